@@ -1,0 +1,73 @@
+//! Writes the first inputs of every fuzz target: `cargo run -p synddb-protocol --example seeds -- DIR`.
+//!
+//! For each decoder there is something it accepts, so that the fuzzer does not start blind, and
+//! something it refuses.
+
+#[path = "../tests/it/sample.rs"]
+mod sample;
+
+use std::path::Path;
+
+use synddb_protocol::Canonical;
+use synddb_protocol::http::{Position, Problem, Reason, Receipts};
+use synddb_protocol::log::{Entry, EpochRecord, KeyProof, Status, StatusLevel};
+use synddb_protocol::submission::Content;
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let dir = std::env::args().nth(1).ok_or("usage: seeds DIR")?;
+    for (target, inputs) in seeds()? {
+        let folder = Path::new(&dir).join(target);
+        std::fs::create_dir_all(&folder)?;
+        for (number, input) in inputs.iter().enumerate() {
+            std::fs::write(folder.join(format!("seed-{number}")), input)?;
+        }
+        std::fs::write(folder.join("cut"), &inputs[0][..inputs[0].len() - 1])?;
+    }
+    Ok(())
+}
+
+type Seeds = Vec<(&'static str, Vec<Vec<u8>>)>;
+
+fn seeds() -> Result<Seeds, Box<dyn std::error::Error>> {
+    let (_, log) = sample::log();
+    let batches: Vec<_> = log.iter().map(|(_, batch)| batch.clone()).collect();
+    let receipts: Vec<_> =
+        batches.iter().flat_map(|batch| batch.messages()).map(|message| message.receipt.clone()).collect();
+    let root = sample::first_snapshot().digest();
+    let submissions = [
+        sample::commits(1, root, 3),
+        sample::submission(Content::Part(sample::part(4, 0, root, None))),
+        sample::submission(Content::Part(sample::part(4, 1, root, Some(sample::state(3))))),
+    ];
+    let record = |proof| {
+        EpochRecord { stream: sample::stream(), epoch: 1.try_into().expect("it starts at 1"), proof }
+            .sign(&sample::key(7))
+            .to_bytes()
+    };
+    let status = Status { level: StatusLevel::Degraded, reason: "inbound 1 is late".to_owned() };
+    let tagged = |tag: u8, bytes: Vec<u8>| [vec![tag], bytes].concat();
+    let expected = Position { incarnation: sample::incarnation(1), commit: 4.try_into()?, part: None };
+    Ok(vec![
+        ("batch", batches.iter().map(|batch| batch.to_cbor()).collect()),
+        ("batch_stored", batches.iter().map(|batch| batch.to_stored()).collect::<Result<_, _>>()?),
+        ("receipt", receipts.iter().map(|receipt| receipt.to_bytes()).collect()),
+        ("checkpoint", batches.iter().map(|batch| batch.checkpoint().to_bytes()).collect()),
+        ("epoch_record", vec![record(KeyProof::Unattested), record(KeyProof::Evidence(b"token".to_vec()))]),
+        ("submission", submissions.iter().map(Canonical::to_bytes).collect()),
+        ("snapshot", vec![sample::first_snapshot().to_bytes()]),
+        (
+            "entry",
+            vec![tagged(0, sample::inbound(1).to_bytes()), tagged(1, status.to_bytes()), vec![3, 0xa0]],
+        ),
+        (
+            "body",
+            vec![
+                tagged(0, submissions[0].to_body()),
+                tagged(1, sample::first_snapshot().to_body()),
+                tagged(3, Entry::Status(status).to_body()),
+            ],
+        ),
+        ("receipts", vec![Receipts(receipts).to_bytes()]),
+        ("json", vec![serde_json::to_vec(&Problem::new(Reason::Gap { expected }, "expected=`4`"))?]),
+    ])
+}

@@ -1,0 +1,331 @@
+//! Writes `spec/vectors/*.json`: `cargo run -p synddb-protocol --example vectors -- DIR`.
+//!
+//! Every value is fixed and every signature deterministic, so the same files come out everywhere.
+
+#[path = "../tests/it/sample.rs"]
+mod sample;
+
+use std::path::Path;
+
+use serde_json::{Value as Json, json};
+use synddb_protocol::Canonical;
+use synddb_protocol::hash::TreeHash;
+use synddb_protocol::id::{Epoch, Sequence, StreamId, Timestamp};
+use synddb_protocol::limits::BODY_BYTES_MAX;
+use synddb_protocol::log::tree::{self, NoSuchProof, Node};
+use synddb_protocol::log::{
+    Entry, EpochRecord, Equivocation, Frontier, KeyProof, MessageHeader, MessageType, Receipt,
+};
+use synddb_protocol::signing::SigningKey;
+use synddb_protocol::state::{State, TableHash, Value};
+use synddb_protocol::submission::{Content, ObjectKind, SchemaRow, TextEncoding};
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let dir = std::env::args().nth(1).ok_or("usage: vectors DIR")?;
+    let files = [
+        ("commits.json", commits()),
+        ("messages.json", messages()),
+        ("checkpoints.json", checkpoints()),
+        ("epochs.json", epochs()),
+        ("batches.json", batches()),
+        ("tree.json", log_tree()),
+        ("equivocation.json", equivocation()),
+        ("state.json", state()),
+    ];
+    std::fs::create_dir_all(&dir)?;
+    for (name, content) in files {
+        std::fs::write(Path::new(&dir).join(name), serde_json::to_string_pretty(&content)? + "\n")?;
+    }
+    Ok(())
+}
+
+fn hex(bytes: &[u8]) -> String {
+    format!("0x{}", bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>())
+}
+
+fn signer(seed: u8) -> Json {
+    let key: SigningKey = sample::key(seed);
+    json!({
+        "secret": hex(&[seed; 32]),
+        "public": key.verifying_key().to_string(),
+        "address": key.id().to_string(),
+    })
+}
+
+fn commits() -> Json {
+    let root = sample::first_snapshot().digest();
+    let submission = sample::commits(1, root, 3);
+    let Content::Commits { commits, .. } = &submission.content else { unreachable!("it has commits") };
+    let first = sample::part(4, 0, commits.digest(), None);
+    let last = sample::part(4, 1, first.digest(), Some(sample::state(3)));
+    let entries = commits
+        .as_slice()
+        .iter()
+        .map(|commit| (commit.to_bytes(), commit.prev, commit.digest()))
+        .chain([&first, &last].map(|part| (part.to_bytes(), part.prev, part.digest())));
+    json!({
+        "about": "The digest chain of one incarnation: each entry names the digest of the one before as prev.",
+        "snapshot": { "cbor": hex(&sample::first_snapshot().to_bytes()), "digest": root.to_string() },
+        "entries": entries.map(|(cbor, prev, digest)| json!({
+            "cbor": hex(&cbor), "prev": prev.to_string(), "digest": digest.to_string(),
+        })).collect::<Vec<_>>(),
+        "submission": hex(&submission.to_bytes()),
+    })
+}
+
+fn receipt_json(name: &str, receipt: &Receipt) -> Json {
+    let header = receipt.header();
+    json!({
+        "name": name,
+        "cose": hex(&receipt.to_bytes()),
+        "sequence": header.sequence.get(),
+        "timestamp": header.timestamp.as_ms(),
+        "type": header.message_type.code(),
+        "stream": header.stream.to_string(),
+        "epoch": header.epoch.get(),
+        "key": receipt.key().to_string(),
+        "body_hash": receipt.body_hash().to_string(),
+        "leaf": receipt.leaf().to_string(),
+    })
+}
+
+fn messages() -> Json {
+    let (_, log) = sample::log();
+    let mut vectors: Vec<Json> = log
+        .iter()
+        .flat_map(|(_, batch)| batch.messages())
+        .map(|message| {
+            let kind = message.receipt.header().message_type;
+            let (entry, _) = Entry::from_body(kind, &message.body, BODY_BYTES_MAX).expect("it was just made");
+            let content = match &entry {
+                Entry::Changeset(value) => value.to_bytes(),
+                Entry::Snapshot(value) => value.to_bytes(),
+                Entry::Inbound(value) => value.to_bytes(),
+                Entry::Status(value) => value.to_bytes(),
+                Entry::Epoch(value) => value.to_bytes(),
+            };
+            let mut vector = receipt_json(&format!("{kind:?}").to_lowercase(), &message.receipt);
+            vector["body"] = hex(&message.body).into();
+            vector["content"] = hex(&content).into();
+            vector
+        })
+        .collect();
+    let largest = MessageHeader {
+        stream: StreamId::from_bytes([0xff; 32]),
+        epoch: Epoch::new(Epoch::MAX).expect("it is the largest"),
+        sequence: Sequence::new(Sequence::MAX).expect("it is the largest"),
+        timestamp: Timestamp::from_ms((1 << 53) - 1).expect("it is the largest"),
+        message_type: MessageType::Changeset,
+    };
+    vectors.push(receipt_json("largest numbers, no body", &Receipt::sign(largest, b"", &sample::key(7))));
+    json!({
+        "about": "Messages: a COSE_Sign1 over the SHA-256 of the body. The body is zstd over content.",
+        "external_aad": "synddb/message/v1",
+        "signer": signer(7),
+        "vectors": vectors,
+    })
+}
+
+fn checkpoints() -> Json {
+    let (_, log) = sample::log();
+    let vectors = log.iter().map(|(_, batch)| {
+        let checkpoint = batch.checkpoint();
+        let claim = checkpoint.claim();
+        json!({
+            "cose": hex(&checkpoint.to_bytes()),
+            "stream": claim.stream.to_string(),
+            "epoch": claim.epoch.get(),
+            "size": claim.size.get(),
+            "root": claim.root().to_string(),
+            "timestamp": claim.timestamp.as_ms(),
+            "frontier": claim.frontier.peaks().iter().map(ToString::to_string).collect::<Vec<_>>(),
+            "next_commit": claim.client.as_ref().map(|client| client.next.get()),
+            "last_digest": claim.client.as_ref().map(|client| client.last.to_string()),
+            "state": claim.client.as_ref().map(|client| client.state.to_string()),
+            "key": checkpoint.key().to_string(),
+        })
+    });
+    json!({
+        "about": "Checkpoints: a COSE_Sign1 over the claim.",
+        "external_aad": "synddb/checkpoint/v1",
+        "signer": signer(7),
+        "vectors": vectors.collect::<Vec<_>>(),
+    })
+}
+
+fn epochs() -> Json {
+    let proofs = [
+        ("unattested", KeyProof::Unattested),
+        (
+            "registration",
+            KeyProof::Registration {
+                chain_id: 31337,
+                registry: synddb_protocol::id::Address::from_bytes([0x5e; 20]),
+                block_number: 12,
+            },
+        ),
+        ("evidence", KeyProof::Evidence(b"a token".to_vec())),
+    ];
+    let vectors = (1..).zip(proofs).map(|(epoch, (name, proof))| {
+        let epoch = Epoch::new(epoch).expect("it starts at 1");
+        let record = EpochRecord { stream: sample::stream(), epoch, proof }.sign(&sample::key(7));
+        json!({
+            "name": name,
+            "cose": hex(&record.to_bytes()),
+            "stream": sample::stream().to_string(),
+            "epoch": epoch.get(),
+            "hash": record.hash().to_string(),
+            "key": record.key().to_string(),
+        })
+    });
+    json!({
+        "about": "Epoch records: a COSE_Sign1 by the epoch's own key over what proves that key.",
+        "external_aad": "synddb/epoch/v1",
+        "signer": signer(7),
+        "vectors": vectors.collect::<Vec<_>>(),
+    })
+}
+
+fn batches() -> Json {
+    let (_, log) = sample::log();
+    let vectors = log.iter().map(|(_, batch)| {
+        json!({
+            "first": batch.first().get(),
+            "last": batch.last().get(),
+            "cbor": hex(&batch.to_cbor()),
+            "stored": hex(&batch.to_stored().expect("it is small")),
+        })
+    });
+    json!({
+        "about": "A log of two batches from its first message on. stored is zstd over cbor.",
+        "stream": sample::stream().to_string(),
+        "signer": signer(7),
+        "vectors": vectors.collect::<Vec<_>>(),
+    })
+}
+
+fn log_tree() -> Json {
+    let leaves: Vec<Vec<u8>> = (0u8..9).map(|n| vec![n; usize::from(n)]).collect();
+    let hashes: Vec<TreeHash> = leaves.iter().map(|leaf| tree::leaf_hash(leaf)).collect();
+    let root = |count: usize| {
+        let mut frontier = Frontier::default();
+        hashes[..count].iter().for_each(|hash| frontier.push(*hash));
+        frontier.root().to_string()
+    };
+    let lookup = |node: Node| -> Result<TreeHash, NoSuchProof> {
+        let mut frontier = Frontier::default();
+        let from = usize::try_from(node.index << node.level).expect("a small tree");
+        hashes[from..from + (1 << node.level)].iter().for_each(|hash| frontier.push(*hash));
+        Ok(frontier.root())
+    };
+    let text = |path: Vec<TreeHash>| path.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let size = hashes.len() as u64;
+    let inclusion = (0..size).map(|index| {
+        let path = tree::inclusion_proof(index, size, lookup).expect("the leaf is inside");
+        json!({ "index": index, "size": size, "path": text(path) })
+    });
+    let consistency = (1..=size).map(|from| {
+        let path = tree::consistency_proof(from, size, lookup).expect("the size is inside");
+        json!({ "from": from, "size": size, "path": text(path) })
+    });
+    json!({
+        "about": "The log tree of RFC 9162 over these leaves; roots[n] is the root over the first n.",
+        "leaves": leaves.iter().map(|leaf| hex(leaf)).collect::<Vec<_>>(),
+        "roots": (0..=hashes.len()).map(root).collect::<Vec<_>>(),
+        "inclusion": inclusion.collect::<Vec<_>>(),
+        "consistency": consistency.collect::<Vec<_>>(),
+    })
+}
+
+fn equivocation() -> Json {
+    let header = MessageHeader {
+        stream: sample::stream(),
+        epoch: Epoch::FIRST,
+        sequence: Sequence::FIRST,
+        timestamp: Timestamp::from_ms(1000).expect("it is small"),
+        message_type: MessageType::Status,
+    };
+    let [first, second] = [&b"one"[..], b"two"].map(|body| Receipt::sign(header, body, &sample::key(7)));
+    let proof = Equivocation::of_receipts(&first, &second).expect("they differ");
+    json!({
+        "about": "Two receipts of one key for one place: the whole proof.",
+        "first": hex(&first.to_bytes()),
+        "second": hex(&second.to_bytes()),
+        "key": proof.key.to_string(),
+    })
+}
+
+fn value_json(value: Value<'_>) -> Json {
+    match value {
+        Value::Null => json!({ "null": null }),
+        Value::Integer(value) => json!({ "integer": value.to_string() }),
+        Value::Real(value) => json!({ "real_bits": hex(&value.to_bits().to_be_bytes()) }),
+        Value::Text(bytes) => json!({ "text": hex(bytes) }),
+        Value::Blob(bytes) => json!({ "blob": hex(bytes) }),
+    }
+}
+
+fn state() -> Json {
+    // 2^53 + 1 in a REAL column is rounded by SQLite before it is stored; a NaN is stored as NULL.
+    #[expect(clippy::cast_precision_loss, reason = "the rounding is what the vector shows")]
+    let rounded = ((1u64 << 53) + 1) as f64;
+    let rows: [(&str, Option<i64>, Vec<Value<'_>>); 12] = [
+        ("NULL, as a NaN is stored", Some(1), vec![Value::Null]),
+        ("-0.0 in a REAL column or an untyped one", Some(1), vec![Value::Real(-0.0)]),
+        ("0.0", Some(1), vec![Value::Real(0.0)]),
+        ("2^53+1 in a REAL column", Some(1), vec![Value::Real(rounded)]),
+        ("2^53+1 in an untyped column", Some(1), vec![Value::Integer((1 << 53) + 1)]),
+        ("smallest integer", Some(i64::MIN), vec![Value::Integer(i64::MIN)]),
+        ("infinity", Some(1), vec![Value::Real(f64::INFINITY)]),
+        ("a lone surrogate in UTF-8", Some(1), vec![Value::Text(&[0xed, 0xa0, 0x80])]),
+        ("a lone surrogate in UTF-16LE", Some(1), vec![Value::Text(&[0x00, 0xd8])]),
+        ("an embedded NUL", Some(1), vec![Value::Text(b"a\0b")]),
+        ("invalid UTF-8", Some(1), vec![Value::Text(&[0xff])]),
+        ("WITHOUT ROWID, text and blob of equal bytes", None, vec![Value::Text(b"k"), Value::Blob(b"k")]),
+    ];
+    let mut all = TableHash::default();
+    let vectors: Vec<Json> = rows
+        .iter()
+        .map(|(name, rowid, columns)| {
+            let mut one = TableHash::default();
+            one.add(*rowid, columns.iter().copied());
+            all.add(*rowid, columns.iter().copied());
+            json!({
+                "name": name,
+                "rowid": rowid.map(|rowid| rowid.to_string()),
+                "columns": columns.iter().copied().map(value_json).collect::<Vec<_>>(),
+                "digest": one.digest().to_string(),
+            })
+        })
+        .collect();
+    let row = |kind, name: &[u8], sql: Option<&[u8]>| SchemaRow {
+        kind,
+        name: name.to_vec(),
+        table: b"t".to_vec(),
+        sql: sql.map(<[u8]>::to_vec),
+    };
+    let state = State {
+        schema: vec![
+            row(ObjectKind::Table, b"t", Some(b"CREATE TABLE t(a)")),
+            row(ObjectKind::Index, b"sqlite_autoindex_t_1", None),
+        ],
+        encoding: TextEncoding::Utf8,
+        user_version: 7,
+        application_id: -2,
+        tables: [(b"t".to_vec(), all.digest())].into(),
+    };
+    json!({
+        "about": "Row elements, table digests and the state hash. `integer` and `rowid` are decimal text.",
+        "rows": vectors,
+        "table_of_all_rows": all.digest().to_string(),
+        "empty_table": TableHash::default().digest().to_string(),
+        "state": {
+            "schema": state.schema.iter().map(|row| hex(&row.to_bytes())).collect::<Vec<_>>(),
+            "encoding": state.encoding.code(),
+            "user_version": state.user_version,
+            "application_id": state.application_id,
+            "tables": [{ "name": hex(b"t"), "digest": all.digest().to_string() }],
+            "hash": state.hash().to_string(),
+        },
+    })
+}

@@ -1,0 +1,312 @@
+//! What services answer over HTTP: JSON for people, CBOR where bytes are signed.
+//!
+//! Refusals are RFC 9457 problems with a stable `code`; a client branches on [`Reason`], never on text.
+//! Knows nothing of paths, headers or a server.
+
+use serde::{Deserialize, Serialize};
+
+use crate::encoding::cbor::{Reader, Writer};
+use crate::encoding::{Canonical, DecodeError};
+use crate::hash::{ChunkHash, CommitDigest, StateHash, TreeHash};
+use crate::id::{CommitNumber, Epoch, Incarnation, KeyId, PartIndex, Sequence, StreamId, Timestamp};
+use crate::limits::{RECEIPT_BYTES_MAX, RECEIPTS_MAX};
+use crate::log::{ClientState, ContinuityError, Receipt, StatusLevel};
+
+/// A place in what a client sends. What is sequenced or published is told in these, never in
+/// sequences, because a commit may get another sequence after a failover.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Position {
+    /// The incarnation.
+    pub incarnation: Incarnation,
+    /// The commit.
+    pub commit: CommitNumber,
+    /// The part, when the commit is coming in parts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub part: Option<PartIndex>,
+}
+
+impl Position {
+    /// What must come next from a client with this state.
+    pub fn expected(client: &ClientState) -> Self {
+        let part = client.group.map(|group| group.next);
+        Self { incarnation: client.incarnation, commit: client.next, part }
+    }
+}
+
+/// Why a request was refused. Nothing of it was taken, and no sequence was used.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "code", rename_all = "snake_case")]
+pub enum Reason {
+    /// 400: the body is not what this path reads.
+    Malformed,
+    /// 400: the range asked for runs backwards or is too long.
+    Range,
+    /// 401: the credential is missing or not accepted.
+    Unauthorized,
+    /// 404: there is nothing under this name, or not yet.
+    NotFound,
+    /// 405: this path does not take this method.
+    MethodNotAllowed,
+    /// 409: something in between is missing; send from `expected` on.
+    Gap {
+        /// What must come next.
+        expected: Position,
+    },
+    /// 409: the stream has no incarnation; begin it with a snapshot.
+    NotBegun,
+    /// 409: what came before differs; the stream stops until an operator decides.
+    ContentMismatch {
+        /// The digest that the log has.
+        expected: CommitDigest,
+        /// The digest that was named.
+        found: CommitDigest,
+    },
+    /// 409: another incarnation runs.
+    IncarnationSuperseded {
+        /// The one that runs.
+        running: Incarnation,
+    },
+    /// 413: over a limit.
+    TooLarge {
+        /// The limit, in bytes.
+        limit: u64,
+    },
+    /// 422: well-formed, and breaks a rule of the protocol.
+    Unprocessable,
+    /// 422: the snapshot names chunks that are not stored; upload them and send it again.
+    MissingChunks {
+        /// The chunks.
+        missing: Vec<ChunkHash>,
+    },
+    /// 426: the log is written by newer rules.
+    UpgradeRequired,
+    /// 429: the queue is full; try again after the time in `Retry-After`.
+    Busy,
+    /// 500: a fault of the service.
+    Internal,
+    /// 503: this sequencer does not lead, not yet or no more.
+    NotLeading,
+    /// 503: the store or another dependency does not answer.
+    Unavailable,
+    /// 507: the disk budget is used up; accepted data is safe.
+    DiskFull,
+}
+
+impl Reason {
+    /// The HTTP status code.
+    pub const fn status(&self) -> u16 {
+        match self {
+            Self::Malformed | Self::Range => 400,
+            Self::Unauthorized => 401,
+            Self::NotFound => 404,
+            Self::MethodNotAllowed => 405,
+            Self::Gap { .. }
+            | Self::NotBegun
+            | Self::ContentMismatch { .. }
+            | Self::IncarnationSuperseded { .. } => 409,
+            Self::TooLarge { .. } => 413,
+            Self::Unprocessable | Self::MissingChunks { .. } => 422,
+            Self::UpgradeRequired => 426,
+            Self::Busy => 429,
+            Self::Internal => 500,
+            Self::NotLeading | Self::Unavailable => 503,
+            Self::DiskFull => 507,
+        }
+    }
+
+    /// The code as JSON has it.
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Malformed => "malformed",
+            Self::Range => "range",
+            Self::Unauthorized => "unauthorized",
+            Self::NotFound => "not_found",
+            Self::MethodNotAllowed => "method_not_allowed",
+            Self::Gap { .. } => "gap",
+            Self::NotBegun => "not_begun",
+            Self::ContentMismatch { .. } => "content_mismatch",
+            Self::IncarnationSuperseded { .. } => "incarnation_superseded",
+            Self::TooLarge { .. } => "too_large",
+            Self::Unprocessable => "unprocessable",
+            Self::MissingChunks { .. } => "missing_chunks",
+            Self::UpgradeRequired => "upgrade_required",
+            Self::Busy => "busy",
+            Self::Internal => "internal",
+            Self::NotLeading => "not_leading",
+            Self::Unavailable => "unavailable",
+            Self::DiskFull => "disk_full",
+        }
+    }
+
+    /// The short title, the same for every problem with this code.
+    const fn title(&self) -> &'static str {
+        match self {
+            Self::Malformed => "The body cannot be read",
+            Self::Range => "The range cannot be served",
+            Self::Unauthorized => "A credential is needed",
+            Self::NotFound => "There is nothing here",
+            Self::MethodNotAllowed => "This path does not take this method",
+            Self::Gap { .. } => "Something in between is missing",
+            Self::NotBegun => "The stream has not begun",
+            Self::ContentMismatch { .. } => "What came before differs",
+            Self::IncarnationSuperseded { .. } => "Another incarnation runs",
+            Self::TooLarge { .. } => "Over a limit",
+            Self::Unprocessable => "A rule of the protocol is broken",
+            Self::MissingChunks { .. } => "Chunks of the snapshot are missing",
+            Self::UpgradeRequired => "Newer software is needed",
+            Self::Busy => "The queue is full",
+            Self::Internal => "A fault of the service",
+            Self::NotLeading => "This sequencer does not lead",
+            Self::Unavailable => "A dependency does not answer",
+            Self::DiskFull => "The disk budget is used up",
+        }
+    }
+
+    /// The reason that a client gets when what it sent does not follow. `running` is what the log has
+    /// of the client.
+    pub fn of_continuity(error: &ContinuityError, running: Option<&ClientState>) -> Self {
+        let Some(client) = running else { return Self::NotBegun };
+        match error {
+            ContinuityError::NotBegun => Self::NotBegun,
+            ContinuityError::Gap { .. } | ContinuityError::PartGap { .. } => {
+                Self::Gap { expected: Position::expected(client) }
+            }
+            ContinuityError::ContentMismatch { expected, found, .. } => {
+                Self::ContentMismatch { expected: *expected, found: *found }
+            }
+            ContinuityError::Incarnation { .. } | ContinuityError::NoSuccessor { .. } => {
+                Self::IncarnationSuperseded { running: client.incarnation }
+            }
+            ContinuityError::MixedGroup { .. }
+            | ContinuityError::GroupTooLarge { .. }
+            | ContinuityError::StateMismatch { .. }
+            | ContinuityError::AbandonedKnown { .. }
+            | ContinuityError::Exhausted(_) => Self::Unprocessable,
+        }
+    }
+}
+
+/// A refusal as `application/problem+json` (RFC 9457).
+///
+/// ```
+/// use synddb_protocol::http::{Problem, Reason};
+/// let json = serde_json::to_string(&Problem::new(Reason::Busy, "4096 submissions wait"))?;
+/// assert_eq!(json, concat!(
+///     r#"{"type":"/problems/busy","title":"The queue is full","status":429,"#,
+///     r#""detail":"4096 submissions wait","code":"busy"}"#,
+/// ));
+/// # Ok::<(), serde_json::Error>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Problem {
+    #[serde(rename = "type")]
+    uri: String,
+    title: String,
+    status: u16,
+    detail: String,
+    /// What a client branches on; its fields stand beside the others.
+    #[serde(flatten)]
+    reason: Reason,
+}
+
+impl Problem {
+    /// The problem for `reason`. `detail` is for people: it names the values and the fix.
+    pub fn new(reason: Reason, detail: impl Into<String>) -> Self {
+        Self {
+            uri: format!("/problems/{}", reason.code()),
+            title: reason.title().to_owned(),
+            status: reason.status(),
+            detail: detail.into(),
+            reason,
+        }
+    }
+
+    /// What a client branches on.
+    pub const fn reason(&self) -> &Reason {
+        &self.reason
+    }
+
+    /// The text for people.
+    pub fn detail(&self) -> &str {
+        &self.detail
+    }
+}
+
+/// The answer to an accepted submission, in CBOR: the receipts of the messages that hold it.
+///
+/// One for a new submission. A retry that was cut otherwise than the first time gets all that cover it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Receipts(pub Vec<Receipt>);
+
+impl Canonical for Receipts {
+    const WHAT: &'static str = "receipts";
+    const BYTES_MAX: usize = RECEIPTS_MAX * (RECEIPT_BYTES_MAX + 3) + 9;
+
+    fn write(&self, writer: &mut Writer) {
+        writer.array(self.0.len());
+        for receipt in &self.0 {
+            writer.bytes(&receipt.to_bytes());
+        }
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let count = reader.array(Self::WHAT, RECEIPTS_MAX)?;
+        if count == 0 {
+            return Err(DecodeError::Invalid { what: Self::WHAT, why: "there is at least one" });
+        }
+        let receipts: Result<_, _> =
+            (0..count).map(|_| Receipt::from_bytes(reader.bytes("receipt", RECEIPT_BYTES_MAX)?)).collect();
+        receipts.map(Self)
+    }
+}
+
+/// What a sequencer says of one stream.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StreamStatus {
+    /// The stream.
+    pub stream: StreamId,
+    /// The epoch that this sequencer leads.
+    pub epoch: Epoch,
+    /// The name of its key.
+    pub key: KeyId,
+    /// The last sequence given.
+    pub sequence: Option<Sequence>,
+    /// The last sequence stored.
+    pub published: Option<Sequence>,
+    /// The last place of the client that has a sequence.
+    pub sequenced_through: Option<Position>,
+    /// The last place of the client that is stored.
+    pub published_through: Option<Position>,
+    /// The state hash after the last whole commit.
+    pub state: Option<StateHash>,
+    /// Log time, in milliseconds since 1970.
+    pub timestamp: Timestamp,
+    /// The system's status.
+    pub status: StatusLevel,
+}
+
+/// That a message stands in the log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct InclusionProof {
+    /// The message.
+    pub sequence: Sequence,
+    /// The size of the log that the path leads to.
+    pub size: Sequence,
+    /// The path, leaf first (RFC 9162, section 2.1.3).
+    pub path: Vec<TreeHash>,
+}
+
+/// That one log begins with another.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ConsistencyProof {
+    /// The size of the smaller log.
+    pub from: Sequence,
+    /// The size of the larger log.
+    pub size: Sequence,
+    /// The path (RFC 9162, section 2.1.4).
+    pub path: Vec<TreeHash>,
+}

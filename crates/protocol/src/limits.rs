@@ -1,0 +1,108 @@
+//! Every bound of the protocol, in one place.
+//!
+//! A decoder allocates nothing before the length it read was compared with a bound from here, and an
+//! encoder's caller that keeps within these bounds is never refused by a decoder. How the bounds
+//! relate is asserted at compile time, below.
+
+/// Largest counter that every language reads exactly from a JSON number (2^53 - 1).
+pub const COUNTER_MAX: u64 = (1 << 53) - 1;
+
+/// Digits of a number inside a store key. Keys sort by bytes as their numbers do only up to this width.
+pub const KEY_DIGITS: usize = 12;
+
+/// Largest sequence and largest epoch: what [`KEY_DIGITS`] decimal digits can hold.
+pub const KEYED_COUNTER_MAX: u64 = 999_999_999_999;
+
+/// Largest message body as stored and sent: zstd-compressed, in bytes.
+pub const BODY_COMPRESSED_MAX: usize = 8 << 20;
+
+/// Largest message body after decompression, in bytes.
+pub const BODY_BYTES_MAX: usize = 32 << 20;
+
+/// Largest batch as canonical CBOR, before its outer compression, in bytes.
+pub const BATCH_BYTES_MAX: usize = 32 << 20;
+
+/// Largest batch object in a store, in bytes: an incompressible batch grows a little in its frame.
+pub const BATCH_STORED_MAX: usize = BATCH_BYTES_MAX + (BATCH_BYTES_MAX >> 8) + 128;
+
+/// Most messages in one batch.
+pub const BATCH_MESSAGES_MAX: usize = 4096;
+
+/// All bodies of one batch together, after decompression, in bytes.
+pub const BATCH_BODIES_MAX: usize = 256 << 20;
+
+/// Largest signed message without its body, in bytes: a receipt.
+pub const RECEIPT_BYTES_MAX: usize = 299;
+
+/// Largest signed checkpoint, in bytes.
+pub const CHECKPOINT_BYTES_MAX: usize = 4 << 10;
+
+/// Largest signed epoch record, in bytes. It holds TEE evidence with its certificate chain.
+pub const EPOCH_RECORD_BYTES_MAX: usize = 64 << 10;
+
+/// Largest evidence inside an epoch record, in bytes.
+pub const EVIDENCE_BYTES_MAX: usize = 60 << 10;
+
+/// Most commits in one submission.
+pub const SUBMISSION_COMMITS_MAX: usize = 4096;
+
+/// Most parts of one huge commit.
+pub const PARTS_MAX: u32 = 1 << 16;
+
+/// One huge commit, all parts together, before compression, in bytes.
+pub const GROUP_BYTES_MAX: u64 = 16 << 30;
+
+/// Most schema changes in one commit.
+pub const SCHEMA_CHANGES_MAX: usize = 1 << 16;
+
+/// Longest name in the schema, in bytes as stored.
+pub const NAME_BYTES_MAX: usize = 64 << 10;
+
+/// Longest SQL text in the schema, in bytes as stored.
+pub const SQL_BYTES_MAX: usize = 1 << 20;
+
+/// Most columns of a table (SQLite's own upper bound for `SQLITE_MAX_COLUMN`).
+pub const COLUMNS_MAX: usize = 32_767;
+
+/// Most page runs ("chunks") of one snapshot.
+pub const SNAPSHOT_CHUNKS_MAX: usize = 1 << 16;
+
+/// Largest chunk as stored: zstd-compressed pages, in bytes.
+pub const CHUNK_STORED_MAX: usize = 8 << 20;
+
+/// Largest chunk after decompression, in bytes.
+pub const CHUNK_BYTES_MAX: usize = 8 << 20;
+
+/// Largest page count of an SQLite database (`SQLITE_MAX_PAGE_COUNT`).
+pub const PAGE_COUNT_MAX: u64 = 4_294_967_294;
+
+/// Largest event data of an inbound message, in bytes.
+pub const INBOUND_EVENT_BYTES_MAX: usize = 64 << 10;
+
+/// Longest free text in a status message or an HTTP problem, in bytes.
+pub const REASON_BYTES_MAX: usize = 1 << 10;
+
+/// Most hashes in a frontier or in a proof: one per bit of the largest tree size, and one more.
+pub const TREE_HASHES_MAX: usize = 64;
+
+/// Most receipts in one answer to a submission: a submission cut anew may span several messages.
+pub const RECEIPTS_MAX: usize = SUBMISSION_COMMITS_MAX;
+
+const _: () = {
+    // A number that fits its key also fits JSON.
+    assert!(KEYED_COUNTER_MAX <= COUNTER_MAX);
+    assert!(KEYED_COUNTER_MAX.ilog10() as usize + 1 == KEY_DIGITS);
+    // The largest message fits a batch together with a checkpoint and the map around both.
+    assert!(BODY_COMPRESSED_MAX + RECEIPT_BYTES_MAX + CHECKPOINT_BYTES_MAX + 256 <= BATCH_BYTES_MAX);
+    // Every body that may be stored may also be opened.
+    assert!(BODY_COMPRESSED_MAX <= BODY_BYTES_MAX && BODY_BYTES_MAX <= BATCH_BODIES_MAX);
+    // A frontier at the largest size fits a checkpoint: 34 bytes a hash.
+    assert!(TREE_HASHES_MAX * 34 + 1024 <= CHECKPOINT_BYTES_MAX);
+    assert!(EVIDENCE_BYTES_MAX + 1024 <= EPOCH_RECORD_BYTES_MAX);
+    // The longest chunk list fits the body that carries it: at most 60 bytes a chunk.
+    assert!(SNAPSHOT_CHUNKS_MAX * 60 + 1024 <= BODY_BYTES_MAX);
+    // One schema change always fits.
+    assert!(4 * NAME_BYTES_MAX + SQL_BYTES_MAX + 1024 <= BODY_BYTES_MAX);
+    assert!(GROUP_BYTES_MAX <= COUNTER_MAX);
+    assert!(GROUP_BYTES_MAX <= PARTS_MAX as u64 * BODY_BYTES_MAX as u64);
+};

@@ -1,0 +1,255 @@
+//! A batch: consecutive messages in one stored object, closed by a checkpoint.
+//!
+//! ```text
+//! zstd( { "c": checkpoint, "e": last, "h": hash of m, "m": [[receipt, body], ...],
+//!         "s": first, "t": timestamp, "v": 2 } )
+//! ```
+//!
+//! `e`, `h`, `s` and `t` repeat what messages and checkpoint say, for readers that seek; each is compared.
+
+use crate::encoding::cbor::{Key, Reader, Writer, check_limit};
+use crate::encoding::{DecodeError, frame};
+use crate::hash::{MessagesHash, sha256};
+use crate::id::Sequence;
+use crate::limits::{BATCH_BODIES_MAX, BATCH_BYTES_MAX, BATCH_MESSAGES_MAX, BATCH_STORED_MAX};
+use crate::log::{
+    LogError, Message, MessageError, SignedCheckpoint, Tip, VerifiedCheckpoint, VerifiedMessage,
+};
+use crate::signing::{SignatureError, TrustedKeys};
+
+/// The version of this form.
+pub const BATCH_VERSION: u64 = 2;
+
+/// Why a batch is refused.
+#[derive(Debug, thiserror::Error)]
+pub enum BatchError {
+    /// The object is not a batch.
+    #[error(transparent)]
+    Decode(#[from] DecodeError),
+    /// One message is refused by itself.
+    #[error("a message of the batch is refused. sequence=`{sequence}`")]
+    Message {
+        /// Its place.
+        sequence: Sequence,
+        /// Why.
+        #[source]
+        source: MessageError,
+    },
+    /// One message does not follow the log so far.
+    #[error("a message of the batch does not follow. sequence=`{sequence}`")]
+    Log {
+        /// Its place.
+        sequence: Sequence,
+        /// Why.
+        #[source]
+        source: LogError,
+    },
+    /// The checkpoint's signature is not accepted.
+    #[error("the checkpoint of the batch is refused")]
+    CheckpointSignature(#[source] SignatureError),
+    /// The checkpoint is not what the messages add up to.
+    #[error("the checkpoint of the batch does not follow")]
+    Checkpoint(#[source] LogError),
+}
+
+/// Consecutive messages with their checkpoint. Unchecked until [`Self::verify`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Batch {
+    messages: Vec<Message>,
+    checkpoint: SignedCheckpoint,
+}
+
+impl Batch {
+    /// Puts messages and the checkpoint that closes them together.
+    ///
+    /// # Errors
+    /// [`DecodeError`] for what a reader would refuse: no or too many messages, sequences that are not
+    /// dense or do not end at the checkpoint, or a timestamp that is not the last message's.
+    pub fn new(messages: Vec<Message>, checkpoint: SignedCheckpoint) -> Result<Self, DecodeError> {
+        const WHAT: &str = "batch";
+        let invalid = |why| Err(DecodeError::Invalid { what: WHAT, why });
+        check_limit("messages", messages.len(), BATCH_MESSAGES_MAX)?;
+        for pair in messages.windows(2) {
+            let [before, after] = [&pair[0], &pair[1]].map(|message| message.receipt.header().sequence);
+            if before.next() != Some(after) {
+                return invalid("its sequences must be dense");
+            }
+        }
+        let Some(last) = messages.last().map(|message| message.receipt.header()) else {
+            return invalid("it has at least one message");
+        };
+        if last.sequence != checkpoint.claim().size {
+            return invalid("its checkpoint stands at its last message");
+        }
+        if last.timestamp != checkpoint.claim().timestamp {
+            return invalid("its timestamp is its last message's");
+        }
+        Ok(Self { messages, checkpoint })
+    }
+
+    /// The first sequence: what names the object.
+    pub fn first(&self) -> Sequence {
+        self.messages.first().expect("the constructor refuses an empty batch").receipt.header().sequence
+    }
+
+    /// The last sequence.
+    pub const fn last(&self) -> Sequence {
+        self.checkpoint.claim().size
+    }
+
+    /// The messages in order, unchecked.
+    pub fn messages(&self) -> &[Message] {
+        &self.messages
+    }
+
+    /// The checkpoint, unchecked.
+    pub const fn checkpoint(&self) -> &SignedCheckpoint {
+        &self.checkpoint
+    }
+
+    /// The bytes to store.
+    ///
+    /// A writer keeps them before its first put and sends the same bytes at every retry: compressing
+    /// again with another release of zstd may give others.
+    ///
+    /// # Errors
+    /// [`DecodeError::OverLimit`] when the messages are too many bytes for one batch.
+    pub fn to_stored(&self) -> Result<Vec<u8>, DecodeError> {
+        let bytes = self.to_cbor();
+        check_limit("batch", bytes.len(), BATCH_BYTES_MAX)?;
+        Ok(frame::compress(&bytes))
+    }
+
+    /// Reads what [`Self::to_stored`] wrote. No signature is checked by that.
+    ///
+    /// # Errors
+    /// [`DecodeError`] when the object is over its limits or not canonical.
+    pub fn from_stored(stored: &[u8]) -> Result<Self, DecodeError> {
+        check_limit("stored batch", stored.len(), BATCH_STORED_MAX)?;
+        Self::from_cbor(&frame::decompress("batch", stored, BATCH_BYTES_MAX)?)
+    }
+
+    /// The batch before its outer compression.
+    pub fn to_cbor(&self) -> Vec<u8> {
+        let mut messages = Writer::default();
+        for message in &self.messages {
+            message.write(&mut messages);
+        }
+        let messages = messages.into_bytes();
+        let mut writer = Writer::default();
+        writer.map(7);
+        writer.key(Key::Text("c"));
+        self.checkpoint.write(&mut writer);
+        writer.key(Key::Text("e"));
+        writer.uint(self.last());
+        writer.key(Key::Text("h"));
+        writer.bytes(&sha256(&[&messages]));
+        writer.key(Key::Text("m"));
+        writer.array(self.messages.len());
+        writer.raw(&messages);
+        writer.key(Key::Text("s"));
+        writer.uint(self.first());
+        writer.key(Key::Text("t"));
+        writer.uint(self.checkpoint.claim().timestamp);
+        writer.key(Key::Text("v"));
+        writer.uint(BATCH_VERSION);
+        writer.into_bytes()
+    }
+
+    /// Reads what [`Self::to_cbor`] wrote. No signature is checked by that.
+    ///
+    /// # Errors
+    /// [`DecodeError`] when the bytes are over their limits or not canonical.
+    pub fn from_cbor(bytes: &[u8]) -> Result<Self, DecodeError> {
+        const WHAT: &str = "batch";
+        check_limit(WHAT, bytes.len(), BATCH_BYTES_MAX)?;
+        let invalid = |why| Err(DecodeError::Invalid { what: WHAT, why });
+        let reader = &mut Reader::new(bytes);
+        let mut fields = reader.fields(WHAT, 7)?;
+        let checkpoint = fields.required(reader, Key::Text("c"), SignedCheckpoint::read)?;
+        let last: Sequence = fields.required(reader, Key::Text("e"), |reader| reader.number("e"))?;
+        let hash = fields.required(reader, Key::Text("h"), |reader| reader.array_of("h"))?;
+        let (messages, found) = fields.required(reader, Key::Text("m"), |reader| {
+            let count = reader.array("messages", BATCH_MESSAGES_MAX)?;
+            let from = reader.position();
+            let messages: Vec<_> = (0..count).map(|_| Message::read(reader)).collect::<Result<_, _>>()?;
+            Ok((messages, sha256(&[reader.between(from, reader.position())])))
+        })?;
+        let first: Sequence = fields.required(reader, Key::Text("s"), |reader| reader.number("s"))?;
+        let time: u64 = fields.required(reader, Key::Text("t"), |reader| reader.uint("t"))?;
+        let version = fields.required(reader, Key::Text("v"), |reader| reader.uint("v"))?;
+        fields.end(reader)?;
+        reader.end(WHAT)?;
+        if version != BATCH_VERSION {
+            return invalid("this reader knows version 2 only");
+        }
+        let batch = Self::new(messages, checkpoint)?;
+        if first != batch.first() || last != batch.last() {
+            return invalid("s and e are its first and last sequence");
+        }
+        if time != batch.checkpoint.claim().timestamp.as_ms() {
+            return invalid("t is its checkpoint's timestamp");
+        }
+        if MessagesHash::from_bytes(found) != MessagesHash::from_bytes(hash) {
+            return invalid("h is the hash of its messages");
+        }
+        Ok(batch)
+    }
+
+    /// Checks every signature, every body, and that the batch follows `tip`.
+    ///
+    /// # Errors
+    /// [`BatchError`] for the first thing refused, with its place. Nothing is accepted in part.
+    pub fn verify(self, keys: &TrustedKeys, tip: &Tip) -> Result<VerifiedBatch, BatchError> {
+        let checkpoint = self.checkpoint.verify(keys).map_err(BatchError::CheckpointSignature)?;
+        let mut after = tip.clone();
+        let mut room = BATCH_BODIES_MAX;
+        let mut messages = Vec::with_capacity(self.messages.len());
+        for message in self.messages {
+            let sequence = message.receipt.header().sequence;
+            let message = message
+                .verify(tip.stream(), keys, room)
+                .map_err(|source| BatchError::Message { sequence, source })?;
+            after = after.after(&message).map_err(|source| BatchError::Log { sequence, source })?;
+            room -= message.body_bytes();
+            messages.push(message);
+        }
+        let tip = after.after_checkpoint(&checkpoint).map_err(BatchError::Checkpoint)?;
+        Ok(VerifiedBatch { messages, checkpoint, tip })
+    }
+}
+
+/// A batch whose signatures, bodies and place were checked. Only this may be applied (I7).
+///
+/// ```compile_fail,E0451
+/// // There is no way to make one but `Batch::verify`.
+/// let batch = synddb_protocol::log::VerifiedBatch { messages: vec![] };
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VerifiedBatch {
+    messages: Vec<VerifiedMessage>,
+    checkpoint: VerifiedCheckpoint,
+    tip: Tip,
+}
+
+impl VerifiedBatch {
+    /// The messages in order.
+    pub fn messages(&self) -> &[VerifiedMessage] {
+        &self.messages
+    }
+
+    /// The checkpoint that closes it.
+    pub const fn checkpoint(&self) -> &VerifiedCheckpoint {
+        &self.checkpoint
+    }
+
+    /// The tip that the next batch must follow.
+    pub const fn tip(&self) -> &Tip {
+        &self.tip
+    }
+
+    /// Gives up the batch for its messages and the tip after them.
+    pub fn into_parts(self) -> (Vec<VerifiedMessage>, Tip) {
+        (self.messages, self.tip)
+    }
+}

@@ -1,0 +1,287 @@
+//! What a message carries: a submission, or one of the few other kinds of entry.
+
+use crate::encoding::cbor::{Key, Reader, Writer, check_limit};
+use crate::encoding::{Canonical, DecodeError, frame};
+use crate::hash::{ChainHash, EpochRecordHash};
+use crate::id::{Address, InboundNonce};
+use crate::limits::{BODY_BYTES_MAX, BODY_COMPRESSED_MAX, INBOUND_EVENT_BYTES_MAX, REASON_BYTES_MAX};
+use crate::submission::{Snapshot, Submission};
+
+/// The version of the rules in `spec/`. A reader that meets a newer one stops and asks for an upgrade.
+pub const PROTOCOL_VERSION: u64 = 2;
+
+/// The type of a message, which says how its body reads. Type 1 is reserved: outbound messages travel
+/// as rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum MessageType {
+    /// 0: a submission.
+    Changeset,
+    /// 2: a snapshot.
+    Snapshot,
+    /// 3: a bridge event for the application.
+    Inbound,
+    /// 4: the system's status changed.
+    Status,
+    /// 5: a new leader begins.
+    Epoch,
+}
+
+impl MessageType {
+    /// The number in the protected header.
+    pub const fn code(self) -> u64 {
+        match self {
+            Self::Changeset => 0,
+            Self::Snapshot => 2,
+            Self::Inbound => 3,
+            Self::Status => 4,
+            Self::Epoch => 5,
+        }
+    }
+
+    pub(super) fn from_code(code: u64) -> Result<Self, DecodeError> {
+        match code {
+            0 => Ok(Self::Changeset),
+            2 => Ok(Self::Snapshot),
+            3 => Ok(Self::Inbound),
+            4 => Ok(Self::Status),
+            5 => Ok(Self::Epoch),
+            _ => Err(DecodeError::Invalid { what: "message type", why: "it is 0, 2, 3, 4 or 5" }),
+        }
+    }
+}
+
+/// The content of a message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Entry {
+    /// Commits of the application.
+    Changeset(Submission),
+    /// A whole database.
+    Snapshot(Snapshot),
+    /// A bridge event.
+    Inbound(Inbound),
+    /// A change of status.
+    Status(Status),
+    /// The beginning of an epoch.
+    Epoch(EpochStart),
+}
+
+impl Entry {
+    /// The type that a message with this entry has.
+    pub const fn message_type(&self) -> MessageType {
+        match self {
+            Self::Changeset(_) => MessageType::Changeset,
+            Self::Snapshot(_) => MessageType::Snapshot,
+            Self::Inbound(_) => MessageType::Inbound,
+            Self::Status(_) => MessageType::Status,
+            Self::Epoch(_) => MessageType::Epoch,
+        }
+    }
+
+    /// The body of a message with this entry: canonical CBOR in one zstd frame.
+    pub fn to_body(&self) -> Vec<u8> {
+        frame::compress(&match self {
+            Self::Changeset(submission) => submission.to_bytes(),
+            Self::Snapshot(snapshot) => snapshot.to_bytes(),
+            Self::Inbound(inbound) => inbound.to_bytes(),
+            Self::Status(status) => status.to_bytes(),
+            Self::Epoch(start) => start.to_bytes(),
+        })
+    }
+
+    /// Opens a body. Also gives its size after decompression, which is at most `limit`.
+    ///
+    /// # Errors
+    /// [`DecodeError`] when the body is over its limits or not canonical.
+    pub fn from_body(of: MessageType, body: &[u8], limit: usize) -> Result<(Self, usize), DecodeError> {
+        check_limit("message body", body.len(), BODY_COMPRESSED_MAX)?;
+        let bytes = frame::decompress("message body", body, limit.min(BODY_BYTES_MAX))?;
+        let entry = match of {
+            MessageType::Changeset => Self::Changeset(Submission::from_bytes(&bytes)?),
+            MessageType::Snapshot => Self::Snapshot(Snapshot::from_bytes(&bytes)?),
+            MessageType::Inbound => Self::Inbound(Inbound::from_bytes(&bytes)?),
+            MessageType::Status => Self::Status(Status::from_bytes(&bytes)?),
+            MessageType::Epoch => Self::Epoch(EpochStart::from_bytes(&bytes)?),
+        };
+        Ok((entry, bytes.len()))
+    }
+}
+
+/// A finalised bridge event on its way to the application. Body of type 3.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Inbound {
+    /// The chain, by its EIP-155 id.
+    pub chain_id: u64,
+    /// The bridge contract that emitted the event.
+    pub bridge: Address,
+    /// The event's number at that bridge: the next one is the last one of the log plus one.
+    pub nonce: InboundNonce,
+    /// The block that holds it.
+    pub block_number: u64,
+    /// That block's hash.
+    pub block_hash: ChainHash,
+    /// The transaction that emitted it.
+    pub transaction_hash: ChainHash,
+    /// Its index among the block's logs.
+    pub log_index: u32,
+    /// The event's data as the chain has it, ABI-encoded.
+    pub event: Vec<u8>,
+}
+
+impl Canonical for Inbound {
+    const WHAT: &'static str = "inbound message";
+    const BYTES_MAX: usize = INBOUND_EVENT_BYTES_MAX + 256;
+
+    fn write(&self, writer: &mut Writer) {
+        writer.map(8);
+        writer.key(Key::Int(1));
+        writer.uint(self.chain_id);
+        writer.key(Key::Int(2));
+        writer.bytes(self.bridge.as_bytes());
+        writer.key(Key::Int(3));
+        writer.uint(self.nonce);
+        writer.key(Key::Int(4));
+        writer.uint(self.block_number);
+        writer.key(Key::Int(5));
+        writer.bytes(self.block_hash.as_bytes());
+        writer.key(Key::Int(6));
+        writer.bytes(self.transaction_hash.as_bytes());
+        writer.key(Key::Int(7));
+        writer.uint(self.log_index);
+        writer.key(Key::Int(8));
+        writer.bytes(&self.event);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let mut fields = reader.fields(Self::WHAT, 8)?;
+        let chain_id = fields.required(reader, Key::Int(1), |reader| reader.uint("chain id"))?;
+        let bridge = fields.required(reader, Key::Int(2), |reader| reader.array_of("bridge"))?;
+        let nonce = fields.required(reader, Key::Int(3), |reader| reader.number("inbound nonce"))?;
+        let block_number = fields.required(reader, Key::Int(4), |reader| reader.uint("block number"))?;
+        let block_hash = fields.required(reader, Key::Int(5), |reader| reader.array_of("block hash"))?;
+        let transaction =
+            fields.required(reader, Key::Int(6), |reader| reader.array_of("transaction hash"))?;
+        let log_index = fields.required(reader, Key::Int(7), |reader| reader.uint("log index"))?;
+        let event = fields.required(reader, Key::Int(8), |reader| {
+            Ok(reader.bytes("event", INBOUND_EVENT_BYTES_MAX)?.to_vec())
+        })?;
+        fields.end(reader)?;
+        let log_index = u32::try_from(log_index)
+            .map_err(|_| DecodeError::Invalid { what: "log index", why: "it needs more than 32 bits" })?;
+        Ok(Self {
+            chain_id,
+            bridge: Address::from_bytes(bridge),
+            nonce,
+            block_number,
+            block_hash: ChainHash::from_bytes(block_hash),
+            transaction_hash: ChainHash::from_bytes(transaction),
+            log_index,
+            event,
+        })
+    }
+}
+
+/// How far the application is behind with its inbound messages, in log time.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, serde::Serialize, serde::Deserialize,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum StatusLevel {
+    /// Nothing is late.
+    #[default]
+    Healthy,
+    /// The first deadline passed.
+    Warned,
+    /// Outbound messages are delayed.
+    Degraded,
+    /// Outbound messages are refused.
+    Halted,
+}
+
+impl StatusLevel {
+    pub(super) fn write(self, writer: &mut Writer) {
+        writer.uint(match self {
+            Self::Healthy => 0u8,
+            Self::Warned => 1,
+            Self::Degraded => 2,
+            Self::Halted => 3,
+        });
+    }
+
+    pub(super) fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        match reader.uint("status level")? {
+            0 => Ok(Self::Healthy),
+            1 => Ok(Self::Warned),
+            2 => Ok(Self::Degraded),
+            3 => Ok(Self::Halted),
+            _ => Err(DecodeError::Invalid { what: "status level", why: "it is 0 to 3" }),
+        }
+    }
+}
+
+/// A change of the system's status. Body of type 4.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Status {
+    /// The level from here on.
+    pub level: StatusLevel,
+    /// Why, for people.
+    pub reason: String,
+}
+
+impl Canonical for Status {
+    const WHAT: &'static str = "status";
+    const BYTES_MAX: usize = REASON_BYTES_MAX + 16;
+
+    fn write(&self, writer: &mut Writer) {
+        writer.map(2);
+        writer.key(Key::Int(1));
+        self.level.write(writer);
+        writer.key(Key::Int(2));
+        writer.text(&self.reason);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let mut fields = reader.fields(Self::WHAT, 2)?;
+        let level = fields.required(reader, Key::Int(1), StatusLevel::read)?;
+        let reason = fields.required(reader, Key::Int(2), |reader| {
+            Ok(reader.text("reason", REASON_BYTES_MAX)?.to_owned())
+        })?;
+        fields.end(reader)?;
+        Ok(Self { level, reason })
+    }
+}
+
+/// The first message of an epoch: from here on another leader signs. Body of type 5.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EpochStart {
+    /// Hash of the signed epoch record in the store, so that the log binds what proves the key.
+    pub record: EpochRecordHash,
+    /// The [`PROTOCOL_VERSION`] of the leader.
+    pub protocol_version: u64,
+    /// The version of the rules by which rows are applied.
+    pub apply_version: u64,
+}
+
+impl Canonical for EpochStart {
+    const WHAT: &'static str = "epoch message";
+    const BYTES_MAX: usize = 64;
+
+    fn write(&self, writer: &mut Writer) {
+        writer.map(3);
+        writer.key(Key::Int(1));
+        writer.bytes(self.record.as_bytes());
+        writer.key(Key::Int(2));
+        writer.uint(self.protocol_version);
+        writer.key(Key::Int(3));
+        writer.uint(self.apply_version);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let mut fields = reader.fields(Self::WHAT, 3)?;
+        let record = fields.required(reader, Key::Int(1), |reader| reader.array_of("epoch record hash"))?;
+        let protocol = fields.required(reader, Key::Int(2), |reader| reader.uint("protocol version"))?;
+        let apply = fields.required(reader, Key::Int(3), |reader| reader.uint("apply version"))?;
+        fields.end(reader)?;
+        let record = EpochRecordHash::from_bytes(record);
+        Ok(Self { record, protocol_version: protocol, apply_version: apply })
+    }
+}

@@ -1,0 +1,320 @@
+//! The tip: all that must be known of a log to add to it, or to check what was added.
+//!
+//! It is a pure fold over messages. The sequencer advances it before it signs, a reader advances it
+//! to check; both compare the outcome with the same signed [`Checkpoint`].
+
+use crate::id::{Epoch, InboundNonce, KeyId, Sequence, StreamId, Timestamp};
+use crate::log::{
+    Checkpoint, ClientState, ContinuityError, Entry, EpochStart, Frontier, PROTOCOL_VERSION, StatusLevel,
+    VerifiedCheckpoint, VerifiedMessage,
+};
+
+/// Who leads an epoch: one key for one epoch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Leader {
+    /// The epoch.
+    pub epoch: Epoch,
+    /// The name of its key.
+    pub key: KeyId,
+}
+
+/// Why a message or checkpoint does not follow the log so far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum LogError {
+    /// The message is not the next one.
+    #[error("this is not the next message. expected=`{expected}` found=`{found}`")]
+    Sequence {
+        /// The place that is free.
+        expected: Sequence,
+        /// The place named.
+        found: Sequence,
+    },
+    /// The log is full.
+    #[error("the log has no sequence left")]
+    Full,
+    /// Log time went back.
+    #[error("log time goes back. last_ms=`{}` found_ms=`{}`", last.as_ms(), found.as_ms())]
+    Timestamp {
+        /// The last message's.
+        last: Timestamp,
+        /// The one found.
+        found: Timestamp,
+    },
+    /// An epoch began, ended or came back where it may not.
+    #[error("the epoch changes only upwards and with an epoch message. last=`{last:?}` found=`{found}`")]
+    Epoch {
+        /// The epoch of the last message or checkpoint, if there is one.
+        last: Option<Epoch>,
+        /// The one found.
+        found: Epoch,
+    },
+    /// Another key signed in an epoch than the one that began it.
+    #[error("an epoch has one key. epoch=`{epoch}` expected=`{expected}` found=`{found}`")]
+    Key {
+        /// The epoch.
+        epoch: Epoch,
+        /// The key that began it.
+        expected: KeyId,
+        /// The key that signed.
+        found: KeyId,
+    },
+    /// The leader follows newer rules.
+    #[error(
+        "upgrade required: the log is written by newer rules. supported=`{PROTOCOL_VERSION}` found=`{found}`"
+    )]
+    UpgradeRequired {
+        /// The leader's protocol version.
+        found: u64,
+    },
+    /// What the client sent does not follow.
+    #[error(transparent)]
+    Continuity(#[from] ContinuityError),
+    /// An inbound message is not the next one.
+    #[error("this is not the next inbound message. expected=`{expected}` found=`{found}`")]
+    Inbound {
+        /// The nonce that must come next.
+        expected: InboundNonce,
+        /// The nonce found.
+        found: InboundNonce,
+    },
+    /// A checkpoint claims something that the messages do not add up to.
+    #[error("the checkpoint claims what the messages do not add up to. field=`{field}`")]
+    Checkpoint {
+        /// The first field that differs.
+        field: &'static str,
+    },
+}
+
+/// The end of a log: what its next message must follow.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tip {
+    stream: StreamId,
+    timestamp: Timestamp,
+    /// Who signed the last message.
+    last_leader: Option<Leader>,
+    /// Who signed the last checkpoint. After a restart it is ahead of the last message's leader.
+    last_signer: Option<Leader>,
+    client: Option<ClientState>,
+    next_inbound: InboundNonce,
+    inbox_consumed: u64,
+    status: StatusLevel,
+    frontier: Frontier,
+}
+
+impl Tip {
+    /// The tip of a log that has no message yet.
+    pub fn start(stream: StreamId) -> Self {
+        Self {
+            stream,
+            timestamp: Timestamp::ZERO,
+            last_leader: None,
+            last_signer: None,
+            client: None,
+            next_inbound: InboundNonce::FIRST,
+            inbox_consumed: 0,
+            status: StatusLevel::Healthy,
+            frontier: Frontier::default(),
+        }
+    }
+
+    /// The tip at a checkpoint that a trusted key signed.
+    pub fn at(checkpoint: &VerifiedCheckpoint) -> Self {
+        let claim = checkpoint.claim();
+        Self {
+            stream: claim.stream,
+            timestamp: claim.timestamp,
+            last_leader: Some(claim.last_leader),
+            last_signer: Some(Leader { epoch: claim.epoch, key: checkpoint.key() }),
+            client: claim.client.clone(),
+            next_inbound: claim.next_inbound,
+            inbox_consumed: claim.inbox_consumed,
+            status: claim.status,
+            frontier: claim.frontier.clone(),
+        }
+    }
+
+    /// The stream.
+    pub const fn stream(&self) -> StreamId {
+        self.stream
+    }
+
+    /// The sequence of the last message.
+    pub fn last(&self) -> Option<Sequence> {
+        Sequence::new(self.frontier.size()).ok()
+    }
+
+    /// The sequence of the next message.
+    ///
+    /// # Errors
+    /// [`LogError::Full`] when there is none left.
+    pub fn next(&self) -> Result<Sequence, LogError> {
+        Sequence::new(self.frontier.size() + 1).map_err(|_| LogError::Full)
+    }
+
+    /// Log time: the timestamp of the last message.
+    pub const fn timestamp(&self) -> Timestamp {
+        self.timestamp
+    }
+
+    /// Who signed the last message.
+    pub const fn last_leader(&self) -> Option<Leader> {
+        self.last_leader
+    }
+
+    /// What the log has of its client.
+    pub const fn client(&self) -> Option<&ClientState> {
+        self.client.as_ref()
+    }
+
+    /// The inbound message that must come next.
+    pub const fn next_inbound(&self) -> InboundNonce {
+        self.next_inbound
+    }
+
+    /// The tip after `message`.
+    ///
+    /// # Errors
+    /// [`LogError`] when it does not follow; this tip stays as it is.
+    pub fn after(&self, message: &VerifiedMessage) -> Result<Self, LogError> {
+        let header = message.header();
+        let expected = self.next()?;
+        if header.sequence != expected {
+            return Err(LogError::Sequence { expected, found: header.sequence });
+        }
+        if header.timestamp < self.timestamp {
+            return Err(LogError::Timestamp { last: self.timestamp, found: header.timestamp });
+        }
+        let leader = Leader { epoch: header.epoch, key: message.receipt().key() };
+        match message.entry() {
+            Entry::Epoch(start) => self.check_new_leader(leader, start)?,
+            Entry::Changeset(_) | Entry::Snapshot(_) | Entry::Inbound(_) | Entry::Status(_) => {
+                self.check_same_leader(leader)?;
+            }
+        }
+        let mut after = self.clone();
+        after.apply(message)?;
+        after.timestamp = header.timestamp;
+        after.last_leader = Some(leader);
+        after.frontier.push(message.receipt().leaf());
+        Ok(after)
+    }
+
+    fn apply(&mut self, message: &VerifiedMessage) -> Result<(), LogError> {
+        match message.entry() {
+            Entry::Changeset(submission) => {
+                let client = self.client.as_ref().ok_or(ContinuityError::NotBegun)?;
+                self.client = Some(client.after_submission(submission, message.body_bytes() as u64)?);
+            }
+            Entry::Snapshot(snapshot) => {
+                self.client = Some(ClientState::after_snapshot(self.client.as_ref(), snapshot)?);
+            }
+            Entry::Inbound(inbound) => {
+                let (expected, found) = (self.next_inbound, inbound.nonce);
+                if found != expected {
+                    return Err(LogError::Inbound { expected, found });
+                }
+                self.next_inbound = expected.next().ok_or(LogError::Full)?;
+            }
+            Entry::Status(status) => self.status = status.level,
+            Entry::Epoch(_) => {}
+        }
+        Ok(())
+    }
+
+    fn check_new_leader(&self, leader: Leader, start: &EpochStart) -> Result<(), LogError> {
+        if start.protocol_version > PROTOCOL_VERSION {
+            return Err(LogError::UpgradeRequired { found: start.protocol_version });
+        }
+        let last = self.last_leader.map(|leader| leader.epoch);
+        if last.is_some_and(|last| leader.epoch <= last) {
+            return Err(LogError::Epoch { last, found: leader.epoch });
+        }
+        self.check_signer(leader)
+    }
+
+    fn check_same_leader(&self, leader: Leader) -> Result<(), LogError> {
+        match self.last_leader {
+            Some(last) if last.epoch == leader.epoch => check_key(last, leader),
+            last => Err(LogError::Epoch { last: last.map(|leader| leader.epoch), found: leader.epoch }),
+        }
+    }
+
+    /// A new leader, or the signer of a checkpoint, is at or past every signer before.
+    fn check_signer(&self, leader: Leader) -> Result<(), LogError> {
+        for last in [self.last_leader, self.last_signer].into_iter().flatten() {
+            if leader.epoch < last.epoch {
+                return Err(LogError::Epoch { last: Some(last.epoch), found: leader.epoch });
+            }
+            if leader.epoch == last.epoch {
+                check_key(last, leader)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What a checkpoint at this tip claims when the leader of `epoch` signs it.
+    ///
+    /// `inbox_consumed` is counted by whoever reads the rows; the log itself does not.
+    ///
+    /// Gives `None` for a log without a message.
+    pub fn checkpoint(&self, epoch: Epoch, inbox_consumed: u64) -> Option<Checkpoint> {
+        Some(Checkpoint {
+            stream: self.stream,
+            epoch,
+            size: self.last()?,
+            timestamp: self.timestamp,
+            last_leader: self.last_leader?,
+            client: self.client.clone(),
+            next_inbound: self.next_inbound,
+            inbox_consumed,
+            status: self.status,
+            frontier: self.frontier.clone(),
+        })
+    }
+
+    /// The tip after a checkpoint that claims what this tip adds up to.
+    ///
+    /// # Errors
+    /// [`LogError`] naming the first field that differs; this tip stays as it is.
+    pub fn after_checkpoint(&self, checkpoint: &VerifiedCheckpoint) -> Result<Self, LogError> {
+        let claim = checkpoint.claim();
+        let differs = |field| Err(LogError::Checkpoint { field });
+        let signer = Leader { epoch: claim.epoch, key: checkpoint.key() };
+        self.check_signer(signer)?;
+        let consumable = self.next_inbound.get() - 1;
+        if claim.inbox_consumed < self.inbox_consumed || claim.inbox_consumed > consumable {
+            return differs("inbox consumed");
+        }
+        let Some(expected) = self.checkpoint(claim.epoch, claim.inbox_consumed) else {
+            return differs("size");
+        };
+        let fields: [(&'static str, bool); 7] = [
+            ("stream", expected.stream == claim.stream),
+            ("size", expected.size == claim.size),
+            ("root", expected.frontier == claim.frontier),
+            ("timestamp", expected.timestamp == claim.timestamp),
+            ("client", expected.client == claim.client),
+            ("next inbound nonce", expected.next_inbound == claim.next_inbound),
+            ("status", expected.status == claim.status),
+        ];
+        if let Some((field, _)) = fields.into_iter().find(|(_, equal)| !equal) {
+            return differs(field);
+        }
+        // The list above names the field; this line cannot miss one that is added later.
+        if expected != *claim {
+            return differs("last leader");
+        }
+        let mut after = self.clone();
+        after.last_signer = Some(signer);
+        after.inbox_consumed = claim.inbox_consumed;
+        Ok(after)
+    }
+}
+
+fn check_key(expected: Leader, found: Leader) -> Result<(), LogError> {
+    if expected.key != found.key {
+        let (epoch, expected, found) = (found.epoch, expected.key, found.key);
+        return Err(LogError::Key { epoch, expected, found });
+    }
+    Ok(())
+}

@@ -1,0 +1,218 @@
+//! The state hash: what a whole database hashes to, kept up to date row by row.
+//!
+//! A table's rows are accumulated in an LtHash16 (1024 lanes of 16 bits, added lane by lane): adding
+//! and removing a row costs the same whatever the table's size, and the order of rows does not matter.
+//! Over the table digests, the schema and the header values stands one SHA-256 of canonical CBOR.
+//!
+//! Knows nothing of SQLite: whoever calls has applied column affinity, leaves out virtual generated
+//! columns, and decides which tables count.
+
+use std::collections::BTreeMap;
+
+use crate::encoding::Canonical;
+use crate::encoding::cbor::Writer;
+use crate::hash::{StateHash, TableDigest, sha256};
+use crate::submission::{SchemaRow, TextEncoding};
+
+/// First bytes of every row element: nothing else hashes to one.
+const ROW_DOMAIN: &[u8] = b"synddb/row/v1";
+/// First item of the outer list.
+const STATE_DOMAIN: &str = "synddb/state/v1";
+/// Lanes of an LtHash16.
+const LANES: usize = 1024;
+
+/// A stored value: its storage class and its bytes (SQLite, "Datatypes", section 2).
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Value<'a> {
+    /// NULL.
+    Null,
+    /// INTEGER.
+    Integer(i64),
+    /// REAL. Its 64 bits count, so -0.0 differs from 0.0.
+    Real(f64),
+    /// TEXT, as stored: no validity is asked of it, and a NUL is a byte like any other.
+    Text(&'a [u8]),
+    /// BLOB.
+    Blob(&'a [u8]),
+}
+
+/// The rows of one table, accumulated.
+#[derive(Clone, PartialEq, Eq)]
+pub struct TableHash {
+    lanes: Box<[u16; LANES]>,
+}
+
+impl Default for TableHash {
+    fn default() -> Self {
+        Self { lanes: Box::new([0; LANES]) }
+    }
+}
+
+impl std::fmt::Debug for TableHash {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "TableHash({})", self.digest())
+    }
+}
+
+impl TableHash {
+    /// The accumulator whose lanes were kept as these bytes.
+    pub fn from_bytes(bytes: &[u8; 2 * LANES]) -> Self {
+        let mut table = Self::default();
+        for (lane, bytes) in table.lanes.iter_mut().zip(bytes.chunks_exact(2)) {
+            *lane = u16::from_le_bytes([bytes[0], bytes[1]]);
+        }
+        table
+    }
+
+    /// The lanes, little-endian, to be kept.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        self.lanes.iter().flat_map(|lane| lane.to_le_bytes()).collect()
+    }
+
+    /// Adds a row: its rowid where that is its identity, and all its stored columns in schema order.
+    ///
+    /// A WITHOUT ROWID table's identity is its key columns, which stand among the columns.
+    pub fn add<'v>(&mut self, rowid: Option<i64>, columns: impl IntoIterator<Item = Value<'v>>) {
+        self.combine(rowid, columns, u16::wrapping_add);
+    }
+
+    /// Removes a row that was added.
+    pub fn remove<'v>(&mut self, rowid: Option<i64>, columns: impl IntoIterator<Item = Value<'v>>) {
+        self.combine(rowid, columns, u16::wrapping_sub);
+    }
+
+    /// The digest of the rows: BLAKE3 of the lanes, little-endian.
+    pub fn digest(&self) -> TableDigest {
+        TableDigest::from_bytes(*blake3::hash(&self.to_bytes()).as_bytes())
+    }
+
+    fn combine<'v>(
+        &mut self,
+        rowid: Option<i64>,
+        columns: impl IntoIterator<Item = Value<'v>>,
+        combine: fn(u16, u16) -> u16,
+    ) {
+        let mut element = [0; 2 * LANES];
+        row_hasher(rowid, columns).finalize_xof().fill(&mut element);
+        for (lane, bytes) in self.lanes.iter_mut().zip(element.chunks_exact(2)) {
+            *lane = combine(*lane, u16::from_le_bytes([bytes[0], bytes[1]]));
+        }
+    }
+}
+
+/// Feeds a row to BLAKE3 in a form in which no two rows are alike.
+fn row_hasher<'v>(rowid: Option<i64>, columns: impl IntoIterator<Item = Value<'v>>) -> blake3::Hasher {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(ROW_DOMAIN);
+    match rowid {
+        None => hasher.update(&[0]),
+        Some(rowid) => hasher.update(&[1]).update(&rowid.to_le_bytes()),
+    };
+    for column in columns {
+        match column {
+            Value::Null => hasher.update(&[0]),
+            Value::Integer(value) => hasher.update(&[1]).update(&value.to_le_bytes()),
+            Value::Real(value) => hasher.update(&[2]).update(&value.to_bits().to_le_bytes()),
+            Value::Text(bytes) => sized(&mut hasher, 3, bytes),
+            Value::Blob(bytes) => sized(&mut hasher, 4, bytes),
+        };
+    }
+    hasher
+}
+
+fn sized<'h>(hasher: &'h mut blake3::Hasher, class: u8, bytes: &[u8]) -> &'h mut blake3::Hasher {
+    hasher.update(&[class]).update(&(bytes.len() as u64).to_le_bytes()).update(bytes)
+}
+
+/// Everything that the state hash covers.
+#[derive(Debug, Clone)]
+pub struct State {
+    /// Every row of `sqlite_schema` that counts, in any order.
+    pub schema: Vec<SchemaRow>,
+    /// The text encoding.
+    pub encoding: TextEncoding,
+    /// `PRAGMA user_version`.
+    pub user_version: i32,
+    /// `PRAGMA application_id`.
+    pub application_id: i32,
+    /// The digest of every table that stores rows of its own, by name.
+    pub tables: BTreeMap<Vec<u8>, TableDigest>,
+}
+
+impl State {
+    /// The state hash: SHA-256 of the canonical CBOR of all this.
+    pub fn hash(&self) -> StateHash {
+        let mut writer = Writer::default();
+        writer.array(6);
+        writer.text(STATE_DOMAIN);
+        let mut rows: Vec<Vec<u8>> = self.schema.iter().map(Canonical::to_bytes).collect();
+        rows.sort_unstable();
+        writer.array(rows.len());
+        for row in &rows {
+            writer.raw(row);
+        }
+        self.encoding.write(&mut writer);
+        writer.int(self.user_version.into());
+        writer.int(self.application_id.into());
+        writer.array(self.tables.len());
+        for (name, digest) in &self.tables {
+            writer.array(2);
+            writer.bytes(name);
+            writer.bytes(digest.as_bytes());
+        }
+        StateHash::from_bytes(sha256(&[&writer.into_bytes()]))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ROW: [Value<'static>; 3] = [Value::Integer(1), Value::Text(b"a"), Value::Null];
+
+    #[test]
+    fn order_does_not_matter_and_removal_undoes() {
+        let mut one = TableHash::default();
+        one.add(Some(1), ROW);
+        one.add(Some(2), ROW);
+        let mut other = TableHash::default();
+        other.add(Some(2), ROW);
+        other.add(Some(3), ROW);
+        other.add(Some(1), ROW);
+        assert_ne!(one, other);
+        other.remove(Some(3), ROW);
+        assert_eq!(one, other);
+        assert_eq!(TableHash::from_bytes(&other.to_bytes().try_into().unwrap()), one);
+    }
+
+    #[test]
+    fn rows_that_differ_in_class_or_bytes_have_different_elements() {
+        let rows: [(Option<i64>, Vec<Value<'_>>); 16] = [
+            (None, vec![Value::Integer(1)]),
+            (Some(1), vec![Value::Integer(1)]),
+            (Some(1), vec![]),
+            (None, vec![]),
+            (None, vec![Value::Null]),
+            (None, vec![Value::Null, Value::Null]),
+            (None, vec![Value::Real(1.0)]),
+            (None, vec![Value::Real(0.0)]),
+            (None, vec![Value::Real(-0.0)]),
+            (None, vec![Value::Text(b"1")]),
+            (None, vec![Value::Blob(b"1")]),
+            (None, vec![Value::Text(b"")]),
+            (None, vec![Value::Text(b"1\0")]),
+            (None, vec![Value::Text(b"1\0a"), Value::Text(b"b")]),
+            (None, vec![Value::Text(b"1\0"), Value::Text(b"ab")]),
+            (None, vec![Value::Text(&[0xff, 0xfe])]),
+        ];
+        let digests: std::collections::BTreeSet<_> = rows
+            .iter()
+            .map(|(rowid, columns)| {
+                let mut table = TableHash::default();
+                table.add(*rowid, columns.iter().copied());
+                table.digest()
+            })
+            .collect();
+        assert_eq!(digests.len(), rows.len());
+    }
+}

@@ -1,0 +1,155 @@
+//! decode(encode(x)) = x, for every type that is encoded.
+
+use proptest::prelude::*;
+use synddb_protocol::Canonical;
+use synddb_protocol::limits::{BODY_BYTES_MAX, CHECKPOINT_BYTES_MAX, RECEIPT_BYTES_MAX};
+use synddb_protocol::log::{Batch, Entry, Receipt, SignedCheckpoint, SignedEpochRecord};
+
+use crate::arbitrary as any;
+use crate::sample;
+
+fn cbor<T: Canonical + PartialEq + std::fmt::Debug>(value: &T) {
+    let bytes = value.to_bytes();
+    assert_eq!(T::from_bytes(&bytes).unwrap(), *value);
+    assert!(T::from_bytes(&bytes[..bytes.len() - 1]).is_err(), "a cut encoding is refused");
+    assert!(T::from_bytes(&[&bytes[..], &[0]].concat()).is_err(), "a longer encoding is refused");
+}
+
+fn json<T: serde::Serialize + serde::de::DeserializeOwned + PartialEq + std::fmt::Debug>(value: &T) {
+    let text = serde_json::to_string(value).unwrap();
+    assert_eq!(serde_json::from_str::<T>(&text).unwrap(), *value);
+}
+
+fn text<T: std::fmt::Display + std::str::FromStr + PartialEq + std::fmt::Debug>(value: &T) {
+    assert_eq!(value.to_string().parse::<T>().ok().as_ref(), Some(value));
+}
+
+proptest! {
+    #[test]
+    fn identifiers_and_hashes(
+        stream in any::stream(), address in any::address(), sequence in any::sequence(), epoch in any::epoch(),
+        commit in any::commit_number(), hash in any::body_hash(), key in any::signing_key(),
+    ) {
+        text(&stream);
+        text(&address);
+        text(&sequence);
+        text(&epoch);
+        text(&commit);
+        text(&hash);
+        text(key.verifying_key());
+        json(&stream);
+        json(&sequence);
+    }
+
+    #[test]
+    fn incarnations(value in any::incarnation()) { cbor(&value); json(&value) }
+
+    #[test]
+    fn schema_rows(value in any::schema_row()) { cbor(&value) }
+
+    #[test]
+    fn schema_changes(value in any::schema_change()) { cbor(&value) }
+
+    #[test]
+    fn changes(value in any::changes()) { cbor(&value) }
+
+    #[test]
+    fn text_encodings(value in any::text_encoding()) { cbor(&value) }
+
+    #[test]
+    fn commits(value in any::commits()) {
+        for commit in value.as_slice() {
+            cbor(commit);
+        }
+    }
+
+    #[test]
+    fn parts(value in any::part()) { cbor(&value) }
+
+    #[test]
+    fn submissions(value in any::submission()) {
+        cbor(&value);
+        body(&Entry::Changeset(value));
+    }
+
+    #[test]
+    fn snapshots(value in any::snapshot()) {
+        cbor(&value);
+        body(&Entry::Snapshot(value));
+    }
+
+    #[test]
+    fn inbound_messages(value in any::inbound()) {
+        cbor(&value);
+        body(&Entry::Inbound(value));
+    }
+
+    #[test]
+    fn status_messages(value in any::status()) {
+        cbor(&value);
+        body(&Entry::Status(value));
+    }
+
+    #[test]
+    fn epoch_messages(value in any::epoch_start()) {
+        cbor(&value);
+        body(&Entry::Epoch(value));
+    }
+
+    #[test]
+    fn key_proofs(value in any::key_proof()) { cbor(&value) }
+
+    #[test]
+    fn receipts(value in any::receipts()) {
+        cbor(&value);
+        for receipt in value.0 {
+            let bytes = receipt.to_bytes();
+            prop_assert!(bytes.len() <= RECEIPT_BYTES_MAX, "{}", bytes.len());
+            let read = Receipt::from_bytes(&bytes).unwrap();
+            prop_assert_eq!(read.recover().unwrap().id(), receipt.key());
+            prop_assert_eq!(read, receipt);
+        }
+    }
+
+    #[test]
+    fn checkpoints(value in any::checkpoint()) {
+        let bytes = value.to_bytes();
+        prop_assert!(bytes.len() <= CHECKPOINT_BYTES_MAX, "{}", bytes.len());
+        prop_assert_eq!(SignedCheckpoint::from_bytes(&bytes).unwrap(), value);
+    }
+
+    #[test]
+    fn epoch_records(value in any::epoch_record()) {
+        let read = SignedEpochRecord::from_bytes(&value.to_bytes()).unwrap();
+        prop_assert_eq!(read.recover().unwrap(), value.recover().unwrap());
+        prop_assert_eq!(read, value);
+    }
+
+    #[test]
+    fn batches(commits in 1u64..40) {
+        let (_, log) = sample::log();
+        let mut leader = sample::Leader::begin(2, sample::key(7), log[1].0.clone());
+        for number in 0..commits {
+            leader.push(&Entry::Changeset(sample::commits(4 + number, leader.last(), 1)));
+        }
+        let batch = leader.cut();
+        prop_assert_eq!(Batch::from_cbor(&batch.to_cbor()).unwrap(), batch.clone());
+        prop_assert_eq!(Batch::from_stored(&batch.to_stored().unwrap()).unwrap(), batch);
+    }
+
+    #[test]
+    fn http_types(
+        problem in any::problem(), status in any::stream_status(),
+        inclusion in any::inclusion_proof(), consistency in any::consistency_proof(),
+    ) {
+        json(&problem);
+        json(&status);
+        json(&inclusion);
+        json(&consistency);
+    }
+}
+
+fn body(entry: &Entry) {
+    let (read, _) = Entry::from_body(entry.message_type(), &entry.to_body(), BODY_BYTES_MAX).unwrap();
+    assert_eq!(read, *entry);
+}

@@ -1,0 +1,215 @@
+//! A small log to test with: one leader, one client, every type of message. Also what the vectors show.
+//!
+//! Everything is fixed, so the same bytes come out everywhere.
+
+use synddb_protocol::hash::{ChainHash, ChunkHash, CommitDigest, StateHash};
+use synddb_protocol::id::{
+    Address, CommitNumber, Epoch, InboundNonce, Incarnation, IncarnationCounter, IncarnationNonce, PartIndex,
+    StreamId, Timestamp,
+};
+use synddb_protocol::log::{
+    Batch, Entry, EpochRecord, EpochStart, Inbound, KeyProof, Message, MessageHeader, PROTOCOL_VERSION,
+    SignedEpochRecord, Status, StatusLevel, Tip,
+};
+use synddb_protocol::signing::{SigningKey, TrustedKeys};
+use synddb_protocol::submission::{
+    Changes, Chunk, Commit, CommitKind, Commits, Content, ObjectKind, PageSize, Part, Place, SchemaChange,
+    SchemaRow, Snapshot, Submission, TextEncoding,
+};
+
+/// 2026-01-01T00:00:00Z.
+const START_MS: u64 = 1_767_225_600_000;
+
+/// The stream of every sample.
+pub(crate) fn stream() -> StreamId {
+    StreamId::from_bytes([0x5d; 32])
+}
+
+/// A key that everyone knows.
+pub(crate) fn key(seed: u8) -> SigningKey {
+    SigningKey::from_bytes([seed; 32]).expect("a small number is a key")
+}
+
+/// The incarnation with this counter.
+pub(crate) fn incarnation(counter: u64) -> Incarnation {
+    let seed = u8::try_from(counter).expect("samples have few incarnations");
+    Incarnation {
+        counter: IncarnationCounter::new(counter).expect("it starts at 1"),
+        nonce: IncarnationNonce::from_bytes([seed; 16]),
+    }
+}
+
+/// A state hash that stands for nothing.
+pub(crate) fn state(seed: u8) -> StateHash {
+    StateHash::from_bytes([seed; 32])
+}
+
+/// The snapshot that begins the first incarnation.
+pub(crate) fn first_snapshot() -> Snapshot {
+    Snapshot {
+        stream: stream(),
+        incarnation: incarnation(1),
+        place: Place::Begins { predecessor: None },
+        encoding: TextEncoding::Utf8,
+        page_size: PageSize::new(4096).expect("SQLite's default"),
+        state: state(1),
+        chunks: vec![Chunk { hash: ChunkHash::of(b"pages"), pages: 3, stored_bytes: 5 }],
+    }
+}
+
+/// Changes with one of everything.
+pub(crate) fn changes() -> Changes {
+    let row = SchemaRow {
+        kind: ObjectKind::Table,
+        name: b"trades".to_vec(),
+        table: b"trades".to_vec(),
+        sql: Some(b"CREATE TABLE trades(id INTEGER PRIMARY KEY, price REAL)".to_vec()),
+    };
+    Changes {
+        schema: vec![SchemaChange::Create(row)],
+        rows: b"rows are opaque here".to_vec(),
+        user_version: Some(7),
+        application_id: Some(-2),
+    }
+}
+
+/// A submission of `count` commits from `first` on, after `prev`.
+pub(crate) fn commits(first: u64, prev: CommitDigest, count: u64) -> Submission {
+    let mut prev = prev;
+    let mut commits = Vec::new();
+    for number in first..first + count {
+        let changes = if number == 1 {
+            changes()
+        } else {
+            Changes { rows: format!("row of commit {number}").into_bytes(), ..Changes::default() }
+        };
+        let number = CommitNumber::new(number).expect("it starts at 1");
+        let commit = Commit { number, prev, kind: CommitKind::Transaction, changes };
+        prev = commit.digest();
+        commits.push(commit);
+    }
+    submission(Content::Commits { commits: Commits::new(commits).expect("they follow"), state: state(2) })
+}
+
+/// A submission with this content.
+pub(crate) fn submission(content: Content) -> Submission {
+    Submission {
+        stream: stream(),
+        incarnation: incarnation(1),
+        encoding: TextEncoding::Utf8,
+        content,
+        scanned: None,
+    }
+}
+
+/// One part of commit `number`.
+pub(crate) fn part(number: u64, index: u64, prev: CommitDigest, last: Option<StateHash>) -> Part {
+    Part {
+        number: CommitNumber::new(number).expect("it starts at 1"),
+        prev,
+        kind: CommitKind::Transaction,
+        index: PartIndex::new(index).expect("few parts"),
+        changes: Changes { rows: format!("part {index}").into_bytes(), ..Changes::default() },
+        last,
+    }
+}
+
+/// The `nonce`-th bridge event.
+pub(crate) fn inbound(nonce: u64) -> Inbound {
+    Inbound {
+        chain_id: 31337,
+        bridge: Address::from_bytes([0xb1; 20]),
+        nonce: InboundNonce::new(nonce).expect("it starts at 1"),
+        block_number: 100 + nonce,
+        block_hash: ChainHash::from_bytes([0xbb; 32]),
+        transaction_hash: ChainHash::from_bytes([0x77; 32]),
+        log_index: 3,
+        event: b"abi".to_vec(),
+    }
+}
+
+/// A leader that signs messages and cuts batches, as a sequencer does.
+pub(crate) struct Leader {
+    pub(crate) key: SigningKey,
+    pub(crate) epoch: Epoch,
+    /// The tip after everything signed.
+    pub(crate) tip: Tip,
+    /// Messages not in a batch yet.
+    pub(crate) pending: Vec<Message>,
+}
+
+impl Leader {
+    /// Begins `epoch` at `tip` with its epoch message.
+    pub(crate) fn begin(epoch: u64, key: SigningKey, tip: Tip) -> Self {
+        let epoch = Epoch::new(epoch).expect("it starts at 1");
+        let mut leader = Self { key, epoch, tip, pending: Vec::new() };
+        let start = EpochStart {
+            record: leader.record().hash(),
+            protocol_version: PROTOCOL_VERSION,
+            apply_version: 1,
+        };
+        leader.push(&Entry::Epoch(start));
+        leader
+    }
+
+    /// The claim of this leader's epoch.
+    pub(crate) fn record(&self) -> SignedEpochRecord {
+        EpochRecord { stream: self.tip.stream(), epoch: self.epoch, proof: KeyProof::Unattested }
+            .sign(&self.key)
+    }
+
+    /// The keys that a reader of this leader's log pins.
+    pub(crate) fn keys(&self) -> TrustedKeys {
+        TrustedKeys::pinned([*self.key.verifying_key()])
+    }
+
+    /// The header of the next message.
+    pub(crate) fn header(&self, entry: &Entry) -> MessageHeader {
+        let sequence = self.tip.next().expect("samples are short");
+        MessageHeader {
+            stream: self.tip.stream(),
+            epoch: self.epoch,
+            sequence,
+            timestamp: Timestamp::from_ms(START_MS + 10 * sequence.get()).expect("before the year 287396"),
+            message_type: entry.message_type(),
+        }
+    }
+
+    /// Signs `entry` into the next place.
+    pub(crate) fn push(&mut self, entry: &Entry) {
+        let message = Message::sign(self.header(entry), entry.to_body(), &self.key);
+        let verified = message.clone().verify(self.tip.stream(), &self.keys(), usize::MAX);
+        self.tip = self.tip.after(&verified.expect("it was just signed")).expect("samples follow");
+        self.pending.push(message);
+    }
+
+    /// The batch of all pending messages.
+    pub(crate) fn cut(&mut self) -> Batch {
+        let checkpoint = self.tip.checkpoint(self.epoch, 0).expect("there are messages").sign(&self.key);
+        let batch = Batch::new(std::mem::take(&mut self.pending), checkpoint.clone()).expect("they follow");
+        let checkpoint = checkpoint.verify(&self.keys()).expect("it was just signed");
+        self.tip = self.tip.after_checkpoint(&checkpoint).expect("it is this tip's");
+        batch
+    }
+
+    /// The digest that the client's next commit must name.
+    pub(crate) fn last(&self) -> CommitDigest {
+        self.tip.client().expect("the stream has begun").last
+    }
+}
+
+/// A log of two batches with every type of message, and the tip before each.
+pub(crate) fn log() -> (TrustedKeys, Vec<(Tip, Batch)>) {
+    let start = Tip::start(stream());
+    let mut leader = Leader::begin(1, key(7), start.clone());
+    leader.push(&Entry::Snapshot(first_snapshot()));
+    leader.push(&Entry::Changeset(commits(1, leader.last(), 3)));
+    let first = (start, leader.cut());
+    let before = leader.tip.clone();
+    leader.push(&Entry::Inbound(inbound(1)));
+    leader.push(&Entry::Status(Status { level: StatusLevel::Warned, reason: "inbound 1 is late".into() }));
+    leader.push(&Entry::Changeset(submission(Content::Part(part(4, 0, leader.last(), None)))));
+    leader.push(&Entry::Changeset(submission(Content::Part(part(4, 1, leader.last(), Some(state(3)))))));
+    leader.push(&Entry::Changeset(commits(5, leader.last(), 1)));
+    (leader.keys(), vec![first, (before, leader.cut())])
+}

@@ -1,0 +1,32 @@
+#![doc = include_str!("../README.md")]
+//!
+//! # Contents
+//!
+//! | module | holds |
+//! |---|---|
+//! | `key` | [`Key`]: the closed set of names in a store, their text, their size bounds |
+//! | `store` | [`BatchStore`]: the contract; what its methods answer and how they fail |
+//! | `url` | [`StoreUrl`]: the address of a store |
+//! | `object` | [`ObjectBatchStore`]: files and memory, over `object_store` |
+//! | `local` | what files need to survive a power cut (private) |
+//! | `last` | [`last_batch`], [`last_epoch`], [`last_snapshot`]: the end of a log in few requests |
+//! | [`faulty`] | a wrapper that is slow, lossy or behind on demand |
+//! | [`conformance`] | the contract as a suite that every implementation runs |
+
+pub mod conformance;
+pub mod faulty;
+mod key;
+mod last;
+mod local;
+mod object;
+mod store;
+mod url;
+
+pub use key::{Folder, Key, KeyError, Kind};
+pub use last::{last_batch, last_epoch, last_snapshot};
+pub use object::{ObjectBatchStore, OpenError};
+pub use store::{
+    BatchStore, Cause, Existing, Failure, GetError, ListError, PAGE_KEYS_MAX, Page, PageLimit, Put, PutError,
+    Start,
+};
+pub use url::{StoreUrl, StoreUrlError};

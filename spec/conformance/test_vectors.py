@@ -1,0 +1,260 @@
+"""The vectors in spec/vectors, checked with independent libraries.
+
+Nothing of this project's code runs here: COSE by `cwt`, keys by `eth-keys`, CBOR by `cbor2`, hashes by
+`hashlib` and `blake3`, the tree and the state hash written anew from spec/signing.md and spec/wire.md.
+A vector that this file and the Rust tests both accept is what the specification says.
+"""
+
+import hashlib
+import json
+import struct
+from pathlib import Path
+
+import blake3
+import cbor2
+import cwt
+import pytest
+import zstandard
+from eth_keys import keys
+
+VECTORS = Path(__file__).parent.parent / "vectors"
+ES256K, SHA_256, SECP256K1, EC2 = -47, -16, 8, 2
+LABELS = {"sequence": -65537, "timestamp": -65538, "type": -65539, "stream": -65540, "epoch": -65541}
+
+
+def load(name):
+    return json.loads((VECTORS / name).read_text())
+
+
+def unhex(text):
+    assert text.startswith("0x")
+    return bytes.fromhex(text[2:])
+
+
+def sha256(*parts):
+    return hashlib.sha256(b"".join(parts)).digest()
+
+
+MESSAGES, CHECKPOINTS, EPOCHS = load("messages.json"), load("checkpoints.json"), load("epochs.json")
+SIGNED = [
+    pytest.param(file, vector, id=f"{kind}-{number}")
+    for kind, file in [("message", MESSAGES), ("checkpoint", CHECKPOINTS), ("epoch", EPOCHS)]
+    for number, vector in enumerate(file["vectors"])
+]
+
+
+def cose_key(signer):
+    """The signer's public key as a COSE_Key, named by its Ethereum address."""
+    public = keys.PublicKey.from_compressed_bytes(unhex(signer["public"])).to_bytes()
+    return cwt.COSEKey.new(
+        {1: EC2, 2: unhex(signer["address"]), 3: ES256K, -1: SECP256K1, -2: public[:32], -3: public[32:]}
+    )
+
+
+@pytest.mark.parametrize("file, vector", SIGNED)
+def test_cose_library_verifies(file, vector):
+    aad = file["external_aad"].encode()
+    cose = cwt.COSE.new()
+    protected, unprotected, _ = cose.decode_with_headers(
+        unhex(vector["cose"]), cose_key(file["signer"]), external_aad=aad
+    )
+    assert protected[1] == ES256K
+    assert unprotected == {4: unhex(vector["key"])}
+    assert protected[LABELS["stream"]] == unhex(vector["stream"])
+    assert protected[LABELS["epoch"]] == vector["epoch"]
+
+
+@pytest.mark.parametrize("file, vector", SIGNED)
+def test_cose_library_refuses_another_kind(file, vector):
+    with pytest.raises(cwt.VerifyError):
+        cwt.COSE.new().decode(unhex(vector["cose"]), cose_key(file["signer"]), external_aad=b"synddb/other/v1")
+
+
+@pytest.mark.parametrize("file, vector", SIGNED)
+def test_cose_library_refuses_a_changed_signature(file, vector):
+    changed = bytearray(unhex(vector["cose"]))
+    changed[-1] ^= 1
+    with pytest.raises(cwt.VerifyError):
+        cwt.COSE.new().decode(
+            bytes(changed), cose_key(file["signer"]), external_aad=file["external_aad"].encode()
+        )
+
+
+@pytest.mark.parametrize("file, vector", SIGNED)
+def test_ethereum_library_recovers_the_address(file, vector):
+    protected, _, payload, signature = cbor2.loads(unhex(vector["cose"])).value
+    structure = cbor2.dumps(["Signature1", protected, file["external_aad"].encode(), payload])
+    r, s = int.from_bytes(signature[:32], "big"), int.from_bytes(signature[32:], "big")
+    candidates = [
+        keys.Signature(vrs=(v, r, s)).recover_public_key_from_msg_hash(sha256(structure)) for v in (0, 1)
+    ]
+    assert file["signer"]["address"] in [key.to_address() for key in candidates]
+    assert vector["key"] == file["signer"]["address"]
+    assert keys.PrivateKey(unhex(file["signer"]["secret"])).public_key in candidates
+
+
+@pytest.mark.parametrize("file, vector", SIGNED)
+def test_signing_again_gives_the_same_bytes(file, vector):
+    protected, _, payload, signature = cbor2.loads(unhex(vector["cose"])).value
+    structure = cbor2.dumps(["Signature1", protected, file["external_aad"].encode(), payload])
+    secret = keys.PrivateKey(unhex(file["signer"]["secret"]))
+    assert secret.sign_msg_hash(sha256(structure)).to_bytes()[:64] == signature
+
+
+@pytest.mark.parametrize("vector", MESSAGES["vectors"], ids=lambda vector: vector["name"])
+def test_messages(vector):
+    cose = unhex(vector["cose"])
+    assert len(cose) < 300
+    protected, _, payload, _ = cbor2.loads(cose).value
+    header = cbor2.loads(protected)
+    assert header[258] == SHA_256
+    for name in ("sequence", "timestamp", "type", "epoch"):
+        assert header[LABELS[name]] == vector[name]
+    assert payload == unhex(vector["body_hash"])
+    assert sha256(b"\x00", cose) == unhex(vector["leaf"])
+    if "body" in vector:
+        body, content = unhex(vector["body"]), unhex(vector["content"])
+        assert sha256(body) == payload
+        assert zstandard.ZstdDecompressor().decompress(body) == content
+        assert canonical(content)
+
+
+def canonical(encoded):
+    """Whether bytes are RFC 8949's core deterministic encoding of what they hold."""
+    return cbor2.dumps(cbor2.loads(encoded), canonical=False) == encoded
+
+
+def test_commits_form_one_chain():
+    file = load("commits.json")
+    before = file["snapshot"]["digest"]
+    assert sha256(unhex(file["snapshot"]["cbor"])) == unhex(before)
+    for entry in file["entries"]:
+        encoded = unhex(entry["cbor"])
+        number, prev, *_ = cbor2.loads(encoded)
+        assert number >= 1
+        assert prev == unhex(entry["prev"]) == unhex(before)
+        assert sha256(encoded) == unhex(entry["digest"])
+        assert canonical(encoded)
+        before = entry["digest"]
+    commits = cbor2.loads(unhex(file["submission"]))[4]
+    assert [cbor2.dumps(commit) for commit in commits] == [unhex(e["cbor"]) for e in file["entries"][:3]]
+
+
+def test_epoch_records_are_bound_by_their_hash():
+    for vector in EPOCHS["vectors"]:
+        assert sha256(unhex(vector["cose"])) == unhex(vector["hash"])
+
+
+def merkle_root(leaves):
+    """MTH of RFC 9162, section 2.1.1."""
+    if not leaves:
+        return sha256()
+    if len(leaves) == 1:
+        return sha256(b"\x00", leaves[0])
+    split = 1 << (len(leaves) - 1).bit_length() - 1
+    return sha256(b"\x01", merkle_root(leaves[:split]), merkle_root(leaves[split:]))
+
+
+def merkle_path(index, leaves):
+    """PATH of RFC 9162, section 2.1.3.1."""
+    if len(leaves) == 1:
+        return []
+    split = 1 << (len(leaves) - 1).bit_length() - 1
+    if index < split:
+        return merkle_path(index, leaves[:split]) + [merkle_root(leaves[split:])]
+    return merkle_path(index - split, leaves[split:]) + [merkle_root(leaves[:split])]
+
+
+def consistency_path(size, leaves, known=True):
+    """SUBPROOF of RFC 9162, section 2.1.4.1."""
+    if size == len(leaves):
+        return [] if known else [merkle_root(leaves)]
+    split = 1 << (len(leaves) - 1).bit_length() - 1
+    if size <= split:
+        return consistency_path(size, leaves[:split], known) + [merkle_root(leaves[split:])]
+    return consistency_path(size - split, leaves[split:], False) + [merkle_root(leaves[:split])]
+
+
+def test_tree():
+    file = load("tree.json")
+    leaves = [unhex(leaf) for leaf in file["leaves"]]
+    assert [merkle_root(leaves[:n]) for n in range(len(leaves) + 1)] == [unhex(r) for r in file["roots"]]
+    for proof in file["inclusion"]:
+        assert merkle_path(proof["index"], leaves) == [unhex(step) for step in proof["path"]]
+    for proof in file["consistency"]:
+        assert consistency_path(proof["from"], leaves) == [unhex(step) for step in proof["path"]]
+
+
+def test_batches_add_up_to_their_checkpoints():
+    file = load("batches.json")
+    leaves = []
+    for vector in file["vectors"]:
+        encoded = unhex(vector["cbor"])
+        assert zstandard.ZstdDecompressor().decompress(unhex(vector["stored"])) == encoded
+        assert canonical(encoded)
+        batch = cbor2.loads(encoded)
+        assert list(batch) == ["c", "e", "h", "m", "s", "t", "v"]
+        assert (batch["s"], batch["e"], batch["v"]) == (vector["first"], vector["last"], 2)
+        assert sha256(*[cbor2.dumps(message) for message in batch["m"]]) == batch["h"]
+        for cose, body in batch["m"]:
+            leaves.append(cbor2.dumps(cose))
+            assert sha256(body) == cose.value[2]
+        checkpoint = batch["c"].value
+        header, claim = cbor2.loads(checkpoint[0]), cbor2.loads(checkpoint[2])
+        assert header[LABELS["sequence"]] == batch["e"] == len(leaves)
+        assert claim[1] == merkle_root(leaves)
+        assert claim[2] == batch["t"]
+
+
+def test_equivocation():
+    file = load("equivocation.json")
+    first, second = (cbor2.loads(unhex(file[name])).value for name in ("first", "second"))
+    place = lambda cose: [cbor2.loads(cose[0])[LABELS[name]] for name in ("stream", "epoch", "sequence")]
+    assert place(first) == place(second)
+    assert first[2] != second[2]
+
+
+def row_element(row):
+    """The 2048 bytes of one row (spec/wire.md, "State hash")."""
+    encoded = b"synddb/row/v1"
+    rowid = row["rowid"]
+    encoded += b"\x00" if rowid is None else b"\x01" + struct.pack("<q", int(rowid))
+    for column in row["columns"]:
+        [(storage_class, value)] = column.items()
+        if storage_class == "null":
+            encoded += b"\x00"
+        elif storage_class == "integer":
+            encoded += b"\x01" + struct.pack("<q", int(value))
+        elif storage_class == "real_bits":
+            encoded += b"\x02" + unhex(value)[::-1]
+        else:
+            code = {"text": b"\x03", "blob": b"\x04"}[storage_class]
+            encoded += code + struct.pack("<Q", len(unhex(value))) + unhex(value)
+    return blake3.blake3(encoded).digest(length=2048)
+
+
+def table_digest(rows):
+    lanes = [0] * 1024
+    for row in rows:
+        for lane, value in enumerate(struct.unpack("<1024H", row_element(row))):
+            lanes[lane] = (lanes[lane] + value) % 65536
+    return blake3.blake3(struct.pack("<1024H", *lanes)).digest()
+
+
+def test_state_hash():
+    file = load("state.json")
+    for row in file["rows"]:
+        assert table_digest([row]) == unhex(row["digest"]), row["name"]
+    assert len({row["digest"] for row in file["rows"]}) == len(file["rows"])
+    assert table_digest([]) == unhex(file["empty_table"])
+    assert table_digest(file["rows"]) == unhex(file["table_of_all_rows"])
+    state = file["state"]
+    encoded = cbor2.dumps([
+        "synddb/state/v1",
+        [cbor2.loads(row) for row in sorted(unhex(row) for row in state["schema"])],
+        state["encoding"],
+        state["user_version"],
+        state["application_id"],
+        [[unhex(table["name"]), unhex(table["digest"])] for table in state["tables"]],
+    ])
+    assert sha256(encoded) == unhex(state["hash"])
