@@ -37,8 +37,9 @@ fn seeds() -> Result<Seeds, Box<dyn std::error::Error>> {
     let submissions = [
         sample::commits(1, root, 3),
         sample::submission(Content::Part(sample::part(4, 0, root, None))),
-        sample::submission(Content::Part(sample::part(4, 1, root, Some(sample::state(3))))),
+        sample::submission(Content::Part(sample::part(4, 1, root, sample::claim(3)))),
     ];
+    let stored = |entry| sample::body(&entry).into_stored();
     let record = |proof| {
         EpochRecord { stream: sample::stream(), epoch: 1.try_into().expect("it starts at 1"), proof }
             .sign(&sample::key(7))
@@ -62,9 +63,9 @@ fn seeds() -> Result<Seeds, Box<dyn std::error::Error>> {
         (
             "body",
             vec![
-                tagged(0, submissions[0].to_body()),
-                tagged(1, sample::first_snapshot().to_body()),
-                tagged(3, Entry::Status(status).to_body()),
+                tagged(0, stored(Entry::Submission(submissions[0].clone()))),
+                tagged(1, stored(Entry::Snapshot(sample::first_snapshot()))),
+                tagged(3, stored(Entry::Status(status))),
             ],
         ),
         ("receipts", vec![Receipts(receipts).to_bytes()]),

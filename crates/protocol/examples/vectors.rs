@@ -14,11 +14,11 @@ use synddb_protocol::id::{Epoch, Sequence, StreamId, Timestamp};
 use synddb_protocol::limits::BODY_BYTES_MAX;
 use synddb_protocol::log::tree::{self, NoSuchProof, Node};
 use synddb_protocol::log::{
-    Entry, EpochRecord, Equivocation, Frontier, KeyProof, MessageHeader, MessageType, Receipt,
+    Body, Entry, EpochRecord, Equivocation, Frontier, KeyProof, MessageHeader, MessageType, Receipt,
 };
 use synddb_protocol::signing::SigningKey;
 use synddb_protocol::state::{State, TableHash, Value};
-use synddb_protocol::submission::{Content, ObjectKind, SchemaRow, TextEncoding};
+use synddb_protocol::submission::{Content, ObjectKind, SchemaRow, Submission, TextEncoding};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let dir = std::env::args().nth(1).ok_or("usage: vectors DIR")?;
@@ -31,6 +31,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         ("tree.json", log_tree()),
         ("equivocation.json", equivocation()),
         ("state.json", state()),
+        ("refused.json", refused()),
     ];
     std::fs::create_dir_all(&dir)?;
     for (name, content) in files {
@@ -55,9 +56,9 @@ fn signer(seed: u8) -> Json {
 fn commits() -> Json {
     let root = sample::first_snapshot().digest();
     let submission = sample::commits(1, root, 3);
-    let Content::Commits { commits, .. } = &submission.content else { unreachable!("it has commits") };
+    let Content::Commits(commits) = &submission.content else { unreachable!("it has commits") };
     let first = sample::part(4, 0, commits.digest(), None);
-    let last = sample::part(4, 1, first.digest(), Some(sample::state(3)));
+    let last = sample::part(4, 1, first.digest(), sample::claim(3));
     let entries = commits
         .as_slice()
         .iter()
@@ -96,9 +97,10 @@ fn messages() -> Json {
         .flat_map(|(_, batch)| batch.messages())
         .map(|message| {
             let kind = message.receipt.header().message_type;
-            let (entry, _) = Entry::from_body(kind, &message.body, BODY_BYTES_MAX).expect("it was just made");
+            let (_, entry) =
+                Body::read(kind, message.body.clone(), BODY_BYTES_MAX).expect("it was just made");
             let content = match &entry {
-                Entry::Changeset(value) => value.to_bytes(),
+                Entry::Submission(value) => value.to_bytes(),
                 Entry::Snapshot(value) => value.to_bytes(),
                 Entry::Inbound(value) => value.to_bytes(),
                 Entry::Status(value) => value.to_bytes(),
@@ -115,13 +117,14 @@ fn messages() -> Json {
         epoch: Epoch::new(Epoch::MAX).expect("it is the largest"),
         sequence: Sequence::new(Sequence::MAX).expect("it is the largest"),
         timestamp: Timestamp::from_ms((1 << 53) - 1).expect("it is the largest"),
-        message_type: MessageType::Changeset,
+        message_type: MessageType::Submission,
     };
     vectors.push(receipt_json("largest numbers, no body", &Receipt::sign(largest, b"", &sample::key(7))));
     json!({
         "about": "Messages: a COSE_Sign1 over the SHA-256 of the body. The body is zstd over content.",
         "external_aad": "synddb/message/v1",
         "signer": signer(7),
+        "epoch_record": hex(&sample::record(1, &sample::key(7)).to_bytes()),
         "vectors": vectors,
     })
 }
@@ -149,6 +152,7 @@ fn checkpoints() -> Json {
         "about": "Checkpoints: a COSE_Sign1 over the claim.",
         "external_aad": "synddb/checkpoint/v1",
         "signer": signer(7),
+        "epoch_record": hex(&sample::record(1, &sample::key(7)).to_bytes()),
         "vectors": vectors.collect::<Vec<_>>(),
     })
 }
@@ -200,6 +204,7 @@ fn batches() -> Json {
         "about": "A log of two batches from its first message on. stored is zstd over cbor.",
         "stream": sample::stream().to_string(),
         "signer": signer(7),
+        "epoch_record": hex(&sample::record(1, &sample::key(7)).to_bytes()),
         "vectors": vectors.collect::<Vec<_>>(),
     })
 }
@@ -328,4 +333,85 @@ fn state() -> Json {
             "hash": state.hash().to_string(),
         },
     })
+}
+
+/// Bytes that look right and are not; every one must be refused.
+fn refused() -> Json {
+    let (_, log) = sample::log();
+    let (_, batch) = &log[0];
+    let message = batch.messages()[0].receipt.to_bytes();
+    let checkpoint = batch.checkpoint().to_bytes();
+    let submission = sample::commits(1, sample::first_snapshot().digest(), 2).to_bytes();
+    let body = batch.messages()[2].body.clone();
+    let cbor = batch.to_cbor();
+    let edit = |bytes: &[u8], at: usize, value: u8| {
+        let mut edited = bytes.to_vec();
+        edited[at] = value;
+        edited
+    };
+    let splice = |bytes: &[u8], at: usize, count: usize, with: &[u8]| {
+        [&bytes[..at], with, &bytes[at + count..]].concat()
+    };
+    let find = |bytes: &[u8], part: &[u8]| {
+        bytes.windows(part.len()).position(|window| window == part).expect("it is in there")
+    };
+    let signature = message.len() - 64;
+    let key_id = message.len() - 64 - 2 - 34 - 20;
+    let epoch = find(&message, &[0x3a, 0, 1, 0, 4]);
+    let negated = {
+        let order = "fffffffffffffffffffffffffffffffebaaedce6af48a03bbfd25e8cd0364141";
+        let order: Vec<u8> =
+            (0..64).step_by(2).map(|at| u8::from_str_radix(&order[at..at + 2], 16).expect("hex")).collect();
+        let mut result = message.clone();
+        let mut borrow = 0;
+        for index in (0..32).rev() {
+            let digit = i16::from(order[index]) - i16::from(message[signature + 32 + index]) - borrow;
+            borrow = i16::from(digit < 0);
+            result[signature + 32 + index] = u8::try_from(digit.rem_euclid(256)).expect("a byte");
+        }
+        result
+    };
+    let frame_twice = [body.clone(), body.clone()].concat();
+    let vectors: [(&str, &str, Vec<u8>); 17] = [
+        ("message", "s in the upper half of the order", negated),
+        ("message", "r is zero", splice(&message, signature, 32, &[0; 32])),
+        ("message", "r is the order or more", splice(&message, signature, 32, &[0xff; 32])),
+        ("message", "another key id", edit(&message, key_id, message[key_id] ^ 1)),
+        ("message", "another epoch than signed", edit(&message, epoch + 5, 2)),
+        ("message", "another tag", edit(&message, 0, 0xd1)),
+        ("message", "a head longer than needed", splice(&message, epoch + 5, 1, &[0x18, 1])),
+        ("message", "an unknown label", edit(&message, epoch + 4, 5)),
+        ("message", "a byte after it", [&message[..], &[0]].concat()),
+        ("message", "signed as a checkpoint", checkpoint.clone()),
+        ("checkpoint", "signed as a message", message.clone()),
+        ("checkpoint", "another root than its frontier's", {
+            let root = find(&checkpoint, batch.checkpoint().claim().root().as_bytes());
+            edit(&checkpoint, root, checkpoint[root] ^ 1)
+        }),
+        ("submission", "a commit that does not name the one before", {
+            let prev = find(&submission, sample_digest(&submission).as_slice());
+            edit(&submission, prev, submission[prev] ^ 1)
+        }),
+        ("submission", "a key twice", edit(&submission, 1 + 1 + 34, 1)),
+        ("body of type 0", "two frames", frame_twice),
+        ("batch", "its newest version is unknown", edit(&cbor, cbor.len() - 1, 3)),
+        ("batch", "a time that its checkpoint does not have", {
+            let time = cbor.len() - 3 - 1;
+            edit(&cbor, time, cbor[time] ^ 1)
+        }),
+    ];
+    json!({
+        "about": "A reader that accepts one of these, signature included, has a fault. The signer of all is key 7.",
+        "signer": signer(7),
+        "vectors": vectors.iter().map(|(kind, name, bytes)| json!({
+            "as": kind, "name": name, "bytes": hex(bytes),
+        })).collect::<Vec<_>>(),
+    })
+}
+
+/// The digest that the second commit of the sample submission names.
+fn sample_digest(submission: &[u8]) -> Vec<u8> {
+    let read = Submission::from_bytes(submission).expect("it is the sample");
+    let Content::Commits(commits) = &read.content else { unreachable!("it has commits") };
+    commits.last().prev.as_bytes().to_vec()
 }

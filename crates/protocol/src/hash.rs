@@ -45,10 +45,6 @@ hash_type! {
     TreeHash, "tree hash"
 }
 hash_type! {
-    /// SHA-256 over the messages of a batch as they stand in it.
-    MessagesHash, "messages hash"
-}
-hash_type! {
     /// SHA-256 of a chunk as stored, and its name in the store.
     ChunkHash, "chunk hash"
 }

@@ -9,7 +9,7 @@ use crate::encoding::cbor::{Reader, Writer};
 use crate::encoding::{Canonical, DecodeError};
 use crate::hash::{ChunkHash, CommitDigest, StateHash, TreeHash};
 use crate::id::{CommitNumber, Epoch, Incarnation, KeyId, PartIndex, Sequence, StreamId, Timestamp};
-use crate::limits::{RECEIPT_BYTES_MAX, RECEIPTS_MAX};
+use crate::limits::{GROUP_BYTES_MAX, RECEIPT_BYTES_MAX, RECEIPTS_MAX};
 use crate::log::{ClientState, ContinuityError, Receipt, StatusLevel};
 
 /// A place in what a client sends. What is sequenced or published is told in these, never in
@@ -62,7 +62,7 @@ pub enum Reason {
         /// The digest that was named.
         found: CommitDigest,
     },
-    /// 409: another incarnation runs.
+    /// 409: a newer incarnation runs, or another one with this counter.
     IncarnationSuperseded {
         /// The one that runs.
         running: Incarnation,
@@ -175,13 +175,19 @@ impl Reason {
             ContinuityError::ContentMismatch { expected, found, .. } => {
                 Self::ContentMismatch { expected: *expected, found: *found }
             }
-            ContinuityError::Incarnation { .. } | ContinuityError::NoSuccessor { .. } => {
-                Self::IncarnationSuperseded { running: client.incarnation }
+            ContinuityError::Incarnation { found, .. } | ContinuityError::NoSuccessor { found } => {
+                // After a failover the log may lack what began a newer incarnation: the client rewinds.
+                if found.counter > client.incarnation.counter {
+                    Self::Gap { expected: Position::expected(client) }
+                } else {
+                    Self::IncarnationSuperseded { running: client.incarnation }
+                }
             }
+            ContinuityError::GroupTooLarge { .. } => Self::TooLarge { limit: GROUP_BYTES_MAX },
             ContinuityError::MixedGroup { .. }
-            | ContinuityError::GroupTooLarge { .. }
             | ContinuityError::StateMismatch { .. }
             | ContinuityError::AbandonedKnown { .. }
+            | ContinuityError::GroupNotAbandoned { .. }
             | ContinuityError::Exhausted(_) => Self::Unprocessable,
         }
     }

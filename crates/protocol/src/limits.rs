@@ -1,7 +1,7 @@
-//! Every bound of the protocol, in one place.
+//! Every bound of what is signed, sent and stored, in one place.
 //!
-//! A decoder allocates nothing before the length it read was compared with a bound from here, and an
-//! encoder's caller that keeps within these bounds is never refused by a decoder. How the bounds
+//! A CBOR decoder allocates nothing before the length it read was compared with a bound from here. JSON is
+//! bounded by whoever reads it from the network. How the bounds
 //! relate is asserted at compile time, below.
 
 /// Largest counter that every language reads exactly from a JSON number (2^53 - 1).
@@ -29,7 +29,7 @@ pub const BATCH_STORED_MAX: usize = BATCH_BYTES_MAX + (BATCH_BYTES_MAX >> 8) + 1
 pub const BATCH_MESSAGES_MAX: usize = 4096;
 
 /// All bodies of one batch together, after decompression, in bytes.
-pub const BATCH_BODIES_MAX: usize = 256 << 20;
+pub const BATCH_BODIES_MAX: usize = 128 << 20;
 
 /// Largest signed message without its body, in bytes: a receipt.
 pub const RECEIPT_BYTES_MAX: usize = 299;
@@ -52,17 +52,17 @@ pub const PARTS_MAX: u32 = 1 << 16;
 /// One huge commit, all parts together, before compression, in bytes.
 pub const GROUP_BYTES_MAX: u64 = 16 << 30;
 
-/// Most schema changes in one commit.
-pub const SCHEMA_CHANGES_MAX: usize = 1 << 16;
+/// Most schema changes in one submission. A commit with more travels in parts.
+pub const SCHEMA_CHANGES_MAX: usize = 1024;
+
+/// What one schema change takes in memory at most, beside its text, in bytes.
+pub(crate) const SCHEMA_CHANGE_MEMORY: usize = 128;
 
 /// Longest name in the schema, in bytes as stored.
 pub const NAME_BYTES_MAX: usize = 64 << 10;
 
 /// Longest SQL text in the schema, in bytes as stored.
-pub const SQL_BYTES_MAX: usize = 1 << 20;
-
-/// Most columns of a table (SQLite's own upper bound for `SQLITE_MAX_COLUMN`).
-pub const COLUMNS_MAX: usize = 32_767;
+pub const SQL_BYTES_MAX: usize = 2 << 20;
 
 /// Most page runs ("chunks") of one snapshot.
 pub const SNAPSHOT_CHUNKS_MAX: usize = 1 << 16;
@@ -76,13 +76,20 @@ pub const CHUNK_BYTES_MAX: usize = 8 << 20;
 /// Largest page count of an SQLite database (`SQLITE_MAX_PAGE_COUNT`).
 pub const PAGE_COUNT_MAX: u64 = 4_294_967_294;
 
+/// Largest signed snapshot manifest, in bytes: a full chunk list at 64 bytes a chunk, the checkpoint
+/// that it is taken at, and the fields around both.
+pub const MANIFEST_BYTES_MAX: usize = SNAPSHOT_CHUNKS_MAX * 64 + CHECKPOINT_BYTES_MAX + (4 << 10);
+
+/// Largest endorsement, in bytes: the endorsed checkpoint, a state hash, a signature.
+pub const ENDORSEMENT_BYTES_MAX: usize = CHECKPOINT_BYTES_MAX + (4 << 10);
+
 /// Largest event data of an inbound message, in bytes.
 pub const INBOUND_EVENT_BYTES_MAX: usize = 64 << 10;
 
-/// Longest free text in a status message or an HTTP problem, in bytes.
+/// Longest free text in a status message, in bytes.
 pub const REASON_BYTES_MAX: usize = 1 << 10;
 
-/// Most hashes in a frontier or in a proof: one per bit of the largest tree size, and one more.
+/// Most hashes in a frontier: more than any tree of [`KEYED_COUNTER_MAX`] leaves has peaks.
 pub const TREE_HASHES_MAX: usize = 64;
 
 /// Most receipts in one answer to a submission: a submission cut anew may span several messages.
@@ -101,6 +108,9 @@ const _: () = {
     assert!(EVIDENCE_BYTES_MAX + 1024 <= EPOCH_RECORD_BYTES_MAX);
     // The longest chunk list fits the body that carries it: at most 60 bytes a chunk.
     assert!(SNAPSHOT_CHUNKS_MAX * 60 + 1024 <= BODY_BYTES_MAX);
+    // What a batch of nothing but schema changes takes in memory stays within half a gibibyte.
+    assert!(BATCH_MESSAGES_MAX * SCHEMA_CHANGES_MAX * SCHEMA_CHANGE_MEMORY <= 512 << 20);
+    assert!(size_of::<crate::submission::SchemaChange>() <= SCHEMA_CHANGE_MEMORY);
     // One schema change always fits.
     assert!(4 * NAME_BYTES_MAX + SQL_BYTES_MAX + 1024 <= BODY_BYTES_MAX);
     assert!(GROUP_BYTES_MAX <= COUNTER_MAX);

@@ -1,4 +1,6 @@
-//! A first log: written into a store of files, copied, read back by somebody else, and attacked.
+//! A first log: written into a store of files, copied, verified by somebody else, and attacked.
+//!
+//! Nothing reads SQLite yet, so the rows are text and the snapshot's only chunk is named and not stored.
 //!
 //! `cargo run -p synddb-storage --example first_log -- [--keep DIR]`
 
@@ -10,13 +12,16 @@ use synddb_protocol::hash::{ChunkHash, CommitDigest, StateHash};
 use synddb_protocol::id::{
     CommitNumber, Epoch, Incarnation, IncarnationCounter, IncarnationNonce, Sequence, StreamId, Timestamp,
 };
+use synddb_protocol::limits::BODY_BYTES_MAX;
 use synddb_protocol::log::{
-    Batch, Entry, EpochRecord, EpochStart, KeyProof, Message, MessageHeader, PROTOCOL_VERSION, Tip,
+    Batch, Body, Entry, EpochRecord, EpochStart, KeyProof, Leaders, Message, MessageHeader,
+    SignedEpochRecord, Tip, Versions,
 };
 use synddb_protocol::signing::{SigningKey, TrustedKeys, VerifyingKey};
 use synddb_protocol::state::{State, TableHash, Value};
 use synddb_protocol::submission::{
-    Changes, Chunk, Commit, CommitKind, Commits, Content, PageSize, Place, Snapshot, Submission, TextEncoding,
+    Changes, Chunk, Commit, CommitKind, Commits, Content, PageSize, Snapshot, SnapshotPlace, StateClaim,
+    Submission, TextEncoding,
 };
 use synddb_storage::{BatchStore, Key, ObjectBatchStore, PutError, StoreUrl};
 
@@ -69,16 +74,13 @@ fn keep_folder() -> Result<Option<PathBuf>> {
 /// A leader: signs entries into the next places, and stores them batch by batch.
 struct Leader<'k> {
     key: &'k SigningKey,
+    leaders: Leaders,
     store: ObjectBatchStore,
     tip: Tip,
     pending: Vec<Message>,
 }
 
 impl Leader<'_> {
-    fn keys(&self) -> TrustedKeys {
-        TrustedKeys::pinned([*self.key.verifying_key()])
-    }
-
     fn sequence(&mut self, entry: &Entry) -> Result<()> {
         let sequence = self.tip.next()?;
         let header = MessageHeader {
@@ -88,19 +90,19 @@ impl Leader<'_> {
             timestamp: Timestamp::from_ms(START_MS + sequence.get())?,
             message_type: entry.message_type(),
         };
-        let message = Message::sign(header, entry.to_body(), self.key);
-        self.tip = self.tip.after(&message.clone().verify(STREAM, &self.keys(), usize::MAX)?)?;
+        let message = Message::sign(header, Body::of(entry)?, self.key);
+        self.tip = self.tip.after(&message.clone().verify(&self.leaders, BODY_BYTES_MAX)?)?;
         self.pending.push(message);
         Ok(())
     }
 
     async fn publish(&mut self) -> Result<()> {
-        let checkpoint = self.tip.checkpoint(Epoch::FIRST, 0).ok_or("nothing to publish")?.sign(self.key);
+        let checkpoint = self.tip.checkpoint(Epoch::FIRST, 0).ok_or("nothing to publish")?.sign(self.key)?;
         let batch = Batch::new(std::mem::take(&mut self.pending), checkpoint.clone())?;
         let bytes = batch.to_stored()?;
         println!("  batch {} to {}: {} bytes", batch.first(), batch.last(), bytes.len());
         self.store.put(&Key::Batch { stream: STREAM, first: batch.first() }, bytes.into()).await?;
-        self.tip = self.tip.after_checkpoint(&checkpoint.verify(&self.keys())?)?;
+        self.tip = self.tip.after_checkpoint(&checkpoint.verify(&self.leaders)?)?;
         Ok(())
     }
 
@@ -117,8 +119,10 @@ async fn write(folder: &Path, key: &SigningKey) -> Result<Tip> {
     let claim = Key::Epoch { stream: STREAM, epoch: Epoch::FIRST };
     store.put(&claim, record.to_bytes().into()).await?;
 
-    let mut leader = Leader { key, store, tip: Tip::start(STREAM), pending: Vec::new() };
-    let start = EpochStart { record: record.hash(), protocol_version: PROTOCOL_VERSION, apply_version: 1 };
+    let mut leaders = Leaders::new(STREAM, TrustedKeys::pinned([*key.verifying_key()]));
+    leaders.admit(&record)?;
+    let mut leader = Leader { key, leaders, store, tip: Tip::start(STREAM), pending: Vec::new() };
+    let start = EpochStart { record: record.hash(), versions: Versions::SUPPORTED };
     leader.sequence(&Entry::Epoch(start))?;
     leader.sequence(&Entry::Snapshot(empty_database()?))?;
     leader.publish().await?;
@@ -126,7 +130,7 @@ async fn write(folder: &Path, key: &SigningKey) -> Result<Tip> {
     let mut table = TableHash::default();
     for batch in 0..BATCHES {
         let submission = submission(batch * COMMITS, leader.last()?, &mut table)?;
-        leader.sequence(&Entry::Changeset(submission))?;
+        leader.sequence(&Entry::Submission(submission))?;
         leader.publish().await?;
     }
     Ok(leader.tip)
@@ -142,7 +146,7 @@ fn empty_database() -> Result<Snapshot> {
     Ok(Snapshot {
         stream: STREAM,
         incarnation: incarnation(),
-        place: Place::Begins { predecessor: None },
+        place: SnapshotPlace::Begins { predecessor: None },
         encoding: TextEncoding::Utf8,
         page_size: PageSize::new(4096)?,
         state: state(&TableHash::default()),
@@ -157,18 +161,19 @@ fn submission(after: u64, mut prev: CommitDigest, table: &mut TableHash) -> Resu
         let row = format!("price of trade {number}");
         table.add(Some(i64::try_from(number)?), [Value::Text(row.as_bytes())]);
         let changes = Changes { rows: row.into_bytes(), ..Changes::default() };
-        let commit =
-            Commit { number: CommitNumber::new(number)?, prev, kind: CommitKind::Transaction, changes };
+        let claim = StateClaim { state: state(table), scanned: None };
+        let commit = Commit {
+            number: CommitNumber::new(number)?,
+            prev,
+            kind: CommitKind::Transaction,
+            changes,
+            state: Some(claim),
+        };
         prev = commit.digest();
         commits.push(commit);
     }
-    Ok(Submission {
-        stream: STREAM,
-        incarnation: incarnation(),
-        encoding: TextEncoding::Utf8,
-        content: Content::Commits { commits: Commits::new(commits)?, state: state(table) },
-        scanned: None,
-    })
+    let content = Content::Commits(Commits::new(commits)?);
+    Ok(Submission { stream: STREAM, incarnation: incarnation(), content })
 }
 
 fn state(table: &TableHash) -> StateHash {
@@ -185,10 +190,12 @@ enum Progress {
 /// A reader: gets the next key until it is absent, and lets nothing unverified pass.
 async fn read(folder: &Path, key: VerifyingKey, progress: Progress) -> Result<Tip> {
     let store = ObjectBatchStore::open_existing(&StoreUrl::folder(folder)?).await?;
-    let keys = TrustedKeys::pinned([key]);
+    let mut leaders = Leaders::new(STREAM, TrustedKeys::pinned([key]));
     let mut tip = Tip::start(STREAM);
     while let Some(bytes) = store.get(&Key::Batch { stream: STREAM, first: tip.next()? }).await? {
-        let batch = Batch::from_stored(&bytes)?.verify(&keys, &tip)?;
+        let batch = Batch::from_stored(&bytes)?;
+        admit(&store, &mut leaders, batch.checkpoint().claim().epoch).await?;
+        let batch = batch.verify(&leaders, &tip)?;
         tip = batch.tip().clone();
         if let Progress::Shown = progress {
             let claim = batch.checkpoint().claim();
@@ -199,6 +206,17 @@ async fn read(folder: &Path, key: VerifyingKey, progress: Progress) -> Result<Ti
         println!("  state hash {}", client.state);
     }
     Ok(tip)
+}
+
+/// Reads the records of the epochs up to the one that a batch claims to be of.
+async fn admit(store: &ObjectBatchStore, leaders: &mut Leaders, claimed: Epoch) -> Result<()> {
+    while leaders.last() < Some(claimed) {
+        let epoch = leaders.last().map_or(Some(Epoch::FIRST), Epoch::next).ok_or("no epoch is left")?;
+        let record =
+            store.get(&Key::Epoch { stream: STREAM, epoch }).await?.ok_or("nobody claimed the epoch")?;
+        leaders.admit(&SignedEpochRecord::from_bytes(&record)?)?;
+    }
+    Ok(())
 }
 
 /// Tries what a hostile store could do, and fails if any of it goes unnoticed.

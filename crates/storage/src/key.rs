@@ -14,16 +14,9 @@ use std::str::FromStr;
 use synddb_protocol::hash::ChunkHash;
 use synddb_protocol::id::{Address, Epoch, KeyId, Sequence, StreamId};
 use synddb_protocol::limits::{
-    BATCH_STORED_MAX, CHECKPOINT_BYTES_MAX, CHUNK_STORED_MAX, EPOCH_RECORD_BYTES_MAX, KEY_DIGITS,
-    SNAPSHOT_CHUNKS_MAX,
+    BATCH_STORED_MAX, CHUNK_STORED_MAX, ENDORSEMENT_BYTES_MAX, EPOCH_RECORD_BYTES_MAX, KEY_DIGITS,
+    MANIFEST_BYTES_MAX,
 };
-
-/// Largest signed snapshot manifest, in bytes: a full chunk list at 64 bytes a chunk, the checkpoint
-/// that it is taken at, and the fields around both.
-const MANIFEST_BYTES_MAX: usize = SNAPSHOT_CHUNKS_MAX * 64 + CHECKPOINT_BYTES_MAX + (4 << 10);
-
-/// Largest endorsement, in bytes: the endorsed checkpoint, a state hash, a signature.
-const ENDORSEMENT_BYTES_MAX: usize = CHECKPOINT_BYTES_MAX + (4 << 10);
 
 /// Longest text that a [`KeyError`] repeats, in characters. Every key is shorter.
 const ERROR_TEXT_CHARS_MAX: usize = 200;

@@ -3,6 +3,9 @@
 
 #[path = "../../tests/it/decoders.rs"]
 mod decoders;
+#[allow(dead_code, unreachable_pub, reason = "the tests use more of it")]
+#[path = "../../tests/it/sample.rs"]
+mod sample;
 
 /// Runs the decoder of the fuzz target `name`.
 pub fn run(name: &str, bytes: &[u8]) {

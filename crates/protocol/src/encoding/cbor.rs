@@ -71,6 +71,16 @@ pub enum DecodeError {
         /// The rule that it breaks.
         why: &'static str,
     },
+    /// The bytes are of a newer form.
+    #[error("upgrade required: {what} is of a newer form. supported=`{supported}` found=`{found}`")]
+    UpgradeRequired {
+        /// What was being read.
+        what: &'static str,
+        /// The newest version that this reader knows.
+        supported: u64,
+        /// The version found.
+        found: u64,
+    },
     /// A compressed frame that is damaged, or not of the one form allowed.
     #[error("cannot decompress {what}: {why}")]
     Compression {
@@ -128,14 +138,14 @@ pub(crate) fn check_limit(what: &'static str, found: usize, limit: usize) -> Res
 
 /// A key of a map whose keys are known beforehand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Key {
+pub enum MapKey {
     /// A small integer, as most maps of the protocol have.
     Int(i64),
     /// A text, as the batch has.
     Text(&'static str),
 }
 
-impl std::fmt::Display for Key {
+impl std::fmt::Display for MapKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Int(key) => write!(f, "{key}"),
@@ -203,10 +213,10 @@ impl Writer {
     }
 
     /// A key of a map.
-    pub fn key(&mut self, key: Key) {
+    pub fn key(&mut self, key: MapKey) {
         match key {
-            Key::Int(key) => self.int(key),
-            Key::Text(key) => self.text(key),
+            MapKey::Int(key) => self.int(key),
+            MapKey::Text(key) => self.text(key),
         }
     }
 
@@ -372,11 +382,11 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn take_key(&mut self, expected: Key) -> bool {
+    fn take_key(&mut self, expected: MapKey) -> bool {
         let mut ahead = self.clone();
         let found = match expected {
-            Key::Int(key) => ahead.int("key").is_ok_and(|found| found == key),
-            Key::Text(key) => ahead.text("key", key.len()).is_ok_and(|found| found == key),
+            MapKey::Int(key) => ahead.int("key").is_ok_and(|found| found == key),
+            MapKey::Text(key) => ahead.text("key", key.len()).is_ok_and(|found| found == key),
         };
         if found {
             *self = ahead;
@@ -400,7 +410,7 @@ impl Fields {
     pub fn optional<'a, T>(
         &mut self,
         reader: &mut Reader<'a>,
-        key: Key,
+        key: MapKey,
         read: impl FnOnce(&mut Reader<'a>) -> Result<T, DecodeError>,
     ) -> Result<Option<T>, DecodeError> {
         if self.left == 0 || !reader.take_key(key) {
@@ -414,7 +424,7 @@ impl Fields {
     pub fn required<'a, T>(
         &mut self,
         reader: &mut Reader<'a>,
-        key: Key,
+        key: MapKey,
         read: impl FnOnce(&mut Reader<'a>) -> Result<T, DecodeError>,
     ) -> Result<T, DecodeError> {
         let at = reader.position();
@@ -476,8 +486,8 @@ mod tests {
         let read = |bytes: &[u8]| -> Result<(u64, Option<u64>), DecodeError> {
             let mut reader = Reader::new(bytes);
             let mut fields = reader.fields("map", 4)?;
-            let one = fields.required(&mut reader, Key::Int(1), |reader| reader.uint("one"))?;
-            let two = fields.optional(&mut reader, Key::Int(2), |reader| reader.uint("two"))?;
+            let one = fields.required(&mut reader, MapKey::Int(1), |reader| reader.uint("one"))?;
+            let two = fields.optional(&mut reader, MapKey::Int(2), |reader| reader.uint("two"))?;
             fields.end(&reader)?;
             reader.end("map")?;
             Ok((one, two))

@@ -24,22 +24,28 @@ pub(crate) fn compress(content: &[u8]) -> Vec<u8> {
 /// The content of `frame`, which must be one frame of at most `limit` bytes of content.
 pub(crate) fn decompress(what: &'static str, frame: &[u8], limit: usize) -> Result<Vec<u8>, DecodeError> {
     let refuse = |why| DecodeError::Compression { what, why };
-    if !frame.starts_with(&MAGIC) {
-        return Err(refuse("it is not a zstd frame"));
-    }
-    if zstd_safe::find_frame_compressed_size(frame) != Ok(frame.len()) {
-        return Err(refuse("it is not exactly one whole frame"));
-    }
-    let size = match zstd_safe::get_frame_content_size(frame) {
-        Ok(Some(size)) => usize::try_from(size).unwrap_or(usize::MAX),
-        Ok(None) | Err(_) => return Err(refuse("the frame does not state its content size")),
-    };
+    let size = usize::try_from(content_size(what, frame)?).unwrap_or(usize::MAX);
     check_limit(what, size, limit)?;
     let mut content = Vec::with_capacity(size);
     match zstd_safe::decompress(&mut content, frame) {
         Ok(length) if length == size => Ok(content),
         Ok(_) => Err(refuse("the frame holds less than it states")),
         Err(_) => Err(refuse("the frame is damaged")),
+    }
+}
+
+/// The size that `frame`, which must be exactly one frame, states for its content.
+pub(crate) fn content_size(what: &'static str, frame: &[u8]) -> Result<u64, DecodeError> {
+    let refuse = |why| DecodeError::Compression { what, why };
+    if !frame.starts_with(&MAGIC) {
+        return Err(refuse("it is not a zstd frame"));
+    }
+    if zstd_safe::find_frame_compressed_size(frame) != Ok(frame.len()) {
+        return Err(refuse("it is not exactly one whole frame"));
+    }
+    match zstd_safe::get_frame_content_size(frame) {
+        Ok(Some(size)) => Ok(size),
+        Ok(None) | Err(_) => Err(refuse("the frame does not state its content size")),
     }
 }
 

@@ -16,13 +16,13 @@ impl ParseError {
     }
 }
 
-/// Reads `N` bytes from lower-case hex without a prefix.
+/// Reads `N` bytes from lower-case hex behind `prefix`, which may be empty.
 pub(crate) fn bytes_from_hex<const N: usize>(
     what: &'static str,
     prefix: &str,
     text: &str,
 ) -> Result<[u8; N], ParseError> {
-    let refuse = || ParseError::new(what, format!("{prefix} and {} lower-case hex digits", 2 * N), text);
+    let refuse = || ParseError::new(what, format!("{prefix}{{{} lower-case hex digits}}", 2 * N), text);
     let digits = text.strip_prefix(prefix).ok_or_else(refuse)?;
     if digits.bytes().any(|byte| byte.is_ascii_uppercase()) {
         return Err(refuse());

@@ -7,15 +7,17 @@
 //!
 //! `e`, `h`, `s` and `t` repeat what messages and checkpoint say, for readers that seek; each is compared.
 
-use crate::encoding::cbor::{Key, Reader, Writer, check_limit};
+use crate::encoding::cbor::{MapKey, Reader, Writer, check_limit};
 use crate::encoding::{DecodeError, frame};
-use crate::hash::{MessagesHash, sha256};
+use crate::hash::sha256;
 use crate::id::Sequence;
-use crate::limits::{BATCH_BODIES_MAX, BATCH_BYTES_MAX, BATCH_MESSAGES_MAX, BATCH_STORED_MAX};
-use crate::log::{
-    LogError, Message, MessageError, SignedCheckpoint, Tip, VerifiedCheckpoint, VerifiedMessage,
+use crate::limits::{
+    BATCH_BODIES_MAX, BATCH_BYTES_MAX, BATCH_MESSAGES_MAX, BATCH_STORED_MAX, BODY_COMPRESSED_MAX,
 };
-use crate::signing::{SignatureError, TrustedKeys};
+use crate::log::{
+    Leaders, LogError, Message, MessageError, SignedCheckpoint, Tip, TrustedCheckpoint, VerifiedMessage,
+};
+use crate::signing::SignatureError;
 
 /// The version of this form.
 pub const BATCH_VERSION: u64 = 2;
@@ -64,7 +66,8 @@ impl Batch {
     ///
     /// # Errors
     /// [`DecodeError`] for what a reader would refuse: no or too many messages, sequences that are not
-    /// dense or do not end at the checkpoint, or a timestamp that is not the last message's.
+    /// dense or do not end at the checkpoint, a timestamp that is not the last message's, or bodies that
+    /// are together too large after decompression.
     pub fn new(messages: Vec<Message>, checkpoint: SignedCheckpoint) -> Result<Self, DecodeError> {
         const WHAT: &str = "batch";
         let invalid = |why| Err(DecodeError::Invalid { what: WHAT, why });
@@ -74,6 +77,15 @@ impl Batch {
             if before.next() != Some(after) {
                 return invalid("its sequences must be dense");
             }
+        }
+        let mut content_bytes = 0u64;
+        for message in &messages {
+            check_limit("message body", message.body.len(), BODY_COMPRESSED_MAX)?;
+            content_bytes = content_bytes.saturating_add(frame::content_size("message body", &message.body)?);
+        }
+        if content_bytes > BATCH_BODIES_MAX as u64 {
+            let limit = BATCH_BODIES_MAX as u64;
+            return Err(DecodeError::OverLimit { what: "bodies of a batch", limit, found: content_bytes });
         }
         let Some(last) = messages.last().map(|message| message.receipt.header()) else {
             return invalid("it has at least one message");
@@ -138,20 +150,20 @@ impl Batch {
         let messages = messages.into_bytes();
         let mut writer = Writer::default();
         writer.map(7);
-        writer.key(Key::Text("c"));
+        writer.key(MapKey::Text("c"));
         self.checkpoint.write(&mut writer);
-        writer.key(Key::Text("e"));
+        writer.key(MapKey::Text("e"));
         writer.uint(self.last());
-        writer.key(Key::Text("h"));
+        writer.key(MapKey::Text("h"));
         writer.bytes(&sha256(&[&messages]));
-        writer.key(Key::Text("m"));
+        writer.key(MapKey::Text("m"));
         writer.array(self.messages.len());
         writer.raw(&messages);
-        writer.key(Key::Text("s"));
+        writer.key(MapKey::Text("s"));
         writer.uint(self.first());
-        writer.key(Key::Text("t"));
+        writer.key(MapKey::Text("t"));
         writer.uint(self.checkpoint.claim().timestamp);
-        writer.key(Key::Text("v"));
+        writer.key(MapKey::Text("v"));
         writer.uint(BATCH_VERSION);
         writer.into_bytes()
     }
@@ -164,24 +176,25 @@ impl Batch {
         const WHAT: &str = "batch";
         check_limit(WHAT, bytes.len(), BATCH_BYTES_MAX)?;
         let invalid = |why| Err(DecodeError::Invalid { what: WHAT, why });
+        check_version(bytes)?;
         let reader = &mut Reader::new(bytes);
         let mut fields = reader.fields(WHAT, 7)?;
-        let checkpoint = fields.required(reader, Key::Text("c"), SignedCheckpoint::read)?;
-        let last: Sequence = fields.required(reader, Key::Text("e"), |reader| reader.number("e"))?;
-        let hash = fields.required(reader, Key::Text("h"), |reader| reader.array_of("h"))?;
-        let (messages, found) = fields.required(reader, Key::Text("m"), |reader| {
+        let checkpoint = fields.required(reader, MapKey::Text("c"), SignedCheckpoint::read)?;
+        let last: Sequence = fields.required(reader, MapKey::Text("e"), |reader| reader.number("e"))?;
+        let hash = fields.required(reader, MapKey::Text("h"), |reader| reader.array_of("h"))?;
+        let (messages, found) = fields.required(reader, MapKey::Text("m"), |reader| {
             let count = reader.array("messages", BATCH_MESSAGES_MAX)?;
             let from = reader.position();
             let messages: Vec<_> = (0..count).map(|_| Message::read(reader)).collect::<Result<_, _>>()?;
             Ok((messages, sha256(&[reader.between(from, reader.position())])))
         })?;
-        let first: Sequence = fields.required(reader, Key::Text("s"), |reader| reader.number("s"))?;
-        let time: u64 = fields.required(reader, Key::Text("t"), |reader| reader.uint("t"))?;
-        let version = fields.required(reader, Key::Text("v"), |reader| reader.uint("v"))?;
+        let first: Sequence = fields.required(reader, MapKey::Text("s"), |reader| reader.number("s"))?;
+        let time: u64 = fields.required(reader, MapKey::Text("t"), |reader| reader.uint("t"))?;
+        let version = fields.required(reader, MapKey::Text("v"), |reader| reader.uint("v"))?;
         fields.end(reader)?;
         reader.end(WHAT)?;
         if version != BATCH_VERSION {
-            return invalid("this reader knows version 2 only");
+            return invalid("v is 2");
         }
         let batch = Self::new(messages, checkpoint)?;
         if first != batch.first() || last != batch.last() {
@@ -190,7 +203,7 @@ impl Batch {
         if time != batch.checkpoint.claim().timestamp.as_ms() {
             return invalid("t is its checkpoint's timestamp");
         }
-        if MessagesHash::from_bytes(found) != MessagesHash::from_bytes(hash) {
+        if found != hash {
             return invalid("h is the hash of its messages");
         }
         Ok(batch)
@@ -200,16 +213,15 @@ impl Batch {
     ///
     /// # Errors
     /// [`BatchError`] for the first thing refused, with its place. Nothing is accepted in part.
-    pub fn verify(self, keys: &TrustedKeys, tip: &Tip) -> Result<VerifiedBatch, BatchError> {
-        let checkpoint = self.checkpoint.verify(keys).map_err(BatchError::CheckpointSignature)?;
+    pub fn verify(self, leaders: &Leaders, tip: &Tip) -> Result<VerifiedBatch, BatchError> {
+        let checkpoint = self.checkpoint.verify(leaders).map_err(BatchError::CheckpointSignature)?;
         let mut after = tip.clone();
         let mut room = BATCH_BODIES_MAX;
         let mut messages = Vec::with_capacity(self.messages.len());
         for message in self.messages {
             let sequence = message.receipt.header().sequence;
-            let message = message
-                .verify(tip.stream(), keys, room)
-                .map_err(|source| BatchError::Message { sequence, source })?;
+            let message =
+                message.verify(leaders, room).map_err(|source| BatchError::Message { sequence, source })?;
             after = after.after(&message).map_err(|source| BatchError::Log { sequence, source })?;
             room -= message.body_bytes();
             messages.push(message);
@@ -219,16 +231,36 @@ impl Batch {
     }
 }
 
+/// Looks at the version before anything else: `v` sorts last, so it ends the batch, whatever the rest of
+/// a newer form looks like.
+fn check_version(bytes: &[u8]) -> Result<(), DecodeError> {
+    match bytes {
+        [.., 0x61, b'v', version @ 3..=23] => Err(DecodeError::UpgradeRequired {
+            what: "batch",
+            supported: BATCH_VERSION,
+            found: u64::from(*version),
+        }),
+        _ => Ok(()),
+    }
+}
+
 /// A batch whose signatures, bodies and place were checked. Only this may be applied (I7).
 ///
-/// ```compile_fail,E0451
-/// // There is no way to make one but `Batch::verify`.
-/// let batch = synddb_protocol::log::VerifiedBatch { messages: vec![] };
+/// ```
+/// fn apply(batch: synddb_protocol::log::VerifiedBatch) {
+///     let synddb_protocol::log::VerifiedBatch { .. } = batch;
+/// }
+/// ```
+/// The same with a field does not compile: nobody but [`Batch::verify`] makes one or takes one apart.
+/// ```compile_fail
+/// fn apply(batch: synddb_protocol::log::VerifiedBatch) {
+///     let synddb_protocol::log::VerifiedBatch { messages, .. } = batch;
+/// }
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VerifiedBatch {
     messages: Vec<VerifiedMessage>,
-    checkpoint: VerifiedCheckpoint,
+    checkpoint: TrustedCheckpoint,
     tip: Tip,
 }
 
@@ -239,17 +271,12 @@ impl VerifiedBatch {
     }
 
     /// The checkpoint that closes it.
-    pub const fn checkpoint(&self) -> &VerifiedCheckpoint {
+    pub const fn checkpoint(&self) -> &TrustedCheckpoint {
         &self.checkpoint
     }
 
     /// The tip that the next batch must follow.
     pub const fn tip(&self) -> &Tip {
         &self.tip
-    }
-
-    /// Gives up the batch for its messages and the tip after them.
-    pub fn into_parts(self) -> (Vec<VerifiedMessage>, Tip) {
-        (self.messages, self.tip)
     }
 }

@@ -4,12 +4,12 @@
 //! replica can start from one without the messages before it.
 
 use crate::encoding::DecodeError;
-use crate::encoding::cbor::{Key, Reader, Writer, check_limit};
+use crate::encoding::cbor::{MapKey, Reader, Writer, check_limit};
 use crate::hash::TreeHash;
-use crate::id::{Address, Epoch, InboundNonce, KeyId, Sequence, StreamId, Timestamp};
+use crate::id::{Address, Epoch, KeyId, Sequence, StreamId, Timestamp};
 use crate::limits::CHECKPOINT_BYTES_MAX;
-use crate::log::{ClientState, Frontier, Leader, StatusLevel};
-use crate::signing::{Envelope, Header, Kind, SignatureError, SigningKey, TrustedKeys, VerifyingKey};
+use crate::log::{ClientState, Frontier, InboundState, Leader, Leaders, StatusLevel, Versions};
+use crate::signing::{Envelope, Header, Kind, SignatureError, SigningKey, VerifyingKey};
 
 /// What a checkpoint claims.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,14 +26,17 @@ pub struct Checkpoint {
     pub last_leader: Leader,
     /// What the log has of its client; `None` before the first snapshot.
     pub client: Option<ClientState>,
-    /// The inbound message that must come next.
-    pub next_inbound: InboundNonce,
-    /// Inbound messages that the application has acknowledged.
+    /// What the log has of its bridge; `None` before the first inbound message.
+    pub inbound: Option<InboundState>,
+    /// Inbound messages that the application has acknowledged. It is counted from rows, so a reader
+    /// that does not read rows can only check its bounds.
     pub inbox_consumed: u64,
     /// The system's status.
     pub status: StatusLevel,
     /// The right edge of the log tree; its size is the checkpoint's.
     pub frontier: Frontier,
+    /// The versions that the last epoch message named.
+    pub versions: Versions,
 }
 
 impl Checkpoint {
@@ -43,74 +46,106 @@ impl Checkpoint {
     }
 
     /// Signs the claim.
-    pub fn sign(self, key: &SigningKey) -> SignedCheckpoint {
+    ///
+    /// # Errors
+    /// [`DecodeError`] for a claim that contradicts itself, which no reader would take.
+    pub fn sign(self, key: &SigningKey) -> Result<SignedCheckpoint, DecodeError> {
+        self.check(key.id())?;
         let header =
             Header { stream: self.stream, epoch: self.epoch, sequence: Some(self.size), message: None };
         let envelope = Envelope::sign(Kind::Checkpoint, header, self.payload(), key);
-        SignedCheckpoint { checkpoint: self, envelope }
+        Ok(SignedCheckpoint { checkpoint: self, envelope })
     }
 
     fn payload(&self) -> Vec<u8> {
         let mut writer = Writer::default();
-        writer.map(7 + usize::from(self.client.is_some()));
-        writer.key(Key::Int(1));
+        writer.map(7 + usize::from(self.client.is_some()) + usize::from(self.inbound.is_some()));
+        writer.key(MapKey::Int(1));
         writer.bytes(self.root().as_bytes());
-        writer.key(Key::Int(2));
+        writer.key(MapKey::Int(2));
         writer.uint(self.timestamp);
-        writer.key(Key::Int(3));
+        writer.key(MapKey::Int(3));
         writer.array(2);
         writer.uint(self.last_leader.epoch);
         writer.bytes(self.last_leader.key.as_bytes());
         if let Some(client) = &self.client {
-            writer.key(Key::Int(4));
+            writer.key(MapKey::Int(4));
             client.write(&mut writer);
         }
-        writer.key(Key::Int(5));
-        writer.uint(self.next_inbound);
-        writer.key(Key::Int(6));
+        if let Some(inbound) = &self.inbound {
+            writer.key(MapKey::Int(5));
+            inbound.write(&mut writer);
+        }
+        writer.key(MapKey::Int(6));
         writer.uint(self.inbox_consumed);
-        writer.key(Key::Int(7));
+        writer.key(MapKey::Int(7));
         self.status.write(&mut writer);
-        writer.key(Key::Int(8));
+        writer.key(MapKey::Int(8));
         self.frontier.write(&mut writer);
+        writer.key(MapKey::Int(9));
+        self.versions.write(&mut writer);
         writer.into_bytes()
     }
 
-    fn from_payload(header: &Header, payload: &[u8]) -> Result<Self, DecodeError> {
+    /// Refuses a claim that contradicts itself; `key` signs it.
+    fn check(&self, key: KeyId) -> Result<(), DecodeError> {
+        let invalid = |why| Err(DecodeError::Invalid { what: "checkpoint", why });
+        if self.frontier.size() != self.size.get() {
+            return invalid("its frontier has another size");
+        }
+        if self.epoch < self.last_leader.epoch {
+            return invalid("its epoch is below its last message's");
+        }
+        if self.epoch == self.last_leader.epoch && key != self.last_leader.key {
+            return invalid("one key signs one epoch");
+        }
+        if self.inbox_consumed > self.inbound.map_or(0, |inbound| inbound.delivered()) {
+            return invalid("more inbound messages are acknowledged than there are");
+        }
+        Ok(())
+    }
+
+    fn from_payload(header: &Header, key: KeyId, payload: &[u8]) -> Result<Self, DecodeError> {
         const WHAT: &str = "checkpoint";
         let missing = DecodeError::Invalid { what: WHAT, why: "its header has a size" };
         let size = header.sequence.ok_or(missing)?;
         let reader = &mut Reader::new(payload);
-        let mut fields = reader.fields(WHAT, 8)?;
-        let root = fields.required(reader, Key::Int(1), |reader| reader.array_of("root"))?;
-        let timestamp = fields.required(reader, Key::Int(2), |reader| reader.number("timestamp"))?;
-        let last_leader = fields.required(reader, Key::Int(3), |reader| {
+        let mut fields = reader.fields(WHAT, 9)?;
+        let root = fields.required(reader, MapKey::Int(1), |reader| reader.array_of("root"))?;
+        let timestamp = fields.required(reader, MapKey::Int(2), |reader| reader.number("timestamp"))?;
+        let last_leader = fields.required(reader, MapKey::Int(3), |reader| {
             reader.array_exact("last leader", 2)?;
             let epoch = reader.number("epoch")?;
             Ok(Leader { epoch, key: Address::from_bytes(reader.array_of("key id")?) })
         })?;
-        let client = fields.optional(reader, Key::Int(4), ClientState::read)?;
-        let next_inbound = fields.required(reader, Key::Int(5), |reader| reader.number("inbound nonce"))?;
-        let inbox_consumed = fields.required(reader, Key::Int(6), |reader| reader.uint("inbox consumed"))?;
-        let status = fields.required(reader, Key::Int(7), StatusLevel::read)?;
-        let frontier = fields.required(reader, Key::Int(8), |reader| Frontier::read(reader, size.get()))?;
+        let client = fields.optional(reader, MapKey::Int(4), ClientState::read)?;
+        let inbound = fields.optional(reader, MapKey::Int(5), InboundState::read)?;
+        let inbox_consumed =
+            fields.required(reader, MapKey::Int(6), |reader| reader.uint("inbox consumed"))?;
+        let status = fields.required(reader, MapKey::Int(7), StatusLevel::read)?;
+        let frontier =
+            fields.required(reader, MapKey::Int(8), |reader| Frontier::read(reader, size.get()))?;
+        let versions = fields.required(reader, MapKey::Int(9), Versions::read)?;
         fields.end(reader)?;
         reader.end(WHAT)?;
         if frontier.root() != TreeHash::from_bytes(root) {
             return Err(DecodeError::Invalid { what: WHAT, why: "its frontier has another root" });
         }
-        Ok(Self {
+        let claim = Self {
             stream: header.stream,
             epoch: header.epoch,
             size,
             timestamp,
             last_leader,
             client,
-            next_inbound,
+            inbound,
             inbox_consumed,
             status,
             frontier,
-        })
+            versions,
+        };
+        claim.check(key)?;
+        Ok(claim)
     }
 }
 
@@ -137,7 +172,7 @@ impl SignedCheckpoint {
         let from = reader.position();
         let envelope = Envelope::read(Kind::Checkpoint, reader, CHECKPOINT_BYTES_MAX)?;
         check_limit("checkpoint", reader.position() - from, CHECKPOINT_BYTES_MAX)?;
-        let checkpoint = Checkpoint::from_payload(envelope.header(), envelope.payload())?;
+        let checkpoint = Checkpoint::from_payload(envelope.header(), envelope.key(), envelope.payload())?;
         Ok(Self { checkpoint, envelope })
     }
 
@@ -160,13 +195,14 @@ impl SignedCheckpoint {
         &self.checkpoint
     }
 
-    /// Checks the signature.
+    /// Checks that the admitted leader of its epoch signed it. Its stream is the leaders' own only if the
+    /// caller compares them, as [`super::Batch::verify`] does.
     ///
     /// # Errors
-    /// [`SignatureError`] when the key is not trusted or the signature is not its.
-    pub fn verify(self, keys: &TrustedKeys) -> Result<VerifiedCheckpoint, SignatureError> {
-        self.envelope.verify(keys)?;
-        Ok(VerifiedCheckpoint(self))
+    /// [`SignatureError`] when the epoch is not admitted, or the signature is not its leader's.
+    pub fn verify(self, leaders: &Leaders) -> Result<TrustedCheckpoint, SignatureError> {
+        self.envelope.verify_with(leaders.key(self.checkpoint.epoch, self.key())?)?;
+        Ok(TrustedCheckpoint(self))
     }
 
     /// The public key behind the address that the checkpoint names.
@@ -183,10 +219,12 @@ impl SignedCheckpoint {
 }
 
 /// A checkpoint that a trusted key signed.
+///
+/// Whether the messages add up to it is another question, which only [`super::Batch::verify`] answers.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct VerifiedCheckpoint(SignedCheckpoint);
+pub struct TrustedCheckpoint(SignedCheckpoint);
 
-impl VerifiedCheckpoint {
+impl TrustedCheckpoint {
     /// What it claims.
     pub const fn claim(&self) -> &Checkpoint {
         &self.0.checkpoint

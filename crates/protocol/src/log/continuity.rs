@@ -8,7 +8,9 @@ use crate::encoding::{Canonical, DecodeError};
 use crate::hash::{CommitDigest, StateHash};
 use crate::id::{CommitNumber, Incarnation, OutOfRange, PartIndex};
 use crate::limits::GROUP_BYTES_MAX;
-use crate::submission::{CommitKind, Commits, Content, Part, Place, Predecessor, Snapshot, Submission};
+use crate::submission::{
+    CommitKind, Commits, Content, Part, Predecessor, Snapshot, SnapshotPlace, Submission,
+};
 
 /// A huge commit of which the last part has not come yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -114,6 +116,12 @@ pub enum ContinuityError {
         /// The last one declared abandoned.
         found: CommitNumber,
     },
+    /// A new incarnation leaves a commit half sent without declaring it abandoned.
+    #[error("a commit that came in part must be declared abandoned. commit=`{commit}`")]
+    GroupNotAbandoned {
+        /// The commit.
+        commit: CommitNumber,
+    },
     /// The counters are used up.
     #[error(transparent)]
     Exhausted(#[from] OutOfRange),
@@ -134,12 +142,12 @@ impl ClientState {
             return Err(ContinuityError::Incarnation { running, found });
         }
         match &submission.content {
-            Content::Commits { commits, state } => self.after_commits(commits, *state),
+            Content::Commits(commits) => self.after_commits(commits),
             Content::Part(part) => self.after_part(part, body_bytes),
         }
     }
 
-    fn after_commits(&self, commits: &Commits, state: StateHash) -> Result<Self, ContinuityError> {
+    fn after_commits(&self, commits: &Commits) -> Result<Self, ContinuityError> {
         let first = commits.first();
         if let Some(group) = self.group {
             let (commit, expected) = (self.next, group.next);
@@ -151,7 +159,7 @@ impl ClientState {
             next: following(commits.last().number)?,
             last: commits.digest(),
             group: None,
-            state,
+            state: commits.state(),
         })
     }
 
@@ -177,10 +185,10 @@ impl ClientState {
         }
         let mut after = Self { last: part.digest(), ..self.clone() };
         match part.last {
-            Some(state) => {
+            Some(claim) => {
                 after.next = following(commit)?;
                 after.group = None;
-                after.state = state;
+                after.state = claim.state;
             }
             None => {
                 let next = PartIndex::new(u64::from(part.index.get()) + 1)?;
@@ -196,7 +204,7 @@ impl ClientState {
     /// [`ContinuityError`] when it does not follow.
     pub fn after_snapshot(before: Option<&Self>, snapshot: &Snapshot) -> Result<Self, ContinuityError> {
         match &snapshot.place {
-            Place::Begins { predecessor } => {
+            SnapshotPlace::Begins { predecessor } => {
                 Self::check_begins(before, predecessor.as_ref(), snapshot.incarnation)?;
                 Ok(Self {
                     incarnation: snapshot.incarnation,
@@ -206,7 +214,7 @@ impl ClientState {
                     state: snapshot.state,
                 })
             }
-            Place::After { commit, digest } => {
+            SnapshotPlace::After { commit, digest } => {
                 let before = before.ok_or(ContinuityError::NotBegun)?;
                 before.check_stands(snapshot, *commit, *digest)?;
                 Ok(before.clone())
@@ -229,6 +237,10 @@ impl ClientState {
         if !follows || predecessor.incarnation != before.incarnation {
             return Err(no_successor);
         }
+        let next_part = before.group.map(|group| group.next);
+        if (predecessor.next, predecessor.next_part) != (before.next, next_part) {
+            return Err(ContinuityError::Gap { expected: before.next, found: predecessor.next });
+        }
         if predecessor.last != before.last {
             let (expected, found) = (before.last, predecessor.last);
             return Err(ContinuityError::ContentMismatch { commit: before.next, expected, found });
@@ -237,6 +249,7 @@ impl ClientState {
             Some(found) if found < before.next => {
                 Err(ContinuityError::AbandonedKnown { next: before.next, found })
             }
+            None if before.group.is_some() => Err(ContinuityError::GroupNotAbandoned { commit: before.next }),
             Some(_) | None => Ok(()),
         }
     }
@@ -308,7 +321,12 @@ impl ClientState {
             reader.array_exact("open group", 3)?;
             let next = reader.number("part")?;
             let kind = CommitKind::read(reader)?;
-            Some(OpenGroup { next, kind, bytes: reader.uint("bytes of the group")? })
+            let bytes = reader.uint("bytes of the group")?;
+            if next == PartIndex::FIRST || bytes > GROUP_BYTES_MAX {
+                let why = "a group that is open has a part, and no more bytes than allowed";
+                return Err(DecodeError::Invalid { what: "open group", why });
+            }
+            Some(OpenGroup { next, kind, bytes })
         };
         let state = StateHash::from_bytes(reader.array_of("state hash")?);
         Ok(Self { incarnation, next, last, group, state })

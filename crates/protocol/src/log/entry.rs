@@ -1,21 +1,19 @@
 //! What a message carries: a submission, or one of the few other kinds of entry.
 
-use crate::encoding::cbor::{Key, Reader, Writer, check_limit};
+use crate::encoding::cbor::{MapKey, Reader, Writer, check_limit};
 use crate::encoding::{Canonical, DecodeError, frame};
 use crate::hash::{ChainHash, EpochRecordHash};
 use crate::id::{Address, InboundNonce};
 use crate::limits::{BODY_BYTES_MAX, BODY_COMPRESSED_MAX, INBOUND_EVENT_BYTES_MAX, REASON_BYTES_MAX};
+use crate::log::Versions;
 use crate::submission::{Snapshot, Submission};
-
-/// The version of the rules in `spec/`. A reader that meets a newer one stops and asks for an upgrade.
-pub const PROTOCOL_VERSION: u64 = 2;
 
 /// The type of a message, which says how its body reads. Type 1 is reserved: outbound messages travel
 /// as rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum MessageType {
     /// 0: a submission.
-    Changeset,
+    Submission,
     /// 2: a snapshot.
     Snapshot,
     /// 3: a bridge event for the application.
@@ -30,7 +28,7 @@ impl MessageType {
     /// The number in the protected header.
     pub const fn code(self) -> u64 {
         match self {
-            Self::Changeset => 0,
+            Self::Submission => 0,
             Self::Snapshot => 2,
             Self::Inbound => 3,
             Self::Status => 4,
@@ -40,7 +38,7 @@ impl MessageType {
 
     pub(super) fn from_code(code: u64) -> Result<Self, DecodeError> {
         match code {
-            0 => Ok(Self::Changeset),
+            0 => Ok(Self::Submission),
             2 => Ok(Self::Snapshot),
             3 => Ok(Self::Inbound),
             4 => Ok(Self::Status),
@@ -54,7 +52,7 @@ impl MessageType {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Entry {
     /// Commits of the application.
-    Changeset(Submission),
+    Submission(Submission),
     /// A whole database.
     Snapshot(Snapshot),
     /// A bridge event.
@@ -69,7 +67,7 @@ impl Entry {
     /// The type that a message with this entry has.
     pub const fn message_type(&self) -> MessageType {
         match self {
-            Self::Changeset(_) => MessageType::Changeset,
+            Self::Submission(_) => MessageType::Submission,
             Self::Snapshot(_) => MessageType::Snapshot,
             Self::Inbound(_) => MessageType::Inbound,
             Self::Status(_) => MessageType::Status,
@@ -77,32 +75,77 @@ impl Entry {
         }
     }
 
-    /// The body of a message with this entry: canonical CBOR in one zstd frame.
-    pub fn to_body(&self) -> Vec<u8> {
-        frame::compress(&match self {
-            Self::Changeset(submission) => submission.to_bytes(),
+    fn to_cbor(&self) -> Vec<u8> {
+        match self {
+            Self::Submission(submission) => submission.to_bytes(),
             Self::Snapshot(snapshot) => snapshot.to_bytes(),
             Self::Inbound(inbound) => inbound.to_bytes(),
             Self::Status(status) => status.to_bytes(),
             Self::Epoch(start) => start.to_bytes(),
-        })
+        }
     }
 
-    /// Opens a body. Also gives its size after decompression, which is at most `limit`.
+    fn from_cbor(of: MessageType, bytes: &[u8]) -> Result<Self, DecodeError> {
+        Ok(match of {
+            MessageType::Submission => Self::Submission(Submission::from_bytes(bytes)?),
+            MessageType::Snapshot => Self::Snapshot(Snapshot::from_bytes(bytes)?),
+            MessageType::Inbound => Self::Inbound(Inbound::from_bytes(bytes)?),
+            MessageType::Status => Self::Status(Status::from_bytes(bytes)?),
+            MessageType::Epoch => Self::Epoch(EpochStart::from_bytes(bytes)?),
+        })
+    }
+}
+
+/// The body of a message, as stored: canonical CBOR in one zstd frame, within every bound.
+///
+/// A leader signs nothing else, so what it signs can be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Body {
+    message_type: MessageType,
+    stored: Vec<u8>,
+    content_bytes: usize,
+}
+
+impl Body {
+    /// The body that carries `entry`.
+    ///
+    /// # Errors
+    /// [`DecodeError`] when a reader would refuse it: something in it is over its limit.
+    pub fn of(entry: &Entry) -> Result<Self, DecodeError> {
+        let (body, _) = Self::read(entry.message_type(), frame::compress(&entry.to_cbor()), BODY_BYTES_MAX)?;
+        Ok(body)
+    }
+
+    /// Opens what a client sent or a store holds, at most `limit` bytes after decompression, and keeps
+    /// the very bytes.
     ///
     /// # Errors
     /// [`DecodeError`] when the body is over its limits or not canonical.
-    pub fn from_body(of: MessageType, body: &[u8], limit: usize) -> Result<(Self, usize), DecodeError> {
-        check_limit("message body", body.len(), BODY_COMPRESSED_MAX)?;
-        let bytes = frame::decompress("message body", body, limit.min(BODY_BYTES_MAX))?;
-        let entry = match of {
-            MessageType::Changeset => Self::Changeset(Submission::from_bytes(&bytes)?),
-            MessageType::Snapshot => Self::Snapshot(Snapshot::from_bytes(&bytes)?),
-            MessageType::Inbound => Self::Inbound(Inbound::from_bytes(&bytes)?),
-            MessageType::Status => Self::Status(Status::from_bytes(&bytes)?),
-            MessageType::Epoch => Self::Epoch(EpochStart::from_bytes(&bytes)?),
-        };
-        Ok((entry, bytes.len()))
+    pub fn read(of: MessageType, stored: Vec<u8>, limit: usize) -> Result<(Self, Entry), DecodeError> {
+        check_limit("message body", stored.len(), BODY_COMPRESSED_MAX)?;
+        let content = frame::decompress("message body", &stored, limit.min(BODY_BYTES_MAX))?;
+        let entry = Entry::from_cbor(of, &content)?;
+        Ok((Self { message_type: of, stored, content_bytes: content.len() }, entry))
+    }
+
+    /// The type of the message that carries it.
+    pub const fn message_type(&self) -> MessageType {
+        self.message_type
+    }
+
+    /// The bytes to sign and to store.
+    pub fn as_stored(&self) -> &[u8] {
+        &self.stored
+    }
+
+    /// The bytes, to send.
+    pub fn into_stored(self) -> Vec<u8> {
+        self.stored
+    }
+
+    /// The size after decompression, in bytes.
+    pub const fn content_bytes(&self) -> usize {
+        self.content_bytes
     }
 }
 
@@ -133,35 +176,35 @@ impl Canonical for Inbound {
 
     fn write(&self, writer: &mut Writer) {
         writer.map(8);
-        writer.key(Key::Int(1));
+        writer.key(MapKey::Int(1));
         writer.uint(self.chain_id);
-        writer.key(Key::Int(2));
+        writer.key(MapKey::Int(2));
         writer.bytes(self.bridge.as_bytes());
-        writer.key(Key::Int(3));
+        writer.key(MapKey::Int(3));
         writer.uint(self.nonce);
-        writer.key(Key::Int(4));
+        writer.key(MapKey::Int(4));
         writer.uint(self.block_number);
-        writer.key(Key::Int(5));
+        writer.key(MapKey::Int(5));
         writer.bytes(self.block_hash.as_bytes());
-        writer.key(Key::Int(6));
+        writer.key(MapKey::Int(6));
         writer.bytes(self.transaction_hash.as_bytes());
-        writer.key(Key::Int(7));
+        writer.key(MapKey::Int(7));
         writer.uint(self.log_index);
-        writer.key(Key::Int(8));
+        writer.key(MapKey::Int(8));
         writer.bytes(&self.event);
     }
 
     fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
         let mut fields = reader.fields(Self::WHAT, 8)?;
-        let chain_id = fields.required(reader, Key::Int(1), |reader| reader.uint("chain id"))?;
-        let bridge = fields.required(reader, Key::Int(2), |reader| reader.array_of("bridge"))?;
-        let nonce = fields.required(reader, Key::Int(3), |reader| reader.number("inbound nonce"))?;
-        let block_number = fields.required(reader, Key::Int(4), |reader| reader.uint("block number"))?;
-        let block_hash = fields.required(reader, Key::Int(5), |reader| reader.array_of("block hash"))?;
+        let chain_id = fields.required(reader, MapKey::Int(1), |reader| reader.uint("chain id"))?;
+        let bridge = fields.required(reader, MapKey::Int(2), |reader| reader.array_of("bridge"))?;
+        let nonce = fields.required(reader, MapKey::Int(3), |reader| reader.number("inbound nonce"))?;
+        let block_number = fields.required(reader, MapKey::Int(4), |reader| reader.uint("block number"))?;
+        let block_hash = fields.required(reader, MapKey::Int(5), |reader| reader.array_of("block hash"))?;
         let transaction =
-            fields.required(reader, Key::Int(6), |reader| reader.array_of("transaction hash"))?;
-        let log_index = fields.required(reader, Key::Int(7), |reader| reader.uint("log index"))?;
-        let event = fields.required(reader, Key::Int(8), |reader| {
+            fields.required(reader, MapKey::Int(6), |reader| reader.array_of("transaction hash"))?;
+        let log_index = fields.required(reader, MapKey::Int(7), |reader| reader.uint("log index"))?;
+        let event = fields.required(reader, MapKey::Int(8), |reader| {
             Ok(reader.bytes("event", INBOUND_EVENT_BYTES_MAX)?.to_vec())
         })?;
         fields.end(reader)?;
@@ -233,16 +276,16 @@ impl Canonical for Status {
 
     fn write(&self, writer: &mut Writer) {
         writer.map(2);
-        writer.key(Key::Int(1));
+        writer.key(MapKey::Int(1));
         self.level.write(writer);
-        writer.key(Key::Int(2));
+        writer.key(MapKey::Int(2));
         writer.text(&self.reason);
     }
 
     fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
         let mut fields = reader.fields(Self::WHAT, 2)?;
-        let level = fields.required(reader, Key::Int(1), StatusLevel::read)?;
-        let reason = fields.required(reader, Key::Int(2), |reader| {
+        let level = fields.required(reader, MapKey::Int(1), StatusLevel::read)?;
+        let reason = fields.required(reader, MapKey::Int(2), |reader| {
             Ok(reader.text("reason", REASON_BYTES_MAX)?.to_owned())
         })?;
         fields.end(reader)?;
@@ -255,10 +298,8 @@ impl Canonical for Status {
 pub struct EpochStart {
     /// Hash of the signed epoch record in the store, so that the log binds what proves the key.
     pub record: EpochRecordHash,
-    /// The [`PROTOCOL_VERSION`] of the leader.
-    pub protocol_version: u64,
-    /// The version of the rules by which rows are applied.
-    pub apply_version: u64,
+    /// The rules that the leader follows.
+    pub versions: Versions,
 }
 
 impl Canonical for EpochStart {
@@ -266,22 +307,19 @@ impl Canonical for EpochStart {
     const BYTES_MAX: usize = 64;
 
     fn write(&self, writer: &mut Writer) {
-        writer.map(3);
-        writer.key(Key::Int(1));
+        writer.map(2);
+        writer.key(MapKey::Int(1));
         writer.bytes(self.record.as_bytes());
-        writer.key(Key::Int(2));
-        writer.uint(self.protocol_version);
-        writer.key(Key::Int(3));
-        writer.uint(self.apply_version);
+        writer.key(MapKey::Int(2));
+        self.versions.write(writer);
     }
 
     fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        let mut fields = reader.fields(Self::WHAT, 3)?;
-        let record = fields.required(reader, Key::Int(1), |reader| reader.array_of("epoch record hash"))?;
-        let protocol = fields.required(reader, Key::Int(2), |reader| reader.uint("protocol version"))?;
-        let apply = fields.required(reader, Key::Int(3), |reader| reader.uint("apply version"))?;
+        let mut fields = reader.fields(Self::WHAT, 2)?;
+        let record =
+            fields.required(reader, MapKey::Int(1), |reader| reader.array_of("epoch record hash"))?;
+        let versions = fields.required(reader, MapKey::Int(2), Versions::read)?;
         fields.end(reader)?;
-        let record = EpochRecordHash::from_bytes(record);
-        Ok(Self { record, protocol_version: protocol, apply_version: apply })
+        Ok(Self { record: EpochRecordHash::from_bytes(record), versions })
     }
 }

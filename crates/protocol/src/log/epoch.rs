@@ -1,11 +1,20 @@
 //! The epoch record: the claim of a leadership, stored create-only before the claimant does anything.
 
-use crate::encoding::cbor::{Key, Reader, Writer, check_limit};
+use crate::encoding::cbor::{MapKey, Reader, Writer, check_limit};
 use crate::encoding::{Canonical, DecodeError};
 use crate::hash::EpochRecordHash;
 use crate::id::{Address, Epoch, KeyId, StreamId};
 use crate::limits::{EPOCH_RECORD_BYTES_MAX, EVIDENCE_BYTES_MAX};
 use crate::signing::{Envelope, Header, Kind, SignatureError, SigningKey, TrustedKeys, VerifyingKey};
+
+/// Who leads an epoch: one key for one epoch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Leader {
+    /// The epoch.
+    pub epoch: Epoch,
+    /// The name of its key.
+    pub key: KeyId,
+}
 
 /// What proves that the key of an epoch deserves trust. A reader judges it by its own policy.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,7 +65,7 @@ impl Canonical for KeyProof {
             Self::Unattested => writer.map(0),
             Self::Registration { chain_id, registry, block_number } => {
                 writer.map(1);
-                writer.key(Key::Int(1));
+                writer.key(MapKey::Int(1));
                 writer.array(3);
                 writer.uint(*chain_id);
                 writer.bytes(registry.as_bytes());
@@ -64,7 +73,7 @@ impl Canonical for KeyProof {
             }
             Self::Evidence(evidence) => {
                 writer.map(1);
-                writer.key(Key::Int(2));
+                writer.key(MapKey::Int(2));
                 writer.bytes(evidence);
             }
         }
@@ -72,13 +81,13 @@ impl Canonical for KeyProof {
 
     fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
         let mut fields = reader.fields(Self::WHAT, 1)?;
-        let registration = fields.optional(reader, Key::Int(1), |reader| {
+        let registration = fields.optional(reader, MapKey::Int(1), |reader| {
             reader.array_exact("registration", 3)?;
             let chain_id = reader.uint("chain id")?;
             let registry = Address::from_bytes(reader.array_of("registry")?);
             Ok(Self::Registration { chain_id, registry, block_number: reader.uint("block number")? })
         })?;
-        let evidence = fields.optional(reader, Key::Int(2), |reader| {
+        let evidence = fields.optional(reader, MapKey::Int(2), |reader| {
             Ok(Self::Evidence(reader.bytes("evidence", EVIDENCE_BYTES_MAX)?.to_vec()))
         })?;
         fields.end(reader)?;

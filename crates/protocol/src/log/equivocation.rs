@@ -1,4 +1,4 @@
-//! Equivocation: one key signed two contents for one place.
+//! Equivocation: one key signed two things for one place.
 //!
 //! Two signed objects are the whole proof; anyone can check it, also a contract (SHA-256 and
 //! `ecrecover`), with no log at hand.
@@ -36,8 +36,8 @@ pub enum NotEquivocation {
         /// The second one's key.
         second: KeyId,
     },
-    /// They say the same.
-    #[error("the two say the same")]
+    /// They are one and the same.
+    #[error("the two are one and the same")]
     SameContent,
     /// A signature is false, so its key did not say this.
     #[error(transparent)]
@@ -76,7 +76,9 @@ impl Equivocation {
         if first.key() != second.key() {
             return Err(NotEquivocation::DifferentKeys { first: first.key(), second: second.key() });
         }
-        if first.signed_hash() == second.signed_hash() {
+        // Two signatures over one content differ only if the nonce was not RFC 6979's, and make two
+        // different leaves of the log tree. Nobody else can make the second: a high s is refused.
+        if first == second {
             return Err(NotEquivocation::SameContent);
         }
         first.recover()?;

@@ -2,11 +2,11 @@
 
 use crate::encoding::DecodeError;
 use crate::encoding::cbor::{Reader, Writer, check_limit};
-use crate::hash::{BodyHash, TreeHash};
+use crate::hash::{BodyHash, EpochRecordHash, TreeHash};
 use crate::id::{Epoch, KeyId, Sequence, StreamId, Timestamp};
 use crate::limits::{BODY_COMPRESSED_MAX, RECEIPT_BYTES_MAX};
-use crate::log::{Entry, MessageType, tree};
-use crate::signing::{Envelope, Header, Kind, SignatureError, SigningKey, TrustedKeys, VerifyingKey};
+use crate::log::{Body, Entry, Leaders, MessageType, tree};
+use crate::signing::{Envelope, Header, Kind, SignatureError, SigningKey, VerifyingKey};
 
 /// Where a message stands, and what it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,7 +35,7 @@ pub struct Receipt {
 }
 
 impl Receipt {
-    /// Signs the place of `body`.
+    /// Signs the place of `body`, as stored.
     pub fn sign(header: MessageHeader, body: &[u8], key: &SigningKey) -> Self {
         let body_hash = BodyHash::of(body);
         let envelope = Envelope::sign(
@@ -106,12 +106,12 @@ impl Receipt {
         tree::leaf_hash(&self.to_bytes())
     }
 
-    /// Checks the signature.
+    /// Checks that the admitted leader of its epoch signed it.
     ///
     /// # Errors
-    /// [`SignatureError`] when the key is not trusted or the signature is not its.
-    pub fn verify(&self, keys: &TrustedKeys) -> Result<(), SignatureError> {
-        self.envelope.verify(keys)
+    /// [`SignatureError`] when the epoch is not admitted, or the signature is not its leader's.
+    pub fn verify(&self, leaders: &Leaders) -> Result<(), SignatureError> {
+        self.envelope.verify_with(leaders.key(self.header.epoch, self.key())?)
     }
 
     /// The public key behind the address that the receipt names.
@@ -144,6 +144,14 @@ pub enum MessageError {
         /// The stream named.
         found: StreamId,
     },
+    /// The epoch message names another record than the one by which its key was admitted.
+    #[error("the epoch message names another record. admitted=`{admitted}` found=`{found}`")]
+    EpochRecord {
+        /// The record by which the reader admitted the epoch's key.
+        admitted: EpochRecordHash,
+        /// The record named.
+        found: EpochRecordHash,
+    },
     /// The body is not the one that was signed.
     #[error("the body is not the one that was signed. signed=`{signed}` found=`{found}`")]
     BodyMismatch {
@@ -165,8 +173,12 @@ pub struct Message {
 
 impl Message {
     /// Signs `body` into its place.
-    pub fn sign(header: MessageHeader, body: Vec<u8>, key: &SigningKey) -> Self {
-        Self { receipt: Receipt::sign(header, &body, key), body }
+    ///
+    /// # Panics
+    /// When the header names another type than the body has.
+    pub fn sign(header: MessageHeader, body: Body, key: &SigningKey) -> Self {
+        assert_eq!(header.message_type, body.message_type(), "a header names the type of its body");
+        Self { receipt: Receipt::sign(header, body.as_stored(), key), body: body.into_stored() }
     }
 
     pub(super) fn write(&self, writer: &mut Writer) {
@@ -190,32 +202,34 @@ impl Message {
     ///
     /// # Errors
     /// [`MessageError`] for the first check that fails.
-    pub fn verify(
-        self,
-        stream: StreamId,
-        keys: &TrustedKeys,
-        limit: usize,
-    ) -> Result<VerifiedMessage, MessageError> {
+    pub fn verify(self, leaders: &Leaders, limit: usize) -> Result<VerifiedMessage, MessageError> {
+        let stream = leaders.stream();
         let foreign = |found| MessageError::ForeignStream { expected: stream, found };
         let header = self.receipt.header;
         if header.stream != stream {
             return Err(foreign(header.stream));
         }
-        self.receipt.verify(keys)?;
+        self.receipt.verify(leaders)?;
+        let epoch_record = leaders.record(header.epoch);
         let found = BodyHash::of(&self.body);
         if found != self.receipt.body_hash {
             return Err(MessageError::BodyMismatch { signed: self.receipt.body_hash, found });
         }
-        let (entry, body_bytes) = Entry::from_body(header.message_type, &self.body, limit)?;
+        let (body, entry) = Body::read(header.message_type, self.body, limit)?;
         let named = match &entry {
-            Entry::Changeset(submission) => submission.stream,
+            Entry::Submission(submission) => submission.stream,
             Entry::Snapshot(snapshot) => snapshot.stream,
             Entry::Inbound(_) | Entry::Status(_) | Entry::Epoch(_) => stream,
         };
         if named != stream {
             return Err(foreign(named));
         }
-        Ok(VerifiedMessage { receipt: self.receipt, entry, body_bytes })
+        if let (Entry::Epoch(start), Some(admitted)) = (&entry, epoch_record)
+            && start.record != admitted
+        {
+            return Err(MessageError::EpochRecord { admitted, found: start.record });
+        }
+        Ok(VerifiedMessage { receipt: self.receipt, entry, body_bytes: body.content_bytes() })
     }
 }
 

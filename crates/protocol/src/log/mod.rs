@@ -1,9 +1,9 @@
 //! The log: entries become messages, messages stand in batches, a checkpoint signs what they add up to.
 //!
 //! ```text
-//! Entry -> Message -> Batch --verify(keys, tip)--> VerifiedBatch -> the next Tip
-//!          Receipt     |
-//!                      +-- Checkpoint (size, root, and all that the next leader needs)
+//! Entry -> Body -> Message -> Batch --verify(leaders, tip)--> VerifiedBatch -> the next Tip
+//!                  Receipt     |
+//!                              +-- Checkpoint (size, root, and all that the next leader needs)
 //! ```
 //!
 //! [`Tip`] is the fold over all messages: the sequencer advances it to sign, every reader advances it to
@@ -15,16 +15,22 @@ mod continuity;
 mod entry;
 mod epoch;
 mod equivocation;
+mod inbound;
+mod leaders;
 mod message;
 mod tip;
 pub mod tree;
+mod versions;
 
 pub use batch::{BATCH_VERSION, Batch, BatchError, VerifiedBatch};
-pub use checkpoint::{Checkpoint, SignedCheckpoint, VerifiedCheckpoint};
+pub use checkpoint::{Checkpoint, SignedCheckpoint, TrustedCheckpoint};
 pub use continuity::{ClientState, ContinuityError, OpenGroup};
-pub use entry::{Entry, EpochStart, Inbound, MessageType, PROTOCOL_VERSION, Status, StatusLevel};
-pub use epoch::{EpochRecord, KeyProof, SignedEpochRecord};
+pub use entry::{Body, Entry, EpochStart, Inbound, MessageType, Status, StatusLevel};
+pub use epoch::{EpochRecord, KeyProof, Leader, SignedEpochRecord};
 pub use equivocation::{Equivocation, NotEquivocation};
+pub use inbound::{InboundError, InboundState};
+pub use leaders::{AdmissionError, Leaders};
 pub use message::{Message, MessageError, MessageHeader, Receipt, VerifiedMessage};
-pub use tip::{Leader, LogError, Tip};
+pub use tip::{LogError, Tip};
 pub use tree::Frontier;
+pub use versions::{APPLY_VERSION, PROTOCOL_VERSION, Versions};

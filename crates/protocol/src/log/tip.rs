@@ -3,20 +3,11 @@
 //! It is a pure fold over messages. The sequencer advances it before it signs, a reader advances it
 //! to check; both compare the outcome with the same signed [`Checkpoint`].
 
-use crate::id::{Epoch, InboundNonce, KeyId, Sequence, StreamId, Timestamp};
+use crate::id::{Epoch, KeyId, Sequence, StreamId, Timestamp};
 use crate::log::{
-    Checkpoint, ClientState, ContinuityError, Entry, EpochStart, Frontier, PROTOCOL_VERSION, StatusLevel,
-    VerifiedCheckpoint, VerifiedMessage,
+    Checkpoint, ClientState, ContinuityError, Entry, EpochStart, Frontier, InboundError, InboundState,
+    Leader, StatusLevel, TrustedCheckpoint, VerifiedMessage, Versions,
 };
-
-/// Who leads an epoch: one key for one epoch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Leader {
-    /// The epoch.
-    pub epoch: Epoch,
-    /// The name of its key.
-    pub key: KeyId,
-}
 
 /// Why a message or checkpoint does not follow the log so far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -59,24 +50,25 @@ pub enum LogError {
         found: KeyId,
     },
     /// The leader follows newer rules.
-    #[error(
-        "upgrade required: the log is written by newer rules. supported=`{PROTOCOL_VERSION}` found=`{found}`"
-    )]
+    #[error("upgrade required: the log is written by newer rules. protocol=`{}` apply=`{}`", found.protocol, found.apply)]
     UpgradeRequired {
-        /// The leader's protocol version.
-        found: u64,
+        /// The leader's versions.
+        found: Versions,
+    },
+    /// The message was verified for another stream.
+    #[error("the message belongs to another stream. expected=`{expected}` found=`{found}`")]
+    ForeignStream {
+        /// The stream of this log.
+        expected: StreamId,
+        /// The stream named.
+        found: StreamId,
     },
     /// What the client sent does not follow.
     #[error(transparent)]
     Continuity(#[from] ContinuityError),
-    /// An inbound message is not the next one.
-    #[error("this is not the next inbound message. expected=`{expected}` found=`{found}`")]
-    Inbound {
-        /// The nonce that must come next.
-        expected: InboundNonce,
-        /// The nonce found.
-        found: InboundNonce,
-    },
+    /// An inbound message does not follow.
+    #[error(transparent)]
+    Inbound(#[from] InboundError),
     /// A checkpoint claims something that the messages do not add up to.
     #[error("the checkpoint claims what the messages do not add up to. field=`{field}`")]
     Checkpoint {
@@ -95,10 +87,12 @@ pub struct Tip {
     /// Who signed the last checkpoint. After a restart it is ahead of the last message's leader.
     last_signer: Option<Leader>,
     client: Option<ClientState>,
-    next_inbound: InboundNonce,
+    inbound: Option<InboundState>,
     inbox_consumed: u64,
     status: StatusLevel,
     frontier: Frontier,
+    /// `None` before the first epoch message.
+    versions: Option<Versions>,
 }
 
 impl Tip {
@@ -110,27 +104,37 @@ impl Tip {
             last_leader: None,
             last_signer: None,
             client: None,
-            next_inbound: InboundNonce::FIRST,
+            inbound: None,
             inbox_consumed: 0,
             status: StatusLevel::Healthy,
             frontier: Frontier::default(),
+            versions: None,
         }
     }
 
-    /// The tip at a checkpoint that a trusted key signed.
-    pub fn at(checkpoint: &VerifiedCheckpoint) -> Self {
+    /// The tip at a checkpoint whose signer is believed, without the messages before it.
+    ///
+    /// Nothing shows that messages add up to it. Whoever joins a log here first compares what it claims
+    /// with something else it trusts: a quorum of endorsements, and the recomputed hash of a snapshot.
+    /// Inside an open group the parts so far are missing, so a replica joins at an earlier checkpoint.
+    ///
+    /// # Errors
+    /// [`LogError::UpgradeRequired`] when the log is written by newer rules.
+    pub fn trusting(checkpoint: &TrustedCheckpoint) -> Result<Self, LogError> {
         let claim = checkpoint.claim();
-        Self {
+        check_versions(claim.versions)?;
+        Ok(Self {
             stream: claim.stream,
             timestamp: claim.timestamp,
             last_leader: Some(claim.last_leader),
             last_signer: Some(Leader { epoch: claim.epoch, key: checkpoint.key() }),
             client: claim.client.clone(),
-            next_inbound: claim.next_inbound,
+            inbound: claim.inbound,
             inbox_consumed: claim.inbox_consumed,
             status: claim.status,
             frontier: claim.frontier.clone(),
-        }
+            versions: Some(claim.versions),
+        })
     }
 
     /// The stream.
@@ -166,9 +170,9 @@ impl Tip {
         self.client.as_ref()
     }
 
-    /// The inbound message that must come next.
-    pub const fn next_inbound(&self) -> InboundNonce {
-        self.next_inbound
+    /// What the log has of its bridge.
+    pub const fn inbound(&self) -> Option<&InboundState> {
+        self.inbound.as_ref()
     }
 
     /// The tip after `message`.
@@ -177,6 +181,9 @@ impl Tip {
     /// [`LogError`] when it does not follow; this tip stays as it is.
     pub fn after(&self, message: &VerifiedMessage) -> Result<Self, LogError> {
         let header = message.header();
+        if header.stream != self.stream {
+            return Err(LogError::ForeignStream { expected: self.stream, found: header.stream });
+        }
         let expected = self.next()?;
         if header.sequence != expected {
             return Err(LogError::Sequence { expected, found: header.sequence });
@@ -187,7 +194,7 @@ impl Tip {
         let leader = Leader { epoch: header.epoch, key: message.receipt().key() };
         match message.entry() {
             Entry::Epoch(start) => self.check_new_leader(leader, start)?,
-            Entry::Changeset(_) | Entry::Snapshot(_) | Entry::Inbound(_) | Entry::Status(_) => {
+            Entry::Submission(_) | Entry::Snapshot(_) | Entry::Inbound(_) | Entry::Status(_) => {
                 self.check_same_leader(leader)?;
             }
         }
@@ -201,7 +208,7 @@ impl Tip {
 
     fn apply(&mut self, message: &VerifiedMessage) -> Result<(), LogError> {
         match message.entry() {
-            Entry::Changeset(submission) => {
+            Entry::Submission(submission) => {
                 let client = self.client.as_ref().ok_or(ContinuityError::NotBegun)?;
                 self.client = Some(client.after_submission(submission, message.body_bytes() as u64)?);
             }
@@ -209,22 +216,16 @@ impl Tip {
                 self.client = Some(ClientState::after_snapshot(self.client.as_ref(), snapshot)?);
             }
             Entry::Inbound(inbound) => {
-                let (expected, found) = (self.next_inbound, inbound.nonce);
-                if found != expected {
-                    return Err(LogError::Inbound { expected, found });
-                }
-                self.next_inbound = expected.next().ok_or(LogError::Full)?;
+                self.inbound = Some(InboundState::after(self.inbound.as_ref(), inbound)?);
             }
             Entry::Status(status) => self.status = status.level,
-            Entry::Epoch(_) => {}
+            Entry::Epoch(start) => self.versions = Some(start.versions),
         }
         Ok(())
     }
 
     fn check_new_leader(&self, leader: Leader, start: &EpochStart) -> Result<(), LogError> {
-        if start.protocol_version > PROTOCOL_VERSION {
-            return Err(LogError::UpgradeRequired { found: start.protocol_version });
-        }
+        check_versions(start.versions)?;
         let last = self.last_leader.map(|leader| leader.epoch);
         if last.is_some_and(|last| leader.epoch <= last) {
             return Err(LogError::Epoch { last, found: leader.epoch });
@@ -265,10 +266,11 @@ impl Tip {
             timestamp: self.timestamp,
             last_leader: self.last_leader?,
             client: self.client.clone(),
-            next_inbound: self.next_inbound,
+            inbound: self.inbound,
             inbox_consumed,
             status: self.status,
             frontier: self.frontier.clone(),
+            versions: self.versions?,
         })
     }
 
@@ -276,25 +278,26 @@ impl Tip {
     ///
     /// # Errors
     /// [`LogError`] naming the first field that differs; this tip stays as it is.
-    pub fn after_checkpoint(&self, checkpoint: &VerifiedCheckpoint) -> Result<Self, LogError> {
+    pub fn after_checkpoint(&self, checkpoint: &TrustedCheckpoint) -> Result<Self, LogError> {
         let claim = checkpoint.claim();
         let differs = |field| Err(LogError::Checkpoint { field });
         let signer = Leader { epoch: claim.epoch, key: checkpoint.key() };
         self.check_signer(signer)?;
-        let consumable = self.next_inbound.get() - 1;
-        if claim.inbox_consumed < self.inbox_consumed || claim.inbox_consumed > consumable {
+        if claim.inbox_consumed < self.inbox_consumed {
             return differs("inbox consumed");
         }
         let Some(expected) = self.checkpoint(claim.epoch, claim.inbox_consumed) else {
             return differs("size");
         };
-        let fields: [(&'static str, bool); 7] = [
+        let fields: [(&'static str, bool); 9] = [
             ("stream", expected.stream == claim.stream),
             ("size", expected.size == claim.size),
             ("root", expected.frontier == claim.frontier),
             ("timestamp", expected.timestamp == claim.timestamp),
+            ("last leader", expected.last_leader == claim.last_leader),
             ("client", expected.client == claim.client),
-            ("next inbound nonce", expected.next_inbound == claim.next_inbound),
+            ("inbound", expected.inbound == claim.inbound),
+            ("versions", expected.versions == claim.versions),
             ("status", expected.status == claim.status),
         ];
         if let Some((field, _)) = fields.into_iter().find(|(_, equal)| !equal) {
@@ -302,13 +305,17 @@ impl Tip {
         }
         // The list above names the field; this line cannot miss one that is added later.
         if expected != *claim {
-            return differs("last leader");
+            return differs("another field");
         }
         let mut after = self.clone();
         after.last_signer = Some(signer);
         after.inbox_consumed = claim.inbox_consumed;
         Ok(after)
     }
+}
+
+fn check_versions(found: Versions) -> Result<(), LogError> {
+    if found.are_supported() { Ok(()) } else { Err(LogError::UpgradeRequired { found }) }
 }
 
 fn check_key(expected: Leader, found: Leader) -> Result<(), LogError> {

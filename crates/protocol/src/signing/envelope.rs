@@ -11,7 +11,7 @@
 //! it without a CBOR library.
 
 use crate::encoding::DecodeError;
-use crate::encoding::cbor::{Key, Reader, Writer};
+use crate::encoding::cbor::{MapKey, Reader, Writer};
 use crate::hash::sha256;
 use crate::id::{Address, Epoch, KeyId, Sequence, StreamId, Timestamp};
 use crate::signing::{SigningKey, TrustedKeys, VerifyingKey};
@@ -50,10 +50,16 @@ impl Kind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum SignatureError {
     /// The key that the envelope names is not one the reader trusts.
-    #[error("this key is not trusted. key=`{key}`")]
+    #[error("this key is not trusted to sign this. key=`{key}`")]
     UntrustedKey {
         /// The key named.
         key: KeyId,
+    },
+    /// The reader has admitted no leader of this epoch.
+    #[error("no leader of this epoch is admitted: read its epoch record first. epoch=`{epoch}`")]
+    UnknownEpoch {
+        /// The epoch.
+        epoch: Epoch,
     },
     /// The signature is not the named key's over these bytes.
     #[error("the signature does not fit its content and key. key=`{key}`")]
@@ -74,18 +80,18 @@ pub(crate) struct Header {
     pub(crate) message: Option<(Timestamp, u64)>,
 }
 
-/// Labels of the protected header, in canonical order.
+/// Labels of the protected header in canonical order, and the one of the unprotected header.
 mod label {
-    use super::Key;
+    use super::MapKey;
 
-    pub(super) const ALGORITHM: Key = Key::Int(1);
-    pub(super) const PAYLOAD_HASH: Key = Key::Int(258);
-    pub(super) const SEQUENCE: Key = Key::Int(-65537);
-    pub(super) const TIMESTAMP: Key = Key::Int(-65538);
-    pub(super) const TYPE: Key = Key::Int(-65539);
-    pub(super) const STREAM: Key = Key::Int(-65540);
-    pub(super) const EPOCH: Key = Key::Int(-65541);
-    pub(super) const KEY_ID: Key = Key::Int(4);
+    pub(super) const ALGORITHM: MapKey = MapKey::Int(1);
+    pub(super) const PAYLOAD_HASH: MapKey = MapKey::Int(258);
+    pub(super) const SEQUENCE: MapKey = MapKey::Int(-65537);
+    pub(super) const TIMESTAMP: MapKey = MapKey::Int(-65538);
+    pub(super) const TYPE: MapKey = MapKey::Int(-65539);
+    pub(super) const STREAM: MapKey = MapKey::Int(-65540);
+    pub(super) const EPOCH: MapKey = MapKey::Int(-65541);
+    pub(super) const KEY_ID: MapKey = MapKey::Int(4);
 }
 
 /// ES256K in the COSE algorithms registry.
@@ -127,10 +133,13 @@ impl Header {
         const WHAT: &str = "protected header";
         let reader = &mut Reader::new(bytes);
         let mut fields = reader.fields(WHAT, 7)?;
-        fields.required(reader, label::ALGORITHM, |reader| expect(reader, ES256K, "only ES256K is"))?;
+        fields.required(reader, label::ALGORITHM, |reader| {
+            expect(reader, "algorithm", ES256K, "only ES256K is")
+        })?;
         if kind == Kind::Message {
-            fields
-                .required(reader, label::PAYLOAD_HASH, |reader| expect(reader, SHA_256, "only SHA-256 is"))?;
+            fields.required(reader, label::PAYLOAD_HASH, |reader| {
+                expect(reader, "payload hash algorithm", SHA_256, "only SHA-256 is")
+            })?;
         }
         let sequence = match kind {
             Kind::Message | Kind::Checkpoint => {
@@ -153,9 +162,14 @@ impl Header {
     }
 }
 
-fn expect(reader: &mut Reader<'_>, value: i64, why: &'static str) -> Result<(), DecodeError> {
-    if reader.int("algorithm")? != value {
-        return Err(DecodeError::Invalid { what: "algorithm", why });
+fn expect(
+    reader: &mut Reader<'_>,
+    what: &'static str,
+    value: i64,
+    why: &'static str,
+) -> Result<(), DecodeError> {
+    if reader.int(what)? != value {
+        return Err(DecodeError::Invalid { what, why });
     }
     Ok(())
 }
@@ -201,7 +215,11 @@ impl Envelope {
 
     /// Checks the signature with the trusted key that the envelope names.
     pub(crate) fn verify(&self, keys: &TrustedKeys) -> Result<(), SignatureError> {
-        let key = keys.get(self.key).ok_or(SignatureError::UntrustedKey { key: self.key })?;
+        self.verify_with(keys.get(self.key).ok_or(SignatureError::UntrustedKey { key: self.key })?)
+    }
+
+    /// Checks the signature with `key`, which the caller found to be the one named.
+    pub(crate) fn verify_with(&self, key: &VerifyingKey) -> Result<(), SignatureError> {
         if key.verify(self.signed_hash(), &self.signature) {
             Ok(())
         } else {

@@ -1,11 +1,11 @@
 //! Commits, and the submission that carries consecutive ones.
 
-use crate::encoding::cbor::{Key, Reader, Writer, check_limit};
-use crate::encoding::{Canonical, DecodeError, frame};
+use crate::encoding::cbor::{MapKey, Reader, Writer, check_limit};
+use crate::encoding::{Canonical, DecodeError};
 use crate::hash::{CommitDigest, StateHash, sha256};
 use crate::id::{CommitNumber, Incarnation, PartIndex, StreamId};
-use crate::limits::{BODY_BYTES_MAX, BODY_COMPRESSED_MAX, SCHEMA_CHANGES_MAX, SUBMISSION_COMMITS_MAX};
-use crate::submission::{SchemaChange, TextEncoding};
+use crate::limits::{BODY_BYTES_MAX, SCHEMA_CHANGES_MAX, SUBMISSION_COMMITS_MAX};
+use crate::submission::SchemaChange;
 
 /// What one commit, or one part of it, did to the database.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -33,40 +33,41 @@ impl Canonical for Changes {
         ];
         writer.map(present.into_iter().filter(|present| *present).count());
         if !self.schema.is_empty() {
-            writer.key(Key::Int(1));
+            writer.key(MapKey::Int(1));
             writer.array(self.schema.len());
             for change in &self.schema {
                 change.write(writer);
             }
         }
         if !self.rows.is_empty() {
-            writer.key(Key::Int(2));
+            writer.key(MapKey::Int(2));
             writer.bytes(&self.rows);
         }
         if let Some(version) = self.user_version {
-            writer.key(Key::Int(3));
+            writer.key(MapKey::Int(3));
             writer.int(version.into());
         }
         if let Some(id) = self.application_id {
-            writer.key(Key::Int(4));
+            writer.key(MapKey::Int(4));
             writer.int(id.into());
         }
     }
 
     fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
         let mut fields = reader.fields(Self::WHAT, 4)?;
-        let schema = fields.optional(reader, Key::Int(1), |reader| {
+        let schema = fields.optional(reader, MapKey::Int(1), |reader| {
             let count = reader.array("schema changes", SCHEMA_CHANGES_MAX)?;
             not_empty("schema changes", count)?;
             (0..count).map(|_| SchemaChange::read(reader)).collect()
         })?;
-        let rows = fields.optional(reader, Key::Int(2), |reader| {
+        let rows = fields.optional(reader, MapKey::Int(2), |reader| {
             let rows = reader.bytes("rows", BODY_BYTES_MAX)?;
             not_empty("rows", rows.len())?;
             Ok(rows.to_vec())
         })?;
-        let user_version = fields.optional(reader, Key::Int(3), |reader| reader.int32("user_version"))?;
-        let application_id = fields.optional(reader, Key::Int(4), |reader| reader.int32("application_id"))?;
+        let user_version = fields.optional(reader, MapKey::Int(3), |reader| reader.int32("user_version"))?;
+        let application_id =
+            fields.optional(reader, MapKey::Int(4), |reader| reader.int32("application_id"))?;
         fields.end(reader)?;
         let (schema, rows) = (schema.unwrap_or_default(), rows.unwrap_or_default());
         Ok(Self { schema, rows, user_version, application_id })
@@ -108,6 +109,44 @@ impl CommitKind {
     }
 }
 
+/// What a client says its database hashes to. It stands inside the digest chain, so that a stored
+/// commit whose digest a client knows also shows the state hash that the client computed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct StateClaim {
+    /// From captured rows.
+    pub state: StateHash,
+    /// By a full scan of the application's own file, where the agent made one at this commit. A reader
+    /// that finds it unlike `state` has proof that the capture missed something.
+    pub scanned: Option<StateHash>,
+}
+
+impl StateClaim {
+    fn write(claim: Option<&Self>, writer: &mut Writer) {
+        let Some(claim) = claim else { return writer.null() };
+        writer.array(1 + usize::from(claim.scanned.is_some()));
+        writer.bytes(claim.state.as_bytes());
+        if let Some(scanned) = &claim.scanned {
+            writer.bytes(scanned.as_bytes());
+        }
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Option<Self>, DecodeError> {
+        const WHAT: &str = "state claim";
+        if reader.at_null() {
+            return reader.null(WHAT).map(|()| None);
+        }
+        let scanned = match reader.array(WHAT, 2)? {
+            1 => false,
+            2 => true,
+            _ => return Err(DecodeError::Invalid { what: WHAT, why: "it has one or two hashes" }),
+        };
+        let state = StateHash::from_bytes(reader.array_of("state hash")?);
+        let scanned =
+            scanned.then(|| reader.array_of("scanned hash").map(StateHash::from_bytes)).transpose()?;
+        Ok(Some(Self { state, scanned }))
+    }
+}
+
 /// One whole commit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Commit {
@@ -119,6 +158,9 @@ pub struct Commit {
     pub kind: CommitKind,
     /// What it did.
     pub changes: Changes,
+    /// What the database hashes to after it, where the client says so: at least on the last commit of
+    /// a submission.
+    pub state: Option<StateClaim>,
 }
 
 impl Commit {
@@ -133,20 +175,22 @@ impl Canonical for Commit {
     const BYTES_MAX: usize = BODY_BYTES_MAX;
 
     fn write(&self, writer: &mut Writer) {
-        writer.array(4);
+        writer.array(5);
         writer.uint(self.number);
         writer.bytes(self.prev.as_bytes());
         self.kind.write(writer);
         self.changes.write(writer);
+        StateClaim::write(self.state.as_ref(), writer);
     }
 
     fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        reader.array_exact(Self::WHAT, 4)?;
+        reader.array_exact(Self::WHAT, 5)?;
         Ok(Self {
             number: reader.number("commit number")?,
             prev: CommitDigest::from_bytes(reader.array_of("prev")?),
             kind: CommitKind::read(reader)?,
             changes: Changes::read(reader)?,
+            state: StateClaim::read(reader)?,
         })
     }
 }
@@ -167,8 +211,8 @@ pub struct Part {
     pub index: PartIndex,
     /// What this part did.
     pub changes: Changes,
-    /// On the last part: the state hash after the whole commit.
-    pub last: Option<StateHash>,
+    /// On the last part, and only there: what the database hashes to after the whole commit.
+    pub last: Option<StateClaim>,
 }
 
 impl Part {
@@ -189,10 +233,7 @@ impl Canonical for Part {
         self.kind.write(writer);
         self.changes.write(writer);
         writer.uint(self.index);
-        match &self.last {
-            Some(state) => writer.bytes(state.as_bytes()),
-            None => writer.null(),
-        }
+        StateClaim::write(self.last.as_ref(), writer);
     }
 
     fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
@@ -202,21 +243,22 @@ impl Canonical for Part {
         let kind = CommitKind::read(reader)?;
         let changes = Changes::read(reader)?;
         let index = reader.number("part")?;
-        let last = if reader.at_null() {
-            reader.null("state hash")?;
-            None
-        } else {
-            Some(StateHash::from_bytes(reader.array_of("state hash")?))
-        };
+        let last = StateClaim::read(reader)?;
+        if index == PartIndex::FIRST && last.is_some() {
+            let why = "a commit in one part is a whole commit";
+            return Err(DecodeError::Invalid { what: Self::WHAT, why });
+        }
         Ok(Self { number, prev, kind, index, changes, last })
     }
 }
 
-/// Commits that follow each other: one or more, numbers dense, each naming the one before.
+/// Commits that follow each other: one or more, numbers dense, each naming the one before, the last
+/// one with a [`StateClaim`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Commits {
     commits: Vec<Commit>,
     digest: CommitDigest,
+    state: StateHash,
 }
 
 impl Commits {
@@ -244,7 +286,10 @@ impl Commits {
             before = Some((commit.number, commit.digest()));
         }
         let (_, digest) = before.expect("the list is not empty");
-        Ok(Self { commits, digest })
+        let Some(claim) = commits.last().and_then(|commit| commit.state) else {
+            return Err(DecodeError::Invalid { what: WHAT, why: "the last one carries a state hash" });
+        };
+        Ok(Self { commits, digest, state: claim.state })
     }
 
     /// The commits in order.
@@ -266,18 +311,18 @@ impl Commits {
     pub const fn digest(&self) -> CommitDigest {
         self.digest
     }
+
+    /// The state hash after the last commit.
+    pub const fn state(&self) -> StateHash {
+        self.state
+    }
 }
 
 /// What a submission carries.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Content {
-    /// Whole commits, and the state hash after the last of them.
-    Commits {
-        /// The commits.
-        commits: Commits,
-        /// The state hash after the last commit, from captured rows.
-        state: StateHash,
-    },
+    /// Whole commits.
+    Commits(Commits),
     /// One part of a huge commit.
     Part(Part),
 }
@@ -289,29 +334,8 @@ pub struct Submission {
     pub stream: StreamId,
     /// The incarnation its numbers belong to.
     pub incarnation: Incarnation,
-    /// How text stands in its rows.
-    pub encoding: TextEncoding,
     /// The commits.
     pub content: Content,
-    /// The state hash after the last commit by a full scan of the application's own file, where the
-    /// agent made one there. A reader that finds it unlike the other state hash has proof of a fault.
-    pub scanned: Option<StateHash>,
-}
-
-impl Submission {
-    /// The bytes to send and to keep: canonical CBOR in one zstd frame.
-    pub fn to_body(&self) -> Vec<u8> {
-        frame::compress(&self.to_bytes())
-    }
-
-    /// Reads what [`Self::to_body`] wrote, or what a client sent.
-    ///
-    /// # Errors
-    /// [`DecodeError`] when the body is over its limits or not canonical.
-    pub fn from_body(body: &[u8]) -> Result<Self, DecodeError> {
-        check_limit("submission body", body.len(), BODY_COMPRESSED_MAX)?;
-        Self::from_bytes(&frame::decompress(Self::WHAT, body, BODY_BYTES_MAX)?)
-    }
 }
 
 impl Canonical for Submission {
@@ -319,62 +343,51 @@ impl Canonical for Submission {
     const BYTES_MAX: usize = BODY_BYTES_MAX;
 
     fn write(&self, writer: &mut Writer) {
-        let content = match &self.content {
-            Content::Commits { .. } => 2,
-            Content::Part(_) => 1,
-        };
-        writer.map(3 + content + usize::from(self.scanned.is_some()));
-        writer.key(Key::Int(1));
+        writer.map(3);
+        writer.key(MapKey::Int(1));
         writer.bytes(self.stream.as_bytes());
-        writer.key(Key::Int(2));
+        writer.key(MapKey::Int(2));
         self.incarnation.write(writer);
-        writer.key(Key::Int(3));
-        self.encoding.write(writer);
         match &self.content {
-            Content::Commits { commits, state } => {
-                writer.key(Key::Int(4));
+            Content::Commits(commits) => {
+                writer.key(MapKey::Int(3));
                 writer.array(commits.as_slice().len());
                 for commit in commits.as_slice() {
                     commit.write(writer);
                 }
-                writer.key(Key::Int(5));
-                writer.bytes(state.as_bytes());
             }
             Content::Part(part) => {
-                writer.key(Key::Int(6));
+                writer.key(MapKey::Int(4));
                 part.write(writer);
             }
-        }
-        if let Some(scanned) = &self.scanned {
-            writer.key(Key::Int(7));
-            writer.bytes(scanned.as_bytes());
         }
     }
 
     fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        let mut fields = reader.fields(Self::WHAT, 6)?;
-        let stream = fields.required(reader, Key::Int(1), |reader| reader.array_of("stream"))?;
-        let incarnation = fields.required(reader, Key::Int(2), Incarnation::read)?;
-        let encoding = fields.required(reader, Key::Int(3), TextEncoding::read)?;
-        let commits = fields.optional(reader, Key::Int(4), |reader| {
-            let count = reader.array("commits", SUBMISSION_COMMITS_MAX)?;
-            let commits: Result<_, _> = (0..count).map(|_| Commit::read(reader)).collect();
-            Commits::new(commits?)
-        })?;
+        let mut fields = reader.fields(Self::WHAT, 3)?;
+        let stream = fields.required(reader, MapKey::Int(1), |reader| reader.array_of("stream"))?;
+        let incarnation = fields.required(reader, MapKey::Int(2), Incarnation::read)?;
+        let commits = fields.optional(reader, MapKey::Int(3), read_commits)?;
         let content = match commits {
-            Some(commits) => {
-                let state = fields.required(reader, Key::Int(5), |reader| reader.array_of("state hash"))?;
-                Content::Commits { commits, state: StateHash::from_bytes(state) }
-            }
-            None => Content::Part(fields.required(reader, Key::Int(6), Part::read)?),
+            Some(commits) => Content::Commits(commits),
+            None => Content::Part(fields.required(reader, MapKey::Int(4), Part::read)?),
         };
-        let scanned = fields.optional(reader, Key::Int(7), |reader| reader.array_of("scanned hash"))?;
         fields.end(reader)?;
-        let (stream, scanned) = (StreamId::from_bytes(stream), scanned.map(StateHash::from_bytes));
-        if scanned.is_some() && matches!(&content, Content::Part(part) if part.last.is_none()) {
-            let why = "a part that is not the last has no state to scan";
-            return Err(DecodeError::Invalid { what: "scanned hash", why });
-        }
-        Ok(Self { stream, incarnation, encoding, content, scanned })
+        Ok(Self { stream: StreamId::from_bytes(stream), incarnation, content })
     }
+}
+
+/// Reads the commits of a submission. Their schema changes are bounded together, because the shortest
+/// one takes four bytes on the wire and a hundred in memory.
+fn read_commits(reader: &mut Reader<'_>) -> Result<Commits, DecodeError> {
+    let count = reader.array("commits", SUBMISSION_COMMITS_MAX)?;
+    let mut commits = Vec::new();
+    let mut schema_changes = 0;
+    for _ in 0..count {
+        let commit = Commit::read(reader)?;
+        schema_changes += commit.changes.schema.len();
+        check_limit("schema changes of a submission", schema_changes, SCHEMA_CHANGES_MAX)?;
+        commits.push(commit);
+    }
+    Commits::new(commits)
 }

@@ -9,9 +9,10 @@
 //! to the crate that captures and applies them.
 
 mod commit;
+mod incarnation;
 mod schema;
 mod snapshot;
 
-pub use commit::{Changes, Commit, CommitKind, Commits, Content, Part, Submission};
+pub use commit::{Changes, Commit, CommitKind, Commits, Content, Part, StateClaim, Submission};
 pub use schema::{ObjectKind, SchemaChange, SchemaRow, TextEncoding};
-pub use snapshot::{Chunk, PageSize, Place, Predecessor, Snapshot};
+pub use snapshot::{Chunk, PageSize, Predecessor, Snapshot, SnapshotPlace};

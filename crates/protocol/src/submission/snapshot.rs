@@ -1,32 +1,11 @@
 //! A snapshot: a whole database at a place in the stream, as a list of chunks. Body of type 2.
 
-use crate::encoding::cbor::{Key, Reader, Writer, check_limit};
-use crate::encoding::{Canonical, DecodeError, frame};
+use crate::encoding::cbor::{MapKey, Reader, Writer};
+use crate::encoding::{Canonical, DecodeError};
 use crate::hash::{ChunkHash, CommitDigest, StateHash, sha256};
-use crate::id::{CommitNumber, Incarnation, IncarnationNonce, OutOfRange, StreamId};
-use crate::limits::{
-    BODY_BYTES_MAX, BODY_COMPRESSED_MAX, CHUNK_BYTES_MAX, CHUNK_STORED_MAX, PAGE_COUNT_MAX,
-    SNAPSHOT_CHUNKS_MAX,
-};
+use crate::id::{CommitNumber, Incarnation, OutOfRange, PartIndex, StreamId};
+use crate::limits::{BODY_BYTES_MAX, CHUNK_BYTES_MAX, CHUNK_STORED_MAX, PAGE_COUNT_MAX, SNAPSHOT_CHUNKS_MAX};
 use crate::submission::TextEncoding;
-
-impl Canonical for Incarnation {
-    const WHAT: &'static str = "incarnation";
-    const BYTES_MAX: usize = 32;
-
-    fn write(&self, writer: &mut Writer) {
-        writer.array(2);
-        writer.uint(self.counter);
-        writer.bytes(self.nonce.as_bytes());
-    }
-
-    fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        reader.array_exact(Self::WHAT, 2)?;
-        let counter = reader.number("incarnation counter")?;
-        let nonce = IncarnationNonce::from_bytes(reader.array_of("incarnation nonce")?);
-        Ok(Self { counter, nonce })
-    }
-}
 
 /// The page size of a database file: a power of two from 512 to 65536 bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -95,6 +74,10 @@ impl Chunk {
 pub struct Predecessor {
     /// Which it was.
     pub incarnation: Incarnation,
+    /// The commit that the log must expect next of it: all before has a place.
+    pub next: CommitNumber,
+    /// The part that the log must expect next, when the commit was coming in parts.
+    pub next_part: Option<PartIndex>,
     /// Digest of the last thing the log has of it.
     pub last: CommitDigest,
     /// The last commit that the client gave a number and gives up; every number from the log's next
@@ -104,7 +87,7 @@ pub struct Predecessor {
 
 /// Where in the stream a snapshot stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Place {
+pub enum SnapshotPlace {
     /// It begins its incarnation; the first commit names its digest as `prev`.
     Begins {
         /// The incarnation before, or `None` for the first one of a stream.
@@ -127,7 +110,7 @@ pub struct Snapshot {
     /// The incarnation that it begins or stands in.
     pub incarnation: Incarnation,
     /// Where it stands.
-    pub place: Place,
+    pub place: SnapshotPlace,
     /// How text stands in its pages.
     pub encoding: TextEncoding,
     /// The page size.
@@ -144,27 +127,11 @@ impl Snapshot {
         CommitDigest::from_bytes(sha256(&[&self.to_bytes()]))
     }
 
-    /// Pages of the database.
-    pub fn page_count(&self) -> u64 {
-        self.chunks.iter().map(|chunk| chunk.pages).sum()
-    }
-
-    /// The bytes to send and to keep: canonical CBOR in one zstd frame.
-    pub fn to_body(&self) -> Vec<u8> {
-        frame::compress(&self.to_bytes())
-    }
-
-    /// Reads what [`Self::to_body`] wrote, or what a client sent.
-    ///
-    /// # Errors
-    /// [`DecodeError`] when the body is over its limits or not canonical.
-    pub fn from_body(body: &[u8]) -> Result<Self, DecodeError> {
-        check_limit("snapshot body", body.len(), BODY_COMPRESSED_MAX)?;
-        Self::from_bytes(&frame::decompress(Self::WHAT, body, BODY_BYTES_MAX)?)
-    }
-
     /// Checks what no single field shows: chunk sizes and the page count.
     fn check(self) -> Result<Self, DecodeError> {
+        if self.chunks.is_empty() {
+            return Err(DecodeError::Invalid { what: Self::WHAT, why: "a database has at least one page" });
+        }
         let mut pages = 0u64;
         for chunk in &self.chunks {
             if chunk.pages == 0 {
@@ -181,17 +148,22 @@ impl Snapshot {
 
     fn write_place(&self, writer: &mut Writer) {
         match &self.place {
-            Place::Begins { predecessor: None } => writer.array(0),
-            Place::Begins { predecessor: Some(predecessor) } => {
-                writer.array(3);
+            SnapshotPlace::Begins { predecessor: None } => writer.array(0),
+            SnapshotPlace::Begins { predecessor: Some(predecessor) } => {
+                writer.array(5);
                 predecessor.incarnation.write(writer);
+                writer.uint(predecessor.next);
+                match predecessor.next_part {
+                    Some(part) => writer.uint(part),
+                    None => writer.null(),
+                }
                 writer.bytes(predecessor.last.as_bytes());
                 match predecessor.abandoned_through {
                     Some(number) => writer.uint(number),
                     None => writer.null(),
                 }
             }
-            Place::After { commit, digest } => {
+            SnapshotPlace::After { commit, digest } => {
                 writer.array(2);
                 writer.uint(*commit);
                 writer.bytes(digest.as_bytes());
@@ -199,29 +171,39 @@ impl Snapshot {
         }
     }
 
-    fn read_place(reader: &mut Reader<'_>) -> Result<Place, DecodeError> {
-        match reader.array("place", 3)? {
-            0 => Ok(Place::Begins { predecessor: None }),
+    fn read_place(reader: &mut Reader<'_>) -> Result<SnapshotPlace, DecodeError> {
+        match reader.array("place", 5)? {
+            0 => Ok(SnapshotPlace::Begins { predecessor: None }),
             2 => {
                 let commit = reader.number("commit number")?;
                 let digest = CommitDigest::from_bytes(reader.array_of("commit digest")?);
-                Ok(Place::After { commit, digest })
+                Ok(SnapshotPlace::After { commit, digest })
             }
-            3 => {
+            5 => {
                 let incarnation = Incarnation::read(reader)?;
+                let next = reader.number("commit number")?;
+                let next_part = optional(reader, "part", |reader| reader.number("part"))?;
                 let last = CommitDigest::from_bytes(reader.array_of("commit digest")?);
-                let abandoned_through = if reader.at_null() {
-                    reader.null("abandoned commits")?;
-                    None
-                } else {
-                    Some(reader.number("abandoned commits")?)
-                };
-                let predecessor = Predecessor { incarnation, last, abandoned_through };
-                Ok(Place::Begins { predecessor: Some(predecessor) })
+                let abandoned_through =
+                    optional(reader, "abandoned commits", |reader| reader.number("commit number"))?;
+                let predecessor = Predecessor { incarnation, next, next_part, last, abandoned_through };
+                Ok(SnapshotPlace::Begins { predecessor: Some(predecessor) })
             }
-            _ => Err(DecodeError::Invalid { what: "place", why: "it has 0, 2 or 3 items" }),
+            _ => Err(DecodeError::Invalid { what: "place", why: "it has 0, 2 or 5 items" }),
         }
     }
+}
+
+/// A value, or `null`.
+fn optional<'a, T>(
+    reader: &mut Reader<'a>,
+    what: &'static str,
+    read: impl FnOnce(&mut Reader<'a>) -> Result<T, DecodeError>,
+) -> Result<Option<T>, DecodeError> {
+    if reader.at_null() {
+        return reader.null(what).map(|()| None);
+    }
+    read(reader).map(Some)
 }
 
 fn over(what: &'static str, found: u64, limit: u64) -> Result<(), DecodeError> {
@@ -237,19 +219,19 @@ impl Canonical for Snapshot {
 
     fn write(&self, writer: &mut Writer) {
         writer.map(7);
-        writer.key(Key::Int(1));
+        writer.key(MapKey::Int(1));
         writer.bytes(self.stream.as_bytes());
-        writer.key(Key::Int(2));
+        writer.key(MapKey::Int(2));
         self.incarnation.write(writer);
-        writer.key(Key::Int(3));
+        writer.key(MapKey::Int(3));
         self.write_place(writer);
-        writer.key(Key::Int(4));
+        writer.key(MapKey::Int(4));
         self.encoding.write(writer);
-        writer.key(Key::Int(5));
+        writer.key(MapKey::Int(5));
         writer.uint(self.page_size);
-        writer.key(Key::Int(6));
+        writer.key(MapKey::Int(6));
         writer.bytes(self.state.as_bytes());
-        writer.key(Key::Int(7));
+        writer.key(MapKey::Int(7));
         writer.array(self.chunks.len());
         for chunk in &self.chunks {
             chunk.write(writer);
@@ -258,13 +240,13 @@ impl Canonical for Snapshot {
 
     fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
         let mut fields = reader.fields(Self::WHAT, 7)?;
-        let stream = fields.required(reader, Key::Int(1), |reader| reader.array_of("stream"))?;
-        let incarnation = fields.required(reader, Key::Int(2), Incarnation::read)?;
-        let place = fields.required(reader, Key::Int(3), Self::read_place)?;
-        let encoding = fields.required(reader, Key::Int(4), TextEncoding::read)?;
-        let page_size = fields.required(reader, Key::Int(5), |reader| reader.number("page size"))?;
-        let state = fields.required(reader, Key::Int(6), |reader| reader.array_of("state hash"))?;
-        let chunks = fields.required(reader, Key::Int(7), |reader| {
+        let stream = fields.required(reader, MapKey::Int(1), |reader| reader.array_of("stream"))?;
+        let incarnation = fields.required(reader, MapKey::Int(2), Incarnation::read)?;
+        let place = fields.required(reader, MapKey::Int(3), Self::read_place)?;
+        let encoding = fields.required(reader, MapKey::Int(4), TextEncoding::read)?;
+        let page_size = fields.required(reader, MapKey::Int(5), |reader| reader.number("page size"))?;
+        let state = fields.required(reader, MapKey::Int(6), |reader| reader.array_of("state hash"))?;
+        let chunks = fields.required(reader, MapKey::Int(7), |reader| {
             let count = reader.array("chunks", SNAPSHOT_CHUNKS_MAX)?;
             (0..count).map(|_| Chunk::read(reader)).collect::<Result<Vec<_>, _>>()
         })?;

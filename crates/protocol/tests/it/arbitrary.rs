@@ -15,13 +15,14 @@ use synddb_protocol::id::{
 };
 use synddb_protocol::limits::{COUNTER_MAX, GROUP_BYTES_MAX, KEYED_COUNTER_MAX, PARTS_MAX};
 use synddb_protocol::log::{
-    Checkpoint, ClientState, EpochRecord, EpochStart, Frontier, Inbound, KeyProof, Leader, MessageHeader,
-    MessageType, OpenGroup, Receipt, SignedCheckpoint, SignedEpochRecord, Status, StatusLevel,
+    Checkpoint, ClientState, EpochRecord, EpochStart, Frontier, Inbound, InboundState, KeyProof, Leader,
+    MessageHeader, MessageType, OpenGroup, Receipt, SignedCheckpoint, SignedEpochRecord, Status, StatusLevel,
+    Versions,
 };
 use synddb_protocol::signing::SigningKey;
 use synddb_protocol::submission::{
-    Changes, Chunk, Commit, CommitKind, Commits, Content, ObjectKind, PageSize, Part, Place, Predecessor,
-    SchemaChange, SchemaRow, Snapshot, Submission, TextEncoding,
+    Changes, Chunk, Commit, CommitKind, Commits, Content, ObjectKind, PageSize, Part, Predecessor,
+    SchemaChange, SchemaRow, Snapshot, SnapshotPlace, StateClaim, Submission, TextEncoding,
 };
 
 /// A number up to `max`, with both ends and small numbers more often than chance has them.
@@ -82,6 +83,10 @@ pub(crate) fn signing_key() -> impl Strategy<Value = SigningKey> {
     })
 }
 
+pub(crate) fn state_claim() -> impl Strategy<Value = StateClaim> {
+    (state_hash(), option::of(state_hash())).prop_map(|(state, scanned)| StateClaim { state, scanned })
+}
+
 pub(crate) fn text_encoding() -> impl Strategy<Value = TextEncoding> {
     prop_oneof![Just(TextEncoding::Utf8), Just(TextEncoding::Utf16Le), Just(TextEncoding::Utf16Be)]
 }
@@ -129,56 +134,51 @@ fn commit_kind() -> impl Strategy<Value = CommitKind> {
 
 /// Commits that follow each other, from any number on.
 pub(crate) fn commits() -> impl Strategy<Value = Commits> {
-    (number(1, COUNTER_MAX - 10), commit_digest(), vec((commit_kind(), changes()), 1..5)).prop_map(
-        |(first, mut prev, list)| {
+    (number(1, COUNTER_MAX - 10), commit_digest(), vec((commit_kind(), changes(), state_claim()), 1..5))
+        .prop_map(|(first, mut prev, list)| {
             let mut commits = Vec::new();
-            for (number, (kind, changes)) in (first..).zip(list) {
-                let commit = Commit { number: CommitNumber::new(number).unwrap(), prev, kind, changes };
+            for (number, (kind, changes, claim)) in (first..).zip(list) {
+                let number = CommitNumber::new(number).unwrap();
+                let commit = Commit { number, prev, kind, changes, state: Some(claim) };
                 prev = commit.digest();
                 commits.push(commit);
             }
             Commits::new(commits).unwrap()
-        },
-    )
+        })
 }
 
 pub(crate) fn part() -> impl Strategy<Value = Part> {
-    (commit_number(), commit_digest(), commit_kind(), part_index(), changes(), option::of(state_hash()))
-        .prop_map(|(number, prev, kind, index, changes, last)| Part {
-            number,
-            prev,
-            kind,
-            index,
-            changes,
-            last,
+    (commit_number(), commit_digest(), commit_kind(), part_index(), changes(), option::of(state_claim()))
+        .prop_map(|(number, prev, kind, index, changes, last)| {
+            let last = last.filter(|_| index != PartIndex::FIRST);
+            Part { number, prev, kind, index, changes, last }
         })
 }
 
 pub(crate) fn submission() -> impl Strategy<Value = Submission> {
-    let content = prop_oneof![
-        (commits(), state_hash()).prop_map(|(commits, state)| Content::Commits { commits, state }),
-        part().prop_map(Content::Part),
-    ];
-    (stream(), incarnation(), text_encoding(), content, option::of(state_hash())).prop_map(
-        |(stream, incarnation, encoding, content, scanned)| {
-            let open = matches!(&content, Content::Part(part) if part.last.is_none());
-            Submission { stream, incarnation, encoding, content, scanned: scanned.filter(|_| !open) }
-        },
-    )
+    let content = prop_oneof![commits().prop_map(Content::Commits), part().prop_map(Content::Part)];
+    (stream(), incarnation(), content).prop_map(|(stream, incarnation, content)| Submission {
+        stream,
+        incarnation,
+        content,
+    })
 }
 
 pub(crate) fn snapshot() -> impl Strategy<Value = Snapshot> {
-    let predecessor = (incarnation(), commit_digest(), option::of(commit_number())).prop_map(
-        |(incarnation, last, abandoned_through)| Predecessor { incarnation, last, abandoned_through },
-    );
+    let numbers = (commit_number(), option::of(part_index()), option::of(commit_number()));
+    let predecessor = (incarnation(), commit_digest(), numbers).prop_map(|(incarnation, last, numbers)| {
+        let (next, next_part, abandoned_through) = numbers;
+        Predecessor { incarnation, next, next_part, last, abandoned_through }
+    });
     let place = prop_oneof![
-        option::of(predecessor).prop_map(|predecessor| Place::Begins { predecessor }),
-        (commit_number(), commit_digest()).prop_map(|(commit, digest)| Place::After { commit, digest }),
+        option::of(predecessor).prop_map(|predecessor| SnapshotPlace::Begins { predecessor }),
+        (commit_number(), commit_digest())
+            .prop_map(|(commit, digest)| SnapshotPlace::After { commit, digest }),
     ];
     let page_size = (9u32..=16).prop_map(|shift| PageSize::new(1 << shift).unwrap());
     let chunk = (chunk_hash(), 1u64..=128, number(0, 8 << 20))
         .prop_map(|(hash, pages, stored_bytes)| Chunk { hash, pages, stored_bytes });
-    (stream(), incarnation(), place, text_encoding(), page_size, state_hash(), vec(chunk, 0..5)).prop_map(
+    (stream(), incarnation(), place, text_encoding(), page_size, state_hash(), vec(chunk, 1..5)).prop_map(
         |(stream, incarnation, place, encoding, page_size, state, chunks)| Snapshot {
             stream,
             incarnation,
@@ -232,9 +232,11 @@ pub(crate) fn status() -> impl Strategy<Value = Status> {
 }
 
 pub(crate) fn epoch_start() -> impl Strategy<Value = EpochStart> {
-    (epoch_record_hash(), any::<u64>(), any::<u64>()).prop_map(|(record, protocol_version, apply_version)| {
-        EpochStart { record, protocol_version, apply_version }
-    })
+    (epoch_record_hash(), versions()).prop_map(|(record, versions)| EpochStart { record, versions })
+}
+
+pub(crate) fn versions() -> impl Strategy<Value = Versions> {
+    (1..=u64::MAX, 1..=u64::MAX).prop_map(|(protocol, apply)| Versions { protocol, apply })
 }
 
 pub(crate) fn key_proof() -> impl Strategy<Value = KeyProof> {
@@ -254,7 +256,7 @@ pub(crate) fn epoch_record() -> impl Strategy<Value = SignedEpochRecord> {
 
 pub(crate) fn message_header() -> impl Strategy<Value = MessageHeader> {
     let message_type = prop_oneof![
-        Just(MessageType::Changeset),
+        Just(MessageType::Submission),
         Just(MessageType::Snapshot),
         Just(MessageType::Inbound),
         Just(MessageType::Status),
@@ -281,49 +283,55 @@ pub(crate) fn receipts() -> impl Strategy<Value = Receipts> {
 }
 
 fn client_state() -> impl Strategy<Value = ClientState> {
-    let group = (part_index(), commit_kind(), number(0, GROUP_BYTES_MAX))
+    let next_part = (1..PARTS_MAX).prop_map(|index| PartIndex::new(u64::from(index)).unwrap());
+    let group = (next_part, commit_kind(), number(0, GROUP_BYTES_MAX))
         .prop_map(|(next, kind, bytes)| OpenGroup { next, kind, bytes });
     (incarnation(), commit_number(), commit_digest(), option::of(group), state_hash()).prop_map(
         |(incarnation, next, last, group, state)| ClientState { incarnation, next, last, group, state },
     )
 }
 
+fn inbound_state() -> impl Strategy<Value = InboundState> {
+    (any::<u64>(), address(), number(2, COUNTER_MAX)).prop_map(|(chain_id, bridge, next)| InboundState {
+        chain_id,
+        bridge,
+        next: InboundNonce::new(next).unwrap(),
+    })
+}
+
+/// Checkpoints that do not contradict themselves: of the last message's epoch by its leader, or later.
 pub(crate) fn checkpoint() -> impl Strategy<Value = SignedCheckpoint> {
     let frontier = sequence().prop_flat_map(|size| {
         vec(tree_hash(), size.get().count_ones() as usize)
             .prop_map(move |peaks| (size, Frontier::new(size.get(), peaks).unwrap()))
     });
-    let leader = (epoch(), address()).prop_map(|(epoch, key)| Leader { epoch, key });
-    let counts = (inbound_nonce(), any::<u64>());
-    (
-        stream(),
-        epoch(),
-        frontier,
-        timestamp(),
-        leader,
-        option::of(client_state()),
-        counts,
-        status_level(),
-        signing_key(),
+    let leaders = (epoch(), epoch(), address());
+    let inbound = (option::of(inbound_state()), any::<u64>());
+    let rest = (status_level(), versions(), signing_key());
+    (stream(), leaders, frontier, timestamp(), option::of(client_state()), inbound, rest).prop_map(
+        |(stream, (one, other, address), (size, frontier), timestamp, client, inbound, rest)| {
+            let (status, versions, key) = rest;
+            let (last, epoch) = (one.min(other), one.max(other));
+            let last_leader = Leader { epoch: last, key: if last == epoch { key.id() } else { address } };
+            let (inbound, consumed) = inbound;
+            let inbox_consumed = inbound.map_or(0, |inbound| consumed % inbound.next.get());
+            Checkpoint {
+                stream,
+                epoch,
+                size,
+                timestamp,
+                last_leader,
+                client,
+                inbound,
+                inbox_consumed,
+                status,
+                frontier,
+                versions,
+            }
+            .sign(&key)
+            .unwrap()
+        },
     )
-        .prop_map(
-            |(stream, epoch, (size, frontier), timestamp, last_leader, client, counts, status, key)| {
-                let (next_inbound, inbox_consumed) = counts;
-                Checkpoint {
-                    stream,
-                    epoch,
-                    size,
-                    timestamp,
-                    last_leader,
-                    client,
-                    next_inbound,
-                    inbox_consumed,
-                    status,
-                    frontier,
-                }
-                .sign(&key)
-            },
-        )
 }
 
 pub(crate) fn position() -> impl Strategy<Value = Position> {

@@ -24,10 +24,18 @@ fn every_kept_input_keeps_the_promises_of_its_decoder() {
 
 #[test]
 fn every_decoder_has_a_fuzz_target_and_every_target_a_decoder() {
-    let targets = corpus().parent().unwrap().join("targets");
-    let mut found: Vec<String> = std::fs::read_dir(targets)
-        .unwrap()
-        .map(|file| file.unwrap().path().file_stem().unwrap().to_str().unwrap().to_owned())
+    let manifest = std::fs::read_to_string(corpus().parent().unwrap().join("Cargo.toml")).unwrap();
+    let mut found: Vec<String> = manifest
+        .split("[[bin]]")
+        .skip(1)
+        .map(|bin| {
+            let name = bin.split('"').nth(1).unwrap();
+            assert!(bin.contains(&format!("path = \"targets/{name}.rs\"")), "{name}");
+            let target = corpus().parent().unwrap().join(format!("targets/{name}.rs"));
+            let source = std::fs::read_to_string(target).unwrap();
+            assert!(source.contains(&format!("run(\"{name}\", bytes)")), "{name}");
+            name.to_owned()
+        })
         .collect();
     found.sort();
     let mut expected: Vec<_> = DECODERS.iter().map(|(name, _)| (*name).to_owned()).collect();

@@ -1,13 +1,13 @@
 //! The fold over messages: what follows a log, and what does not.
 
 use synddb_protocol::hash::CommitDigest;
-use synddb_protocol::id::{CommitNumber, Epoch, Timestamp};
+use synddb_protocol::id::{Address, CommitNumber, Epoch, PartIndex, StreamId, Timestamp};
 use synddb_protocol::log::{
-    Batch, BatchError, ContinuityError, Entry, EpochStart, LogError, Message, MessageHeader,
-    PROTOCOL_VERSION, Status, StatusLevel, Tip,
+    AdmissionError, Batch, BatchError, ContinuityError, Entry, EpochStart, Inbound, InboundError, Leaders,
+    LogError, Message, MessageError, MessageHeader, Status, StatusLevel, Tip, Versions,
 };
 use synddb_protocol::signing::{SigningKey, TrustedKeys};
-use synddb_protocol::submission::{Content, Place, Predecessor, Snapshot};
+use synddb_protocol::submission::{Content, Predecessor, Snapshot, SnapshotPlace};
 
 use crate::sample::{self, Leader};
 
@@ -15,7 +15,7 @@ use crate::sample::{self, Leader};
 fn running() -> Leader {
     let mut leader = Leader::begin(1, sample::key(7), Tip::start(sample::stream()));
     leader.push(&Entry::Snapshot(sample::first_snapshot()));
-    leader.push(&Entry::Changeset(sample::commits(1, leader.last(), 3)));
+    leader.push(&Entry::Submission(sample::commits(1, leader.last(), 3)));
     leader
 }
 
@@ -30,9 +30,14 @@ fn try_header(
     entry: &Entry,
     key: &SigningKey,
 ) -> Result<Tip, LogError> {
-    let keys = TrustedKeys::pinned([*key.verifying_key()]);
-    let message = Message::sign(header, entry.to_body(), key);
-    leader.tip.after(&message.verify(leader.tip.stream(), &keys, usize::MAX).unwrap())
+    let leaders = sample::leaders([&sample::record(header.epoch.get(), key)], [key]);
+    let message = Message::sign(header, sample::body(entry), key);
+    leader.tip.after(&message.verify(&leaders, usize::MAX).unwrap())
+}
+
+/// The message that begins `epoch` for the leader with this key.
+fn epoch_start(epoch: u64, key: &SigningKey, versions: Versions) -> Entry {
+    Entry::Epoch(EpochStart { record: sample::record(epoch, key).hash(), versions })
 }
 
 fn continuity(result: Result<Tip, LogError>) -> ContinuityError {
@@ -48,7 +53,7 @@ fn a_log_begins_with_an_epoch_and_a_stream_with_a_snapshot() {
     let status = Entry::Status(Status { level: StatusLevel::Healthy, reason: String::new() });
     assert!(matches!(try_entry(&empty, &status), Err(LogError::Epoch { last: None, .. })));
     let begun = Leader::begin(1, sample::key(7), Tip::start(sample::stream()));
-    let commits = Entry::Changeset(sample::commits(1, sample::first_snapshot().digest(), 1));
+    let commits = Entry::Submission(sample::commits(1, sample::first_snapshot().digest(), 1));
     assert_eq!(continuity(try_entry(&begun, &commits)), ContinuityError::NotBegun);
     let second = Snapshot { incarnation: sample::incarnation(2), ..sample::first_snapshot() };
     assert!(matches!(
@@ -60,7 +65,7 @@ fn a_log_begins_with_an_epoch_and_a_stream_with_a_snapshot() {
 #[test]
 fn time_and_sequence_never_go_back() {
     let leader = running();
-    let entry = Entry::Changeset(sample::commits(4, leader.last(), 1));
+    let entry = Entry::Submission(sample::commits(4, leader.last(), 1));
     let header = leader.header(&entry);
     let early = MessageHeader { timestamp: Timestamp::ZERO, ..header };
     assert!(matches!(try_header(&leader, early, &entry, &leader.key), Err(LogError::Timestamp { .. })));
@@ -78,17 +83,13 @@ fn time_and_sequence_never_go_back() {
 #[test]
 fn an_epoch_rises_only_with_its_message_and_has_one_key() {
     let leader = running();
-    let entry = Entry::Changeset(sample::commits(4, leader.last(), 1));
+    let entry = Entry::Submission(sample::commits(4, leader.last(), 1));
     let header = leader.header(&entry);
     let later = MessageHeader { epoch: Epoch::new(2).unwrap(), ..header };
     assert!(matches!(try_header(&leader, later, &entry, &leader.key), Err(LogError::Epoch { .. })));
     let thief = sample::key(8);
     assert!(matches!(try_header(&leader, header, &entry, &thief), Err(LogError::Key { .. })));
-    let start = Entry::Epoch(EpochStart {
-        record: leader.record().hash(),
-        protocol_version: PROTOCOL_VERSION,
-        apply_version: 1,
-    });
+    let start = epoch_start(1, &leader.key, Versions::SUPPORTED);
     let again = MessageHeader { message_type: start.message_type(), ..header };
     assert!(matches!(try_header(&leader, again, &start, &leader.key), Err(LogError::Epoch { .. })));
 
@@ -100,18 +101,25 @@ fn an_epoch_rises_only_with_its_message_and_has_one_key() {
 }
 
 #[test]
-fn a_newer_protocol_asks_for_an_upgrade() {
+fn newer_rules_ask_for_an_upgrade() {
     let leader = running();
-    let start = Entry::Epoch(EpochStart {
-        record: leader.record().hash(),
-        protocol_version: PROTOCOL_VERSION + 1,
-        apply_version: 1,
-    });
-    let header = MessageHeader { epoch: Epoch::new(2).unwrap(), ..leader.header(&start) };
-    assert_eq!(
-        try_header(&leader, header, &start, &leader.key),
-        Err(LogError::UpgradeRequired { found: PROTOCOL_VERSION + 1 })
-    );
+    let supported = Versions::SUPPORTED;
+    let newer = [
+        Versions { protocol: supported.protocol + 1, ..supported },
+        Versions { apply: supported.apply + 1, ..supported },
+    ];
+    for found in newer {
+        let start = epoch_start(2, &leader.key, found);
+        let header = MessageHeader { epoch: Epoch::new(2).unwrap(), ..leader.header(&start) };
+        let refused = try_header(&leader, header, &start, &leader.key);
+        assert_eq!(refused, Err(LogError::UpgradeRequired { found }));
+
+        // Whoever joins at a checkpoint meets them there.
+        let mut claim = leader.tip.checkpoint(Epoch::FIRST, 0).unwrap();
+        claim.versions = found;
+        let checkpoint = claim.sign(&leader.key).unwrap().verify(&leader.leaders()).unwrap();
+        assert_eq!(Tip::trusting(&checkpoint), Err(LogError::UpgradeRequired { found }));
+    }
 }
 
 #[test]
@@ -121,29 +129,29 @@ fn a_restarted_leader_publishes_old_messages_under_its_new_key() {
     let published = old.cut();
     let start = Tip::start(sample::stream());
     let new_key = sample::key(9);
-    let keys = TrustedKeys::pinned([*old.key.verifying_key(), *new_key.verifying_key()]);
-    let tip = published.verify(&keys, &start).unwrap().tip().clone();
-    old.push(&Entry::Changeset(sample::commits(4, old.last(), 1)));
+    let records = [old.record(), sample::record(2, &new_key)];
+    let leaders = sample::leaders(&records, [&old.key, &new_key]);
+    let tip = published.verify(&leaders, &start).unwrap().tip().clone();
+    old.push(&Entry::Submission(sample::commits(4, old.last(), 1)));
     let epoch = Epoch::new(2).unwrap();
-    let checkpoint = old.tip.checkpoint(epoch, 0).unwrap().sign(&new_key);
+    let checkpoint = old.tip.checkpoint(epoch, 0).unwrap().sign(&new_key).unwrap();
     let batch = Batch::new(std::mem::take(&mut old.pending), checkpoint).unwrap();
-    let verified = batch.verify(&keys, &tip).unwrap();
+    let verified = batch.verify(&leaders, &tip).unwrap();
 
     // The rest of the journal may follow, the old key's checkpoints may not.
     let mut rest = Leader { tip: verified.tip().clone(), ..old };
-    rest.push(&Entry::Changeset(sample::commits(5, rest.last(), 1)));
+    rest.push(&Entry::Submission(sample::commits(5, rest.last(), 1)));
     let before = verified.tip().clone();
-    let by_old = rest.tip.checkpoint(Epoch::FIRST, 0).unwrap().sign(&rest.key);
-    let deposed = Batch::new(rest.pending.clone(), by_old).unwrap().verify(&keys, &before);
+    let by_old = rest.tip.checkpoint(Epoch::FIRST, 0).unwrap().sign(&rest.key).unwrap();
+    let deposed = Batch::new(rest.pending.clone(), by_old).unwrap().verify(&leaders, &before);
     assert!(matches!(deposed, Err(BatchError::Checkpoint(LogError::Epoch { .. }))));
-    let by_new = rest.tip.checkpoint(epoch, 0).unwrap().sign(&new_key);
-    let tip = Batch::new(rest.pending, by_new).unwrap().verify(&keys, &before).unwrap().tip().clone();
+    let by_new = rest.tip.checkpoint(epoch, 0).unwrap().sign(&new_key).unwrap();
+    let tip = Batch::new(rest.pending, by_new).unwrap().verify(&leaders, &before).unwrap().tip().clone();
 
     // Then its own epoch message, with the key that already signed checkpoints, and no other.
     let mut thief = Leader { pending: vec![], key: sample::key(8), epoch, tip: tip.clone() };
-    let start =
-        EpochStart { record: thief.record().hash(), protocol_version: PROTOCOL_VERSION, apply_version: 1 };
-    assert!(matches!(try_entry(&thief, &Entry::Epoch(start)), Err(LogError::Key { .. })));
+    let start = epoch_start(2, &thief.key, Versions::SUPPORTED);
+    assert!(matches!(try_entry(&thief, &start), Err(LogError::Key { .. })));
     thief = Leader::begin(2, new_key, tip);
     assert_eq!(thief.tip.last_leader().unwrap().epoch, epoch);
 }
@@ -152,7 +160,7 @@ fn a_restarted_leader_publishes_old_messages_under_its_new_key() {
 fn commits_follow_by_number_and_digest() {
     let leader = running();
     let try_commits =
-        |first, prev| continuity(try_entry(&leader, &Entry::Changeset(sample::commits(first, prev, 1))));
+        |first, prev| continuity(try_entry(&leader, &Entry::Submission(sample::commits(first, prev, 1))));
     let expected = CommitNumber::new(4).unwrap();
     for found in [3, 5] {
         let found = CommitNumber::new(found).unwrap();
@@ -163,7 +171,7 @@ fn commits_follow_by_number_and_digest() {
     let mut submission = sample::commits(4, leader.last(), 1);
     submission.incarnation = sample::incarnation(2);
     assert!(matches!(
-        continuity(try_entry(&leader, &Entry::Changeset(submission))),
+        continuity(try_entry(&leader, &Entry::Submission(submission))),
         ContinuityError::Incarnation { .. }
     ));
 }
@@ -172,7 +180,7 @@ fn commits_follow_by_number_and_digest() {
 fn a_huge_commit_is_whole_or_open_and_nothing_comes_between() {
     let mut leader = running();
     let part = |leader: &Leader, index, last| {
-        Entry::Changeset(sample::submission(Content::Part(sample::part(4, index, leader.last(), last))))
+        Entry::Submission(sample::submission(Content::Part(sample::part(4, index, leader.last(), last))))
     };
     assert!(matches!(
         continuity(try_entry(&leader, &part(&leader, 1, None))),
@@ -185,7 +193,7 @@ fn a_huge_commit_is_whole_or_open_and_nothing_comes_between() {
         state_before,
         "the state is the one from before the group"
     );
-    let whole = Entry::Changeset(sample::commits(4, leader.last(), 1));
+    let whole = Entry::Submission(sample::commits(4, leader.last(), 1));
     assert!(matches!(continuity(try_entry(&leader, &whole)), ContinuityError::PartGap { found: None, .. }));
     for index in [0, 2] {
         assert!(matches!(
@@ -194,10 +202,10 @@ fn a_huge_commit_is_whole_or_open_and_nothing_comes_between() {
         ));
     }
     leader.push(&Entry::Inbound(sample::inbound(1)));
-    leader.push(&part(&leader, 1, Some(sample::state(9))));
+    leader.push(&part(&leader, 1, sample::claim(9)));
     let client = leader.tip.client().unwrap();
     assert_eq!((client.next.get(), client.group, client.state), (5, None, sample::state(9)));
-    leader.push(&Entry::Changeset(sample::commits(5, leader.last(), 1)));
+    leader.push(&Entry::Submission(sample::commits(5, leader.last(), 1)));
 }
 
 #[test]
@@ -205,39 +213,39 @@ fn a_new_incarnation_follows_the_running_one_and_names_what_it_gives_up() {
     let mut leader = running();
     // A group is open when continuity is lost.
     let open = sample::part(4, 0, leader.last(), None);
-    leader.push(&Entry::Changeset(sample::submission(Content::Part(open))));
-    let begins = |counter, last, abandoned: Option<u64>| {
-        let predecessor = Predecessor {
-            incarnation: sample::incarnation(1),
-            last,
-            abandoned_through: abandoned.map(|number| CommitNumber::new(number).unwrap()),
-        };
+    leader.push(&Entry::Submission(sample::submission(Content::Part(open))));
+    let honest = Predecessor {
+        incarnation: sample::incarnation(1),
+        next: CommitNumber::new(4).unwrap(),
+        next_part: Some(PartIndex::new(1).unwrap()),
+        last: leader.last(),
+        abandoned_through: Some(CommitNumber::new(4).unwrap()),
+    };
+    let begins = |counter, predecessor: &Predecessor| {
         Entry::Snapshot(Snapshot {
             incarnation: sample::incarnation(counter),
-            place: Place::Begins { predecessor: Some(predecessor) },
+            place: SnapshotPlace::Begins { predecessor: Some(predecessor.clone()) },
             ..sample::first_snapshot()
         })
     };
-    let last = leader.last();
+    let refused = |counter, predecessor| continuity(try_entry(&leader, &begins(counter, predecessor)));
     for wrong in [1, 3] {
-        assert!(matches!(
-            continuity(try_entry(&leader, &begins(wrong, last, None))),
-            ContinuityError::NoSuccessor { .. }
-        ));
+        assert!(matches!(refused(wrong, &honest), ContinuityError::NoSuccessor { .. }));
     }
-    assert!(matches!(
-        continuity(try_entry(&leader, &begins(2, CommitDigest::from_bytes([9; 32]), None))),
-        ContinuityError::ContentMismatch { .. }
-    ));
-    assert!(matches!(
-        continuity(try_entry(&leader, &begins(2, last, Some(3)))),
-        ContinuityError::AbandonedKnown { .. }
-    ));
-    leader.push(&begins(2, last, Some(4)));
+    let elsewhere = Predecessor { next_part: None, ..honest.clone() };
+    assert!(matches!(refused(2, &elsewhere), ContinuityError::Gap { .. }));
+    let forged = Predecessor { last: CommitDigest::from_bytes([9; 32]), ..honest.clone() };
+    assert!(matches!(refused(2, &forged), ContinuityError::ContentMismatch { .. }));
+    let known = Predecessor { abandoned_through: CommitNumber::new(3).ok(), ..honest.clone() };
+    assert!(matches!(refused(2, &known), ContinuityError::AbandonedKnown { .. }));
+    let silent = Predecessor { abandoned_through: None, ..honest.clone() };
+    assert!(matches!(refused(2, &silent), ContinuityError::GroupNotAbandoned { .. }));
+    let last = leader.last();
+    leader.push(&begins(2, &honest));
     let client = leader.tip.client().unwrap();
     assert_eq!((client.incarnation, client.next.get()), (sample::incarnation(2), 1));
     assert_eq!(client.group, None, "the open group is aborted");
-    let old = Entry::Changeset(sample::commits(4, last, 1));
+    let old = Entry::Submission(sample::commits(4, last, 1));
     assert!(matches!(continuity(try_entry(&leader, &old)), ContinuityError::Incarnation { .. }));
 }
 
@@ -247,7 +255,7 @@ fn a_snapshot_inside_an_incarnation_stands_exactly_at_the_last_commit() {
     let client = leader.tip.client().unwrap().clone();
     let at = |commit, digest, state| {
         let commit = CommitNumber::new(commit).unwrap();
-        let place = Place::After { commit, digest };
+        let place = SnapshotPlace::After { commit, digest };
         Entry::Snapshot(Snapshot { place, state, ..sample::first_snapshot() })
     };
     assert_eq!(try_entry(&leader, &at(3, client.last, client.state)).unwrap().client(), Some(&client));
@@ -266,10 +274,77 @@ fn a_snapshot_inside_an_incarnation_stands_exactly_at_the_last_commit() {
 }
 
 #[test]
-fn inbound_messages_are_dense() {
+fn inbound_messages_are_dense_and_of_one_bridge() {
     let mut leader = running();
-    assert!(matches!(try_entry(&leader, &Entry::Inbound(sample::inbound(2))), Err(LogError::Inbound { .. })));
+    let gap =
+        |result| assert!(matches!(result, Err(LogError::Inbound(InboundError::Gap { .. }))), "{result:?}");
+    gap(try_entry(&leader, &Entry::Inbound(sample::inbound(2))));
     leader.push(&Entry::Inbound(sample::inbound(1)));
-    assert!(matches!(try_entry(&leader, &Entry::Inbound(sample::inbound(1))), Err(LogError::Inbound { .. })));
+    gap(try_entry(&leader, &Entry::Inbound(sample::inbound(1))));
+    let elsewhere = [
+        Inbound { chain_id: 1, ..sample::inbound(2) },
+        Inbound { bridge: Address::from_bytes([0xee; 20]), ..sample::inbound(2) },
+    ];
+    for inbound in elsewhere {
+        let refused = try_entry(&leader, &Entry::Inbound(inbound));
+        assert!(matches!(refused, Err(LogError::Inbound(InboundError::Foreign { .. }))));
+    }
     leader.push(&Entry::Inbound(sample::inbound(2)));
+}
+
+#[test]
+fn a_message_of_another_stream_moves_no_tip() {
+    let leader = running();
+    let message = leader.pending[0].clone().verify(&leader.leaders(), usize::MAX).unwrap();
+    let elsewhere = Tip::start(StreamId::from_bytes([1; 32]));
+    assert!(matches!(elsewhere.after(&message), Err(LogError::ForeignStream { .. })));
+}
+
+#[test]
+fn a_deposed_key_cannot_put_itself_into_an_epoch() {
+    let deposed = running();
+    let heir = sample::key(9);
+    let records = [deposed.record(), sample::record(2, &heir)];
+    let leaders = sample::leaders(&records, [&deposed.key, &heir]);
+    let next = Leader::begin(2, heir, deposed.tip.clone());
+    for epoch in [2, 3, Epoch::MAX] {
+        let start = epoch_start(epoch, &deposed.key, Versions::SUPPORTED);
+        let header = MessageHeader { epoch: Epoch::new(epoch).unwrap(), ..next.header(&start) };
+        let message = Message::sign(header, sample::body(&start), &deposed.key);
+        let refused = message.verify(&leaders, usize::MAX);
+        assert!(matches!(refused, Err(MessageError::Signature(_))), "epoch {epoch}: {refused:?}");
+        let claim = synddb_protocol::log::Checkpoint {
+            epoch: Epoch::new(epoch.max(3)).unwrap(),
+            ..next.tip.checkpoint(Epoch::new(2).unwrap(), 0).unwrap()
+        };
+        assert!(claim.sign(&deposed.key).unwrap().verify(&leaders).is_err());
+    }
+}
+
+#[test]
+fn an_epoch_message_names_the_record_that_admitted_its_key() {
+    let leader = running();
+    let other = epoch_start(5, &leader.key, Versions::SUPPORTED);
+    let message = Message::sign(leader.header(&other), sample::body(&other), &leader.key);
+    assert!(matches!(message.verify(&leader.leaders(), usize::MAX), Err(MessageError::EpochRecord { .. })));
+}
+
+#[test]
+fn leaders_are_admitted_one_epoch_after_the_other() {
+    let key = sample::key(7);
+    let pinned = || TrustedKeys::pinned([*key.verifying_key()]);
+    let mut leaders = Leaders::new(sample::stream(), pinned());
+    leaders.admit(&sample::record(4, &key)).unwrap();
+    leaders.admit(&sample::record(4, &key)).unwrap();
+    assert!(matches!(leaders.admit(&sample::record(6, &key)), Err(AdmissionError::Gap { .. })));
+    leaders.admit(&sample::record(5, &key)).unwrap();
+    assert_eq!(leaders.last(), Epoch::new(5).ok());
+    let thief = sample::key(8);
+    assert!(matches!(leaders.admit(&sample::record(6, &thief)), Err(AdmissionError::Signature(_))));
+    let mut elsewhere = Leaders::new(StreamId::from_bytes([1; 32]), pinned());
+    assert!(matches!(elsewhere.admit(&sample::record(4, &key)), Err(AdmissionError::ForeignStream { .. })));
+    let both = TrustedKeys::pinned([*key.verifying_key(), *thief.verifying_key()]);
+    let mut torn = Leaders::new(sample::stream(), both);
+    torn.admit(&sample::record(4, &key)).unwrap();
+    assert!(matches!(torn.admit(&sample::record(4, &thief)), Err(AdmissionError::Contradiction { .. })));
 }

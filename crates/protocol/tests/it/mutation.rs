@@ -2,30 +2,29 @@
 
 use proptest::prelude::Rng as _;
 use proptest::test_runner::{RngAlgorithm, TestRng};
-use synddb_protocol::log::{Batch, Tip, VerifiedBatch};
-use synddb_protocol::signing::TrustedKeys;
+use synddb_protocol::log::{Batch, Leaders, Tip, VerifiedBatch};
 
 use crate::sample;
 
 const MUTATIONS: usize = 100_000;
 
 /// What a reader makes of a stored object.
-fn read(stored: &[u8], keys: &TrustedKeys, tip: &Tip) -> Option<VerifiedBatch> {
-    Batch::from_stored(stored).ok()?.verify(keys, tip).ok()
+fn read(stored: &[u8], leaders: &Leaders, tip: &Tip) -> Option<VerifiedBatch> {
+    Batch::from_stored(stored).ok()?.verify(leaders, tip).ok()
 }
 
 #[test]
 fn no_mutation_of_a_stored_batch_is_accepted_with_other_content() {
-    let (keys, log) = sample::log();
+    let (leaders, log) = sample::log();
     let mut rng = TestRng::from_seed(RngAlgorithm::ChaCha, &[5; 32]);
     let mut same = 0;
     for (tip, batch) in &log {
         let stored = batch.to_stored().unwrap();
-        let honest = read(&stored, &keys, tip).unwrap();
+        let honest = read(&stored, &leaders, tip).unwrap();
         for _ in 0..MUTATIONS / log.len() / 2 {
             let mut mutated = stored.clone();
             mutate(&mut mutated, &mut rng);
-            if let Some(verified) = read(&mutated, &keys, tip) {
+            if let Some(verified) = read(&mutated, &leaders, tip) {
                 assert_eq!(verified, honest);
                 same += 1;
             }
@@ -36,14 +35,14 @@ fn no_mutation_of_a_stored_batch_is_accepted_with_other_content() {
 
 #[test]
 fn no_mutation_inside_a_batch_is_accepted() {
-    let (keys, log) = sample::log();
+    let (leaders, log) = sample::log();
     let mut rng = TestRng::from_seed(RngAlgorithm::ChaCha, &[6; 32]);
     for (tip, batch) in &log {
         let cbor = batch.to_cbor();
         for _ in 0..MUTATIONS / log.len() / 2 {
             let mut mutated = cbor.clone();
             let at = mutate(&mut mutated, &mut rng);
-            let accepted = Batch::from_cbor(&mutated).ok().and_then(|batch| batch.verify(&keys, tip).ok());
+            let accepted = Batch::from_cbor(&mutated).ok().and_then(|batch| batch.verify(&leaders, tip).ok());
             assert!(accepted.is_none(), "byte {at} changed and nobody noticed");
         }
     }
@@ -59,14 +58,14 @@ fn mutate(bytes: &mut [u8], rng: &mut TestRng) -> usize {
 
 #[test]
 fn every_byte_of_a_batch_counts() {
-    let (keys, log) = sample::log();
+    let (leaders, log) = sample::log();
     let (tip, batch) = &log[0];
     let cbor = batch.to_cbor();
     for at in 0..cbor.len() {
         for bit in 0..8 {
             let mut mutated = cbor.clone();
             mutated[at] ^= 1 << bit;
-            let accepted = Batch::from_cbor(&mutated).ok().and_then(|batch| batch.verify(&keys, tip).ok());
+            let accepted = Batch::from_cbor(&mutated).ok().and_then(|batch| batch.verify(&leaders, tip).ok());
             assert!(accepted.is_none(), "bit {bit} of byte {at} changed and nobody noticed");
         }
     }

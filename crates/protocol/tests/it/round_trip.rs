@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use synddb_protocol::Canonical;
 use synddb_protocol::limits::{BODY_BYTES_MAX, CHECKPOINT_BYTES_MAX, RECEIPT_BYTES_MAX};
-use synddb_protocol::log::{Batch, Entry, Receipt, SignedCheckpoint, SignedEpochRecord};
+use synddb_protocol::log::{Batch, Body, Entry, Receipt, SignedCheckpoint, SignedEpochRecord};
 
 use crate::arbitrary as any;
 use crate::sample;
@@ -69,7 +69,7 @@ proptest! {
     #[test]
     fn submissions(value in any::submission()) {
         cbor(&value);
-        body(&Entry::Changeset(value));
+        body(&Entry::Submission(value));
     }
 
     #[test]
@@ -130,7 +130,7 @@ proptest! {
         let (_, log) = sample::log();
         let mut leader = sample::Leader::begin(2, sample::key(7), log[1].0.clone());
         for number in 0..commits {
-            leader.push(&Entry::Changeset(sample::commits(4 + number, leader.last(), 1)));
+            leader.push(&Entry::Submission(sample::commits(4 + number, leader.last(), 1)));
         }
         let batch = leader.cut();
         prop_assert_eq!(Batch::from_cbor(&batch.to_cbor()).unwrap(), batch.clone());
@@ -150,6 +150,7 @@ proptest! {
 }
 
 fn body(entry: &Entry) {
-    let (read, _) = Entry::from_body(entry.message_type(), &entry.to_body(), BODY_BYTES_MAX).unwrap();
-    assert_eq!(read, *entry);
+    let body = Body::of(entry).unwrap();
+    let (read, again) = Body::read(entry.message_type(), body.as_stored().to_vec(), BODY_BYTES_MAX).unwrap();
+    assert_eq!((read, again), (body, entry.clone()));
 }

@@ -8,13 +8,13 @@ use synddb_protocol::id::{
     StreamId, Timestamp,
 };
 use synddb_protocol::log::{
-    Batch, Entry, EpochRecord, EpochStart, Inbound, KeyProof, Message, MessageHeader, PROTOCOL_VERSION,
-    SignedEpochRecord, Status, StatusLevel, Tip,
+    Batch, Body, Entry, EpochRecord, EpochStart, Inbound, KeyProof, Leaders, LogError, Message,
+    MessageHeader, SignedEpochRecord, Status, StatusLevel, Tip, Versions,
 };
 use synddb_protocol::signing::{SigningKey, TrustedKeys};
 use synddb_protocol::submission::{
-    Changes, Chunk, Commit, CommitKind, Commits, Content, ObjectKind, PageSize, Part, Place, SchemaChange,
-    SchemaRow, Snapshot, Submission, TextEncoding,
+    Changes, Chunk, Commit, CommitKind, Commits, Content, ObjectKind, PageSize, Part, SchemaChange,
+    SchemaRow, Snapshot, SnapshotPlace, StateClaim, Submission, TextEncoding,
 };
 
 /// 2026-01-01T00:00:00Z.
@@ -44,12 +44,17 @@ pub(crate) fn state(seed: u8) -> StateHash {
     StateHash::from_bytes([seed; 32])
 }
 
+/// A claim that the database hashes to [`state`].
+pub(crate) fn claim(seed: u8) -> Option<StateClaim> {
+    Some(StateClaim { state: state(seed), scanned: None })
+}
+
 /// The snapshot that begins the first incarnation.
 pub(crate) fn first_snapshot() -> Snapshot {
     Snapshot {
         stream: stream(),
         incarnation: incarnation(1),
-        place: Place::Begins { predecessor: None },
+        place: SnapshotPlace::Begins { predecessor: None },
         encoding: TextEncoding::Utf8,
         page_size: PageSize::new(4096).expect("SQLite's default"),
         state: state(1),
@@ -84,26 +89,20 @@ pub(crate) fn commits(first: u64, prev: CommitDigest, count: u64) -> Submission 
             Changes { rows: format!("row of commit {number}").into_bytes(), ..Changes::default() }
         };
         let number = CommitNumber::new(number).expect("it starts at 1");
-        let commit = Commit { number, prev, kind: CommitKind::Transaction, changes };
+        let commit = Commit { number, prev, kind: CommitKind::Transaction, changes, state: claim(2) };
         prev = commit.digest();
         commits.push(commit);
     }
-    submission(Content::Commits { commits: Commits::new(commits).expect("they follow"), state: state(2) })
+    submission(Content::Commits(Commits::new(commits).expect("they follow")))
 }
 
 /// A submission with this content.
 pub(crate) fn submission(content: Content) -> Submission {
-    Submission {
-        stream: stream(),
-        incarnation: incarnation(1),
-        encoding: TextEncoding::Utf8,
-        content,
-        scanned: None,
-    }
+    Submission { stream: stream(), incarnation: incarnation(1), content }
 }
 
 /// One part of commit `number`.
-pub(crate) fn part(number: u64, index: u64, prev: CommitDigest, last: Option<StateHash>) -> Part {
+pub(crate) fn part(number: u64, index: u64, prev: CommitDigest, last: Option<StateClaim>) -> Part {
     Part {
         number: CommitNumber::new(number).expect("it starts at 1"),
         prev,
@@ -128,6 +127,30 @@ pub(crate) fn inbound(nonce: u64) -> Inbound {
     }
 }
 
+/// The body of a small entry.
+pub(crate) fn body(entry: &Entry) -> Body {
+    Body::of(entry).expect("samples are within the limits")
+}
+
+/// The leaders that claimed their epochs with these records, of keys that a reader pins.
+pub(crate) fn leaders<'r>(
+    records: impl IntoIterator<Item = &'r SignedEpochRecord>,
+    keys: impl IntoIterator<Item = &'r SigningKey>,
+) -> Leaders {
+    let pinned = TrustedKeys::pinned(keys.into_iter().map(|key| *key.verifying_key()));
+    let mut leaders = Leaders::new(stream(), pinned);
+    for record in records {
+        leaders.admit(record).expect("its key is pinned and it is the next one");
+    }
+    leaders
+}
+
+/// The claim of `epoch` by `key`.
+pub(crate) fn record(epoch: u64, key: &SigningKey) -> SignedEpochRecord {
+    let epoch = Epoch::new(epoch).expect("it starts at 1");
+    EpochRecord { stream: stream(), epoch, proof: KeyProof::Unattested }.sign(key)
+}
+
 /// A leader that signs messages and cuts batches, as a sequencer does.
 pub(crate) struct Leader {
     pub(crate) key: SigningKey,
@@ -143,24 +166,19 @@ impl Leader {
     pub(crate) fn begin(epoch: u64, key: SigningKey, tip: Tip) -> Self {
         let epoch = Epoch::new(epoch).expect("it starts at 1");
         let mut leader = Self { key, epoch, tip, pending: Vec::new() };
-        let start = EpochStart {
-            record: leader.record().hash(),
-            protocol_version: PROTOCOL_VERSION,
-            apply_version: 1,
-        };
+        let start = EpochStart { record: leader.record().hash(), versions: Versions::SUPPORTED };
         leader.push(&Entry::Epoch(start));
         leader
     }
 
     /// The claim of this leader's epoch.
     pub(crate) fn record(&self) -> SignedEpochRecord {
-        EpochRecord { stream: self.tip.stream(), epoch: self.epoch, proof: KeyProof::Unattested }
-            .sign(&self.key)
+        record(self.epoch.get(), &self.key)
     }
 
-    /// The keys that a reader of this leader's log pins.
-    pub(crate) fn keys(&self) -> TrustedKeys {
-        TrustedKeys::pinned([*self.key.verifying_key()])
+    /// What a reader admits that pins this leader's key and has its epoch's record.
+    pub(crate) fn leaders(&self) -> Leaders {
+        leaders([&self.record()], [&self.key])
     }
 
     /// The header of the next message.
@@ -177,17 +195,24 @@ impl Leader {
 
     /// Signs `entry` into the next place.
     pub(crate) fn push(&mut self, entry: &Entry) {
-        let message = Message::sign(self.header(entry), entry.to_body(), &self.key);
-        let verified = message.clone().verify(self.tip.stream(), &self.keys(), usize::MAX);
-        self.tip = self.tip.after(&verified.expect("it was just signed")).expect("samples follow");
+        self.try_push(entry).expect("samples follow");
+    }
+
+    /// Signs `entry` into the next place if it may stand there.
+    pub(crate) fn try_push(&mut self, entry: &Entry) -> Result<(), LogError> {
+        let message = Message::sign(self.header(entry), body(entry), &self.key);
+        let verified = message.clone().verify(&self.leaders(), usize::MAX);
+        self.tip = self.tip.after(&verified.expect("it was just signed"))?;
         self.pending.push(message);
+        Ok(())
     }
 
     /// The batch of all pending messages.
     pub(crate) fn cut(&mut self) -> Batch {
         let checkpoint = self.tip.checkpoint(self.epoch, 0).expect("there are messages").sign(&self.key);
+        let checkpoint = checkpoint.expect("a tip does not contradict itself");
         let batch = Batch::new(std::mem::take(&mut self.pending), checkpoint.clone()).expect("they follow");
-        let checkpoint = checkpoint.verify(&self.keys()).expect("it was just signed");
+        let checkpoint = checkpoint.verify(&self.leaders()).expect("it was just signed");
         self.tip = self.tip.after_checkpoint(&checkpoint).expect("it is this tip's");
         batch
     }
@@ -199,17 +224,17 @@ impl Leader {
 }
 
 /// A log of two batches with every type of message, and the tip before each.
-pub(crate) fn log() -> (TrustedKeys, Vec<(Tip, Batch)>) {
+pub(crate) fn log() -> (Leaders, Vec<(Tip, Batch)>) {
     let start = Tip::start(stream());
     let mut leader = Leader::begin(1, key(7), start.clone());
     leader.push(&Entry::Snapshot(first_snapshot()));
-    leader.push(&Entry::Changeset(commits(1, leader.last(), 3)));
+    leader.push(&Entry::Submission(commits(1, leader.last(), 3)));
     let first = (start, leader.cut());
     let before = leader.tip.clone();
     leader.push(&Entry::Inbound(inbound(1)));
     leader.push(&Entry::Status(Status { level: StatusLevel::Warned, reason: "inbound 1 is late".into() }));
-    leader.push(&Entry::Changeset(submission(Content::Part(part(4, 0, leader.last(), None)))));
-    leader.push(&Entry::Changeset(submission(Content::Part(part(4, 1, leader.last(), Some(state(3)))))));
-    leader.push(&Entry::Changeset(commits(5, leader.last(), 1)));
-    (leader.keys(), vec![first, (before, leader.cut())])
+    leader.push(&Entry::Submission(submission(Content::Part(part(4, 0, leader.last(), None)))));
+    leader.push(&Entry::Submission(submission(Content::Part(part(4, 1, leader.last(), claim(3))))));
+    leader.push(&Entry::Submission(commits(5, leader.last(), 1)));
+    (leader.leaders(), vec![first, (before, leader.cut())])
 }

@@ -9,10 +9,12 @@ use synddb_protocol::id::StreamId;
 use synddb_protocol::limits::BODY_BYTES_MAX;
 use synddb_protocol::log::tree::{verify_consistency, verify_inclusion};
 use synddb_protocol::log::{
-    Batch, Entry, Equivocation, Receipt, SignedCheckpoint, SignedEpochRecord, Tip, tree::leaf_hash,
+    Batch, Body, Equivocation, Leaders, MessageType, Receipt, SignedCheckpoint, SignedEpochRecord, Tip,
+    tree::leaf_hash,
 };
 use synddb_protocol::signing::{TrustedKeys, VerifyingKey};
-use synddb_protocol::submission::{Commit, Part, Snapshot, Submission};
+use synddb_protocol::state::{State, TableHash, Value};
+use synddb_protocol::submission::{Commit, Part, SchemaRow, Snapshot, Submission, TextEncoding};
 
 fn read(name: &str) -> Json {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../spec/vectors").join(name);
@@ -42,19 +44,31 @@ fn keys(file: &Json) -> TrustedKeys {
     TrustedKeys::pinned([key])
 }
 
+/// The leaders that a reader admits by the record that the file gives.
+fn leaders(file: &Json) -> Leaders {
+    let record = SignedEpochRecord::from_bytes(&bytes(&file["epoch_record"])).unwrap();
+    let (claim, _) = record.recover().unwrap();
+    let mut leaders = Leaders::new(claim.stream, keys(file));
+    leaders.admit(&record).unwrap();
+    leaders
+}
+
 #[test]
 fn messages_read_and_verify() {
     let file = read("messages.json");
-    let keys = keys(&file);
+    let leaders = leaders(&file);
     for vector in list(&file["vectors"]) {
         let receipt = Receipt::from_bytes(&bytes(&vector["cose"])).unwrap();
-        receipt.verify(&keys).unwrap();
+        if vector["body"].is_string() {
+            receipt.verify(&leaders).unwrap();
+        } else {
+            assert_eq!(receipt.recover().unwrap().id().to_string(), vector["key"]);
+        }
         assert_eq!(receipt.header().sequence.get(), vector["sequence"]);
         assert_eq!(receipt.header().message_type.code(), vector["type"]);
         assert_eq!(receipt.leaf().to_string(), vector["leaf"]);
         if vector["body"].is_string() {
-            let body = bytes(&vector["body"]);
-            Entry::from_body(receipt.header().message_type, &body, BODY_BYTES_MAX).unwrap();
+            Body::read(receipt.header().message_type, bytes(&vector["body"]), BODY_BYTES_MAX).unwrap();
         }
     }
 }
@@ -64,8 +78,15 @@ fn checkpoints_and_epochs_read_and_verify() {
     let file = read("checkpoints.json");
     for vector in list(&file["vectors"]) {
         let checkpoint = SignedCheckpoint::from_bytes(&bytes(&vector["cose"])).unwrap();
-        let verified = checkpoint.verify(&keys(&file)).unwrap();
-        assert_eq!(verified.claim().root().to_string(), vector["root"]);
+        let verified = checkpoint.verify(&leaders(&file)).unwrap();
+        let claim = verified.claim();
+        assert_eq!(claim.root().to_string(), vector["root"]);
+        let peaks: Vec<String> = claim.frontier.peaks().iter().map(ToString::to_string).collect();
+        assert_eq!(serde_json::json!(peaks), vector["frontier"]);
+        let client = claim.client.as_ref().unwrap();
+        assert_eq!(client.next.get(), vector["next_commit"]);
+        assert_eq!(client.last.to_string(), vector["last_digest"]);
+        assert_eq!(client.state.to_string(), vector["state"]);
     }
     let file = read("epochs.json");
     for vector in list(&file["vectors"]) {
@@ -101,7 +122,7 @@ fn batches_verify_from_the_first_message_on() {
     for vector in list(&file["vectors"]) {
         let batch = Batch::from_stored(&bytes(&vector["stored"])).unwrap();
         assert_eq!(batch.to_cbor(), bytes(&vector["cbor"]));
-        tip = batch.verify(&keys(&file), &tip).unwrap().tip().clone();
+        tip = batch.verify(&leaders(&file), &tip).unwrap().tip().clone();
     }
     assert!(tip.last().is_some());
 }
@@ -128,4 +149,67 @@ fn equivocation_is_proven() {
     let receipt = |name: &str| Receipt::from_bytes(&bytes(&file[name])).unwrap();
     let proof = Equivocation::of_receipts(&receipt("first"), &receipt("second")).unwrap();
     assert_eq!(proof.key.to_string(), file["key"]);
+}
+
+#[test]
+fn state_hashes_are_these() {
+    let file = read("state.json");
+    let mut all = TableHash::default();
+    for row in list(&file["rows"]) {
+        let owned: Vec<(String, Vec<u8>)> = list(&row["columns"])
+            .iter()
+            .map(|column| {
+                let (class, value) = column.as_object().unwrap().iter().next().unwrap();
+                let stored = match class.as_str() {
+                    "null" => vec![],
+                    "integer" => value.as_str().unwrap().parse::<i64>().unwrap().to_be_bytes().to_vec(),
+                    _ => bytes(value),
+                };
+                (class.clone(), stored)
+            })
+            .collect();
+        let columns = || {
+            owned.iter().map(|(class, stored)| match class.as_str() {
+                "null" => Value::Null,
+                "integer" => Value::Integer(i64::from_be_bytes(stored[..].try_into().unwrap())),
+                "real_bits" => Value::Real(f64::from_be_bytes(stored[..].try_into().unwrap())),
+                "text" => Value::Text(stored),
+                "blob" => Value::Blob(stored),
+                other => panic!("unknown storage class {other}"),
+            })
+        };
+        let rowid = row["rowid"].as_str().map(|rowid| rowid.parse().unwrap());
+        let mut one = TableHash::default();
+        one.add(rowid, columns());
+        all.add(rowid, columns());
+        assert_eq!(one.digest().to_string(), row["digest"], "{}", row["name"]);
+    }
+    assert_eq!(all.digest().to_string(), file["table_of_all_rows"]);
+    let state = State {
+        schema: list(&file["state"]["schema"])
+            .iter()
+            .map(|row| SchemaRow::from_bytes(&bytes(row)).unwrap())
+            .collect(),
+        encoding: TextEncoding::Utf8,
+        user_version: 7,
+        application_id: -2,
+        tables: [(b"t".to_vec(), all.digest())].into(),
+    };
+    assert_eq!(state.hash().to_string(), file["state"]["hash"]);
+}
+
+#[test]
+fn refused_bytes_are_refused() {
+    for vector in list(&read("refused.json")["vectors"]) {
+        let input = bytes(&vector["bytes"]);
+        let accepted = match vector["as"].as_str().unwrap() {
+            "message" => Receipt::from_bytes(&input).is_ok_and(|receipt| receipt.recover().is_ok()),
+            "checkpoint" => SignedCheckpoint::from_bytes(&input).is_ok_and(|signed| signed.recover().is_ok()),
+            "submission" => Submission::from_bytes(&input).is_ok(),
+            "body of type 0" => Body::read(MessageType::Submission, input, BODY_BYTES_MAX).is_ok(),
+            "batch" => Batch::from_cbor(&input).is_ok(),
+            other => panic!("unknown kind {other}"),
+        };
+        assert!(!accepted, "accepted: {}", vector["name"]);
+    }
 }

@@ -1,0 +1,37 @@
+//! The build logic of SyndDB, in Rust so that one toolchain is enough to work on it.
+//!
+//! Commands, one file or folder each:
+//!
+//! | module | command | answers |
+//! |---|---|---|
+//! | [`check`] | `check` | is this tree fit to be merged, without running it |
+//! | [`test`] | `test` | does it work |
+//! | [`demo`] | `demo` | what does it look like |
+//! | [`layers`] | `layers` | do the crates depend on each other as `crates/layers.toml` says |
+//! | [`tidy`] | `tidy` | is the tree in order: invariants, names, sizes, links, lock file |
+//! | [`codegen`] | `codegen` | are the generated files what the code would generate |
+//! | [`fuzz`] | `fuzz` | can a decoder be made to panic or to over-allocate |
+//!
+//! Below them: [`cli`] (arguments), [`stage`] (one line and the seconds of each step), [`process`]
+//! (children), [`machine`] (what may be installed here), [`tools`] (pinned third-party programs), [`tree`]
+//! (files of the repository), [`rust_source`] (code apart from comments), [`summary`] (closing lines of test
+//! runners), [`quick_start`] (the README's commands).
+//!
+//! Knows nothing about SyndDB itself: it imports none of the crates it checks.
+
+pub mod check;
+pub mod cli;
+pub mod codegen;
+pub mod demo;
+pub mod fuzz;
+pub mod layers;
+pub mod machine;
+pub mod process;
+pub mod quick_start;
+pub mod rust_source;
+pub mod stage;
+pub mod summary;
+pub mod test;
+pub mod tidy;
+pub mod tools;
+pub mod tree;

@@ -1,0 +1,63 @@
+//! The machine we run on: whether a person watches, and what may be installed.
+//!
+//! On a developer's machine a missing program is reported and its stage skipped; in CI it is an error,
+//! because a skipped stage there would pass for a checked one.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+
+use crate::process;
+use crate::stage::Outcome;
+
+/// Whether this run is a CI run, by the convention all CI systems follow: `CI=true`.
+#[must_use]
+pub fn is_ci() -> bool {
+    std::env::var_os("CI").is_some_and(|value| value == "true")
+}
+
+/// Whether a program can be started from the path.
+#[must_use]
+pub fn has_program(name: &str) -> bool {
+    std::env::var_os("PATH")
+        .is_some_and(|path| std::env::split_paths(&path).any(|folder| folder.join(name).is_file()))
+}
+
+/// Installs Debian packages, when this is root on a Debian machine.
+///
+/// # Errors
+/// When we are not root, there is no apt-get, or apt-get fails; the text names the packages to install by
+/// hand.
+pub fn install_debian_packages(root: &Path, packages: &[&str]) -> Result<()> {
+    let names = packages.join(" ");
+    if !is_root() || !has_program("apt-get") {
+        bail!("please install these packages, then run this again. packages=`{names}`");
+    }
+    println!("installing Debian packages: {names}");
+    process::run(apt_get(root).arg("update"))?;
+    process::run(apt_get(root).args(["install", "-y", "--no-install-recommends"]).args(packages))
+        .with_context(|| format!("apt-get cannot install packages. packages=`{names}`"))
+}
+
+/// What a stage is when what it needs could not be provided: skipped for a developer, an error in CI.
+///
+/// # Errors
+/// In CI, with the cause.
+pub fn without(cause: anyhow::Error) -> Result<Outcome> {
+    if is_ci() {
+        return Err(cause.context("nothing may be skipped in CI"));
+    }
+    Ok(Outcome::Skipped(format!("{cause:#}")))
+}
+
+fn apt_get(root: &Path) -> Command {
+    let mut command = process::command("apt-get", root);
+    // The packages themselves matter here, not a page of unpacking messages.
+    command.arg("-qq").env("DEBIAN_FRONTEND", "noninteractive").stdout(Stdio::null());
+    command
+}
+
+fn is_root() -> bool {
+    Command::new("id").arg("-u").output().is_ok_and(|output| output.stdout.trim_ascii() == b"0")
+}

@@ -1,0 +1,145 @@
+//! `test`: the Rust tests, the language-neutral vectors read in Python, and the README's quick start.
+//!
+//! The last line is always `N passed, N failed, N skipped`, summed from what the runners themselves said at
+//! their end.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::cli::Verdict;
+use crate::stage::{Outcome, Stages};
+use crate::summary::{self, Counts};
+use crate::tree::Tree;
+use crate::{machine, process, quick_start};
+
+/// The folder of the tests that read the vectors in Python.
+const CONFORMANCE: &str = "spec/conformance";
+
+/// Above this a run is too long to wait for; it is said, never judged.
+const TOTAL_ASKED: Duration = Duration::from_secs(25 * 60);
+
+/// Property cases in the inner loop. The full run takes the number each test asks for.
+const FAST_PROPTEST_CASES: &str = "32";
+
+/// Runs the tests; with `fast` only the Rust ones, without documentation tests and with few property cases.
+///
+/// # Errors
+/// Never because of what a stage finds; that is the verdict.
+pub fn run(tree: &Tree, fast: bool) -> Result<Verdict> {
+    let mut stages = Stages::default();
+    let mut counts = Counts::default();
+    let mut rust = process::cargo(tree);
+    rust.args(["test", "--workspace", "--locked", "--no-fail-fast"]);
+    if fast {
+        rust.args(["--lib", "--bins", "--tests"]).env("PROPTEST_CASES", FAST_PROPTEST_CASES);
+    }
+    let what = process::typed(&rust);
+    counted(&mut stages, &mut counts, "rust tests", &what, |counts| {
+        runner(&mut rust, summary::libtest, counts)
+    });
+    if !fast {
+        let what = format!("python -m pytest {CONFORMANCE} -q");
+        counted(&mut stages, &mut counts, "spec vectors in Python", &what, |counts| {
+            conformance(tree, counts)
+        });
+        counted(&mut stages, &mut counts, "quick start", "the commands of README.md", |_| {
+            quick_start::run(tree)
+        });
+    }
+    let verdict = stages.finish();
+    if stages.total() > TOTAL_ASKED {
+        println!("warning: the tests took more than {} minutes", TOTAL_ASKED.as_secs() / 60);
+    }
+    println!("{counts}");
+    Ok(verdict)
+}
+
+/// Runs a stage so that its outcome shows in the counts even when no runner counted anything: a crate that
+/// does not compile runs no test, and must not end in `0 failed`.
+fn counted(
+    stages: &mut Stages,
+    counts: &mut Counts,
+    name: &str,
+    what: &str,
+    body: impl FnOnce(&mut Counts) -> Result<Outcome>,
+) {
+    let failed_before = counts.failed;
+    match stages.run(name, what, || body(counts)) {
+        Outcome::Passed => {}
+        Outcome::Failed if counts.failed == failed_before => counts.failed += 1,
+        Outcome::Failed => {}
+        Outcome::Skipped(_) => counts.skipped += 1,
+    }
+}
+
+/// Runs a test runner, shows its output as it comes, and adds up its closing lines.
+fn runner(
+    command: &mut Command,
+    closing_line: fn(&str) -> Option<Counts>,
+    counts: &mut Counts,
+) -> Result<Outcome> {
+    let mut closing_lines = 0_u32;
+    let status = process::stream(command, |line| {
+        if let Some(found) = closing_line(line) {
+            *counts += found;
+            closing_lines += 1;
+        }
+    })?;
+    if !status.success() {
+        return Ok(Outcome::Failed);
+    }
+    ensure!(closing_lines > 0, "the runner succeeded without a closing line; was any test run?");
+    Ok(Outcome::Passed)
+}
+
+/// Reads the vectors with an independent implementation, in an environment of its own under the target
+/// folder.
+fn conformance(tree: &Tree, counts: &mut Counts) -> Result<Outcome> {
+    let python = match python_environment(tree) {
+        Ok(python) => python,
+        Err(cause) => return machine::without(cause),
+    };
+    let mut pytest = process::command(python, tree.root());
+    // The cache and the byte code would be stray files in the tree.
+    pytest
+        .args(["-m", "pytest", CONFORMANCE, "-q", "-p", "no:cacheprovider"])
+        .env("PYTHONDONTWRITEBYTECODE", "1");
+    runner(&mut pytest, summary::pytest, counts)
+}
+
+/// The Python of a virtual environment that holds exactly what `requirements.txt` asks for.
+fn python_environment(tree: &Tree) -> Result<PathBuf> {
+    let requirements = tree.read(Path::new(CONFORMANCE).join("requirements.txt"))?;
+    let folder = tree.target().join("venv");
+    let python = folder.join("bin").join("python");
+    let installed = folder.join("requirements.txt");
+    let starts = Command::new(&python).arg("--version").output().is_ok_and(|answer| answer.status.success());
+    if starts && std::fs::read_to_string(&installed).is_ok_and(|text| text == requirements) {
+        return Ok(python);
+    }
+    make_environment(tree, &folder)?;
+    let mut pip = process::command(&python, tree.root());
+    pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement"]);
+    process::run(pip.arg(tree.root().join(CONFORMANCE).join("requirements.txt")))?;
+    // Written last, so an interrupted installation is made again.
+    std::fs::write(&installed, requirements)
+        .with_context(|| format!("cannot write. file=`{}`", installed.display()))?;
+    Ok(python)
+}
+
+/// Makes an empty environment. Debian ships Python without the part that can do this, so it may have to be
+/// installed.
+fn make_environment(tree: &Tree, folder: &Path) -> Result<()> {
+    let make = || {
+        let mut command = process::command("python3", tree.root());
+        process::run(command.args(["-m", "venv", "--clear"]).arg(folder))
+    };
+    if machine::has_program("python3") && make().is_ok() {
+        return Ok(());
+    }
+    machine::install_debian_packages(tree.root(), &["python3", "python3-venv"])?;
+    make()
+}
