@@ -70,6 +70,17 @@ def test_cose_library_refuses_another_kind(file, vector):
         cwt.COSE.new().decode(unhex(vector["cose"]), cose_key(file["signer"]), external_aad=b"synddb/other/v1")
 
 
+@pytest.mark.parametrize("label", ["stream", "epoch"])
+@pytest.mark.parametrize("file, vector", SIGNED)
+def test_cose_library_refuses_another_stream_or_epoch(file, vector, label):
+    tag = cbor2.loads(unhex(vector["cose"]))
+    header = cbor2.loads(tag.value[0])
+    header[LABELS[label]] = bytes(32) if label == "stream" else header[LABELS[label]] - 1
+    moved = cbor2.dumps(cbor2.CBORTag(18, [cbor2.dumps(header), *tag.value[1:]]))
+    with pytest.raises(cwt.VerifyError):
+        cwt.COSE.new().decode(moved, cose_key(file["signer"]), external_aad=file["external_aad"].encode())
+
+
 @pytest.mark.parametrize("file, vector", SIGNED)
 def test_cose_library_refuses_a_changed_signature(file, vector):
     changed = bytearray(unhex(vector["cose"]))
@@ -119,9 +130,26 @@ def test_messages(vector):
         assert canonical(content)
 
 
+def in_order(value):
+    """The value with the keys of every map in ascending order of their encodings (RFC 8949, 4.2.1)."""
+    if isinstance(value, dict):
+        return {key: in_order(value[key]) for key in sorted(value, key=cbor2.dumps)}
+    if isinstance(value, list):
+        return [in_order(item) for item in value]
+    if isinstance(value, cbor2.CBORTag):
+        return cbor2.CBORTag(value.tag, in_order(value.value))
+    return value
+
+
 def canonical(encoded):
     """Whether bytes are RFC 8949's core deterministic encoding of what they hold."""
-    return cbor2.dumps(cbor2.loads(encoded), canonical=False) == encoded
+    return cbor2.dumps(in_order(cbor2.loads(encoded))) == encoded
+
+
+def test_the_check_for_canonical_form_can_fail():
+    assert canonical(bytes.fromhex("a201000200"))
+    assert not canonical(bytes.fromhex("a202000100")), "keys out of order"
+    assert not canonical(bytes.fromhex("a1011800")), "a head longer than needed"
 
 
 def test_commits_form_one_chain():
@@ -136,7 +164,7 @@ def test_commits_form_one_chain():
         assert sha256(encoded) == unhex(entry["digest"])
         assert canonical(encoded)
         before = entry["digest"]
-    commits = cbor2.loads(unhex(file["submission"]))[4]
+    commits = cbor2.loads(unhex(file["submission"]))[3]
     assert [cbor2.dumps(commit) for commit in commits] == [unhex(e["cbor"]) for e in file["entries"][:3]]
 
 
@@ -212,6 +240,36 @@ def test_equivocation():
     place = lambda cose: [cbor2.loads(cose[0])[LABELS[name]] for name in ("stream", "epoch", "sequence")]
     assert place(first) == place(second)
     assert first[2] != second[2]
+    for name in ("first", "second"):
+        cose, aad = unhex(file[name]), b"synddb/message/v1"
+        cwt.COSE.new().decode(cose, cose_key(MESSAGES["signer"]), external_aad=aad)
+        assert cbor2.loads(cose).value[1] == {4: unhex(file["key"])}
+
+
+REFUSED = [vector for vector in load("refused.json")["vectors"] if vector["as"] in ("message", "checkpoint")]
+FORM_ONLY = {"another tag", "a head longer than needed", "a byte after it", "another root than its frontier's"}
+
+
+@pytest.mark.parametrize("vector", REFUSED, ids=lambda vector: vector["name"])
+def test_cose_library_refuses_what_must_be_refused(vector):
+    """What a signature shows. The form alone (canonical, nothing after it) is for a strict decoder."""
+    if vector["name"] in FORM_ONLY:
+        encoded = unhex(vector["bytes"])
+        try:
+            value = cbor2.loads(encoded)
+        except cbor2.CBORDecodeError:
+            return
+        if not (isinstance(value, cbor2.CBORTag) and value.tag == 18 and canonical(encoded)):
+            return
+    if vector["name"] == "s in the upper half of the order":
+        signature = cbor2.loads(unhex(vector["bytes"])).value[3]
+        assert int.from_bytes(signature[32:], "big") > 2**255 - 1, "a COSE library need not know this rule"
+        return
+    file = MESSAGES if vector["as"] == "message" else CHECKPOINTS
+    with pytest.raises((cwt.VerifyError, cwt.DecodeError, ValueError)):
+        cwt.COSE.new().decode(
+            unhex(vector["bytes"]), cose_key(file["signer"]), external_aad=file["external_aad"].encode()
+        )
 
 
 def row_element(row):

@@ -6,10 +6,10 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 
-use crate::cli::Verdict;
 use crate::stage::{Outcome, Stages};
 use crate::tools::Tool;
 use crate::tree::Tree;
+use crate::verdict::Verdict;
 use crate::{codegen, layers, machine, process, tidy};
 
 /// Where GitHub looks for workflows.

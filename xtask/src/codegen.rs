@@ -10,11 +10,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 
-use crate::cli::Verdict;
 use crate::layers::readme;
 use crate::layers::table::Table;
 use crate::process;
 use crate::tree::Tree;
+use crate::verdict::Verdict;
 
 /// Where the vectors lie.
 const VECTORS: &str = "spec/vectors";

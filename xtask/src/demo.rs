@@ -7,9 +7,9 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
-use crate::cli::Verdict;
 use crate::process;
 use crate::tree::Tree;
+use crate::verdict::Verdict;
 
 /// Runs the demo; with `keep`, what it writes stays in that folder.
 ///

@@ -11,11 +11,11 @@ use anyhow::{Context, Result, bail, ensure};
 use regex::Regex;
 use serde::Deserialize;
 
-use crate::cli::Verdict;
 use crate::machine;
 use crate::process;
 use crate::tools::Tool;
 use crate::tree::Tree;
+use crate::verdict::Verdict;
 
 /// The fuzz targets' own package; it has a lock file of its own.
 const FOLDER: &str = "crates/protocol/fuzz";

@@ -12,7 +12,7 @@
 //! | [`codegen`] | `codegen` | are the generated files what the code would generate |
 //! | [`fuzz`] | `fuzz` | can a decoder be made to panic or to over-allocate |
 //!
-//! Below them: [`cli`] (arguments), [`stage`] (one line and the seconds of each step), [`process`]
+//! Below them: [`cli`] (arguments), [`dispatch`] (from arguments to a command), [`verdict`] (how it ended), [`stage`] (one line and the seconds of each step), [`process`]
 //! (children), [`machine`] (what may be installed here), [`tools`] (pinned third-party programs), [`tree`]
 //! (files of the repository), [`rust_source`] (code apart from comments), [`summary`] (closing lines of test
 //! runners), [`quick_start`] (the README's commands).
@@ -23,6 +23,7 @@ pub mod check;
 pub mod cli;
 pub mod codegen;
 pub mod demo;
+pub mod dispatch;
 pub mod fuzz;
 pub mod layers;
 pub mod machine;
@@ -35,3 +36,4 @@ pub mod test;
 pub mod tidy;
 pub mod tools;
 pub mod tree;
+pub mod verdict;

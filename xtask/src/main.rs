@@ -5,7 +5,8 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use xtask::cli::{Cli, Verdict};
+use xtask::cli::Cli;
+use xtask::verdict::Verdict;
 
 fn main() -> ExitCode {
     match Cli::parse().run() {

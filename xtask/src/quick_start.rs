@@ -14,7 +14,7 @@ use crate::tree::Tree;
 pub const MARKER: &str = "<!-- quick-start -->";
 
 /// The variable that tells the quick start where it may write.
-pub const SCRATCH_VARIABLE: &str = "SYNDDB_SCRATCH";
+pub const SCRATCH_VARIABLE: &str = "TMPDIR";
 
 /// Finds the commands: the fenced `sh` block that follows the marker, with nothing but blank lines between.
 ///

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
-use crate::cli::Verdict;
+use crate::verdict::Verdict;
 
 /// How one stage ended.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::cli::Verdict;
 use crate::stage::{Outcome, Stages};
 use crate::summary::{self, Counts};
 use crate::tree::Tree;
+use crate::verdict::Verdict;
 use crate::{machine, process, quick_start};
 
 /// The folder of the tests that read the vectors in Python.

@@ -49,10 +49,8 @@ fn extract_refuses_what_is_not_there() {
 #[test]
 fn run_stops_at_the_first_command_that_fails() -> Result<()> {
     let planted = Planted::new()?;
-    planted.write(
-        "README.md",
-        "<!-- quick-start -->\n```sh\ntouch \"$SYNDDB_SCRATCH/a\"\ntest -f README.md\n```\n",
-    )?;
+    planted
+        .write("README.md", "<!-- quick-start -->\n```sh\ntouch \"$TMPDIR/a\"\ntest -f README.md\n```\n")?;
     assert_eq!(xtask::quick_start::run(&planted.tree())?, Outcome::Passed);
     planted.write("README.md", "<!-- quick-start -->\n```sh\nfalse | true\ntouch crates/reached\n```\n")?;
     assert_eq!(xtask::quick_start::run(&planted.tree())?, Outcome::Failed);
