@@ -10,7 +10,8 @@ use std::path::Path;
 
 use synddb_protocol::Canonical;
 use synddb_protocol::http::{Position, Problem, Reason, Receipts};
-use synddb_protocol::log::{Entry, EpochRecord, KeyProof, Status, StatusLevel};
+use synddb_protocol::limits::BODY_BYTES_MAX;
+use synddb_protocol::log::{Batch, Body, Entry, EpochRecord, KeyProof, Status, StatusLevel, Tip};
 use synddb_protocol::submission::Content;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -21,7 +22,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         for (number, input) in inputs.iter().enumerate() {
             std::fs::write(folder.join(format!("seed-{number}")), input)?;
         }
-        std::fs::write(folder.join("cut"), &inputs[0][..inputs[0].len() - 1])?;
+        std::fs::write(folder.join("cut"), &inputs[0][..1])?;
     }
     Ok(())
 }
@@ -50,6 +51,7 @@ fn seeds() -> Result<Seeds, Box<dyn std::error::Error>> {
     let expected = Position { incarnation: sample::incarnation(1), commit: 4.try_into()?, part: None };
     Ok(vec![
         ("batch", batches.iter().map(|batch| batch.to_cbor()).collect()),
+        ("fold", vec![fold(&log)]),
         ("batch_stored", batches.iter().map(|batch| batch.to_stored()).collect::<Result<_, _>>()?),
         ("receipt", receipts.iter().map(|receipt| receipt.to_bytes()).collect()),
         ("checkpoint", batches.iter().map(|batch| batch.checkpoint().to_bytes()).collect()),
@@ -71,4 +73,24 @@ fn seeds() -> Result<Seeds, Box<dyn std::error::Error>> {
         ("receipts", vec![Receipts(receipts).to_bytes()]),
         ("json", vec![serde_json::to_vec(&Problem::new(Reason::Gap { expected }, "expected=`4`"))?]),
     ])
+}
+
+/// The entries of the sample log as the fold target reads them.
+fn fold(log: &[(Tip, Batch)]) -> Vec<u8> {
+    let mut input = Vec::new();
+    for message in log.iter().flat_map(|(_, batch)| batch.messages()) {
+        let kind = message.receipt.header().message_type;
+        let body = Body::read(kind, message.body.clone(), BODY_BYTES_MAX).expect("it was just made");
+        let (code, content) = match body.entry() {
+            Entry::Submission(value) => (0, value.to_bytes()),
+            Entry::Snapshot(value) => (1, value.to_bytes()),
+            Entry::Inbound(value) => (2, value.to_bytes()),
+            Entry::Status(value) => (3, value.to_bytes()),
+            Entry::Epoch(_) => continue,
+        };
+        input.push(code);
+        input.extend(u16::try_from(content.len()).expect("samples are small").to_be_bytes());
+        input.extend(content);
+    }
+    input
 }

@@ -97,9 +97,8 @@ fn messages() -> Json {
         .flat_map(|(_, batch)| batch.messages())
         .map(|message| {
             let kind = message.receipt.header().message_type;
-            let (_, entry) =
-                Body::read(kind, message.body.clone(), BODY_BYTES_MAX).expect("it was just made");
-            let content = match &entry {
+            let body = Body::read(kind, message.body.clone(), BODY_BYTES_MAX).expect("it was just made");
+            let content = match body.entry() {
                 Entry::Submission(value) => value.to_bytes(),
                 Entry::Snapshot(value) => value.to_bytes(),
                 Entry::Inbound(value) => value.to_bytes(),

@@ -163,6 +163,18 @@ impl Reason {
         }
     }
 
+    /// After a failover the log may lack what began a newer incarnation: the client rewinds. An agent on a
+    /// copy of the database names a predecessor that never ran here: it must not.
+    fn of_incarnation(found: Incarnation, predecessor: Option<Incarnation>, client: &ClientState) -> Self {
+        let running = client.incarnation;
+        let copied = predecessor.is_some_and(|named| named.counter == running.counter && named != running);
+        if found.counter > running.counter && !copied {
+            Self::Gap { expected: Position::expected(client) }
+        } else {
+            Self::IncarnationSuperseded { running }
+        }
+    }
+
     /// The reason that a client gets when what it sent does not follow. `running` is what the log has
     /// of the client.
     pub fn of_continuity(error: &ContinuityError, running: Option<&ClientState>) -> Self {
@@ -175,13 +187,9 @@ impl Reason {
             ContinuityError::ContentMismatch { expected, found, .. } => {
                 Self::ContentMismatch { expected: *expected, found: *found }
             }
-            ContinuityError::Incarnation { found, .. } | ContinuityError::NoSuccessor { found } => {
-                // After a failover the log may lack what began a newer incarnation: the client rewinds.
-                if found.counter > client.incarnation.counter {
-                    Self::Gap { expected: Position::expected(client) }
-                } else {
-                    Self::IncarnationSuperseded { running: client.incarnation }
-                }
+            ContinuityError::Incarnation { found, .. } => Self::of_incarnation(*found, None, client),
+            ContinuityError::NoSuccessor { found, predecessor } => {
+                Self::of_incarnation(*found, *predecessor, client)
             }
             ContinuityError::GroupTooLarge { .. } => Self::TooLarge { limit: GROUP_BYTES_MAX },
             ContinuityError::MixedGroup { .. }

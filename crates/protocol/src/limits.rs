@@ -53,10 +53,10 @@ pub const PARTS_MAX: u32 = 1 << 16;
 pub const GROUP_BYTES_MAX: u64 = 16 << 30;
 
 /// Most schema changes in one submission. A commit with more travels in parts.
-pub const SCHEMA_CHANGES_MAX: usize = 1024;
+pub const SCHEMA_CHANGES_MAX: usize = 256;
 
-/// What one schema change takes in memory at most, beside its text, in bytes.
-pub(crate) const SCHEMA_CHANGE_MEMORY: usize = 128;
+/// What one schema change takes in memory at most beside its text, allocations included, in bytes.
+pub(crate) const SCHEMA_CHANGE_MEMORY: usize = 256;
 
 /// Longest name in the schema, in bytes as stored.
 pub const NAME_BYTES_MAX: usize = 64 << 10;
@@ -108,9 +108,10 @@ const _: () = {
     assert!(EVIDENCE_BYTES_MAX + 1024 <= EPOCH_RECORD_BYTES_MAX);
     // The longest chunk list fits the body that carries it: at most 60 bytes a chunk.
     assert!(SNAPSHOT_CHUNKS_MAX * 60 + 1024 <= BODY_BYTES_MAX);
-    // What a batch of nothing but schema changes takes in memory stays within half a gibibyte.
-    assert!(BATCH_MESSAGES_MAX * SCHEMA_CHANGES_MAX * SCHEMA_CHANGE_MEMORY <= 512 << 20);
-    assert!(size_of::<crate::submission::SchemaChange>() <= SCHEMA_CHANGE_MEMORY);
+    // What a batch of nothing but schema changes takes in memory stays within a quarter of a gibibyte.
+    assert!(BATCH_MESSAGES_MAX * SCHEMA_CHANGES_MAX * SCHEMA_CHANGE_MEMORY <= 256 << 20);
+    // Its own size, and one smallest allocation for each of its four texts.
+    assert!(size_of::<crate::submission::SchemaChange>() + 4 * 32 <= SCHEMA_CHANGE_MEMORY);
     // One schema change always fits.
     assert!(4 * NAME_BYTES_MAX + SQL_BYTES_MAX + 1024 <= BODY_BYTES_MAX);
     assert!(GROUP_BYTES_MAX <= COUNTER_MAX);

@@ -12,10 +12,8 @@ use synddb_protocol::hash::{ChunkHash, CommitDigest, StateHash};
 use synddb_protocol::id::{
     CommitNumber, Epoch, Incarnation, IncarnationCounter, IncarnationNonce, Sequence, StreamId, Timestamp,
 };
-use synddb_protocol::limits::BODY_BYTES_MAX;
 use synddb_protocol::log::{
-    Batch, Body, Entry, EpochRecord, EpochStart, KeyProof, Leaders, Message, MessageHeader,
-    SignedEpochRecord, Tip, Versions,
+    Batch, Body, Entry, EpochRecord, EpochStart, KeyProof, Leaders, Message, SignedEpochRecord, Tip, Versions,
 };
 use synddb_protocol::signing::{SigningKey, TrustedKeys, VerifyingKey};
 use synddb_protocol::state::{State, TableHash, Value};
@@ -82,16 +80,9 @@ struct Leader<'k> {
 
 impl Leader<'_> {
     fn sequence(&mut self, entry: &Entry) -> Result<()> {
-        let sequence = self.tip.next()?;
-        let header = MessageHeader {
-            stream: STREAM,
-            epoch: Epoch::FIRST,
-            sequence,
-            timestamp: Timestamp::from_ms(START_MS + sequence.get())?,
-            message_type: entry.message_type(),
-        };
-        let message = Message::sign(header, Body::of(entry)?, self.key);
-        self.tip = self.tip.after(&message.clone().verify(&self.leaders, BODY_BYTES_MAX)?)?;
+        let timestamp = Timestamp::from_ms(START_MS + self.tip.next()?.get())?;
+        let (message, tip) = self.tip.sign(Epoch::FIRST, timestamp, Body::of(entry)?, self.key)?;
+        self.tip = tip;
         self.pending.push(message);
         Ok(())
     }
@@ -161,13 +152,14 @@ fn submission(after: u64, mut prev: CommitDigest, table: &mut TableHash) -> Resu
         let row = format!("price of trade {number}");
         table.add(Some(i64::try_from(number)?), [Value::Text(row.as_bytes())]);
         let changes = Changes { rows: row.into_bytes(), ..Changes::default() };
-        let claim = StateClaim { state: state(table), scanned: None };
+        // The last commit of a submission says what the database hashes to.
+        let claim = (number == after + COMMITS).then(|| StateClaim { state: state(table), scanned: None });
         let commit = Commit {
             number: CommitNumber::new(number)?,
             prev,
             kind: CommitKind::Transaction,
             changes,
-            state: Some(claim),
+            state: claim,
         };
         prev = commit.digest();
         commits.push(commit);
@@ -210,8 +202,7 @@ async fn read(folder: &Path, key: VerifyingKey, progress: Progress) -> Result<Ti
 
 /// Reads the records of the epochs up to the one that a batch claims to be of.
 async fn admit(store: &ObjectBatchStore, leaders: &mut Leaders, claimed: Epoch) -> Result<()> {
-    while leaders.last() < Some(claimed) {
-        let epoch = leaders.last().map_or(Some(Epoch::FIRST), Epoch::next).ok_or("no epoch is left")?;
+    while let Some(epoch) = leaders.next().filter(|next| *next <= claimed) {
         let record =
             store.get(&Key::Epoch { stream: STREAM, epoch }).await?.ok_or("nobody claimed the epoch")?;
         leaders.admit(&SignedEpochRecord::from_bytes(&record)?)?;

@@ -195,13 +195,16 @@ impl SignedCheckpoint {
         &self.checkpoint
     }
 
-    /// Checks that the admitted leader of its epoch signed it. Its stream is the leaders' own only if the
-    /// caller compares them, as [`super::Batch::verify`] does.
+    /// Checks that the admitted leader of its stream and epoch signed it.
     ///
     /// # Errors
     /// [`SignatureError`] when the epoch is not admitted, or the signature is not its leader's.
     pub fn verify(self, leaders: &Leaders) -> Result<TrustedCheckpoint, SignatureError> {
-        self.envelope.verify_with(leaders.key(self.checkpoint.epoch, self.key())?)?;
+        self.envelope.verify_with(leaders.key(
+            self.checkpoint.stream,
+            self.checkpoint.epoch,
+            self.key(),
+        )?)?;
         Ok(TrustedCheckpoint(self))
     }
 

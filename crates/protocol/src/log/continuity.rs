@@ -57,6 +57,8 @@ pub enum ContinuityError {
     NoSuccessor {
         /// The one that wants to begin.
         found: Incarnation,
+        /// The one it names as its predecessor.
+        predecessor: Option<Incarnation>,
     },
     /// The commit is not the next one.
     #[error("this is not the next commit. expected=`{expected}` found=`{found}`")]
@@ -227,7 +229,8 @@ impl ClientState {
         predecessor: Option<&Predecessor>,
         found: Incarnation,
     ) -> Result<(), ContinuityError> {
-        let no_successor = ContinuityError::NoSuccessor { found };
+        let named = predecessor.map(|predecessor| predecessor.incarnation);
+        let no_successor = ContinuityError::NoSuccessor { found, predecessor: named };
         let (before, predecessor) = match (before, predecessor) {
             (None, None) if found.counter.previous().is_none() => return Ok(()),
             (Some(before), Some(predecessor)) => (before, predecessor),

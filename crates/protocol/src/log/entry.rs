@@ -3,7 +3,7 @@
 use crate::encoding::cbor::{MapKey, Reader, Writer, check_limit};
 use crate::encoding::{Canonical, DecodeError, frame};
 use crate::hash::{ChainHash, EpochRecordHash};
-use crate::id::{Address, InboundNonce};
+use crate::id::{Address, InboundNonce, StreamId};
 use crate::limits::{BODY_BYTES_MAX, BODY_COMPRESSED_MAX, INBOUND_EVENT_BYTES_MAX, REASON_BYTES_MAX};
 use crate::log::Versions;
 use crate::submission::{Snapshot, Submission};
@@ -75,6 +75,15 @@ impl Entry {
         }
     }
 
+    /// The stream that it names, if it names one.
+    pub(super) const fn stream(&self) -> Option<StreamId> {
+        match self {
+            Self::Submission(submission) => Some(submission.stream),
+            Self::Snapshot(snapshot) => Some(snapshot.stream),
+            Self::Inbound(_) | Self::Status(_) | Self::Epoch(_) => None,
+        }
+    }
+
     fn to_cbor(&self) -> Vec<u8> {
         match self {
             Self::Submission(submission) => submission.to_bytes(),
@@ -101,7 +110,7 @@ impl Entry {
 /// A leader signs nothing else, so what it signs can be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Body {
-    message_type: MessageType,
+    entry: Entry,
     stored: Vec<u8>,
     content_bytes: usize,
 }
@@ -112,8 +121,7 @@ impl Body {
     /// # Errors
     /// [`DecodeError`] when a reader would refuse it: something in it is over its limit.
     pub fn of(entry: &Entry) -> Result<Self, DecodeError> {
-        let (body, _) = Self::read(entry.message_type(), frame::compress(&entry.to_cbor()), BODY_BYTES_MAX)?;
-        Ok(body)
+        Self::read(entry.message_type(), frame::compress(&entry.to_cbor()), BODY_BYTES_MAX)
     }
 
     /// Opens what a client sent or a store holds, at most `limit` bytes after decompression, and keeps
@@ -121,16 +129,21 @@ impl Body {
     ///
     /// # Errors
     /// [`DecodeError`] when the body is over its limits or not canonical.
-    pub fn read(of: MessageType, stored: Vec<u8>, limit: usize) -> Result<(Self, Entry), DecodeError> {
+    pub fn read(of: MessageType, stored: Vec<u8>, limit: usize) -> Result<Self, DecodeError> {
         check_limit("message body", stored.len(), BODY_COMPRESSED_MAX)?;
         let content = frame::decompress("message body", &stored, limit.min(BODY_BYTES_MAX))?;
         let entry = Entry::from_cbor(of, &content)?;
-        Ok((Self { message_type: of, stored, content_bytes: content.len() }, entry))
+        Ok(Self { entry, stored, content_bytes: content.len() })
     }
 
-    /// The type of the message that carries it.
-    pub const fn message_type(&self) -> MessageType {
-        self.message_type
+    /// What it carries.
+    pub const fn entry(&self) -> &Entry {
+        &self.entry
+    }
+
+    /// Gives up the bytes for what they carry.
+    pub fn into_entry(self) -> Entry {
+        self.entry
     }
 
     /// The bytes to sign and to store.

@@ -1,8 +1,8 @@
 //! The leaders a reader accepts: one key for each epoch, admitted by the epoch's record.
 //!
 //! A trusted key is not enough to sign for an epoch. It must have claimed the epoch with a record, which a
-//! store holds create-only under the epoch's number, so that a leader that was deposed cannot put itself
-//! into an epoch, running or future, that it never claimed.
+//! store holds create-only under the epoch's number. A record counts only as the object under that number:
+//! that is what keeps a deposed leader from putting itself into an epoch that it never claimed.
 
 use std::collections::BTreeMap;
 
@@ -26,10 +26,10 @@ pub enum AdmissionError {
         found: StreamId,
     },
     /// Epochs are claimed one after the other; this one skips some.
-    #[error("this is not the next epoch: read its records in order. expected=`{expected}` found=`{found}`")]
+    #[error("this is not the next epoch: read its records in order. expected=`{expected:?}` found=`{found}`")]
     Gap {
-        /// The epoch after the last one admitted.
-        expected: Epoch,
+        /// The epoch whose object must be read next.
+        expected: Option<Epoch>,
         /// The epoch of the record.
         found: Epoch,
     },
@@ -52,21 +52,35 @@ struct Admitted {
 pub struct Leaders {
     stream: StreamId,
     trusted: TrustedKeys,
-    epochs: BTreeMap<Epoch, Admitted>,
+    /// The epoch whose object must be read next.
+    next: Option<Epoch>,
+    /// `None` for an epoch whose object admits nobody.
+    epochs: BTreeMap<Epoch, Option<Admitted>>,
 }
 
 impl Leaders {
-    /// No epoch yet. `trusted` says which keys may claim one.
+    /// For a reader that reads from the first message on. `trusted` says which keys may claim an epoch.
     pub const fn new(stream: StreamId, trusted: TrustedKeys) -> Self {
-        Self { stream, trusted, epochs: BTreeMap::new() }
+        Self::joining(stream, trusted, Epoch::FIRST)
     }
 
-    /// Admits the key that claimed an epoch with `record`.
-    ///
-    /// The first record may be of any epoch: where the reader joins. Each further one must be of the next.
+    /// For a reader that joins at a checkpoint which it trusts by other means: `first` is the epoch of that
+    /// checkpoint's last message, which may be below the checkpoint's own.
+    pub const fn joining(stream: StreamId, trusted: TrustedKeys, first: Epoch) -> Self {
+        Self { stream, trusted, next: Some(first), epochs: BTreeMap::new() }
+    }
+
+    /// Trusts one more key. Epochs that were passed because of it can then be admitted.
+    pub fn trust(&mut self, key: VerifyingKey) {
+        self.trusted.add(key);
+    }
+
+    /// Admits the key that claimed an epoch with `record`, which must be the next epoch's object, or that of
+    /// an epoch which was passed.
     ///
     /// # Errors
-    /// [`AdmissionError`]; nothing is admitted then.
+    /// [`AdmissionError`]; nothing is admitted then. When the object can never admit anybody, the reader
+    /// goes on with [`Self::pass`].
     pub fn admit(&mut self, record: &SignedEpochRecord) -> Result<(), AdmissionError> {
         record.verify(&self.trusted)?;
         let (claim, key) = record.recover()?;
@@ -75,16 +89,31 @@ impl Leaders {
         }
         let admitted = Admitted { key, record: record.hash() };
         match self.epochs.get(&claim.epoch) {
-            Some(known) if *known == admitted => return Ok(()),
-            Some(_) => return Err(AdmissionError::Contradiction { epoch: claim.epoch }),
-            None => {}
+            Some(Some(known)) if *known == admitted => return Ok(()),
+            Some(Some(_)) => return Err(AdmissionError::Contradiction { epoch: claim.epoch }),
+            Some(None) => {}
+            None => self.advance(claim.epoch)?,
         }
-        if let Some(expected) = self.last().and_then(Epoch::next)
-            && expected != claim.epoch
-        {
-            return Err(AdmissionError::Gap { expected, found: claim.epoch });
+        self.epochs.insert(claim.epoch, Some(admitted));
+        Ok(())
+    }
+
+    /// Passes the next epoch: an object stands under its number that is no record of a trusted key. Nobody
+    /// leads that epoch, and the one after it can be read.
+    ///
+    /// # Errors
+    /// [`AdmissionError::Gap`] when `epoch` is not the next one.
+    pub fn pass(&mut self, epoch: Epoch) -> Result<(), AdmissionError> {
+        self.advance(epoch)?;
+        self.epochs.insert(epoch, None);
+        Ok(())
+    }
+
+    fn advance(&mut self, found: Epoch) -> Result<(), AdmissionError> {
+        if self.next != Some(found) {
+            return Err(AdmissionError::Gap { expected: self.next, found });
         }
-        self.epochs.insert(claim.epoch, admitted);
+        self.next = found.next();
         Ok(())
     }
 
@@ -93,22 +122,31 @@ impl Leaders {
         self.stream
     }
 
-    /// The last epoch admitted. A batch whose checkpoint names a later one needs that epoch's record first.
-    pub fn last(&self) -> Option<Epoch> {
-        self.epochs.last_key_value().map(|(epoch, _)| *epoch)
+    /// The epoch whose object must be read next. A batch whose checkpoint names it or a later one needs that
+    /// object first.
+    pub const fn next(&self) -> Option<Epoch> {
+        self.next
     }
 
     /// The record by which `epoch` was admitted.
     pub(super) fn record(&self, epoch: Epoch) -> Option<EpochRecordHash> {
-        self.epochs.get(&epoch).map(|admitted| admitted.record)
+        self.epochs.get(&epoch)?.map(|admitted| admitted.record)
     }
 
-    /// The key of `epoch`, if it is the one named.
-    pub(super) fn key(&self, epoch: Epoch, named: KeyId) -> Result<&VerifyingKey, SignatureError> {
-        let admitted = self.epochs.get(&epoch).ok_or(SignatureError::UnknownEpoch { epoch })?;
-        if admitted.key.id() != named {
-            return Err(SignatureError::UntrustedKey { key: named });
+    /// The key of `epoch` in `stream`, if it is the one named.
+    pub(super) fn key(
+        &self,
+        stream: StreamId,
+        epoch: Epoch,
+        named: KeyId,
+    ) -> Result<&VerifyingKey, SignatureError> {
+        if stream != self.stream {
+            return Err(SignatureError::ForeignStream { stream });
         }
-        Ok(&admitted.key)
+        match self.epochs.get(&epoch) {
+            Some(Some(admitted)) if admitted.key.id() == named => Ok(&admitted.key),
+            Some(_) => Err(SignatureError::UntrustedKey { key: named }),
+            None => Err(SignatureError::UnknownEpoch { epoch }),
+        }
     }
 }

@@ -111,7 +111,7 @@ impl Receipt {
     /// # Errors
     /// [`SignatureError`] when the epoch is not admitted, or the signature is not its leader's.
     pub fn verify(&self, leaders: &Leaders) -> Result<(), SignatureError> {
-        self.envelope.verify_with(leaders.key(self.header.epoch, self.key())?)
+        self.envelope.verify_with(leaders.key(self.header.stream, self.header.epoch, self.key())?)
     }
 
     /// The public key behind the address that the receipt names.
@@ -172,12 +172,12 @@ pub struct Message {
 }
 
 impl Message {
-    /// Signs `body` into its place.
+    /// Signs `body` into a place without asking the log. A leader signs with [`super::Tip::sign`].
     ///
     /// # Panics
     /// When the header names another type than the body has.
     pub fn sign(header: MessageHeader, body: Body, key: &SigningKey) -> Self {
-        assert_eq!(header.message_type, body.message_type(), "a header names the type of its body");
+        assert_eq!(header.message_type, body.entry().message_type(), "a header names the type of its body");
         Self { receipt: Receipt::sign(header, body.as_stored(), key), body: body.into_stored() }
     }
 
@@ -215,21 +215,18 @@ impl Message {
         if found != self.receipt.body_hash {
             return Err(MessageError::BodyMismatch { signed: self.receipt.body_hash, found });
         }
-        let (body, entry) = Body::read(header.message_type, self.body, limit)?;
-        let named = match &entry {
-            Entry::Submission(submission) => submission.stream,
-            Entry::Snapshot(snapshot) => snapshot.stream,
-            Entry::Inbound(_) | Entry::Status(_) | Entry::Epoch(_) => stream,
-        };
+        let body = Body::read(header.message_type, self.body, limit)?;
+        let named = body.entry().stream().unwrap_or(stream);
         if named != stream {
             return Err(foreign(named));
         }
-        if let (Entry::Epoch(start), Some(admitted)) = (&entry, epoch_record)
+        if let (Entry::Epoch(start), Some(admitted)) = (body.entry(), epoch_record)
             && start.record != admitted
         {
             return Err(MessageError::EpochRecord { admitted, found: start.record });
         }
-        Ok(VerifiedMessage { receipt: self.receipt, entry, body_bytes: body.content_bytes() })
+        let body_bytes = body.content_bytes();
+        Ok(VerifiedMessage { receipt: self.receipt, entry: body.into_entry(), body_bytes })
     }
 }
 

@@ -1,13 +1,14 @@
 //! The tip: all that must be known of a log to add to it, or to check what was added.
 //!
-//! It is a pure fold over messages. The sequencer advances it before it signs, a reader advances it
+//! It is a pure fold over messages. A leader signs through it, a reader advances it
 //! to check; both compare the outcome with the same signed [`Checkpoint`].
 
 use crate::id::{Epoch, KeyId, Sequence, StreamId, Timestamp};
 use crate::log::{
-    Checkpoint, ClientState, ContinuityError, Entry, EpochStart, Frontier, InboundError, InboundState,
-    Leader, StatusLevel, TrustedCheckpoint, VerifiedMessage, Versions,
+    Body, Checkpoint, ClientState, ContinuityError, Entry, EpochStart, Frontier, InboundError, InboundState,
+    Leader, Message, MessageHeader, StatusLevel, TrustedCheckpoint, VerifiedMessage, Versions,
 };
+use crate::signing::SigningKey;
 
 /// Why a message or checkpoint does not follow the log so far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -175,14 +176,52 @@ impl Tip {
         self.inbound.as_ref()
     }
 
+    /// Signs `body` into the next place, if it may stand there, and gives the tip after it.
+    ///
+    /// This is how a leader signs: what a reader would refuse is refused before it is signed, so that no
+    /// place is ever signed twice.
+    ///
+    /// # Errors
+    /// [`LogError`] when it does not follow. Nothing is signed then, and this tip stays as it is.
+    pub fn sign(
+        &self,
+        epoch: Epoch,
+        timestamp: Timestamp,
+        body: Body,
+        key: &SigningKey,
+    ) -> Result<(Message, Self), LogError> {
+        let message_type = body.entry().message_type();
+        let header =
+            MessageHeader { stream: self.stream, epoch, sequence: self.next()?, timestamp, message_type };
+        let mut after = self.following(&header, key.id(), body.entry(), body.content_bytes())?;
+        let message = Message::sign(header, body, key);
+        after.frontier.push(message.receipt.leaf());
+        Ok((message, after))
+    }
+
     /// The tip after `message`.
     ///
     /// # Errors
     /// [`LogError`] when it does not follow; this tip stays as it is.
     pub fn after(&self, message: &VerifiedMessage) -> Result<Self, LogError> {
-        let header = message.header();
-        if header.stream != self.stream {
-            return Err(LogError::ForeignStream { expected: self.stream, found: header.stream });
+        let receipt = message.receipt();
+        let mut after =
+            self.following(message.header(), receipt.key(), message.entry(), message.body_bytes())?;
+        after.frontier.push(receipt.leaf());
+        Ok(after)
+    }
+
+    /// The tip after an entry in this place by this key, but for the leaf.
+    fn following(
+        &self,
+        header: &MessageHeader,
+        key: KeyId,
+        entry: &Entry,
+        body_bytes: usize,
+    ) -> Result<Self, LogError> {
+        let named = entry.stream().unwrap_or(header.stream);
+        if let Some(found) = [header.stream, named].into_iter().find(|stream| *stream != self.stream) {
+            return Err(LogError::ForeignStream { expected: self.stream, found });
         }
         let expected = self.next()?;
         if header.sequence != expected {
@@ -191,26 +230,25 @@ impl Tip {
         if header.timestamp < self.timestamp {
             return Err(LogError::Timestamp { last: self.timestamp, found: header.timestamp });
         }
-        let leader = Leader { epoch: header.epoch, key: message.receipt().key() };
-        match message.entry() {
+        let leader = Leader { epoch: header.epoch, key };
+        match entry {
             Entry::Epoch(start) => self.check_new_leader(leader, start)?,
             Entry::Submission(_) | Entry::Snapshot(_) | Entry::Inbound(_) | Entry::Status(_) => {
                 self.check_same_leader(leader)?;
             }
         }
         let mut after = self.clone();
-        after.apply(message)?;
+        after.apply(entry, body_bytes)?;
         after.timestamp = header.timestamp;
         after.last_leader = Some(leader);
-        after.frontier.push(message.receipt().leaf());
         Ok(after)
     }
 
-    fn apply(&mut self, message: &VerifiedMessage) -> Result<(), LogError> {
-        match message.entry() {
+    fn apply(&mut self, entry: &Entry, body_bytes: usize) -> Result<(), LogError> {
+        match entry {
             Entry::Submission(submission) => {
                 let client = self.client.as_ref().ok_or(ContinuityError::NotBegun)?;
-                self.client = Some(client.after_submission(submission, message.body_bytes() as u64)?);
+                self.client = Some(client.after_submission(submission, body_bytes as u64)?);
             }
             Entry::Snapshot(snapshot) => {
                 self.client = Some(ClientState::after_snapshot(self.client.as_ref(), snapshot)?);
@@ -230,7 +268,12 @@ impl Tip {
         if last.is_some_and(|last| leader.epoch <= last) {
             return Err(LogError::Epoch { last, found: leader.epoch });
         }
-        self.check_signer(leader)
+        // It may lie below the last checkpoint's: a leader that restarts twice publishes journals of more
+        // than one epoch under its own checkpoints.
+        match self.last_signer {
+            Some(signer) if signer.epoch == leader.epoch => check_key(signer, leader),
+            Some(_) | None => Ok(()),
+        }
     }
 
     fn check_same_leader(&self, leader: Leader) -> Result<(), LogError> {
@@ -240,7 +283,7 @@ impl Tip {
         }
     }
 
-    /// A new leader, or the signer of a checkpoint, is at or past every signer before.
+    /// The signer of a checkpoint is at or past every signer before.
     fn check_signer(&self, leader: Leader) -> Result<(), LogError> {
         for last in [self.last_leader, self.last_signer].into_iter().flatten() {
             if leader.epoch < last.epoch {

@@ -55,6 +55,12 @@ pub enum SignatureError {
         /// The key named.
         key: KeyId,
     },
+    /// The object belongs to another stream than the one being read.
+    #[error("this belongs to another stream. found=`{stream}`")]
+    ForeignStream {
+        /// The stream named.
+        stream: StreamId,
+    },
     /// The reader has admitted no leader of this epoch.
     #[error("no leader of this epoch is admitted: read its epoch record first. epoch=`{epoch}`")]
     UnknownEpoch {

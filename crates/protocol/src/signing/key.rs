@@ -146,6 +146,11 @@ impl TrustedKeys {
         Self { keys: keys.into_iter().map(|key| (key.id(), key)).collect() }
     }
 
+    /// Trusts one more key.
+    pub fn add(&mut self, key: VerifyingKey) {
+        self.keys.insert(key.id(), key);
+    }
+
     /// The key with this name, if it is trusted.
     pub fn get(&self, id: KeyId) -> Option<&VerifyingKey> {
         self.keys.get(&id)

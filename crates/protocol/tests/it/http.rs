@@ -1,6 +1,7 @@
 //! What a client is told when it does not follow.
 
 use synddb_protocol::http::{Position, Problem, Reason};
+use synddb_protocol::id::{Incarnation, IncarnationNonce};
 use synddb_protocol::log::{ClientState, Entry, Tip};
 use synddb_protocol::submission::{Predecessor, Snapshot, SnapshotPlace};
 
@@ -85,4 +86,26 @@ fn a_fresh_stream_has_not_begun() {
     let snapshot = Snapshot { incarnation: sample::incarnation(2), ..sample::first_snapshot() };
     let error = ClientState::after_snapshot(None, &snapshot).unwrap_err();
     assert_eq!(Reason::of_continuity(&error, None), Reason::NotBegun);
+}
+
+#[test]
+fn an_agent_on_a_copy_of_the_database_is_not_sent_back_to_what_it_never_had() {
+    let leader = running();
+    let client = leader.tip.client().unwrap();
+    let other = Incarnation { nonce: IncarnationNonce::from_bytes([9; 16]), ..client.incarnation };
+    let predecessor = Predecessor {
+        incarnation: other,
+        next: client.next,
+        next_part: None,
+        last: client.last,
+        abandoned_through: None,
+    };
+    let snapshot = Snapshot {
+        incarnation: sample::incarnation(2),
+        place: SnapshotPlace::Begins { predecessor: Some(predecessor) },
+        ..sample::first_snapshot()
+    };
+    let error = ClientState::after_snapshot(Some(client), &snapshot).unwrap_err();
+    let superseded = Reason::IncarnationSuperseded { running: client.incarnation };
+    assert_eq!(Reason::of_continuity(&error, Some(client)), superseded);
 }

@@ -4,9 +4,9 @@ use synddb_protocol::hash::CommitDigest;
 use synddb_protocol::id::{Address, CommitNumber, Epoch, PartIndex, StreamId, Timestamp};
 use synddb_protocol::log::{
     AdmissionError, Batch, BatchError, ContinuityError, Entry, EpochStart, Inbound, InboundError, Leaders,
-    LogError, Message, MessageError, MessageHeader, Status, StatusLevel, Tip, Versions,
+    LogError, Message, MessageError, MessageHeader, Receipt, Status, StatusLevel, Tip, Versions,
 };
-use synddb_protocol::signing::{SigningKey, TrustedKeys};
+use synddb_protocol::signing::{SignatureError, SigningKey, TrustedKeys};
 use synddb_protocol::submission::{Content, Predecessor, Snapshot, SnapshotPlace};
 
 use crate::sample::{self, Leader};
@@ -333,18 +333,78 @@ fn an_epoch_message_names_the_record_that_admitted_its_key() {
 fn leaders_are_admitted_one_epoch_after_the_other() {
     let key = sample::key(7);
     let pinned = || TrustedKeys::pinned([*key.verifying_key()]);
-    let mut leaders = Leaders::new(sample::stream(), pinned());
+    let four = Epoch::new(4).unwrap();
+    let mut leaders = Leaders::joining(sample::stream(), pinned(), four);
+    assert!(matches!(leaders.admit(&sample::record(5, &key)), Err(AdmissionError::Gap { .. })));
     leaders.admit(&sample::record(4, &key)).unwrap();
     leaders.admit(&sample::record(4, &key)).unwrap();
     assert!(matches!(leaders.admit(&sample::record(6, &key)), Err(AdmissionError::Gap { .. })));
     leaders.admit(&sample::record(5, &key)).unwrap();
-    assert_eq!(leaders.last(), Epoch::new(5).ok());
-    let thief = sample::key(8);
-    assert!(matches!(leaders.admit(&sample::record(6, &thief)), Err(AdmissionError::Signature(_))));
-    let mut elsewhere = Leaders::new(StreamId::from_bytes([1; 32]), pinned());
+    assert_eq!(leaders.next(), Epoch::new(6).ok());
+    let mut elsewhere = Leaders::joining(StreamId::from_bytes([1; 32]), pinned(), four);
     assert!(matches!(elsewhere.admit(&sample::record(4, &key)), Err(AdmissionError::ForeignStream { .. })));
-    let both = TrustedKeys::pinned([*key.verifying_key(), *thief.verifying_key()]);
-    let mut torn = Leaders::new(sample::stream(), both);
-    torn.admit(&sample::record(4, &key)).unwrap();
-    assert!(matches!(torn.admit(&sample::record(4, &thief)), Err(AdmissionError::Contradiction { .. })));
+    leaders.trust(*sample::key(8).verifying_key());
+    let second = sample::record(4, &sample::key(8));
+    assert!(matches!(leaders.admit(&second), Err(AdmissionError::Contradiction { .. })));
+}
+
+#[test]
+fn an_epoch_that_nobody_trusted_claimed_is_passed_and_can_be_admitted_late() {
+    let (key, stranger) = (sample::key(7), sample::key(8));
+    let mut leaders = Leaders::new(sample::stream(), TrustedKeys::pinned([*key.verifying_key()]));
+    leaders.admit(&sample::record(1, &key)).unwrap();
+    let second = sample::record(2, &stranger);
+    assert!(matches!(leaders.admit(&second), Err(AdmissionError::Signature(_))));
+    assert!(matches!(leaders.pass(Epoch::new(3).unwrap()), Err(AdmissionError::Gap { .. })));
+    leaders.pass(Epoch::new(2).unwrap()).unwrap();
+    leaders.admit(&sample::record(3, &key)).unwrap();
+
+    let by_stranger = Leader::begin(2, sample::key(8), running().tip);
+    let message = by_stranger.pending[0].clone();
+    assert!(message.clone().verify(&leaders, usize::MAX).is_err(), "a passed epoch has no leader");
+    leaders.trust(*stranger.verifying_key());
+    leaders.admit(&second).unwrap();
+    assert!(message.verify(&leaders, usize::MAX).is_ok());
+}
+
+#[test]
+fn nothing_of_another_stream_is_verified() {
+    let leader = running();
+    let record = leader.record();
+    let checkpoint = leader.tip.checkpoint(Epoch::FIRST, 0).unwrap();
+    let foreign = StreamId::from_bytes([1; 32]);
+    let moved = synddb_protocol::log::Checkpoint { stream: foreign, ..checkpoint };
+    let leaders = sample::leaders([&record], [&leader.key]);
+    assert!(matches!(
+        moved.sign(&leader.key).unwrap().verify(&leaders),
+        Err(SignatureError::ForeignStream { .. })
+    ));
+    let header = MessageHeader { stream: foreign, ..*leader.pending[0].receipt.header() };
+    let receipt = Receipt::sign(header, &leader.pending[0].body, &leader.key);
+    assert!(matches!(receipt.verify(&leaders), Err(SignatureError::ForeignStream { .. })));
+}
+
+#[test]
+fn a_leader_that_restarts_twice_publishes_journals_of_two_epochs() {
+    // Epochs 1 and 2 signed into one journal while the store was away; epoch 3 publishes it in two batches.
+    let keys = [sample::key(7), sample::key(8), sample::key(9)];
+    let records: Vec<_> = (1..).zip(&keys).map(|(epoch, key)| sample::record(epoch, key)).collect();
+    let leaders = sample::leaders(&records, &keys);
+    let [one, two, three] = keys;
+    let third = Epoch::new(3).unwrap();
+    let mut first = Leader::begin(1, one, Tip::start(sample::stream()));
+    first.push(&Entry::Snapshot(sample::first_snapshot()));
+    let second = Leader::begin(2, two, first.tip.clone());
+    let publish = |leader: &Leader, tip: &Tip| {
+        let checkpoint = leader.tip.checkpoint(third, 0).unwrap().sign(&three).unwrap();
+        let batch = Batch::new(leader.pending.clone(), checkpoint).unwrap();
+        batch.verify(&leaders, tip).unwrap()
+    };
+    let batch = publish(&first, &Tip::start(sample::stream()));
+    // Whoever joins at this checkpoint admits from its last message's leader on, not from its signer.
+    let joined = Tip::trusting(batch.checkpoint()).unwrap();
+    assert_eq!(joined.last_leader().unwrap().epoch, Epoch::FIRST);
+    let batch = publish(&second, &joined);
+    let tip = batch.tip().clone();
+    assert_eq!(Leader::begin(3, three, tip).tip.last_leader().unwrap().epoch, third);
 }

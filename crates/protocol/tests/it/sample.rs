@@ -138,7 +138,9 @@ pub(crate) fn leaders<'r>(
     keys: impl IntoIterator<Item = &'r SigningKey>,
 ) -> Leaders {
     let pinned = TrustedKeys::pinned(keys.into_iter().map(|key| *key.verifying_key()));
-    let mut leaders = Leaders::new(stream(), pinned);
+    let records: Vec<_> = records.into_iter().collect();
+    let first = records[0].recover().expect("it is signed").0.epoch;
+    let mut leaders = Leaders::joining(stream(), pinned, first);
     for record in records {
         leaders.admit(record).expect("its key is pinned and it is the next one");
     }
@@ -200,9 +202,12 @@ impl Leader {
 
     /// Signs `entry` into the next place if it may stand there.
     pub(crate) fn try_push(&mut self, entry: &Entry) -> Result<(), LogError> {
-        let message = Message::sign(self.header(entry), body(entry), &self.key);
-        let verified = message.clone().verify(&self.leaders(), usize::MAX);
-        self.tip = self.tip.after(&verified.expect("it was just signed"))?;
+        let header = self.header(entry);
+        let (message, tip) = self.tip.sign(self.epoch, header.timestamp, body(entry), &self.key)?;
+        if let Ok(verified) = message.clone().verify(&self.leaders(), usize::MAX) {
+            assert_eq!(self.tip.after(&verified).as_ref(), Ok(&tip), "leader and reader run one fold");
+        }
+        self.tip = tip;
         self.pending.push(message);
         Ok(())
     }

@@ -48,7 +48,7 @@ fn keys(file: &Json) -> TrustedKeys {
 fn leaders(file: &Json) -> Leaders {
     let record = SignedEpochRecord::from_bytes(&bytes(&file["epoch_record"])).unwrap();
     let (claim, _) = record.recover().unwrap();
-    let mut leaders = Leaders::new(claim.stream, keys(file));
+    let mut leaders = Leaders::joining(claim.stream, keys(file), claim.epoch);
     leaders.admit(&record).unwrap();
     leaders
 }
