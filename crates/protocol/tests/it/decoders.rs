@@ -48,7 +48,7 @@ fn batch(bytes: &[u8]) -> bool {
 }
 
 /// Most entries that one input of `fold` makes.
-const FOLD_ENTRIES: usize = 64;
+const FOLD_ENTRIES: usize = 16;
 
 /// Runs entries through the fold under a leader of our own: input is a list of type, length (2 bytes) and
 /// content. What the fold takes a reader must take, and what it refuses must change nothing.

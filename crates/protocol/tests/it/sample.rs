@@ -204,9 +204,6 @@ impl Leader {
     pub(crate) fn try_push(&mut self, entry: &Entry) -> Result<(), LogError> {
         let header = self.header(entry);
         let (message, tip) = self.tip.sign(self.epoch, header.timestamp, body(entry), &self.key)?;
-        if let Ok(verified) = message.clone().verify(&self.leaders(), usize::MAX) {
-            assert_eq!(self.tip.after(&verified).as_ref(), Ok(&tip), "leader and reader run one fold");
-        }
         self.tip = tip;
         self.pending.push(message);
         Ok(())
