@@ -75,17 +75,7 @@ pub fn differences(generated: &Files, present: &Files) -> Vec<String> {
 
 fn generate(tree: &Tree) -> Result<Files> {
     let folder = tree.scratch("vectors")?;
-    let mut example = process::cargo(tree);
-    example.args([
-        "run",
-        "--quiet",
-        "--locked",
-        "--package",
-        "synddb-protocol",
-        "--example",
-        "vectors",
-        "--",
-    ]);
+    let mut example = process::example(tree, "synddb-protocol", "vectors");
     process::run(example.arg(&folder))?;
     let mut files = json_files(&folder)?;
     ensure!(!files.is_empty(), "the example `vectors` of synddb-protocol wrote no .json file");

@@ -20,17 +20,7 @@ pub fn run(tree: &Tree, keep: Option<&Path>) -> Result<Verdict> {
         "Writes a first log: submissions become signed messages, messages a batch, the batch a stored object;"
     );
     println!("then reads the object back, verifies it, and shows that a changed byte is refused.");
-    let mut example = process::cargo(tree);
-    example.args([
-        "run",
-        "--quiet",
-        "--locked",
-        "--package",
-        "synddb-storage",
-        "--example",
-        "first_log",
-        "--",
-    ]);
+    let mut example = process::example(tree, "synddb-storage", "first_log");
     if let Some(folder) = keep {
         // The example starts in the root, so a folder named from elsewhere has to be made whole.
         let folder = std::path::absolute(folder)

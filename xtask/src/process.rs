@@ -38,6 +38,13 @@ pub fn cargo(tree: &Tree) -> Command {
     cargo
 }
 
+/// An example of one of our crates; the caller adds its arguments.
+pub fn example(tree: &Tree, package: &str, name: &str) -> Command {
+    let mut example = cargo(tree);
+    example.args(["run", "--quiet", "--locked", "--package", package, "--example", name, "--"]);
+    example
+}
+
 /// The command as a reader would type it: program and arguments, without folders of this machine before the
 /// program.
 #[must_use]

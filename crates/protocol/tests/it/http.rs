@@ -14,6 +14,26 @@ fn running() -> Leader {
     leader
 }
 
+/// The snapshot that begins the second incarnation.
+fn begins_second(predecessor: Predecessor) -> Snapshot {
+    Snapshot {
+        incarnation: sample::incarnation(2),
+        place: SnapshotPlace::Begins { predecessor: Some(predecessor) },
+        ..sample::first_snapshot()
+    }
+}
+
+/// What a client names as its predecessor that knows what the log has of it.
+fn predecessor(client: &ClientState) -> Predecessor {
+    Predecessor {
+        incarnation: client.incarnation,
+        next: client.next,
+        next_part: None,
+        last: client.last,
+        abandoned_through: None,
+    }
+}
+
 #[test]
 fn a_gap_names_what_is_expected() {
     let leader = running();
@@ -34,18 +54,8 @@ fn a_gap_names_what_is_expected() {
 fn an_old_incarnation_is_superseded() {
     let mut leader = running();
     let client = leader.tip.client().unwrap().clone();
-    let predecessor = Predecessor {
-        incarnation: client.incarnation,
-        next: client.next,
-        next_part: None,
-        last: client.last,
-        abandoned_through: None,
-    };
-    leader.push(&Entry::Snapshot(Snapshot {
-        incarnation: sample::incarnation(2),
-        place: SnapshotPlace::Begins { predecessor: Some(predecessor) },
-        ..sample::first_snapshot()
-    }));
+    let predecessor = predecessor(&client);
+    leader.push(&Entry::Snapshot(begins_second(predecessor)));
     let running = leader.tip.client().unwrap();
     let error = running.after_submission(&sample::commits(4, client.last, 1), 100).unwrap_err();
     let superseded = Reason::IncarnationSuperseded { running: sample::incarnation(2) };
@@ -65,18 +75,12 @@ fn a_client_ahead_of_a_failed_over_log_is_sent_back() {
     assert_eq!(Reason::of_continuity(&error, Some(client)), Reason::Gap { expected });
 
     // Or the last commits of the first one, which the second one's snapshot names.
-    let predecessor = Predecessor {
-        incarnation: sample::incarnation(1),
+    let ahead = Predecessor {
         next: 6.try_into().unwrap(),
-        next_part: None,
         last: sample::first_snapshot().digest(),
-        abandoned_through: None,
+        ..predecessor(client)
     };
-    let snapshot = Snapshot {
-        incarnation: sample::incarnation(2),
-        place: SnapshotPlace::Begins { predecessor: Some(predecessor) },
-        ..sample::first_snapshot()
-    };
+    let snapshot = begins_second(ahead);
     let error = ClientState::after_snapshot(Some(client), &snapshot).unwrap_err();
     assert_eq!(Reason::of_continuity(&error, Some(client)), Reason::Gap { expected });
 }
@@ -93,18 +97,8 @@ fn an_agent_on_a_copy_of_the_database_is_not_sent_back_to_what_it_never_had() {
     let leader = running();
     let client = leader.tip.client().unwrap();
     let other = Incarnation { nonce: IncarnationNonce::from_bytes([9; 16]), ..client.incarnation };
-    let predecessor = Predecessor {
-        incarnation: other,
-        next: client.next,
-        next_part: None,
-        last: client.last,
-        abandoned_through: None,
-    };
-    let snapshot = Snapshot {
-        incarnation: sample::incarnation(2),
-        place: SnapshotPlace::Begins { predecessor: Some(predecessor) },
-        ..sample::first_snapshot()
-    };
+    let predecessor = Predecessor { incarnation: other, ..predecessor(client) };
+    let snapshot = begins_second(predecessor);
     let error = ClientState::after_snapshot(Some(client), &snapshot).unwrap_err();
     let superseded = Reason::IncarnationSuperseded { running: client.incarnation };
     assert_eq!(Reason::of_continuity(&error, Some(client)), superseded);
