@@ -9,9 +9,11 @@
 
 use std::collections::BTreeMap;
 
+use sha2::{Digest as _, Sha256};
+
 use crate::encoding::Canonical;
 use crate::encoding::cbor::Writer;
-use crate::hash::{StateHash, TableDigest, sha256};
+use crate::hash::{StateHash, TableDigest};
 use crate::submission::{SchemaRow, TextEncoding};
 
 /// First bytes of every row element: nothing else hashes to one.
@@ -22,7 +24,9 @@ const STATE_DOMAIN: &str = "synddb/state/v1";
 const LANES: usize = 1024;
 
 /// A stored value: its storage class and its bytes (SQLite, "Datatypes", section 2).
-#[derive(Debug, Clone, Copy, PartialEq)]
+///
+/// Two values are equal when class and bytes are: 1 is not 1.0, and 0.0 is not -0.0.
+#[derive(Debug, Clone, Copy)]
 pub enum Value<'a> {
     /// NULL.
     Null,
@@ -35,6 +39,20 @@ pub enum Value<'a> {
     /// BLOB.
     Blob(&'a [u8]),
 }
+
+impl PartialEq for Value<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Value::Null, Value::Null) => true,
+            (Value::Integer(one), Value::Integer(two)) => one == two,
+            (Value::Real(one), Value::Real(two)) => one.to_bits() == two.to_bits(),
+            (Value::Text(one), Value::Text(two)) | (Value::Blob(one), Value::Blob(two)) => one == two,
+            (Value::Null | Value::Integer(_) | Value::Real(_) | Value::Text(_) | Value::Blob(_), _) => false,
+        }
+    }
+}
+
+impl Eq for Value<'_> {}
 
 /// The rows of one table, accumulated.
 #[derive(Clone, PartialEq, Eq)]
@@ -83,14 +101,18 @@ impl TableHash {
 
     /// The digest of the rows: BLAKE3 of the lanes, little-endian.
     pub fn digest(&self) -> TableDigest {
-        TableDigest::from_bytes(*blake3::hash(&self.to_bytes()).as_bytes())
+        let mut bytes = [0; 2 * LANES];
+        for (bytes, lane) in bytes.chunks_exact_mut(2).zip(self.lanes.iter()) {
+            bytes.copy_from_slice(&lane.to_le_bytes());
+        }
+        TableDigest::from_bytes(*blake3::hash(&bytes).as_bytes())
     }
 
     fn combine<'v>(
         &mut self,
         rowid: Option<i64>,
         columns: impl IntoIterator<Item = Value<'v>>,
-        combine: fn(u16, u16) -> u16,
+        combine: impl Fn(u16, u16) -> u16,
     ) {
         let mut element = [0; 2 * LANES];
         row_hasher(rowid, columns).finalize_xof().fill(&mut element);
@@ -142,25 +164,60 @@ pub struct State {
 impl State {
     /// The state hash: SHA-256 of the canonical CBOR of all this.
     pub fn hash(&self) -> StateHash {
+        let head = StateHead::new(&self.schema, self.encoding, self.user_version, self.application_id);
+        head.hash(self.tables.iter().map(|(name, digest)| (name.as_slice(), *digest)))
+    }
+}
+
+/// What stands before the table digests, hashed once: it changes far more seldom than rows do.
+#[derive(Clone)]
+pub struct StateHead(Sha256);
+
+impl StateHead {
+    /// Hashes everything but the tables. The rows of the schema come in any order.
+    pub fn new<'r>(
+        schema: impl IntoIterator<Item = &'r SchemaRow>,
+        encoding: TextEncoding,
+        user_version: i32,
+        application_id: i32,
+    ) -> Self {
         let mut writer = Writer::default();
         writer.array(6);
         writer.text(STATE_DOMAIN);
-        let mut rows: Vec<Vec<u8>> = self.schema.iter().map(Canonical::to_bytes).collect();
+        let mut rows: Vec<Vec<u8>> = schema.into_iter().map(Canonical::to_bytes).collect();
         rows.sort_unstable();
         writer.array(rows.len());
         for row in &rows {
             writer.raw(row);
         }
-        self.encoding.write(&mut writer);
-        writer.int(self.user_version.into());
-        writer.int(self.application_id.into());
-        writer.array(self.tables.len());
-        for (name, digest) in &self.tables {
+        encoding.write(&mut writer);
+        writer.int(user_version.into());
+        writer.int(application_id.into());
+        Self(Sha256::new_with_prefix(writer.into_bytes()))
+    }
+
+    /// The state hash over the digests of these tables, which are ordered by the bytes of their names.
+    pub fn hash<'t, T>(&self, tables: T) -> StateHash
+    where
+        T: IntoIterator<Item = (&'t [u8], TableDigest)>,
+        T::IntoIter: ExactSizeIterator,
+    {
+        let tables = tables.into_iter();
+        let mut writer = Writer::default();
+        writer.array(tables.len());
+        for (name, digest) in tables {
             writer.array(2);
             writer.bytes(name);
             writer.bytes(digest.as_bytes());
         }
-        StateHash::from_bytes(sha256(&[&writer.into_bytes()]))
+        let hasher = self.0.clone().chain_update(writer.into_bytes());
+        StateHash::from_bytes(hasher.finalize().into())
+    }
+}
+
+impl std::fmt::Debug for StateHead {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("StateHead")
     }
 }
 

@@ -127,6 +127,8 @@ impl Canonical for SchemaRow {
 }
 
 /// One change of the schema. A commit's schema changes stand in the order in which they apply.
+///
+/// `place` is the rowid of the object's row in `sqlite_schema`: it decides in which order a dump lists the objects.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum SchemaChange {
     /// The object is gone.
@@ -137,13 +139,20 @@ pub enum SchemaChange {
         name: Vec<u8>,
     },
     /// The object is new.
-    Create(SchemaRow),
-    /// The text changed, the stored rows did not: ADD COLUMN, RENAME.
+    Create {
+        /// Its row.
+        row: SchemaRow,
+        /// The rowid of its row.
+        place: i64,
+    },
+    /// The row changed, what the object stores did not: ADD COLUMN, RENAME, a row moved by VACUUM.
     Amend {
         /// The name before.
         name: Vec<u8>,
         /// The row after.
         row: SchemaRow,
+        /// The rowid of its row.
+        place: i64,
     },
     /// The table's rows were rewritten: they all travel with this commit.
     Rebuild {
@@ -151,12 +160,14 @@ pub enum SchemaChange {
         name: Vec<u8>,
         /// The row after.
         row: SchemaRow,
+        /// The rowid of its row.
+        place: i64,
     },
 }
 
 impl Canonical for SchemaChange {
     const WHAT: &'static str = "schema change";
-    const BYTES_MAX: usize = SchemaRow::BYTES_MAX + NAME_BYTES_MAX + 16;
+    const BYTES_MAX: usize = SchemaRow::BYTES_MAX + NAME_BYTES_MAX + 32;
 
     fn write(&self, writer: &mut Writer) {
         let mut head = |count: usize, code: u8| {
@@ -169,34 +180,47 @@ impl Canonical for SchemaChange {
                 kind.write(writer);
                 writer.bytes(name);
             }
-            Self::Create(row) => {
-                head(2, 1);
+            Self::Create { row, place } => {
+                head(3, 1);
                 row.write(writer);
+                writer.int(*place);
             }
-            Self::Amend { name, row } => {
-                head(3, 2);
+            Self::Amend { name, row, place } => {
+                head(4, 2);
                 writer.bytes(name);
                 row.write(writer);
+                writer.int(*place);
             }
-            Self::Rebuild { name, row } => {
-                head(3, 3);
+            Self::Rebuild { name, row, place } => {
+                head(4, 3);
                 writer.bytes(name);
                 row.write(writer);
+                writer.int(*place);
             }
         }
     }
 
     fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        let count = reader.array(Self::WHAT, 3)?;
+        let count = reader.array(Self::WHAT, 4)?;
         let code = reader.uint(Self::WHAT)?;
-        let name =
-            |reader: &mut Reader<'_>| Ok::<_, DecodeError>(reader.bytes("name", NAME_BYTES_MAX)?.to_vec());
-        match (code, count) {
-            (0, 3) => Ok(Self::Drop { kind: ObjectKind::read(reader)?, name: name(reader)? }),
-            (1, 2) => Ok(Self::Create(SchemaRow::read(reader)?)),
-            (2, 3) => Ok(Self::Amend { name: name(reader)?, row: SchemaRow::read(reader)? }),
-            (3, 3) => Ok(Self::Rebuild { name: name(reader)?, row: SchemaRow::read(reader)? }),
-            _ => Err(DecodeError::Invalid { what: Self::WHAT, why: "it is no known kind of change" }),
+        if (code, count) == (0, 3) {
+            return Ok(Self::Drop { kind: ObjectKind::read(reader)?, name: read_name(reader)? });
         }
+        let name = match (code, count) {
+            (1, 3) => None,
+            (2 | 3, 4) => Some(read_name(reader)?),
+            _ => return Err(DecodeError::Invalid { what: Self::WHAT, why: "it is no known kind of change" }),
+        };
+        let row = SchemaRow::read(reader)?;
+        let place = reader.int("place in the schema")?;
+        Ok(match name {
+            None => Self::Create { row, place },
+            Some(name) if code == 2 => Self::Amend { name, row, place },
+            Some(name) => Self::Rebuild { name, row, place },
+        })
     }
+}
+
+fn read_name(reader: &mut Reader<'_>) -> Result<Vec<u8>, DecodeError> {
+    Ok(reader.bytes("name", NAME_BYTES_MAX)?.to_vec())
 }

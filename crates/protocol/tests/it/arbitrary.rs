@@ -116,9 +116,17 @@ pub(crate) fn schema_row() -> impl Strategy<Value = SchemaRow> {
 pub(crate) fn schema_change() -> impl Strategy<Value = SchemaChange> {
     prop_oneof![
         (object_kind(), bytes()).prop_map(|(kind, name)| SchemaChange::Drop { kind, name }),
-        schema_row().prop_map(SchemaChange::Create),
-        (bytes(), schema_row()).prop_map(|(name, row)| SchemaChange::Amend { name, row }),
-        (bytes(), schema_row()).prop_map(|(name, row)| SchemaChange::Rebuild { name, row }),
+        (schema_row(), any::<i64>()).prop_map(|(row, place)| SchemaChange::Create { row, place }),
+        (bytes(), schema_row(), any::<i64>()).prop_map(|(name, row, place)| SchemaChange::Amend {
+            name,
+            row,
+            place
+        }),
+        (bytes(), schema_row(), any::<i64>()).prop_map(|(name, row, place)| SchemaChange::Rebuild {
+            name,
+            row,
+            place
+        }),
     ]
 }
 

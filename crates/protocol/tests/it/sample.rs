@@ -71,7 +71,7 @@ pub(crate) fn changes() -> Changes {
         sql: Some(b"CREATE TABLE trades(id INTEGER PRIMARY KEY, price REAL)".to_vec()),
     };
     Changes {
-        schema: vec![SchemaChange::Create(row)],
+        schema: vec![SchemaChange::Create { row, place: 1 }],
         rows: b"rows are opaque here".to_vec(),
         user_version: Some(7),
         application_id: Some(-2),
