@@ -1,0 +1,10 @@
+//! Both halves of one idea: capture a commit of SQLite, apply it elsewhere.
+
+pub mod changeset;
+pub mod connection;
+pub mod file;
+pub mod schema;
+pub mod statement;
+pub mod value;
+
+pub use rusqlite;
