@@ -1,0 +1,317 @@
+//! Applies captured commits to a replica, so that it becomes exactly what the application's database is.
+//!
+//! ```text
+//! begin  { apply }  commit | rollback
+//!            |
+//!            +-- schema: what goes, what is renamed, new tables        (schema.rs decides, alter.rs does)
+//!            +-- rows:   in place; on a clash all old out, all new in   (rows.rs, table.rs)
+//!            +-- sqlite_sequence, as captured and not as SQLite keeps it (sequence.rs)
+//!            +-- schema: new indexes, views, triggers, order            (alter.rs)
+//! ```
+//!
+//! - Before a row changes it is read, and must be what the application's database had, by storage class and bytes.
+//! - A commit that fails leaves no trace; the ones before it in the transaction stay.
+//! - Nothing of the application runs: no trigger, no foreign key action, no CHECK, no virtual table.
+//!
+//! Knows nothing of logs and messages, and does not compare state hashes: the caller does.
+
+mod alter;
+mod convert;
+mod divergence;
+mod places;
+mod rows;
+mod schema;
+mod sequence;
+mod table;
+
+use std::io::BufRead;
+use std::path::Path;
+
+use rusqlite::config::DbConfig;
+use synddb_protocol::submission::SchemaChange;
+
+pub use divergence::Divergence;
+
+use crate::changeset::ChangesetError;
+use crate::connection::{Connection, SqliteError};
+use crate::schema::SchemaError;
+use crate::state::{RunningState, StateError};
+use crate::statement::Statement;
+use alter::Alteration;
+use schema::Plan;
+use sequence::Sequence;
+use table::Tables;
+
+/// Why a commit was not applied.
+#[derive(Debug, thiserror::Error)]
+pub enum ApplyError {
+    /// SQLite failed.
+    #[error(transparent)]
+    Sqlite(#[from] SqliteError),
+    /// The commit makes a schema that cannot be replicated.
+    #[error(transparent)]
+    Schema(#[from] SchemaError),
+    /// The replica's state cannot be computed.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// The rows are no changeset, or cannot be read.
+    #[error(transparent)]
+    Changeset(#[from] ChangesetError),
+    /// The replica is not what the application's database was.
+    #[error(transparent)]
+    Divergence(Box<Divergence>),
+    /// There is no transaction to apply the commit in.
+    #[error("no transaction is open on the replica; begin one")]
+    NotBegun,
+}
+
+impl From<Divergence> for ApplyError {
+    fn from(divergence: Divergence) -> Self {
+        Self::Divergence(Box::new(divergence))
+    }
+}
+
+/// One commit to apply. A commit in parts is all of their schema changes, and their rows one after the other.
+///
+/// The rows are read again, twice, when two of them are in each other's way, each time from a clone of `rows`.
+#[derive(Debug, Clone)]
+pub struct CommitChanges<'a, R> {
+    /// Schema changes in order.
+    pub schema: &'a [SchemaChange],
+    /// The changeset.
+    pub rows: R,
+    /// New `user_version`.
+    pub user_version: Option<i32>,
+    /// New `application_id`.
+    pub application_id: Option<i32>,
+}
+
+/// Applies captured commits to a replica.
+pub struct Applier {
+    connection: Connection,
+    state: RunningState,
+    tables: Tables,
+    save: Statement,
+    release: Statement,
+    undo: Statement,
+    /// Whether the schema was changed in this transaction.
+    altered: bool,
+}
+
+impl Applier {
+    /// Opens a replica file that nothing else writes, and scans its state.
+    ///
+    /// # Errors
+    /// [`ApplyError`] when the file cannot be opened or read, or its schema cannot be replicated.
+    pub fn open(path: &Path) -> Result<Self, ApplyError> {
+        Self::over(Connection::open(path)?)
+    }
+
+    /// Takes over a connection to a replica, which is no longer good for anything else, and scans the replica's state.
+    ///
+    /// # Errors
+    /// [`ApplyError`] when the replica cannot be read, or its schema cannot be replicated.
+    pub fn over(connection: Connection) -> Result<Self, ApplyError> {
+        configure(&connection)?;
+        let state = RunningState::scan(&connection)?;
+        Ok(Self {
+            save: connection.prepare("SAVEPOINT synddb_commit")?,
+            release: connection.prepare("RELEASE synddb_commit")?,
+            undo: connection.prepare("ROLLBACK TO synddb_commit")?,
+            tables: Tables::default(),
+            altered: false,
+            connection,
+            state,
+        })
+    }
+
+    /// Begins a transaction on the replica; several commits may be applied in it.
+    ///
+    /// # Errors
+    /// [`ApplyError::Sqlite`] when one is open already, or another connection writes.
+    pub fn begin(&mut self) -> Result<(), ApplyError> {
+        self.connection.execute("BEGIN IMMEDIATE")?;
+        while self.state.depth() > 0 {
+            self.state.restore();
+        }
+        self.state.save();
+        self.altered = false;
+        Ok(())
+    }
+
+    /// Applies one commit inside the transaction. After an error the commit left no trace, and the transaction goes on, unless
+    /// SQLite gave it up by itself (a full disk does that), which [`Applier::is_open`] tells.
+    ///
+    /// # Errors
+    /// [`ApplyError::Divergence`] when the replica is not what the application's database was; the others when it could not be
+    /// found out.
+    #[expect(clippy::needless_pass_by_value, reason = "a commit is applied once")]
+    pub fn apply<R: BufRead + Clone>(&mut self, changes: CommitChanges<'_, R>) -> Result<(), ApplyError> {
+        if !self.is_open() {
+            return Err(ApplyError::NotBegun);
+        }
+        self.save()?;
+        match self.apply_all(&changes) {
+            Ok(()) => {
+                self.release.execute(&[])?;
+                self.state.release();
+                Ok(())
+            }
+            Err(error) => {
+                self.take_back()?;
+                Err(error)
+            }
+        }
+    }
+
+    /// Commits the transaction.
+    ///
+    /// # Errors
+    /// [`ApplyError::Sqlite`]; where [`SqliteError::is_busy`] the transaction is still open, and the same call may succeed later.
+    pub fn commit(&mut self) -> Result<(), ApplyError> {
+        let result = self.connection.execute("COMMIT");
+        if result.is_ok() {
+            self.state.release();
+        } else if !self.is_open() {
+            self.given_up()?;
+        }
+        Ok(result?)
+    }
+
+    /// Gives the transaction up: the replica and the state are as before `begin`.
+    ///
+    /// # Errors
+    /// [`ApplyError::Sqlite`] when SQLite fails.
+    pub fn rollback(&mut self) -> Result<(), ApplyError> {
+        if self.is_open() {
+            self.connection.execute("ROLLBACK")?;
+        }
+        self.given_up()
+    }
+
+    /// Whether a transaction is open.
+    pub fn is_open(&self) -> bool {
+        !self.connection.sqlite().is_autocommit()
+    }
+
+    /// The replica's state.
+    pub fn state(&self) -> &RunningState {
+        &self.state
+    }
+
+    /// The connection, for what the caller keeps in the same transaction, in tables whose names begin with `_synddb`.
+    pub fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
+    fn apply_all<R: BufRead + Clone>(&mut self, changes: &CommitChanges<'_, R>) -> Result<(), ApplyError> {
+        let mut sequence = Sequence::default();
+        let alteration = if changes.schema.is_empty() {
+            None
+        } else {
+            // SQLite deletes from sqlite_sequence when it drops a table, so what is there has to be known before.
+            sequence.load(&self.connection, &self.state)?;
+            self.altered = true;
+            self.tables.clear();
+            let plan = Plan::new(changes.schema, &self.state)?;
+            let alteration = Alteration::new(&self.connection, plan);
+            alteration.before_rows(&mut self.state)?;
+            Some(alteration)
+        };
+        self.apply_rows(&changes.rows, &mut sequence)?;
+        sequence.settle(&self.connection, &self.state)?;
+        if let Some(alteration) = alteration {
+            alteration.after_rows(&mut self.state)?;
+        }
+        if let Some(version) = changes.user_version {
+            self.connection
+                .sqlite()
+                .pragma_update(None, "user_version", version)
+                .map_err(SqliteError::from)?;
+            self.state.set_user_version(version);
+        }
+        if let Some(id) = changes.application_id {
+            self.connection.sqlite().pragma_update(None, "application_id", id).map_err(SqliteError::from)?;
+            self.state.set_application_id(id);
+        }
+        Ok(())
+    }
+
+    /// Applies the rows in place, or, where two of them are in each other's way, all old ones out and then all new ones in.
+    fn apply_rows<R: BufRead + Clone>(
+        &mut self,
+        rows: &R,
+        sequence: &mut Sequence,
+    ) -> Result<(), ApplyError> {
+        self.save()?;
+        let before = sequence.clone();
+        let mut pass = rows::Pass::new(&self.connection, &mut self.state, &mut self.tables, sequence);
+        match pass.in_place(rows.clone()) {
+            Err(rows::RowError::Clash(_)) => {}
+            Err(error) => return Err(error.into()),
+            Ok(()) => {
+                self.release.execute(&[])?;
+                self.state.release();
+                return Ok(());
+            }
+        }
+        self.undo.execute(&[])?;
+        self.release.execute(&[])?;
+        self.state.restore();
+        *sequence = before;
+        let mut pass = rows::Pass::new(&self.connection, &mut self.state, &mut self.tables, sequence);
+        pass.out_and_in(rows)
+    }
+
+    fn save(&mut self) -> Result<(), SqliteError> {
+        self.save.execute(&[])?;
+        self.state.save();
+        Ok(())
+    }
+
+    /// Takes a failed commit back.
+    fn take_back(&mut self) -> Result<(), ApplyError> {
+        if !self.is_open() {
+            return self.given_up();
+        }
+        // The state has one save point for the transaction, and then one for each of SQLite's: the commit's, and the rows' too
+        // if the error came from there.
+        while self.state.depth() > 1 {
+            self.undo.execute(&[])?;
+            self.release.execute(&[])?;
+            self.state.restore();
+        }
+        self.reload()
+    }
+
+    /// The transaction is gone: the state follows.
+    fn given_up(&mut self) -> Result<(), ApplyError> {
+        while self.state.depth() > 0 {
+            self.state.restore();
+        }
+        self.reload()
+    }
+
+    /// Makes SQLite forget a schema that was taken back.
+    fn reload(&mut self) -> Result<(), ApplyError> {
+        if self.altered {
+            self.tables.clear();
+            self.connection.execute("PRAGMA writable_schema = RESET")?;
+        }
+        Ok(())
+    }
+}
+
+/// Makes SQLite store what it is given and do nothing else.
+fn configure(connection: &Connection) -> Result<(), SqliteError> {
+    let sqlite = connection.sqlite();
+    sqlite.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false)?;
+    sqlite.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, false)?;
+    sqlite.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
+    // A quoted name that is no column must be an error and not a text.
+    sqlite.set_db_config(DbConfig::SQLITE_DBCONFIG_DQS_DML, false)?;
+    connection.execute(
+        "PRAGMA foreign_keys = OFF; PRAGMA ignore_check_constraints = ON; PRAGMA cell_size_check = ON; \
+         PRAGMA writable_schema = OFF",
+    )
+}

@@ -1,0 +1,228 @@
+//! The rows of one commit: a pass over its changeset that changes them in place, and another for when that cannot work.
+//!
+//! In place is fast and reads the changeset once. But a commit is captured as what it came to, not as what it did: two rows may
+//! have swapped values that must be unique, or a key may have gone from `a` to `A` where both collate alike. Whatever order is
+//! tried, some such commit is in its own way; with all old rows out before any new one goes in, none is.
+
+use std::collections::VecDeque;
+use std::io::BufRead;
+
+use synddb_protocol::state::Value;
+
+use super::schema::SEQUENCE;
+use super::sequence::Sequence;
+use super::table::{Table, Tables};
+use super::{ApplyError, Divergence};
+use crate::changeset::{ChangesetError, Reader, RowChange, Step};
+use crate::connection::{Connection, SqliteError};
+use crate::state::{RunningState, element};
+use crate::value::OwnedValue;
+
+/// Why a row was not changed.
+#[derive(Debug)]
+pub(super) enum RowError {
+    /// Another row has a value that must be unique; it may be one that the commit changes later.
+    Clash(Box<Divergence>),
+    /// Anything else.
+    Failed(ApplyError),
+}
+
+impl From<ApplyError> for RowError {
+    fn from(error: ApplyError) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl From<Divergence> for RowError {
+    fn from(divergence: Divergence) -> Self {
+        Self::Failed(divergence.into())
+    }
+}
+
+impl From<ChangesetError> for RowError {
+    fn from(error: ChangesetError) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+impl From<SqliteError> for RowError {
+    fn from(error: SqliteError) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+impl From<RowError> for ApplyError {
+    fn from(error: RowError) -> Self {
+        match error {
+            RowError::Clash(divergence) => Self::Divergence(divergence),
+            RowError::Failed(error) => error,
+        }
+    }
+}
+
+/// What the rows that follow in a changeset belong to.
+#[derive(Clone, Copy)]
+enum Target {
+    Sequence,
+    Table(usize),
+}
+
+/// One pass over the rows of a commit.
+pub(super) struct Pass<'p> {
+    connection: &'p Connection,
+    state: &'p mut RunningState,
+    tables: &'p mut Tables,
+    sequence: &'p mut Sequence,
+}
+
+impl<'p> Pass<'p> {
+    pub(super) fn new(
+        connection: &'p Connection,
+        state: &'p mut RunningState,
+        tables: &'p mut Tables,
+        sequence: &'p mut Sequence,
+    ) -> Self {
+        tables.limit();
+        Self { connection, state, tables, sequence }
+    }
+
+    /// Changes every row in place, in the order of the changeset.
+    ///
+    /// # Errors
+    /// [`RowError::Clash`] when a row is in the way of another one.
+    pub(super) fn in_place<R: BufRead>(&mut self, rows: R) -> Result<(), RowError> {
+        self.each(rows, |pass, target, change| {
+            let Target::Table(at) = target else {
+                return Ok(pass.sequence.change(change, pass.state)?);
+            };
+            match change {
+                RowChange::Insert { new } => pass.insert(at, new),
+                RowChange::Delete { old } => pass.delete(at, old),
+                RowChange::Update { old, new } => {
+                    let table = pass.tables.get(at);
+                    let before = table.read(old)?;
+                    let after = merged(&before, new);
+                    table.update(&after, new)?;
+                    let before: Vec<_> = before.iter().map(OwnedValue::borrow).collect();
+                    count(pass.state, table, &before, Count::Remove)?;
+                    Ok(count(pass.state, table, &after, Count::Add)?)
+                }
+            }
+        })
+    }
+
+    /// Takes all old rows out, and then puts all new ones in.
+    ///
+    /// # Errors
+    /// [`ApplyError`] when that does not work either, or fails.
+    pub(super) fn out_and_in<R: BufRead + Clone>(&mut self, rows: &R) -> Result<(), ApplyError> {
+        let mut updated = VecDeque::new();
+        self.each(rows.clone(), |pass, target, change| {
+            let Target::Table(at) = target else {
+                return Ok(pass.sequence.change(change, pass.state)?);
+            };
+            match change {
+                RowChange::Insert { .. } => Ok(()),
+                RowChange::Delete { old } => pass.delete(at, old),
+                RowChange::Update { old, new } => {
+                    let before = pass.tables.get(at).read(old)?;
+                    let after: Vec<OwnedValue> = merged(&before, new).into_iter().map(Into::into).collect();
+                    updated.push_back(after);
+                    let before: Vec<_> = before.iter().map(OwnedValue::borrow).collect();
+                    pass.take_out(at, &before)
+                }
+            }
+        })?;
+        self.each(rows.clone(), |pass, target, change| {
+            let Target::Table(at) = target else { return Ok(()) };
+            match change {
+                RowChange::Delete { .. } => Ok(()),
+                RowChange::Insert { new } => pass.put_in(at, new),
+                RowChange::Update { .. } => {
+                    let row = updated.pop_front().unwrap_or_default();
+                    pass.put_in(at, &row.iter().map(OwnedValue::borrow).collect::<Vec<_>>())
+                }
+            }
+        })?;
+        Ok(())
+    }
+
+    /// Shows every change to `each`, with the table it is for.
+    fn each<R: BufRead>(
+        &mut self,
+        rows: R,
+        mut each: impl FnMut(&mut Self, Target, &RowChange<'_>) -> Result<(), RowError>,
+    ) -> Result<(), RowError> {
+        let mut reader = Reader::new(rows);
+        let mut target = None;
+        while let Some(step) = reader.step()? {
+            match step {
+                Step::Table(table) => {
+                    let at = self.tables.open(self.connection, self.state, table)?;
+                    let is_sequence = table.name == SEQUENCE;
+                    if is_sequence || self.tables.get(at).autoincrement {
+                        self.sequence.load(self.connection, self.state)?;
+                    }
+                    target = Some(if is_sequence { Target::Sequence } else { Target::Table(at) });
+                }
+                Step::Row(change) => {
+                    let Some(target) = target else {
+                        return Err(ChangesetError::Invalid { why: "a change follows its table" }.into());
+                    };
+                    each(self, target, &change)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn insert(&mut self, at: usize, new: &[Value<'_>]) -> Result<(), RowError> {
+        let table = self.tables.get(at);
+        table.insert(new)?;
+        Ok(count(self.state, table, new, Count::Add)?)
+    }
+
+    fn delete(&mut self, at: usize, old: &[Value<'_>]) -> Result<(), RowError> {
+        let expected: Vec<Option<Value<'_>>> = old.iter().map(|value| Some(*value)).collect();
+        self.tables.get(at).read(&expected)?;
+        self.take_out(at, old)
+    }
+
+    fn take_out(&mut self, at: usize, row: &[Value<'_>]) -> Result<(), RowError> {
+        let table = self.tables.get(at);
+        table.delete(row)?;
+        Ok(count(self.state, table, row, Count::Remove)?)
+    }
+
+    /// Inserts a row that no row of the commit can be in the way of any more.
+    fn put_in(&mut self, at: usize, row: &[Value<'_>]) -> Result<(), RowError> {
+        match self.insert(at, row) {
+            Err(RowError::Clash(clash)) => Err(self.tables.get(at).in_the_way(row, *clash).into()),
+            result => result,
+        }
+    }
+}
+
+/// Which way a row is counted.
+#[derive(Clone, Copy)]
+enum Count {
+    Add,
+    Remove,
+}
+
+fn count(state: &mut RunningState, table: &Table, row: &[Value<'_>], count: Count) -> Result<(), ApplyError> {
+    let name = &table.layout.name;
+    let (rowid, columns) = element(&table.layout, row)
+        .ok_or_else(|| Divergence::Shape { table: name.clone(), why: "a rowid is an integer" })?;
+    let rows = state.table(name);
+    match count {
+        Count::Add => rows.add(rowid, columns.iter().copied()),
+        Count::Remove => rows.remove(rowid, columns.iter().copied()),
+    }
+    Ok(())
+}
+
+/// A row with its new values.
+fn merged<'v>(before: &'v [OwnedValue], new: &[Option<Value<'v>>]) -> Vec<Value<'v>> {
+    before.iter().zip(new).map(|(before, new)| new.unwrap_or_else(|| before.borrow())).collect()
+}
