@@ -12,4 +12,6 @@ mod apply_pair;
 mod apply_random;
 mod apply_rows;
 mod apply_schema;
+mod compare;
+mod snapshot;
 mod state;

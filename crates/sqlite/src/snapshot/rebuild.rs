@@ -1,0 +1,121 @@
+//! What SQLite does to a restored file before anybody uses it.
+//!
+//! The file may be made to harm: no trigger runs, no view is read, no virtual table is opened, functions in its schema are held
+//! to the harmless ones, and cell sizes are checked as pages are read. It has no journal, since a failure removes it.
+
+use std::path::Path;
+
+use rusqlite::OpenFlags;
+use rusqlite::config::DbConfig;
+use synddb_protocol::state::Value;
+use synddb_protocol::submission::ObjectKind;
+
+use super::RestoreError;
+use crate::connection::{Connection, SqliteError, quoted};
+use crate::schema::{Object, Objects, SchemaError, from_text, is_outside};
+use crate::state::{RunningState, StateError};
+
+/// Drops what is outside of what is replicated, rebuilds every index, and has SQLite check the whole file.
+pub(super) fn rebuild(path: &Path) -> Result<(), RestoreError> {
+    let connection = open(path)?;
+    connection.execute("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF")?;
+    drop_outside(&connection)?;
+    reindex(&connection)?;
+    check(&connection)
+}
+
+/// The state of the file, by a full scan.
+pub(super) fn scan(path: &Path) -> Result<RunningState, RestoreError> {
+    // Another connection than the one that rebuilt: what it hashes is what the file says, not what the other one remembers.
+    let connection = open(path)?;
+    connection
+        .sqlite()
+        .set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)
+        .map_err(SqliteError::from)?;
+    connection.execute("PRAGMA query_only = ON; BEGIN").map_err(StateError::from)?;
+    let state = RunningState::scan(&connection)?;
+    connection.execute("COMMIT")?;
+    Ok(state)
+}
+
+fn open(path: &Path) -> Result<Connection, SqliteError> {
+    let flags =
+        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_NOFOLLOW;
+    let sqlite = rusqlite::Connection::open_with_flags(path, flags)?;
+    for (option, on) in [
+        (DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false),
+        (DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false),
+        (DbConfig::SQLITE_DBCONFIG_ENABLE_VIEW, false),
+        (DbConfig::SQLITE_DBCONFIG_ENABLE_FKEY, false),
+    ] {
+        sqlite.set_db_config(option, on)?;
+    }
+    // Rows that break a CHECK constraint are the application's, as are those that break a foreign key.
+    sqlite.execute_batch("PRAGMA cell_size_check = ON; PRAGMA ignore_check_constraints = ON")?;
+    Connection::over(sqlite)
+}
+
+/// Drops `sqlite_stat*` and `_synddb*`, whose content no snapshot has.
+fn drop_outside(connection: &Connection) -> Result<(), RestoreError> {
+    let outside = outside(connection)?;
+    // A virtual table cannot be dropped without its module, so that only its row goes; its shadow tables have the same prefix.
+    if outside.iter().any(Object::is_virtual) {
+        connection.execute("PRAGMA writable_schema = ON")?;
+        let sql = "DELETE FROM sqlite_schema WHERE type = 'table' AND name = ?1 AND ifnull(rootpage, 0) = 0";
+        for object in outside.iter().filter(|object| object.is_virtual()) {
+            let name = from_text(&object.name, connection.encoding());
+            connection.prepare(sql)?.execute(&[Value::Text(&name)])?;
+        }
+        connection.execute("PRAGMA writable_schema = RESET")?;
+    }
+    for (kind, word) in [
+        (ObjectKind::Trigger, "TRIGGER"),
+        (ObjectKind::View, "VIEW"),
+        (ObjectKind::Index, "INDEX"),
+        (ObjectKind::Table, "TABLE"),
+    ] {
+        // An index without SQL is its table's and goes with it.
+        let droppable = |object: &&Object| object.row.kind == kind && object.sql.is_some();
+        for object in outside.iter().filter(droppable).filter(|object| !object.is_virtual()) {
+            connection.execute(&format!("DROP {word} IF EXISTS main.{}", quoted(&object.name)))?;
+        }
+    }
+    Ok(())
+}
+
+fn outside(connection: &Connection) -> Result<Vec<Object>, SchemaError> {
+    let mut outside = Vec::new();
+    let sql = "SELECT type, name, tbl_name, rootpage, sql FROM sqlite_schema";
+    connection.prepare(sql)?.query::<SchemaError>(&[], |row| {
+        let object = Object::from_columns(0, &row.values(), connection.encoding())?;
+        if is_outside(&object.name) || is_outside(&object.table) {
+            outside.push(object);
+        }
+        Ok(())
+    })?;
+    Ok(outside)
+}
+
+/// Rebuilds every index from the rows, so that no index of whoever made the snapshot answers a query.
+fn reindex(connection: &Connection) -> Result<(), RestoreError> {
+    let objects = Objects::read(connection)?;
+    for index in objects.iter().filter(|object| object.row.kind == ObjectKind::Index) {
+        // With the schema's name in front, so that an index called like a collation is not taken for it.
+        let rebuilt = connection.execute(&format!("REINDEX main.{}", quoted(&index.name)));
+        rebuilt.map_err(|source| RestoreError::Index { name: index.name.clone(), source })?;
+    }
+    Ok(())
+}
+
+/// `PRAGMA integrity_check`, which would open virtual tables: their rows in the schema are taken away while it runs.
+fn check(connection: &Connection) -> Result<(), RestoreError> {
+    // The journal is what gives the rows back.
+    connection.execute("PRAGMA journal_mode = MEMORY; BEGIN IMMEDIATE; PRAGMA writable_schema = ON")?;
+    connection.execute("DELETE FROM sqlite_schema WHERE type = 'table' AND ifnull(rootpage, 0) = 0")?;
+    connection.execute("PRAGMA writable_schema = RESET")?;
+    let found: Result<String, _> =
+        connection.sqlite().query_row("PRAGMA integrity_check(1)", [], |row| row.get(0));
+    let found = found.map_err(SqliteError::from)?;
+    connection.execute("ROLLBACK")?;
+    if found == "ok" { Ok(()) } else { Err(RestoreError::Damaged { found }) }
+}

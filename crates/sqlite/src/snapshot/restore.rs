@@ -1,0 +1,249 @@
+//! Restoring a snapshot: nothing of it is used before all of it was checked.
+//!
+//! The chunks may be anybody's. They are written to a file beside the target that no other program knows of, and only what
+//! passed every check gets the target's name. A failure leaves nothing behind; a power cut may leave the file beside it.
+
+use std::error::Error;
+use std::ffi::OsString;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use synddb_protocol::hash::{ChunkHash, StateHash};
+use synddb_protocol::limits::SNAPSHOT_CHUNKS_MAX;
+use synddb_protocol::submission::{Chunk, Snapshot};
+
+use super::pages::Geometry;
+use super::{frame, header, rebuild};
+use crate::connection::SqliteError;
+use crate::schema::SchemaError;
+use crate::state::{RunningState, StateError};
+
+/// Why a snapshot was not restored.
+#[derive(Debug, thiserror::Error)]
+pub enum RestoreError {
+    /// A file that must not be there yet is there.
+    #[error("the file exists; a restore replaces none, so move it away. path=`{}`", path.display())]
+    Exists {
+        /// The file: the target, a journal beside it, or what a restore that was killed left there.
+        path: PathBuf,
+    },
+    /// The caller could not get a chunk.
+    #[error("cannot fetch a chunk. hash=`{hash}`")]
+    Fetch {
+        /// The chunk.
+        hash: ChunkHash,
+        /// What the caller said.
+        source: Box<dyn Error + Send + Sync>,
+    },
+    /// The bytes of a chunk are not those that the snapshot lists.
+    #[error("a chunk is damaged; fetch it from elsewhere. hash=`{hash}` what=`{what}`")]
+    Chunk {
+        /// The chunk.
+        hash: ChunkHash,
+        /// What is wrong with it.
+        what: &'static str,
+    },
+    /// Whoever made the snapshot made it wrong.
+    #[error("the snapshot is invalid; restore another. what=`{what}`")]
+    Invalid {
+        /// What is wrong with it.
+        what: &'static str,
+    },
+    /// The restored database fails SQLite's own check.
+    #[error("the restored database is damaged; restore another snapshot. found=`{found}`")]
+    Damaged {
+        /// What `PRAGMA integrity_check` found first.
+        found: String,
+    },
+    /// An index cannot be rebuilt: rows contradict it, or it needs what the application brings.
+    #[error("cannot rebuild an index. index=`{name}`")]
+    Index {
+        /// The index.
+        name: String,
+        /// What SQLite said.
+        source: SqliteError,
+    },
+    /// The restored database is not the one that the snapshot claims.
+    #[error(
+        "the restored database has another state hash; restore another snapshot. expected=`{expected}` found=`{found}`"
+    )]
+    State {
+        /// What the snapshot claims.
+        expected: StateHash,
+        /// What the database has.
+        found: StateHash,
+    },
+    /// The state hash cannot be computed.
+    #[error("cannot scan the restored database")]
+    Scan(#[from] StateError),
+    /// The schema cannot be read.
+    #[error("cannot read the schema of the restored database")]
+    Schema(#[from] SchemaError),
+    /// SQLite failed.
+    #[error("cannot use the restored database")]
+    Sqlite(#[from] SqliteError),
+    /// The file system failed.
+    #[error("cannot write the restored database. path=`{}`", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// Restores a snapshot into a new file, with chunks that `fetch` gets by name, and returns its state.
+///
+/// Every index is rebuilt, `PRAGMA integrity_check` passes, and a full scan gives the snapshot's state hash, before the file is
+/// synced and renamed to `target`. No trigger runs, no view is read, no virtual table is opened. Rowids stay.
+///
+/// The file is in rollback-journal mode. Space of dropped and rebuilt things stays free in it.
+///
+/// # Errors
+/// [`RestoreError`]; then neither `target` nor anything else is left.
+pub fn restore<E: Into<Box<dyn Error + Send + Sync>>>(
+    target: &Path,
+    snapshot: &Snapshot,
+    mut fetch: impl FnMut(&Chunk) -> Result<Vec<u8>, E>,
+) -> Result<RunningState, RestoreError> {
+    let place = Place::find(target)?;
+    let pages = pages(snapshot)?;
+    let unfinished = place.create()?;
+    let mut file = &unfinished.file;
+    for (index, chunk) in snapshot.chunks.iter().enumerate() {
+        let hash = chunk.hash;
+        let stored = fetch(chunk).map_err(|source| RestoreError::Fetch { hash, source: source.into() })?;
+        let run = frame::open(chunk, snapshot.page_size, &stored)
+            .map_err(|what| RestoreError::Chunk { hash, what })?;
+        drop(stored);
+        if index == 0 {
+            let page_one = run.get(..snapshot.page_size.get() as usize).unwrap_or_default();
+            Geometry::read(page_one, pages)
+                .and_then(|_| header::check(page_one, pages, snapshot.encoding))
+                .map_err(|what| RestoreError::Invalid { what })?;
+        }
+        file.write_all(&run).map_err(|source| unfinished.failed(source))?;
+    }
+    rebuild::rebuild(&unfinished.path)?;
+    let state = rebuild::scan(&unfinished.path)?;
+    let (expected, found) = (snapshot.state, state.hash());
+    if expected != found {
+        return Err(RestoreError::State { expected, found });
+    }
+    place.finish(unfinished)?;
+    Ok(state)
+}
+
+/// How many pages the chunks hold, when they may.
+fn pages(snapshot: &Snapshot) -> Result<u32, RestoreError> {
+    let invalid = |what| RestoreError::Invalid { what };
+    if snapshot.chunks.len() > SNAPSHOT_CHUNKS_MAX {
+        return Err(invalid("it lists too many chunks"));
+    }
+    let mut pages = 0u32;
+    for chunk in &snapshot.chunks {
+        let more = u32::try_from(chunk.pages).ok().filter(|pages| *pages > 0);
+        pages = more
+            .and_then(|more| pages.checked_add(more))
+            .ok_or_else(|| invalid("its chunks hold no number of pages that a database has"))?;
+    }
+    if pages == 0 { Err(invalid("a database has at least one page")) } else { Ok(pages) }
+}
+
+/// Where a database is restored to.
+struct Place {
+    folder: PathBuf,
+    target: PathBuf,
+    beside: PathBuf,
+}
+
+impl Place {
+    fn find(target: &Path) -> Result<Self, RestoreError> {
+        let io = |source| RestoreError::Io { path: target.to_owned(), source };
+        let name = target.file_name().ok_or_else(|| io(io::ErrorKind::InvalidFilename.into()))?;
+        let folder = match target.parent() {
+            Some(folder) if !folder.as_os_str().is_empty() => folder,
+            _ => Path::new("."),
+        };
+        // An absolute path, since SQLite takes a relative one that begins with `file:` for a URI.
+        let folder = folder.canonicalize().map_err(io)?;
+        let target = folder.join(name);
+        let beside = with_suffix(&target, ".restoring");
+        let place = Self { folder, target, beside };
+        place.check()?;
+        Ok(place)
+    }
+
+    /// SQLite would play a journal or WAL of an earlier file of that name into the new one.
+    fn check(&self) -> Result<(), RestoreError> {
+        for path in with_journals(&self.target).into_iter().chain(with_journals(&self.beside)) {
+            if path.symlink_metadata().is_ok() {
+                return Err(RestoreError::Exists { path });
+            }
+        }
+        Ok(())
+    }
+
+    fn create(&self) -> Result<Unfinished, RestoreError> {
+        match OpenOptions::new().write(true).create_new(true).open(&self.beside) {
+            Ok(file) => Ok(Unfinished { path: self.beside.clone(), file, remove: true }),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                Err(RestoreError::Exists { path: self.beside.clone() })
+            }
+            Err(source) => Err(RestoreError::Io { path: self.beside.clone(), source }),
+        }
+    }
+
+    fn finish(&self, mut unfinished: Unfinished) -> Result<(), RestoreError> {
+        unfinished.file.sync_all().map_err(|source| unfinished.failed(source))?;
+        for path in with_journals(&self.target) {
+            if path.symlink_metadata().is_ok() {
+                return Err(RestoreError::Exists { path });
+            }
+        }
+        fs::rename(&unfinished.path, &self.target).map_err(|source| unfinished.failed(source))?;
+        unfinished.remove = false;
+        let synced = File::open(&self.folder).and_then(|folder| folder.sync_all());
+        synced.map_err(|source| {
+            // Nobody may rely on a name that a power cut can take back.
+            fs::remove_file(&self.target).ok();
+            RestoreError::Io { path: self.folder.clone(), source }
+        })
+    }
+}
+
+/// The file while it is written; removed unless it is finished.
+struct Unfinished {
+    path: PathBuf,
+    file: File,
+    remove: bool,
+}
+
+impl Unfinished {
+    fn failed(&self, source: io::Error) -> RestoreError {
+        RestoreError::Io { path: self.path.clone(), source }
+    }
+}
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        if self.remove {
+            for path in with_journals(&self.path) {
+                // There may be none, and there is nobody left to tell of anything else.
+                fs::remove_file(path).ok();
+            }
+        }
+    }
+}
+
+/// The files that SQLite takes for one database.
+fn with_journals(path: &Path) -> [PathBuf; 4] {
+    ["", "-journal", "-wal", "-shm"].map(|suffix| with_suffix(path, suffix))
+}
+
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = OsString::from(path);
+    name.push(suffix);
+    name.into()
+}
