@@ -1,6 +1,7 @@
-//! Both halves of one idea: capture a commit of SQLite, apply it elsewhere.
+#![doc = include_str!("../README.md")]
 
 pub mod apply;
+pub mod capture;
 pub mod changeset;
 pub mod compare;
 pub mod connection;

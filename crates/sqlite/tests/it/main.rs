@@ -12,6 +12,8 @@ mod apply_pair;
 mod apply_random;
 mod apply_rows;
 mod apply_schema;
+mod capture;
+mod cases;
 mod compare;
 mod snapshot;
 mod state;

@@ -1,0 +1,321 @@
+//! What is known of the database at the position: its pages, what each of them is, its schema and its state.
+//!
+//! [`Database::capture`] moves all of it across one commit, and hands over what changed.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use rustc_hash::FxHashMap;
+use synddb_protocol::state::Value;
+
+use super::map::{PageMap, Relabel, TreeId};
+use super::marks::Marks;
+use super::out::Out;
+use super::rows::{Join, RowVisitor};
+use super::table::{Combine, TableWriter, accumulate, columns};
+use super::tree::{Tree, changed_pages};
+use super::view::{CommitView, Pages, Side};
+use super::{CaptureError, PollError, Sink};
+use crate::file::header::Header;
+use crate::file::{Damaged, record};
+use crate::schema::{
+    Layout, Object, Objects, SchemaDifference, SchemaError, TableFate, check_indexes, difference,
+};
+use crate::state::RunningState;
+
+/// A table whose rows are captured.
+#[derive(Debug, Clone)]
+struct Captured {
+    root: u32,
+    layout: Rc<Layout>,
+}
+
+/// The database at the position.
+pub(super) struct Database {
+    pub(super) pages: Pages,
+    map: PageMap,
+    /// Rows of `sqlite_schema` by rowid.
+    schema: BTreeMap<i64, Object>,
+    tables: Rc<BTreeMap<TreeId, Captured>>,
+    next_tree: TreeId,
+    pub(super) state: RunningState,
+}
+
+/// A tree to compare, and what its rows are.
+struct Job {
+    tree: Tree,
+    layout: Rc<Layout>,
+    /// Whether the table is hashed as a whole after the commit.
+    rehashed: bool,
+}
+
+impl Database {
+    /// Walks the whole database. `state` was scanned at the position that `pages` stands at.
+    pub(super) fn walk(pages: Pages, state: RunningState) -> Result<Self, CaptureError> {
+        check_indexes(state.objects(), None, state.encoding())?;
+        let mut map = PageMap::default();
+        let mut schema = BTreeMap::new();
+        let nothing = FxHashMap::default();
+        let view = CommitView::new(&pages, &nothing);
+        let mut reader = SchemaReader { places: &mut schema, state: &state };
+        let tree = Tree { id: TreeId::SCHEMA, has_rowids: true, root_before: None, root_after: 1 };
+        walk_tree(tree, &view, &mut map, &mut reader)?;
+        let mut tables = BTreeMap::new();
+        let mut next_tree = TreeId(TreeId::SCHEMA.0 + 1);
+        for object in Objects::new(schema.values().cloned()).tables() {
+            let layout = state.layout(&object.name);
+            let layout = layout.ok_or(SchemaError::Damaged { what: "two reads of one schema differ" })?;
+            let table = Captured { root: object.root, layout: Rc::new(layout.clone()) };
+            walk_tree(table.tree(next_tree, None), &view, &mut map, &mut Labels)?;
+            tables.insert(next_tree, table);
+            next_tree = TreeId(next_tree.0 + 1);
+        }
+        Ok(Self { pages, map, schema, tables: Rc::new(tables), next_tree, state })
+    }
+
+    /// Captures one commit: `frames` are its last frame for each page it wrote, `pages_after` the size of the database after it.
+    /// Returns how many rows changed.
+    pub(super) fn capture<S: Sink>(
+        &mut self,
+        frames: FxHashMap<u32, u32>,
+        pages_after: u32,
+        sink: &mut S,
+    ) -> Result<u64, PollError<S::Error>> {
+        let view = CommitView::new(&self.pages, &frames);
+        let tables = Rc::clone(&self.tables);
+        let alive = |tree| tree == TreeId::SCHEMA || tables.contains_key(&tree);
+        let marks = Marks::of(&view, &self.map, alive)?;
+        let mut relabel = Relabel::default();
+        let mut plan = Plan { tables: Rc::clone(&self.tables), next_tree: self.next_tree, jobs: Vec::new() };
+        let changes = if marks.touches(TreeId::SCHEMA) {
+            let tree = Tree { id: TreeId::SCHEMA, has_rowids: true, root_before: Some(1), root_after: 1 };
+            let pages = changed_pages(tree, &view, &self.map, &marks, &mut relabel)?;
+            let mut join = Join { view: &view, map: &self.map, marks: &marks, relabel: &mut relabel };
+            let mut reader = SchemaReader { places: &mut self.schema, state: &self.state };
+            join.rows(tree, pages, &mut reader)?;
+            plan.change_schema(&self.schema, &mut self.state)?
+        } else {
+            Vec::new()
+        };
+        plan.touched(&marks);
+        let mut out = Out::new(sink, changes);
+        for job in &plan.jobs {
+            let pages = changed_pages(job.tree, &view, &self.map, &marks, &mut relabel)?;
+            let hash = if job.rehashed { None } else { Some(self.state.table(&job.layout.name)) };
+            let mut writer = TableWriter::new(&job.layout, &mut out, hash);
+            let mut join = Join { view: &view, map: &self.map, marks: &marks, relabel: &mut relabel };
+            join.rows(job.tree, pages, &mut writer)?;
+            writer.finish()?;
+            if job.rehashed {
+                rehash(job, &view, &mut self.state)?;
+            }
+        }
+        if view.wrote(1) {
+            let header = Header::read(&view.bytes(Side::After, 1)?).map_err(CaptureError::from)?;
+            self.note_header(&header, &mut out)?;
+        }
+        let rows = out.finish(&self.state)?;
+        relabel.apply(&mut self.map, pages_after);
+        (self.tables, self.next_tree) = (plan.tables, plan.next_tree);
+        self.pages.advance(frames);
+        Ok(rows)
+    }
+
+    fn note_header<S: Sink>(&mut self, header: &Header, out: &mut Out<'_, S>) -> Result<(), CaptureError> {
+        if header.usable() != self.pages.usable() {
+            return Err(CaptureError::PageSizeChanged);
+        }
+        if header.encoding != self.state.encoding() {
+            return Err(CaptureError::EncodingChanged);
+        }
+        let user_version = (header.user_version != self.state.user_version()).then_some(header.user_version);
+        let application_id =
+            (header.application_id != self.state.application_id()).then_some(header.application_id);
+        self.state.set_user_version(header.user_version);
+        self.state.set_application_id(header.application_id);
+        out.set_header(user_version, application_id);
+        Ok(())
+    }
+}
+
+impl Captured {
+    fn tree(&self, id: TreeId, root_before: Option<u32>) -> Tree {
+        Tree { id, has_rowids: self.layout.is_rowid_table(), root_before, root_after: self.root }
+    }
+}
+
+/// What a commit makes of the captured tables, and which of their trees have to be compared.
+struct Plan {
+    tables: Rc<BTreeMap<TreeId, Captured>>,
+    next_tree: TreeId,
+    jobs: Vec<Job>,
+}
+
+impl Plan {
+    /// Takes the schema after the commit, and plans the trees that are new, moved, or mean something else now.
+    fn change_schema(
+        &mut self,
+        rows: &BTreeMap<i64, Object>,
+        state: &mut RunningState,
+    ) -> Result<Vec<synddb_protocol::submission::SchemaChange>, CaptureError> {
+        let objects = Objects::new(rows.values().cloned());
+        let layouts = layouts(&objects, state)?;
+        check_indexes(&objects, Some(state.objects()), state.encoding())?;
+        let SchemaDifference { changes, tables } =
+            difference((state.objects(), state.layouts()), (&objects, &layouts));
+        let mut before: FxHashMap<String, (TreeId, u32)> =
+            self.tables.iter().map(|(id, table)| (table.layout.name.clone(), (*id, table.root))).collect();
+        let mut after = BTreeMap::new();
+        let mut renames = Vec::new();
+        let mut fresh = Vec::new();
+        for fate in tables {
+            let (name, kept) = match &fate {
+                TableFate::New { name } => (name, None),
+                TableFate::Kept { before: name, after: now, rehashed } => {
+                    if name != now {
+                        renames.push((name.clone(), now.clone()));
+                    }
+                    (now, before.remove(name).map(|kept| (kept, *rehashed)))
+                }
+            };
+            let table = captured(&objects, &layouts, name)?;
+            let (id, root_before, rehashed) = match kept {
+                Some(((id, root), rehashed)) => (id, Some(root), rehashed),
+                None => {
+                    fresh.push(name.clone());
+                    (self.take_id(), None, false)
+                }
+            };
+            if rehashed || root_before != Some(table.root) {
+                self.jobs.push(Job {
+                    tree: table.tree(id, root_before),
+                    layout: Rc::clone(&table.layout),
+                    rehashed,
+                });
+            }
+            after.insert(id, table);
+        }
+        self.tables = Rc::new(after);
+        state.rename_tables(&renames);
+        state.set_schema(objects, layouts);
+        fresh.iter().for_each(|name| state.clear_table(name));
+        Ok(changes)
+    }
+
+    /// Plans the trees that the commit wrote to.
+    fn touched(&mut self, marks: &Marks) {
+        for id in marks.trees() {
+            let planned = self.jobs.iter().any(|job| job.tree.id == id);
+            if let Some(table) = self.tables.get(&id).filter(|_| !planned) {
+                let tree = table.tree(id, Some(table.root));
+                self.jobs.push(Job { tree, layout: Rc::clone(&table.layout), rehashed: false });
+            }
+        }
+    }
+
+    fn take_id(&mut self) -> TreeId {
+        let id = self.next_tree;
+        self.next_tree = TreeId(id.0 + 1);
+        id
+    }
+}
+
+fn captured(
+    objects: &Objects,
+    layouts: &BTreeMap<String, Layout>,
+    name: &str,
+) -> Result<Captured, CaptureError> {
+    let object = objects.tables().find(|object| object.name == name);
+    let (Some(object), Some(layout)) = (object, layouts.get(name)) else {
+        return Err(SchemaError::Damaged { what: "a table is not in its own schema" }.into());
+    };
+    Ok(Captured { root: object.root, layout: Rc::new(layout.clone()) })
+}
+
+/// How every table lays out its rows. Only texts that changed are asked about again.
+fn layouts(objects: &Objects, state: &RunningState) -> Result<BTreeMap<String, Layout>, CaptureError> {
+    let mut layouts = BTreeMap::new();
+    for object in objects.tables() {
+        let before = state.objects().get(object.row.kind, &object.row.name);
+        let known =
+            state.layout(&object.name).filter(|_| before.is_some_and(|before| before.sql == object.sql));
+        let layout = match known {
+            Some(layout) => layout.clone(),
+            None => Layout::of(object, state.encoding())?,
+        };
+        layouts.insert(object.name.clone(), layout);
+    }
+    Ok(layouts)
+}
+
+/// Hashes a table anew, from all its rows after the commit.
+fn rehash(job: &Job, view: &CommitView<'_>, state: &mut RunningState) -> Result<(), CaptureError> {
+    struct Hasher<'h> {
+        layout: &'h Layout,
+        state: &'h mut RunningState,
+    }
+    impl RowVisitor for Hasher<'_> {
+        type Error = CaptureError;
+
+        fn row(&mut self, rowid: i64, _: Option<&[u8]>, after: Option<&[u8]>) -> Result<(), CaptureError> {
+            if let Some(payload) = after {
+                let columns = columns(self.layout, rowid, payload)?;
+                let hash = self.state.table(&self.layout.name);
+                accumulate(hash, self.layout, rowid, &columns, Combine::Add);
+            }
+            Ok(())
+        }
+    }
+    state.clear_table(&job.layout.name);
+    let mut hasher = Hasher { layout: &job.layout, state };
+    walk_tree(Tree { root_before: None, ..job.tree }, view, &mut PageMap::default(), &mut hasher)
+}
+
+/// Shows every row of a tree after a commit to `visitor`, and labels its pages in `map`, which knows nothing of the tree yet.
+fn walk_tree<V: RowVisitor<Error = CaptureError>>(
+    tree: Tree,
+    view: &CommitView<'_>,
+    map: &mut PageMap,
+    visitor: &mut V,
+) -> Result<(), CaptureError> {
+    let (marks, mut relabel) = (Marks::default(), Relabel::default());
+    let pages = changed_pages(tree, view, map, &marks, &mut relabel)?;
+    Join { view, map, marks: &marks, relabel: &mut relabel }.rows(tree, pages, visitor)?;
+    relabel.apply(map, u32::MAX - 1);
+    Ok(())
+}
+
+/// Takes rows only to have their pages labelled.
+struct Labels;
+
+impl RowVisitor for Labels {
+    type Error = CaptureError;
+
+    fn row(&mut self, _: i64, _: Option<&[u8]>, _: Option<&[u8]>) -> Result<(), CaptureError> {
+        Ok(())
+    }
+}
+
+/// Keeps the rows of `sqlite_schema`.
+struct SchemaReader<'r> {
+    places: &'r mut BTreeMap<i64, Object>,
+    state: &'r RunningState,
+}
+
+impl RowVisitor for SchemaReader<'_> {
+    type Error = CaptureError;
+
+    fn row(&mut self, rowid: i64, _: Option<&[u8]>, after: Option<&[u8]>) -> Result<(), CaptureError> {
+        let Some(payload) = after else {
+            self.places.remove(&rowid);
+            return Ok(());
+        };
+        let columns: Vec<Value<'_>> = record::fields(payload).ok_or(Damaged::new("a row is no record", 1))?;
+        let object = Object::from_columns(rowid, &columns, self.state.encoding())?;
+        if object.name.get(..7).is_some_and(|start| start.eq_ignore_ascii_case("_synddb")) {
+            return Err(SchemaError::Reserved { name: object.name }.into());
+        }
+        self.places.insert(rowid, object);
+        Ok(())
+    }
+}

@@ -1,0 +1,177 @@
+//! The bytes of the three files of a database in WAL mode.
+//!
+//! The database file and the `-shm` are read through the handles that SQLite itself has open: closing any other descriptor of
+//! these files would drop every lock that this process holds on them (POSIX), and lose committed data. The `-wal` carries no
+//! locks.
+//!
+//! Knows nothing of what is committed.
+
+#![allow(unsafe_code, reason = "SQLite's file methods are C functions; each call says why it is sound")]
+
+use std::ffi::{c_int, c_void};
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::ptr;
+use std::sync::atomic::{Ordering, fence};
+
+use rusqlite::ffi;
+
+use super::CaptureError;
+use crate::connection::{Connection, SqliteError};
+use crate::file::Damaged;
+use crate::file::wal::{FRAME_HEADER_BYTES, FrameHeader, HEADER_BYTES, WalHeader};
+use crate::file::wal_index::{COPY_BYTES, HEAD_BYTES, WalIndex};
+
+/// The three files of one database.
+pub(super) struct Files {
+    /// Keeps SQLite's handles open.
+    anchor: Connection,
+    database: *mut ffi::sqlite3_file,
+    index: *const u8,
+    wal_path: PathBuf,
+    wal: File,
+    page_size: usize,
+}
+
+/// Size of the first region of the `-shm`.
+const REGION_BYTES: c_int = 32_768;
+
+impl Files {
+    /// Opens the files of a database that `anchor` has open in WAL mode and has read from.
+    pub(super) fn open(anchor: &Connection, path: &Path, page_size: usize) -> Result<Self, CaptureError> {
+        let mut database: *mut ffi::sqlite3_file = ptr::null_mut();
+        // SAFETY: the connection is open, and this operation writes a pointer to where it is told.
+        let code = unsafe {
+            let out = (&raw mut database).cast::<c_void>();
+            ffi::sqlite3_file_control(anchor.handle(), c"main".as_ptr(), ffi::SQLITE_FCNTL_FILE_POINTER, out)
+        };
+        if code != ffi::SQLITE_OK || database.is_null() {
+            return Err(SqliteError::new("cannot reach the database file", code).into());
+        }
+        let index = map_index(database)?;
+        let mut name = path.as_os_str().to_owned();
+        name.push("-wal");
+        let wal_path = PathBuf::from(name);
+        let wal = File::open(&wal_path).map_err(|source| CaptureError::Io {
+            doing: "open",
+            path: wal_path.clone(),
+            source,
+        })?;
+        Ok(Self { anchor: anchor.clone(), database, index, wal_path, wal, page_size })
+    }
+
+    /// The connection whose handles these are.
+    pub(super) fn anchor(&self) -> &Connection {
+        &self.anchor
+    }
+
+    /// Where the WAL lies.
+    pub(super) fn wal_path(&self) -> &Path {
+        &self.wal_path
+    }
+
+    /// What the wal-index says now; `None` while a writer is at work on it.
+    pub(super) fn index(&self) -> Option<WalIndex> {
+        let mut head = [0_u8; HEAD_BYTES];
+        // SAFETY: SQLite keeps the region of 32 KiB mapped while the anchor is open. Other processes write it, so it is
+        // read byte for byte as volatile; what is torn is found by comparing the two copies and the checksum.
+        unsafe {
+            // Writers fill the second copy first: reading the first copy first sees a change between the two.
+            for (at, byte) in head.iter_mut().enumerate() {
+                if at == COPY_BYTES {
+                    fence(Ordering::SeqCst);
+                }
+                *byte = self.index.add(at).read_volatile();
+            }
+        }
+        fence(Ordering::SeqCst);
+        WalIndex::read(&head)
+    }
+
+    /// A page of the database file.
+    pub(super) fn page(&self, page: u32) -> Result<Vec<u8>, CaptureError> {
+        let mut bytes = vec![0; self.page_size];
+        let length = c_int::try_from(self.page_size).unwrap_or(0);
+        let offset = i64::from(page - 1) * i64::from(length);
+        // SAFETY: the file is open while the anchor is, and the buffer has `length` bytes.
+        let code = unsafe {
+            let read = (*(*self.database).pMethods).xRead;
+            read.map_or(ffi::SQLITE_IOERR, |read| {
+                read(self.database, bytes.as_mut_ptr().cast::<c_void>(), length, offset)
+            })
+        };
+        match code {
+            ffi::SQLITE_OK => Ok(bytes),
+            ffi::SQLITE_IOERR_SHORT_READ => Err(Damaged::new("the file ends before the page", page).into()),
+            code => Err(SqliteError::new("cannot read a page of the database file", code).into()),
+        }
+    }
+
+    /// The header of the WAL.
+    pub(super) fn wal_header(&self) -> Result<WalHeader, CaptureError> {
+        let mut bytes = [0; HEADER_BYTES];
+        self.read_wal(&mut bytes, 0)?;
+        let header = WalHeader::read(&bytes)?;
+        if header.page_size as usize != self.page_size {
+            return Err(CaptureError::PageSizeChanged);
+        }
+        Ok(header)
+    }
+
+    /// Reads consecutive frames, from this one on, into `frames`, which is a whole number of them.
+    pub(super) fn frames(&self, first: u32, frames: &mut [u8]) -> Result<(), CaptureError> {
+        self.read_wal(frames, self.frame_offset(first))
+    }
+
+    /// The header of a frame.
+    pub(super) fn frame_header(&self, frame: u32) -> Result<FrameHeader, CaptureError> {
+        let mut bytes = [0; FRAME_HEADER_BYTES];
+        self.read_wal(&mut bytes, self.frame_offset(frame))?;
+        Ok(FrameHeader::read(&bytes))
+    }
+
+    /// The page that a frame holds.
+    pub(super) fn frame_page(&self, frame: u32) -> Result<Vec<u8>, CaptureError> {
+        let mut bytes = vec![0; self.page_size];
+        self.read_wal(&mut bytes, self.frame_offset(frame) + FRAME_HEADER_BYTES as u64)?;
+        Ok(bytes)
+    }
+
+    /// Bytes of a frame in the WAL.
+    pub(super) fn frame_bytes(&self) -> usize {
+        FRAME_HEADER_BYTES + self.page_size
+    }
+
+    /// Makes everything that was written to the WAL survive a power cut (I2).
+    pub(super) fn sync_wal(&self) -> Result<(), CaptureError> {
+        self.wal.sync_data().map_err(|source| self.io("sync", source))
+    }
+
+    fn frame_offset(&self, frame: u32) -> u64 {
+        HEADER_BYTES as u64 + u64::from(frame - 1) * self.frame_bytes() as u64
+    }
+
+    fn read_wal(&self, bytes: &mut [u8], offset: u64) -> Result<(), CaptureError> {
+        self.wal.read_exact_at(bytes, offset).map_err(|source| self.io("read", source))
+    }
+
+    fn io(&self, doing: &'static str, source: std::io::Error) -> CaptureError {
+        CaptureError::Io { doing, path: self.wal_path.clone(), source }
+    }
+}
+
+/// Where SQLite has mapped the start of the `-shm`.
+fn map_index(database: *mut ffi::sqlite3_file) -> Result<*const u8, CaptureError> {
+    let mut region: *mut c_void = ptr::null_mut();
+    // SAFETY: the file is open. The region exists already, because the anchor has read in WAL mode; SQLite then hands out the
+    // mapping that it has, and keeps it until the anchor is closed.
+    let code = unsafe {
+        let map = (*(*database).pMethods).xShmMap;
+        map.map_or(ffi::SQLITE_IOERR, |map| map(database, 0, REGION_BYTES, 0, &raw mut region))
+    };
+    if code != ffi::SQLITE_OK || region.is_null() {
+        return Err(SqliteError::new("cannot map the wal-index", code).into());
+    }
+    Ok(region.cast_const().cast())
+}

@@ -1,0 +1,376 @@
+//! Goes along the WAL of one database and captures every commit exactly once, in order.
+//!
+//! Three things must stay true:
+//! - a read transaction at or before the position is open at all times (hold.rs);
+//! - the position runs ahead of what the sink has persisted only inside a poll, and a poll that fails ends the follower;
+//! - only what the wal-index calls committed is read, never what a scan of frames finds.
+//!
+//! Knows nothing of where the commits go.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use super::database::Database;
+use super::files::Files;
+use super::frames::FrameReader;
+use super::hold::{Hold, Holds, is_wal};
+use super::planted::{Bug, planted};
+use super::view::Pages;
+use super::wake::Wake;
+use super::{CaptureError, Options, PollError, Sink, Statistics, WalPosition};
+use crate::connection::{Connection, PATIENCE, SqliteError};
+use crate::file::header::Header;
+use crate::file::wal::Salts;
+use crate::file::wal_index::WalIndex;
+use crate::state::RunningState;
+
+/// How long the wal-index may look torn before SQLite is asked to repair it: its writer died.
+const TORN_PATIENCE: Duration = Duration::from_millis(50);
+/// Between two looks at the wal-index after the WAL was written: the write comes first.
+const LOOK_AGAIN: Duration = Duration::from_micros(20);
+/// How often it is looked at again.
+const LOOKS: u32 = 50;
+
+/// What was committed at some time, to be compared with what was captured.
+#[derive(Debug, Clone, Copy)]
+pub struct Committed {
+    salts: Salts,
+    frame: u32,
+    generation: u64,
+}
+
+/// Follows one database file.
+pub struct Follower {
+    // Fields are dropped in this order: first what reads through SQLite's handles, last the connections.
+    pub(super) database: Database,
+    pub(super) holds: Holds,
+    /// Takes the write lock, and has SQLite repair a torn wal-index.
+    pub(super) writer: Connection,
+    pub(super) position: WalPosition,
+    pub(super) options: Options,
+    /// Where the write lock was last taken to have everything copied back.
+    pub(super) recycled_at: Option<WalPosition>,
+    pub(super) statistics: Statistics,
+    wake: Wake,
+    stopped: bool,
+}
+
+impl Follower {
+    /// Attaches at the latest commit of a database: switches it to WAL mode if it is not, holds a read transaction there, scans the
+    /// state and walks the pages.
+    ///
+    /// # Errors
+    /// [`CaptureError`]; nothing is held then.
+    pub fn attach(path: &Path, options: Options) -> Result<Self, CaptureError> {
+        let path = regular_file(path)?;
+        let anchor = connect(&path)?;
+        switch_to_wal(&anchor)?;
+        let (hold, spare, writer) = (connect(&path)?, connect(&path)?, connect(&path)?);
+        // The wal-index is there once it was read from.
+        Hold::open(anchor.clone())?.close();
+        let hold = Hold::open_in_wal(hold)?;
+        let header = page_one(hold.connection())?;
+        let files = Files::open(&anchor, &path, header.page_size.get() as usize)?;
+        let (hold, position) = position_of(hold, &files)?;
+        let wake = Wake::on(files.wal_path()).map_err(|source| CaptureError::Io {
+            doing: "watch",
+            path: files.wal_path().to_owned(),
+            source,
+        })?;
+        let state = RunningState::scan(hold.connection())?;
+        let mut pages = Pages::new(files, header.usable());
+        load_frames(&mut pages, position)?;
+        let database = Database::walk(pages, state)?;
+        // From here on the application goes first.
+        for connection in [&anchor, hold.connection(), &spare, &writer] {
+            connection.set_patience(Duration::ZERO)?;
+        }
+        Ok(Self {
+            database,
+            holds: Holds::new(hold, spare, position),
+            writer,
+            position,
+            options,
+            recycled_at: None,
+            statistics: Statistics::default(),
+            wake,
+            stopped: false,
+        })
+    }
+
+    /// The connection whose read transaction stands exactly at the position as long as nothing was polled: for a snapshot.
+    pub fn reader(&self) -> &Connection {
+        self.holds.held().connection()
+    }
+
+    /// Up to where everything was captured.
+    pub fn position(&self) -> WalPosition {
+        self.position
+    }
+
+    /// The database's state at the position.
+    pub fn state(&self) -> &RunningState {
+        &self.database.state
+    }
+
+    /// What was seen since attaching.
+    pub fn statistics(&self) -> Statistics {
+        self.statistics
+    }
+
+    /// Captures what was committed since the last poll, has the sink persist it, and returns how many commits that were. When there is
+    /// much, it stops after some megabytes of the WAL; when it returns 0, there was nothing new.
+    ///
+    /// # Errors
+    /// [`PollError`]. The follower then has stopped: its position may be ahead of what the sink has kept, so it must be attached
+    /// again.
+    pub fn poll<S: Sink>(&mut self, sink: &mut S) -> Result<u64, PollError<S::Error>> {
+        if self.stopped {
+            return Err(CaptureError::Stopped.into());
+        }
+        let result = self.step(sink);
+        self.stopped = result.is_err();
+        result
+    }
+
+    fn step<S: Sink>(&mut self, sink: &mut S) -> Result<u64, PollError<S::Error>> {
+        if self.wants_swap() {
+            // What is committed now is at or past what the next transaction sees.
+            if self.holds.open_next()? {
+                let index = self.index()?;
+                self.holds.next_reaches(&index, self.position);
+            }
+        }
+        let frame_bytes = self.database.pages.files.frame_bytes();
+        let step_bytes = STEP_BYTES.min(usize::try_from(self.options.bytes_max).unwrap_or(STEP_BYTES));
+        let step = u32::try_from(step_bytes / frame_bytes).unwrap_or(u32::MAX).max(1);
+        let commits = self.advance(sink, step)?;
+        self.holds.close_last(self.position);
+        if self.wants_recycling() {
+            return Ok(commits + self.recycle(sink)?);
+        }
+        Ok(commits)
+    }
+
+    /// What is committed now.
+    ///
+    /// # Errors
+    /// [`CaptureError`] when the wal-index cannot be read.
+    pub fn committed(&self) -> Result<Committed, CaptureError> {
+        let index = self.index()?;
+        Ok(Committed { salts: index.salts, frame: index.last_frame, generation: self.holds.generation() })
+    }
+
+    /// Whether everything was captured that was committed then.
+    pub fn has_captured(&self, committed: &Committed) -> bool {
+        if committed.salts == self.position.salts {
+            return self.position.frame >= committed.frame;
+        }
+        // The generation that the position was in then has ended, and was captured to its end.
+        self.holds.generation() > committed.generation
+    }
+
+    /// Waits until something may have been committed, at most this long.
+    ///
+    /// # Errors
+    /// [`CaptureError`] when the operating system cannot tell.
+    pub fn wait(&mut self, timeout: Duration) -> Result<(), CaptureError> {
+        if self.has_news()? {
+            return Ok(());
+        }
+        self.wake.wait(timeout).map_err(|source| CaptureError::Io {
+            doing: "watch",
+            path: self.database.pages.files.wal_path().to_owned(),
+            source,
+        })?;
+        for _ in 0..LOOKS {
+            if self.has_news()? {
+                return Ok(());
+            }
+            std::thread::sleep(LOOK_AGAIN);
+        }
+        Ok(())
+    }
+
+    fn has_news(&self) -> Result<bool, CaptureError> {
+        let index = self.index()?;
+        Ok(index.salts != self.position.salts || index.last_frame != self.position.frame)
+    }
+
+    /// What is committed now.
+    pub(super) fn index(&self) -> Result<WalIndex, CaptureError> {
+        let started = Instant::now();
+        loop {
+            if let Some(index) = self.database.pages.files.index() {
+                return Ok(index);
+            }
+            if started.elapsed() > PATIENCE {
+                return Err(CaptureError::Busy);
+            }
+            if started.elapsed() > TORN_PATIENCE {
+                // The writer died inside the update. Whoever reads next repairs it.
+                match Hold::open(self.writer.clone()) {
+                    Ok(hold) => drop(hold.close()),
+                    Err(error) if error.is_busy() => {}
+                    Err(error) => return Err(error.into()),
+                }
+            }
+            std::thread::sleep(LOOK_AGAIN);
+        }
+    }
+
+    /// Captures up to what is committed now, or whole commits of at least so many frames, and persists it.
+    pub(super) fn advance<S: Sink>(&mut self, sink: &mut S, frames: u32) -> Result<u64, PollError<S::Error>> {
+        let index = self.index()?;
+        let mut last = index.last_frame;
+        if index.salts != self.position.salts {
+            // The held read transaction stood on the database file, so the generation before is complete there, and nothing
+            // of it was left to capture.
+            self.database.pages.forget_frames();
+            let (salts, pages) = (index.salts, self.position.pages);
+            self.position = WalPosition { salts, frame: 0, checksum: [0, 0], pages };
+            self.statistics.wal_resets += 1;
+            self.holds.generation_ended();
+        } else if last < self.position.frame {
+            return Err(CaptureError::Gap { frame: last }.into());
+        }
+        if planted(Bug::ReadPastLastFrame) {
+            last = self.last_written(last);
+        }
+        if last == self.position.frame {
+            return Ok(0);
+        }
+        let commits = self.capture_to(last, frames, sink)?;
+        self.statistics.commits += commits;
+        self.statistics.wal_bytes_max = self.statistics.wal_bytes_max.max(self.wal_bytes(last));
+        if commits > 0 {
+            // I2: nothing leaves that the application's disk could still forget.
+            self.database.pages.files.sync_wal()?;
+            sink.persist(&self.position, &self.database.state).map_err(PollError::Sink)?;
+        }
+        Ok(commits)
+    }
+
+    fn capture_to<S: Sink>(
+        &mut self,
+        last: u32,
+        frames: u32,
+        sink: &mut S,
+    ) -> Result<u64, PollError<S::Error>> {
+        let mut commits = 0;
+        let enough = self.position.frame.saturating_add(frames);
+        while self.position.frame < enough {
+            let files = &self.database.pages.files;
+            let ahead = FrameReader::new(files, self.position, last)?.commits(READ_AHEAD_FRAMES)?;
+            if ahead.is_empty() {
+                break;
+            }
+            for commit in ahead {
+                self.statistics.rows += self.database.capture(commit.frames, commit.end.pages, sink)?;
+                self.position = commit.end;
+                commits += 1;
+            }
+        }
+        Ok(commits)
+    }
+
+    /// How large so many frames are.
+    pub(super) fn wal_bytes(&self, frames: u32) -> u64 {
+        u64::from(frames) * self.database.pages.files.frame_bytes() as u64
+    }
+
+    /// The last frame that looks valid, for the planted fault that takes it for committed.
+    fn last_written(&self, last: u32) -> u32 {
+        let files = &self.database.pages.files;
+        let written =
+            |frame: &u32| files.frame_header(*frame).is_ok_and(|header| header.salts == self.position.salts);
+        (last + 1..).take_while(written).last().unwrap_or(last)
+    }
+}
+
+/// Frames that are read before the first commit of them is captured.
+const READ_AHEAD_FRAMES: u32 = 256;
+/// Bytes of frames that are captured before they are persisted.
+const STEP_BYTES: usize = 8 << 20;
+
+/// The file itself, whatever links lead to it.
+fn regular_file(path: &Path) -> Result<PathBuf, CaptureError> {
+    let missing = || CaptureError::Missing { path: path.to_owned() };
+    let path = path.canonicalize().map_err(|source| {
+        if source.kind() == std::io::ErrorKind::NotFound {
+            return missing();
+        }
+        CaptureError::Io { doing: "find", path: path.to_owned(), source }
+    })?;
+    if path.is_file() { Ok(path) } else { Err(missing()) }
+}
+
+/// A connection that never checkpoints by itself: when and under which lock that is safe is decided in recycle.rs.
+fn connect(path: &Path) -> Result<Connection, CaptureError> {
+    let connection = Connection::open(path)?;
+    connection.execute("PRAGMA wal_autocheckpoint = 0; PRAGMA mmap_size = 0")?;
+    connection.keep_wal_on_close()?;
+    Ok(connection)
+}
+
+fn switch_to_wal(connection: &Connection) -> Result<(), CaptureError> {
+    let started = Instant::now();
+    loop {
+        if is_wal(connection)? {
+            return Ok(());
+        }
+        let switch: Result<String, _> =
+            connection.sqlite().query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0));
+        match switch.map_err(SqliteError::from) {
+            Ok(mode) if mode.eq_ignore_ascii_case("wal") => return Ok(()),
+            Ok(mode) => return Err(CaptureError::NotWal { mode }),
+            Err(error) if error.is_busy() && started.elapsed() < PATIENCE => {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            Err(error) if error.is_busy() => return Err(CaptureError::Busy),
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// The header of the database as a read transaction sees it.
+fn page_one(connection: &Connection) -> Result<Header, CaptureError> {
+    let sql = "SELECT data FROM sqlite_dbpage WHERE pgno = 1";
+    let page: Vec<u8> =
+        connection.sqlite().query_row(sql, [], |row| row.get(0)).map_err(SqliteError::from)?;
+    Ok(Header::read(&page)?)
+}
+
+/// Exactly where a read transaction stands. Where it stands nowhere yet and a first commit comes meanwhile, another one is opened.
+fn position_of(mut hold: Hold, files: &Files) -> Result<(Hold, WalPosition), CaptureError> {
+    let started = Instant::now();
+    while started.elapsed() < PATIENCE {
+        let index = match hold.snapshot()? {
+            Some(index) => Some(index),
+            // Nothing was ever written to this WAL, so there is no snapshot to ask for, and the wal-index says nothing either.
+            None => files.index().filter(|index| index.last_frame == 0),
+        };
+        if let Some(WalIndex { last_frame: frame, pages, checksum, salts }) = index {
+            return Ok((hold, WalPosition { salts, frame, checksum, pages }));
+        }
+        hold = Hold::open_in_wal(hold.close())?;
+    }
+    Err(CaptureError::Busy)
+}
+
+/// Learns which pages the WAL holds at a position that a read transaction in the WAL holds, so that no frame up to it is overwritten.
+///
+/// That as many frames were copied back says nothing about the database file: a page that was written before the position and again
+/// after it is copied back only once its newest frame may be.
+fn load_frames(pages: &mut Pages, position: WalPosition) -> Result<(), CaptureError> {
+    let mut frames = Vec::new();
+    for frame in 1..=position.frame {
+        let header = pages.files.frame_header(frame)?;
+        if header.salts != position.salts {
+            return Err(CaptureError::Gap { frame });
+        }
+        frames.push((header.page, frame));
+    }
+    pages.advance(frames);
+    Ok(())
+}

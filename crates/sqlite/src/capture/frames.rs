@@ -1,0 +1,99 @@
+//! The frames between the position and what the wal-index says is committed, commit by commit.
+
+use rustc_hash::FxHashMap;
+
+use super::files::Files;
+use super::{CaptureError, WalPosition};
+use crate::file::Damaged;
+use crate::file::wal::{FRAME_HEADER_BYTES, FrameHeader};
+
+/// Bytes of frames that are read at once.
+const READ_BYTES: usize = 1 << 20;
+
+/// One commit in the WAL.
+pub(super) struct CommitFrames {
+    /// The last frame of each page that it wrote.
+    pub(super) frames: FxHashMap<u32, u32>,
+    /// Where it ends.
+    pub(super) end: WalPosition,
+}
+
+/// Reads frames of one generation, and checks that each follows the one before it.
+pub(super) struct FrameReader<'f> {
+    files: &'f Files,
+    big_endian: bool,
+    /// The last frame that was read.
+    at: WalPosition,
+    last: u32,
+    buffer: Vec<u8>,
+    /// Frames in the buffer that are still to come, as a range of bytes.
+    ahead: std::ops::Range<usize>,
+}
+
+impl<'f> FrameReader<'f> {
+    /// Reads on from `position`, whose generation is the running one, up to the frame `last`.
+    pub(super) fn new(files: &'f Files, position: WalPosition, last: u32) -> Result<Self, CaptureError> {
+        let header = files.wal_header()?;
+        if header.salts != position.salts {
+            return Err(CaptureError::Gap { frame: position.frame });
+        }
+        let checksum = if position.frame == 0 { header.checksum } else { position.checksum };
+        let at = WalPosition { checksum, ..position };
+        Ok(Self { files, big_endian: header.big_endian, at, last, buffer: Vec::new(), ahead: 0..0 })
+    }
+
+    /// The next whole commits, of at least this many frames together if there are so many. None when there is no whole one.
+    pub(super) fn commits(&mut self, frames: u32) -> Result<Vec<CommitFrames>, CaptureError> {
+        let end = self.at.frame.saturating_add(frames);
+        let mut commits = Vec::new();
+        while self.at.frame < end {
+            match self.commit()? {
+                Some(commit) => commits.push(commit),
+                None => break,
+            }
+        }
+        Ok(commits)
+    }
+
+    /// The next whole commit, or `None` when the rest is none.
+    fn commit(&mut self) -> Result<Option<CommitFrames>, CaptureError> {
+        let mut frames = FxHashMap::default();
+        while self.at.frame < self.last {
+            let header = self.frame()?;
+            frames.insert(header.page, self.at.frame);
+            if header.size_after != 0 {
+                self.at.pages = header.size_after;
+                return Ok(Some(CommitFrames { frames, end: self.at }));
+            }
+        }
+        Ok(None)
+    }
+
+    fn frame(&mut self) -> Result<FrameHeader, CaptureError> {
+        let number = self.at.frame + 1;
+        let length = self.files.frame_bytes();
+        if self.ahead.is_empty() {
+            let count =
+                (self.last - self.at.frame).min(u32::try_from(READ_BYTES / length).unwrap_or(1).max(1));
+            self.buffer.resize(length * count as usize, 0);
+            self.files.frames(number, &mut self.buffer)?;
+            self.ahead = 0..self.buffer.len();
+        }
+        let frame = &self.buffer[self.ahead.start..self.ahead.start + length];
+        self.ahead.start += length;
+        let head = frame.first_chunk::<FRAME_HEADER_BYTES>();
+        let header = head.map(FrameHeader::read).ok_or(Damaged::new("a frame is cut off", number))?;
+        if header.salts != self.at.salts {
+            return Err(CaptureError::Gap { frame: number });
+        }
+        if FrameHeader::sum(frame, self.big_endian, self.at.checksum) != header.checksum {
+            return Err(Damaged::new("the checksum of a committed frame of the WAL", number).into());
+        }
+        if header.page == 0 {
+            return Err(Damaged::new("a frame for page 0", number).into());
+        }
+        self.at.frame = number;
+        self.at.checksum = header.checksum;
+        Ok(header)
+    }
+}

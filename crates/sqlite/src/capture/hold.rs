@@ -1,0 +1,205 @@
+//! Read transactions that are held hand over hand.
+//!
+//! While a read transaction stands at or before the position, no frame that is not captured yet can be overwritten: the WAL is reset
+//! only when everything in it is copied back and no reader stands in it. The next transaction is opened before the last is closed,
+//! and the last is closed only when everything up to the next was captured.
+//!
+//! A transaction that found the WAL copied back entirely stands on the database file alone and does not stop a reset; but it stops
+//! copying back, so exactly one further generation with frames can come, and that one stays.
+
+#![allow(unsafe_code, reason = "sqlite3_snapshot_get is not in rusqlite; the call says why it is sound")]
+
+use std::ptr;
+
+use rusqlite::ffi;
+
+use super::WalPosition;
+use crate::connection::{Connection, SqliteError};
+use crate::file::wal_index::{COPY_BYTES, WalIndex};
+
+/// A connection on which a read transaction is open.
+pub(super) struct Hold {
+    connection: Connection,
+}
+
+impl Hold {
+    /// Opens a read transaction on a connection that has none.
+    pub(super) fn open(connection: Connection) -> Result<Self, SqliteError> {
+        Self::begin(connection, |_| Ok(()))
+    }
+
+    /// The same, standing in the WAL and never on the database file alone, unless the WAL has no frames: a transaction that begins with
+    /// `sqlite3_snapshot_get` does. All frames up to it then stay where they are.
+    pub(super) fn open_in_wal(connection: Connection) -> Result<Self, SqliteError> {
+        Self::begin(connection, |hold| hold.snapshot().map(drop))
+    }
+
+    fn begin(
+        connection: Connection,
+        first: impl FnOnce(&Self) -> Result<(), SqliteError>,
+    ) -> Result<Self, SqliteError> {
+        connection.execute("BEGIN")?;
+        let hold = Self { connection };
+        // BEGIN alone takes no snapshot; the first read does.
+        let begun = first(&hold).and_then(|()| {
+            let sql = "SELECT count(*) FROM sqlite_schema";
+            Ok(hold.connection.sqlite().query_row(sql, [], |row| row.get::<_, i64>(0))?)
+        });
+        match begun {
+            Ok(_) => Ok(hold),
+            Err(error) => {
+                hold.close();
+                Err(error)
+            }
+        }
+    }
+
+    /// The connection, to read what it sees.
+    pub(super) fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
+    /// Ends the transaction and gives the connection back.
+    pub(super) fn close(self) -> Connection {
+        // Ending a read transaction cannot fail in a way that keeps it open.
+        self.connection.execute("ROLLBACK").ok();
+        self.connection
+    }
+
+    /// What the wal-index said when the transaction began; `None` when nothing was ever written to the WAL.
+    pub(super) fn snapshot(&self) -> Result<Option<WalIndex>, SqliteError> {
+        let mut snapshot: *mut ffi::sqlite3_snapshot = ptr::null_mut();
+        // SAFETY: the connection is open; SQLite writes a pointer that is freed below. A snapshot is a copy of the wal-index's
+        // header (sqlite3.h: 48 bytes, "hidden"), which is read before it is freed.
+        unsafe {
+            let handle = self.connection.handle();
+            let code = ffi::sqlite3_snapshot_get(handle, c"main".as_ptr(), &raw mut snapshot);
+            if code == ffi::SQLITE_ERROR {
+                return Ok(None);
+            }
+            if code != ffi::SQLITE_OK {
+                return Err(self.connection.error(code));
+            }
+            let bytes = std::slice::from_raw_parts(snapshot.cast::<u8>(), COPY_BYTES).to_vec();
+            ffi::sqlite3_snapshot_free(snapshot);
+            Ok(WalIndex::read_copy(&bytes))
+        }
+    }
+}
+
+/// The held read transaction, and the next one while the way to it is still to be captured.
+pub(super) struct Holds {
+    held: Hold,
+    /// What the last move aimed at: where the held one began, or where the next one did.
+    swap_target: WalPosition,
+    next: Option<Next>,
+    /// The connection for the next one.
+    spare: Option<Connection>,
+    /// How often the WAL began anew.
+    generation: u64,
+}
+
+struct Next {
+    hold: Hold,
+    /// What was committed when it was open.
+    target: Option<WalIndex>,
+    /// The generation that the position was in then.
+    generation: u64,
+}
+
+impl Holds {
+    pub(super) fn new(held: Hold, spare: Connection, swap_target: WalPosition) -> Self {
+        Self { held, swap_target, next: None, spare: Some(spare), generation: 0 }
+    }
+
+    /// The transaction that guards the position.
+    pub(super) fn held(&self) -> &Hold {
+        &self.held
+    }
+
+    /// What the last move aimed at.
+    pub(super) fn swap_target(&self) -> WalPosition {
+        self.swap_target
+    }
+
+    /// How often the WAL began anew.
+    pub(super) fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// The WAL began anew.
+    pub(super) fn generation_ended(&mut self) {
+        self.generation += 1;
+    }
+
+    /// Opens the next transaction, unless one is open; says whether it did.
+    pub(super) fn open_next(&mut self) -> Result<bool, SqliteError> {
+        let Some(spare) = self.spare.take() else { return Ok(false) };
+        match Hold::open(spare.clone()) {
+            Ok(hold) => {
+                self.next = Some(Next { hold, target: None, generation: self.generation });
+                Ok(true)
+            }
+            Err(error) => {
+                self.spare = Some(spare);
+                if error.is_busy() { Ok(false) } else { Err(error) }
+            }
+        }
+    }
+
+    /// What was committed after the next transaction was opened, which is at or past what it sees.
+    pub(super) fn next_reaches(&mut self, index: &WalIndex, position: WalPosition) {
+        if let Some(next) = &mut self.next {
+            next.target = Some(*index);
+            let WalIndex { salts, last_frame: frame, checksum, pages } = *index;
+            // Only used to tell how far the transaction is behind; a position in an older generation is further behind.
+            self.swap_target = if salts == position.salts {
+                WalPosition { salts, frame, checksum, pages }
+            } else {
+                position
+            };
+        }
+    }
+
+    /// Closes the held transaction if everything up to the next one was captured.
+    pub(super) fn close_last(&mut self, position: WalPosition) {
+        if let Some(next) = self.next.take_if(|next| next.is_reached(position, self.generation)) {
+            let last = std::mem::replace(&mut self.held, next.hold);
+            self.spare = Some(last.close());
+        }
+    }
+
+    /// Moves to a transaction at the position. Only while nobody can commit, and everything was captured.
+    pub(super) fn move_here(&mut self, position: WalPosition) -> Result<bool, SqliteError> {
+        if let Some(next) = self.next.take() {
+            self.spare = Some(next.hold.close());
+        }
+        if !self.open_next()? {
+            return Ok(false);
+        }
+        if let Some(next) = self.next.take() {
+            let last = std::mem::replace(&mut self.held, next.hold);
+            self.spare = Some(last.close());
+        }
+        self.swap_target = position;
+        Ok(true)
+    }
+}
+
+impl Next {
+    /// Whether the position is at or past what the transaction sees.
+    fn is_reached(&self, position: WalPosition, generation: u64) -> bool {
+        match &self.target {
+            None => false,
+            Some(target) if target.salts == position.salts => position.frame >= target.last_frame,
+            // The generation that the position was in has ended, and was captured to its end.
+            Some(_) => generation > self.generation,
+        }
+    }
+}
+
+/// Whether a connection's database is in WAL mode now.
+pub(super) fn is_wal(connection: &Connection) -> Result<bool, SqliteError> {
+    let mode: String = connection.sqlite().pragma_query_value(None, "journal_mode", |row| row.get(0))?;
+    Ok(mode.eq_ignore_ascii_case("wal"))
+}

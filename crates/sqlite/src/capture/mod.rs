@@ -1,0 +1,245 @@
+//! Captures every committed transaction of a database, from the WAL, beside whatever writes it.
+//!
+//! ```text
+//! wal_index says what is committed -> frames of one commit -> what they touched -> rows before and after -> changes -> sink
+//! files.rs                            frames.rs               marks.rs, tree.rs     rows.rs, table.rs       out.rs
+//! ```
+//!
+//! | file | holds |
+//! |---|---|
+//! | `follower.rs` | the way along the WAL, and what must stay true on it |
+//! | `hold.rs`, `recycle.rs` | read transactions held hand over hand; how the WAL stays small |
+//! | `files.rs`, `frames.rs`, `view.rs` | bytes of the three files; commits in the WAL; pages before and after one |
+//! | `database.rs` | what is known at the position, and one commit's way through it |
+//! | `map.rs`, `marks.rs`, `tree.rs` | what each page is; what a commit touched; which pages of a tree changed |
+//! | `rows.rs`, `table.rs`, `out.rs` | rows before and after; as changes; on their way to the sink |
+//! | `wake.rs` | sleeping until something may have been committed |
+//! | `planted.rs` | faults that tests plant |
+//!
+//! [`Follower`] goes along the WAL and holds read transactions so that nothing is lost (hold.rs). It needs no hook, no trigger, no
+//! table in the application's schema, and no driver of its own.
+//!
+//! Knows nothing of streams, commit numbers and submissions: those are the sink's.
+
+mod database;
+mod files;
+mod follower;
+mod frames;
+mod hold;
+mod map;
+mod marks;
+mod out;
+pub mod planted;
+mod recycle;
+mod rows;
+mod table;
+mod tree;
+mod view;
+mod wake;
+
+use std::path::PathBuf;
+
+use synddb_protocol::submission::Changes;
+
+pub use follower::{Committed, Follower};
+
+use crate::connection::SqliteError;
+use crate::file::Damaged;
+use crate::file::wal::{Checksum, Salts};
+use crate::schema::SchemaError;
+use crate::state::{RunningState, StateError};
+
+/// Most bytes of rows in one piece of a commit. Even when they cannot be compressed, they fit the body of a message.
+pub const PIECE_BYTES: usize = 4 << 20;
+
+const _: () = assert!(PIECE_BYTES <= synddb_protocol::limits::BODY_COMPRESSED_MAX / 2);
+
+/// A place in the application's WAL: everything up to it was captured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WalPosition {
+    /// The generation of the WAL.
+    pub salts: Salts,
+    /// The last captured frame; 0 before the first.
+    pub frame: u32,
+    /// The checksum of that frame.
+    pub checksum: Checksum,
+    /// Pages of the database after it; 0 where the WAL was empty.
+    pub pages: u32,
+}
+
+impl WalPosition {
+    /// How many bytes a position takes on disk.
+    pub const BYTES: usize = 24;
+
+    /// The position as it is kept on disk.
+    pub fn to_bytes(&self) -> [u8; Self::BYTES] {
+        let words =
+            [self.salts[0], self.salts[1], self.frame, self.checksum[0], self.checksum[1], self.pages];
+        let mut bytes = [0; Self::BYTES];
+        for (place, word) in bytes.chunks_exact_mut(4).zip(words) {
+            place.copy_from_slice(&word.to_be_bytes());
+        }
+        bytes
+    }
+
+    /// The position that was kept.
+    pub fn from_bytes(bytes: &[u8; Self::BYTES]) -> Self {
+        let word = |at: usize| crate::file::u32_at(bytes, 4 * at).unwrap_or(0);
+        Self { salts: [word(0), word(1)], frame: word(2), checksum: [word(3), word(4)], pages: word(5) }
+    }
+}
+
+/// Takes captured commits, and keeps them.
+///
+/// The commits of one poll come in commit order; each is either one `commit`, or some `piece`s and then one `commit`. The rows of
+/// a commit in pieces are one changeset, cut between the pieces at any byte; its schema changes come in the first piece, everything else
+/// in the last. After an error the follower stops for good: what was persisted is all there is.
+pub trait Sink {
+    /// What can go wrong.
+    type Error;
+
+    /// A piece of a commit that is too large for one; more follow.
+    ///
+    /// # Errors
+    /// When it cannot be taken.
+    fn piece(&mut self, changes: Changes) -> Result<(), Self::Error>;
+
+    /// A whole commit, or its last piece. `state` is the database's after it.
+    ///
+    /// # Errors
+    /// When it cannot be taken.
+    fn commit(&mut self, changes: Changes, state: &RunningState) -> Result<(), Self::Error>;
+
+    /// The end of a poll: keep all commits given so far and the position, durably and in one transaction. What was given survives a
+    /// power cut on the application's disk already. `state` is the database's at the position.
+    ///
+    /// # Errors
+    /// When they cannot be kept.
+    fn persist(&mut self, position: &WalPosition, state: &RunningState) -> Result<(), Self::Error>;
+}
+
+/// How large the WAL may become, in bytes of frames.
+#[derive(Debug, Clone, Copy)]
+pub struct Options {
+    /// From here on the held read transaction is moved on as commits are captured, so that the application's own checkpoints can copy
+    /// frames back.
+    pub swap_bytes: u64,
+    /// From here on the follower takes the write lock for a moment, to let the next writer begin the WAL anew. It does so only when
+    /// little is left to capture.
+    pub recycle_bytes: u64,
+    /// From here on it takes the write lock however much is left: a writer that is faster than the follower waits, rather than fill its
+    /// disk.
+    pub bytes_max: u64,
+}
+
+impl Options {
+    /// The usual proportions, for a WAL of at most about so many bytes.
+    pub const fn for_wal(bytes_max: u64) -> Self {
+        Self { swap_bytes: bytes_max / 20, recycle_bytes: bytes_max / 8, bytes_max }
+    }
+}
+
+impl Default for Options {
+    /// For a WAL of at most about 64 MiB.
+    fn default() -> Self {
+        Self::for_wal(64 << 20)
+    }
+}
+
+/// Why following stopped, or could not begin.
+#[derive(Debug, thiserror::Error)]
+pub enum CaptureError {
+    /// SQLite could not do what was asked.
+    #[error(transparent)]
+    Sqlite(#[from] SqliteError),
+    /// A change of the schema cannot be replicated.
+    #[error(transparent)]
+    Schema(#[from] SchemaError),
+    /// The state could not be scanned.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// The database or its WAL is damaged.
+    #[error(transparent)]
+    Damaged(#[from] Damaged),
+    /// A file could not be read.
+    #[error("cannot {doing} a file. path=`{path}`")]
+    Io {
+        /// What was tried.
+        doing: &'static str,
+        /// Which file.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// There is no such file, or it is no regular one.
+    #[error("there is no database file here; create it first. path=`{path}`")]
+    Missing {
+        /// Where.
+        path: PathBuf,
+    },
+    /// The database cannot be switched to WAL mode.
+    #[error(
+        "cannot switch the database to WAL mode; close other connections, or run `PRAGMA journal_mode=WAL` yourself. \
+         mode=`{mode}`"
+    )]
+    NotWal {
+        /// The mode it is in.
+        mode: String,
+    },
+    /// Other connections kept the database busy for as long as was waited.
+    #[error("the database is busy; another connection holds a lock for long, end its transaction")]
+    Busy,
+    /// The text encoding changed, which SQLite allows only while a database is empty.
+    #[error("the text encoding of the database changed; attach again")]
+    EncodingChanged,
+    /// The page size or the reserved bytes changed under the follower.
+    #[error("the page size of the database changed; attach again")]
+    PageSizeChanged,
+    /// Frames are gone that were not captured: something ignored the locks.
+    #[error("frames of the WAL are gone before they were captured; attach again. frame=`{frame}`")]
+    Gap {
+        /// The first one.
+        frame: u32,
+    },
+    /// An earlier error ended this follower.
+    #[error("the follower stopped at an earlier error; attach again")]
+    Stopped,
+}
+
+/// Why a poll failed.
+#[derive(Debug, thiserror::Error)]
+pub enum PollError<E> {
+    /// Capturing failed.
+    #[error(transparent)]
+    Capture(#[from] CaptureError),
+    /// The sink failed.
+    #[error("the captured commits cannot be kept")]
+    Sink(#[source] E),
+}
+
+impl<E> From<SqliteError> for PollError<E> {
+    fn from(error: SqliteError) -> Self {
+        Self::Capture(error.into())
+    }
+}
+
+impl<E> From<Damaged> for PollError<E> {
+    fn from(error: Damaged) -> Self {
+        Self::Capture(error.into())
+    }
+}
+
+/// What a follower has seen since it attached.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Statistics {
+    /// Commits captured.
+    pub commits: u64,
+    /// Row changes captured.
+    pub rows: u64,
+    /// How often the WAL began anew.
+    pub wal_resets: u64,
+    /// Largest WAL seen, in bytes of frames.
+    pub wal_bytes_max: u64,
+    /// How often the write lock was taken.
+    pub write_locks: u64,
+}

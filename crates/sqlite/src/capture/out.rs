@@ -1,0 +1,52 @@
+//! What leaves the capture: the changes of one commit, in pieces when they are large.
+
+use synddb_protocol::submission::{Changes, SchemaChange};
+
+use super::{PIECE_BYTES, PollError, Sink};
+use crate::state::RunningState;
+
+/// The changes of one commit on their way to the sink.
+pub(super) struct Out<'s, S> {
+    sink: &'s mut S,
+    /// Row changes that were not handed over yet.
+    pub(super) rows: Vec<u8>,
+    changes: Changes,
+    count: u64,
+}
+
+impl<'s, S: Sink> Out<'s, S> {
+    pub(super) fn new(sink: &'s mut S, schema: Vec<SchemaChange>) -> Self {
+        Self { sink, rows: Vec::new(), changes: Changes { schema, ..Changes::default() }, count: 0 }
+    }
+
+    /// A row change was written to `rows`. Hands a piece over when there is a whole one; it is cut at any byte.
+    pub(super) fn row_written(&mut self) -> Result<(), PollError<S::Error>> {
+        self.count += 1;
+        let mut at = 0;
+        while self.rows.len() - at > PIECE_BYTES {
+            let rows = self.rows[at..at + PIECE_BYTES].to_vec();
+            at += PIECE_BYTES;
+            let schema = std::mem::take(&mut self.changes.schema);
+            self.sink.piece(Changes { schema, rows, ..Changes::default() }).map_err(PollError::Sink)?;
+        }
+        self.rows.drain(..at);
+        if at > PIECE_BYTES {
+            // One large row must not keep its memory for the rest of the commit.
+            self.rows.shrink_to(PIECE_BYTES);
+        }
+        Ok(())
+    }
+
+    /// The header of the database has these values now.
+    pub(super) fn set_header(&mut self, user_version: Option<i32>, application_id: Option<i32>) {
+        self.changes.user_version = user_version;
+        self.changes.application_id = application_id;
+    }
+
+    /// Hands over the rest, and returns how many rows changed.
+    pub(super) fn finish(mut self, state: &RunningState) -> Result<u64, PollError<S::Error>> {
+        self.changes.rows = self.rows;
+        self.sink.commit(self.changes, state).map_err(PollError::Sink)?;
+        Ok(self.count)
+    }
+}

@@ -1,0 +1,117 @@
+//! Keeps the WAL small, although a read transaction is always held.
+//!
+//! A reader that stays where it is keeps the WAL from ever beginning anew: it would grow without end, and the application's own
+//! checkpoint would run after every commit and in vain. So the held transaction moves on, and when that is not enough, everything is
+//! copied back under the write lock, and the transaction moves to where it does not stop the next writer from beginning anew.
+//!
+//! The application waits for the write lock for some milliseconds then. Only when the WAL has reached its limit does it wait for as long as
+//! the rest takes to be captured: its disk is worth more than its speed.
+//!
+//! Checkpoints run only under the write lock: SQLite before 3.51.3 can lose commits when a checkpoint races with a writer that begins the
+//! WAL anew, and which SQLite the application links cannot be known. FULL, RESTART and TRUNCATE are never used.
+
+use std::time::{Duration, Instant};
+
+use super::follower::Follower;
+use super::{CaptureError, PollError, Sink};
+use crate::connection::SqliteError;
+
+/// How long the write lock is tried for. The application comes first; the next poll tries again.
+const LOCK_PATIENCE: Duration = Duration::from_millis(2);
+/// How long a checkpoint that the application runs is waited for, under the write lock.
+const CHECKPOINT_PATIENCE: Duration = Duration::from_millis(20);
+
+/// Most bytes of frames that are captured while the application waits for the write lock, as long as the WAL has not reached its limit.
+const LOCKED_BYTES_MAX: u64 = 2 << 20;
+
+impl Follower {
+    /// Whether the held transaction should move on.
+    pub(super) fn wants_swap(&self) -> bool {
+        let (held, now) = (self.holds.swap_target(), self.position);
+        if held.salts != now.salts {
+            return now.frame > 0;
+        }
+        let bytes = self.options.swap_bytes;
+        self.wal_bytes(now.frame) >= bytes
+            && self.wal_bytes(now.frame.saturating_sub(held.frame)) >= bytes / 4
+    }
+
+    /// Whether the WAL has grown so much that the write lock is worth taking: also after it was taken in vain, or nobody wrote since.
+    pub(super) fn wants_recycling(&self) -> bool {
+        let done =
+            self.recycled_at.filter(|done| done.salts == self.position.salts).map_or(0, |done| done.frame);
+        self.wal_bytes(self.position.frame.saturating_sub(done)) >= self.options.recycle_bytes
+    }
+
+    /// Has everything copied back while nobody can write, and stands on the database file alone afterwards.
+    pub(super) fn recycle<S: Sink>(&mut self, sink: &mut S) -> Result<u64, PollError<S::Error>> {
+        if self.is_far_behind()? || !self.lock()? {
+            return Ok(0);
+        }
+        self.statistics.write_locks += 1;
+        let result = self.recycle_locked(sink);
+        // The lock is let go whatever happened; a failure to do so shows at the next use.
+        let unlocked = self.writer.execute("ROLLBACK");
+        let commits = result?;
+        unlocked?;
+        Ok(commits)
+    }
+
+    fn recycle_locked<S: Sink>(&mut self, sink: &mut S) -> Result<u64, PollError<S::Error>> {
+        if self.is_far_behind()? {
+            return Ok(0);
+        }
+        let commits = self.advance(sink, u32::MAX)?;
+        self.recycled_at = Some(self.position);
+        if self.holds.move_here(self.position)? && self.copy_back()? {
+            // The WAL is copied back entirely and cannot grow, so this one stands on the database file.
+            self.holds.move_here(self.position)?;
+        }
+        Ok(commits)
+    }
+
+    /// Whether so much is left to capture that the application should not wait for it, and the WAL not so large that it has to.
+    fn is_far_behind(&self) -> Result<bool, CaptureError> {
+        let index = self.index()?;
+        if index.salts != self.position.salts {
+            return Ok(true);
+        }
+        let left = index.last_frame.saturating_sub(self.position.frame);
+        Ok(self.wal_bytes(left) > LOCKED_BYTES_MAX
+            && self.wal_bytes(index.last_frame) < self.options.bytes_max)
+    }
+
+    /// Takes the write lock, unless a writer keeps it.
+    fn lock(&self) -> Result<bool, SqliteError> {
+        let started = Instant::now();
+        loop {
+            match self.writer.execute("BEGIN IMMEDIATE") {
+                Ok(()) => return Ok(true),
+                Err(error) if error.is_busy() && started.elapsed() < LOCK_PATIENCE => std::hint::spin_loop(),
+                Err(error) if error.is_busy() => return Ok(false),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Copies everything back that no other reader is in the way of; says whether that was all.
+    fn copy_back(&self) -> Result<bool, CaptureError> {
+        let anchor = self.database.pages.files.anchor();
+        let started = Instant::now();
+        loop {
+            let pragma = "PRAGMA wal_checkpoint(PASSIVE)";
+            let (busy, frames, copied): (i64, i64, i64) = anchor
+                .sqlite()
+                .query_row(pragma, [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+                .map_err(SqliteError::from)?;
+            if busy == 0 && frames == copied {
+                return Ok(true);
+            }
+            // Busy means that the writer of the last commit is at its own checkpoint; otherwise a reader stands in the way.
+            if busy == 0 || started.elapsed() > CHECKPOINT_PATIENCE {
+                return Ok(false);
+            }
+            std::thread::yield_now();
+        }
+    }
+}

@@ -1,0 +1,262 @@
+//! Which rows a commit changed: the rows on the changed pages of a tree before, against those after.
+//!
+//! In a table of rowids both sides are in the order of rowids, so they are merged page by page. In a WITHOUT ROWID table the order
+//! is the business of collations, so cells of equal bytes cancel and the rest is for the caller to join.
+
+use std::rc::Rc;
+
+use super::CaptureError;
+use super::map::{Label, PageMap, Relabel, Role, TreeId};
+use super::marks::Marks;
+use super::planted::{Bug, planted};
+use super::tree::{ChangedPages, Tree};
+use super::view::{CommitView, Side};
+use crate::file::page::Cell;
+
+/// Takes the rows that may have changed, as payloads.
+pub(super) trait RowVisitor {
+    /// What can go wrong.
+    type Error: From<CaptureError>;
+    /// A row that was there before, after, or both. The rowid is 0 in a WITHOUT ROWID table, whose rows come
+    /// one-sided, those from before first.
+    fn row(&mut self, rowid: i64, before: Option<&[u8]>, after: Option<&[u8]>) -> Result<(), Self::Error>;
+}
+
+/// What finding rows needs to know of the commit.
+pub(super) struct Join<'j> {
+    pub(super) view: &'j CommitView<'j>,
+    pub(super) map: &'j PageMap,
+    pub(super) marks: &'j Marks,
+    pub(super) relabel: &'j mut Relabel,
+}
+
+impl Join<'_> {
+    /// Shows every row that changed to `visitor`, and labels the overflow pages of rows that came and went.
+    pub(super) fn rows<V: RowVisitor>(
+        &mut self,
+        tree: Tree,
+        pages: ChangedPages,
+        visitor: &mut V,
+    ) -> Result<(), V::Error> {
+        if tree.has_rowids {
+            self.by_rowid(tree.id, pages, visitor)
+        } else if pages.before.is_empty() {
+            self.all_new(tree.id, &pages.after, visitor)
+        } else {
+            self.by_bytes(tree.id, &pages, visitor)
+        }
+    }
+
+    fn by_rowid<V: RowVisitor>(
+        &mut self,
+        tree: TreeId,
+        pages: ChangedPages,
+        visitor: &mut V,
+    ) -> Result<(), V::Error> {
+        let mut before = Cursor::open(self.view, Side::Before, pages.before)?;
+        let mut after = Cursor::open(self.view, Side::After, pages.after)?;
+        loop {
+            let (old, new) = (before.cell(self.view)?, after.cell(self.view)?);
+            match (old, new) {
+                (None, None) => return Ok(()),
+                (Some(old), Some(new)) if old.rowid == new.rowid => {
+                    if self.is_same(&old, &new) {
+                        self.adopt(tree, &new, after.page());
+                    } else {
+                        let old = self.gone(&old)?;
+                        let payload = self.come(tree, &new, after.page())?;
+                        visitor.row(new.rowid, Some(&old), Some(&payload))?;
+                    }
+                    before.advance(self.view)?;
+                    after.advance(self.view)?;
+                }
+                (Some(old), new) if new.is_none_or(|new| old.rowid < new.rowid) => {
+                    let payload = self.gone(&old)?;
+                    visitor.row(old.rowid, Some(&payload), None)?;
+                    before.advance(self.view)?;
+                }
+                (_, Some(new)) => {
+                    let payload = self.come(tree, &new, after.page())?;
+                    visitor.row(new.rowid, None, Some(&payload))?;
+                    after.advance(self.view)?;
+                }
+                (Some(_), None) => before.advance(self.view)?,
+            }
+        }
+    }
+
+    /// Nothing was there before, so rows need no order.
+    fn all_new<V: RowVisitor>(
+        &mut self,
+        tree: TreeId,
+        pages: &[u32],
+        visitor: &mut V,
+    ) -> Result<(), V::Error> {
+        for number in pages {
+            let bytes = self.view.bytes(Side::After, *number)?;
+            let page = self.view.page(*number, &bytes).map_err(CaptureError::from)?;
+            for at in 0..page.cells() {
+                let cell = page.cell(at).map_err(CaptureError::from)?;
+                let payload = self.come(tree, &cell, *number)?;
+                visitor.row(0, None, Some(&payload))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn by_bytes<V: RowVisitor>(
+        &mut self,
+        tree: TreeId,
+        pages: &ChangedPages,
+        visitor: &mut V,
+    ) -> Result<(), V::Error> {
+        let (before, after) =
+            (load(self.view, Side::Before, &pages.before)?, load(self.view, Side::After, &pages.after)?);
+        let (old, new) = (cells(self.view, &before)?, cells(self.view, &after)?);
+        let (mut olds, mut news) = (old.iter().peekable(), new.iter().peekable());
+        let mut gone = Vec::new();
+        let mut come = Vec::new();
+        loop {
+            match (olds.peek(), news.peek()) {
+                (None, None) => break,
+                (Some((_, old)), Some((page, new))) if old.bytes == new.bytes => {
+                    if self.is_same(old, new) {
+                        self.adopt(tree, new, *page);
+                    } else {
+                        gone.push(*old);
+                        come.push((*page, *new));
+                    }
+                    olds.next();
+                    news.next();
+                }
+                (Some((_, old)), new) if new.is_none_or(|(_, new)| old.bytes < new.bytes) => {
+                    gone.push(*old);
+                    olds.next();
+                }
+                (_, Some((page, new))) => {
+                    come.push((*page, *new));
+                    news.next();
+                }
+                (Some(_), None) => break,
+            }
+        }
+        for cell in &gone {
+            let payload = self.gone(cell)?;
+            visitor.row(0, Some(&payload), None)?;
+        }
+        for (page, cell) in &come {
+            let payload = self.come(tree, cell, *page)?;
+            visitor.row(0, None, Some(&payload))?;
+        }
+        Ok(())
+    }
+
+    /// Whether two cells hold one row: their bytes are equal, and so are the overflow pages that both lead to.
+    fn is_same(&self, old: &Cell<'_>, new: &Cell<'_>) -> bool {
+        let spilled = new.overflow.is_some_and(|head| self.marks.is_dirty_head(head));
+        old.bytes == new.bytes && (!spilled || planted(Bug::TrustEqualCells))
+    }
+
+    /// The payload of a row that is gone; its overflow pages are no longer its own.
+    fn gone(&mut self, cell: &Cell<'_>) -> Result<Vec<u8>, CaptureError> {
+        let (payload, chain) = self.view.payload(Side::Before, cell)?;
+        for page in chain {
+            // One that already belongs to something else was never labelled for this row, or was given up before.
+            self.relabel.clear(page);
+        }
+        Ok(payload)
+    }
+
+    /// The payload of a row that came; its overflow pages are its own now.
+    fn come(&mut self, tree: TreeId, cell: &Cell<'_>, page: u32) -> Result<Vec<u8>, CaptureError> {
+        let (payload, chain) = self.view.payload(Side::After, cell)?;
+        let mut parent = page;
+        for page in chain {
+            self.relabel.set(page, Label { role: Role::Overflow, tree, parent });
+            parent = page;
+        }
+        Ok(payload)
+    }
+
+    /// A row that stayed may be on another page now.
+    fn adopt(&mut self, tree: TreeId, cell: &Cell<'_>, page: u32) {
+        if let Some(head) = cell.overflow
+            && self.map.get(head).is_none_or(|label| label.parent != page)
+        {
+            self.relabel.set(head, Label { role: Role::Overflow, tree, parent: page });
+        }
+    }
+}
+
+type Loaded = Vec<(u32, Rc<[u8]>)>;
+
+fn load(view: &CommitView<'_>, side: Side, pages: &[u32]) -> Result<Loaded, CaptureError> {
+    pages.iter().map(|page| Ok((*page, view.bytes(side, *page)?))).collect()
+}
+
+/// Every cell of these pages with its page, by their bytes.
+fn cells<'l>(view: &CommitView<'_>, loaded: &'l Loaded) -> Result<Vec<(u32, Cell<'l>)>, CaptureError> {
+    let mut cells = Vec::new();
+    for (number, bytes) in loaded {
+        let page = view.page(*number, bytes)?;
+        for at in 0..page.cells() {
+            cells.push((*number, page.cell(at)?));
+        }
+    }
+    cells.sort_unstable_by(|(_, one), (_, two)| one.bytes.cmp(two.bytes));
+    Ok(cells)
+}
+
+/// Goes through the cells of leaves of one tree in the order of their rowids, with one leaf in memory.
+struct Cursor {
+    side: Side,
+    /// The leaves that are still to come, last one first.
+    pages: Vec<u32>,
+    leaf: Option<(u32, Rc<[u8]>)>,
+    at: usize,
+}
+
+impl Cursor {
+    fn open(view: &CommitView<'_>, side: Side, pages: Vec<u32>) -> Result<Self, CaptureError> {
+        let mut keyed = Vec::with_capacity(pages.len());
+        for page in pages {
+            let bytes = view.bytes(side, page)?;
+            // A leaf without cells is the root of an empty table.
+            if let Some(first) = view.page(page, &bytes)?.first_rowid()? {
+                keyed.push((first, page));
+            }
+        }
+        keyed.sort_unstable_by(|one, two| two.cmp(one));
+        let pages = keyed.into_iter().map(|(_, page)| page).collect();
+        let mut cursor = Self { side, pages, leaf: None, at: 0 };
+        cursor.next_leaf(view)?;
+        Ok(cursor)
+    }
+
+    fn next_leaf(&mut self, view: &CommitView<'_>) -> Result<(), CaptureError> {
+        self.at = 0;
+        self.leaf = match self.pages.pop() {
+            Some(page) => Some((page, view.bytes(self.side, page)?)),
+            None => None,
+        };
+        Ok(())
+    }
+
+    /// The cell it stands on.
+    fn cell(&self, view: &CommitView<'_>) -> Result<Option<Cell<'_>>, CaptureError> {
+        let Some((number, bytes)) = &self.leaf else { return Ok(None) };
+        Ok(Some(view.page(*number, bytes)?.cell(self.at)?))
+    }
+
+    /// The leaf it stands on; 0 behind the last one.
+    fn page(&self) -> u32 {
+        self.leaf.as_ref().map_or(0, |(page, _)| *page)
+    }
+
+    fn advance(&mut self, view: &CommitView<'_>) -> Result<(), CaptureError> {
+        let Some((number, bytes)) = &self.leaf else { return Ok(()) };
+        let cells = view.page(*number, bytes)?.cells();
+        self.at += 1;
+        if self.at >= cells { self.next_leaf(view) } else { Ok(()) }
+    }
+}

@@ -1,0 +1,187 @@
+//! Rows of one table: from payloads to a changeset and the state hash.
+
+use std::collections::BTreeMap;
+
+use synddb_protocol::state::{TableHash, Value};
+
+use super::CaptureError;
+use super::out::Out;
+use super::planted::{Bug, planted};
+use super::rows::RowVisitor;
+use super::{PollError, Sink};
+use crate::changeset::{self, Table};
+use crate::file::{Damaged, record};
+use crate::schema::{Identity, Layout};
+
+/// How a table's changesets name its columns.
+pub(super) fn changeset_table(layout: &Layout) -> Table {
+    let mut key: Vec<bool> = vec![false; layout.columns.len()];
+    match &layout.identity {
+        Identity::Rowid { .. } => key.insert(0, true),
+        Identity::IntegerKey { column } => key[*column] = true,
+        Identity::Key { columns } => columns.iter().for_each(|column| key[*column] = true),
+    }
+    Table { name: layout.name.clone(), key }
+}
+
+/// The values of a row's columns, in schema order, as reading the table gives them.
+pub(super) fn columns<'v>(
+    layout: &'v Layout,
+    rowid: i64,
+    payload: &'v [u8],
+) -> Result<Vec<Value<'v>>, Damaged> {
+    let fields = record::fields(payload).ok_or(Damaged::new("a row is no record", 0))?;
+    let mut values = vec![Value::Null; layout.columns.len()];
+    for (at, column) in layout.record.iter().enumerate() {
+        let described = &layout.columns[*column];
+        values[*column] = match fields.get(at) {
+            Some(field) if planted(Bug::IgnoreRealAffinity) => *field,
+            Some(field) => described.read(*field),
+            None if planted(Bug::IgnoreDefaults) => Value::Null,
+            None => described.default.borrow(),
+        };
+    }
+    if let Identity::IntegerKey { column } = layout.identity {
+        values[column] = Value::Integer(rowid);
+    }
+    Ok(values)
+}
+
+/// The values of a row as a changeset has them: the rowid first where it is no column.
+fn identified<'v>(layout: &Layout, rowid: i64, mut values: Vec<Value<'v>>) -> Vec<Value<'v>> {
+    if layout.has_hidden_rowid() {
+        values.insert(0, Value::Integer(rowid));
+    }
+    values
+}
+
+/// Adds a row to what the table's rows hash to, or takes it out.
+pub(super) fn accumulate(
+    hash: &mut TableHash,
+    layout: &Layout,
+    rowid: i64,
+    columns: &[Value<'_>],
+    combine: Combine,
+) {
+    let rowid = layout.is_rowid_table().then_some(rowid);
+    match combine {
+        Combine::Add => hash.add(rowid, columns.iter().copied()),
+        Combine::Remove => hash.remove(rowid, columns.iter().copied()),
+    }
+}
+
+/// What to do with a row of a hash.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Combine {
+    Add,
+    Remove,
+}
+
+/// Writes the changes of one table.
+pub(super) struct TableWriter<'w, 's, S> {
+    layout: &'w Layout,
+    table: Table,
+    out: &'w mut Out<'s, S>,
+    /// `None` where the table is hashed as a whole after the commit.
+    hash: Option<&'w mut TableHash>,
+    begun: bool,
+    /// Rows of a WITHOUT ROWID table that are gone, by identity, until it is known whether they came again.
+    gone: BTreeMap<Vec<u8>, Vec<u8>>,
+    /// Rows of it that came, by identity.
+    come: BTreeMap<Vec<u8>, Vec<u8>>,
+}
+
+impl<'w, 's, S: Sink> TableWriter<'w, 's, S> {
+    pub(super) fn new(layout: &'w Layout, out: &'w mut Out<'s, S>, hash: Option<&'w mut TableHash>) -> Self {
+        let table = changeset_table(layout);
+        Self { layout, table, out, hash, begun: false, gone: BTreeMap::new(), come: BTreeMap::new() }
+    }
+
+    /// Writes what had to wait until all rows were seen. Deletes come first: two keys may be equal to a collation and differ in bytes.
+    pub(super) fn finish(mut self) -> Result<(), PollError<S::Error>> {
+        let (gone, mut come) = (std::mem::take(&mut self.gone), std::mem::take(&mut self.come));
+        let mut stayed = Vec::new();
+        for (key, before) in gone {
+            match come.remove(&key) {
+                None => self.write(0, Some(&before), None)?,
+                Some(after) => stayed.push((before, after)),
+            }
+        }
+        for (before, after) in stayed {
+            self.write(0, Some(&before), Some(&after))?;
+        }
+        for after in come.values() {
+            self.write(0, None, Some(after))?;
+        }
+        Ok(())
+    }
+
+    fn write(
+        &mut self,
+        rowid: i64,
+        before: Option<&[u8]>,
+        after: Option<&[u8]>,
+    ) -> Result<(), PollError<S::Error>> {
+        let layout = self.layout;
+        let read = |payload| columns(layout, rowid, payload).map_err(CaptureError::from);
+        let before = before.map(read).transpose()?;
+        let after = after.map(read).transpose()?;
+        if before == after {
+            return Ok(());
+        }
+        if !self.begun {
+            changeset::write_table(&mut self.out.rows, &self.table);
+            self.begun = true;
+        }
+        if let Some(hash) = self.hash.as_deref_mut() {
+            if let Some(before) = &before {
+                accumulate(hash, layout, rowid, before, Combine::Remove);
+            }
+            if let Some(after) = &after {
+                accumulate(hash, layout, rowid, after, Combine::Add);
+            }
+        }
+        let identified = |values| identified(layout, rowid, values);
+        match (before.map(identified), after.map(identified)) {
+            (None, Some(new)) => changeset::write_insert(&mut self.out.rows, &new),
+            (Some(old), None) => changeset::write_delete(&mut self.out.rows, &old),
+            (Some(old), Some(new)) => {
+                changeset::write_update(&mut self.out.rows, &self.table.key, &old, &new)
+            }
+            (None, None) => {}
+        }
+        self.out.row_written()
+    }
+
+    /// The identity of a row of a WITHOUT ROWID table, as bytes: class and bytes of each key column.
+    fn key(&self, payload: &[u8]) -> Result<Vec<u8>, CaptureError> {
+        let values = columns(self.layout, 0, payload)?;
+        let mut key = Vec::new();
+        if let Identity::Key { columns } = &self.layout.identity {
+            let identity: Vec<Value<'_>> = columns.iter().map(|column| values[*column]).collect();
+            changeset::write_insert(&mut key, &identity);
+        }
+        Ok(key)
+    }
+}
+
+impl<S: Sink> RowVisitor for TableWriter<'_, '_, S> {
+    type Error = PollError<S::Error>;
+
+    fn row(&mut self, rowid: i64, before: Option<&[u8]>, after: Option<&[u8]>) -> Result<(), Self::Error> {
+        if self.layout.is_rowid_table() {
+            return self.write(rowid, before, after);
+        }
+        if let Some(before) = before {
+            self.gone.insert(self.key(before)?, before.to_vec());
+        }
+        if let Some(after) = after {
+            // All that is gone was shown before, so where nothing is, nothing can have come again.
+            if self.gone.is_empty() {
+                return self.write(0, None, Some(after));
+            }
+            self.come.insert(self.key(after)?, after.to_vec());
+        }
+        Ok(())
+    }
+}
