@@ -7,6 +7,7 @@ pub mod compare;
 pub mod connection;
 pub mod file;
 pub mod schema;
+pub mod session;
 pub mod snapshot;
 pub mod state;
 pub mod statement;

@@ -15,5 +15,6 @@ mod apply_schema;
 mod capture;
 mod cases;
 mod compare;
+mod differential;
 mod snapshot;
 mod state;

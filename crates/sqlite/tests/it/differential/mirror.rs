@@ -1,0 +1,224 @@
+//! The replica's side of a run: what the follower captures is applied, and compared with the application.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use synddb_protocol::hash::StateHash;
+use synddb_protocol::submission::Changes;
+use synddb_sqlite::apply::{Applier, CommitChanges};
+use synddb_sqlite::capture::{Follower, Options, Sink, WalPosition};
+use synddb_sqlite::compare;
+use synddb_sqlite::connection::Connection;
+use synddb_sqlite::rusqlite::{self, backup::Backup};
+use synddb_sqlite::state::RunningState;
+
+use super::harness::Report;
+use super::oracle;
+use super::random::Random;
+
+/// A follower on the application's database, and a replica.
+pub(super) struct Mirror {
+    source: PathBuf,
+    replica: PathBuf,
+    follower: Follower,
+    applier: Applier,
+}
+
+/// Takes commits as they come and puts pieces together.
+#[derive(Default)]
+struct Collected {
+    commits: Vec<(Changes, StateHash)>,
+    open: Option<Changes>,
+    pieces: u64,
+    persisted: bool,
+}
+
+impl Sink for Collected {
+    type Error = Infallible;
+
+    fn piece(&mut self, changes: Changes) -> Result<(), Infallible> {
+        let joined = join(self.open.take(), changes);
+        self.open = Some(joined);
+        self.pieces += 1;
+        Ok(())
+    }
+
+    fn commit(&mut self, changes: Changes, state: &RunningState) -> Result<(), Infallible> {
+        let joined = join(self.open.take(), changes);
+        self.commits.push((joined, state.hash()));
+        self.persisted = false;
+        Ok(())
+    }
+
+    fn persist(&mut self, _: &WalPosition, state: &RunningState) -> Result<(), Infallible> {
+        if let Some((_, last)) = self.commits.last() {
+            assert_eq!(state.hash(), *last, "the state at the position is not that of the last commit");
+        }
+        self.persisted = true;
+        Ok(())
+    }
+}
+
+fn join(first: Option<Changes>, second: Changes) -> Changes {
+    let Some(mut joined) = first else { return second };
+    joined.schema.extend(second.schema);
+    joined.rows.extend(second.rows);
+    joined.user_version = second.user_version.or(joined.user_version);
+    joined.application_id = second.application_id.or(joined.application_id);
+    joined
+}
+
+fn words(doing: &str) -> impl Fn(&dyn std::error::Error) -> String {
+    move |error| {
+        let mut text = format!("{doing}: {error}");
+        let mut cause = error.source();
+        while let Some(error) = cause {
+            text.push_str(&format!(": {error}"));
+            cause = error.source();
+        }
+        text
+    }
+}
+
+impl Mirror {
+    /// Attaches, and copies the database as the follower sees it.
+    pub(super) fn attach(source: &Path, random: &mut Random) -> Result<Self, String> {
+        let replica = source.with_file_name("replica.db");
+        // From a WAL that begins anew at nearly every poll to one that never does here.
+        let options = Options::for_wal(random.weighted(&[(2, 1 << 20), (3, 8 << 20), (3, 64 << 20)]));
+        let follower = Follower::attach(source, options).map_err(|error| words("attach")(&error))?;
+        let mut copy = rusqlite::Connection::open(&replica).unwrap();
+        let reader = follower.reader();
+        Backup::new(reader.sqlite(), &mut copy)
+            .unwrap()
+            .run_to_completion(10_000, Duration::ZERO, None)
+            .unwrap();
+        copy.close().unwrap();
+        let applier = Applier::open(&replica).map_err(|error| words("open the replica")(&error))?;
+        if follower.state().hash() != applier.state().hash() {
+            return Err("the copy's state hash differs from the follower's".to_owned());
+        }
+        Ok(Self { source: source.to_owned(), replica, follower, applier })
+    }
+
+    /// Captures and applies everything since the last call, which was so many commits. `sessions` has the changesets that sessions
+    /// recorded of some of them.
+    pub(super) fn poll(
+        &mut self,
+        commits: u64,
+        sessions: &BTreeMap<u64, Vec<u8>>,
+        random: &mut Random,
+        report: &mut Report,
+    ) -> Result<(), String> {
+        let mut sink = Collected::default();
+        let before = self.follower.statistics();
+        let mut captured = 0;
+        loop {
+            match self.follower.poll(&mut sink).map_err(|error| words("poll")(&error))? {
+                0 => break,
+                more => captured += more,
+            }
+        }
+        report.rows_captured += self.follower.statistics().rows - before.rows;
+        report.pieces += sink.pieces;
+        if sink.open.is_some() || (captured > 0 && !sink.persisted) || captured != sink.commits.len() as u64 {
+            return Err("a poll ends with a persisted whole commit".to_owned());
+        }
+        if captured != commits {
+            return Err(format!("{commits} commits were made, {captured} captured"));
+        }
+        let mut numbered = (0..).zip(&sink.commits).peekable();
+        while numbered.peek().is_some() {
+            let group = usize::try_from(random.range(1, 4)).unwrap();
+            let group: Vec<_> = numbered.by_ref().take(group).collect();
+            if random.percent(6) {
+                self.apply_and_give_up(&group)?;
+            }
+            self.applier.begin().map_err(|error| words("begin")(&error))?;
+            for (number, (changes, state)) in group {
+                self.apply(changes)?;
+                if self.applier.state().hash() != *state {
+                    return Err(format!(
+                        "the state hash differs after captured commit {number} of {commits}"
+                    ));
+                }
+                if let Some(session) = sessions.get(&number) {
+                    let compared = oracle::compare(&changes.rows, session, &self.applier, report)?;
+                    report.session_commits += 1;
+                    report.session_rows += compared;
+                }
+            }
+            self.applier.commit().map_err(|error| words("commit")(&error))?;
+        }
+        if self.follower.state().hash() != self.applier.state().hash() {
+            return Err("the state hash of the replica differs from the follower's".to_owned());
+        }
+        Ok(())
+    }
+
+    fn apply(&mut self, changes: &Changes) -> Result<(), String> {
+        let changes = CommitChanges {
+            schema: &changes.schema,
+            rows: changes.rows.as_slice(),
+            user_version: changes.user_version,
+            application_id: changes.application_id,
+        };
+        self.applier.apply(changes).map_err(|error| words("apply")(&error))
+    }
+
+    /// What was applied and given up leaves no trace.
+    fn apply_and_give_up(&mut self, group: &[(u64, &(Changes, StateHash))]) -> Result<(), String> {
+        let before = self.applier.state().hash();
+        self.applier.begin().map_err(|error| words("begin")(&error))?;
+        for (_, (changes, _)) in group {
+            self.apply(changes)?;
+        }
+        self.applier.rollback().map_err(|error| words("roll back")(&error))?;
+        if self.applier.state().hash() != before {
+            return Err("the replica's state hash differs after a rollback".to_owned());
+        }
+        Ok(())
+    }
+
+    /// Compares whole databases, after a poll that captured everything.
+    pub(super) fn check_everything(&mut self) -> Result<(), String> {
+        if let Some(difference) = compare::first_difference(&self.source, &self.replica)
+            .map_err(|error| words("compare")(&error))?
+        {
+            return Err(format!("the replica differs: {difference}"));
+        }
+        let scanned = scan(&self.source)?;
+        if scanned != self.follower.state().hash() {
+            return Err(
+                "a scan of the application's database gives another state hash than capture".to_owned()
+            );
+        }
+        if scanned != scan(&self.replica)? {
+            return Err("scans of application and replica give different state hashes".to_owned());
+        }
+        // A virtual table reports what the application made of it: the same on both sides.
+        let (source, replica) = (integrity(&self.source), integrity(&self.replica));
+        if replica != source {
+            return Err(format!(
+                "integrity_check says `{replica}` of the replica, `{source}` of the application"
+            ));
+        }
+        Ok(())
+    }
+}
+
+fn scan(path: &Path) -> Result<StateHash, String> {
+    let connection = Connection::open(path).map_err(|error| words("open")(&error))?;
+    connection.execute("BEGIN").map_err(|error| words("begin")(&error))?;
+    let state = RunningState::scan(&connection).map_err(|error| words("scan")(&error))?;
+    Ok(state.hash())
+}
+
+fn integrity(path: &Path) -> String {
+    let connection = Connection::open(path).unwrap();
+    let mut statement = connection.sqlite().prepare("PRAGMA integrity_check(3)").unwrap();
+    let rows = statement.query_map([], |row| row.get::<_, String>(0)).unwrap();
+    rows.map(|row| row.unwrap_or_else(|error| error.to_string())).collect::<Vec<_>>().join("; ")
+}
