@@ -1,0 +1,87 @@
+//! Real processes: this test binary, started again with a role.
+
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use synddb_agent::outbox::{Options, Outbox, OutboxError};
+
+use super::{bounds, file, killed};
+
+/// Names the role of a child. Without it, this binary is the parent.
+const ROLE: &str = "SYNDDB_AGENT_TEST_ROLE";
+
+/// The folder of the outbox that a child opens.
+const FOLDER: &str = "SYNDDB_AGENT_TEST_FOLDER";
+
+/// What a child can be told to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// Keeps one poll after the other until it is killed.
+    Keep,
+    /// Meets a disk that is full.
+    Full,
+    /// Finds that another process owns the outbox.
+    FindOwned,
+    /// Finds that none does.
+    FindFree,
+}
+
+impl Role {
+    const ALL: [Self; 4] = [Self::Keep, Self::Full, Self::FindOwned, Self::FindFree];
+}
+
+/// Starts a child whose standard output the parent holds.
+pub(crate) fn spawn(role: Role, folder: &Path) -> Child {
+    spawn_with(Command::new(std::env::current_exe().unwrap()), role, folder)
+}
+
+/// Starts a child that may write no file larger than this many blocks of 512 bytes, so that a write fails half-way as it does on a full
+/// disk.
+pub(crate) fn spawn_limited(role: Role, folder: &Path, blocks: u32) -> Child {
+    let limited = format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$0\" \"$@\"");
+    let mut shell = Command::new("sh");
+    shell.args(["-c", &limited]).arg(std::env::current_exe().unwrap());
+    spawn_with(shell, role, folder)
+}
+
+fn spawn_with(mut command: Command, role: Role, folder: &Path) -> Child {
+    command
+        .args(["child::plays_its_role", "--exact", "--nocapture", "--test-threads=1"])
+        .env(ROLE, format!("{role:?}"))
+        .env(FOLDER, folder)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap()
+}
+
+/// Waits for a child, and makes sure that it did what it was started for.
+pub(crate) fn finish(child: Child) {
+    let output = child.wait_with_output().unwrap();
+    let told = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{told}");
+    assert!(told.contains("role played"), "the child did nothing: {told}");
+}
+
+/// What a child does; in the parent, nothing.
+#[test]
+fn plays_its_role() {
+    let Ok(name) = std::env::var(ROLE) else { return };
+    let role = Role::ALL.into_iter().find(|role| format!("{role:?}") == name).unwrap();
+    let folder = std::env::var_os(FOLDER).unwrap();
+    let folder = Path::new(&folder);
+    match role {
+        Role::Keep => killed::keep_until_killed(folder),
+        Role::Full => bounds::meet_full_disk(folder),
+        Role::FindOwned => {
+            for opened in [
+                Outbox::open(&file(folder), Options::default()),
+                Outbox::create(&file(folder), &super::beginning(), Options::default()),
+            ] {
+                assert!(matches!(opened, Err(OutboxError::Owned { .. })));
+            }
+        }
+        Role::FindFree => drop(super::open(folder)),
+    }
+    println!("\nrole played");
+}
