@@ -1,4 +1,4 @@
-//! `test`: the Rust tests, the language-neutral vectors read in Python, and the README's quick start.
+//! `test`: the programs that tests need, the Rust tests, the language-neutral vectors read in Python, and the README's quick start.
 //!
 //! The last line is always `N passed, N failed, N skipped`, summed from what the runners themselves said at
 //! their end.
@@ -24,6 +24,10 @@ const TOTAL_ASKED: Duration = Duration::from_secs(25 * 60);
 /// Property cases in the inner loop. The full run takes the number each test asks for.
 const FAST_PROPTEST_CASES: &str = "32";
 
+/// Programs that tests run as any application would. On Debian each is the package of that name. Where one is missing, those tests
+/// fail and say so.
+const NEEDED: [&str; 2] = ["sqlite3", "python3"];
+
 /// Runs the tests; with `fast` only the Rust ones, without documentation tests and with few property cases.
 ///
 /// # Errors
@@ -31,6 +35,8 @@ const FAST_PROPTEST_CASES: &str = "32";
 pub fn run(tree: &Tree, fast: bool) -> Result<Verdict> {
     let mut stages = Stages::default();
     let mut counts = Counts::default();
+    let what = format!("{} for the tests that write with them", NEEDED.join(", "));
+    counted(&mut stages, &mut counts, "system programs", &what, |_| needed(tree));
     let mut rust = process::cargo(tree);
     rust.args(["test", "--workspace", "--locked", "--no-fail-fast"]);
     if fast {
@@ -41,6 +47,13 @@ pub fn run(tree: &Tree, fast: bool) -> Result<Verdict> {
         runner(&mut rust, summary::libtest, counts)
     });
     if !fast {
+        let mut planted = process::cargo(tree);
+        planted.args(["test", "--locked", "--package", "synddb-sqlite", "--features", "planted-bugs"]);
+        planted.args(["--test", "it", "differential::planted"]);
+        let what = process::typed(&planted);
+        counted(&mut stages, &mut counts, "planted bugs", &what, |counts| {
+            runner(&mut planted, summary::libtest, counts)
+        });
         let what = format!("python -m pytest {CONFORMANCE} -q");
         counted(&mut stages, &mut counts, "spec vectors in Python", &what, |counts| {
             conformance(tree, counts)
@@ -72,6 +85,18 @@ fn counted(
         Outcome::Failed if counts.failed == failed_before => counts.failed += 1,
         Outcome::Failed => {}
         Outcome::Skipped(_) => counts.skipped += 1,
+    }
+}
+
+/// Installs what of the needed programs is missing, where that may be done.
+fn needed(tree: &Tree) -> Result<Outcome> {
+    let missing: Vec<&str> = NEEDED.into_iter().filter(|name| !machine::has_program(name)).collect();
+    if missing.is_empty() {
+        return Ok(Outcome::Passed);
+    }
+    match machine::install_debian_packages(tree.root(), &missing) {
+        Ok(()) => Ok(Outcome::Passed),
+        Err(cause) => machine::without(cause),
     }
 }
 

@@ -1,0 +1,110 @@
+//! What a command refuses before it touches anything.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use synddb_sqlite::connection::{Connection, SqliteError};
+use synddb_sqlite::rusqlite::ffi;
+
+use crate::exit::CommandError;
+
+/// What was named on the command line and cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum Refusal {
+    /// There is no such file.
+    #[error("there is no such file; check the path. file=`{}`", file.display())]
+    Missing {
+        /// The file.
+        file: PathBuf,
+    },
+    /// The file is no database, or encrypted.
+    #[error("this is no database that SQLite can read; name one. file=`{}`", file.display())]
+    NotADatabase {
+        /// The file.
+        file: PathBuf,
+    },
+    /// Both names lead to one file.
+    #[error("both names lead to one file; name two. one=`{}` other=`{}`", one.display(), other.display())]
+    SameFile {
+        /// One name.
+        one: PathBuf,
+        /// The other one.
+        other: PathBuf,
+    },
+    /// An earlier mirror left what is where the replica would be written.
+    #[error(
+        "an earlier mirror left the target; name another one, or use --replace. file=`{}`",
+        file.display()
+    )]
+    TargetExists {
+        /// What is there.
+        file: PathBuf,
+    },
+    /// What is where the replica would be written was not made by a mirror.
+    #[error("the target was not made by a mirror; move it away, or name another target. file=`{}`", file.display())]
+    NotOurs {
+        /// What is there.
+        file: PathBuf,
+    },
+    /// The replica's folder is missing.
+    #[error("the target's folder does not exist; make it. folder=`{}`", folder.display())]
+    NoFolder {
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// Another mirror writes to the target.
+    #[error("another process mirrors to the target; stop that one first. file=`{}`", file.display())]
+    InUse {
+        /// The target.
+        file: PathBuf,
+    },
+}
+
+/// Opens a database to read it, inside a read transaction, and leaves nothing of that behind.
+///
+/// Where there is no WAL beside the file, only a connection that may write takes away again what SQLite makes to read it. Where
+/// there is one, it belongs to somebody, and only a connection that may not write is sure to leave it.
+///
+/// # Errors
+/// [`Refusal`] when there is no database, otherwise what SQLite says.
+pub(crate) fn open_to_read(file: &Path) -> Result<Connection, CommandError> {
+    if !file.exists() {
+        return Err(Refusal::Missing { file: file.to_owned() }.into());
+    }
+    let open = || -> Result<Connection, SqliteError> {
+        let read_only = beside(file, "-wal").exists();
+        let connection = if read_only { Connection::open_read_only(file) } else { Connection::open(file) }?;
+        connection.execute("PRAGMA query_only = ON; BEGIN")?;
+        // The transaction begins with the first page that is read.
+        connection.prepare("SELECT count(*) FROM sqlite_schema")?.execute(&[])?;
+        Ok(connection)
+    };
+    match open() {
+        Err(error) if file.is_dir() || error.primary() == ffi::SQLITE_NOTADB => {
+            Err(Refusal::NotADatabase { file: file.to_owned() }.into())
+        }
+        opened => Ok(opened?),
+    }
+}
+
+/// Refuses two names of one file, be it by a link of either kind.
+///
+/// # Errors
+/// [`Refusal::SameFile`].
+pub(crate) fn check_two_files(one: &Path, other: &Path) -> Result<(), Refusal> {
+    let inode = |path: &Path| fs::metadata(path).ok().map(|file| (file.dev(), file.ino()));
+    match (inode(one), inode(other)) {
+        (Some(first), Some(second)) if first == second => {
+            Err(Refusal::SameFile { one: one.to_owned(), other: other.to_owned() })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The name of what stands beside a database: `app.db` and `-wal` give `app.db-wal`.
+pub(crate) fn beside(file: &Path, suffix: &str) -> PathBuf {
+    let mut name = file.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}

@@ -1,0 +1,15 @@
+//! One binary: the command beside real programs, the `sqlite3` shell and Python, that know nothing of it.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test fails by panicking, and says with what the programs answered"
+)]
+
+mod differences;
+mod diverged;
+mod mirrored;
+mod processes;
+mod programs;
+mod refusals;
+mod soak;
+mod writers;
