@@ -88,7 +88,9 @@ fn a_signal_ends_a_mirror_after_everything_committed_is_applied() {
         sql(&folder.path().join("app.db"), "CREATE TABLE t (a);");
         let mut mirror = Mirror::start(folder.path());
         sql(&mirror.source, "INSERT INTO t VALUES (1); INSERT INTO t VALUES (2);");
-        let sent = Command::new("kill").args([signal, &mirror.child.id().to_string()]).status().unwrap();
+        // The shell's own `kill`: the program of that name is not on every machine.
+        let kill = format!("kill {signal} {}", mirror.child.id());
+        let sent = Command::new("sh").args(["-c", &kill]).status().unwrap();
         assert!(sent.success());
         assert_eq!(mirror.stopped()["commits"], 2);
         assert_eq!(diff(&mirror.source, &mirror.target).0, 0);
