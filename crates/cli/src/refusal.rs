@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use synddb_sqlite::connection::{Connection, SqliteError};
+use synddb_sqlite::connection::Connection;
 use synddb_sqlite::rusqlite::ffi;
 
 use crate::exit::CommandError;
@@ -61,10 +61,7 @@ pub enum Refusal {
     },
 }
 
-/// Opens a database to read it, inside a read transaction, and leaves nothing of that behind.
-///
-/// Where there is no WAL beside the file, only a connection that may write takes away again what SQLite makes to read it. Where
-/// there is one, it belongs to somebody, and only a connection that may not write is sure to leave it.
+/// Opens a database to read it, inside a read transaction, and says in our words why it cannot be.
 ///
 /// # Errors
 /// [`Refusal`] when there is no database, otherwise what SQLite says.
@@ -72,15 +69,7 @@ pub(crate) fn open_to_read(file: &Path) -> Result<Connection, CommandError> {
     if !file.exists() {
         return Err(Refusal::Missing { file: file.to_owned() }.into());
     }
-    let open = || -> Result<Connection, SqliteError> {
-        let read_only = beside(file, "-wal").exists();
-        let connection = if read_only { Connection::open_read_only(file) } else { Connection::open(file) }?;
-        connection.execute("PRAGMA query_only = ON; BEGIN")?;
-        // The transaction begins with the first page that is read.
-        connection.prepare("SELECT count(*) FROM sqlite_schema")?.execute(&[])?;
-        Ok(connection)
-    };
-    match open() {
+    match Connection::open_to_read(file) {
         Err(error) if file.is_dir() || error.primary() == ffi::SQLITE_NOTADB => {
             Err(Refusal::NotADatabase { file: file.to_owned() }.into())
         }

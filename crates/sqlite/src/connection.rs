@@ -87,6 +87,45 @@ impl Connection {
         Self::with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)
     }
 
+    /// Opens a file and begins a read transaction in it.
+    ///
+    /// A database in WAL mode needs a `-wal` and a `-shm` beside it also to be read, and SQLite makes them. A reader that may only
+    /// read cannot take them away again. So where no `-wal` is there, the file is opened as an application opens it, and the last
+    /// close leaves nothing. Where one is, it may hold commits of an application that crashed: the file is opened only to read,
+    /// since a writer's last close would move them into the file. When that cannot be done (a hot rollback journal has to be played
+    /// back first, or a folder is read-only), the other way is tried, with that move switched off.
+    ///
+    /// One change is made: a transaction that a crash left half done in a file with a rollback journal is taken back, as by whoever
+    /// opens the file next. There is no other way to read it.
+    ///
+    /// # Errors
+    /// [`SqliteError`] when there is no such file, or it is no database.
+    pub fn open_to_read(path: &Path) -> Result<Self, SqliteError> {
+        // Free of links, since a WAL lies beside the file itself.
+        let path = &path
+            .canonicalize()
+            .map_err(|_| SqliteError::new("there is no such file", ffi::SQLITE_CANTOPEN))?;
+        let mut wal = path.as_os_str().to_owned();
+        wal.push("-wal");
+        let has_wal = Path::new(&wal).exists();
+        let attempt = |read_only: bool| -> Result<Self, SqliteError> {
+            let connection = if read_only { Self::open_read_only(path) } else { Self::open(path) }?;
+            let sqlite = connection.sqlite();
+            sqlite.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, has_wal)?;
+            sqlite.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
+            connection.execute("PRAGMA query_only = ON; BEGIN")?;
+            // The transaction begins with the first page that is read.
+            sqlite.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?;
+            Ok(connection)
+        };
+        match attempt(has_wal) {
+            Err(error) if matches!(error.primary(), ffi::SQLITE_CANTOPEN | ffi::SQLITE_READONLY) => {
+                attempt(!has_wal)
+            }
+            result => result,
+        }
+    }
+
     /// How long other connections' locks are waited for from now on.
     ///
     /// # Errors

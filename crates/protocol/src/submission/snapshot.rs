@@ -1,6 +1,7 @@
 //! A snapshot: a whole database at a place in the stream, as a list of chunks. Body of type 2.
 
 use crate::encoding::cbor::{MapKey, Reader, Writer};
+use crate::encoding::frame;
 use crate::encoding::{Canonical, DecodeError};
 use crate::hash::{ChunkHash, CommitDigest, StateHash, sha256};
 use crate::id::{CommitNumber, Incarnation, OutOfRange, PartIndex, StreamId};
@@ -55,6 +56,35 @@ pub struct Chunk {
 }
 
 impl Chunk {
+    /// Compresses and names a run of whole pages. Returns the chunk and its bytes as stored.
+    ///
+    /// # Errors
+    /// [`DecodeError::OverLimit`] when they are more than a chunk holds.
+    pub fn seal(pages: &[u8], page_size: PageSize) -> Result<(Self, Vec<u8>), DecodeError> {
+        over("pages of a chunk, in bytes", pages.len() as u64, CHUNK_BYTES_MAX as u64)?;
+        let stored = frame::compress(pages);
+        let stored_bytes = stored.len() as u64;
+        over("stored bytes of a chunk", stored_bytes, CHUNK_STORED_MAX as u64)?;
+        let pages = pages.len() as u64 / u64::from(page_size.get());
+        Ok((Self { hash: ChunkHash::of(&stored), pages, stored_bytes }, stored))
+    }
+
+    /// The pages in a chunk as stored. Its hash is compared before anything is decompressed.
+    ///
+    /// # Errors
+    /// [`DecodeError`] when these are not the bytes that the chunk names, or do not hold its pages.
+    pub fn open(&self, stored: &[u8], page_size: PageSize) -> Result<Vec<u8>, DecodeError> {
+        const WHAT: &str = "chunk";
+        if stored.len() as u64 != self.stored_bytes || ChunkHash::of(stored) != self.hash {
+            return Err(DecodeError::Invalid { what: WHAT, why: "its bytes do not hash to its name" });
+        }
+        let pages = frame::decompress(WHAT, stored, CHUNK_BYTES_MAX)?;
+        if self.pages.checked_mul(page_size.get().into()) != Some(pages.len() as u64) {
+            return Err(DecodeError::Invalid { what: WHAT, why: "it holds another number of pages" });
+        }
+        Ok(pages)
+    }
+
     fn write(&self, writer: &mut Writer) {
         writer.array(3);
         writer.bytes(self.hash.as_bytes());

@@ -48,7 +48,6 @@
 //!
 //! Knows nothing of where chunks are stored and of where in the stream a snapshot stands.
 
-mod frame;
 mod header;
 mod marks;
 mod pages;
@@ -59,6 +58,8 @@ mod write;
 
 pub use restore::{RestoreError, restore};
 pub use write::{StoredChunk, Writer};
+
+use synddb_protocol::DecodeError;
 
 use crate::connection::SqliteError;
 use crate::schema::SchemaError;
@@ -94,9 +95,9 @@ pub enum SnapshotError {
         /// Their size in bytes.
         page_size: u32,
     },
-    /// A run of pages cannot be compressed.
-    #[error("a run of pages cannot be compressed")]
-    Compression(#[source] std::io::Error),
+    /// A run of pages makes no chunk.
+    #[error("a run of pages makes no chunk")]
+    Chunk(#[from] DecodeError),
 }
 
 fn damaged(page: u32, what: &'static str) -> SnapshotError {

@@ -9,12 +9,13 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use synddb_protocol::DecodeError;
 use synddb_protocol::hash::{ChunkHash, StateHash};
 use synddb_protocol::limits::SNAPSHOT_CHUNKS_MAX;
 use synddb_protocol::submission::{Chunk, Snapshot};
 
 use super::pages::Geometry;
-use super::{frame, header, rebuild};
+use super::{header, rebuild};
 use crate::connection::SqliteError;
 use crate::schema::SchemaError;
 use crate::state::{RunningState, StateError};
@@ -37,12 +38,12 @@ pub enum RestoreError {
         source: Box<dyn Error + Send + Sync>,
     },
     /// The bytes of a chunk are not those that the snapshot lists.
-    #[error("a chunk is damaged; fetch it from elsewhere. hash=`{hash}` what=`{what}`")]
+    #[error("a chunk is damaged; fetch it from elsewhere. hash=`{hash}`")]
     Chunk {
         /// The chunk.
         hash: ChunkHash,
         /// What is wrong with it.
-        what: &'static str,
+        source: DecodeError,
     },
     /// Whoever made the snapshot made it wrong.
     #[error("the snapshot is invalid; restore another. what=`{what}`")]
@@ -114,8 +115,8 @@ pub fn restore<E: Into<Box<dyn Error + Send + Sync>>>(
     for (index, chunk) in snapshot.chunks.iter().enumerate() {
         let hash = chunk.hash;
         let stored = fetch(chunk).map_err(|source| RestoreError::Fetch { hash, source: source.into() })?;
-        let run = frame::open(chunk, snapshot.page_size, &stored)
-            .map_err(|what| RestoreError::Chunk { hash, what })?;
+        let run =
+            chunk.open(&stored, snapshot.page_size).map_err(|source| RestoreError::Chunk { hash, source })?;
         drop(stored);
         if index == 0 {
             let page_one = run.get(..snapshot.page_size.get() as usize).unwrap_or_default();

@@ -1,7 +1,5 @@
 //! Writing a snapshot: the pages of one read transaction, cleaned, in runs.
 
-use std::io;
-
 use synddb_protocol::limits::{CHUNK_BYTES_MAX, SNAPSHOT_CHUNKS_MAX};
 use synddb_protocol::submission::{Chunk, PageSize, TextEncoding};
 
@@ -9,7 +7,7 @@ use super::header::{FreeList, blank_page, normalise};
 use super::marks::{Marks, Root, Use, walk};
 use super::pages::{Geometry, TreePage};
 use super::source::{Source, pragma};
-use super::{SnapshotError, damaged, frame};
+use super::{SnapshotError, damaged};
 use crate::connection::Connection;
 use crate::schema::{Object, SchemaError, is_outside};
 
@@ -109,8 +107,7 @@ impl Writer {
             run.extend_from_slice(&self.page(self.next)?);
             self.next += 1;
         }
-        let (chunk, bytes) = frame::seal(&run, self.geometry.page_size)
-            .map_err(|what| SnapshotError::Compression(io::Error::other(what)))?;
+        let (chunk, bytes) = Chunk::seal(&run, self.geometry.page_size)?;
         Ok(StoredChunk { chunk, bytes })
     }
 
