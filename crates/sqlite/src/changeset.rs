@@ -25,7 +25,7 @@ use synddb_protocol::state::Value;
 use crate::value::OwnedValue;
 
 /// Most columns a table can have in SQLite (`SQLITE_MAX_COLUMN`, at its highest), and the rowid.
-pub const COLUMNS_MAX: usize = 32_768;
+const COLUMNS_MAX: usize = 32_768;
 /// Longest name of a table in bytes.
 const NAME_MAX: u64 = synddb_protocol::limits::NAME_BYTES_MAX as u64;
 /// Longest text or blob in bytes (`SQLITE_MAX_LENGTH`, at its highest).

@@ -102,7 +102,7 @@ impl File {
         }
         match file.integer("PRAGMA user_version")? {
             FORM => Ok(file),
-            found @ ..FORM => Err(file.damaged(if found < 1 { "its form" } else { "its old form" })),
+            ..FORM => Err(file.damaged("its form")),
             found => Err(OutboxError::Newer { supported: FORM, found, file: path.to_owned() }),
         }
     }

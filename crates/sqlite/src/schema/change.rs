@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use synddb_protocol::submission::{ObjectKind, SchemaChange};
 
+use super::objects::rank;
 use super::{Layout, Object, Objects};
 
 /// What became of a table that stores rows.
@@ -176,15 +177,5 @@ impl Comparison<'_> {
         };
         let rehashed = columns(self.before, &before.name) != columns(self.after, &after.name);
         TableFate::Kept { before: before.name.clone(), after: after.name.clone(), rehashed }
-    }
-}
-
-/// Each kind refers to earlier ones only.
-fn rank(kind: ObjectKind) -> u8 {
-    match kind {
-        ObjectKind::Table => 0,
-        ObjectKind::Index => 1,
-        ObjectKind::View => 2,
-        ObjectKind::Trigger => 3,
     }
 }

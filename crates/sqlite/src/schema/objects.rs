@@ -160,7 +160,7 @@ impl Objects {
 }
 
 /// The order in which kinds can be created: each refers to earlier ones only.
-fn rank(kind: ObjectKind) -> u8 {
+pub(super) fn rank(kind: ObjectKind) -> u8 {
     match kind {
         ObjectKind::Table => 0,
         ObjectKind::Index => 1,
