@@ -301,6 +301,52 @@ pub struct StreamStatus {
     pub status: StatusLevel,
 }
 
+/// Why a replica stopped for good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HaltKind {
+    /// What the log says cannot be done to the replica, or leads to another state than it claims.
+    Divergence,
+    /// An object of the log is not what a trusted leader would store.
+    Refused,
+    /// The log is written by newer rules.
+    UpgradeRequired,
+}
+
+/// Where and why a replica stopped. It serves what it had before, and says that it is halted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Halt {
+    /// Why.
+    pub kind: HaltKind,
+    /// The first message that is not in the replica.
+    pub from: Sequence,
+    /// The last message that is known to be missing: the end of the object that holds `from`, if it could be read.
+    pub to: Sequence,
+    /// The cause, for people.
+    pub detail: String,
+}
+
+/// What a replica says of itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReplicaStatus {
+    /// The stream.
+    pub stream: StreamId,
+    /// The last message in the replica.
+    pub sequence: Option<Sequence>,
+    /// What must come next of the client: everything before it is in the replica. `None` before the first snapshot.
+    pub next: Option<Position>,
+    /// The replica's state hash.
+    pub state: Option<StateHash>,
+    /// Log time of the last message, in milliseconds since 1970.
+    pub timestamp: Timestamp,
+    /// The sequence up to which the log is known to be stored, as far as anybody told.
+    pub known: Option<Sequence>,
+    /// Where and why it stopped, if it did.
+    pub halted: Option<Halt>,
+}
+
 /// That a message stands in the log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

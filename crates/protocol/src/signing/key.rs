@@ -134,6 +134,19 @@ impl std::str::FromStr for VerifyingKey {
     }
 }
 
+impl serde::Serialize for VerifyingKey {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for VerifyingKey {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
 /// The keys a reader trusts to sign a log: chosen by whoever runs the reader, never by the log.
 #[derive(Debug, Clone, Default)]
 pub struct TrustedKeys {
