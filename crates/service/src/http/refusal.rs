@@ -1,0 +1,75 @@
+//! Refusals: RFC 9457 problems as responses, and the check of a credential.
+
+use std::time::Duration;
+
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use synddb_protocol::http::{Problem, Reason};
+
+use crate::secret::Token;
+
+/// A problem on its way to the client.
+#[derive(Debug, Clone)]
+pub struct Refusal {
+    problem: Box<Problem>,
+    retry_after: Option<Duration>,
+}
+
+impl Refusal {
+    /// The refusal for `reason`. `detail` names the values and the fix.
+    pub fn new(reason: Reason, detail: impl Into<String>) -> Self {
+        Self { problem: Box::new(Problem::new(reason, detail)), retry_after: None }
+    }
+
+    /// The same, with the time after which a retry may succeed, rounded up to whole seconds.
+    #[must_use]
+    pub fn retry_after(mut self, after: Duration) -> Self {
+        self.retry_after = Some(after);
+        self
+    }
+
+    /// What a client branches on.
+    pub const fn reason(&self) -> &Reason {
+        self.problem.reason()
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let reason = self.problem.reason();
+        let status = StatusCode::from_u16(reason.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let unauthorized = *reason == Reason::Unauthorized;
+        let body = serde_json::to_vec(&self.problem).unwrap_or_default();
+        let mut response = (status, body).into_response();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if unauthorized {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        if let Some(after) = self.retry_after {
+            let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        response
+    }
+}
+
+/// Checks the bearer token of a request (RFC 6750, section 2.1).
+///
+/// # Errors
+/// 401 when it is missing or another one.
+pub fn check_bearer(headers: &HeaderMap, token: &Token) -> Result<(), Refusal> {
+    let refuse = |detail: &str| Err(Refusal::new(Reason::Unauthorized, detail));
+    let Some(value) = headers.get(header::AUTHORIZATION) else {
+        return refuse("send the header `Authorization: Bearer TOKEN`");
+    };
+    let given = value.to_str().ok().and_then(|value| {
+        let (scheme, given) = value.split_once(' ')?;
+        scheme.eq_ignore_ascii_case("bearer").then_some(given.trim())
+    });
+    match given {
+        Some(given) if token.accepts(given) => Ok(()),
+        Some(_) => refuse("this token is not accepted here"),
+        None => refuse("the header `Authorization` must read `Bearer TOKEN`"),
+    }
+}

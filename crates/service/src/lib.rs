@@ -1,0 +1,21 @@
+#![doc = include_str!("../README.md")]
+//!
+//! # Contents
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`config`] | one typed struct per process: defaults < TOML < environment < command line |
+//! | [`telemetry`] | traces on standard error, metrics for Prometheus |
+//! | [`shutdown`] | when a process is asked to end, and by what |
+//! | [`http`] | the frame around every role's routes: probes, metrics, bounds, problems |
+//! | [`secret`] | bearer tokens and key files |
+//!
+//! `axum` is re-exported: it is a direct dependency of this crate alone.
+
+pub mod config;
+pub mod http;
+pub mod secret;
+pub mod shutdown;
+pub mod telemetry;
+
+pub use axum;
