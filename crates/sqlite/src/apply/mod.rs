@@ -13,7 +13,8 @@
 //! - A commit that fails leaves no trace; the ones before it in the transaction stay.
 //! - Nothing of the application runs: no trigger, no foreign key action, no CHECK, no virtual table.
 //!
-//! Knows nothing of logs and messages, and does not compare state hashes: the caller does.
+//! [`Applier`] knows nothing of logs and messages, and does not compare state hashes. [`SubmissionApplier`] around it takes what a
+//! client sent, waits for the parts of a huge commit (spool.rs), and compares.
 
 mod alter;
 mod convert;
@@ -22,6 +23,8 @@ mod places;
 mod rows;
 mod schema;
 mod sequence;
+mod spool;
+mod submission;
 mod table;
 
 use std::io::BufRead;
@@ -31,6 +34,7 @@ use rusqlite::config::DbConfig;
 use synddb_protocol::submission::SchemaChange;
 
 pub use divergence::Divergence;
+pub use submission::{Applied, SubmissionApplier, SubmissionError};
 
 use crate::changeset::ChangesetError;
 use crate::connection::{Connection, SqliteError};

@@ -108,6 +108,11 @@ impl Files {
         }
     }
 
+    /// How long the WAL is, in bytes.
+    pub(super) fn wal_len(&self) -> Result<u64, CaptureError> {
+        Ok(self.wal.metadata().map_err(|source| self.io("read", source))?.len())
+    }
+
     /// The header of the WAL.
     pub(super) fn wal_header(&self) -> Result<WalHeader, CaptureError> {
         let mut bytes = [0; HEADER_BYTES];

@@ -7,6 +7,8 @@
 //!
 //! Knows nothing of where the commits go.
 
+use std::cmp::Ordering;
+use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -16,7 +18,7 @@ use super::frames::FrameReader;
 use super::hold::{Hold, Holds, is_wal};
 use super::planted::{Bug, planted};
 use super::view::Pages;
-use super::wake::Wake;
+use super::wake::{LOOK_AGAIN, Wake};
 use super::{CaptureError, Options, PollError, Sink, Statistics, WalPosition};
 use crate::connection::{Connection, PATIENCE, SqliteError};
 use crate::file::header::Header;
@@ -26,10 +28,8 @@ use crate::state::RunningState;
 
 /// How long the wal-index may look torn before SQLite is asked to repair it: its writer died.
 const TORN_PATIENCE: Duration = Duration::from_millis(50);
-/// Between two looks at the wal-index after the WAL was written: the write comes first.
-const LOOK_AGAIN: Duration = Duration::from_micros(20);
-/// How often it is looked at again.
-const LOOKS: u32 = 50;
+/// How many generations of the WAL that have ended are remembered.
+const ENDED_MAX: usize = 64;
 
 /// What was committed at some time, to be compared with what was captured.
 #[derive(Debug, Clone, Copy)]
@@ -37,6 +37,17 @@ pub struct Committed {
     salts: Salts,
     frame: u32,
     generation: u64,
+}
+
+/// How a position relates to what was captured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reach {
+    /// Everything up to it was captured.
+    Captured,
+    /// Something up to it was not captured yet.
+    NotYet,
+    /// It belongs to a generation of the WAL that the follower has not seen.
+    Unknown,
 }
 
 /// Follows one database file.
@@ -51,7 +62,9 @@ pub struct Follower {
     /// Where the write lock was last taken to have everything copied back.
     pub(super) recycled_at: Option<WalPosition>,
     pub(super) statistics: Statistics,
-    wake: Wake,
+    /// The last generations that were captured to their end.
+    ended: VecDeque<Salts>,
+    pub(super) wake: Wake,
     stopped: bool,
 }
 
@@ -93,6 +106,7 @@ impl Follower {
             options,
             recycled_at: None,
             statistics: Statistics::default(),
+            ended: VecDeque::new(),
             wake,
             stopped: false,
         })
@@ -170,31 +184,23 @@ impl Follower {
         self.holds.generation() > committed.generation
     }
 
-    /// Waits until something may have been committed, at most this long.
-    ///
-    /// # Errors
-    /// [`CaptureError`] when the operating system cannot tell.
-    pub fn wait(&mut self, timeout: Duration) -> Result<(), CaptureError> {
-        if self.has_news()? {
-            return Ok(());
+    /// Whether everything was captured that was committed when another process saw this position
+    /// ([`super::committed_position`]). A position that is newer than the last poll may be called unknown.
+    pub fn reach(&self, position: &WalPosition) -> Reach {
+        if position.salts != self.position.salts {
+            // That this generation ended means that it was captured to its end.
+            let ended = self.ended.contains(&position.salts);
+            return if ended { Reach::Captured } else { Reach::Unknown };
         }
-        self.wake.wait(timeout).map_err(|source| CaptureError::Io {
-            doing: "watch",
-            path: self.database.pages.files.wal_path().to_owned(),
-            source,
-        })?;
-        for _ in 0..LOOKS {
-            if self.has_news()? {
-                return Ok(());
+        match position.frame.cmp(&self.position.frame) {
+            Ordering::Less => Reach::Captured,
+            Ordering::Greater => Reach::NotYet,
+            Ordering::Equal if position.frame == 0 || position.checksum == self.position.checksum => {
+                Reach::Captured
             }
-            std::thread::sleep(LOOK_AGAIN);
+            // The same numbers over other content: the files were exchanged.
+            Ordering::Equal => Reach::Unknown,
         }
-        Ok(())
-    }
-
-    fn has_news(&self) -> Result<bool, CaptureError> {
-        let index = self.index()?;
-        Ok(index.salts != self.position.salts || index.last_frame != self.position.frame)
     }
 
     /// What is committed now.
@@ -227,6 +233,8 @@ impl Follower {
             // The held read transaction stood on the database file, so the generation before is complete there, and nothing
             // of it was left to capture.
             self.database.pages.forget_frames();
+            self.ended.truncate(ENDED_MAX - 1);
+            self.ended.push_front(self.position.salts);
             let (salts, pages) = (index.salts, self.position.pages);
             self.position = WalPosition { salts, frame: 0, checksum: [0, 0], pages };
             self.statistics.wal_resets += 1;
@@ -294,7 +302,7 @@ const READ_AHEAD_FRAMES: u32 = 256;
 const STEP_BYTES: usize = 8 << 20;
 
 /// The file itself, whatever links lead to it.
-fn regular_file(path: &Path) -> Result<PathBuf, CaptureError> {
+pub(super) fn regular_file(path: &Path) -> Result<PathBuf, CaptureError> {
     let missing = || CaptureError::Missing { path: path.to_owned() };
     let path = path.canonicalize().map_err(|source| {
         if source.kind() == std::io::ErrorKind::NotFound {

@@ -9,11 +9,13 @@
 
 #![allow(unsafe_code, reason = "sqlite3_snapshot_get is not in rusqlite; the call says why it is sound")]
 
+use std::path::{Path, PathBuf};
 use std::ptr;
 
 use rusqlite::ffi;
 
-use super::WalPosition;
+use super::follower::regular_file;
+use super::{CaptureError, WalPosition};
 use crate::connection::{Connection, SqliteError};
 use crate::file::wal_index::{COPY_BYTES, WalIndex};
 
@@ -196,6 +198,32 @@ impl Next {
             Some(_) => generation > self.generation,
         }
     }
+}
+
+/// What is committed in the WAL of a database now, as any process can see it: nothing is attached, and nothing is changed. `None` when
+/// the database is not in WAL mode, or nothing was ever written to its WAL: then everything stands in the database file.
+///
+/// A WAL that began anew and has no frames yet is at frame 0 of its generation.
+///
+/// # Errors
+/// [`CaptureError`] when there is no database, or it cannot be read.
+pub fn committed_position(path: &Path) -> Result<Option<WalPosition>, CaptureError> {
+    let path = regular_file(path)?;
+    let mut wal = path.as_os_str().to_owned();
+    wal.push("-wal");
+    // Without one, opening the database would make it.
+    if !std::fs::metadata(PathBuf::from(wal)).is_ok_and(|wal| wal.len() > 0) {
+        return Ok(None);
+    }
+    let hold = Hold { connection: Connection::open_to_read(&path)? };
+    let position = if is_wal(&hold.connection)? { hold.snapshot()? } else { None };
+    hold.close();
+    Ok(position.map(|WalIndex { last_frame: frame, pages, checksum, salts }| WalPosition {
+        salts,
+        frame,
+        checksum,
+        pages,
+    }))
 }
 
 /// Whether a connection's database is in WAL mode now.

@@ -13,7 +13,7 @@
 //! | `database.rs` | what is known at the position, and one commit's way through it |
 //! | `map.rs`, `marks.rs`, `tree.rs` | what each page is; what a commit touched; which pages of a tree changed |
 //! | `rows.rs`, `table.rs`, `out.rs` | rows before and after; as changes; on their way to the sink |
-//! | `wake.rs` | sleeping until something may have been committed |
+//! | `wake.rs` | sleeping until something may have been committed, or somebody rings |
 //! | `planted.rs` | faults that tests plant |
 //!
 //! [`Follower`] goes along the WAL and holds read transactions so that nothing is lost (hold.rs). It needs no hook, no trigger, no
@@ -41,7 +41,9 @@ use std::path::PathBuf;
 
 use synddb_protocol::submission::Changes;
 
-pub use follower::{Committed, Follower};
+pub use follower::{Committed, Follower, Reach};
+pub use hold::committed_position;
+pub use wake::Waker;
 
 use crate::connection::SqliteError;
 use crate::file::Damaged;
@@ -86,6 +88,34 @@ impl WalPosition {
     pub fn from_bytes(bytes: &[u8; Self::BYTES]) -> Self {
         let word = |at: usize| crate::file::u32_at(bytes, 4 * at).unwrap_or(0);
         Self { salts: [word(0), word(1)], frame: word(2), checksum: [word(3), word(4)], pages: word(5) }
+    }
+}
+
+/// 48 hex digits: [`WalPosition::to_bytes`].
+impl std::fmt::Display for WalPosition {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.to_bytes().iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+/// A text that is no position.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a position in a WAL is 48 lower-case hex digits")]
+pub struct NoPosition;
+
+impl std::str::FromStr for WalPosition {
+    type Err = NoPosition;
+
+    fn from_str(text: &str) -> Result<Self, NoPosition> {
+        let digit = |byte: &u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(byte);
+        if text.len() != 2 * Self::BYTES || !text.bytes().all(|byte| digit(&byte)) {
+            return Err(NoPosition);
+        }
+        let mut bytes = [0; Self::BYTES];
+        for (at, byte) in bytes.iter_mut().enumerate() {
+            *byte = u8::from_str_radix(&text[2 * at..2 * at + 2], 16).map_err(|_| NoPosition)?;
+        }
+        Ok(Self::from_bytes(&bytes))
     }
 }
 

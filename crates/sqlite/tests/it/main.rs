@@ -16,5 +16,6 @@ mod capture;
 mod cases;
 mod compare;
 mod differential;
+mod query;
 mod snapshot;
 mod state;

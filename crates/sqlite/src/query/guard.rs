@@ -1,0 +1,151 @@
+//! What SQL of strangers may do: the doors that are closed before it is compiled.
+//!
+//! The authorizer knows what is allowed, and refuses everything else (SQLite, "Compile-Time Authorization Callbacks"). Virtual tables
+//! are closed twice: their modules are taken away, so that no code of theirs runs when a statement names one, and their names are
+//! refused.
+
+#![allow(unsafe_code, reason = "modules are taken away by a function that rusqlite does not wrap")]
+
+use std::collections::BTreeSet;
+use std::ptr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use rusqlite::config::DbConfig;
+use rusqlite::ffi;
+use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
+use rusqlite::limits::Limit;
+
+use super::{Limits, PARAMETERS_MAX, deadline};
+
+/// Instructions of SQLite's machine between two looks at the clock.
+const INSTRUCTIONS: i32 = 1000;
+/// Longest pattern of LIKE and GLOB: what a match takes grows with its length.
+const PATTERN_BYTES_MAX: i32 = 1000;
+/// Deepest expression, and most terms of a compound SELECT.
+const DEPTH_MAX: i32 = 200;
+/// Longest program of SQLite's machine, in instructions.
+const PROGRAM_MAX: i32 = 250_000;
+
+/// Functions that do more than compute a value: they would load code, or reach into modules.
+const FUNCTIONS_REFUSED: [&str; 6] =
+    ["load_extension", "fts3_tokenizer", "fts5", "fts5_source_id", "rtreecheck", "sqlite_log"];
+
+/// Table-valued functions that only take JSON apart.
+const TABLE_FUNCTIONS: [&str; 4] = ["json_each", "json_tree", "jsonb_each", "jsonb_tree"];
+
+/// What the authorizer refused, in its words, first first. It speaks while SQLite compiles, and SQLite keeps only a code of it.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Refusals(Arc<Mutex<Vec<String>>>);
+
+impl Refusals {
+    /// The first one.
+    pub(super) fn first(&self) -> Option<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).first().cloned()
+    }
+
+    fn add(&self, what: String) -> Authorization {
+        let mut refusals = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // One statement can name many; the first is told.
+        if refusals.is_empty() {
+            refusals.push(what);
+        }
+        Authorization::Deny
+    }
+}
+
+/// What holds for the whole connection, before anything is read.
+pub(super) fn harden(sqlite: &rusqlite::Connection) -> rusqlite::Result<()> {
+    for (option, on) in [
+        (DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true),
+        (DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false),
+        (DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false),
+        (DbConfig::SQLITE_DBCONFIG_ENABLE_FTS3_TOKENIZER, false),
+        (DbConfig::SQLITE_DBCONFIG_WRITABLE_SCHEMA, false),
+        (DbConfig::SQLITE_DBCONFIG_ENABLE_ATTACH_CREATE, false),
+        (DbConfig::SQLITE_DBCONFIG_ENABLE_ATTACH_WRITE, false),
+    ] {
+        sqlite.set_db_config(option, on)?;
+    }
+    sqlite.execute_batch("PRAGMA cell_size_check = ON; PRAGMA mmap_size = 0")
+}
+
+/// Closes everything that is not a bounded read. From here on the connection is for one statement of a stranger.
+pub(super) fn close(sqlite: &mut rusqlite::Connection, limits: Limits) -> rusqlite::Result<Refusals> {
+    let names = closed_names(sqlite)?;
+    // SAFETY: the connection is open and used by this thread alone; a null list keeps no module.
+    let code = unsafe { ffi::sqlite3_drop_modules(sqlite.handle(), ptr::null_mut()) };
+    if code != ffi::SQLITE_OK {
+        return Err(rusqlite::Error::SqliteFailure(ffi::Error::new(code), None));
+    }
+    let bytes = i32::try_from(limits.bytes).unwrap_or(i32::MAX);
+    for (limit, value) in [
+        (Limit::SQLITE_LIMIT_LENGTH, bytes),
+        (Limit::SQLITE_LIMIT_EXPR_DEPTH, DEPTH_MAX),
+        (Limit::SQLITE_LIMIT_COMPOUND_SELECT, DEPTH_MAX),
+        (Limit::SQLITE_LIMIT_VDBE_OP, PROGRAM_MAX),
+        (Limit::SQLITE_LIMIT_ATTACHED, 0),
+        (Limit::SQLITE_LIMIT_LIKE_PATTERN_LENGTH, PATTERN_BYTES_MAX),
+        (Limit::SQLITE_LIMIT_VARIABLE_NUMBER, i32::try_from(PARAMETERS_MAX).unwrap_or(i32::MAX)),
+        (Limit::SQLITE_LIMIT_TRIGGER_DEPTH, 0),
+        (Limit::SQLITE_LIMIT_WORKER_THREADS, 0),
+    ] {
+        sqlite.set_limit(limit, value)?;
+    }
+    let refusals = Refusals::default();
+    let said = refusals.clone();
+    sqlite.authorizer(Some(move |context: AuthContext<'_>| judge(&context, &names, &said)))?;
+    let end = deadline(limits);
+    sqlite.progress_handler(INSTRUCTIONS, Some(move || Instant::now() >= end))?;
+    Ok(refusals)
+}
+
+/// The names, in lower case, of virtual tables and of the modules that are tables by themselves.
+fn closed_names(sqlite: &rusqlite::Connection) -> rusqlite::Result<BTreeSet<String>> {
+    let mut names = BTreeSet::new();
+    for sql in [
+        "SELECT name FROM sqlite_schema WHERE type = 'table' AND ifnull(rootpage, 0) = 0",
+        "SELECT name FROM pragma_module_list",
+    ] {
+        let mut statement = sqlite.prepare(sql)?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            if let rusqlite::types::ValueRef::Text(name) = row.get_ref(0)? {
+                names.insert(String::from_utf8_lossy(name).to_ascii_lowercase());
+            }
+        }
+    }
+    for name in TABLE_FUNCTIONS {
+        names.remove(name);
+    }
+    Ok(names)
+}
+
+/// Whether a statement may do this. What is not named here is refused.
+#[allow(
+    clippy::wildcard_enum_match_arm,
+    reason = "what is not allowed by name is refused, also what SQLite will add"
+)]
+fn judge(context: &AuthContext<'_>, closed: &BTreeSet<String>, refusals: &Refusals) -> Authorization {
+    match context.action {
+        AuthAction::Select | AuthAction::Recursive => Authorization::Allow,
+        AuthAction::Read { table_name, .. } => {
+            let name = table_name.to_ascii_lowercase();
+            if name.starts_with("_synddb") {
+                refusals.add(format!("`{table_name}` belongs to the replica, not to the database"))
+            } else if closed.contains(&name) || name.starts_with("pragma_") {
+                refusals.add(format!("`{table_name}` is a virtual table, which a replica does not open"))
+            } else {
+                Authorization::Allow
+            }
+        }
+        AuthAction::Function { function_name } => {
+            if FUNCTIONS_REFUSED.iter().any(|refused| function_name.eq_ignore_ascii_case(refused)) {
+                refusals.add(format!("the function `{function_name}` is not for queries"))
+            } else {
+                Authorization::Allow
+            }
+        }
+        _ => refusals.add("this one does something else".to_owned()),
+    }
+}
