@@ -5,5 +5,30 @@
 //! | module | holds |
 //! |---|---|
 //! | [`outbox`] | what was captured and not yet seen in the store, durably |
+//! | `home` | the agent's folder: its lock, the stream's name, the incarnations |
+//! | `attach` | going on exactly, or as a new incarnation that begins with a snapshot |
+//! | `capture` | the thread that captures, and answers |
+//! | `ship` | the threads that send, and learn what is stored |
+//! | `leave` | ending for good |
+//! | `handle`, `status`, `event` | what is told and asked from outside |
 
+mod attach;
+mod capture;
+mod config;
+mod error;
+mod event;
+mod handle;
+mod home;
+mod leave;
 pub mod outbox;
+mod ship;
+mod status;
+
+pub use capture::Ended;
+pub use config::{Config, Token};
+pub use error::{AgentError, PushError};
+pub use event::{Because, Event, How};
+pub use handle::{Handle, Until, start};
+pub use home::stream_of;
+pub use leave::{forget, is_running};
+pub use status::{AgentStatus, Captured, Pending, Problem, ProblemKind, Statistics};

@@ -212,6 +212,15 @@ impl File {
         Ok(Some(Held { id: SubmissionId(id), holds, digest: CommitDigest::from_bytes(digest), body }))
     }
 
+    /// What a submission holds.
+    pub(super) fn holds(&self, id: SubmissionId) -> Result<Option<Holds>, OutboxError> {
+        let sql = "SELECT first_commit, last_commit, part, is_last FROM submissions WHERE id = ?";
+        let mut statement = self.sqlite.prepare_cached(sql).map_err(SqliteError::from)?;
+        let read = |row: &Row<'_>| Ok(holds_of(row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?));
+        let found = statement.query_row(params![stored(id.get())], read).optional();
+        Ok(found.map_err(|error| self.refused(error))?.flatten())
+    }
+
     /// The digest of a submission.
     pub(super) fn digest(&self, id: SubmissionId) -> Result<Option<CommitDigest>, OutboxError> {
         let sql = "SELECT digest FROM submissions WHERE id = ?";

@@ -16,6 +16,7 @@
 
 mod error;
 mod file;
+mod find;
 mod packing;
 
 use std::path::Path;
@@ -27,6 +28,7 @@ use synddb_sqlite::capture::{Sink, WalPosition};
 use synddb_sqlite::state::RunningState;
 
 pub use error::OutboxError;
+pub use find::{Admitted, Found, Wanted};
 pub use packing::Holds;
 
 use file::{File, Place};
@@ -121,6 +123,8 @@ pub struct Outbox {
     bytes: u64,
     /// The poll under way.
     poll: Option<Poll>,
+    /// Whether whoever polls has asked for room before ([`Outbox::admitted`]).
+    is_admitted: bool,
 }
 
 /// What one poll gave so far. The submissions that it filled stand in a transaction that is not committed.
@@ -140,7 +144,7 @@ impl Outbox {
         let tail = Tail { next: CommitNumber::FIRST, last: snapshot, state };
         let kept = Place { stream, incarnation, position, tail, next: SubmissionId::FIRST };
         let file = File::create(path, &kept)?;
-        Ok(Self { file, options, kept, head: SubmissionId::FIRST, bytes: 0, poll: None })
+        Ok(Self { file, options, kept, head: SubmissionId::FIRST, bytes: 0, poll: None, is_admitted: false })
     }
 
     /// Opens an outbox as its last owner left it, however that one ended.
@@ -158,7 +162,7 @@ impl Outbox {
                 return Err(file.damaged("the newest submission is not the last one kept"));
             }
         }
-        Ok(Self { file, options, kept, head, bytes, poll: None })
+        Ok(Self { file, options, kept, head, bytes, poll: None, is_admitted: false })
     }
 
     /// The stream.
@@ -272,7 +276,7 @@ impl Outbox {
         if self.poll.is_none() && position == self.kept.position {
             return Ok(());
         }
-        self.or_give_up(|outbox| outbox.end(position))
+        self.or_give_up(|outbox| outbox.end_poll(position))
     }
 
     /// Gives the poll under way up, after the follower failed in it. The outbox is as before it.
@@ -287,7 +291,7 @@ impl Outbox {
     /// The poll under way, begun if there is none.
     fn polling(&mut self) -> Result<&mut Poll, OutboxError> {
         if self.poll.is_none() {
-            if !self.has_room() {
+            if !self.is_admitted && !self.has_room() {
                 return Err(self.full());
             }
             self.file.begin()?;
@@ -308,7 +312,7 @@ impl Outbox {
         Ok(())
     }
 
-    fn end(&mut self, position: WalPosition) -> Result<(), OutboxError> {
+    fn end_poll(&mut self, position: WalPosition) -> Result<(), OutboxError> {
         let (packed, tail) = self.polling()?.packer.end()?;
         self.stage(packed.as_slice())?;
         let poll = self.polling()?;

@@ -5,13 +5,16 @@ use std::process::{Child, Command, Stdio};
 
 use synddb_agent::outbox::{Options, Outbox, OutboxError};
 
-use super::{bounds, file, killed};
+use super::{bounds, file, killed, resuming};
 
 /// Names the role of a child. Without it, this binary is the parent.
 const ROLE: &str = "SYNDDB_AGENT_TEST_ROLE";
 
 /// The folder of the outbox that a child opens.
 const FOLDER: &str = "SYNDDB_AGENT_TEST_FOLDER";
+
+/// The URL of the sequencer that a child talks to.
+const URL: &str = "SYNDDB_AGENT_TEST_URL";
 
 /// What a child can be told to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,10 +27,12 @@ pub(crate) enum Role {
     FindOwned,
     /// Finds that none does.
     FindFree,
+    /// Follows a database until it is killed.
+    Follow,
 }
 
 impl Role {
-    const ALL: [Self; 4] = [Self::Keep, Self::Full, Self::FindOwned, Self::FindFree];
+    const ALL: [Self; 5] = [Self::Keep, Self::Full, Self::FindOwned, Self::FindFree, Self::Follow];
 }
 
 /// Starts a child whose standard output the parent holds.
@@ -44,15 +49,23 @@ pub(crate) fn spawn_limited(role: Role, folder: &Path, blocks: u32) -> Child {
     spawn_with(shell, role, folder)
 }
 
+/// Starts a child that has a sequencer, and whose standard input the parent holds as well.
+pub(crate) fn spawn_asking(role: Role, folder: &Path, url: &str) -> Child {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    told(&mut command, role, folder).env(URL, url).stdin(Stdio::piped()).spawn().unwrap()
+}
+
 fn spawn_with(mut command: Command, role: Role, folder: &Path) -> Child {
+    told(&mut command, role, folder).stdin(Stdio::null()).spawn().unwrap()
+}
+
+/// Tells a child what to do.
+fn told<'c>(command: &'c mut Command, role: Role, folder: &Path) -> &'c mut Command {
     command
         .args(["child::plays_its_role", "--exact", "--nocapture", "--test-threads=1"])
         .env(ROLE, format!("{role:?}"))
         .env(FOLDER, folder)
-        .stdin(Stdio::null())
         .stdout(Stdio::piped())
-        .spawn()
-        .unwrap()
 }
 
 /// Waits for a child, and makes sure that it did what it was started for.
@@ -82,6 +95,7 @@ fn plays_its_role() {
             }
         }
         Role::FindFree => drop(super::open(folder)),
+        Role::Follow => resuming::follow_until_killed(folder, &std::env::var(URL).unwrap()),
     }
     println!("\nrole played");
 }

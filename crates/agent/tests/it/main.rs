@@ -1,4 +1,5 @@
-//! One binary: what the outbox keeps, in which form, within which bounds, and what a killed owner leaves.
+//! One binary: what the outbox keeps, in which form, within which bounds, and what a killed owner leaves; and whole agents beside
+//! real writers.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -6,6 +7,7 @@
     reason = "a test fails by panicking, and looks at one arm of many"
 )]
 
+mod agent;
 mod bounds;
 mod child;
 mod keeping;
@@ -13,6 +15,10 @@ mod killed;
 mod parts;
 mod property;
 mod reader;
+mod resuming;
+mod sequencer;
+mod shipping;
+mod wal;
 
 use std::path::{Path, PathBuf};
 

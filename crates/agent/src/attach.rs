@@ -1,0 +1,154 @@
+//! Attaching to a database: exactly where the last incarnation was left, or as a new one that begins with a snapshot.
+//!
+//! ```text
+//! Follower::attach --> at the outbox's position, with its state? --yes--> go on
+//!                                        | no
+//!                                        v
+//!                      spool a snapshot --> manifest --> outbox --> name the folder: the incarnation exists
+//! ```
+//!
+//! What must stay true: a gap is never silent. Going on exactly needs proof that nothing was committed in between: the same generation
+//! of the WAL, its last frame, and the checksum over all frames up to it. Everything else is a new incarnation that names what the one
+//! before it ended with.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use synddb_protocol::id::{Incarnation, IncarnationCounter, IncarnationNonce};
+use synddb_protocol::log::{Body, Entry};
+use synddb_protocol::submission::{Predecessor, Snapshot, SnapshotPlace};
+use synddb_sqlite::capture::{self, Follower, Waker};
+use synddb_sqlite::snapshot::{StoredChunk, Writer};
+
+use crate::config::Config;
+use crate::error::AgentError;
+use crate::event::{Because, Event, Events, How};
+use crate::home::{Home, IncarnationFolder, drawn};
+use crate::outbox::{Beginning, Outbox};
+
+/// An incarnation that is captured.
+pub(crate) struct Running {
+    pub(crate) follower: Follower,
+    pub(crate) outbox: Outbox,
+    pub(crate) folder: IncarnationFolder,
+}
+
+/// The newest incarnation that has begun, while nobody captures it.
+pub(crate) struct Left {
+    pub(crate) outbox: Outbox,
+    pub(crate) folder: IncarnationFolder,
+}
+
+/// What attaching gave.
+pub(crate) struct Attached {
+    pub(crate) running: Running,
+    /// The incarnation before, when a new one has begun.
+    pub(crate) before: Option<Left>,
+    pub(crate) how: How,
+}
+
+/// What attaching needs.
+pub(crate) struct Attacher<'a> {
+    pub(crate) config: &'a Config,
+    pub(crate) home: &'a Home,
+    pub(crate) events: &'a Events,
+    pub(crate) waker: &'a Waker,
+    /// Set when the agent is asked to end.
+    pub(crate) stopping: &'a AtomicBool,
+}
+
+impl Attacher<'_> {
+    /// Attaches, and goes on with the incarnation that was left or begins another one. When it fails, `left` is as it was.
+    pub(crate) fn attach(&self, left: &mut Option<Left>) -> Result<Attached, AgentError> {
+        let options = capture::Options::for_wal(self.config.wal_bytes_max);
+        let mut follower = Follower::attach(&self.config.database, options)?;
+        follower.set_waker(self.waker.clone());
+        let because = match left.take() {
+            None => Because::FirstAttach,
+            Some(found) => match why_anew(&follower, &found.outbox) {
+                None => {
+                    let running = Running { follower, outbox: found.outbox, folder: found.folder };
+                    return Ok(Attached { running, before: None, how: How::Resumed });
+                }
+                Some(because) => {
+                    *left = Some(found);
+                    because
+                }
+            },
+        };
+        let (outbox, folder) = self.begin(&follower, left.as_ref().map(|left| &left.outbox))?;
+        let running = Running { follower, outbox, folder };
+        Ok(Attached { running, before: left.take(), how: How::New { because } })
+    }
+
+    /// Begins an incarnation at the follower's position.
+    fn begin(
+        &self,
+        follower: &Follower,
+        before: Option<&Outbox>,
+    ) -> Result<(Outbox, IncarnationFolder), AgentError> {
+        let counter = match before {
+            None => IncarnationCounter::FIRST,
+            Some(before) => IncarnationCounter::new(before.incarnation().counter.get() + 1)?,
+        };
+        let incarnation = Incarnation { counter, nonce: IncarnationNonce::from_bytes(drawn()?) };
+        let unfinished = self.home.prepare(counter)?;
+        let mut writer = Writer::new(follower.reader())?;
+        let (mut chunks, mut bytes) = (Vec::new(), 0);
+        for stored in &mut writer {
+            if self.stopping.load(Ordering::SeqCst) {
+                return Err(AgentError::Stopped);
+            }
+            let stored: StoredChunk = stored?;
+            unfinished.write_chunk(stored.chunk.hash, &stored.bytes)?;
+            bytes += stored.chunk.stored_bytes;
+            chunks.push(stored.chunk);
+        }
+        let predecessor = before.map(|before| Predecessor {
+            incarnation: before.incarnation(),
+            next: before.next_commit(),
+            next_part: None,
+            last: before.last_digest(),
+            abandoned_through: None,
+        });
+        let snapshot = Snapshot {
+            stream: self.home.stream(),
+            incarnation,
+            place: SnapshotPlace::Begins { predecessor },
+            encoding: writer.encoding(),
+            page_size: writer.page_size(),
+            state: follower.state().hash(),
+            chunks,
+        };
+        let beginning = Beginning {
+            stream: snapshot.stream,
+            incarnation,
+            snapshot: snapshot.digest(),
+            state: snapshot.state,
+            position: follower.position(),
+        };
+        let chunks = snapshot.chunks.len() as u64;
+        unfinished.write_manifest(Body::of(&Entry::Snapshot(snapshot))?.as_stored())?;
+        // Closed before its folder gets its name, since SQLite knows its files by their paths.
+        drop(Outbox::create(&unfinished.outbox(), &beginning, self.config.outbox)?);
+        let folder = unfinished.begin()?;
+        let outbox = Outbox::open(&folder.outbox(), self.config.outbox)?;
+        self.events.say(Event::SnapshotSpooled { incarnation, chunks, bytes });
+        Ok((outbox, folder))
+    }
+}
+
+/// Why a follower does not stand exactly where an outbox was left; `None` when nothing was committed in between.
+fn why_anew(follower: &Follower, outbox: &Outbox) -> Option<Because> {
+    let (at, was) = (follower.position(), outbox.position());
+    if at.salts != was.salts {
+        return Some(Because::WalBeganAnew);
+    }
+    if at.frame == 0 {
+        return Some(Because::NothingToProve);
+    }
+    if at.frame > was.frame {
+        return Some(Because::CommittedMeanwhile);
+    }
+    let differs = at != was || follower.state().hash() != outbox.state();
+    differs.then_some(Because::ContentDiffers)
+}

@@ -1,0 +1,264 @@
+//! The thread that captures: it owns the follower and the running outbox, and is the only one that touches either.
+//!
+//! ```text
+//! attach --> follow: answer, poll, answer --> asked to end --> catch up --> wait until all is stored --> end
+//!    ^                  | lost the way
+//!    +--- wait ---------+
+//! ```
+//!
+//! What must stay true:
+//!
+//! - Nothing is polled while the outbox has no room: a follower ends at an error, and the WAL keeps what is committed.
+//! - What ends a follower and can pass begins a new incarnation, and everybody is told. What cannot pass ends the agent.
+//!
+//! Knows nothing of the network.
+
+mod answer;
+mod pause;
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{Receiver, SyncSender, TryRecvError};
+use std::time::{Duration, Instant};
+
+use synddb_protocol::http::Position;
+use synddb_sqlite::capture::{Committed, PollError, WalPosition};
+
+use crate::attach::{Attached, Attacher, Left, Running};
+use crate::config::Config;
+use crate::error::AgentError;
+use crate::event::{Event, Events};
+use crate::handle::Shared;
+use crate::home::Home;
+use crate::outbox::Wanted;
+use crate::ship::{Link, Message, Request};
+use crate::status::{Captured, Pending, Teller};
+use pause::{Pauses, failure_of, outbox_full};
+
+/// The longest sleep of an idle agent. Nothing depends on it: commits and callers wake it.
+const IDLE: Duration = Duration::from_secs(600);
+
+/// How long commits wait for others while the application is busy, so that they share an fsync and a request.
+const GATHER: Duration = Duration::from_millis(10);
+
+/// So much that is committed and not captured, in bytes of the WAL, is not left to wait.
+const GATHER_BYTES: u64 = 1 << 20;
+
+/// What callers ask.
+pub(crate) enum Call {
+    /// Whether everything up to a position was captured, or what is committed now.
+    Captured { position: Option<WalPosition>, answer: SyncSender<Captured> },
+    /// What comes next once everything is captured that is committed now.
+    CatchUp { answer: SyncSender<Position> },
+}
+
+/// How an agent ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ended {
+    /// Whether everything that was committed when it was asked to end is stored.
+    pub complete: bool,
+    /// What was captured and not seen stored, in the last incarnation. It is sent by the next agent.
+    pub pending: Pending,
+}
+
+pub(crate) struct Capture {
+    pub(crate) config: Config,
+    pub(crate) home: Arc<Home>,
+    pub(crate) events: Events,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) calls: Receiver<Call>,
+    pub(crate) link: Link,
+    /// What the shipper waits for, and is not there yet.
+    pub(crate) wanted: Option<(u64, Wanted)>,
+    /// Who waits until what was committed then is captured.
+    pub(crate) catching_up: Vec<(Committed, SyncSender<Position>)>,
+}
+
+impl Capture {
+    /// Captures until it is asked to end, or cannot go on.
+    pub(crate) fn run(mut self, mut left: Option<Left>) -> Result<Ended, AgentError> {
+        let failure = self.capture(&mut left).err().filter(|error| !matches!(error, AgentError::Stopped));
+        if let Some(error) = &failure {
+            self.tell(failure_of(error, "do what it says, then start the agent again"));
+        }
+        let complete = match self.drain(left) {
+            Ok(complete) => complete,
+            // What came first is told.
+            Err(error) => return Err(failure.unwrap_or(error)),
+        };
+        self.events.say(Event::Ended { complete: complete && failure.is_none() });
+        match failure {
+            Some(error) => Err(error),
+            None => Ok(Ended { complete, pending: self.shared.board.status().pending }),
+        }
+    }
+
+    fn capture(&mut self, left: &mut Option<Left>) -> Result<(), AgentError> {
+        if let Some(Left { outbox, folder }) = left.as_ref() {
+            let (incarnation, folder, start) = (outbox.incarnation(), folder.clone(), outbox.start()?);
+            self.send(Message::Leg { incarnation, folder, start, outbox: None })?;
+        }
+        let mut pauses = Pauses::default();
+        while !self.shared.is_stopping() {
+            let attacher = Attacher {
+                config: &self.config,
+                home: &self.home,
+                events: &self.events,
+                waker: &self.shared.waker,
+                stopping: &self.shared.stopping,
+            };
+            let followed = match attacher.attach(left) {
+                Ok(attached) => {
+                    pauses.attached();
+                    let mut running = self.begin(attached)?;
+                    let followed = self.follow(&mut running);
+                    // The follower goes, and with it every lock on the application's files. Who waits is answered by the next
+                    // incarnation, which holds what is waited for.
+                    let Running { outbox, folder, .. } = running;
+                    *left = Some(Left { outbox, folder });
+                    followed
+                }
+                Err(error) => Err(error),
+            };
+            match followed {
+                Ok(()) => return Ok(()),
+                Err(error) if error.is_final() => return Err(error),
+                Err(error) => self.pause(&error, &mut pauses, left)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells everybody what is followed now.
+    fn begin(&mut self, attached: Attached) -> Result<Running, AgentError> {
+        let Attached { running, before, how } = attached;
+        if let Some(Left { outbox, folder }) = before {
+            self.wanted = None;
+            let (incarnation, start) = (outbox.incarnation(), outbox.start()?);
+            let outbox = Some(Box::new(outbox));
+            self.send(Message::Leg { incarnation, folder, start, outbox })?;
+        }
+        let (incarnation, start) = (running.outbox.incarnation(), running.outbox.start()?);
+        let folder = running.folder.clone();
+        self.send(Message::Leg { incarnation, folder, start, outbox: None })?;
+        self.shared.board.tell(Teller::Capture, None);
+        self.note(&running);
+        let next = running.outbox.end();
+        self.events.say(Event::Attached { stream: self.home.stream(), incarnation, how, next });
+        for (_, answer) in self.catching_up.drain(..) {
+            // Who does not wait any more is not told.
+            answer.send(next).ok();
+        }
+        Ok(running)
+    }
+
+    /// Captures until it is asked to end.
+    fn follow(&mut self, running: &mut Running) -> Result<(), AgentError> {
+        let mut next_poll = Instant::now();
+        let mut is_full = false;
+        loop {
+            let is_asked = self.answer_calls(running)?;
+            self.answer_requests(&mut running.outbox)?;
+            if self.shared.is_stopping() {
+                return self.catch_up(running);
+            }
+            if !running.outbox.has_room() {
+                self.tell(outbox_full());
+                is_full = true;
+                self.shared.waker.wait(IDLE).map_err(waiting)?;
+                continue;
+            }
+            if std::mem::take(&mut is_full) {
+                self.shared.board.tell(Teller::Capture, None);
+            }
+            let wait = next_poll.saturating_duration_since(Instant::now());
+            if !is_asked && !wait.is_zero() {
+                self.shared.waker.wait(wait).map_err(waiting)?;
+                continue;
+            }
+            if self.poll(running)? == 0 {
+                running.follower.wait(IDLE)?;
+            } else if running.follower.behind_bytes()? < GATHER_BYTES {
+                next_poll = Instant::now() + GATHER;
+            }
+        }
+    }
+
+    /// Captures some of what is committed, if there is room, and answers who waited for it.
+    fn poll(&mut self, running: &mut Running) -> Result<u64, AgentError> {
+        let Running { follower, outbox, .. } = running;
+        let Some(mut room) = outbox.admitted() else { return Ok(0) };
+        let polled = follower.poll(&mut room);
+        drop(room);
+        let commits = match polled {
+            Ok(commits) => commits,
+            Err(error) => {
+                // What the poll gave so far is taken back, and the next incarnation holds it.
+                outbox.give_up().ok();
+                return Err(match error {
+                    PollError::Capture(error) => error.into(),
+                    PollError::Sink(error) => error.into(),
+                });
+            }
+        };
+        if commits > 0 {
+            self.note(running);
+            self.answer_shipper(&running.outbox)?;
+        }
+        self.answer_caught_up(running);
+        Ok(commits)
+    }
+
+    /// Captures everything that is committed now, as soon as there is room for it.
+    fn catch_up(&mut self, running: &mut Running) -> Result<(), AgentError> {
+        let now = running.follower.committed()?;
+        let until = self.shared.drain_until(self.config.drain_max);
+        while !running.follower.has_captured(&now) {
+            self.answer_requests(&mut running.outbox)?;
+            if running.outbox.has_room() {
+                self.poll(running)?;
+                continue;
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                // The next agent finds that it is committed, and begins anew.
+                return Ok(());
+            }
+            self.shared.waker.wait(left).map_err(waiting)?;
+        }
+        self.shared.has_caught_up.store(true, Ordering::SeqCst);
+        Ok(())
+    }
+
+    /// Lets the shipper finish. Says whether everything is stored.
+    fn drain(&mut self, mut left: Option<Left>) -> Result<bool, AgentError> {
+        let end = left.as_ref().map(|left| left.outbox.end());
+        let until = self.shared.drain_until(self.config.drain_max);
+        self.events.say(Event::Draining { next: end });
+        self.send(Message::Drain { until, end })?;
+        loop {
+            self.refuse_calls();
+            match self.link.requests.try_recv() {
+                Ok(Request::Ended { complete }) => {
+                    return Ok(complete && self.shared.has_caught_up.load(Ordering::SeqCst));
+                }
+                Ok(request) => {
+                    if let Some(left) = &mut left {
+                        self.answer_request(&mut left.outbox, request)?;
+                    }
+                }
+                Err(TryRecvError::Empty) => {
+                    self.shared.waker.wait(IDLE).map_err(waiting)?;
+                }
+                Err(TryRecvError::Disconnected) => return Err(AgentError::Fault { thread: "shipper" }),
+            }
+        }
+    }
+}
+
+/// An error of the operating system while waiting.
+fn waiting(source: io::Error) -> AgentError {
+    AgentError::Io { doing: "wait", path: PathBuf::new(), source }
+}

@@ -1,0 +1,53 @@
+//! What an agent is told when it starts.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use synddb_protocol::signing::VerifyingKey;
+
+use crate::outbox;
+
+/// What to follow, where to keep what was captured, and where to send it.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The application's database.
+    pub database: PathBuf,
+    /// The agent's own folder, `<database>-synddb` by custom. It is made where it is missing.
+    pub folder: PathBuf,
+    /// The sequencer, as `http://host:port` or `https://host:port`.
+    pub sequencer: String,
+    /// What the sequencer knows the agent by.
+    pub token: Token,
+    /// The key that must have signed what the sequencer answers. Without one, whoever answers there is believed.
+    pub sequencer_key: Option<VerifyingKey>,
+    /// How large the application's WAL may become, about, in bytes.
+    pub wal_bytes_max: u64,
+    /// What bounds the outbox.
+    pub outbox: outbox::Options,
+    /// How long what is captured may take to be stored, once the agent was asked to end.
+    pub drain_max: Duration,
+}
+
+/// A bearer token (RFC 6750). It is never printed.
+#[derive(Clone)]
+pub struct Token(String);
+
+impl Token {
+    /// The token, to send.
+    pub(crate) fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<String> for Token {
+    fn from(token: String) -> Self {
+        Self(token)
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Token")
+    }
+}

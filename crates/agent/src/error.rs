@@ -1,0 +1,184 @@
+//! Why an agent did not start, or ended.
+
+use std::io;
+use std::path::PathBuf;
+
+use synddb_protocol::id::{OutOfRange, StreamId};
+use synddb_protocol::{DecodeError, ParseError};
+use synddb_sqlite::capture::CaptureError;
+use synddb_sqlite::rusqlite::ffi;
+use synddb_sqlite::schema::SchemaError;
+use synddb_sqlite::snapshot::SnapshotError;
+use synddb_sqlite::state::StateError;
+
+use crate::outbox::OutboxError;
+
+/// Why an agent did not start, or ended.
+#[derive(Debug, thiserror::Error)]
+pub enum AgentError {
+    /// Another agent follows the database.
+    #[error("another agent follows this database; stop that one first. folder=`{}`", folder.display())]
+    Locked {
+        /// The folder that it owns.
+        folder: PathBuf,
+    },
+    /// The agent's folder cannot be used.
+    #[error("cannot {doing}. path=`{}`", path.display())]
+    Io {
+        /// What was tried.
+        doing: &'static str,
+        /// Where.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The name of the stream cannot be read.
+    #[error("the file does not name a stream; restore it, or remove the folder to begin another stream. file=`{}`", file.display())]
+    Stream {
+        /// The file.
+        file: PathBuf,
+        /// What it holds.
+        source: ParseError,
+    },
+    /// An outbox belongs to another stream than the folder.
+    #[error(
+        "the outbox belongs to another stream; restore the folder as a whole. expected=`{expected}` found=`{found}`"
+    )]
+    OtherStream {
+        /// The folder's.
+        expected: StreamId,
+        /// The outbox's.
+        found: StreamId,
+    },
+    /// The sequencer's URL is none.
+    #[error("the sequencer's URL must begin with http:// or https://. url=`{url}`")]
+    Url {
+        /// What was given.
+        url: String,
+    },
+    /// The database cannot be followed, and that does not pass by itself.
+    #[error("cannot follow the database")]
+    Capture(#[from] CaptureError),
+    /// No snapshot of the database can be taken.
+    #[error("cannot take a snapshot of the database")]
+    Snapshot(#[from] SnapshotError),
+    /// The outbox failed.
+    #[error("cannot keep what was captured")]
+    Outbox(#[from] OutboxError),
+    /// A snapshot on disk is none.
+    #[error("a snapshot cannot be read back; keep a copy of the folder, and report this")]
+    Manifest(#[from] DecodeError),
+    /// The numbers of incarnations are used up.
+    #[error(transparent)]
+    Exhausted(#[from] OutOfRange),
+    /// The agent was asked to end before it had attached.
+    #[error("the agent was asked to end before it was attached")]
+    Stopped,
+    /// A thread of the agent ended in a panic.
+    #[error("a thread of the agent ended by a fault; its log has it. thread=`{thread}`")]
+    Fault {
+        /// Which.
+        thread: &'static str,
+    },
+    /// Somebody else waited for the end of the agent and got the result.
+    #[error("the result of this agent was taken already")]
+    Joined,
+}
+
+impl AgentError {
+    /// Whether trying again cannot help: somebody has to change something first.
+    pub fn is_final(&self) -> bool {
+        match self {
+            Self::Capture(error) => is_final(error),
+            Self::Snapshot(SnapshotError::Schema(_) | SnapshotError::TooLarge { .. }) => true,
+            Self::Snapshot(_) | Self::Io { .. } => false,
+            Self::Outbox(error) => match error {
+                OutboxError::Sqlite(_) => false,
+                OutboxError::Owned { .. }
+                | OutboxError::Exists { .. }
+                | OutboxError::Missing { .. }
+                | OutboxError::Foreign { .. }
+                | OutboxError::Newer { .. }
+                | OutboxError::Damaged { .. }
+                | OutboxError::Exhausted(_) => true,
+                // These are about one commit, which the snapshot of the next incarnation holds.
+                OutboxError::Full { .. }
+                | OutboxError::CommitTooLarge { .. }
+                | OutboxError::TooManyParts { .. }
+                | OutboxError::Refused { .. }
+                | OutboxError::Unfinished { .. }
+                | OutboxError::PollOpen
+                | OutboxError::NotHeld { .. }
+                | OutboxError::OtherDigest { .. } => false,
+            },
+            Self::Locked { .. }
+            | Self::Stream { .. }
+            | Self::OtherStream { .. }
+            | Self::Url { .. }
+            | Self::Manifest(_)
+            | Self::Exhausted(_)
+            | Self::Stopped
+            | Self::Fault { .. }
+            | Self::Joined => true,
+        }
+    }
+}
+
+fn is_final(error: &CaptureError) -> bool {
+    match error {
+        CaptureError::Schema(error) | CaptureError::State(StateError::Schema(error)) => match error {
+            SchemaError::Sqlite(error) => error.primary() == ffi::SQLITE_NOTADB,
+            SchemaError::Foreign { .. }
+            | SchemaError::Reserved { .. }
+            | SchemaError::HiddenRowid { .. }
+            | SchemaError::Damaged { .. } => true,
+        },
+        CaptureError::Missing { .. } | CaptureError::NotWal { .. } => true,
+        CaptureError::Sqlite(error) | CaptureError::State(StateError::Sqlite(error)) => {
+            error.primary() == ffi::SQLITE_NOTADB
+        }
+        CaptureError::State(StateError::NoRowid { .. })
+        | CaptureError::Damaged(_)
+        | CaptureError::Io { .. }
+        | CaptureError::Busy
+        | CaptureError::EncodingChanged
+        | CaptureError::PageSizeChanged
+        | CaptureError::Gap { .. }
+        | CaptureError::Stopped => false,
+    }
+}
+
+/// Why a push did not come as far as asked.
+#[derive(Debug, thiserror::Error)]
+pub enum PushError {
+    /// The time is up. It goes on, and may be asked again.
+    #[error("the time is up before everything is there; ask again")]
+    TimedOut {
+        /// How far it has come.
+        status: Box<crate::status::AgentStatus>,
+    },
+    /// Sending has stopped, so it will not come there. The status says why.
+    #[error("the agent sends no more; its status says why")]
+    Stopped {
+        /// How far it has come.
+        status: Box<crate::status::AgentStatus>,
+    },
+    /// Too many callers wait.
+    #[error("too many callers wait for this agent; ask again")]
+    Busy,
+    /// The agent has ended.
+    #[error("the agent has ended")]
+    Ended,
+}
+
+/// An error and its causes in one line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}

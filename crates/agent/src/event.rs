@@ -1,0 +1,140 @@
+//! What an agent tells while it runs.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use serde::{Deserialize, Serialize};
+use synddb_protocol::http::Position;
+use synddb_protocol::id::{Incarnation, StreamId};
+
+use crate::status::Problem;
+
+/// Something that happened in an agent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Event {
+    /// The database is followed; everything committed from here on is captured.
+    Attached {
+        /// The stream.
+        stream: StreamId,
+        /// The incarnation.
+        incarnation: Incarnation,
+        /// Whether it goes on exactly where it was, or begins anew, and why.
+        how: How,
+        /// What is captured next.
+        next: Position,
+    },
+    /// A snapshot of the database is on the agent's disk. It was taken at one commit and is not sent yet.
+    SnapshotSpooled {
+        /// The incarnation that it begins.
+        incarnation: Incarnation,
+        /// Its chunks.
+        chunks: u64,
+        /// Their size, in bytes.
+        bytes: u64,
+    },
+    /// A snapshot was seen stored; its chunks are gone from the agent's disk.
+    SnapshotStored {
+        /// The incarnation that it begins.
+        incarnation: Incarnation,
+    },
+    /// The sequencer has taken what comes before this.
+    Sequenced {
+        /// What it is sent next.
+        next: Position,
+    },
+    /// What comes before this was seen stored, and is gone from the agent's disk.
+    Stored {
+        /// What comes next.
+        next: Position,
+    },
+    /// Something keeps the agent from doing its work. It is told once, and goes on being tried unless it says otherwise.
+    Warning {
+        /// What, and what to do.
+        problem: Problem,
+    },
+    /// What kept the agent from sending is over.
+    Recovered,
+    /// The database is followed no more; it is attached again, as a new incarnation.
+    Detached {
+        /// Why.
+        because: String,
+        /// Milliseconds until it is tried.
+        again_ms: u64,
+    },
+    /// The agent was asked to end: what was committed until now is captured, and is being stored.
+    Draining {
+        /// What would be captured next.
+        next: Option<Position>,
+    },
+    /// The agent ended.
+    Ended {
+        /// Whether everything that was captured is stored.
+        complete: bool,
+    },
+}
+
+/// How an incarnation came to be followed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum How {
+    /// Exactly where it was left: nothing was committed in between.
+    Resumed,
+    /// As a new incarnation, which begins with a snapshot.
+    New {
+        /// Why.
+        because: Because,
+    },
+}
+
+/// Why an incarnation is new.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Because {
+    /// The database was never followed before.
+    FirstAttach,
+    /// Something was committed while no agent was attached.
+    CommittedMeanwhile,
+    /// The WAL began anew, or is gone, while no agent was attached: what was committed meanwhile cannot be told.
+    WalBeganAnew,
+    /// The WAL has no frame that would prove that it is the same one.
+    NothingToProve,
+    /// The database is at the same place of its WAL and holds something else: its file was exchanged.
+    ContentDiffers,
+}
+
+impl std::fmt::Display for How {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Resumed => "goes on exactly where it was left",
+            Self::New { because } => match because {
+                Because::FirstAttach => "begins: the database was never followed before",
+                Because::CommittedMeanwhile => "begins anew: something was committed while no agent was attached",
+                Because::WalBeganAnew => {
+                    "begins anew: the WAL is another one, so what was committed while no agent was attached cannot be told"
+                }
+                Because::NothingToProve => {
+                    "begins anew: the WAL is empty, so nothing proves that nothing was committed meanwhile"
+                }
+                Because::ContentDiffers => "begins anew: the database was exchanged",
+            },
+        })
+    }
+}
+
+type Listener = Box<dyn Fn(Event) + Send>;
+
+/// Where events go. Clones go to the same place.
+#[derive(Clone)]
+pub(crate) struct Events(Arc<Mutex<Listener>>);
+
+impl Events {
+    pub(crate) fn to(on_event: impl Fn(Event) + Send + 'static) -> Self {
+        Self(Arc::new(Mutex::new(Box::new(on_event))))
+    }
+
+    pub(crate) fn say(&self, event: Event) {
+        tracing::debug!(?event);
+        // One at a time, in whatever order the threads come. A listener that panicked before is told again.
+        (self.0.lock().unwrap_or_else(PoisonError::into_inner))(event);
+    }
+}

@@ -1,0 +1,213 @@
+//! Starting an agent, and what can be asked of it from any thread.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+use synddb_protocol::http::Position;
+use synddb_sqlite::capture::{Waker, WalPosition};
+
+use crate::attach::Left;
+use crate::capture::{Call, Capture, Ended};
+use crate::config::Config;
+use crate::error::{AgentError, PushError};
+use crate::event::{Event, Events};
+use crate::home::Home;
+use crate::outbox::Outbox;
+use crate::ship;
+use crate::status::{AgentStatus, Board, Captured, reaches};
+
+/// Callers that wait for an answer of the thread that captures.
+const CALLS_MAX: usize = 64;
+
+/// How long an answer about a position is waited for: the thread that captures may be attaching.
+const CALL_MAX: Duration = Duration::from_secs(2);
+
+/// How far a push goes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Until {
+    /// The sequencer has it on its disk. Its receipts are provisional.
+    #[default]
+    Sequenced,
+    /// It was seen in a stored batch.
+    Stored,
+}
+
+/// What the threads of an agent share.
+pub(crate) struct Shared {
+    pub(crate) board: Board,
+    pub(crate) waker: Waker,
+    pub(crate) stopping: AtomicBool,
+    /// Whether everything was captured that was committed when it was asked to end.
+    pub(crate) has_caught_up: AtomicBool,
+    asked: OnceLock<Instant>,
+}
+
+impl Shared {
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::SeqCst)
+    }
+
+    /// Until when what is captured may take to be stored.
+    pub(crate) fn drain_until(&self, drain_max: Duration) -> Instant {
+        *self.asked.get_or_init(Instant::now) + drain_max
+    }
+}
+
+/// An agent that runs. When it is dropped, the agent is asked to end, and not waited for.
+pub struct Handle {
+    shared: Arc<Shared>,
+    calls: SyncSender<Call>,
+    thread: Mutex<Option<JoinHandle<Result<Ended, AgentError>>>>,
+}
+
+/// Starts an agent: takes its folder, opens what it holds, and attaches to the database on a thread of its own. `on_event` is called from
+/// the agent's threads, one at a time, and holds them up as long as it takes.
+///
+/// # Errors
+/// [`AgentError`] when the folder is another agent's, or what it holds cannot be read. That the database cannot be followed is told by
+/// [`Handle::join`].
+pub fn start(config: Config, on_event: impl Fn(Event) + Send + 'static) -> Result<Handle, AgentError> {
+    let home = Arc::new(Home::open(&config.folder)?);
+    let events = Events::to(on_event);
+    let waker = Waker::new().map_err(|source| AgentError::Io {
+        doing: "make an event descriptor",
+        path: PathBuf::new(),
+        source,
+    })?;
+    let shared = Arc::new(Shared {
+        board: Board::new(home.stream()),
+        waker: waker.clone(),
+        stopping: AtomicBool::new(false),
+        has_caught_up: AtomicBool::new(false),
+        asked: OnceLock::new(),
+    });
+    let mut older = home.incarnations()?;
+    let left = match older.pop() {
+        None => None,
+        Some(folder) => {
+            let outbox = Outbox::open(&folder.outbox(), config.outbox)?;
+            ship::check_stream(&home, &outbox)?;
+            Some(Left { outbox, folder })
+        }
+    };
+    let link = ship::start(&config, Arc::clone(&home), Arc::clone(&shared), events.clone(), older)?;
+    let (calls, incoming) = sync_channel(CALLS_MAX);
+    let capture = Capture {
+        config,
+        home,
+        events,
+        shared: Arc::clone(&shared),
+        calls: incoming,
+        link,
+        wanted: None,
+        catching_up: Vec::new(),
+    };
+    let ends = EndsBoard(Arc::clone(&shared));
+    let thread = ship::spawn("synddb-capture", move || {
+        // Whoever waits for the status is told also when this thread ends by a fault.
+        let _ends = ends;
+        capture.run(left)
+    })?;
+    Ok(Handle { shared, calls, thread: Mutex::new(Some(thread)) })
+}
+
+struct EndsBoard(Arc<Shared>);
+
+impl Drop for EndsBoard {
+    fn drop(&mut self) {
+        self.0.board.end();
+    }
+}
+
+impl Handle {
+    /// What the agent says of itself. Never waits for its work.
+    pub fn status(&self) -> AgentStatus {
+        self.shared.board.status()
+    }
+
+    /// Whether everything was captured that stood in the WAL up to `position`
+    /// ([`synddb_sqlite::capture::committed_position`]), or without one, everything that is committed now. What can be captured for that is
+    /// captured first. "Not yet" also while the database is being attached.
+    pub fn captured(&self, position: Option<WalPosition>) -> Captured {
+        let (answer, answered) = sync_channel(1);
+        if self.call(Call::Captured { position, answer }).is_err() {
+            return Captured::NotYet;
+        }
+        answered.recv_timeout(CALL_MAX).unwrap_or(Captured::NotYet)
+    }
+
+    /// Has everything captured that is committed now, and waits until it is sequenced or stored.
+    ///
+    /// # Errors
+    /// [`PushError`] when it does not come there in time, or at all.
+    pub fn push(&self, until: Until, deadline: Instant) -> Result<AgentStatus, PushError> {
+        let next = self.catch_up(deadline)?;
+        let (status, is_there) = self.shared.board.wait(deadline, |status| {
+            let reached = match until {
+                Until::Sequenced => status.sequenced_next,
+                Until::Stored => status.stored_next,
+            };
+            reaches(reached.as_ref(), &next)
+        });
+        if is_there {
+            return Ok(status);
+        }
+        let status = Box::new(status);
+        Err(if Instant::now() < deadline {
+            PushError::Stopped { status }
+        } else {
+            PushError::TimedOut { status }
+        })
+    }
+
+    /// Asks the agent to end: it captures what is committed, has it stored within the time it was given, and ends. Never waits.
+    pub fn stop(&self) {
+        self.shared.asked.get_or_init(Instant::now);
+        self.shared.stopping.store(true, Ordering::SeqCst);
+        self.shared.waker.wake();
+    }
+
+    /// Waits until the agent has ended, and says how. Only the first caller is told.
+    ///
+    /// # Errors
+    /// [`AgentError`] that ended it.
+    pub fn join(&self) -> Result<Ended, AgentError> {
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(thread) = thread else { return Err(AgentError::Joined) };
+        thread.join().unwrap_or(Err(AgentError::Fault { thread: "capture" }))
+    }
+
+    /// Has everything captured that is committed now; what comes next then.
+    fn catch_up(&self, deadline: Instant) -> Result<Position, PushError> {
+        let (answer, answered) = sync_channel(1);
+        self.call(Call::CatchUp { answer })?;
+        match answered.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+            Ok(next) => Ok(next),
+            Err(RecvTimeoutError::Timeout) => Err(PushError::TimedOut { status: Box::new(self.status()) }),
+            Err(RecvTimeoutError::Disconnected) => Err(PushError::Ended),
+        }
+    }
+
+    fn call(&self, call: Call) -> Result<(), PushError> {
+        match self.calls.try_send(call) {
+            Ok(()) => {
+                self.shared.waker.wake();
+                Ok(())
+            }
+            Err(TrySendError::Full(_)) => Err(PushError::Busy),
+            Err(TrySendError::Disconnected(_)) => Err(PushError::Ended),
+        }
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}

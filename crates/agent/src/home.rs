@@ -1,0 +1,302 @@
+//! The agent's folder: who owns it, which stream it is of, and what it keeps of each incarnation.
+//!
+//! ```text
+//! <database>-synddb/
+//!   stream                      the stream's name: 64 hex digits, drawn once
+//!   agent.lock                  locked while an agent runs
+//!   incarnations/000000000002/
+//!     manifest                  the body of the snapshot message, exact bytes
+//!     chunks/<sha256>           the snapshot's chunks; gone once the snapshot was seen stored
+//!     outbox.db
+//!   incarnations/000000000003.new/    one that did not begin yet
+//! ```
+//!
+//! What must stay true:
+//!
+//! - An incarnation exists when its folder has its name, and then everything in it is durable. A process that is killed before leaves
+//!   a folder that is removed; one that is killed after leaves one that is whole.
+//! - A stream's name is never drawn twice for one folder.
+//!
+//! Knows nothing of what is sent, and when.
+
+use std::fs::{self, DirBuilder, File, TryLockError};
+use std::io::{self, Write as _};
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+
+use synddb_protocol::hash::ChunkHash;
+use synddb_protocol::id::{IncarnationCounter, StreamId};
+use synddb_protocol::limits::{BODY_BYTES_MAX, BODY_COMPRESSED_MAX, CHUNK_STORED_MAX};
+use synddb_protocol::log::{Body, Entry, MessageType};
+use synddb_protocol::submission::Snapshot;
+
+use crate::error::AgentError;
+
+/// The ending of a folder whose incarnation did not begin yet.
+const UNFINISHED: &str = ".new";
+
+/// The name of the stream of a folder, drawn and written down when there is none. The folder is made where it is missing.
+///
+/// # Errors
+/// [`AgentError`] when the folder cannot be used, or its stream's name cannot be read.
+pub fn stream_of(folder: &Path) -> Result<StreamId, AgentError> {
+    make_folder(folder)?;
+    let file = folder.join("stream");
+    match fs::read_to_string(&file) {
+        Ok(text) => return read_stream(&file, &text),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(failed("read the name of the stream", &file)(error)),
+    }
+    let stream = StreamId::from_bytes(drawn()?);
+    // Under its own name only when it is whole, and never over another: of two processes that draw at once, one is read by both.
+    let write = || -> io::Result<()> {
+        let mut staged = tempfile::NamedTempFile::new_in(folder)?;
+        staged.write_all(format!("{}\n", stream.to_key()).as_bytes())?;
+        staged.as_file().sync_all()?;
+        match staged.persist_noclobber(&file) {
+            Err(error) if error.error.kind() != io::ErrorKind::AlreadyExists => return Err(error.error),
+            Ok(_) | Err(_) => {}
+        }
+        sync_folder(folder)
+    };
+    write().map_err(failed("write the name of the stream", &file))?;
+    let text = fs::read_to_string(&file).map_err(failed("read the name of the stream", &file))?;
+    read_stream(&file, &text)
+}
+
+fn read_stream(file: &Path, text: &str) -> Result<StreamId, AgentError> {
+    StreamId::from_key(text.trim()).map_err(|source| AgentError::Stream { file: file.to_owned(), source })
+}
+
+/// The folder of one agent, which owns it as long as this value lives.
+#[derive(Debug)]
+pub(crate) struct Home {
+    folder: PathBuf,
+    stream: StreamId,
+    /// The kernel lets the lock go when the file is closed, however the process ends.
+    _lock: File,
+}
+
+impl Home {
+    /// Takes the folder, which is made where it is missing.
+    pub(crate) fn open(folder: &Path) -> Result<Self, AgentError> {
+        make_folder(folder)?;
+        let file = folder.join("agent.lock");
+        let open = File::options().create(true).truncate(false).write(true).open(&file);
+        let lock = open.map_err(failed("open the agent's lock", &file))?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(AgentError::Locked { folder: folder.to_owned() }),
+            Err(TryLockError::Error(error)) => return Err(failed("lock the agent's folder", &file)(error)),
+        }
+        let stream = stream_of(folder)?;
+        make_folder(&folder.join("incarnations"))?;
+        Ok(Self { folder: folder.to_owned(), stream, _lock: lock })
+    }
+
+    pub(crate) const fn stream(&self) -> StreamId {
+        self.stream
+    }
+
+    /// The incarnations that have begun, oldest first. What is left of one that has not is removed.
+    pub(crate) fn incarnations(&self) -> Result<Vec<IncarnationFolder>, AgentError> {
+        let folder = self.folder.join("incarnations");
+        let list = || -> io::Result<Vec<IncarnationFolder>> {
+            let mut found = Vec::new();
+            for entry in fs::read_dir(&folder)? {
+                let entry = entry?;
+                let name = entry.file_name();
+                let name = name.to_string_lossy();
+                if name.ends_with(UNFINISHED) {
+                    fs::remove_dir_all(entry.path())?;
+                } else if let Some(counter) = counter_of(&name) {
+                    found.push(IncarnationFolder { counter, path: entry.path() });
+                }
+            }
+            found.sort_by_key(|incarnation| incarnation.counter);
+            Ok(found)
+        };
+        list().map_err(failed("look for incarnations", &folder))
+    }
+
+    /// A folder for an incarnation that is to begin.
+    pub(crate) fn prepare(&self, counter: IncarnationCounter) -> Result<Unfinished, AgentError> {
+        let incarnations = self.folder.join("incarnations");
+        let (name, path) = (name_of(counter), incarnations.join(name_of(counter)));
+        let unfinished =
+            Unfinished { path: incarnations.join(name + UNFINISHED), incarnations, counter, named: path };
+        let make = || -> io::Result<()> {
+            match fs::remove_dir_all(&unfinished.path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                Ok(()) | Err(_) => {}
+            }
+            DirBuilder::new().mode(0o700).create(&unfinished.path)?;
+            DirBuilder::new().mode(0o700).create(unfinished.path.join("chunks"))
+        };
+        make().map_err(failed("make a folder for the incarnation", &unfinished.path))?;
+        Ok(unfinished)
+    }
+}
+
+/// A folder of an incarnation that has not begun.
+#[derive(Debug)]
+pub(crate) struct Unfinished {
+    path: PathBuf,
+    incarnations: PathBuf,
+    counter: IncarnationCounter,
+    named: PathBuf,
+}
+
+impl Unfinished {
+    /// Writes a chunk. Each is synced before the next one comes, so that what the application syncs never waits for more than one.
+    pub(crate) fn write_chunk(&self, hash: ChunkHash, bytes: &[u8]) -> Result<(), AgentError> {
+        let file = self.path.join("chunks").join(hash.to_key());
+        let write = || -> io::Result<()> {
+            let mut chunk = match File::create_new(&file) {
+                // The same pages again.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
+                opened => opened?,
+            };
+            chunk.write_all(bytes)?;
+            chunk.sync_data()
+        };
+        write().map_err(failed("write a chunk of the snapshot", &file))
+    }
+
+    /// Writes the body of the snapshot's message.
+    pub(crate) fn write_manifest(&self, body: &[u8]) -> Result<(), AgentError> {
+        let file = self.path.join("manifest");
+        let write = || -> io::Result<()> {
+            let mut manifest = File::create_new(&file)?;
+            manifest.write_all(body)?;
+            manifest.sync_all()
+        };
+        write().map_err(failed("write the snapshot's manifest", &file))
+    }
+
+    /// Where the outbox is made.
+    pub(crate) fn outbox(&self) -> PathBuf {
+        self.path.join("outbox.db")
+    }
+
+    /// The incarnation begins: all of its files are durable, and now so is its name.
+    pub(crate) fn begin(self) -> Result<IncarnationFolder, AgentError> {
+        let begin = || -> io::Result<()> {
+            sync_folder(&self.path.join("chunks"))?;
+            sync_folder(&self.path)?;
+            fs::rename(&self.path, &self.named)?;
+            sync_folder(&self.incarnations)
+        };
+        begin().map_err(failed("begin the incarnation", &self.named))?;
+        Ok(IncarnationFolder { counter: self.counter, path: self.named })
+    }
+}
+
+/// The folder of an incarnation that has begun.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct IncarnationFolder {
+    pub(crate) counter: IncarnationCounter,
+    path: PathBuf,
+}
+
+/// The snapshot that an incarnation begins with, as long as it may have to be sent.
+#[derive(Debug)]
+pub(crate) struct Spooled {
+    /// The exact bytes of its message's body.
+    pub(crate) body: Vec<u8>,
+    pub(crate) snapshot: Snapshot,
+}
+
+impl IncarnationFolder {
+    pub(crate) fn outbox(&self) -> PathBuf {
+        self.path.join("outbox.db")
+    }
+
+    /// The snapshot; `None` once it was seen stored.
+    pub(crate) fn spooled(&self) -> Result<Option<Spooled>, AgentError> {
+        if !self.path.join("chunks").exists() {
+            return Ok(None);
+        }
+        let file = self.path.join("manifest");
+        let stored = read_bounded(&file, BODY_COMPRESSED_MAX)
+            .map_err(failed("read the snapshot's manifest", &file))?;
+        let body = Body::read(MessageType::Snapshot, stored.clone(), BODY_BYTES_MAX)?;
+        match body.into_entry() {
+            Entry::Snapshot(snapshot) => Ok(Some(Spooled { body: stored, snapshot })),
+            Entry::Submission(_) | Entry::Inbound(_) | Entry::Status(_) | Entry::Epoch(_) => Ok(None),
+        }
+    }
+
+    /// A chunk of the snapshot.
+    pub(crate) fn chunk(&self, hash: ChunkHash) -> io::Result<Vec<u8>> {
+        read_bounded(&self.path.join("chunks").join(hash.to_key()), CHUNK_STORED_MAX)
+    }
+
+    /// Removes the snapshot, which was seen stored.
+    pub(crate) fn forget_snapshot(&self) -> Result<(), AgentError> {
+        remove(&self.path.join("chunks")).map_err(failed("remove the stored snapshot", &self.path))
+    }
+
+    /// Removes the incarnation, of which everything was seen stored.
+    pub(crate) fn remove(&self) -> Result<(), AgentError> {
+        // Without its name first: what is left after a crash is no incarnation with half of its files.
+        let mut unnamed = self.path.clone().into_os_string();
+        unnamed.push(UNFINISHED);
+        let unnamed = PathBuf::from(unnamed);
+        let gone = fs::rename(&self.path, &unnamed).and_then(|()| remove(&unnamed));
+        gone.map_err(failed("remove a stored incarnation", &self.path))
+    }
+}
+
+fn name_of(counter: IncarnationCounter) -> String {
+    format!("{:012}", counter.get())
+}
+
+fn counter_of(name: &str) -> Option<IncarnationCounter> {
+    name.parse().ok().and_then(|number| IncarnationCounter::new(number).ok())
+}
+
+/// Removes a folder that may be gone already.
+fn remove(folder: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+/// Makes a folder that only its owner may read.
+fn make_folder(folder: &Path) -> Result<(), AgentError> {
+    match DirBuilder::new().mode(0o700).create(folder) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+            Err(failed("make the agent's folder", folder)(error))
+        }
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+fn sync_folder(folder: &Path) -> io::Result<()> {
+    File::open(folder)?.sync_all()
+}
+
+fn read_bounded(file: &Path, bytes_max: usize) -> io::Result<Vec<u8>> {
+    if fs::metadata(file)?.len() > bytes_max as u64 {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "the file is larger than it can be"));
+    }
+    fs::read(file)
+}
+
+/// An error of the operating system while `doing` something.
+pub(crate) fn failed(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> AgentError {
+    move |source| AgentError::Io { doing, path: path.to_owned(), source }
+}
+
+/// Bytes that nobody draws twice.
+pub(crate) fn drawn<const LENGTH: usize>() -> Result<[u8; LENGTH], AgentError> {
+    let mut bytes = [0; LENGTH];
+    getrandom::fill(&mut bytes).map_err(|error| AgentError::Io {
+        doing: "draw random bytes",
+        path: PathBuf::new(),
+        source: io::Error::other(error),
+    })?;
+    Ok(bytes)
+}

@@ -1,0 +1,223 @@
+//! Speaks to the sequencer over HTTP: every request has a time-out, every answer a bound, and nothing in an answer is believed unchecked.
+//!
+//! Knows nothing of what to send when, and of retries.
+
+use std::time::Duration;
+
+use synddb_protocol::Canonical as _;
+use synddb_protocol::hash::ChunkHash;
+use synddb_protocol::http::{Problem as Refused, Receipts};
+use synddb_protocol::id::{Epoch, Sequence, StreamId};
+use synddb_protocol::limits::{CHECKPOINT_BYTES_MAX, SNAPSHOT_CHUNKS_MAX};
+use synddb_protocol::log::{Checkpoint, SignedCheckpoint};
+use synddb_protocol::signing::VerifyingKey;
+use ureq::http::{Response, StatusCode};
+
+use crate::config::{Config, Token};
+use crate::error::AgentError;
+
+/// How long a connection may take to be made.
+const CONNECT_MAX: Duration = Duration::from_secs(5);
+/// How long nothing may be sent or received. A long poll is answered later than that.
+const SILENCE_MAX: Duration = Duration::from_secs(10);
+/// How long a request may take with everything.
+const REQUEST_MAX: Duration = Duration::from_secs(120);
+/// How long the sequencer is asked to wait for a sequence to be stored, at most.
+pub(super) const WAIT_STORED: Duration = Duration::from_secs(10);
+/// Largest refusal that is read, in bytes: it may list every chunk of a snapshot.
+const REFUSAL_BYTES_MAX: usize = SNAPSHOT_CHUNKS_MAX * 72 + (64 << 10);
+
+/// Where the log stands by a receipt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Placed {
+    /// The epoch of the leader that promised it.
+    pub(crate) epoch: Epoch,
+    /// The last sequence promised.
+    pub(crate) sequence: Sequence,
+}
+
+/// What came back from a request.
+#[derive(Debug)]
+pub(crate) enum Answer<T> {
+    /// What was asked for.
+    Done(T),
+    /// A refusal, and after which time it may be tried again.
+    Refused(Box<Refused>, Option<Duration>),
+}
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ClientError {
+    /// No connection, or none that lasted.
+    #[error("the sequencer does not answer: {0}")]
+    Unreachable(Box<ureq::Error>),
+    /// What answers is no sequencer.
+    #[error("what answers does not answer as a sequencer does. status=`{status}` what=`{what}`")]
+    Foreign {
+        /// The HTTP status.
+        status: u16,
+        /// What is wrong with the answer.
+        what: &'static str,
+    },
+    /// It is signed by another key, or for another stream.
+    #[error("the answer is not signed as it must be. what=`{what}`")]
+    Untrusted {
+        /// What is wrong with it.
+        what: &'static str,
+    },
+}
+
+/// A connection to the sequencer of one stream.
+pub(crate) struct Client {
+    agent: ureq::Agent,
+    base: String,
+    token: Token,
+    stream: StreamId,
+    key: Option<VerifyingKey>,
+}
+
+impl Client {
+    pub(crate) fn new(config: &Config, stream: StreamId) -> Result<Self, AgentError> {
+        let url = config.sequencer.trim_end_matches('/');
+        if !(url.starts_with("http://") || url.starts_with("https://")) {
+            return Err(AgentError::Url { url: config.sequencer.clone() });
+        }
+        let agent = ureq::Agent::config_builder()
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .timeout_connect(Some(CONNECT_MAX))
+            .timeout_global(Some(REQUEST_MAX))
+            .timeout_per_read(Some(WAIT_STORED + SILENCE_MAX))
+            .timeout_per_write(Some(SILENCE_MAX))
+            .user_agent("synddb-agent")
+            .build()
+            .new_agent();
+        let base = format!("{url}/streams/{}", stream.to_key());
+        Ok(Self { agent, base, token: config.token.clone(), stream, key: config.sequencer_key })
+    }
+
+    /// Sends a submission. `within` bounds the whole request.
+    pub(crate) fn submit(&self, body: &[u8], within: Duration) -> Result<Answer<Placed>, ClientError> {
+        self.post("submit", body, within)
+    }
+
+    /// Sends the message of a snapshot, whose chunks are in the store.
+    pub(crate) fn snapshot(&self, body: &[u8], within: Duration) -> Result<Answer<Placed>, ClientError> {
+        self.post("snapshot", body, within)
+    }
+
+    /// Has a chunk stored.
+    pub(crate) fn put_chunk(
+        &self,
+        hash: ChunkHash,
+        bytes: &[u8],
+        within: Duration,
+    ) -> Result<Answer<()>, ClientError> {
+        let request = self
+            .agent
+            .put(format!("{}/snapshot/chunks/{}", self.base, hash.to_key()))
+            .header("Authorization", format!("Bearer {}", self.token.expose()))
+            .content_type("application/octet-stream")
+            .config()
+            .timeout_global(Some(within.min(REQUEST_MAX)))
+            .build();
+        let response = request.send(bytes).map_err(unreachable)?;
+        answer(response, REFUSAL_BYTES_MAX, |_| Ok(()))
+    }
+
+    /// The checkpoint of the newest stored batch; waits so long for one that reaches `at_least`, at most [`WAIT_STORED`].
+    pub(crate) fn checkpoint(
+        &self,
+        at_least: Sequence,
+        wait: Duration,
+    ) -> Result<Answer<Checkpoint>, ClientError> {
+        let wait = wait.min(WAIT_STORED).as_millis();
+        let url = format!("{}/checkpoint?at_least={at_least}&wait_ms={wait}", self.base);
+        let response = self.agent.get(url).call().map_err(unreachable)?;
+        answer(response, CHECKPOINT_BYTES_MAX, |bytes| self.check_checkpoint(bytes))
+    }
+
+    fn post(&self, path: &str, body: &[u8], within: Duration) -> Result<Answer<Placed>, ClientError> {
+        let request = self
+            .agent
+            .post(format!("{}/{path}", self.base))
+            .header("Authorization", format!("Bearer {}", self.token.expose()))
+            .content_type("application/cbor")
+            .config()
+            .timeout_global(Some(within.min(REQUEST_MAX)))
+            .build();
+        let response = request.send(body).map_err(unreachable)?;
+        answer(response, Receipts::BYTES_MAX, |bytes| self.check_receipts(bytes))
+    }
+
+    fn check_receipts(&self, bytes: &[u8]) -> Result<Placed, Unfit> {
+        let Receipts(receipts) = Receipts::from_bytes(bytes).map_err(|_| Unfit::Unreadable)?;
+        let mut placed: Option<Placed> = None;
+        for receipt in &receipts {
+            self.check_key(receipt.header().stream, receipt.recover().ok())?;
+            let Placed { epoch, sequence } = placed
+                .unwrap_or(Placed { epoch: receipt.header().epoch, sequence: receipt.header().sequence });
+            let (epoch, sequence) =
+                (epoch.max(receipt.header().epoch), sequence.max(receipt.header().sequence));
+            placed = Some(Placed { epoch, sequence });
+        }
+        placed.ok_or(Unfit::Unreadable)
+    }
+
+    fn check_checkpoint(&self, bytes: &[u8]) -> Result<Checkpoint, Unfit> {
+        let signed = SignedCheckpoint::from_bytes(bytes).map_err(|_| Unfit::Unreadable)?;
+        self.check_key(signed.claim().stream, signed.recover().ok())?;
+        Ok(signed.claim().clone())
+    }
+
+    fn check_key(&self, stream: StreamId, key: Option<VerifyingKey>) -> Result<(), Unfit> {
+        let Some(key) = key else { return Err(Unfit::Untrusted("the signature")) };
+        if stream != self.stream {
+            return Err(Unfit::Untrusted("the stream"));
+        }
+        match self.key {
+            Some(pinned) if pinned != key => Err(Unfit::Untrusted("the key is not the pinned one")),
+            Some(_) | None => Ok(()),
+        }
+    }
+}
+
+/// Why the body of an answer is not taken.
+enum Unfit {
+    Unreadable,
+    Untrusted(&'static str),
+}
+
+fn unreachable(error: ureq::Error) -> ClientError {
+    ClientError::Unreachable(Box::new(error))
+}
+
+/// Reads an answer: what was asked for, or a refusal.
+fn answer<T>(
+    mut response: Response<ureq::Body>,
+    bytes_max: usize,
+    read: impl FnOnce(&[u8]) -> Result<T, Unfit>,
+) -> Result<Answer<T>, ClientError> {
+    let status = response.status();
+    let foreign = |what| ClientError::Foreign { status: status.as_u16(), what };
+    let is_done = matches!(status, StatusCode::OK | StatusCode::CREATED);
+    let asked = response.headers().get("Retry-After").and_then(|value| value.to_str().ok()?.parse().ok());
+    let limit = if is_done { bytes_max } else { REFUSAL_BYTES_MAX } as u64;
+    let body = response.body_mut().with_config().limit(limit).read_to_vec().map_err(|error| {
+        if matches!(error, ureq::Error::BodyExceedsLimit(_)) {
+            return foreign("the answer is longer than it can be");
+        }
+        unreachable(error)
+    })?;
+    if is_done {
+        return match read(&body) {
+            Ok(done) => Ok(Answer::Done(done)),
+            Err(Unfit::Unreadable) => Err(foreign("the answer cannot be read")),
+            Err(Unfit::Untrusted(what)) => Err(ClientError::Untrusted { what }),
+        };
+    }
+    // A proxy in between refuses without our words.
+    let refused: Refused =
+        serde_json::from_slice(&body).map_err(|_| foreign("the refusal is no problem+json"))?;
+    Ok(Answer::Refused(Box::new(refused), asked.map(Duration::from_secs)))
+}

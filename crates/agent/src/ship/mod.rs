@@ -1,0 +1,324 @@
+//! Sends what the outboxes hold, in order, and learns what is stored.
+//!
+//! ```text
+//!             Find, Stored                    one request at a time
+//! capture <--------------- shipper -------------------------------> sequencer
+//!         ---------------> (legs)  <---- watcher ----- long poll --> checkpoint of the newest stored batch
+//!          Found, Leg, Drain
+//! ```
+//!
+//! A *leg* is one incarnation: its snapshot, then its submissions. Legs are sent oldest first. The outbox of an older leg belongs to the
+//! shipper; that of the running one belongs to the thread that captures, and the shipper asks it.
+//!
+//! What must stay true:
+//!
+//! - One submission is in flight, and it is sent with the bytes that were kept, each time.
+//! - Nothing is forgotten before its digest was seen in a checkpoint of a stored batch (I3). Its digest binds everything before it.
+//! - A refusal decides by its reason, never by its text. Where the log contradicts the outbox, nothing is sent any more.
+//!
+//! Knows nothing of the WAL.
+
+mod backoff;
+mod client;
+mod leg;
+mod link;
+mod problems;
+mod react;
+mod watch;
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError};
+use std::time::{Duration, Instant};
+
+use synddb_protocol::hash::ChunkHash;
+use synddb_protocol::http::Position;
+use synddb_protocol::id::{Incarnation, Sequence};
+use synddb_sqlite::capture::Waker;
+
+use crate::error::chain;
+use crate::event::{Event, Events};
+use crate::handle::Shared;
+use crate::home::{Home, IncarnationFolder};
+use crate::outbox::{Found, Held, Outbox, OutboxError, Wanted};
+use crate::status::{Problem, Teller, reaches};
+use backoff::Backoff;
+use client::{Client, Placed};
+use leg::{Leg, SnapshotIs};
+pub(crate) use link::{Link, Message, Request, check_stream, spawn, start};
+
+/// How long a request may take while nobody waits for the end.
+const WITHIN: Duration = Duration::from_secs(120);
+
+/// Where sending stands.
+struct Cursor {
+    /// The leg.
+    leg: usize,
+    /// What of it comes next.
+    wanted: Wanted,
+    /// That submission, once it is here.
+    held: Option<Held>,
+    /// Whether the thread that captures was asked for it.
+    is_asked: bool,
+    /// Grows when the cursor is moved, so that an answer from before is not taken for one.
+    generation: u64,
+}
+
+/// When the shipper ends.
+struct Drain {
+    until: Instant,
+    end: Option<Position>,
+}
+
+pub(crate) struct Shipper {
+    client: Client,
+    shared: Arc<Shared>,
+    events: Events,
+    /// The folder stays locked as long as somebody may write to it.
+    _home: Arc<Home>,
+    messages: Receiver<Message>,
+    requests: SyncSender<Request>,
+    watch: SyncSender<Sequence>,
+    ring: RingWhenGone,
+    legs: Vec<Leg>,
+    cursor: Cursor,
+    /// Chunks of the snapshot under way that the store lacks.
+    missing: Vec<ChunkHash>,
+    /// Whether chunks of it were sent already since something else went well.
+    has_sent_chunks: bool,
+    /// What was promised a place and not seen stored.
+    unstored: Option<Placed>,
+    is_watching: bool,
+    backoff: Backoff,
+    not_before: Option<Instant>,
+    /// Where the sequencer last said that something is missing, while nothing went well since.
+    last_gap: Option<Position>,
+    has_stopped: bool,
+    drain: Option<Drain>,
+}
+
+/// Wakes the thread that captures also when this one ends by a fault.
+struct RingWhenGone(Waker);
+
+impl Drop for RingWhenGone {
+    fn drop(&mut self) {
+        self.0.wake();
+    }
+}
+
+impl Shipper {
+    fn run(mut self) {
+        if let Some(first) = self.legs.first() {
+            self.note_start(first.start());
+        }
+        loop {
+            while let Ok(message) = self.messages.try_recv() {
+                self.take(message);
+            }
+            if let Some(complete) = self.is_over() {
+                // When nobody captures any more, nobody has to be told.
+                self.requests.send(Request::Ended { complete }).ok();
+                return;
+            }
+            let is_due = self.not_before.is_none_or(|time| time <= Instant::now());
+            let has_acted = is_due && !self.has_stopped && self.step();
+            if !has_acted && !self.sleep() {
+                return;
+            }
+        }
+    }
+
+    /// Waits for a message, or for the time to try again; says whether there is still somebody to work for.
+    fn sleep(&mut self) -> bool {
+        let ends = self.drain.as_ref().map(|drain| drain.until);
+        let again = self.not_before.filter(|_| !self.has_stopped);
+        let received = match again.into_iter().chain(ends).min() {
+            None => self.messages.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            Some(time) => self.messages.recv_timeout(time.saturating_duration_since(Instant::now())),
+        };
+        match received {
+            Ok(message) => self.take(message),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return false,
+        }
+        true
+    }
+
+    /// Whether the shipper ends now, and whether everything is stored then.
+    fn is_over(&self) -> Option<bool> {
+        let drain = self.drain.as_ref()?;
+        let status = self.shared.board.status();
+        let complete =
+            self.legs.iter().all(|leg| leg.is_stored(drain.end.as_ref(), status.stored_next.as_ref()));
+        (complete || self.has_stopped || Instant::now() >= drain.until).then_some(complete)
+    }
+
+    fn take(&mut self, message: Message) {
+        match message {
+            Message::Leg { incarnation, folder, start, outbox } => {
+                self.take_leg(incarnation, folder, start, outbox);
+            }
+            Message::Found { generation, found } if generation == self.cursor.generation => {
+                self.cursor.is_asked = false;
+                match found {
+                    Found::Held(held) => self.cursor.held = Some(held),
+                    Found::NotYet => {}
+                    Found::Unknown => self.stop_unknown(),
+                }
+            }
+            // It was asked for before the cursor moved.
+            Message::Found { .. } => {}
+            Message::Forgotten(next) => self.note_stored(next),
+            Message::Differs(detail) => self.stop(
+                detail,
+                "two agents write to this stream, or the outbox was changed; find out which, then begin a new stream",
+            ),
+            Message::Seen(checkpoint) => self.take_checkpoint(&checkpoint),
+            Message::Drain { until, end } => self.drain = Some(Drain { until, end }),
+        }
+    }
+
+    fn take_leg(
+        &mut self,
+        incarnation: Incarnation,
+        folder: IncarnationFolder,
+        start: Position,
+        outbox: Option<Box<Outbox>>,
+    ) {
+        if let Some(at) = self.legs.iter().position(|leg| leg.incarnation == incarnation) {
+            self.legs[at].outbox = outbox.map(|outbox| *outbox);
+            if self.cursor.leg == at {
+                // What was asked for is not answered any more.
+                self.cursor.is_asked = false;
+                self.cursor.generation += 1;
+            }
+            return;
+        }
+        match Leg::new(incarnation, folder, &start, outbox.map(|outbox| *outbox)) {
+            Ok(leg) => {
+                if self.legs.is_empty() {
+                    self.note_start(leg.start());
+                }
+                self.legs.push(leg);
+            }
+            Err(error) => self.stop(chain(&error), "keep a copy of the agent's folder, and report this"),
+        }
+    }
+
+    /// Does the next thing; says whether there was one.
+    fn step(&mut self) -> bool {
+        let Some(leg) = self.legs.get(self.cursor.leg) else { return false };
+        if leg.snapshot == SnapshotIs::Unsent {
+            self.send_snapshot();
+            return true;
+        }
+        if let Some(held) = self.cursor.held.take() {
+            self.send_submission(held);
+            return true;
+        }
+        let Some(outbox) = &leg.outbox else { return self.ask() };
+        match outbox.find(&self.cursor.wanted) {
+            Ok(Found::Held(held)) => self.cursor.held = Some(held),
+            // All of this leg is sent.
+            Ok(Found::NotYet) if self.cursor.leg + 1 < self.legs.len() => {
+                self.move_to(self.cursor.leg + 1, Wanted::Oldest);
+            }
+            Ok(Found::NotYet) => return false,
+            Ok(Found::Unknown) => self.stop_unknown(),
+            Err(error) => self.stop_broken(&error),
+        }
+        true
+    }
+
+    /// Asks the thread that captures for what comes next; never acts by itself.
+    fn ask(&mut self) -> bool {
+        if !self.cursor.is_asked {
+            let Cursor { generation, wanted, .. } = self.cursor;
+            self.request(Request::Find { generation, wanted });
+            self.cursor.is_asked = true;
+        }
+        false
+    }
+
+    fn request(&self, request: Request) {
+        // Whoever is gone is noticed by the next receive.
+        self.requests.send(request).ok();
+        self.ring.0.wake();
+    }
+
+    fn move_to(&mut self, leg: usize, wanted: Wanted) {
+        let generation = self.cursor.generation + 1;
+        self.cursor = Cursor { leg, wanted, held: None, is_asked: false, generation };
+        self.missing.clear();
+    }
+
+    /// Has the watcher look for what was promised, one question at a time.
+    fn watch(&mut self) {
+        let Some(placed) = self.unstored.filter(|_| !self.is_watching) else { return };
+        match self.watch.try_send(placed.sequence) {
+            Ok(()) => self.is_watching = true,
+            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {}
+        }
+    }
+
+    /// How long a request may take.
+    fn within(&self) -> Duration {
+        let left = |drain: &Drain| drain.until.saturating_duration_since(Instant::now());
+        self.drain.as_ref().map_or(WITHIN, left).max(Duration::from_millis(1))
+    }
+
+    fn note_start(&self, start: Option<Position>) {
+        self.shared.board.note(|status| (status.sequenced_next, status.stored_next) = (start, start));
+    }
+
+    fn note_stored(&self, next: Position) {
+        if !reaches(self.shared.board.status().stored_next.as_ref(), &next) {
+            self.shared.board.note(|status| status.stored_next = Some(next));
+            self.events.say(Event::Stored { next });
+        }
+    }
+
+    fn pause(&mut self, pause: Duration, problem: Problem) {
+        self.not_before = Some(Instant::now() + pause);
+        self.tell(problem);
+    }
+
+    fn tell(&self, problem: Problem) {
+        if self.shared.board.tell(Teller::Shipper, Some(problem.clone())) {
+            self.events.say(Event::Warning { problem });
+        }
+    }
+
+    fn went_well(&mut self) {
+        self.backoff.reset();
+        (self.not_before, self.last_gap, self.has_sent_chunks) = (None, None, false);
+        if self.shared.board.tell(Teller::Shipper, None) {
+            self.events.say(Event::Recovered);
+        }
+    }
+
+    fn stop(&mut self, detail: String, fix: &str) {
+        self.has_stopped = true;
+        self.tell(problems::stopped(detail, fix));
+    }
+
+    fn stop_unknown(&mut self) {
+        let detail = match self.last_gap {
+            Some(Position { incarnation, commit, .. }) => format!(
+                "the sequencer expects what the outbox does not hold. incarnation=`{}` commit=`{commit}`",
+                incarnation.counter
+            ),
+            None => "the outbox does not hold what comes next".to_owned(),
+        };
+        self.stop(
+            detail,
+            "check that the sequencer's store is the one that was used before; restore it, or begin a new stream",
+        );
+    }
+
+    fn stop_broken(&mut self, error: &OutboxError) {
+        self.stop(
+            chain(error),
+            "look at the disk; keep a copy of the agent's folder, then start the agent again",
+        );
+    }
+}

@@ -1,0 +1,225 @@
+//! What an agent says of itself: for whoever asks, and for the threads that wait for one another.
+
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use serde::{Deserialize, Serialize};
+use synddb_protocol::hash::StateHash;
+use synddb_protocol::http::Position;
+use synddb_protocol::id::StreamId;
+use synddb_sqlite::capture;
+
+/// What an agent says of itself. Each position is what comes next: everything before it has come so far.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AgentStatus {
+    /// The stream.
+    pub stream: StreamId,
+    /// What is captured next. `None` until the database is attached.
+    pub next: Option<Position>,
+    /// What the sequencer is sent next. It may go back: a receipt is provisional until its sequence is stored.
+    pub sequenced_next: Option<Position>,
+    /// Up to where the store is known to have everything.
+    pub stored_next: Option<Position>,
+    /// The state hash of what was captured.
+    pub state: Option<StateHash>,
+    /// What was captured and not yet seen stored, in the running incarnation.
+    pub pending: Pending,
+    /// The size of the application's WAL when it was last looked at, in bytes of frames.
+    pub wal_bytes: u64,
+    /// What was seen since the database was attached.
+    pub statistics: Statistics,
+    /// What keeps the agent from doing its work, if something does.
+    pub problem: Option<Problem>,
+}
+
+/// How much an outbox holds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pending {
+    /// Submissions.
+    pub submissions: u64,
+    /// Their bodies, in bytes.
+    pub bytes: u64,
+}
+
+/// What was seen since the database was attached.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Statistics {
+    /// Commits captured.
+    pub commits: u64,
+    /// Row changes captured.
+    pub rows: u64,
+    /// How often the WAL began anew.
+    pub wal_resets: u64,
+    /// Largest WAL seen, in bytes of frames.
+    pub wal_bytes_max: u64,
+    /// How often the write lock was taken.
+    pub write_locks: u64,
+}
+
+impl From<capture::Statistics> for Statistics {
+    fn from(seen: capture::Statistics) -> Self {
+        let capture::Statistics { commits, rows, wal_resets, wal_bytes_max, write_locks } = seen;
+        Self { commits, rows, wal_resets, wal_bytes_max, write_locks }
+    }
+}
+
+/// What keeps the agent from doing its work.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Problem {
+    /// What kind it is: what a program branches on.
+    pub kind: ProblemKind,
+    /// What happened, with its values.
+    pub detail: String,
+    /// What to do.
+    pub fix: String,
+}
+
+/// The kinds of problems.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ProblemKind {
+    /// Sending has ended: the log has other content than the outbox, or lacks what the outbox no longer holds. Capture goes on.
+    ShippingStopped,
+    /// The database cannot be captured now; it is tried again.
+    NotCapturing,
+    /// The outbox is full; the application's WAL grows until something of it is stored.
+    OutboxFull,
+    /// The sequencer does not take the token.
+    Unauthorized,
+    /// What answers is not the sequencer with the pinned key.
+    Untrusted,
+    /// The sequencer refuses in a way that does not pass by itself.
+    Refused,
+    /// The sequencer cannot be reached, or does not answer as one.
+    Unreachable,
+    /// The sequencer takes nothing at the moment.
+    Busy,
+}
+
+/// Whether everything up to a position in the WAL was captured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "captured", rename_all = "snake_case")]
+pub enum Captured {
+    /// It was.
+    Yes {
+        /// What comes next in the stream then.
+        next: Position,
+    },
+    /// Something of it was not.
+    NotYet,
+    /// The position belongs to a generation of the WAL that the agent has not seen; take a newer one.
+    Unknown,
+}
+
+/// The order of positions of one stream.
+pub(crate) fn rank(position: &Position) -> (u64, u64, u32) {
+    let Position { incarnation, commit, part } = position;
+    (incarnation.counter.get(), commit.get(), part.map_or(0, |part| part.get()))
+}
+
+/// Whether something has come up to `wanted`.
+pub(crate) fn reaches(found: Option<&Position>, wanted: &Position) -> bool {
+    found.is_some_and(|found| rank(found) >= rank(wanted))
+}
+
+/// Who tells of a problem. Each tells of its own, and takes its own back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Teller {
+    Capture,
+    Shipper,
+    Watcher,
+}
+
+/// The status, shared by all threads of an agent.
+pub(crate) struct Board {
+    entries: Mutex<Entries>,
+    changed: Condvar,
+}
+
+struct Entries {
+    status: AgentStatus,
+    problems: [Option<Problem>; 3],
+    has_ended: bool,
+}
+
+impl Board {
+    pub(crate) fn new(stream: StreamId) -> Self {
+        let status = AgentStatus {
+            stream,
+            next: None,
+            sequenced_next: None,
+            stored_next: None,
+            state: None,
+            pending: Pending::default(),
+            wal_bytes: 0,
+            statistics: Statistics::default(),
+            problem: None,
+        };
+        let entries = Entries { status, problems: [const { None }; 3], has_ended: false };
+        Self { entries: Mutex::new(entries), changed: Condvar::new() }
+    }
+
+    /// The status, with the worst problem.
+    pub(crate) fn status(&self) -> AgentStatus {
+        self.entries().told()
+    }
+
+    /// Changes the status.
+    pub(crate) fn note(&self, change: impl FnOnce(&mut AgentStatus)) {
+        change(&mut self.entries().status);
+        self.changed.notify_all();
+    }
+
+    /// Tells of a problem, or that there is none any more; says whether that is news.
+    pub(crate) fn tell(&self, teller: Teller, problem: Option<Problem>) -> bool {
+        let mut entries = self.entries();
+        let place = &mut entries.problems[teller as usize];
+        let is_news =
+            place.as_ref().map(|problem| problem.kind) != problem.as_ref().map(|problem| problem.kind);
+        *place = problem;
+        drop(entries);
+        self.changed.notify_all();
+        is_news
+    }
+
+    /// The agent has ended: nothing changes any more.
+    pub(crate) fn end(&self) {
+        self.entries().has_ended = true;
+        self.changed.notify_all();
+    }
+
+    /// Waits until the status is as wanted, the agent ended, sending has stopped, or the time is up. Returns the last status, and whether it
+    /// is as wanted.
+    pub(crate) fn wait(
+        &self,
+        deadline: Instant,
+        wanted: impl Fn(&AgentStatus) -> bool,
+    ) -> (AgentStatus, bool) {
+        let mut entries = self.entries();
+        loop {
+            let status = entries.told();
+            let has_stopped =
+                status.problem.as_ref().is_some_and(|problem| problem.kind == ProblemKind::ShippingStopped);
+            let left = deadline.saturating_duration_since(Instant::now());
+            if wanted(&status) {
+                return (status, true);
+            }
+            if entries.has_ended || has_stopped || left.is_zero() {
+                return (status, false);
+            }
+            entries = self.changed.wait_timeout(entries, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    fn entries(&self) -> MutexGuard<'_, Entries> {
+        // A status is whole after every change, so one that panicked elsewhere leaves it readable.
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Entries {
+    fn told(&self) -> AgentStatus {
+        let worst = self.problems.iter().flatten().min_by_key(|problem| problem.kind);
+        AgentStatus { problem: worst.cloned(), ..self.status.clone() }
+    }
+}

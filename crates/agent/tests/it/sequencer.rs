@@ -1,0 +1,411 @@
+//! What the agent talks to in these tests: an HTTP server with a log of its own, which can be told to answer otherwise.
+//!
+//! It checks what it is sent with the protocol's own rules, and can rebuild the database from it. It is no sequencer: it keeps nothing on
+//! disk, and nothing here is a promise about one.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::time::Duration;
+
+use synddb_protocol::Canonical as _;
+use synddb_protocol::hash::{ChunkHash, CommitDigest, EpochRecordHash};
+use synddb_protocol::http::{Problem, Reason, Receipts};
+use synddb_protocol::id::{Epoch, StreamId, Timestamp};
+use synddb_protocol::limits::BODY_BYTES_MAX;
+use synddb_protocol::log::{Body, Entry, EpochStart, LogError, MessageType, Receipt, Tip, Versions};
+use synddb_protocol::signing::SigningKey;
+use synddb_protocol::submission::{Content, Snapshot};
+use synddb_sqlite::apply::{Applier, CommitChanges};
+use synddb_sqlite::compare::first_difference;
+use synddb_sqlite::snapshot::restore;
+
+/// Longer than anything takes that works.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+pub(crate) const TOKEN: &str = "a token of more than thirty-two characters";
+
+/// What a request is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Asked {
+    Submit,
+    Snapshot,
+    Chunk,
+    Checkpoint,
+}
+
+/// How one request is answered otherwise.
+#[derive(Debug, Clone)]
+pub(crate) enum Trick {
+    /// With this refusal, and this header `Retry-After`.
+    Refuse(Reason, Option<u64>),
+    /// Not at all: the connection is closed before anything is taken.
+    Vanish,
+    /// Taken, and the answer is lost.
+    LoseAnswer,
+    /// With these bytes and this status.
+    Say(u16, Vec<u8>),
+    /// As it should, but slowly: after so long.
+    Late(Duration),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Recorded {
+    pub(crate) path: Asked,
+    pub(crate) body: Vec<u8>,
+    pub(crate) token: String,
+}
+
+pub(crate) struct State {
+    key: SigningKey,
+    epoch: Epoch,
+    tip: Option<Tip>,
+    stored: Option<Tip>,
+    known: BTreeMap<CommitDigest, Receipt>,
+    entries: Vec<Entry>,
+    pub(crate) chunks: BTreeMap<ChunkHash, Vec<u8>>,
+    tricks: Vec<(Asked, VecDeque<Trick>)>,
+    pub(crate) requests: Vec<Recorded>,
+    /// Whether everything is stored as soon as it is taken.
+    pub(crate) stores: bool,
+    is_gone: bool,
+}
+
+pub(crate) struct Sequencer {
+    shared: Arc<(Mutex<State>, Condvar)>,
+    address: String,
+}
+
+impl Sequencer {
+    pub(crate) fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let state = State {
+            key: SigningKey::from_bytes([7; 32]).unwrap(),
+            epoch: Epoch::FIRST,
+            tip: None,
+            stored: None,
+            known: BTreeMap::new(),
+            entries: Vec::new(),
+            chunks: BTreeMap::new(),
+            tricks: Vec::new(),
+            requests: Vec::new(),
+            stores: true,
+            is_gone: false,
+        };
+        let shared = Arc::new((Mutex::new(state), Condvar::new()));
+        let serving = Arc::clone(&shared);
+        std::thread::spawn(move || {
+            for stream in listener.incoming().map_while(Result::ok) {
+                let shared = Arc::clone(&serving);
+                if shared.0.lock().unwrap().is_gone {
+                    return;
+                }
+                std::thread::spawn(move || serve(&stream, &shared));
+            }
+        });
+        Self { shared, address }
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    pub(crate) fn key(&self) -> synddb_protocol::signing::VerifyingKey {
+        *self.state().key.verifying_key()
+    }
+
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
+        self.shared.0.lock().unwrap()
+    }
+
+    /// The next requests for this path are answered so.
+    pub(crate) fn play(&self, path: Asked, tricks: impl IntoIterator<Item = Trick>) {
+        self.state().tricks.push((path, tricks.into_iter().collect()));
+    }
+
+    /// From now on everything is answered as it should be.
+    pub(crate) fn forget_tricks(&self) {
+        self.state().tricks.clear();
+    }
+
+    /// Stores everything that was taken, and from now on everything at once.
+    pub(crate) fn store_all(&self) {
+        let mut state = self.state();
+        state.stores = true;
+        state.stored = state.tip.clone();
+        drop(state);
+        self.shared.1.notify_all();
+    }
+
+    /// Another leader comes: what was not stored is lost.
+    pub(crate) fn fail_over(&self) {
+        let mut state = self.state();
+        state.epoch = state.epoch.next().unwrap();
+        state.key = SigningKey::from_bytes([8; 32]).unwrap();
+        let stream = state.tip.as_ref().unwrap().stream();
+        let tip = state.stored.clone().unwrap_or_else(|| Tip::start(stream));
+        let size = tip.last().map_or(0, |last| last.get());
+        state.known.retain(|_, receipt| receipt.header().sequence.get() <= size);
+        state.entries.truncate(usize::try_from(size).unwrap());
+        let begun = state.begin_epoch(&tip);
+        (state.tip, state.stored, state.stores) = (Some(begun.clone()), Some(begun), true);
+        drop(state);
+        self.shared.1.notify_all();
+    }
+
+    /// The bodies of all requests for a path, in order.
+    pub(crate) fn bodies(&self, path: Asked) -> Vec<Vec<u8>> {
+        let state = self.state();
+        state
+            .requests
+            .iter()
+            .filter(|request| request.path == path)
+            .map(|request| request.body.clone())
+            .collect()
+    }
+
+    /// Rebuilds the database from the log, and compares it with the application's.
+    pub(crate) fn assert_replica_equals(&self, database: &Path) {
+        let folder = tempfile::tempdir().unwrap();
+        let replica = folder.path().join("replica.db");
+        let state = self.state();
+        let from = state.entries.iter().rposition(|entry| matches!(entry, Entry::Snapshot(_))).unwrap();
+        let Entry::Snapshot(snapshot) = &state.entries[from] else { panic!("no snapshot") };
+        restore(&replica, snapshot, |chunk| state.chunks.get(&chunk.hash).cloned().ok_or("no such chunk"))
+            .unwrap();
+        let connection = synddb_sqlite::connection::Connection::open(&replica).unwrap();
+        let mut applier = Applier::over(connection).unwrap();
+        for entry in &state.entries[from..] {
+            let Entry::Submission(submission) = entry else { continue };
+            let Content::Commits(commits) = &submission.content else {
+                panic!("parts are not put together here")
+            };
+            for commit in commits.as_slice() {
+                let changes = &commit.changes;
+                applier.begin().unwrap();
+                applier
+                    .apply(CommitChanges {
+                        schema: &changes.schema,
+                        rows: &changes.rows[..],
+                        user_version: changes.user_version,
+                        application_id: changes.application_id,
+                    })
+                    .unwrap();
+                applier.commit().unwrap();
+                if let Some(claim) = commit.state {
+                    assert_eq!(claim.state, applier.state().hash());
+                }
+            }
+        }
+        drop(applier);
+        assert_eq!(first_difference(database, &replica).unwrap(), None);
+    }
+
+    /// The snapshots in the log, in order.
+    pub(crate) fn snapshots(&self) -> Vec<Snapshot> {
+        let state = self.state();
+        let snapshots = state.entries.iter().filter_map(|entry| match entry {
+            Entry::Snapshot(snapshot) => Some(snapshot.clone()),
+            _ => None,
+        });
+        snapshots.collect()
+    }
+
+    /// How many commits the log has.
+    pub(crate) fn commits(&self) -> usize {
+        self.state().commits()
+    }
+}
+
+impl Drop for Sequencer {
+    fn drop(&mut self) {
+        self.state().is_gone = true;
+        self.shared.1.notify_all();
+        // Whoever listens looks up.
+        TcpStream::connect(&self.address).ok();
+    }
+}
+
+impl State {
+    pub(crate) fn commits(&self) -> usize {
+        let commits = self.entries.iter().map(|entry| match entry {
+            Entry::Submission(submission) => match &submission.content {
+                Content::Commits(commits) => commits.as_slice().len(),
+                Content::Part(part) => usize::from(part.last.is_some()),
+            },
+            _ => 0,
+        });
+        commits.sum()
+    }
+
+    fn trick(&mut self, path: Asked) -> Option<Trick> {
+        self.tricks.iter_mut().filter(|(of, _)| *of == path).find_map(|(_, tricks)| tricks.pop_front())
+    }
+
+    fn begin_epoch(&mut self, tip: &Tip) -> Tip {
+        let start =
+            EpochStart { record: EpochRecordHash::from_bytes([3; 32]), versions: Versions::SUPPORTED };
+        let body = Body::of(&Entry::Epoch(start)).unwrap();
+        self.entries.push(body.entry().clone());
+        tip.sign(self.epoch, Timestamp::ZERO, body, &self.key).unwrap().1
+    }
+
+    fn take(&mut self, stream: StreamId, of: MessageType, bytes: &[u8]) -> (u16, Vec<u8>) {
+        let Ok(body) = Body::read(of, bytes.to_vec(), BODY_BYTES_MAX) else {
+            return refuse(Reason::Malformed);
+        };
+        let digest = match body.entry() {
+            Entry::Submission(submission) => match &submission.content {
+                Content::Commits(commits) => commits.digest(),
+                Content::Part(part) => part.digest(),
+            },
+            Entry::Snapshot(snapshot) => {
+                let missing: BTreeSet<_> = snapshot.chunks.iter().map(|chunk| chunk.hash).collect();
+                let missing: Vec<_> =
+                    missing.into_iter().filter(|hash| !self.chunks.contains_key(hash)).collect();
+                if !missing.is_empty() {
+                    return refuse(Reason::MissingChunks { missing });
+                }
+                snapshot.digest()
+            }
+            _ => return refuse(Reason::Malformed),
+        };
+        if let Some(receipt) = self.known.get(&digest) {
+            return (200, Receipts(vec![receipt.clone()]).to_bytes());
+        }
+        let tip = match self.tip.clone() {
+            Some(tip) => tip,
+            None if of == MessageType::Snapshot => self.begin_epoch(&Tip::start(stream)),
+            None => return refuse(Reason::NotBegun),
+        };
+        let entry = body.entry().clone();
+        match tip.sign(self.epoch, Timestamp::ZERO, body, &self.key) {
+            Ok((message, after)) => {
+                self.known.insert(digest, message.receipt.clone());
+                self.entries.push(entry);
+                self.tip = Some(after);
+                if self.stores {
+                    self.stored = self.tip.clone();
+                }
+                (201, Receipts(vec![message.receipt]).to_bytes())
+            }
+            Err(LogError::Continuity(error)) => refuse(Reason::of_continuity(&error, tip.client())),
+            Err(_) => refuse(Reason::Unprocessable),
+        }
+    }
+
+    fn checkpoint(&self) -> (u16, Vec<u8>) {
+        let Some(stored) = &self.stored else { return refuse(Reason::NotFound) };
+        let checkpoint = stored.checkpoint(self.epoch, 0).unwrap();
+        (200, checkpoint.sign(&self.key).unwrap().to_bytes())
+    }
+}
+
+fn refuse(reason: Reason) -> (u16, Vec<u8>) {
+    (reason.status(), serde_json::to_vec(&Problem::new(reason, "as the test wants it")).unwrap())
+}
+
+/// Serves one connection until it ends.
+fn serve(stream: &TcpStream, shared: &(Mutex<State>, Condvar)) {
+    let mut reader = BufReader::new(stream);
+    while let Some((line, token, body)) = read_request(&mut reader) {
+        let mut words = line.split(' ');
+        let (method, target) = (words.next().unwrap(), words.next().unwrap());
+        let (path, query) = target.split_once('?').unwrap_or((target, ""));
+        let mut parts = path.trim_start_matches('/').splitn(3, '/');
+        assert_eq!(parts.next(), Some("streams"));
+        let id = StreamId::from_key(parts.next().unwrap()).unwrap();
+        let (path, chunk) = match (method, parts.next().unwrap()) {
+            ("POST", "submit") => (Asked::Submit, None),
+            ("POST", "snapshot") => (Asked::Snapshot, None),
+            ("GET", "checkpoint") => (Asked::Checkpoint, None),
+            ("PUT", rest) => (Asked::Chunk, Some(rest.strip_prefix("snapshot/chunks/").unwrap().to_owned())),
+            other => panic!("no such path: {other:?}"),
+        };
+        let trick = {
+            let mut state = shared.0.lock().unwrap();
+            state.requests.push(Recorded { path, body: body.clone(), token: token.clone() });
+            state.trick(path)
+        };
+        shared.1.notify_all();
+        let (status, answer, retry_after) = match trick {
+            Some(Trick::Vanish) => return,
+            Some(Trick::Refuse(reason, after)) => {
+                let (status, answer) = refuse(reason);
+                (status, answer, after)
+            }
+            Some(Trick::Say(status, answer)) => (status, answer, None),
+            other => {
+                if let Some(Trick::Late(late)) = &other {
+                    // Nobody notifies; it is the time that passes.
+                    let state = shared.0.lock().unwrap();
+                    drop(shared.1.wait_timeout_while(state, *late, |state| !state.is_gone).unwrap());
+                }
+                let (status, answer) = match path {
+                    Asked::Checkpoint => match wait_stored(shared, query) {
+                        Some(answer) => answer,
+                        None => return,
+                    },
+                    Asked::Submit => shared.0.lock().unwrap().take(id, MessageType::Submission, &body),
+                    Asked::Snapshot => shared.0.lock().unwrap().take(id, MessageType::Snapshot, &body),
+                    Asked::Chunk => {
+                        let hash = ChunkHash::from_key(&chunk.unwrap()).unwrap();
+                        assert_eq!(ChunkHash::of(&body), hash);
+                        shared.0.lock().unwrap().chunks.insert(hash, body);
+                        (201, Vec::new())
+                    }
+                };
+                shared.1.notify_all();
+                if matches!(other, Some(Trick::LoseAnswer)) {
+                    return;
+                }
+                (status, answer, None)
+            }
+        };
+        let retry = retry_after.map(|after| format!("Retry-After: {after}\r\n")).unwrap_or_default();
+        let head = format!("HTTP/1.1 {status} X\r\nContent-Length: {}\r\n{retry}\r\n", answer.len());
+        let mut stream = stream;
+        if stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(&answer)).is_err() {
+            return;
+        }
+    }
+}
+
+fn read_request(reader: &mut BufReader<&TcpStream>) -> Option<(String, String, Vec<u8>)> {
+    let mut first = String::new();
+    reader.read_line(&mut first).ok().filter(|length| *length > 0)?;
+    let (mut length, mut token) = (0, String::new());
+    loop {
+        let mut line = String::new();
+        reader.read_line(&mut line).ok()?;
+        let Some((name, value)) = line.trim_end().split_once(": ") else { break };
+        match name.to_ascii_lowercase().as_str() {
+            "content-length" => length = value.parse().unwrap(),
+            "authorization" => value.trim_start_matches("Bearer ").clone_into(&mut token),
+            _ => {}
+        }
+    }
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body).ok()?;
+    Some((first, token, body))
+}
+
+/// The newest stored checkpoint, once it is large enough or the time is up; `None` when the leader is gone before.
+fn wait_stored(shared: &(Mutex<State>, Condvar), query: &str) -> Option<(u16, Vec<u8>)> {
+    let number = |name: &str| -> u64 {
+        let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
+        pairs.filter(|(found, _)| *found == name).find_map(|(_, value)| value.parse().ok()).unwrap()
+    };
+    let (at_least, wait) = (number("at_least"), Duration::from_millis(number("wait_ms")));
+    let state = shared.0.lock().unwrap();
+    let epoch = state.epoch;
+    let is_short = |state: &mut State| {
+        let size = state.stored.as_ref().and_then(Tip::last).map_or(0, |last| last.get());
+        size < at_least && !state.is_gone && state.epoch == epoch
+    };
+    let state = shared.1.wait_timeout_while(state, wait, is_short).unwrap().0;
+    (state.epoch == epoch).then(|| state.checkpoint())
+}
