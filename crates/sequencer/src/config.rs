@@ -1,0 +1,218 @@
+//! What a sequencer is told: where it listens, where batches rest, whose streams it leads, and its bounds.
+//!
+//! What parses is valid. Secrets are references to files. The struct reads no environment; its process does.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use synddb_protocol::id::StreamId;
+use synddb_protocol::limits::{BATCH_BYTES_MAX, BATCH_MESSAGES_MAX};
+use synddb_protocol::signing::{SigningKey, TrustedKeys, VerifyingKey};
+use synddb_service::secret::{SecretError, read_secret, write_new_secret};
+use synddb_storage::StoreUrl;
+
+use crate::SequencerError;
+
+/// Where a sequencer listens unless it is told otherwise.
+pub const PORT: u16 = 8433;
+
+/// The configuration of a sequencer.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Where it listens. Port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// Where batches rest.
+    pub store: StoreUrl,
+    /// The folder of its journals. One process owns it.
+    pub dir: PathBuf,
+    /// The file that holds the bearer token of those who may write.
+    pub token_file: PathBuf,
+    /// The file that holds the signing key: 32 bytes in hex. It is made when it is missing.
+    pub key_file: PathBuf,
+    /// The streams that it may lead.
+    pub streams: Streams,
+    /// Keys of earlier leaders, whose part of a log is accepted when a stream is taken over. The own key always is.
+    #[serde(with = "keys")]
+    pub trusted_keys: Vec<VerifyingKey>,
+    /// When a batch is cut.
+    pub batch: Batching,
+    /// Most requests that wait for one stream's owner; further ones are refused as busy.
+    pub queue_max: usize,
+    /// Most bytes of one stream that are accepted and not stored yet; further submissions are refused.
+    pub journal_bytes_max: u64,
+    /// How long publishing what was accepted may take after the process was asked to end, in milliseconds.
+    pub drain_ms: u64,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, PORT)),
+            store: "file:///var/lib/synddb/store".parse().expect("the constant is a store URL"),
+            dir: PathBuf::from("/var/lib/synddb/sequencer"),
+            token_file: PathBuf::from("/etc/synddb/sequencer.token"),
+            key_file: PathBuf::from("/var/lib/synddb/sequencer.key"),
+            streams: Streams::Any,
+            trusted_keys: Vec::new(),
+            batch: Batching::default(),
+            queue_max: 256,
+            journal_bytes_max: 1 << 30,
+            drain_ms: 10_000,
+        }
+    }
+}
+
+impl Config {
+    pub(crate) fn drain(&self) -> Duration {
+        Duration::from_millis(self.drain_ms)
+    }
+
+    /// The keys whose epochs are accepted.
+    pub(crate) fn trusted(&self, own: &SigningKey) -> TrustedKeys {
+        TrustedKeys::pinned(self.trusted_keys.iter().copied().chain([*own.verifying_key()]))
+    }
+}
+
+/// Which streams a sequencer may lead: `"any"`, or a list of them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "StreamsForm", into = "StreamsForm")]
+pub enum Streams {
+    /// Every stream that somebody with the token begins.
+    Any,
+    /// These.
+    Only(BTreeSet<StreamId>),
+}
+
+impl Streams {
+    pub(crate) fn admit(&self, stream: StreamId) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Only(streams) => streams.contains(&stream),
+        }
+    }
+}
+
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(untagged)]
+enum StreamsForm {
+    Word(String),
+    List(BTreeSet<StreamId>),
+}
+
+impl TryFrom<StreamsForm> for Streams {
+    type Error = String;
+
+    fn try_from(form: StreamsForm) -> Result<Self, String> {
+        match form {
+            StreamsForm::Word(word) if word == "any" => Ok(Self::Any),
+            StreamsForm::Word(word) => Err(format!("write `any`, or a list of stream ids. found=`{word}`")),
+            StreamsForm::List(streams) => Ok(Self::Only(streams)),
+        }
+    }
+}
+
+impl From<Streams> for StreamsForm {
+    fn from(streams: Streams) -> Self {
+        match streams {
+            Streams::Any => Self::Word("any".to_owned()),
+            Streams::Only(streams) => Self::List(streams),
+        }
+    }
+}
+
+/// When a batch is cut: at the first of these, once the batch before is stored. What is larger than the protocol allows means
+/// as much as it allows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Batching {
+    /// Age of its first message, in milliseconds.
+    pub age_ms: u64,
+    /// Messages.
+    pub messages_max: usize,
+    /// Bytes before its outer compression. One message alone may be larger.
+    pub bytes_max: usize,
+}
+
+impl Default for Batching {
+    fn default() -> Self {
+        Self { age_ms: 500, messages_max: BATCH_MESSAGES_MAX, bytes_max: BATCH_BYTES_MAX }
+    }
+}
+
+/// Reads the signing key, and makes one when there is no file.
+pub(crate) fn signing_key(file: &Path) -> Result<SigningKey, SequencerError> {
+    let text = match read_secret(file) {
+        Err(SecretError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => make_key(file)?,
+        read => read?,
+    };
+    let expected = "64 digits of hex that are a secp256k1 key";
+    let malformed = || SecretError::Malformed { file: file.to_owned(), expected };
+    let mut bytes = [0; 32];
+    let digits = text.trim();
+    hex::decode_to_slice(digits.strip_prefix("0x").unwrap_or(digits), &mut bytes).map_err(|_| malformed())?;
+    Ok(SigningKey::from_bytes(bytes).map_err(|_| malformed())?)
+}
+
+fn make_key(file: &Path) -> Result<String, SequencerError> {
+    let mut bytes = [0; 32];
+    // Zero and numbers above the order are no keys; they are as likely as guessing somebody's key.
+    while SigningKey::from_bytes(bytes).is_err() {
+        getrandom::fill(&mut bytes).map_err(SequencerError::Random)?;
+    }
+    match write_new_secret(file, &hex::encode(bytes)) {
+        Err(SecretError::Io { source, .. }) if source.kind() == io::ErrorKind::AlreadyExists => {}
+        written => written?,
+    }
+    Ok(read_secret(file)?)
+}
+
+/// Public keys as text.
+mod keys {
+    use super::{Deserialize as _, Deserializer, Serializer, VerifyingKey};
+
+    pub(super) fn serialize<S: Serializer>(keys: &[VerifyingKey], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(keys.iter().map(ToString::to_string))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Vec<VerifyingKey>, D::Error> {
+        let texts = Vec::<String>::deserialize(deserializer)?;
+        texts.iter().map(|text| text.parse().map_err(serde::de::Error::custom)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_configuration_returns_from_its_text() {
+        let key = SigningKey::from_bytes([7; 32]).unwrap();
+        let stream = StreamId::from_bytes([0x5d; 32]);
+        for streams in [Streams::Any, Streams::Only([stream].into())] {
+            let config = Config { streams, trusted_keys: vec![*key.verifying_key()], ..Config::default() };
+            let text = serde_json::to_string(&config).unwrap();
+            let read: Config = serde_json::from_str(&text).unwrap();
+            assert_eq!(read.streams, config.streams);
+            assert_eq!(read.trusted_keys, config.trusted_keys);
+            assert_eq!(serde_json::to_string(&read).unwrap(), text);
+        }
+        assert!(serde_json::from_str::<Config>(r#"{"streams": "all"}"#).is_err());
+        assert!(serde_json::from_str::<Config>(r#"{"batch": {"age": 1}}"#).is_err());
+    }
+
+    #[test]
+    fn a_missing_key_is_made_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("key");
+        let made = signing_key(&file).unwrap().id();
+        assert_eq!(signing_key(&file).unwrap().id(), made);
+        assert!(signing_key(&folder.path().join("no").join("key")).is_err());
+    }
+}

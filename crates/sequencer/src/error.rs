@@ -1,0 +1,71 @@
+//! Why a sequencer does not start, or ends.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use synddb_protocol::id::StreamId;
+use synddb_service::secret::SecretError;
+use synddb_storage::OpenError;
+
+use crate::journal::JournalError;
+use crate::lead::LeadError;
+
+/// Why a sequencer does not start, or ends. What it acknowledged is in its journal, whatever happened.
+#[derive(Debug, thiserror::Error)]
+pub enum SequencerError {
+    /// Token or key cannot be used.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
+    /// The operating system has no randomness.
+    #[error("the operating system gives no randomness")]
+    Random(#[source] getrandom::Error),
+    /// The store cannot be opened.
+    #[error(transparent)]
+    Store(#[from] Box<OpenError>),
+    /// The address cannot be listened on.
+    #[error("cannot listen; choose another address, or stop who uses it. address=`{address}`")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// The listener failed.
+    #[error("cannot serve any more")]
+    Serve(#[source] std::io::Error),
+    /// The operating system gives no thread.
+    #[error("no thread can be started")]
+    Thread(#[source] std::io::Error),
+    /// The folder of the journals cannot be read.
+    #[error("cannot read the folder of the journals. folder=`{}`", folder.display())]
+    Folder {
+        /// The folder.
+        folder: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// There are more journals than one process leads.
+    #[error(
+        "there are too many streams for one process; move some of them to another folder. streams_max=`{streams_max}`"
+    )]
+    TooManyStreams {
+        /// The bound.
+        streams_max: usize,
+    },
+    /// A journal cannot be opened.
+    #[error("cannot open the journal of a stream. stream=`{stream}`")]
+    Journal {
+        /// The stream.
+        stream: StreamId,
+        /// Why not.
+        source: JournalError,
+    },
+    /// A stream cannot be led, and nothing that the process can do helps.
+    #[error("cannot lead a stream. stream=`{stream}`")]
+    Lead {
+        /// The stream.
+        stream: StreamId,
+        /// Why not.
+        source: Box<LeadError>,
+    },
+}

@@ -1,0 +1,168 @@
+//! Handing what a client sent to the owner of its stream, and making the owner's answer a response.
+
+use std::time::Duration;
+
+use synddb_protocol::Canonical as _;
+use synddb_protocol::http::{Reason, Receipts};
+use synddb_protocol::id::{Epoch, StreamId};
+use synddb_protocol::log::{Body, Entry};
+use synddb_protocol::submission::SnapshotPlace;
+use synddb_service::axum::http::{StatusCode, header};
+use synddb_service::axum::response::{IntoResponse as _, Response};
+use synddb_service::http::Refusal;
+use synddb_storage::Key;
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::oneshot;
+
+use super::Front;
+use super::extract::busy;
+use crate::admission::Room;
+use crate::journal::Found;
+use crate::ordering::Held;
+use crate::registry::OpenStreamError;
+use crate::stored::{self, StoredError};
+use crate::stream::{Answer, Command, Handle, Phase, describe};
+
+/// When to try again where a stream is not led yet, or not any more.
+const LEAD_RETRY: Duration = Duration::from_secs(1);
+
+/// How long the request that begins a stream waits until it is led.
+const BEGIN_WAIT: Duration = Duration::from_secs(10);
+
+impl Front {
+    /// Has an opened body ordered, and answers with its receipts.
+    pub(super) async fn deliver(
+        &self,
+        stream: StreamId,
+        body: Body,
+        room: Room,
+    ) -> Result<Response, Refusal> {
+        let handle = self.led(stream, body.entry()).await?;
+        // Kept in case the store has to be asked first whether it is new.
+        let again = matches!(body.entry(), Entry::Snapshot(_)).then(|| body.clone());
+        let answer = send(&handle, body, room, false).await?;
+        match (answer, again) {
+            (Answer::LookUp(held, None), Some(body)) => match self.look_up(&handle, stream, held).await? {
+                Found::Receipts(receipts) => Ok(respond(StatusCode::OK, receipts)),
+                Found::Absent | Found::Differs(_) | Found::Elsewhere => {
+                    let room = self.0.admission.take(body.content_bytes()).ok_or_else(busy)?;
+                    self.translate(&handle, stream, send(&handle, body, room, true).await?).await
+                }
+            },
+            (answer, _) => self.translate(&handle, stream, answer).await,
+        }
+    }
+
+    async fn translate(
+        &self,
+        handle: &Handle,
+        stream: StreamId,
+        answer: Answer,
+    ) -> Result<Response, Refusal> {
+        match answer {
+            Answer::Taken(receipt) => Ok(respond(StatusCode::CREATED, vec![receipt])),
+            Answer::Known(receipts) => Ok(respond(StatusCode::OK, receipts)),
+            Answer::Refused(Reason::NotLeading, detail) => Err(not_leading(detail)),
+            Answer::Refused(reason, detail) => Err(Refusal::new(reason, detail)),
+            Answer::LookUp(held, otherwise) => match self.look_up(handle, stream, held).await? {
+                Found::Receipts(receipts) => Ok(respond(StatusCode::OK, receipts)),
+                Found::Differs(expected) => {
+                    let reason = Reason::ContentMismatch { expected, found: held.digest };
+                    Err(Refusal::new(reason, "its place was given to other content long ago"))
+                }
+                Found::Absent | Found::Elsewhere => {
+                    Err(Refusal::new(otherwise.unwrap_or(Reason::Internal), "it never got a place"))
+                }
+            },
+        }
+    }
+
+    async fn look_up(&self, handle: &Handle, stream: StreamId, held: Held) -> Result<Found, Refusal> {
+        let stored = handle.view.borrow().stored.as_ref().map(|(last, _)| *last);
+        let _permit = self.0.reads.acquire().await.map_err(|_| busy())?;
+        stored::search(&*self.0.store, stream, stored, held).await.map_err(|error| unavailable(&error))
+    }
+
+    /// The owner of a stream that is led. One that nobody leads is opened where that is right.
+    async fn led(&self, stream: StreamId, entry: &Entry) -> Result<Handle, Refusal> {
+        let (handle, is_new) = match self.0.registry.get(stream) {
+            Some(handle) => (handle, false),
+            None => (self.open(stream, entry).await?, true),
+        };
+        if is_new {
+            let mut view = handle.view.clone();
+            let led = view.wait_for(|view| view.phase != Phase::Opening);
+            // Whether it was in time, and for what it ended, is told by the phase.
+            tokio::time::timeout(BEGIN_WAIT, led).await.map(|led| led.map(drop)).ok();
+        }
+        let phase = handle.view.borrow().phase;
+        match phase {
+            Phase::Leading => Ok(handle),
+            Phase::Opening => Err(not_leading("the epoch of this sequencer is not stored yet; try again")),
+            Phase::Deposed => Err(not_leading("another sequencer leads the stream; send it there")),
+            Phase::Ended => Err(not_leading("the stream ended here; see the service's log")),
+        }
+    }
+
+    /// Begins to lead a stream: for the snapshot that begins it, or when the store has a log of it already.
+    async fn open(&self, stream: StreamId, entry: &Entry) -> Result<Handle, Refusal> {
+        self.check_admitted(stream)?;
+        if !begins_stream(entry) {
+            let key = Key::Epoch { stream, epoch: Epoch::FIRST };
+            let claimed = self.0.store.get(&key).await.map_err(|error| unavailable(&error.into()))?;
+            if claimed.is_none() {
+                return Err(Refusal::new(Reason::NotBegun, "begin the stream with a snapshot"));
+            }
+        }
+        tracing::info!(%stream, "a client asks to lead the stream");
+        self.0.registry.lead(stream).map_err(|error| match error {
+            OpenStreamError::TooMany => not_leading(error.to_string()),
+            OpenStreamError::Journal(_) | OpenStreamError::Thread(_) => {
+                tracing::error!(%stream, error = describe(&error), "cannot open the stream");
+                Refusal::new(
+                    Reason::Internal,
+                    "the journal of the stream does not open; see the service's log",
+                )
+            }
+        })
+    }
+
+    /// Whether this process may lead the stream.
+    pub(super) fn check_admitted(&self, stream: StreamId) -> Result<(), Refusal> {
+        let detail = "the configuration of this sequencer does not admit the stream";
+        let admitted = self.0.registry.admits(stream);
+        if admitted { Ok(()) } else { Err(Refusal::new(Reason::NotFound, detail)) }
+    }
+}
+
+/// Whether an entry can be the first that a client ever sends.
+fn begins_stream(entry: &Entry) -> bool {
+    let Entry::Snapshot(snapshot) = entry else { return false };
+    let is_first = snapshot.incarnation.counter.previous().is_none();
+    is_first && matches!(snapshot.place, SnapshotPlace::Begins { predecessor: None })
+}
+
+async fn send(handle: &Handle, body: Body, room: Room, is_looked_up: bool) -> Result<Answer, Refusal> {
+    let (answer, answered) = oneshot::channel();
+    let command = Command { body, is_looked_up, answer, room };
+    match handle.commands.try_send(command) {
+        Ok(()) => {}
+        Err(TrySendError::Full(_)) => return Err(busy()),
+        Err(TrySendError::Closed(_)) => return Err(not_leading("the stream ended here")),
+    }
+    answered.await.map_err(|_| not_leading("the stream ended before it took this; send it again"))
+}
+
+fn respond(status: StatusCode, receipts: Vec<synddb_protocol::log::Receipt>) -> Response {
+    (status, [(header::CONTENT_TYPE, "application/cbor")], Receipts(receipts).to_bytes()).into_response()
+}
+
+fn not_leading(detail: impl Into<String>) -> Refusal {
+    Refusal::new(Reason::NotLeading, detail).retry_after(LEAD_RETRY)
+}
+
+/// The refusal where the store does not tell.
+pub(super) fn unavailable(error: &StoredError) -> Refusal {
+    tracing::warn!(error = describe(error), "the store does not answer a read");
+    Refusal::new(Reason::Unavailable, describe(error)).retry_after(LEAD_RETRY)
+}

@@ -1,0 +1,91 @@
+//! What handlers take from a request: the credential, the stream, a bounded body with the room that it takes.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use synddb_protocol::http::Reason;
+use synddb_protocol::id::StreamId;
+use synddb_service::axum::extract::{FromRequest, FromRequestParts, RawPathParams, Request};
+use synddb_service::axum::http::header::CONTENT_LENGTH;
+use synddb_service::axum::http::request::Parts;
+use synddb_service::http::{Payload, Refusal, check_bearer};
+
+use super::Front;
+use crate::admission::Room;
+
+/// When to try again where a queue or the memory is full.
+pub(super) const BUSY_RETRY: Duration = Duration::from_secs(1);
+
+/// The request carries the token.
+pub(super) struct Authorized;
+
+impl FromRequestParts<Front> for Authorized {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, front: &Front) -> Result<Self, Refusal> {
+        check_bearer(&parts.headers, &front.0.token).map(|()| Self)
+    }
+}
+
+/// The stream that the path names, or the only one.
+pub(super) struct Named(pub(super) StreamId);
+
+impl FromRequestParts<Front> for Named {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, front: &Front) -> Result<Self, Refusal> {
+        let named = parameter(parts, "stream").await;
+        let stream = match named {
+            Some(text) => StreamId::from_key(&text).ok(),
+            None => front.0.registry.only(),
+        };
+        let detail = "no stream has this name; without one, exactly one stream must be led here";
+        stream.map(Self).ok_or_else(|| Refusal::new(Reason::NotFound, detail))
+    }
+}
+
+/// The last segment of the path.
+pub(super) struct Last(pub(super) String);
+
+impl FromRequestParts<Front> for Last {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, _: &Front) -> Result<Self, Refusal> {
+        let (hash, range) = (parameter(parts, "hash").await, parameter(parts, "range").await);
+        let nothing = || Refusal::new(Reason::NotFound, "no resource has this path");
+        hash.or(range).map(Self).ok_or_else(nothing)
+    }
+}
+
+async fn parameter(parts: &mut Parts, name: &str) -> Option<String> {
+    let parameters = RawPathParams::from_request_parts(parts, &()).await.ok()?;
+    parameters.iter().find(|(key, _)| *key == name).map(|(_, value)| value.to_owned())
+}
+
+/// A body of at most `MAX` bytes, with the room that it takes in memory.
+pub(super) struct Admitted<const MAX: usize> {
+    pub(super) bytes: Bytes,
+    pub(super) room: Room,
+}
+
+impl<const MAX: usize> FromRequest<Front> for Admitted<MAX> {
+    type Rejection = Refusal;
+
+    async fn from_request(request: Request, front: &Front) -> Result<Self, Refusal> {
+        let length =
+            request.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+        let announced: usize = length.unwrap_or(MAX);
+        if announced > MAX {
+            let detail = format!("at most {MAX} bytes fit here");
+            return Err(Refusal::new(Reason::TooLarge { limit: MAX as u64 }, detail));
+        }
+        let room = front.0.admission.take(announced).ok_or_else(busy)?;
+        let Payload(bytes) = Payload::<MAX>::from_request(request, front).await?;
+        Ok(Self { bytes, room })
+    }
+}
+
+/// The refusal where there is no room or no place in a queue.
+pub(super) fn busy() -> Refusal {
+    Refusal::new(Reason::Busy, "too much waits already; try again").retry_after(BUSY_RETRY)
+}

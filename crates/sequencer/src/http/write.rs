@@ -1,0 +1,151 @@
+//! The paths that write.
+
+use bytes::Bytes;
+use synddb_protocol::DecodeError;
+use synddb_protocol::hash::ChunkHash;
+use synddb_protocol::http::Reason;
+use synddb_protocol::id::StreamId;
+use synddb_protocol::limits::{BODY_BYTES_MAX, BODY_COMPRESSED_MAX, CHUNK_STORED_MAX};
+use synddb_protocol::log::{Body, Entry, MessageType};
+use synddb_service::axum::extract::State;
+use synddb_service::axum::http::StatusCode;
+use synddb_service::axum::response::Response;
+use synddb_service::http::Refusal;
+use synddb_storage::{Key, Put, PutError};
+
+use super::Front;
+use super::deliver::unavailable;
+use super::extract::{Admitted, Authorized, Last, Named, busy};
+use crate::admission::Room;
+use crate::metrics;
+use crate::stored;
+use crate::stream::describe;
+
+/// `POST /submit`
+pub(super) async fn submit(
+    State(front): State<Front>,
+    _: Authorized,
+    Named(stream): Named,
+    Admitted { bytes, room }: Admitted<BODY_COMPRESSED_MAX>,
+) -> Result<Response, Refusal> {
+    counted(async {
+        let (body, room) = open(&front, stream, MessageType::Submission, bytes, room).await?;
+        front.deliver(stream, body, room).await
+    })
+    .await
+}
+
+/// `POST /snapshot`
+pub(super) async fn snapshot(
+    State(front): State<Front>,
+    _: Authorized,
+    Named(stream): Named,
+    Admitted { bytes, room }: Admitted<BODY_COMPRESSED_MAX>,
+) -> Result<Response, Refusal> {
+    counted(async {
+        let (body, room) = open(&front, stream, MessageType::Snapshot, bytes, room).await?;
+        front.check_admitted(stream)?;
+        front.check_chunks(stream, body.entry()).await?;
+        front.deliver(stream, body, room).await
+    })
+    .await
+}
+
+/// `PUT /snapshot/chunks/{sha256}`
+pub(super) async fn chunk(
+    State(front): State<Front>,
+    _: Authorized,
+    Named(stream): Named,
+    Last(name): Last,
+    Admitted { bytes, room }: Admitted<CHUNK_STORED_MAX>,
+) -> Result<StatusCode, Refusal> {
+    counted(async {
+        front.check_admitted(stream)?;
+        let hash =
+            ChunkHash::from_key(&name).map_err(|error| Refusal::new(Reason::NotFound, error.to_string()))?;
+        let hashed = bytes.clone();
+        if blocking(move || ChunkHash::of(&hashed)).await != hash {
+            return Err(Refusal::new(Reason::Unprocessable, "the bytes hash to another name"));
+        }
+        let put = front.0.store.put(&Key::Chunk { stream, hash }, bytes).await;
+        drop(room);
+        match put {
+            Ok(Put::Created) => Ok(StatusCode::CREATED),
+            Ok(Put::Unchanged) => Ok(StatusCode::OK),
+            Err(error) => Err(not_stored(&error)),
+        }
+    })
+    .await
+}
+
+impl Front {
+    async fn check_chunks(&self, stream: StreamId, entry: &Entry) -> Result<(), Refusal> {
+        let Entry::Snapshot(snapshot) = entry else { return Ok(()) };
+        let wanted = snapshot.chunks.iter().map(|chunk| chunk.hash);
+        let missing = stored::missing(&*self.0.store, stream, wanted).await;
+        let missing = missing.map_err(|error| unavailable(&error))?;
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let detail = format!("{} chunks are not in the store; upload them and send it again", missing.len());
+        Err(Refusal::new(Reason::MissingChunks { missing }, detail))
+    }
+}
+
+/// Opens a body away from the tasks that must not wait for it, and takes room for what was in it.
+async fn open(
+    front: &Front,
+    stream: StreamId,
+    of: MessageType,
+    bytes: Bytes,
+    mut room: Room,
+) -> Result<(Body, Room), Refusal> {
+    let body = blocking(move || Body::read(of, bytes.into(), BODY_BYTES_MAX)).await;
+    let body = body.map_err(|error| unreadable(&error))?;
+    room.merge(front.0.admission.take(body.content_bytes()).ok_or_else(busy)?);
+    let named = match body.entry() {
+        Entry::Submission(submission) => Some(submission.stream),
+        Entry::Snapshot(snapshot) => Some(snapshot.stream),
+        Entry::Inbound(_) | Entry::Status(_) | Entry::Epoch(_) => None,
+    };
+    if named != Some(stream) {
+        let detail = format!("the body names another stream than the path. path=`{stream}`");
+        return Err(Refusal::new(Reason::Unprocessable, detail));
+    }
+    Ok((body, room))
+}
+
+fn unreadable(error: &DecodeError) -> Refusal {
+    const OPENED_MAX: u64 = BODY_BYTES_MAX as u64;
+    let reason = match error {
+        // Other limits are those of a list or a name inside.
+        DecodeError::OverLimit { limit: OPENED_MAX, .. } => Reason::TooLarge { limit: OPENED_MAX },
+        DecodeError::UpgradeRequired { .. } => Reason::UpgradeRequired,
+        DecodeError::Malformed { .. }
+        | DecodeError::NotCanonical { .. }
+        | DecodeError::Key { .. }
+        | DecodeError::Trailing { .. }
+        | DecodeError::OverLimit { .. }
+        | DecodeError::OutOfRange(_)
+        | DecodeError::Invalid { .. }
+        | DecodeError::Compression { .. } => Reason::Malformed,
+    };
+    Refusal::new(reason, error.to_string())
+}
+
+fn not_stored(error: &PutError) -> Refusal {
+    tracing::warn!(error = describe(error), "the store does not take a chunk");
+    Refusal::new(Reason::Unavailable, describe(error)).retry_after(super::extract::BUSY_RETRY)
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
+}
+
+/// Counts what is refused.
+async fn counted<T>(handled: impl Future<Output = Result<T, Refusal>>) -> Result<T, Refusal> {
+    handled.await.inspect_err(|refusal| metrics::refused(refusal.reason()))
+}

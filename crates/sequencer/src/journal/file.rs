@@ -1,0 +1,196 @@
+//! The journal's file.
+//!
+//! ```text
+//! lead      one row: stream, the epoch written under, what is stored with its checkpoint, where the index begins
+//! messages  one row for each message of the index: receipt, and what of the client it holds
+//! bodies    the bodies of the messages that are not stored yet
+//! cut       at most one row: the exact bytes of the batch that is being stored
+//! ```
+//!
+//! WAL with `synchronous=FULL`: a commit that returned survives a power cut, for one fsync. `locking_mode=EXCLUSIVE` holds the file's
+//! lock from the first read to the last close, so a second process is refused by the kernel, and a killed owner leaves no lock.
+
+use std::fs::{self, File as Folder};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use synddb_protocol::id::StreamId;
+use synddb_sqlite::connection::SqliteError;
+use synddb_sqlite::rusqlite::{self, OpenFlags, Params, ffi, params};
+
+use super::JournalError;
+
+/// `PRAGMA application_id` of a journal: "SJnl".
+const APPLICATION: i64 = 0x534a_6e6c;
+
+/// `PRAGMA user_version`: the form of the tables.
+const FORM: i64 = 1;
+
+/// The name of the file in its stream's folder.
+pub(crate) const FILE: &str = "journal.db";
+
+const TABLES: &str = "
+    CREATE TABLE lead (
+        only INTEGER PRIMARY KEY CHECK (only = 1),
+        stream BLOB NOT NULL,
+        epoch INTEGER,
+        stored INTEGER,
+        checkpoint BLOB,
+        indexed_from INTEGER NOT NULL
+    ) STRICT;
+    CREATE TABLE messages (
+        sequence INTEGER PRIMARY KEY,
+        receipt BLOB NOT NULL,
+        counter INTEGER,
+        nonce BLOB,
+        kind INTEGER,
+        first_commit INTEGER,
+        last_commit INTEGER,
+        part INTEGER,
+        digest BLOB
+    ) STRICT;
+    CREATE INDEX messages_by_commit ON messages (counter, nonce, last_commit);
+    CREATE TABLE bodies (sequence INTEGER PRIMARY KEY, body BLOB NOT NULL) STRICT;
+    CREATE TABLE cut (
+        only INTEGER PRIMARY KEY CHECK (only = 1),
+        first INTEGER NOT NULL,
+        last INTEGER NOT NULL,
+        bytes BLOB NOT NULL
+    ) STRICT;
+";
+
+pub(super) struct File {
+    sqlite: rusqlite::Connection,
+    path: PathBuf,
+}
+
+impl File {
+    /// Opens the journal in `folder`, and makes it, durably, when there is none.
+    pub(super) fn open(folder: &Path, stream: StreamId) -> Result<Self, JournalError> {
+        make_folder(folder)?;
+        let path = folder.join(FILE);
+        let file = Self::open_owned(path)?;
+        // A database without content is what a crash while making it leaves. Only its owner is here.
+        if file.integer("SELECT count(*) FROM sqlite_schema")? == 0
+            && file.integer("PRAGMA application_id")? == 0
+        {
+            file.make(stream)?;
+            sync(folder)?;
+        }
+        if file.integer("PRAGMA application_id")? != APPLICATION {
+            return Err(JournalError::Foreign { file: file.path });
+        }
+        match file.integer("PRAGMA user_version")? {
+            FORM => Ok(file),
+            ..FORM => Err(file.damaged("its form")),
+            found => Err(JournalError::Newer { supported: FORM, found, file: file.path }),
+        }
+    }
+
+    fn make(&self, stream: StreamId) -> Result<(), JournalError> {
+        self.run("BEGIN IMMEDIATE")?;
+        self.run(TABLES)?;
+        self.execute("INSERT INTO lead VALUES (1, ?, NULL, NULL, NULL, 1)", params![stream.as_bytes()])?;
+        self.run(&format!("PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {FORM}; COMMIT"))
+    }
+
+    fn open_owned(path: PathBuf) -> Result<Self, JournalError> {
+        let flags = OpenFlags::SQLITE_OPEN_CREATE
+            | OpenFlags::SQLITE_OPEN_READ_WRITE
+            | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let open = || -> Result<rusqlite::Connection, SqliteError> {
+            let sqlite = rusqlite::Connection::open_with_flags(&path, flags)?;
+            sqlite.busy_timeout(std::time::Duration::ZERO)?;
+            sqlite.pragma_update(None, "locking_mode", "EXCLUSIVE")?;
+            // The first access to the file: here the lock is taken.
+            sqlite.pragma_update(None, "journal_mode", "WAL")?;
+            sqlite.pragma_update(None, "synchronous", "FULL")?;
+            sqlite.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?;
+            Ok(sqlite)
+        };
+        match open() {
+            Ok(sqlite) => Ok(Self { sqlite, path }),
+            Err(error) => Err(match error.primary() {
+                ffi::SQLITE_BUSY | ffi::SQLITE_LOCKED => JournalError::Owned { file: path },
+                ffi::SQLITE_NOTADB => JournalError::Foreign { file: path },
+                _ => JournalError::Sqlite(error),
+            }),
+        }
+    }
+
+    /// The connection, to read with. What it cannot read is for [`Self::refused`].
+    pub(super) const fn sqlite(&self) -> &rusqlite::Connection {
+        &self.sqlite
+    }
+
+    /// Whether a transaction is open.
+    pub(super) fn is_in_transaction(&self) -> bool {
+        !self.sqlite.is_autocommit()
+    }
+
+    pub(super) fn run(&self, sql: &str) -> Result<(), JournalError> {
+        self.sqlite.execute_batch(sql).map_err(|error| self.refused(error))
+    }
+
+    pub(super) fn execute(&self, sql: &str, values: impl Params) -> Result<(), JournalError> {
+        let run = || self.sqlite.prepare_cached(sql)?.execute(values);
+        run().map(|_| ()).map_err(|error| self.refused(error))
+    }
+
+    pub(super) fn integer(&self, sql: &str) -> Result<i64, JournalError> {
+        self.sqlite.query_row(sql, [], |row| row.get(0)).map_err(|error| self.refused(error))
+    }
+
+    pub(super) fn damaged(&self, what: &'static str) -> JournalError {
+        JournalError::Damaged { what, file: self.path.clone() }
+    }
+
+    /// Sorts what SQLite refused by what its owner does about it.
+    pub(super) fn refused(&self, error: rusqlite::Error) -> JournalError {
+        match SqliteError::from(error) {
+            error if error.primary() == ffi::SQLITE_FULL => JournalError::Full,
+            error if matches!(error.primary(), ffi::SQLITE_CORRUPT | ffi::SQLITE_NOTADB) => {
+                self.damaged("pages")
+            }
+            error => JournalError::Sqlite(error),
+        }
+    }
+
+    /// Writes a durable copy of the whole journal beside it, under a name that is free.
+    pub(super) fn copy_beside(&self, name: &str) -> Result<PathBuf, JournalError> {
+        let folder = self.path.parent().unwrap_or(Path::new("."));
+        let failed = |source| JournalError::Folder { folder: folder.to_owned(), source };
+        let names = (1..).map(|number| match number {
+            1 => format!("{name}.fenced"),
+            number => format!("{name}-{number}.fenced"),
+        });
+        let mut free = names.map(|name| folder.join(name)).filter(|path| !path.exists());
+        let copy = free.next().expect("numbers do not end");
+        self.execute("VACUUM INTO ?", params![copy.to_string_lossy()])?;
+        Folder::open(&copy).and_then(|file| file.sync_all()).map_err(failed)?;
+        sync(folder)?;
+        Ok(copy)
+    }
+}
+
+/// Makes a folder and those above it that are missing, each durable in the one above.
+fn make_folder(folder: &Path) -> Result<(), JournalError> {
+    if folder.is_dir() {
+        return Ok(());
+    }
+    let above = folder.parent().filter(|above| !above.as_os_str().is_empty());
+    if let Some(above) = above {
+        make_folder(above)?;
+    }
+    match fs::create_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        made => made.map_err(|source| JournalError::Folder { folder: folder.to_owned(), source })?,
+    }
+    sync(above.unwrap_or(Path::new(".")))
+}
+
+fn sync(folder: &Path) -> Result<(), JournalError> {
+    Folder::open(folder)
+        .and_then(|handle| handle.sync_all())
+        .map_err(|source| JournalError::Folder { folder: folder.to_owned(), source })
+}

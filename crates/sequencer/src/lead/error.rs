@@ -1,0 +1,97 @@
+//! Why a stream cannot be led.
+
+use synddb_protocol::DecodeError;
+use synddb_protocol::id::{Epoch, KeyId, Sequence};
+use synddb_protocol::log::{BatchError, LogError};
+use synddb_protocol::signing::SignatureError;
+use synddb_storage::{GetError, ListError, PutError};
+
+use crate::journal::JournalError;
+
+/// Why a stream cannot be led, or not any more.
+#[derive(Debug, thiserror::Error)]
+pub enum LeadError {
+    /// The store does not answer a put.
+    #[error(transparent)]
+    Put(#[from] PutError),
+    /// The store does not answer a get.
+    #[error(transparent)]
+    Get(#[from] GetError),
+    /// The store does not answer a listing.
+    #[error(transparent)]
+    List(#[from] ListError),
+    /// The journal fails.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// The last batch is nothing that can be read.
+    #[error("the last batch of the store cannot be read. first=`{first}`")]
+    UnreadableTail {
+        /// Its first sequence.
+        first: Sequence,
+        /// Why not.
+        source: DecodeError,
+    },
+    /// The store lists a batch that it does not have.
+    #[error("the store lists a batch that it does not have. first=`{first}`")]
+    MissingTail {
+        /// Its first sequence.
+        first: Sequence,
+    },
+    /// The last checkpoint was signed by nobody who is trusted.
+    #[error(
+        "the log was led by a key that is not trusted here; add it to `trusted_keys` if it is yours. epoch=`{epoch}` key=`{key}`"
+    )]
+    UntrustedTail {
+        /// The epoch of the checkpoint.
+        epoch: Epoch,
+        /// The key that it names.
+        key: KeyId,
+        /// Why it is refused.
+        source: SignatureError,
+    },
+    /// The log cannot be gone on with.
+    #[error("the log cannot be gone on with")]
+    Log(#[from] LogError),
+    /// The journal saw more stored than there is.
+    #[error(
+        "the store ends before what was stored in it; is it another store? ends_at=`{ends_at:?}` stored=`{stored}`"
+    )]
+    StoreBehind {
+        /// The last message in the store.
+        ends_at: Option<Sequence>,
+        /// The last message that was seen stored.
+        stored: Sequence,
+    },
+    /// What the journal holds does not follow the log that it was written for.
+    #[error(
+        "the journal does not follow its own log; move it away so that clients send again. sequence=`{sequence}`"
+    )]
+    Contradiction {
+        /// The message.
+        sequence: Sequence,
+        /// Why not.
+        source: Box<BatchError>,
+    },
+    /// The epochs are used up.
+    #[error("the stream has no epoch left")]
+    NoEpochLeft,
+}
+
+impl LeadError {
+    /// Whether the same may succeed later.
+    pub(crate) const fn retry_may_help(&self) -> bool {
+        match self {
+            Self::Put(error) => error.retry_may_help(),
+            Self::Get(error) => error.retry_may_help(),
+            Self::List(error) => error.retry_may_help(),
+            Self::MissingTail { .. } => true,
+            Self::Journal(_)
+            | Self::UnreadableTail { .. }
+            | Self::UntrustedTail { .. }
+            | Self::Log(_)
+            | Self::StoreBehind { .. }
+            | Self::Contradiction { .. }
+            | Self::NoEpochLeft => false,
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! Where a log ends in the store, and who may have led it there.
+
+use synddb_protocol::id::{Epoch, KeyId, Sequence, StreamId};
+use synddb_protocol::log::{Batch, Leaders, SignedCheckpoint, SignedEpochRecord, Tip};
+use synddb_protocol::signing::TrustedKeys;
+use synddb_storage::{BatchStore, Key, last_batch, last_epoch};
+
+use super::LeadError;
+use crate::journal::Stored;
+
+/// The end of a log in the store.
+#[derive(Debug)]
+pub(super) struct Tail {
+    pub(super) tip: Tip,
+    /// `None` when nothing is stored.
+    pub(super) stored: Option<Stored>,
+    pub(super) inbox_consumed: u64,
+    pub(super) leaders: Leaders,
+    /// The epochs that were claimed, from the last message's on, and by whom; `None` for an object that admits nobody.
+    pub(super) claims: Vec<(Epoch, Option<KeyId>)>,
+}
+
+impl Tail {
+    /// Finds the end: by halving, then by gets until a key is absent, because a listing may be behind.
+    pub(super) async fn find(
+        store: &dyn BatchStore,
+        stream: StreamId,
+        trusted: &TrustedKeys,
+    ) -> Result<Self, LeadError> {
+        let last = last_checkpoint(store, stream).await?;
+        let first_epoch = last.as_ref().map_or(Epoch::FIRST, |last| last.claim().last_leader.epoch);
+        let mut tail = Self {
+            tip: Tip::start(stream),
+            stored: None,
+            inbox_consumed: 0,
+            leaders: Leaders::joining(stream, trusted.clone(), first_epoch),
+            claims: Vec::new(),
+        };
+        tail.read_claims(store, first_epoch).await?;
+        if let Some(last) = last {
+            tail.advance(last)?;
+        }
+        Ok(tail)
+    }
+
+    /// Goes on to a checkpoint whose batch is stored.
+    pub(super) fn advance(&mut self, checkpoint: SignedCheckpoint) -> Result<(), LeadError> {
+        let (epoch, key) = (checkpoint.claim().epoch, checkpoint.key());
+        let stored = Stored { last: checkpoint.claim().size, checkpoint: checkpoint.to_bytes() };
+        let trusted = checkpoint.verify(&self.leaders).map_err(|source| LeadError::UntrustedTail {
+            epoch,
+            key,
+            source,
+        })?;
+        self.tip = Tip::trusting(&trusted)?;
+        self.inbox_consumed = trusted.claim().inbox_consumed;
+        self.stored = Some(stored);
+        Ok(())
+    }
+
+    /// The last message that is stored.
+    pub(super) fn last(&self) -> Option<Sequence> {
+        self.stored.as_ref().map(|stored| stored.last)
+    }
+
+    /// Takes an object under an epoch's number for what it is worth: it admits its key, or nobody.
+    pub(super) fn take_claim(&mut self, epoch: Epoch, object: &[u8]) -> Result<(), LeadError> {
+        let record = SignedEpochRecord::from_bytes(object).ok();
+        let admitted = record.filter(|record| {
+            let is_its_own = record.recover().is_ok_and(|(claim, _)| claim.epoch == epoch);
+            is_its_own && self.leaders.admit(record).is_ok()
+        });
+        if admitted.is_none() && self.leaders.next() == Some(epoch) {
+            self.leaders.pass(epoch).map_err(|_| LeadError::NoEpochLeft)?;
+        }
+        self.claims.push((epoch, admitted.map(|record| record.key())));
+        Ok(())
+    }
+
+    async fn read_claims(&mut self, store: &dyn BatchStore, from: Epoch) -> Result<(), LeadError> {
+        let stream = self.leaders.stream();
+        let listed = last_epoch(store, stream).await?;
+        let mut next = Some(from);
+        while let Some(epoch) = next {
+            let object = store.get(&Key::Epoch { stream, epoch }).await?;
+            match object {
+                Some(object) => self.take_claim(epoch, &object)?,
+                // A number below the last one is only ever missing where somebody deleted it: it admits nobody.
+                None if listed.is_some_and(|listed| epoch < listed) => self.take_claim(epoch, &[])?,
+                None => return Ok(()),
+            }
+            next = epoch.next();
+        }
+        Err(LeadError::NoEpochLeft)
+    }
+}
+
+/// The checkpoint of the last batch.
+async fn last_checkpoint(
+    store: &dyn BatchStore,
+    stream: StreamId,
+) -> Result<Option<SignedCheckpoint>, LeadError> {
+    let listed = last_batch(store, stream).await?;
+    let mut first = listed.unwrap_or(Sequence::FIRST);
+    let mut last = None;
+    while let Some(object) = store.get(&Key::Batch { stream, first }).await? {
+        let batch =
+            Batch::from_stored(&object).map_err(|source| LeadError::UnreadableTail { first, source })?;
+        let next = batch.last().next();
+        last = Some(batch.checkpoint().clone());
+        let Some(next) = next else { break };
+        first = next;
+    }
+    match listed {
+        Some(first) if last.is_none() => Err(LeadError::MissingTail { first }),
+        _ => Ok(last),
+    }
+}

@@ -1,0 +1,49 @@
+//! The names of what is counted. Lag is a subtraction: `sequence - published_sequence`.
+
+use metrics::{counter, gauge};
+use synddb_protocol::http::Reason;
+use synddb_protocol::id::{Sequence, StreamId};
+
+/// What is counted of one stream.
+#[derive(Debug, Clone)]
+pub(crate) struct StreamMetrics {
+    stream: String,
+}
+
+impl StreamMetrics {
+    pub(crate) fn new(stream: StreamId) -> Self {
+        Self { stream: stream.to_key() }
+    }
+
+    /// Messages got a place, the last one this.
+    pub(crate) fn sequenced(&self, messages: u64, last: Option<Sequence>) {
+        counter!("synddb_sequencer_messages_total", "stream" => self.stream.clone()).increment(messages);
+        gauge!("synddb_sequencer_sequence", "stream" => self.stream.clone()).set(place(last));
+    }
+
+    /// A batch was cut.
+    pub(crate) fn cut(&self) {
+        counter!("synddb_sequencer_batches_total", "stream" => self.stream.clone()).increment(1);
+    }
+
+    /// Everything up to here is stored.
+    pub(crate) fn published(&self, last: Sequence) {
+        gauge!("synddb_sequencer_published_sequence", "stream" => self.stream.clone()).set(place(Some(last)));
+    }
+
+    /// A put was not answered, and is tried again.
+    pub(crate) fn put_retried(&self) {
+        counter!("synddb_sequencer_put_retries_total", "stream" => self.stream.clone()).increment(1);
+    }
+}
+
+/// A request that writes was refused.
+pub(crate) fn refused(reason: &Reason) {
+    counter!("synddb_sequencer_refused_total", "code" => reason.code()).increment(1);
+}
+
+/// Places stay below 2^53, so that every one is exact.
+#[expect(clippy::cast_precision_loss, reason = "a sequence has at most twelve digits")]
+fn place(sequence: Option<Sequence>) -> f64 {
+    sequence.map_or(0, Sequence::get) as f64
+}

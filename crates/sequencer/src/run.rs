@@ -1,0 +1,135 @@
+//! A whole sequencer: opens what it leads, serves, and drains.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use synddb_protocol::id::StreamId;
+use synddb_protocol::signing::VerifyingKey;
+use synddb_service::http::{Readiness, frame, serve};
+use synddb_service::secret::Token;
+use synddb_service::shutdown::Shutdown;
+use synddb_service::telemetry::Metrics;
+use synddb_storage::{BatchStore, ObjectBatchStore};
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+
+use crate::config::{Config, signing_key};
+use crate::error::SequencerError;
+use crate::http::{Front, router};
+use crate::lead::LeadError;
+use crate::registry::{Ended, OpenStreamError, Registry, STREAMS_MAX};
+
+/// How long an owner may take beyond the time for draining, to answer and to close its journal.
+const END_PATIENCE: Duration = Duration::from_secs(5);
+
+/// What a sequencer is once it serves.
+#[derive(Debug, Clone, Copy)]
+pub struct Started {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// The key that it signs with.
+    pub key: VerifyingKey,
+}
+
+/// Runs a sequencer until it is asked to end: then it takes nothing more, stores what it accepted as far as time allows, and ends. It
+/// asks for the end itself when it cannot go on.
+///
+/// # Errors
+/// [`SequencerError`] when it cannot start or cannot go on. What it acknowledged is in its journal.
+pub async fn run(
+    config: Config,
+    metrics: Metrics,
+    shutdown: Shutdown,
+    started: impl FnOnce(Started),
+) -> Result<(), SequencerError> {
+    let store = ObjectBatchStore::open(&config.store).await.map_err(Box::new)?;
+    run_over(Arc::new(store), config, metrics, shutdown, started).await
+}
+
+/// The same over a store that is open, whatever `config.store` says.
+///
+/// # Errors
+/// As [`run`].
+pub async fn run_over(
+    store: Arc<dyn BatchStore>,
+    config: Config,
+    metrics: Metrics,
+    shutdown: Shutdown,
+    started: impl FnOnce(Started),
+) -> Result<(), SequencerError> {
+    let key = Arc::new(signing_key(&config.key_file)?);
+    let token = Token::read(&config.token_file)?;
+    let (address, drain) = (config.listen, config.drain());
+    let (registry, mut ended) = Registry::new(config, Arc::clone(&key), Arc::clone(&store));
+    let registry = Arc::new(registry);
+    // The journals come first: they tell whether another process owns the folder.
+    let from_start = open_known(&registry)?;
+    let listen = |source| SequencerError::Listen { address, source };
+    let listener = TcpListener::bind(address).await.map_err(listen)?;
+    let address = listener.local_addr().map_err(listen)?;
+    let readiness = Arc::clone(&registry);
+    let probe = move || readiness.trouble().map_or(Readiness::Ready, Readiness::NotReady);
+    let routes = router(Front::new(token, Arc::clone(&registry), store, shutdown.clone()));
+    started(Started { address, key: *key.verifying_key() });
+    tracing::info!(%address, key = %key.id(), streams = from_start.len(), "serving");
+
+    let serving = serve(listener, frame(routes, metrics, Arc::new(probe)), shutdown.clone());
+    tokio::pin!(serving);
+    let mut failure = None;
+    let served = loop {
+        tokio::select! {
+            served = &mut serving => break served,
+            Some(end) = ended.recv() => if let Some(error) = fatal(&registry, end, &from_start) {
+                failure.get_or_insert(error);
+                shutdown.ask();
+            },
+        }
+    };
+    registry.finish();
+    drain_owners(&registry, &mut ended, drain).await;
+    match failure {
+        Some((stream, source)) => Err(SequencerError::Lead { stream, source: Box::new(source) }),
+        None => served.map_err(SequencerError::Serve),
+    }
+}
+
+/// Begins to lead every stream that has a journal.
+fn open_known(registry: &Registry) -> Result<BTreeSet<StreamId>, SequencerError> {
+    let unreadable = |source| SequencerError::Folder { folder: registry.folder(), source };
+    let known = registry.known().map_err(unreadable)?;
+    for stream in &known {
+        registry.lead(*stream).map_err(|error| match error {
+            OpenStreamError::Journal(source) => SequencerError::Journal { stream: *stream, source },
+            OpenStreamError::TooMany => SequencerError::TooManyStreams { streams_max: STREAMS_MAX },
+            OpenStreamError::Thread(source) => SequencerError::Thread(source),
+        })?;
+    }
+    Ok(known.into_iter().collect())
+}
+
+/// The error to end with. A stream that a client asked for ends alone, unless the disk fails, which is everybody's.
+fn fatal(
+    registry: &Registry,
+    ended: Ended,
+    from_start: &BTreeSet<StreamId>,
+) -> Option<(StreamId, LeadError)> {
+    let (stream, error) = registry.note(ended)?;
+    let is_fatal = from_start.contains(&stream) || matches!(error, LeadError::Journal(_));
+    is_fatal.then_some((stream, error))
+}
+
+/// Waits for the owners, within a bound.
+async fn drain_owners(registry: &Registry, ended: &mut mpsc::Receiver<Ended>, drain: Duration) {
+    let all = async {
+        while registry.is_busy()
+            && let Some(end) = ended.recv().await
+        {
+            registry.note(end);
+        }
+    };
+    if tokio::time::timeout(drain + END_PATIENCE, all).await.is_err() {
+        tracing::error!("an owner does not end; its journal is safe");
+    }
+}

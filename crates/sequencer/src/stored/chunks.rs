@@ -1,0 +1,49 @@
+//! Which chunks of a snapshot are not in the store.
+
+use std::collections::BTreeSet;
+
+use synddb_protocol::hash::ChunkHash;
+use synddb_protocol::id::StreamId;
+use synddb_storage::{BatchStore, Key, PageLimit, Start};
+
+use super::StoredError;
+
+/// The chunks among `wanted` that are not in the store, each once, ascending.
+///
+/// Listed page by page; a page that holds none of those that are left is jumped over.
+pub(crate) async fn missing(
+    store: &dyn BatchStore,
+    stream: StreamId,
+    wanted: impl IntoIterator<Item = ChunkHash>,
+) -> Result<Vec<ChunkHash>, StoredError> {
+    let mut left: BTreeSet<ChunkHash> = wanted.into_iter().collect();
+    let mut missing = Vec::new();
+    while let Some(hash) = left.first().copied() {
+        let page = store.list(&Start::At(Key::Chunk { stream, hash }), PageLimit::MAX).await?;
+        let found: BTreeSet<ChunkHash> = page.keys.iter().filter_map(hash_of).collect();
+        // The page tells of every chunk before the place where the next one begins; without a next one it tells of all.
+        let behind = match page.next {
+            None => BTreeSet::new(),
+            Some(Start::At(place)) => {
+                hash_of(&place).map_or_else(BTreeSet::new, |place| left.split_off(&place))
+            }
+            Some(Start::After(place)) => hash_of(&place).map_or_else(BTreeSet::new, |place| {
+                let mut behind = left.split_off(&place);
+                if behind.remove(&place) {
+                    left.insert(place);
+                }
+                behind
+            }),
+        };
+        missing.extend(left.difference(&found));
+        left = behind;
+    }
+    Ok(missing)
+}
+
+fn hash_of(key: &Key) -> Option<ChunkHash> {
+    match key {
+        Key::Chunk { hash, .. } => Some(*hash),
+        Key::Epoch { .. } | Key::Batch { .. } | Key::Snapshot { .. } | Key::Endorsement { .. } => None,
+    }
+}

@@ -1,0 +1,102 @@
+//! One stream and its owner.
+//!
+//! The owner is one thread with everything that may change: order, journal, what is being stored. Others hold a [`Handle`]: they
+//! send it commands over a bounded channel, and look at its [`View`].
+
+mod epoch;
+mod group;
+mod owner;
+mod publish;
+
+pub(crate) use owner::{Owner, Parts};
+pub(crate) use publish::describe;
+
+use bytes::Bytes;
+use synddb_protocol::http::{Position, Reason, StreamStatus};
+use synddb_protocol::id::{CommitNumber, Sequence};
+use synddb_protocol::log::{Body, ClientState, Receipt};
+use synddb_service::shutdown::Shutdown;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::admission::Room;
+use crate::ordering::Held;
+
+/// Whether a stream takes anything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// An epoch is being claimed, or its first message is not stored yet.
+    Opening,
+    /// Everything that follows is taken.
+    Leading,
+    /// Another sequencer leads. This process never leads the stream again.
+    Deposed,
+    /// Its owner is gone.
+    Ended,
+}
+
+/// What everybody may know of a stream.
+#[derive(Debug, Clone)]
+pub(crate) struct View {
+    pub(crate) phase: Phase,
+    /// `None` before an epoch was claimed.
+    pub(crate) status: Option<StreamStatus>,
+    /// The signed checkpoint of the newest stored batch, with its size.
+    pub(crate) stored: Option<(Sequence, Bytes)>,
+    /// Why nothing can be stored now, if that is so.
+    pub(crate) trouble: Option<String>,
+}
+
+impl View {
+    pub(crate) const fn opening() -> Self {
+        Self { phase: Phase::Opening, status: None, stored: None, trouble: None }
+    }
+}
+
+/// Something that a client sent, opened, and on its way to the owner.
+pub(crate) struct Command {
+    pub(crate) body: Body,
+    /// The store was asked, and has it not: it is new.
+    pub(crate) is_looked_up: bool,
+    pub(crate) answer: oneshot::Sender<Answer>,
+    /// The memory it takes, until it is answered.
+    pub(crate) room: Room,
+}
+
+/// What the owner says to it.
+#[derive(Debug)]
+pub(crate) enum Answer {
+    /// It is durable under this new place.
+    Taken(Receipt),
+    /// It had these places already.
+    Known(Vec<Receipt>),
+    /// Only the store tells whether it has a place. Where it has none it is refused for this reason, or new.
+    LookUp(Held, Option<Reason>),
+    /// Nothing of it was taken.
+    Refused(Reason, String),
+}
+
+/// What others hold of a stream. Clones are the same.
+#[derive(Clone)]
+pub(crate) struct Handle {
+    pub(crate) commands: mpsc::Sender<Command>,
+    pub(crate) view: watch::Receiver<View>,
+    /// Asks the owner to store what it has, and to end.
+    pub(crate) finish: Shutdown,
+}
+
+/// The last place of a client that is before what must come next.
+pub(crate) fn through(client: Option<&ClientState>) -> Option<Position> {
+    let client = client?;
+    let incarnation = client.incarnation;
+    let part_before = client.group.and_then(|group| {
+        let index = group.next.get().checked_sub(1)?;
+        synddb_protocol::id::PartIndex::new(index.into()).ok()
+    });
+    match part_before {
+        Some(part) => Some(Position { incarnation, commit: client.next, part: Some(part) }),
+        None => {
+            let commit: CommitNumber = client.next.previous()?;
+            Some(Position { incarnation, commit, part: None })
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! Everything has a bound, and what is over it is refused to the caller's face.
+
+use std::sync::Arc;
+
+use synddb_protocol::http::Reason;
+use synddb_sequencer::{Batching, Config, SequencerError};
+use synddb_storage::faulty::{Loss, Verb};
+
+use crate::sample::{Client, Reader, STREAM, noise, submission_body};
+use crate::server::{Server, config, faulty_store, file_store};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_journal_refuses_and_keeps_what_it_has() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, faults) = faulty_store(folder.path()).await;
+    let small = Config { journal_bytes_max: 100_000, ..config(folder.path(), "one") };
+    let server = Server::start(&store, small).await;
+    let mut client = Client::new(STREAM);
+    let begun = server.begin(&client).await.sequence();
+    server.stored(STREAM, begun).await;
+    faults.lose_requests(Verb::Put, Loss::PerMille(1000));
+    let rows = noise(10_000);
+    let mut first = None;
+    let refused = loop {
+        let mut next = client.clone();
+        let commits = next.commits_with(1, &rows);
+        let body = submission_body(next.submit(&commits));
+        let answer = server.submit(STREAM, body.clone()).await;
+        if answer.status != 201 {
+            assert_eq!(answer.reason(), Reason::DiskFull);
+            break body;
+        }
+        first.get_or_insert((body, answer.body));
+        client = next;
+    };
+    assert!(client.next > 5);
+    // What has a place needs no room.
+    let (body, receipt) = first.unwrap();
+    let again = server.submit(STREAM, body).await;
+    assert_eq!((again.status, again.body), (200, receipt));
+    faults.clear();
+    let last = server.status(STREAM).await.sequence.unwrap().get();
+    server.stored(STREAM, last).await;
+    assert_eq!(server.submit(STREAM, refused).await.status, 201);
+    server.stop().await;
+    let log = Reader::read(&store, STREAM, &[crate::sample_key(folder.path(), "one")]).await;
+    assert_eq!(log.commits().len() as u64, client.next);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_full_queue_is_busy() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = file_store(folder.path()).await;
+    let narrow = Config { queue_max: 1, ..config(folder.path(), "one") };
+    let server = Arc::new(Server::start(&store, narrow).await);
+    let mut client = Client::new(STREAM);
+    server.begin(&client).await.receipt();
+    let mut was_busy = false;
+    for _ in 0..200 {
+        let body = client.next_body(1);
+        let posts: Vec<_> = (0..32)
+            .map(|_| {
+                let (server, body) = (Arc::clone(&server), body.clone());
+                tokio::spawn(async move { server.submit(STREAM, body).await })
+            })
+            .collect();
+        for post in posts {
+            let answer = post.await.unwrap();
+            if answer.status == 429 {
+                assert_eq!((answer.reason(), answer.retry_after), (Reason::Busy, Some(1)));
+                was_busy = true;
+            } else {
+                answer.receipt();
+            }
+        }
+        if was_busy {
+            break;
+        }
+    }
+    assert!(was_busy, "32 requests at once never met a full queue of one");
+    Arc::into_inner(server).unwrap().stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn batches_end_at_their_bounds_and_not_inside_a_commit() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, faults) = faulty_store(folder.path()).await;
+    let batch = Batching { messages_max: 4, ..config(folder.path(), "one").batch };
+    let server = Server::start(&store, Config { batch, ..config(folder.path(), "one") }).await;
+    let mut client = Client::new(STREAM);
+    let mut last = server.begin(&client).await.sequence();
+    server.stored(STREAM, last).await;
+    faults.lose_requests(Verb::Put, Loss::PerMille(1000));
+    for _ in 0..10 {
+        last = server.submit(STREAM, client.next_body(1)).await.sequence();
+    }
+    faults.clear();
+    server.stored(STREAM, last).await;
+    // One whole commit and a part: the batch ends before the part.
+    let whole = server.submit(STREAM, client.next_body(1)).await.sequence();
+    let part = server.submit(STREAM, submission_body(client.part(false))).await.sequence();
+    assert_eq!(server.stored(STREAM, whole).await.claim().size.get(), whole);
+    let end = server.submit(STREAM, submission_body(client.part(true))).await.sequence();
+    server.stored(STREAM, end).await;
+    let log = Reader::read(&store, STREAM, &[server.key]).await;
+    assert!(log.batches.iter().all(|(first, last)| last.get() - first.get() < 4), "{:?}", log.batches);
+    assert!(log.batches.iter().any(|(first, _)| first.get() == part));
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_process_owns_the_journals_and_the_store_must_be_theirs() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = file_store(folder.path()).await;
+    let server = Server::start(&store, config(folder.path(), "one")).await;
+    let begun = server.begin(&Client::new(STREAM)).await.sequence();
+    let second = Server::try_start(&store, config(folder.path(), "one")).await;
+    assert!(matches!(second.err(), Some(SequencerError::Journal { .. })));
+    server.stored(STREAM, begun).await;
+    server.stop().await;
+    // Another store ends before what this journal saw stored: nothing may be signed there.
+    std::fs::create_dir(folder.path().join("elsewhere")).unwrap();
+    let elsewhere = file_store(&folder.path().join("elsewhere")).await;
+    let lost = Server::start(&elsewhere, config(folder.path(), "one")).await;
+    assert!(matches!(lost.end().await, Err(SequencerError::Lead { .. })));
+}

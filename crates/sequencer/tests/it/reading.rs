@@ -1,0 +1,106 @@
+//! What readers get: batches as stored, checkpoints when they come, and nothing that is not stored.
+
+use synddb_protocol::encoding::cbor::Reader as Cbor;
+use synddb_protocol::http::Reason;
+use synddb_protocol::limits::BATCH_STORED_MAX;
+use synddb_protocol::log::Batch;
+use synddb_storage::faulty::{Loss, Verb};
+
+use crate::sample::{Client, Reader, STREAM};
+use crate::server::{Answer, Server, config, faulty_store};
+
+/// The batches in an answer.
+fn batches(answer: &Answer) -> Vec<(u64, u64)> {
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let mut reader = Cbor::new(&answer.body);
+    let mut batches = Vec::new();
+    while reader.position() < answer.body.len() {
+        let batch = Batch::from_stored(reader.bytes("batch", BATCH_STORED_MAX).unwrap()).unwrap();
+        batches.push((batch.first().get(), batch.last().get()));
+    }
+    batches
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn any_range_is_answered_with_the_batches_that_cover_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, faults) = faulty_store(folder.path()).await;
+    let server = Server::start(&store, config(folder.path(), "one")).await;
+    let mut client = Client::new(STREAM);
+    let mut last = server.begin(&client).await.sequence();
+    for count in [1, 3, 2, 5] {
+        // Several messages in one batch: the store takes nothing while they come.
+        faults.lose_requests(Verb::Put, Loss::PerMille(1000));
+        for _ in 0..count {
+            last = server.submit(STREAM, client.next_body(1)).await.sequence();
+        }
+        faults.lose_requests(Verb::Put, Loss::Never);
+        server.stored(STREAM, last).await;
+    }
+    let stored = Reader::read(&store, STREAM, &[server.key]).await.batches;
+    let stored: Vec<(u64, u64)> = stored.iter().map(|(first, last)| (first.get(), last.get())).collect();
+    assert!(stored.iter().any(|(first, last)| first < last), "{stored:?}");
+    for start in 1..=last {
+        for end in start..=last + 3 {
+            let answer = server.get(&format!("batches/{start}_{end}")).await;
+            let covering: Vec<_> =
+                stored.iter().copied().filter(|(first, last)| *last >= start && *first <= end).collect();
+            assert_eq!(batches(&answer), covering, "{start} to {end}");
+        }
+    }
+    let reason = |path: String| {
+        let server = &server;
+        async move { server.get(&path).await.reason() }
+    };
+    assert_eq!(reason(format!("batches/{}_{}", last + 1, last + 1)).await, Reason::NotFound);
+    assert_eq!(reason("batches/2_1".into()).await, Reason::Range);
+    assert_eq!(reason("batches/1_4097".into()).await, Reason::Range);
+    assert_eq!(batches(&server.get("batches/1_4096").await), stored);
+    for path in ["batches/0_1", "batches/1", "batches/a_b"] {
+        assert_eq!(reason(path.into()).await, Reason::NotFound);
+    }
+    faults.lose_requests(Verb::Get, Loss::PerMille(1000));
+    assert_eq!(reason("batches/1_1".into()).await, Reason::Unavailable);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_waiting_reader_is_answered_when_it_is_stored_and_no_sooner() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, faults) = faulty_store(folder.path()).await;
+    let server = Server::start(&store, config(folder.path(), "one")).await;
+    let mut client = Client::new(STREAM);
+    let begun = server.begin(&client).await.sequence();
+    server.stored(STREAM, begun).await;
+    faults.lose_requests(Verb::Put, Loss::PerMille(1000));
+    let taken = server.submit(STREAM, client.next_body(1)).await.sequence();
+    let waited = server.get(&format!("checkpoint?at_least={taken}&wait_ms=30")).await;
+    assert_eq!(waited.body, server.get("checkpoint").await.body);
+    assert_eq!(server.stored(STREAM, begun).await.claim().size.get(), begun);
+    let status = server.status(STREAM).await;
+    assert_eq!((status.sequence.unwrap().get(), status.published.unwrap().get()), (taken, begun));
+    assert_eq!((status.sequenced_through.unwrap().commit.get(), status.published_through), (1, None));
+    assert_eq!(server.get("readyz").await.reason(), Reason::Unavailable);
+    faults.clear();
+    assert_eq!(server.stored(STREAM, taken).await.claim().size.get(), taken);
+    assert_eq!(server.get("readyz").await.status, 200);
+    assert_eq!(server.get("checkpoint?at_least=0").await.reason(), Reason::Malformed);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_idle_sequencer_asks_the_store_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, faults) = faulty_store(folder.path()).await;
+    let server = Server::start(&store, config(folder.path(), "one")).await;
+    let mut client = Client::new(STREAM);
+    server.begin(&client).await.receipt();
+    let taken = server.submit(STREAM, client.next_body(1)).await.sequence();
+    server.stored(STREAM, taken).await;
+    let before = faults.requests();
+    for _ in 0..20 {
+        server.pass_time(STREAM).await;
+    }
+    assert_eq!(faults.requests(), before);
+    server.stop().await;
+}
