@@ -1,0 +1,335 @@
+//! How a validator ends when it does not end well: halted by the log, or failed by the machine.
+//!
+//! A halt is a statement about the log or the replica, which a retry does not change; it is served until somebody looks. A failure
+//! is a statement about this machine or its configuration.
+
+use std::error::Error;
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use synddb_protocol::DecodeError;
+use synddb_protocol::hash::{ChunkHash, StateHash};
+use synddb_protocol::http::{Halt, HaltKind};
+use synddb_protocol::id::{Epoch, Sequence, StreamId};
+use synddb_protocol::log::{BatchError, LogError};
+use synddb_protocol::signing::SignatureError;
+use synddb_sqlite::apply::{ApplyError, SubmissionError};
+use synddb_sqlite::connection::SqliteError;
+use synddb_sqlite::snapshot::RestoreError;
+use synddb_storage::{GetError, OpenError};
+
+use crate::config::ConfigProblem;
+
+/// Why a validator ended other than as it was asked to.
+#[derive(Debug, thiserror::Error)]
+pub enum ValidatorError {
+    /// The configuration says what cannot be run.
+    #[error(transparent)]
+    Config(#[from] ConfigProblem),
+    /// The log or the replica stopped it, for good.
+    #[error("the validator halted. from=`{}` to=`{}`", halt.from, halt.to)]
+    Halted {
+        /// What `GET /status` says of it.
+        halt: Halt,
+        /// The cause.
+        source: Box<HaltCause>,
+    },
+    /// The store cannot be opened.
+    #[error(transparent)]
+    Open(Box<OpenError>),
+    /// The store answers in a way that no retry changes.
+    #[error(transparent)]
+    Store(#[from] GetError),
+    /// The replica's file cannot be used.
+    #[error(transparent)]
+    Replica(Box<ReplicaError>),
+    /// Nothing can be served at this address.
+    #[error("cannot listen; is another process there? address=`{address}`")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why not.
+        source: io::Error,
+    },
+    /// Serving ended.
+    #[error("the listener failed")]
+    Serve(#[source] io::Error),
+    /// The HTTP client cannot be made.
+    #[error("cannot make an HTTP client")]
+    Client(#[source] reqwest::Error),
+    /// A part of the process ended in a fault of its own.
+    #[error("a part of the validator ended in a fault; the lines before say which. part=`{part}`")]
+    Fault {
+        /// Which.
+        part: &'static str,
+    },
+}
+
+impl From<OpenError> for ValidatorError {
+    fn from(error: OpenError) -> Self {
+        Self::Open(Box::new(error))
+    }
+}
+
+impl From<ReplicaError> for ValidatorError {
+    fn from(error: ReplicaError) -> Self {
+        Self::Replica(Box::new(error))
+    }
+}
+
+/// What stopped a validator for good.
+#[derive(Debug, thiserror::Error)]
+pub enum HaltCause {
+    /// The replica cannot become what the log says, or is not what it says.
+    #[error("the replica diverged. sequence=`{sequence}`")]
+    Diverged {
+        /// The message.
+        sequence: Sequence,
+        /// Why.
+        source: Divergence,
+    },
+    /// An object of the log is not what a trusted leader would store.
+    #[error("the log is refused. sequence=`{sequence}`")]
+    Refused {
+        /// The first message of the object.
+        sequence: Sequence,
+        /// Why.
+        source: Refused,
+    },
+    /// The log is written by newer rules.
+    #[error("the log is written by newer rules; install a newer release. sequence=`{sequence}`")]
+    UpgradeRequired {
+        /// The first message that needs it, or the first of its batch.
+        sequence: Sequence,
+        /// What says so.
+        source: Refused,
+    },
+}
+
+/// How the replica differs.
+#[derive(Debug, thiserror::Error)]
+pub enum Divergence {
+    /// A submission cannot be applied, or leads to another state than it claims.
+    #[error(transparent)]
+    Submission(SubmissionError),
+    /// A snapshot is not the database that it claims to be.
+    #[error("a snapshot is not what it claims to be")]
+    Snapshot(#[source] RestoreError),
+    /// The replica has another state than the checkpoint that it stands at.
+    #[error(
+        "the replica is not what it was; did somebody write into it? move it away to fetch it again. \
+         expected=`{expected}` found=`{found}`"
+    )]
+    State {
+        /// What the checkpoint claims.
+        expected: StateHash,
+        /// What a full scan of the replica finds.
+        found: StateHash,
+    },
+    /// The replica holds a schema or rows that no log put there.
+    #[error("the replica is not what it was; did somebody write into it? move it away to fetch it again")]
+    Unreadable(#[source] ApplyError),
+}
+
+/// What is wrong with an object of the log.
+#[derive(Debug, thiserror::Error)]
+pub enum Refused {
+    /// A batch does not follow, or is not signed by an admitted leader.
+    #[error(transparent)]
+    Batch(#[from] BatchError),
+    /// The object of a batch begins with another message than its name says.
+    #[error("the object holds another batch. expected=`{expected}` found=`{found}`")]
+    Misplaced {
+        /// The sequence in its name.
+        expected: Sequence,
+        /// The sequence that it begins with.
+        found: Sequence,
+    },
+    /// The object is larger than a batch may be.
+    #[error(transparent)]
+    TooLarge(GetError),
+    /// A chunk of a snapshot is not in the store.
+    #[error("a chunk of the snapshot is not in the store. hash=`{hash}`")]
+    ChunkMissing {
+        /// The chunk.
+        hash: ChunkHash,
+    },
+    /// A chunk of a snapshot has other bytes than its name says.
+    #[error("a chunk of the snapshot is damaged. hash=`{hash}`")]
+    ChunkDamaged {
+        /// The chunk.
+        hash: ChunkHash,
+        /// How.
+        source: DecodeError,
+    },
+}
+
+/// Why the replica's file cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ReplicaError {
+    /// Another process keeps it.
+    #[error("another process keeps the replica; stop that one first. file=`{}`", file.display())]
+    InUse {
+        /// The replica.
+        file: PathBuf,
+    },
+    /// The file was not made by a validator.
+    #[error("the file is no replica; move it away, or name another. file=`{}`", file.display())]
+    NotOurs {
+        /// The file.
+        file: PathBuf,
+    },
+    /// The replica is of another stream.
+    #[error("the replica is of another stream; name another file. file=`{}` expected=`{expected}` found=`{found}`", file.display())]
+    ForeignStream {
+        /// The file.
+        file: PathBuf,
+        /// The stream that is followed.
+        expected: StreamId,
+        /// The stream in the file.
+        found: StreamId,
+    },
+    /// The position in the file cannot be read.
+    #[error("the replica's position is damaged; move the file away to fetch it again. file=`{}`", file.display())]
+    Position {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong with it.
+        source: DecodeError,
+    },
+    /// The checkpoint that the replica stands at is not signed by a key that is pinned now.
+    #[error(
+        "the checkpoint that the replica stands at is not signed by a pinned key; pin that key, or move the file away. \
+         file=`{}` epoch=`{epoch}`",
+        file.display()
+    )]
+    Untrusted {
+        /// The file.
+        file: PathBuf,
+        /// The epoch of the checkpoint.
+        epoch: Epoch,
+        /// Why not.
+        source: SignatureError,
+    },
+    /// The replica stands at a checkpoint of newer rules.
+    #[error("the replica was kept by a newer release; install it. file=`{}`", file.display())]
+    Newer {
+        /// The file.
+        file: PathBuf,
+        /// What says so.
+        source: LogError,
+    },
+    /// A new incarnation has another page size, and readers keep the old file open.
+    #[error(
+        "the new snapshot has another page size, which needs the replica for itself for a moment; close whoever reads it and start \
+         again. file=`{}` from=`{from}` to=`{to}`",
+        file.display()
+    )]
+    PageSize {
+        /// The file.
+        file: PathBuf,
+        /// The replica's, in bytes.
+        from: u32,
+        /// The snapshot's, in bytes.
+        to: u32,
+    },
+    /// A snapshot cannot be restored for a reason of this machine.
+    #[error("cannot restore a snapshot. file=`{}`", file.display())]
+    Restore {
+        /// Where.
+        file: PathBuf,
+        /// Why not.
+        source: Box<RestoreError>,
+    },
+    /// A message cannot be applied for a reason of this machine.
+    #[error("cannot write the replica. file=`{}`", file.display())]
+    Apply {
+        /// The file.
+        file: PathBuf,
+        /// Why not.
+        source: Box<ApplyError>,
+    },
+    /// The rows of a huge commit cannot be kept on disk.
+    #[error("cannot keep a huge commit beside the replica. file=`{}`", file.display())]
+    Spool {
+        /// The replica.
+        file: PathBuf,
+        /// Why not.
+        source: Box<SubmissionError>,
+    },
+    /// SQLite failed.
+    #[error("cannot {doing} the replica. file=`{}`", file.display())]
+    Sqlite {
+        /// What was tried.
+        doing: &'static str,
+        /// The file.
+        file: PathBuf,
+        /// Why not.
+        source: SqliteError,
+    },
+    /// The file system failed.
+    #[error("cannot {doing} the replica. file=`{}`", file.display())]
+    Io {
+        /// What was tried.
+        doing: &'static str,
+        /// The file.
+        file: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+}
+
+impl HaltCause {
+    /// Which kind of halt it is.
+    pub const fn kind(&self) -> HaltKind {
+        match self {
+            Self::Diverged { .. } => HaltKind::Divergence,
+            Self::Refused { .. } => HaltKind::Refused,
+            Self::UpgradeRequired { .. } => HaltKind::UpgradeRequired,
+        }
+    }
+
+    /// A refused object, or an object of newer rules.
+    pub(crate) fn refused(sequence: Sequence, source: Refused) -> Self {
+        if needs_upgrade(&source) {
+            Self::UpgradeRequired { sequence, source }
+        } else {
+            Self::Refused { sequence, source }
+        }
+    }
+
+    /// The halt with everything between `from` and `to` missing from the replica.
+    pub(crate) fn into_error(self, from: Sequence, to: Sequence) -> ValidatorError {
+        let halt = Halt { kind: self.kind(), from, to: to.max(from), detail: chain(&self) };
+        ValidatorError::Halted { halt, source: Box::new(self) }
+    }
+}
+
+/// Whether it is only newer than this program.
+const fn needs_upgrade(refused: &Refused) -> bool {
+    match refused {
+        Refused::Batch(
+            BatchError::Decode(DecodeError::UpgradeRequired { .. })
+            | BatchError::Log { source: LogError::UpgradeRequired { .. }, .. }
+            | BatchError::Checkpoint(LogError::UpgradeRequired { .. }),
+        ) => true,
+        Refused::Batch(_)
+        | Refused::Misplaced { .. }
+        | Refused::TooLarge(_)
+        | Refused::ChunkMissing { .. }
+        | Refused::ChunkDamaged { .. } => false,
+    }
+}
+
+/// An error and its causes in one line.
+pub fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}

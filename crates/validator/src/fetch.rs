@@ -1,0 +1,157 @@
+//! Objects of the store, in order, ahead of who needs them.
+//!
+//! A key is computed from the batch before, so nothing is listed. A batch is decoded here, unverified, only to learn where the next one
+//! begins; whoever stores nonsense there makes this fetch the wrong object ahead, and is refused by the next stage.
+
+use std::hash::{BuildHasher as _, RandomState};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use synddb_protocol::id::{Sequence, StreamId};
+use synddb_protocol::log::{Batch, BatchError};
+use synddb_service::shutdown::Shutdown;
+use synddb_storage::{BatchStore, GetError, Key};
+use tokio::sync::mpsc::Sender;
+use tokio::task::spawn_blocking;
+use tracing::warn;
+
+use crate::config::Mode;
+use crate::error::{HaltCause, Refused, ValidatorError, chain};
+use crate::news::News;
+use crate::pipeline::{Ahead, Item, Room};
+
+/// The first wait after a store did not answer.
+const RETRY_MIN: Duration = Duration::from_millis(100);
+/// The longest wait between two tries.
+const RETRY_MAX: Duration = Duration::from_secs(10);
+
+/// Why an object was not got.
+#[derive(Debug)]
+pub(crate) enum NoAnswer {
+    /// The store did not answer, and the process was asked to end meanwhile.
+    GaveUp,
+    /// No retry helps.
+    Failed(GetError),
+}
+
+/// The store, asked until it answers.
+#[derive(Clone)]
+pub(crate) struct PatientStore {
+    store: Arc<dyn BatchStore>,
+    shutdown: Shutdown,
+}
+
+impl PatientStore {
+    pub(crate) const fn new(store: Arc<dyn BatchStore>, shutdown: Shutdown) -> Self {
+        Self { store, shutdown }
+    }
+
+    /// Gets an object. While the store does not answer, it is asked again for as long as nobody asks the process to end.
+    pub(crate) async fn get(&self, key: &Key) -> Result<Option<Bytes>, NoAnswer> {
+        let mut wait = RETRY_MIN;
+        loop {
+            let error = match self.store.get(key).await {
+                Ok(object) => return Ok(object),
+                Err(error) if error.retry_may_help() => error,
+                Err(error) => return Err(NoAnswer::Failed(error)),
+            };
+            warn!(error = %chain(&error), wait_ms = wait.as_millis(), "the store does not answer");
+            tokio::select! {
+                () = self.shutdown.asked() => return Err(NoAnswer::GaveUp),
+                () = tokio::time::sleep(spread(wait)) => wait = (wait * 2).min(RETRY_MAX),
+            }
+        }
+    }
+}
+
+/// A time from half of `wait` to all of it, so that many replicas do not ask at once.
+fn spread(wait: Duration) -> Duration {
+    // Hashers of the standard library begin with random keys.
+    let eighths = u32::try_from(RandomState::new().hash_one(0u8) % 5).unwrap_or(0) + 4;
+    wait * eighths / 8
+}
+
+/// Fetches the batches of one log.
+pub(crate) struct Fetch {
+    pub(crate) store: PatientStore,
+    pub(crate) stream: StreamId,
+    pub(crate) next: Sequence,
+    pub(crate) news: News,
+    pub(crate) mode: Mode,
+    pub(crate) shutdown: Shutdown,
+}
+
+impl Fetch {
+    /// Fetches until asked to end, or until the end of the store where that is the mode, or until something is wrong.
+    pub(crate) async fn run(mut self, to: Sender<Item<Batch>>) {
+        let room = Room::new();
+        let mut end_told = false;
+        loop {
+            // Asked before the look, so that what the store holds when the process is asked to end is fetched.
+            let asked = self.shutdown.is_asked();
+            let item = match self.step(&room).await {
+                Step::Batch(batch) => Item::Batch(*batch),
+                Step::Failed(error) => Item::Failed(error),
+                Step::GaveUp => return,
+                Step::Absent if end_told => {
+                    if asked {
+                        return;
+                    }
+                    self.news.wait(self.next, &self.shutdown).await;
+                    continue;
+                }
+                Step::Absent => Item::End,
+            };
+            end_told = matches!(item, Item::End);
+            let last = matches!(item, Item::Failed(_)) || end_told && (asked || self.mode == Mode::Once);
+            // A stage that nobody listens to any more has nothing to do.
+            if to.send(item).await.is_err() || last {
+                return;
+            }
+        }
+    }
+
+    async fn step(&mut self, room: &Room) -> Step {
+        let first = self.next;
+        let stored = match self.store.get(&Key::Batch { stream: self.stream, first }).await {
+            Ok(Some(stored)) => stored,
+            Ok(None) => return Step::Absent,
+            Err(NoAnswer::GaveUp) => return Step::GaveUp,
+            Err(NoAnswer::Failed(error @ GetError::TooLarge { .. })) => {
+                return Step::refused(first, first, Refused::TooLarge(error));
+            }
+            Err(NoAnswer::Failed(error)) => return Step::Failed(Box::new(error.into())),
+        };
+        self.news.found();
+        let Some(room) = room.take(stored.len()).await else { return Step::GaveUp };
+        let decoded = spawn_blocking(move || Batch::from_stored(&stored)).await;
+        let batch = match decoded {
+            Ok(Ok(batch)) => batch,
+            Ok(Err(error)) => return Step::refused(first, first, BatchError::from(error).into()),
+            Err(_) => return Step::Failed(Box::new(ValidatorError::Fault { part: "decoder" })),
+        };
+        if batch.first() != first {
+            let misplaced = Refused::Misplaced { expected: first, found: batch.first() };
+            return Step::refused(first, first, misplaced);
+        }
+        // At the end of the numbers there is no next batch, and the verifier refuses what claims one.
+        self.next = batch.last().next().unwrap_or(batch.last());
+        Step::Batch(Box::new(Ahead::of(batch, room)))
+    }
+}
+
+enum Step {
+    Batch(Box<Ahead<Batch>>),
+    /// There is nothing under the next key.
+    Absent,
+    /// The process was asked to end before the store answered.
+    GaveUp,
+    Failed(Box<ValidatorError>),
+}
+
+impl Step {
+    fn refused(from: Sequence, to: Sequence, why: Refused) -> Self {
+        Self::Failed(Box::new(HaltCause::refused(from, why).into_error(from, to)))
+    }
+}

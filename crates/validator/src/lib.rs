@@ -1,0 +1,30 @@
+#![doc = include_str!("../README.md")]
+//!
+//! # Contents
+//!
+//! | module | holds |
+//! |---|---|
+//! | `config` | [`Config`]: what a validator is told |
+//! | `run` | [`run`]: how the parts are put together, and how it ends |
+//! | `fetch` | objects of the store, in order, ahead of who needs them |
+//! | `news` | waiting until there may be another batch |
+//! | `verify` | which leaders are admitted; batches become verified ones |
+//! | `replica` | the file: applying, position, snapshots; one thread owns it |
+//! | `serve` | HTTP |
+//! | `view` | what others may know of the replica while it changes |
+//! | `error` | [`ValidatorError`]: halted by the log, or failed by the machine |
+
+mod config;
+mod error;
+mod fetch;
+mod news;
+mod pipeline;
+mod replica;
+mod run;
+mod serve;
+mod verify;
+mod view;
+
+pub use config::{Config, ConfigProblem, Mode, QueryConfig};
+pub use error::{Divergence, HaltCause, Refused, ReplicaError, ValidatorError, chain};
+pub use run::{End, Event, run, run_over};

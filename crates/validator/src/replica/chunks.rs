@@ -1,0 +1,89 @@
+//! Chunks of a snapshot, fetched a few at a time and handed over in order, so that never more than a few are in memory.
+
+use bytes::Bytes;
+use futures::StreamExt as _;
+use futures::stream;
+use synddb_protocol::hash::ChunkHash;
+use synddb_protocol::id::StreamId;
+use synddb_protocol::submission::Chunk;
+use synddb_storage::{GetError, Key};
+use tokio::runtime::Handle;
+use tokio::sync::mpsc::{self, Receiver, Sender};
+use tokio_util::sync::CancellationToken;
+
+use crate::fetch::{NoAnswer, PatientStore};
+
+/// How many chunks are fetched at a time.
+const PARALLEL: usize = 4;
+/// How many chunks wait for the restore.
+const WAITING_MAX: usize = 2;
+
+/// Why a chunk did not come.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ChunkError {
+    /// The process ends.
+    #[error("the process was asked to end")]
+    Interrupted,
+    /// The store does not have it.
+    #[error("the chunk is not in the store. hash=`{hash}`")]
+    Missing {
+        /// The chunk.
+        hash: ChunkHash,
+    },
+    /// The store does not give it.
+    #[error(transparent)]
+    Store(GetError),
+}
+
+/// The chunks of one snapshot on their way. They stop coming when this goes.
+pub(super) struct Chunks(Receiver<Result<Bytes, ChunkError>>);
+
+impl Chunks {
+    /// Begins to fetch `chunks`, in order.
+    pub(super) fn fetch(
+        runtime: &Handle,
+        store: PatientStore,
+        stream: StreamId,
+        chunks: Vec<Chunk>,
+        stop: CancellationToken,
+    ) -> Self {
+        let (to, from) = mpsc::channel(WAITING_MAX);
+        runtime.spawn(async move {
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = feed(store, stream, chunks, to) => {}
+            }
+        });
+        Self(from)
+    }
+
+    /// Waits for the next one. Not for a thread of the runtime.
+    pub(super) fn next(&mut self) -> Result<Vec<u8>, ChunkError> {
+        self.0.blocking_recv().unwrap_or(Err(ChunkError::Interrupted)).map(Vec::from)
+    }
+}
+
+async fn feed(
+    store: PatientStore,
+    stream: StreamId,
+    chunks: Vec<Chunk>,
+    to: Sender<Result<Bytes, ChunkError>>,
+) {
+    let store = &store;
+    let mut coming = stream::iter(chunks)
+        .map(|chunk| async move {
+            match store.get(&Key::Chunk { stream, hash: chunk.hash }).await {
+                Ok(Some(bytes)) => Ok(bytes),
+                Ok(None) => Err(ChunkError::Missing { hash: chunk.hash }),
+                Err(NoAnswer::GaveUp) => Err(ChunkError::Interrupted),
+                Err(NoAnswer::Failed(error)) => Err(ChunkError::Store(error)),
+            }
+        })
+        .buffered(PARALLEL);
+    while let Some(chunk) = coming.next().await {
+        let last = chunk.is_err();
+        if to.send(chunk).await.is_err() || last {
+            return;
+        }
+    }
+}

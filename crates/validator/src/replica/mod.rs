@@ -1,0 +1,51 @@
+//! The replica: one file, one thread that owns it.
+//!
+//! ```text
+//! place.rs     the files beside each other, the lock, what a killed process left
+//! position.rs  where the contents stand, in the same file
+//! working.rs   a file that is written: applier, transaction, position
+//! chunks.rs    chunks of a snapshot, fetched ahead
+//! snapshot.rs  a snapshot beside the replica, and how it takes the replica's place
+//! owner.rs     batches in, commits and events out
+//! ```
+//!
+//! What must stay true:
+//!
+//! - Contents and position are committed in one transaction (I8), and only where no commit is coming in parts.
+//! - What readers see is always a whole committed state. A new incarnation is built beside it and takes its place at once.
+//! - The file is what the log says, or the replica halts.
+
+mod chunks;
+mod owner;
+mod place;
+pub(crate) mod position;
+mod snapshot;
+mod working;
+
+pub(crate) use owner::{Context, Owner};
+pub(crate) use place::Place;
+
+use crate::error::{HaltCause, ReplicaError, ValidatorError};
+
+/// Why the owner does not go on.
+#[derive(Debug)]
+pub(crate) enum Ended {
+    /// The process ends, and the time for what is under way is over.
+    Interrupted,
+    /// The log or the replica is to blame. The batch that was worked on is not in the replica.
+    Halted(Box<HaltCause>),
+    /// The machine is to blame.
+    Failed(Box<ValidatorError>),
+}
+
+impl From<ReplicaError> for Ended {
+    fn from(error: ReplicaError) -> Self {
+        Self::Failed(Box::new(error.into()))
+    }
+}
+
+impl From<HaltCause> for Ended {
+    fn from(cause: HaltCause) -> Self {
+        Self::Halted(Box::new(cause))
+    }
+}

@@ -1,0 +1,360 @@
+//! The thread that owns the replica: verified batches in, commits and events out.
+//!
+//! While more is waiting, batches share a transaction; when nothing is, what was applied is committed at once. A transaction ends only at
+//! a batch behind which no commit is coming in parts, so that a restart reads everything again that was in memory alone.
+
+use synddb_protocol::id::{Sequence, StreamId};
+use synddb_protocol::log::{Entry, TrustedCheckpoint, VerifiedBatch, VerifiedMessage};
+use synddb_protocol::submission::{Content, Snapshot, SnapshotPlace, StateClaim};
+use synddb_sqlite::apply::Applied;
+use tokio::runtime::Handle;
+use tokio::sync::mpsc::error::TryRecvError;
+use tokio::sync::mpsc::{Receiver, Sender};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info, warn};
+
+use super::chunks::Chunks;
+use super::working::{Journal, Working};
+use super::{Ended, Place, snapshot};
+use crate::error::{Divergence, HaltCause, ValidatorError};
+use crate::fetch::PatientStore;
+use crate::pipeline::{Ahead, Item};
+use crate::run::{End, Event};
+use crate::view::{Standing, View};
+
+/// Batches share a transaction up to this much, in bytes of bodies.
+const TRANSACTION_BYTES: usize = 16 << 20;
+
+/// What the owner needs of the process around it.
+pub(crate) struct Context {
+    pub(crate) runtime: Handle,
+    pub(crate) store: PatientStore,
+    pub(crate) stream: StreamId,
+    pub(crate) view: View,
+    pub(crate) events: Sender<Event>,
+    /// Cancelled when the time for what is under way is over.
+    pub(crate) stop: CancellationToken,
+}
+
+/// The owner of a replica.
+pub(crate) struct Owner {
+    place: Place,
+    context: Context,
+    /// The replica.
+    live: Option<Working>,
+    /// A snapshot, with what follows it, that is not the replica yet.
+    staged: Option<Working>,
+    /// Where the open transaction may be committed.
+    pending: Option<TrustedCheckpoint>,
+    /// Bytes of bodies in the open transaction.
+    bytes: usize,
+    standing: Option<Standing>,
+    /// The end of the last batch that was looked at.
+    looked_at: Option<Sequence>,
+}
+
+impl Owner {
+    /// Opens the replica, scans it, and compares it with the checkpoint that it stands at. Takes a thread of its own: nothing of an open
+    /// file may move to another one.
+    ///
+    /// # Errors
+    /// [`ValidatorError`], also when the replica is not what it was.
+    pub(crate) fn run(
+        place: Place,
+        checkpoint: Option<TrustedCheckpoint>,
+        context: Context,
+        mut from: Receiver<Item<Box<VerifiedBatch>>>,
+    ) -> Result<End, ValidatorError> {
+        let mut owner = Self {
+            place,
+            context,
+            live: None,
+            staged: None,
+            pending: None,
+            bytes: 0,
+            standing: None,
+            looked_at: None,
+        };
+        let opened = match checkpoint {
+            Some(checkpoint) => owner.open(&checkpoint),
+            None => Ok(()),
+        };
+        let ended = opened.and_then(|()| owner.follow(&mut from));
+        match ended {
+            Ok(()) | Err(Ended::Interrupted) => Ok(owner.end()),
+            Err(Ended::Halted(cause)) => Err(owner.halt(*cause)),
+            Err(Ended::Failed(error)) => Err(owner.missing(*error)),
+        }
+    }
+
+    fn open(&mut self, checkpoint: &TrustedCheckpoint) -> Result<(), Ended> {
+        let at = checkpoint.claim().size;
+        let live = Working::open(&self.place, self.place.file(), Journal::Wal, at)?;
+        live.check(checkpoint)?;
+        self.live = Some(live);
+        if let Some(standing) = Standing::at(checkpoint.claim()) {
+            info!(sequence = standing.sequence.get(), state = %standing.state, "the replica is what it was");
+            self.stands(standing);
+        }
+        Ok(())
+    }
+
+    fn follow(&mut self, from: &mut Receiver<Item<Box<VerifiedBatch>>>) -> Result<(), Ended> {
+        loop {
+            if self.context.stop.is_cancelled() {
+                return Err(Ended::Interrupted);
+            }
+            let item = match from.try_recv() {
+                Ok(item) => item,
+                Err(TryRecvError::Disconnected) => return self.commit(),
+                Err(TryRecvError::Empty) => {
+                    self.commit()?;
+                    let Some(item) = from.blocking_recv() else { return Ok(()) };
+                    item
+                }
+            };
+            match item {
+                Item::Batch(ahead) => self.take(ahead)?,
+                Item::End => {
+                    self.commit()?;
+                    self.caught_up();
+                }
+                Item::Failed(error) => {
+                    self.commit()?;
+                    return Err(Ended::Failed(error));
+                }
+            }
+        }
+    }
+
+    /// Applies a batch, or nothing of it.
+    fn take(&mut self, ahead: Ahead<Box<VerifiedBatch>>) -> Result<(), Ended> {
+        let (batch, _room) = ahead.split();
+        let claim = batch.checkpoint().claim();
+        let in_parts = claim.client.as_ref().is_some_and(|client| client.group.is_some());
+        let begins = batch.messages().iter().rposition(begins_incarnation);
+        // Behind this batch nothing can be committed, or what is open belongs to another file.
+        if in_parts || begins.is_some() {
+            self.commit()?;
+        }
+        self.looked_at = Some(claim.size);
+        self.context.view.stored(claim.size);
+        let messages = match begins {
+            Some(at) => {
+                self.stage(&batch.messages()[at])?;
+                // What stands before it in this batch was replaced by it.
+                &batch.messages()[at + 1..]
+            }
+            None => batch.messages(),
+        };
+        self.apply(messages, &batch)?;
+        self.bytes += batch.messages().iter().map(VerifiedMessage::body_bytes).sum::<usize>();
+        if !in_parts && self.working().is_some() {
+            self.pending = Some(batch.checkpoint().clone());
+        }
+        if self.bytes >= TRANSACTION_BYTES { self.commit() } else { Ok(()) }
+    }
+
+    fn apply(&mut self, messages: &[VerifiedMessage], batch: &VerifiedBatch) -> Result<(), Ended> {
+        let stop = self.context.stop.clone();
+        let first = messages.first().map_or(batch.checkpoint().claim().size, |first| first.header().sequence);
+        let Some(working) = self.working_mut() else { return Ok(()) };
+        working.begin(first, || stop.is_cancelled())?;
+        working.save()?;
+        let applied = apply(working, messages, batch, &stop);
+        match applied {
+            Ok(applied) => {
+                working.release()?;
+                count(batch.messages().len(), applied);
+                Ok(())
+            }
+            // The batches before it are whole, and are kept.
+            Err(Ended::Halted(cause)) => {
+                working.take_back()?;
+                self.commit()?;
+                Err(Ended::Halted(cause))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Restores the snapshot that a message carries beside the replica.
+    fn stage(&mut self, message: &VerifiedMessage) -> Result<(), Ended> {
+        let sequence = message.header().sequence;
+        let Some(snapshot) = snapshot_of(message) else { return Ok(()) };
+        info!(sequence = sequence.get(), chunks = snapshot.chunks.len(), "restoring a snapshot");
+        if let Some(live) = &mut self.live {
+            live.rollback();
+        }
+        self.staged = None;
+        let context = &self.context;
+        let chunks = Chunks::fetch(
+            &context.runtime,
+            context.store.clone(),
+            context.stream,
+            snapshot.chunks.clone(),
+            context.stop.clone(),
+        );
+        snapshot::stage(&self.place, sequence, snapshot, chunks)?;
+        let staged = Working::open(&self.place, &self.place.staged(), Journal::Rollback, sequence)?;
+        self.staged = Some(staged);
+        Ok(())
+    }
+
+    /// Commits what can be committed, and makes a staged snapshot the replica.
+    fn commit(&mut self) -> Result<(), Ended> {
+        let Some(checkpoint) = self.pending.take() else { return Ok(()) };
+        let stop = self.context.stop.clone();
+        self.bytes = 0;
+        let Some(working) = self.working_mut() else { return Ok(()) };
+        working.commit(&checkpoint, || stop.is_cancelled())?;
+        let restored = self.staged.is_some();
+        if restored {
+            self.publish(&checkpoint)?;
+        }
+        let Some(standing) = Standing::at(checkpoint.claim()) else { return Ok(()) };
+        let Standing { sequence, state, .. } = standing;
+        debug!(sequence = sequence.get(), state = %state, "committed");
+        self.stands(standing);
+        if restored {
+            self.tell(Event::Restored { sequence, state });
+        }
+        self.tell(Event::Applied { sequence, state });
+        Ok(())
+    }
+
+    /// Puts the staged file in the replica's place.
+    fn publish(&mut self, checkpoint: &TrustedCheckpoint) -> Result<(), Ended> {
+        let Some(staged) = self.staged.take() else { return Ok(()) };
+        let stop = self.context.stop.clone();
+        if self.place.is_taken() {
+            drop(staged);
+            self.live = None;
+            snapshot::copy_over(&self.place, || stop.is_cancelled())?;
+            self.place.remove_staged()?;
+        } else {
+            staged.ready()?;
+            drop(staged);
+            self.place.rename_staged()?;
+        }
+        let at = checkpoint.claim().size;
+        let live = Working::open(&self.place, self.place.file(), Journal::Wal, at)?;
+        live.check(checkpoint)?;
+        self.live = Some(live);
+        Ok(())
+    }
+
+    fn working(&self) -> Option<&Working> {
+        self.staged.as_ref().or(self.live.as_ref())
+    }
+
+    fn working_mut(&mut self) -> Option<&mut Working> {
+        self.staged.as_mut().or(self.live.as_mut())
+    }
+
+    fn stands(&mut self, standing: Standing) {
+        self.standing = Some(standing);
+        self.context.view.stands(standing);
+    }
+
+    fn caught_up(&self) {
+        if let Some(Standing { sequence, state, .. }) = self.standing {
+            self.tell(Event::CaughtUp { sequence, state });
+        }
+    }
+
+    fn tell(&self, event: Event) {
+        // Nobody listens any more when the process ends in a fault elsewhere.
+        self.context.events.blocking_send(event).ok();
+    }
+
+    fn end(&self) -> End {
+        End {
+            sequence: self.standing.map(|standing| standing.sequence),
+            state: self.standing.map(|standing| standing.state),
+        }
+    }
+
+    /// The error of a halt: everything from behind the replica to the end of the batch that was worked on is missing.
+    fn halt(&self, cause: HaltCause) -> ValidatorError {
+        if let HaltCause::Diverged { source: Divergence::State { .. } | Divergence::Unreadable(_), .. } =
+            &cause
+        {
+            self.context.view.distrust();
+        }
+        let from = self.first_missing();
+        cause.into_error(from, self.looked_at.unwrap_or(from))
+    }
+
+    /// The error of another stage. A batch that was refused is not all that is missing when a commit was coming in parts.
+    fn missing(&self, error: ValidatorError) -> ValidatorError {
+        if let ValidatorError::Halted { halt, source } = error {
+            return source.into_error(self.first_missing(), halt.to);
+        }
+        error
+    }
+
+    fn first_missing(&self) -> Sequence {
+        self.standing.and_then(|standing| standing.sequence.next()).unwrap_or(Sequence::FIRST)
+    }
+}
+
+/// Applies messages inside an open transaction, and compares with what the batch's checkpoint claims.
+fn apply(
+    working: &mut Working,
+    messages: &[VerifiedMessage],
+    batch: &VerifiedBatch,
+    stop: &CancellationToken,
+) -> Result<Applied, Ended> {
+    let mut applied = Applied::default();
+    for message in messages {
+        if stop.is_cancelled() {
+            return Err(Ended::Interrupted);
+        }
+        match message.entry() {
+            Entry::Submission(submission) => {
+                tell_missed(message.header().sequence, &submission.content);
+                let more = working.take(message.header().sequence, &submission.content)?;
+                applied.commits += more.commits;
+                applied.row_bytes += more.row_bytes;
+            }
+            // A snapshot after a commit has that commit's state hash, which the batch's verification compared. The others change
+            // no row.
+            Entry::Snapshot(_) | Entry::Inbound(_) | Entry::Status(_) | Entry::Epoch(_) => {}
+        }
+    }
+    working.check(batch.checkpoint())?;
+    Ok(applied)
+}
+
+/// Tells of a full scan of the application's database that found another state than was captured: the capture missed something. The
+/// replica is what was captured; the client sends the difference as a commit of its own.
+fn tell_missed(sequence: Sequence, content: &Content) {
+    let claims: Vec<StateClaim> = match content {
+        Content::Commits(commits) => commits.as_slice().iter().filter_map(|commit| commit.state).collect(),
+        Content::Part(part) => part.last.into_iter().collect(),
+    };
+    for StateClaim { state, scanned } in claims {
+        if let Some(scanned) = scanned.filter(|scanned| *scanned != state) {
+            metrics::counter!("synddb_validator_scans_missed_total").increment(1);
+            warn!(sequence = sequence.get(), %state, %scanned, "the application's database is not what was captured");
+        }
+    }
+}
+
+fn begins_incarnation(message: &VerifiedMessage) -> bool {
+    snapshot_of(message).is_some_and(|snapshot| matches!(snapshot.place, SnapshotPlace::Begins { .. }))
+}
+
+const fn snapshot_of(message: &VerifiedMessage) -> Option<&Snapshot> {
+    match message.entry() {
+        Entry::Snapshot(snapshot) => Some(snapshot),
+        Entry::Submission(_) | Entry::Inbound(_) | Entry::Status(_) | Entry::Epoch(_) => None,
+    }
+}
+
+fn count(messages: usize, applied: Applied) {
+    metrics::counter!("synddb_validator_messages_total").increment(messages as u64);
+    metrics::counter!("synddb_validator_commits_total").increment(applied.commits);
+    metrics::counter!("synddb_validator_row_bytes_total").increment(applied.row_bytes);
+}

@@ -1,0 +1,137 @@
+//! A snapshot beside the replica, and how it takes the replica's place.
+//!
+//! A snapshot that begins an incarnation is restored to a file of its own, and what follows it in the log is applied there, until the
+//! position can be written. Only then is it the replica: by its name where there was none, otherwise page by page in one transaction of
+//! the old file, so that readers who have it open go on and see one state or the other.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use synddb_protocol::id::Sequence;
+use synddb_protocol::submission::Snapshot;
+use synddb_sqlite::connection::{PATIENCE, SqliteError};
+use synddb_sqlite::rusqlite::backup::{Backup, StepResult};
+use synddb_sqlite::rusqlite::{self, OpenFlags};
+use synddb_sqlite::snapshot::{RestoreError, restore};
+use tracing::warn;
+
+use super::chunks::{ChunkError, Chunks};
+use super::{Ended, Place};
+use crate::error::{Divergence, HaltCause, Refused, ReplicaError};
+
+/// How long is waited between two tries when another connection writes to the replica.
+const RETRY: Duration = Duration::from_millis(100);
+/// How long readers are waited for that stand in the way of another page size: a query is over by then.
+const READERS_PATIENCE: Duration = Duration::from_secs(6);
+
+/// Restores a snapshot beside the replica.
+pub(super) fn stage(
+    place: &Place,
+    sequence: Sequence,
+    snapshot: &Snapshot,
+    mut chunks: Chunks,
+) -> Result<(), Ended> {
+    place.remove_staged()?;
+    match restore(&place.staged(), snapshot, |_| chunks.next()) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(blame(place, sequence, error)),
+    }
+}
+
+/// Whose fault it is that a snapshot was not restored.
+fn blame(place: &Place, sequence: Sequence, error: RestoreError) -> Ended {
+    let refused = |source| HaltCause::refused(sequence, source).into();
+    match error {
+        RestoreError::Fetch { hash, source } => match source.downcast::<ChunkError>().map(|error| *error) {
+            Ok(ChunkError::Interrupted) => Ended::Interrupted,
+            Ok(ChunkError::Missing { hash }) => refused(Refused::ChunkMissing { hash }),
+            Ok(ChunkError::Store(error @ synddb_storage::GetError::TooLarge { .. })) => {
+                refused(Refused::TooLarge(error))
+            }
+            Ok(ChunkError::Store(error)) => Ended::Failed(Box::new(error.into())),
+            Err(source) => failed(place, RestoreError::Fetch { hash, source }),
+        },
+        RestoreError::Chunk { hash, source } => refused(Refused::ChunkDamaged { hash, source }),
+        RestoreError::Exists { .. } | RestoreError::Sqlite(_) | RestoreError::Io { .. } => {
+            failed(place, error)
+        }
+        RestoreError::Invalid { .. }
+        | RestoreError::Damaged { .. }
+        | RestoreError::Index { .. }
+        | RestoreError::State { .. }
+        | RestoreError::Scan(_)
+        | RestoreError::Schema(_) => {
+            HaltCause::Diverged { sequence, source: Divergence::Snapshot(error) }.into()
+        }
+    }
+}
+
+fn failed(place: &Place, source: RestoreError) -> Ended {
+    ReplicaError::Restore { file: place.staged(), source: Box::new(source) }.into()
+}
+
+/// Makes the replica what the staged file is, with its position, in one transaction. Nobody writes to either meanwhile.
+pub(super) fn copy_over(place: &Place, is_over: impl Fn() -> bool) -> Result<(), Ended> {
+    let sqlite = |source: rusqlite::Error| ReplicaError::Sqlite {
+        doing: "copy a snapshot over",
+        file: place.file().to_owned(),
+        source: source.into(),
+    };
+    let from = open(&place.staged(), OpenFlags::SQLITE_OPEN_READ_ONLY).map_err(sqlite)?;
+    let mut to = open(place.file(), OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(sqlite)?;
+    fit_pages(place, &from, &to)?;
+    let backup = Backup::new(&from, &mut to).map_err(sqlite)?;
+    loop {
+        match backup.step(-1).map_err(sqlite)? {
+            StepResult::Done => return Ok(()),
+            StepResult::More => {}
+            StepResult::Busy | StepResult::Locked | _ => {
+                warn!(file = %place.file().display(), "another connection writes to the replica; waiting for it");
+                if is_over() {
+                    return Err(Ended::Interrupted);
+                }
+                std::thread::sleep(RETRY);
+            }
+        }
+    }
+}
+
+/// A database in WAL mode cannot get another page size. It leaves that mode first, for which nobody else may have it open.
+fn fit_pages(place: &Place, from: &rusqlite::Connection, to: &rusqlite::Connection) -> Result<(), Ended> {
+    let failed = |source: SqliteError| ReplicaError::Sqlite {
+        doing: "change the page size of",
+        file: place.file().to_owned(),
+        source,
+    };
+    let page_size = |sqlite: &rusqlite::Connection| {
+        let size = sqlite.pragma_query_value(None, "page_size", |row| row.get::<_, u32>(0));
+        size.map_err(|error| failed(error.into()))
+    };
+    let (new, old) = (page_size(from)?, page_size(to)?);
+    if new == old {
+        return Ok(());
+    }
+    let waited = Instant::now();
+    loop {
+        let mode = to.pragma_update_and_check(None, "journal_mode", "DELETE", |row| row.get::<_, String>(0));
+        let locked = match mode.map_err(SqliteError::from) {
+            Ok(mode) => !mode.eq_ignore_ascii_case("delete"),
+            Err(error) if error.is_busy() => true,
+            Err(error) => return Err(failed(error).into()),
+        };
+        if !locked {
+            return Ok(());
+        }
+        if waited.elapsed() >= READERS_PATIENCE {
+            return Err(ReplicaError::PageSize { file: place.file().to_owned(), from: old, to: new }.into());
+        }
+        std::thread::sleep(RETRY);
+    }
+}
+
+fn open(file: &Path, flags: OpenFlags) -> rusqlite::Result<rusqlite::Connection> {
+    // The path is whole, so that SQLite takes it for no URI.
+    let sqlite = rusqlite::Connection::open_with_flags(file, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    sqlite.busy_timeout(PATIENCE)?;
+    Ok(sqlite)
+}

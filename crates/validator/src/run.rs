@@ -1,0 +1,350 @@
+//! How the parts are put together, and how it ends.
+//!
+//! ```text
+//! fetch --FETCHED_MAX--> verify --VERIFIED_MAX--> owner (a thread) --events--> run --> whoever called
+//! ```
+//!
+//! Whoever is asked to end stops looking for news, takes what the store holds, and ends when that is applied, within
+//! [`DRAIN_MAX`](crate::pipeline::DRAIN_MAX).
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use synddb_protocol::hash::StateHash;
+use synddb_protocol::http::Halt;
+use synddb_protocol::id::{Sequence, StreamId};
+use synddb_protocol::log::SignedCheckpoint;
+use synddb_protocol::signing::TrustedKeys;
+use synddb_service::http::serve;
+use synddb_service::shutdown::Shutdown;
+use synddb_service::telemetry::Metrics;
+use synddb_storage::{BatchStore, ObjectBatchStore, OpenError, StoreUrl};
+use tokio::net::TcpListener;
+use tokio::runtime::Handle;
+use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::task::{JoinHandle, JoinSet, spawn_blocking};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use crate::config::{Config, ConfigProblem, Mode};
+use crate::error::{ValidatorError, chain};
+use crate::fetch::{Fetch, PatientStore};
+use crate::news::{News, Sequencer};
+use crate::pipeline::{DRAIN_MAX, FETCHED_MAX, VERIFIED_MAX};
+use crate::replica::{Context, Owner, Place, position};
+use crate::serve::{Serving, router};
+use crate::verify::{Joined, Verify, join};
+use crate::view::View;
+
+/// Events that wait for whoever called.
+const EVENTS_MAX: usize = 64;
+/// How long a store that is not there yet is waited for between two looks.
+const STORE_RETRY: Duration = Duration::from_millis(500);
+
+/// Something that happened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// HTTP is served.
+    Listening {
+        /// Where.
+        address: SocketAddr,
+    },
+    /// A snapshot that begins an incarnation became the replica. [`Self::Applied`] follows.
+    Restored {
+        /// The last message in the replica.
+        sequence: Sequence,
+        /// Its state.
+        state: StateHash,
+    },
+    /// Messages were committed to the replica.
+    Applied {
+        /// The last one.
+        sequence: Sequence,
+        /// The replica's state.
+        state: StateHash,
+    },
+    /// Everything that the store held a moment ago is in the replica.
+    CaughtUp {
+        /// The last message in the replica.
+        sequence: Sequence,
+        /// Its state.
+        state: StateHash,
+    },
+    /// It stopped for good.
+    Halted(Halt),
+}
+
+/// Where a validator ended that was asked to, or came to the end of the store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct End {
+    /// The last message in the replica; `None` before the first snapshot.
+    pub sequence: Option<Sequence>,
+    /// The replica's state.
+    pub state: Option<StateHash>,
+}
+
+/// Follows the log of a store until asked to end, or once.
+///
+/// A halt in [`Mode::Follow`] with a listener is served until the process is asked to end, and is the error then. Without a listener, and in
+/// [`Mode::Once`], it is the error at once.
+///
+/// # Errors
+/// [`ValidatorError`].
+pub async fn run(
+    config: Config,
+    metrics: Metrics,
+    shutdown: Shutdown,
+    on_event: impl FnMut(Event) + Send + 'static,
+) -> Result<End, ValidatorError> {
+    let store = Source::Address(config.store.clone());
+    Box::pin(run_from(store, config, metrics, shutdown, on_event)).await
+}
+
+/// The same over a store that is open; `config.store` is not looked at.
+///
+/// # Errors
+/// [`ValidatorError`].
+pub async fn run_over(
+    store: Arc<dyn BatchStore>,
+    config: Config,
+    metrics: Metrics,
+    shutdown: Shutdown,
+    on_event: impl FnMut(Event) + Send + 'static,
+) -> Result<End, ValidatorError> {
+    Box::pin(run_from(Source::Open(store), config, metrics, shutdown, on_event)).await
+}
+
+/// Where the store is.
+enum Source {
+    Address(StoreUrl),
+    Open(Arc<dyn BatchStore>),
+}
+
+async fn run_from(
+    source: Source,
+    config: Config,
+    metrics: Metrics,
+    shutdown: Shutdown,
+    mut on_event: impl FnMut(Event) + Send + 'static,
+) -> Result<End, ValidatorError> {
+    let checked = Checked::of(&config)?;
+    let (file, stream) = (config.replica.clone(), checked.stream);
+    let taken = spawn_blocking(move || {
+        let place = Place::take(&file)?;
+        let checkpoint = position::of(&place, stream)?;
+        Ok::<_, ValidatorError>((place, checkpoint))
+    });
+    let (place, checkpoint) = taken.await.map_err(|_| ValidatorError::Fault { part: "replica" })??;
+    let view = View::new(stream);
+    let (events, mut happened) = mpsc::channel(EVENTS_MAX);
+    let mut server = match config.listen {
+        Some(address) => {
+            let serving = Serving {
+                view: view.clone(),
+                replica: place.file().to_owned(),
+                limits: config.query.limits(),
+                queries: Arc::new(Semaphore::new(config.query.concurrent_max)),
+                lag_max: config.lag_max,
+            };
+            let server = Server::listen(address, serving, metrics).await?;
+            on_event(Event::Listening { address: server.address });
+            Some(server)
+        }
+        None => None,
+    };
+    let following =
+        Following { config: &config, checked, shutdown: shutdown.clone(), view: view.clone(), events };
+    let ended = {
+        let mut following = Box::pin(following.run(source, place, checkpoint));
+        loop {
+            tokio::select! {
+                biased;
+                Some(event) = happened.recv() => on_event(event),
+                ended = &mut following => break ended,
+                failed = Server::failed(server.as_mut()) => break Err(failed),
+            }
+        }
+    };
+    while let Ok(event) = happened.try_recv() {
+        on_event(event);
+    }
+    if let Err(ValidatorError::Halted { halt, .. }) = &ended {
+        error!(from = halt.from.get(), to = halt.to.get(), detail = halt.detail, "halted");
+        view.halted(halt.clone());
+        on_event(Event::Halted(halt.clone()));
+        if config.mode == Mode::Follow && server.is_some() {
+            tokio::select! {
+                () = shutdown.asked() => {}
+                failed = Server::failed(server.as_mut()) => warn!(error = %chain(&failed), "a halt is served no more"),
+            }
+        }
+    }
+    if let Some(server) = server {
+        server.stop().await;
+    }
+    ended
+}
+
+/// What a configuration says, with nothing missing.
+struct Checked {
+    stream: StreamId,
+    keys: TrustedKeys,
+    sequencer: Option<Sequencer>,
+}
+
+impl Checked {
+    fn of(config: &Config) -> Result<Self, ValidatorError> {
+        let stream = config.stream.ok_or(ConfigProblem::NoStream)?;
+        if config.sequencer_keys.is_empty() {
+            return Err(ConfigProblem::NoKeys.into());
+        }
+        if config.replica.file_name().is_none() {
+            return Err(ConfigProblem::NoFile { path: config.replica.clone() }.into());
+        }
+        let bounds = [
+            ("query.rows_max", config.query.rows_max as u64),
+            ("query.bytes_max", config.query.bytes_max as u64),
+            ("query.ms_max", config.query.ms_max),
+            ("query.concurrent_max", config.query.concurrent_max as u64),
+            ("poll_ms_max", config.poll_ms_max),
+        ];
+        if let Some((key, _)) = bounds.into_iter().find(|(_, bound)| *bound == 0) {
+            return Err(ConfigProblem::Zero { key }.into());
+        }
+        let sequencer = config.sequencer.as_deref().map(|url| Sequencer::at(url, stream)).transpose()?;
+        Ok(Self { stream, keys: TrustedKeys::pinned(config.sequencer_keys.iter().copied()), sequencer })
+    }
+}
+
+/// The stages from the store to the replica.
+struct Following<'c> {
+    config: &'c Config,
+    checked: Checked,
+    shutdown: Shutdown,
+    view: View,
+    events: mpsc::Sender<Event>,
+}
+
+impl Following<'_> {
+    async fn run(
+        self,
+        source: Source,
+        place: Place,
+        checkpoint: Option<SignedCheckpoint>,
+    ) -> Result<End, ValidatorError> {
+        let Self { config, checked: Checked { stream, keys, sequencer }, shutdown, view, events } = self;
+        let nothing = End { sequence: None, state: None };
+        let Some(store) = open(source, config.mode, &shutdown).await? else { return Ok(nothing) };
+        let store = PatientStore::new(store, shutdown.clone());
+        let Some(joined) = join(&store, stream, keys, &place, checkpoint).await? else { return Ok(nothing) };
+        let Joined { leaders, tip, checkpoint } = joined;
+        let next = tip.next().unwrap_or(Sequence::FIRST);
+        let stop = CancellationToken::new();
+        let mut stages = JoinSet::new();
+        let (fetched, to_verify) = mpsc::channel(FETCHED_MAX);
+        let (verified, to_apply) = mpsc::channel(VERIFIED_MAX);
+        let news = News::new(sequencer, Duration::from_millis(config.poll_ms_max), view.clone());
+        let fetch =
+            Fetch { store: store.clone(), stream, next, news, mode: config.mode, shutdown: shutdown.clone() };
+        stages.spawn(fetch.run(fetched));
+        stages.spawn(Verify::new(store.clone(), leaders, tip).run(to_verify, verified));
+        let late = stop.clone();
+        stages.spawn(async move {
+            shutdown.asked().await;
+            tokio::time::sleep(DRAIN_MAX).await;
+            late.cancel();
+        });
+        let context = Context { runtime: Handle::current(), store, stream, view, events, stop: stop.clone() };
+        // Whoever stops waiting for this ends the owner too.
+        let _ending = stop.clone().drop_guard();
+        let mut owner = Box::pin(own(move || Owner::run(place, checkpoint, context, to_apply)));
+        tokio::select! {
+            ended = &mut owner => ended,
+            () = stop.cancelled() => {
+                stages.shutdown().await;
+                owner.await
+            }
+        }
+    }
+}
+
+/// Runs the owner on a thread of its own, and waits for its end.
+async fn own(
+    owner: impl FnOnce() -> Result<End, ValidatorError> + Send + 'static,
+) -> Result<End, ValidatorError> {
+    let (tell, told) = oneshot::channel();
+    let fault = || ValidatorError::Fault { part: "replica" };
+    let started = std::thread::Builder::new().name("replica".to_owned()).spawn(move || {
+        // Who does not wait any more does not need it.
+        tell.send(owner()).ok();
+    });
+    started.map_err(|_| fault())?;
+    told.await.map_err(|_| fault())?
+}
+
+/// Opens the store. One that is not there yet is waited for where there is time.
+async fn open(
+    source: Source,
+    mode: Mode,
+    shutdown: &Shutdown,
+) -> Result<Option<Arc<dyn BatchStore>>, ValidatorError> {
+    let url = match source {
+        Source::Open(store) => return Ok(Some(store)),
+        Source::Address(url) => url,
+    };
+    loop {
+        let error = match ObjectBatchStore::open_existing(&url).await {
+            Ok(store) => return Ok(Some(Arc::new(store))),
+            Err(error) => error,
+        };
+        let waits = match &error {
+            OpenError::Missing { .. } | OpenError::ParentMissing { .. } => mode == Mode::Follow,
+            OpenError::Failed { failure, .. } => failure.retry_may_help(),
+            OpenError::NotAFolder { .. } => false,
+        };
+        if !waits {
+            return Err(error.into());
+        }
+        warn!(error = %chain(&error), "the store is not there yet");
+        tokio::select! {
+            () = shutdown.asked() => return Ok(None),
+            () = tokio::time::sleep(STORE_RETRY) => {}
+        }
+    }
+}
+
+/// The listener. It outlives what it serves, so that a halt can be looked at.
+struct Server {
+    address: SocketAddr,
+    asked: Shutdown,
+    task: JoinHandle<std::io::Result<()>>,
+}
+
+impl Server {
+    async fn listen(address: SocketAddr, serving: Serving, metrics: Metrics) -> Result<Self, ValidatorError> {
+        let listen = |source| ValidatorError::Listen { address, source };
+        let listener = TcpListener::bind(address).await.map_err(listen)?;
+        let address = listener.local_addr().map_err(listen)?;
+        info!(%address, "listening");
+        let asked = Shutdown::new();
+        let task = tokio::spawn(serve(listener, router(serving, metrics), asked.clone()));
+        Ok(Self { address, asked, task })
+    }
+
+    /// Returns only when the listener ends that nobody asked to.
+    async fn failed(server: Option<&mut Self>) -> ValidatorError {
+        let Some(server) = server else { return std::future::pending().await };
+        match (&mut server.task).await {
+            Ok(Err(error)) => ValidatorError::Serve(error),
+            Ok(Ok(())) | Err(_) => ValidatorError::Fault { part: "listener" },
+        }
+    }
+
+    async fn stop(self) {
+        self.asked.ask();
+        if !self.task.is_finished() {
+            self.task.await.ok();
+        }
+    }
+}

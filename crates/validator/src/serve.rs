@@ -1,0 +1,243 @@
+//! HTTP: what the replica is, and what is in it.
+//!
+//! A handler extracts, calls and maps. Queries run on blocking threads, each on a connection of its own, and no more at a time than
+//! configured.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use synddb_protocol::hash::StateHash;
+use synddb_protocol::http::{Reason, ReplicaStatus};
+use synddb_protocol::id::Sequence;
+use synddb_service::axum::extract::State;
+use synddb_service::axum::routing::{get, post};
+use synddb_service::axum::{Json, Router};
+use synddb_service::http::{Payload, Probe, Readiness, Refusal, frame};
+use synddb_service::telemetry::Metrics;
+use synddb_sqlite::query::{Cell, Limits, Oversize, QueryError, Reading};
+use tokio::sync::Semaphore;
+use tokio::task::spawn_blocking;
+
+use crate::replica::position;
+use crate::view::View;
+
+/// Longest body of a query, in bytes: its SQL and its parameters.
+const QUERY_BYTES_MAX: usize = 1 << 20;
+/// Largest integer that every reader of JSON takes exactly.
+const INTEGER_MAX: u64 = 1 << 53;
+
+/// What handlers need.
+#[derive(Clone)]
+pub(crate) struct Serving {
+    pub(crate) view: View,
+    pub(crate) replica: PathBuf,
+    pub(crate) limits: Limits,
+    pub(crate) queries: Arc<Semaphore>,
+    pub(crate) lag_max: u64,
+}
+
+/// The routes of a validator.
+pub(crate) fn router(serving: Serving, metrics: Metrics) -> Router {
+    let probe = probe(serving.view.clone(), serving.lag_max);
+    let routes = Router::new().route("/status", get(status)).route("/query", post(query)).with_state(serving);
+    frame(routes, metrics, probe)
+}
+
+fn probe(view: View, lag_max: u64) -> Probe {
+    Arc::new(move || {
+        let status = view.status();
+        if let Some(halt) = status.halted {
+            return Readiness::NotReady(format!("halted: {}", halt.detail));
+        }
+        let Some(sequence) = status.sequence else {
+            return Readiness::NotReady("there is no verified replica yet".to_owned());
+        };
+        let behind = status.known.map_or(0, |known| known.get().saturating_sub(sequence.get()));
+        if behind > lag_max {
+            return Readiness::NotReady(format!("{behind} messages behind what is stored"));
+        }
+        Readiness::Ready
+    })
+}
+
+async fn status(State(serving): State<Serving>) -> Json<ReplicaStatus> {
+    Json(serving.view.status())
+}
+
+/// The body of `POST /query`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Query {
+    sql: String,
+    #[serde(default)]
+    parameters: Vec<Value>,
+    #[serde(default)]
+    truncate: bool,
+}
+
+/// What `POST /query` answers.
+#[derive(Serialize)]
+struct Found {
+    columns: Vec<String>,
+    rows: Vec<Vec<Value>>,
+    sequence: Sequence,
+    state: StateHash,
+    truncated: bool,
+}
+
+async fn query(
+    State(serving): State<Serving>,
+    Payload(body): Payload<QUERY_BYTES_MAX>,
+) -> Result<Json<Found>, Refusal> {
+    let query: Query = serde_json::from_slice(&body).map_err(|error| malformed(error.to_string()))?;
+    let parameters: Vec<Cell> = query.parameters.iter().map(parameter).collect::<Result<_, _>>()?;
+    if serving.view.standing().is_none() {
+        return Err(Refusal::new(Reason::Unavailable, "there is no verified replica to ask; see /status"));
+    }
+    let Ok(turn) = Arc::clone(&serving.queries).try_acquire_owned() else {
+        return Err(Refusal::new(Reason::Busy, "as many queries run as may at a time; try again"));
+    };
+    let oversize = if query.truncate { Oversize::Truncate } else { Oversize::Refuse };
+    let answered = spawn_blocking(move || {
+        let found = ask(&serving, &query.sql, &parameters, oversize);
+        drop(turn);
+        found
+    });
+    answered.await.map_err(|_| Refusal::new(Reason::Internal, "the query met a fault"))?.map(Json)
+}
+
+/// Reads one committed state: where it stands, and what the query finds in it.
+fn ask(serving: &Serving, sql: &str, parameters: &[Cell], oversize: Oversize) -> Result<Found, Refusal> {
+    let unreadable = |error: &dyn std::error::Error| {
+        Refusal::new(
+            Reason::Unavailable,
+            format!("the replica cannot be read: {}", crate::error::chain(error)),
+        )
+    };
+    let reading = Reading::open(&serving.replica).map_err(|error| refusal(&error))?;
+    let checkpoint = position::read(reading.trusted()).map_err(|error| unreadable(&error))?;
+    let claim = checkpoint.claim();
+    let Some(client) = &claim.client else { return Err(unreadable(&position::NoPosition::None)) };
+    let (sequence, state) = (claim.size, client.state);
+    let answer = reading.query(sql, parameters, serving.limits, oversize).map_err(|error| refusal(&error))?;
+    let rows = answer.rows.into_iter().map(|row| row.into_iter().map(written).collect()).collect();
+    Ok(Found { columns: answer.columns, rows, sequence, state, truncated: answer.truncated })
+}
+
+fn refusal(error: &QueryError) -> Refusal {
+    let reason = match error {
+        QueryError::NotARead { .. } => Reason::Unprocessable,
+        QueryError::Sql(_) | QueryError::Parameters { .. } => Reason::Malformed,
+        QueryError::TooLarge { limit, .. } => Reason::TooLarge { limit: *limit as u64 },
+        QueryError::TooSlow { .. } | QueryError::Unreadable(_) => Reason::Unavailable,
+    };
+    Refusal::new(reason, crate::error::chain(error))
+}
+
+fn malformed(detail: impl Into<String>) -> Refusal {
+    Refusal::new(Reason::Malformed, detail)
+}
+
+/// A parameter from JSON, in the forms that an answer has.
+fn parameter(value: &Value) -> Result<Cell, Refusal> {
+    let refuse =
+        || malformed("a parameter is a number, a string, null, or an object like {\"blob\": \"00ff\"}");
+    match value {
+        Value::Null => Ok(Cell::Null),
+        Value::String(text) => Ok(Cell::Text(text.clone())),
+        Value::Number(number) => match (number.as_i64(), number.as_f64()) {
+            (Some(integer), _) => Ok(Cell::Integer(integer)),
+            (None, Some(real)) if number.is_f64() => Ok(Cell::Real(real)),
+            _ => Err(malformed("an integer has at most 64 bits")),
+        },
+        Value::Object(form) if form.len() == 1 => {
+            let Some((name, Value::String(text))) = form.iter().next() else { return Err(refuse()) };
+            match name.as_str() {
+                "blob" => from_hex(text).map(Cell::Blob).ok_or_else(refuse),
+                "text" => from_hex(text).map(Cell::Bytes).ok_or_else(refuse),
+                "integer" => text.parse().map(Cell::Integer).map_err(|_| refuse()),
+                "real" => text.parse().map(Cell::Real).map_err(|_| refuse()),
+                _ => Err(refuse()),
+            }
+        }
+        Value::Bool(_) | Value::Array(_) | Value::Object(_) => Err(refuse()),
+    }
+}
+
+/// A value as JSON says it.
+fn written(cell: Cell) -> Value {
+    match cell {
+        Cell::Null => Value::Null,
+        Cell::Integer(value) if value.unsigned_abs() <= INTEGER_MAX => value.into(),
+        Cell::Integer(value) => json!({ "integer": value.to_string() }),
+        // JSON has no infinity, and SQLite has no NaN.
+        Cell::Real(value) if value.is_finite() => value.into(),
+        Cell::Real(value) => json!({ "real": value.to_string() }),
+        Cell::Text(text) => text.into(),
+        Cell::Bytes(bytes) => json!({ "text": to_hex(&bytes) }),
+        Cell::Blob(bytes) => json!({ "blob": to_hex(&bytes) }),
+    }
+}
+
+fn to_hex(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    bytes
+        .iter()
+        .flat_map(|byte| [byte >> 4, byte & 15])
+        .map(|digit| char::from(DIGITS[usize::from(digit)]))
+        .collect()
+}
+
+fn from_hex(text: &str) -> Option<Vec<u8>> {
+    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+    let (pairs, rest) = text.as_bytes().as_chunks::<2>();
+    let bytes = pairs.iter().map(|[high, low]| Some(digit(*high)? << 4 | digit(*low)?)).collect();
+    if rest.is_empty() { bytes } else { None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_value_comes_back_from_its_form() {
+        let cells = [
+            Cell::Null,
+            Cell::Integer(0),
+            Cell::Integer(-(1 << 53)),
+            Cell::Integer((1 << 53) + 1),
+            Cell::Integer(i64::MIN),
+            Cell::Real(0.5),
+            Cell::Real(1.0),
+            Cell::Real(f64::INFINITY),
+            Cell::Real(f64::NEG_INFINITY),
+            Cell::Text("né".to_owned()),
+            Cell::Bytes(vec![0xff, 0]),
+            Cell::Blob(vec![0, 0x0f, 0xf0]),
+        ];
+        for cell in cells {
+            let text = serde_json::to_string(&written(cell.clone())).unwrap();
+            let read = parameter(&serde_json::from_str(&text).unwrap()).unwrap();
+            assert_eq!(read, cell, "{text}");
+        }
+        assert_eq!(serde_json::to_string(&written(Cell::Integer(1 << 53))).unwrap(), "9007199254740992");
+    }
+
+    #[test]
+    fn what_is_no_parameter_is_refused() {
+        for text in [
+            "true",
+            "[1]",
+            "{}",
+            r#"{"blob":"0"}"#,
+            r#"{"blob":"zz"}"#,
+            r#"{"blob":1}"#,
+            "18446744073709551615",
+        ] {
+            let refused = parameter(&serde_json::from_str(text).unwrap()).unwrap_err();
+            assert_eq!(refused.reason(), &Reason::Malformed, "{text}");
+        }
+    }
+}

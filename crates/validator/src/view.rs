@@ -1,0 +1,103 @@
+//! What others may know of the replica while it changes: one value that its owner replaces and everybody else reads.
+
+use std::sync::Arc;
+
+use synddb_protocol::hash::StateHash;
+use synddb_protocol::http::{Halt, Position, ReplicaStatus};
+use synddb_protocol::id::{Sequence, StreamId, Timestamp};
+use synddb_protocol::log::Checkpoint;
+use tokio::sync::watch;
+
+/// Where the replica stands: what is committed in its file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Standing {
+    pub(crate) sequence: Sequence,
+    pub(crate) next: Position,
+    pub(crate) state: StateHash,
+    pub(crate) timestamp: Timestamp,
+}
+
+impl Standing {
+    /// What a checkpoint says of a replica that stands at it. `None` before the first snapshot.
+    pub(crate) fn at(claim: &Checkpoint) -> Option<Self> {
+        let client = claim.client.as_ref()?;
+        let next = Position::expected(client);
+        Some(Self { sequence: claim.size, next, state: client.state, timestamp: claim.timestamp })
+    }
+}
+
+/// What is known.
+#[derive(Debug, Clone, Default)]
+struct Known {
+    standing: Option<Standing>,
+    /// The last sequence that anybody said is stored.
+    stored: Option<Sequence>,
+    halted: Option<Halt>,
+}
+
+/// The shared view. Clones are the same.
+#[derive(Debug, Clone)]
+pub(crate) struct View {
+    stream: StreamId,
+    known: Arc<watch::Sender<Known>>,
+}
+
+impl View {
+    pub(crate) fn new(stream: StreamId) -> Self {
+        Self { stream, known: Arc::new(watch::Sender::new(Known::default())) }
+    }
+
+    /// The replica stands here now.
+    pub(crate) fn stands(&self, standing: Standing) {
+        gauge("synddb_validator_applied_sequence", standing.sequence.get());
+        self.known.send_modify(|known| {
+            known.standing = Some(standing);
+            known.stored = known.stored.max(Some(standing.sequence));
+        });
+    }
+
+    /// The file is not what it was: nothing of it is shown any more.
+    pub(crate) fn distrust(&self) {
+        self.known.send_modify(|known| known.standing = None);
+    }
+
+    /// Somebody says that the log is stored up to here.
+    pub(crate) fn stored(&self, through: Sequence) {
+        self.known.send_if_modified(|known| {
+            let more = known.stored < Some(through);
+            known.stored = known.stored.max(Some(through));
+            more
+        });
+    }
+
+    /// It stopped for good.
+    pub(crate) fn halted(&self, halt: Halt) {
+        gauge("synddb_validator_halted", 1);
+        self.known.send_modify(|known| known.halted = Some(halt));
+    }
+
+    /// Where the replica stands.
+    pub(crate) fn standing(&self) -> Option<Standing> {
+        self.known.borrow().standing
+    }
+
+    /// What `GET /status` answers.
+    pub(crate) fn status(&self) -> ReplicaStatus {
+        let known = self.known.borrow().clone();
+        ReplicaStatus {
+            stream: self.stream,
+            sequence: known.standing.map(|standing| standing.sequence),
+            next: known.standing.map(|standing| standing.next),
+            state: known.standing.map(|standing| standing.state),
+            timestamp: known.standing.map_or(Timestamp::ZERO, |standing| standing.timestamp),
+            known: known.stored,
+            halted: known.halted,
+        }
+    }
+}
+
+/// Sets a gauge. Sequences stay below 2^53, so none is rounded.
+fn gauge(name: &'static str, value: u64) {
+    #[allow(clippy::cast_precision_loss, reason = "a sequence is below 2^53")]
+    metrics::gauge!(name).set(value as f64);
+}

@@ -1,0 +1,17 @@
+//! One binary: real databases, a real store of files, real HTTP, real processes.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::wildcard_enum_match_arm,
+    reason = "a test fails by panicking, and looks at one arm of many"
+)]
+
+mod halted;
+mod killed;
+mod log;
+mod places;
+mod queried;
+mod rebuilt;
+mod replaced;
+mod running;
+mod stores;

@@ -1,0 +1,193 @@
+//! Stores that do not answer, stores that are not there yet, and sequencers that know, do not know, or lie.
+
+use std::sync::Arc;
+
+use rand::rngs::SmallRng;
+use rand::{Rng as _, SeedableRng as _};
+use synddb_service::axum::Router;
+use synddb_service::axum::extract::State;
+use synddb_service::axum::http::StatusCode;
+use synddb_service::axum::response::{IntoResponse as _, Response};
+use synddb_service::axum::routing::get;
+use synddb_storage::faulty::{Faults, FaultyStore, Loss, Verb};
+use synddb_validator::{Event, Mode};
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, oneshot};
+
+use super::log::{Log, STREAM};
+use super::running::{PATIENCE, Running, equal};
+
+const SETUP: &str = "CREATE TABLE t(a); INSERT INTO t VALUES(1)";
+/// Requests that wait for the test's answer.
+const ASKED_MAX: usize = 64;
+/// How often a sequencer says that more is stored than is.
+const LIES: u64 = 5;
+
+fn faulty(log: &Log) -> (Arc<FaultyStore<Arc<synddb_storage::ObjectBatchStore>>>, Faults) {
+    let mut random = SmallRng::seed_from_u64(7);
+    let faults = Faults::new(move || random.next_u64());
+    (Arc::new(FaultyStore::new(Arc::clone(&log.store), faults.clone())), faults)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_loses_requests_and_answers_only_makes_it_slow() {
+    let mut log = Log::begin(SETUP).await;
+    log.run_and_publish_each("INSERT INTO t VALUES(2); INSERT INTO t VALUES(3); INSERT INTO t VALUES(4)")
+        .await;
+    let (store, faults) = faulty(&log);
+    faults.lose_requests(Verb::Get, Loss::Next(2));
+    faults.lose_responses(Verb::Get, Loss::PerMille(250));
+    let end = Running::start_over(store, log.config(Mode::Once)).end().await.unwrap();
+    assert_eq!(end.sequence, Some(log.last()));
+    equal(&log);
+    assert_eq!((faults.requests().list, faults.requests().put), (0, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_is_away_for_a_while_is_no_halt() {
+    let mut log = Log::begin(SETUP).await;
+    let (store, faults) = faulty(&log);
+    let mut running = Running::start_over(store, log.config(Mode::Follow));
+    running.until(|event| matches!(event, Event::CaughtUp { .. })).await;
+    faults.lose_requests(Verb::Get, Loss::Next(4));
+    log.run("INSERT INTO t VALUES(2)");
+    let last = log.publish().await;
+    running.until_applied(last).await;
+    // Away for good: asked to end, it does not wait for it.
+    faults.lose_requests(Verb::Get, Loss::PerMille(1000));
+    assert_eq!(running.stop().await.unwrap().sequence, Some(last));
+    equal(&log);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_is_not_there_yet_is_waited_for() {
+    let log = Log::begin(SETUP).await;
+    let (here, away) = (log.folder.path().join("store"), log.folder.path().join("away"));
+    std::fs::rename(&here, &away).unwrap();
+    let mut config = log.config(Mode::Follow);
+    config.listen = Some("127.0.0.1:0".parse().unwrap());
+    let mut running = Running::start(config);
+    let (status, problem) = running.get_json("/readyz").await;
+    assert_eq!((status, &problem["code"]), (503, &"unavailable".into()));
+    assert_eq!(running.get_json("/status").await.1["sequence"], serde_json::Value::Null);
+    std::fs::rename(&away, &here).unwrap();
+    running.until(|event| matches!(event, Event::CaughtUp { .. })).await;
+    assert_eq!(running.get("/readyz").await.0, 200);
+    running.stop().await.unwrap();
+    equal(&log);
+}
+
+/// A sequencer whose answers the test gives.
+struct Sequencer {
+    url: String,
+    asked: mpsc::Receiver<oneshot::Sender<Response>>,
+}
+
+#[derive(Clone)]
+struct Asking(mpsc::Sender<oneshot::Sender<Response>>);
+
+impl Sequencer {
+    async fn start() -> Self {
+        let (to, asked) = mpsc::channel(ASKED_MAX);
+        let path = format!("/streams/{}/checkpoint", STREAM.to_key());
+        let router = Router::new().route(&path, get(ask)).with_state(Asking(to));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(async move { synddb_service::axum::serve(listener, router).await });
+        Self { url, asked }
+    }
+
+    /// Waits for a request, and gives it to be answered.
+    async fn next(&mut self) -> oneshot::Sender<Response> {
+        tokio::time::timeout(PATIENCE, self.asked.recv()).await.unwrap().unwrap()
+    }
+}
+
+async fn ask(State(Asking(to)): State<Asking>) -> Response {
+    let (answer, answered) = oneshot::channel();
+    to.send(answer).await.unwrap();
+    answered.await.unwrap_or_else(|_| StatusCode::INTERNAL_SERVER_ERROR.into_response())
+}
+
+/// The checkpoint of the last batch, as a sequencer answers it.
+fn checkpoint(log: &Log) -> Response {
+    let signed = log.tip.checkpoint(log.epoch, 0).unwrap().sign(&log.key).unwrap();
+    signed.to_bytes().into_response()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_idle_log_costs_the_store_nothing_while_a_sequencer_tells_news() {
+    let mut log = Log::begin(SETUP).await;
+    let mut sequencer = Sequencer::start().await;
+    let (store, faults) = faulty(&log);
+    let mut config = log.config(Mode::Follow);
+    config.sequencer = Some(sequencer.url.clone());
+    let mut running = Running::start_over(store, config);
+    running.until(|event| matches!(event, Event::CaughtUp { .. })).await;
+    let mut asked = sequencer.next().await;
+    let idle = faults.requests().get;
+    for _ in 0..3 {
+        asked.send(StatusCode::NOT_FOUND.into_response()).unwrap();
+        asked = sequencer.next().await;
+    }
+    assert_eq!(faults.requests().get, idle);
+    log.run("INSERT INTO t VALUES(2)");
+    let last = log.publish().await;
+    asked.send(checkpoint(&log)).unwrap();
+    running.until_applied(last).await;
+    drop(sequencer.next().await);
+    // The batch, and the absence behind it.
+    assert!(faults.requests().get <= idle + 3, "{}", faults.requests().get - idle);
+    running.stop().await.unwrap();
+    equal(&log);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_its_sequencer_it_looks_into_the_store() {
+    let mut log = Log::begin(SETUP).await;
+    for url in ["http://127.0.0.1:1", "https://127.0.0.1:1/"] {
+        let mut config = log.config(Mode::Follow);
+        config.sequencer = Some(url.to_owned());
+        let mut running = Running::start(config);
+        running.until(|event| matches!(event, Event::CaughtUp { .. })).await;
+        log.run("INSERT INTO t VALUES(2)");
+        let last = log.publish().await;
+        running.until_applied(last).await;
+        running.stop().await.unwrap();
+    }
+    equal(&log);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sequencer_that_lies_is_not_believed() {
+    let mut log = Log::begin(SETUP).await;
+    let mut ahead = Log::begin(SETUP).await;
+    ahead
+        .run_and_publish_each("INSERT INTO t VALUES(2); INSERT INTO t VALUES(3); INSERT INTO t VALUES(4)")
+        .await;
+    let mut sequencer = Sequencer::start().await;
+    let (store, faults) = faulty(&log);
+    let mut config = log.config(Mode::Follow);
+    (config.sequencer, config.lag_max) = (Some(sequencer.url.clone()), 1);
+    let mut running = Running::start_over(store, config);
+    running.until(|event| matches!(event, Event::CaughtUp { .. })).await;
+    let before = faults.requests().get;
+    let mut asked = sequencer.next().await;
+    for _ in 0..LIES {
+        asked.send(checkpoint(&ahead)).unwrap();
+        asked = sequencer.next().await;
+    }
+    // Each time it looked, found nothing, and looked once more on its own account before it asked again: no busy loop.
+    assert_eq!(faults.requests().get - before, 2 * LIES);
+    for answer in ["no checkpoint".into_response(), vec![0u8; 1 << 20].into_response()] {
+        asked.send(answer).unwrap();
+        asked = sequencer.next().await;
+    }
+    assert_eq!(faults.requests().get - before, 2 * LIES + 2);
+    log.run("INSERT INTO t VALUES(2)");
+    let last = log.publish().await;
+    asked.send(checkpoint(&log)).unwrap();
+    running.until_applied(last).await;
+    running.stop().await.unwrap();
+    equal(&log);
+}
