@@ -1,39 +1,332 @@
 //! The command line: which commands exist and what they accept.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
+use clap_complete::Shell;
+use serde::Serialize;
+use synddb_protocol::id::StreamId;
+use synddb_protocol::signing::VerifyingKey;
+use synddb_storage::StoreUrl;
+use synddb_validator::Mode;
 
 use crate::exit::{CommandError, Exit};
 use crate::output::Output;
-use crate::{diff, mirror};
+use crate::{detach, dev, diff, follow, mirror, services, status, wait};
 
 const EXIT_CODES: &str = "Exit codes:
   0  done; for `diff`, the databases are equal
-  1  the databases differ; for `mirror`, the replica is not what the application's database is
+  1  the databases differ, or a replica is not what the log says it is
   2  the command line, or what it names, is refused; the text says what to change
   3  the command failed on the way
-130  `mirror` stopped at once by a second signal";
+  4  what was waited for did not come in time
+  5  ended as asked, but not everything was done; it goes on at the next start
+130  a second signal ended the command at once";
 
 /// Makes any SQLite application verifiable: captures every committed transaction, and rebuilds the database elsewhere.
+///
+/// Variables are also read from a file `.env` in the folder where the command is started; the real environment wins.
 #[derive(Debug, Parser)]
 #[command(name = "synddb", version, after_help = EXIT_CODES)]
 pub struct Arguments {
     #[command(subcommand)]
     command: Command,
+    /// Print one JSON object per line, each with an `event`.
+    #[arg(long, global = true)]
+    json: bool,
 }
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Runs agent, sequencer, validator and replica of one database on this machine: no configuration, no network.
+    ///
+    /// Everything is kept in `<DATABASE>-synddb/`; started again it goes on. Ends on SIGINT or SIGTERM, when everything
+    /// committed until then is in the replica.
+    Dev(DevArguments),
+    /// Follows an application's database, and sends every committed transaction to a sequencer.
+    ///
+    /// Works beside the running application, which needs no change. Ends on SIGINT or SIGTERM, when everything committed until then
+    /// is stored. Writers need a busy timeout: their write lock is taken for a moment now and then.
+    Follow(FollowArguments),
+    /// Orders, signs and stores what agents send.
+    Sequencer(SequencerArguments),
+    /// Follows a log, rebuilds the database and checks every step.
+    Validator(ValidatorArguments),
+    /// Rebuilds a database from a store alone.
+    Replica(ReplicaArguments),
+    /// Waits until everything committed now is in the replica. Exit code 4 when it is not in time.
+    Wait(WaitArguments),
+    /// Has the agent send everything committed now, and waits until it is sequenced. Exit code 4 when it is not in time.
+    Push(PushArguments),
+    /// What agent, sequencer and validator of a database say of themselves.
+    Status(StatusArguments),
+    /// Ends the agent of a database for good: everything is shipped, and nothing is left beside the database.
+    Detach(DetachArguments),
     /// Keeps a second file equal to an application's database, on this machine and without network.
     ///
     /// Works beside the running application, which needs no change. Ends on SIGINT or SIGTERM, after everything committed
     /// until then was applied. Other writers need a busy timeout: their write lock is taken for a moment now and then.
-    #[command(after_help = EXIT_CODES)]
     Mirror(MirrorArguments),
     /// Says whether two databases are equal, or in what they first differ: header values, schema, every table row by row.
-    #[command(after_help = EXIT_CODES)]
     Diff(DiffArguments),
+    /// Prints a script that completes this command's arguments, to be read by a shell.
+    Completions {
+        /// The shell.
+        shell: Shell,
+    },
+}
+
+/// The database that a command is about, and the folder of what belongs to it.
+#[derive(Debug, Args)]
+pub(crate) struct DevArguments {
+    /// The application's database. It is waited for when it does not exist, and switched to WAL mode, which persists.
+    pub(crate) database: PathBuf,
+    /// Where everything is kept, instead of `<DATABASE>-synddb/`.
+    #[arg(long)]
+    pub(crate) dir: Option<PathBuf>,
+    /// The sequencer's port; 0 takes any.
+    #[arg(long, default_value_t = 8433)]
+    pub(crate) port: u16,
+    /// The validator's port; 0 takes any.
+    #[arg(long, default_value_t = 8080)]
+    pub(crate) validator_port: u16,
+    #[command(flatten)]
+    pub(crate) wal: WalLimit,
+    /// End when standard input ends: for programs that start this one.
+    #[arg(long)]
+    pub(crate) stop_on_eof: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct FollowArguments {
+    /// The application's database. It is switched to WAL mode, which persists.
+    pub(crate) database: PathBuf,
+    /// The sequencer's URL.
+    #[arg(long, env = "SYNDDB_AGENT_SEQUENCER")]
+    pub(crate) sequencer: String,
+    /// The file with the sequencer's bearer token.
+    #[arg(long, env = "SYNDDB_AGENT_TOKEN_FILE")]
+    pub(crate) token_file: PathBuf,
+    /// The key that must sign receipts and checkpoints.
+    #[arg(long, env = "SYNDDB_AGENT_SEQUENCER_KEY")]
+    pub(crate) sequencer_key: Option<VerifyingKey>,
+    /// Where the agent keeps what it needs, instead of `<DATABASE>-synddb/`.
+    #[arg(long)]
+    pub(crate) dir: Option<PathBuf>,
+    /// Answer on this port of the loopback interface as well, not only on the socket.
+    #[arg(long)]
+    pub(crate) port: Option<u16>,
+    #[command(flatten)]
+    pub(crate) wal: WalLimit,
+    /// How large the outbox may become, in MiB. Nothing is dropped: the follower slows down.
+    #[arg(long, value_name = "MIB", default_value_t = 4096, value_parser = clap::value_parser!(u64).range(1..=1_048_576))]
+    pub(crate) outbox_limit: u64,
+    /// How long the end may take while the sequencer does not answer.
+    #[arg(long, default_value = "60s")]
+    pub(crate) drain_timeout: humantime::Duration,
+    /// End when standard input ends: for programs that start this one.
+    #[arg(long)]
+    pub(crate) stop_on_eof: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct WalLimit {
+    /// About how large the application's WAL may become, in MiB. A writer that is faster than the follower waits then.
+    #[arg(long = "wal-limit", value_name = "MIB", default_value_t = 64, value_parser = clap::value_parser!(u64).range(1..=1_048_576))]
+    pub(crate) mib: u64,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SequencerArguments {
+    /// A configuration file in TOML. Environment (`SYNDDB_SEQUENCER_...`) and arguments go before it.
+    #[arg(long, env = "SYNDDB_SEQUENCER_CONFIG")]
+    pub(crate) config: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) overrides: SequencerOverrides,
+    /// End when standard input ends: for programs that start this one.
+    #[arg(long)]
+    pub(crate) stop_on_eof: bool,
+}
+
+/// What the command line may set of a sequencer's configuration.
+#[derive(Debug, Args, Serialize)]
+pub(crate) struct SequencerOverrides {
+    /// The address to listen at.
+    #[arg(long)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    listen: Option<SocketAddr>,
+    /// The store: `file:///folder`.
+    #[arg(long)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    store: Option<StoreUrl>,
+    /// The folder of the journals.
+    #[arg(long)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dir: Option<PathBuf>,
+    /// The file with the bearer token that agents must send.
+    #[arg(long)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token_file: Option<PathBuf>,
+    /// The file with the signing key; made when it is missing.
+    #[arg(long)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key_file: Option<PathBuf>,
+    /// A stream to admit; several may be named. Without any, all are.
+    #[arg(long = "stream")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    streams: Vec<StreamId>,
+    #[command(flatten)]
+    #[serde(skip_serializing_if = "BatchOverrides::is_empty")]
+    batch: BatchOverrides,
+}
+
+#[derive(Debug, Args, Serialize)]
+struct BatchOverrides {
+    /// How old the oldest message of a batch becomes before it is stored, in milliseconds.
+    #[arg(long = "batch-age-ms")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    age_ms: Option<u64>,
+}
+
+impl BatchOverrides {
+    const fn is_empty(&self) -> bool {
+        self.age_ms.is_none()
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ValidatorArguments {
+    /// A configuration file in TOML. Environment (`SYNDDB_VALIDATOR_...`) and arguments go before it.
+    #[arg(long, env = "SYNDDB_VALIDATOR_CONFIG")]
+    pub(crate) config: Option<PathBuf>,
+    /// The file to rebuild the database in.
+    #[arg(long)]
+    replica: Option<PathBuf>,
+    #[command(flatten)]
+    log: LogArguments,
+    /// End when standard input ends: for programs that start this one.
+    #[arg(long)]
+    pub(crate) stop_on_eof: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ReplicaArguments {
+    /// The file to rebuild the database in.
+    replica: PathBuf,
+    #[command(flatten)]
+    log: LogArguments,
+    /// End when everything stored is in the replica.
+    #[arg(long)]
+    once: bool,
+    /// End when standard input ends: for programs that start this one.
+    #[arg(long)]
+    pub(crate) stop_on_eof: bool,
+}
+
+/// Which log is followed, and whom it is believed of.
+#[derive(Debug, Args, Serialize)]
+struct LogArguments {
+    /// The store: `file:///folder`.
+    #[arg(long)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    store: Option<StoreUrl>,
+    /// The stream.
+    #[arg(long)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stream: Option<StreamId>,
+    /// A key that may sign the log; several may be named. Take it from whoever runs the sequencer, not from the store.
+    #[arg(long = "sequencer-key")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    sequencer_keys: Vec<VerifyingKey>,
+    /// The sequencer's URL, to hear of new messages at once. It is never believed.
+    #[arg(long)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sequencer: Option<String>,
+    /// The address to listen at.
+    #[arg(long)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    listen: Option<SocketAddr>,
+}
+
+/// What the command line sets of a validator's configuration.
+#[derive(Debug, Serialize)]
+pub(crate) struct ValidatorOverrides<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    replica: Option<&'a PathBuf>,
+    #[serde(flatten)]
+    log: &'a LogArguments,
+    mode: Mode,
+}
+
+impl ValidatorArguments {
+    pub(crate) const fn overrides(&self) -> ValidatorOverrides<'_> {
+        ValidatorOverrides { replica: self.replica.as_ref(), log: &self.log, mode: Mode::Follow }
+    }
+}
+
+impl ReplicaArguments {
+    pub(crate) const fn overrides(&self) -> ValidatorOverrides<'_> {
+        let mode = if self.once { Mode::Once } else { Mode::Follow };
+        ValidatorOverrides { replica: Some(&self.replica), log: &self.log, mode }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct WaitArguments {
+    /// The application's database.
+    pub(crate) database: PathBuf,
+    /// The folder of what belongs to it, instead of `<DATABASE>-synddb/`.
+    #[arg(long)]
+    pub(crate) dir: Option<PathBuf>,
+    /// The validator's URL, instead of the one that `dev` started.
+    #[arg(long)]
+    pub(crate) validator: Option<String>,
+    /// Until the replica holds it, which is also what is done without this.
+    #[arg(long)]
+    pub(crate) applied: bool,
+    /// How long to wait.
+    #[arg(long, default_value = "30s")]
+    pub(crate) timeout: humantime::Duration,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PushArguments {
+    /// The application's database.
+    pub(crate) database: PathBuf,
+    /// The folder of what belongs to it, instead of `<DATABASE>-synddb/`.
+    #[arg(long)]
+    pub(crate) dir: Option<PathBuf>,
+    /// Until it is stored, not only sequenced.
+    #[arg(long)]
+    pub(crate) stored: bool,
+    /// How long to wait.
+    #[arg(long, default_value = "30s")]
+    pub(crate) timeout: humantime::Duration,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct StatusArguments {
+    /// The application's database.
+    pub(crate) database: PathBuf,
+    /// The folder of what belongs to it, instead of `<DATABASE>-synddb/`.
+    #[arg(long)]
+    pub(crate) dir: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DetachArguments {
+    /// The application's database.
+    pub(crate) database: PathBuf,
+    /// The folder of what belongs to it, instead of `<DATABASE>-synddb/`.
+    #[arg(long)]
+    pub(crate) dir: Option<PathBuf>,
+    /// Switch the database back to a rollback journal.
+    #[arg(long)]
+    pub(crate) restore_journal_mode: bool,
+    /// How long a running agent may take to ship what is left.
+    #[arg(long, default_value = "60s")]
+    pub(crate) timeout: humantime::Duration,
 }
 
 #[derive(Debug, Args)]
@@ -45,18 +338,14 @@ pub(crate) struct MirrorArguments {
     /// Remove what an earlier mirror left at the target. Anything else there is refused.
     #[arg(long)]
     pub(crate) replace: bool,
-    /// About how large the application's WAL may become, in MiB. A writer that is faster than the mirror waits then.
-    #[arg(long, value_name = "MIB", default_value_t = 64, value_parser = clap::value_parser!(u64).range(1..=1_048_576))]
-    pub(crate) wal_limit: u64,
+    #[command(flatten)]
+    pub(crate) wal: WalLimit,
     /// End when standard input ends: for programs that start this one.
     #[arg(long)]
     pub(crate) stop_on_eof: bool,
     /// Compare both databases in full at the end, and compute the state hash of the source anew.
     #[arg(long)]
     pub(crate) verify: bool,
-    /// Print one JSON object per line: `ready`, `progress` at most once a second, `stopped`, `failed`.
-    #[arg(long)]
-    pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]
@@ -65,28 +354,35 @@ pub(crate) struct DiffArguments {
     pub(crate) one: PathBuf,
     /// The second one.
     pub(crate) other: PathBuf,
-    /// Print one JSON object: `equal`, `different` or `failed`.
-    #[arg(long)]
-    pub(crate) json: bool,
 }
 
 impl Arguments {
     /// Whether output is for programs.
     pub const fn is_json(&self) -> bool {
-        match &self.command {
-            Command::Mirror(arguments) => arguments.json,
-            Command::Diff(arguments) => arguments.json,
-        }
+        self.json
     }
 
     /// Runs the command.
     ///
     /// # Errors
     /// [`CommandError`] when it does not come to its end.
-    pub fn run(&self, output: &mut Output) -> Result<Exit, CommandError> {
+    pub fn run(&self, output: Output) -> Result<Exit, CommandError> {
         match &self.command {
+            Command::Dev(arguments) => dev::run(arguments, output),
+            Command::Follow(arguments) => follow::run(arguments, output),
+            Command::Sequencer(arguments) => services::sequencer(arguments, output),
+            Command::Validator(arguments) => services::validator(arguments, output),
+            Command::Replica(arguments) => services::replica(arguments, output),
+            Command::Wait(arguments) => wait::wait(arguments, output),
+            Command::Push(arguments) => wait::push(arguments, output),
+            Command::Status(arguments) => status::run(arguments, output),
+            Command::Detach(arguments) => detach::run(arguments, output),
             Command::Mirror(arguments) => mirror::run(arguments, output),
             Command::Diff(arguments) => diff::run(arguments, output),
+            Command::Completions { shell } => {
+                clap_complete::generate(*shell, &mut Self::command(), "synddb", &mut std::io::stdout());
+                Ok(Exit::Done)
+            }
         }
     }
 }

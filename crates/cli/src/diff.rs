@@ -11,7 +11,7 @@ use crate::exit::{CommandError, Exit};
 use crate::output::{Event, Output};
 use crate::refusal::{check_two_files, open_to_read};
 
-pub(crate) fn run(arguments: &DiffArguments, output: &mut Output) -> Result<Exit, CommandError> {
+pub(crate) fn run(arguments: &DiffArguments, output: Output) -> Result<Exit, CommandError> {
     check_two_files(&arguments.one, &arguments.other)?;
     let one = open_to_read(&arguments.one)?;
     drop(open_to_read(&arguments.other)?);
@@ -19,6 +19,6 @@ pub(crate) fn run(arguments: &DiffArguments, output: &mut Output) -> Result<Exit
         None => (Event::Equal { state: RunningState::scan(&one)?.hash().to_string() }, Exit::Done),
         Some(found) => (Event::Different { difference: found.to_string() }, Exit::Different),
     };
-    output.say(&event).map_err(CommandError::system("write to standard output"))?;
+    output.tell(&event)?;
     Ok(exit)
 }

@@ -1,19 +1,29 @@
 //! How a command ends.
 
 use std::io;
-use std::process::ExitCode;
+use std::process::{ExitCode, ExitStatus};
 
+use synddb_agent::AgentError;
 use synddb_agent::outbox::OutboxError;
 use synddb_protocol::DecodeError;
+use synddb_protocol::http::Halt;
 use synddb_protocol::log::ContinuityError;
+use synddb_sequencer::SequencerError;
+use synddb_service::config::ConfigError;
+use synddb_service::secret::SecretError;
+use synddb_service::telemetry::TelemetryError;
 use synddb_sqlite::apply::ApplyError;
 use synddb_sqlite::capture::{CaptureError, PollError};
 use synddb_sqlite::compare::CompareError;
 use synddb_sqlite::connection::SqliteError;
 use synddb_sqlite::snapshot::{RestoreError, SnapshotError};
 use synddb_sqlite::state::StateError;
+use synddb_storage::StoreUrlError;
+use synddb_validator::ValidatorError;
 
 use crate::mirror::Divergence;
+use crate::output::Process;
+use crate::peer::PeerError;
 use crate::refusal::Refusal;
 
 /// The exit codes, which scripts may rely on.
@@ -27,6 +37,10 @@ pub enum Exit {
     Refused,
     /// 3: the command failed on the way.
     Failed,
+    /// 4: what was waited for did not come in time.
+    TimedOut,
+    /// 5: ended as asked, but not everything was done; it goes on at the next start.
+    Incomplete,
 }
 
 impl Exit {
@@ -37,7 +51,22 @@ impl Exit {
             Self::Different => 1,
             Self::Refused => 2,
             Self::Failed => 3,
+            Self::TimedOut => 4,
+            Self::Incomplete => 5,
         }
+    }
+
+    /// The meaning of a code that a process of ours ended with.
+    pub(crate) const fn from_code(code: i32) -> Option<Self> {
+        Some(match code {
+            0 => Self::Done,
+            1 => Self::Different,
+            2 => Self::Refused,
+            3 => Self::Failed,
+            4 => Self::TimedOut,
+            5 => Self::Incomplete,
+            _ => return None,
+        })
     }
 }
 
@@ -91,6 +120,49 @@ pub enum CommandError {
     /// SQLite failed.
     #[error(transparent)]
     Sqlite(#[from] SqliteError),
+    /// The configuration cannot be used.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// A secret cannot be used.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
+    /// A store was named that there cannot be.
+    #[error(transparent)]
+    StoreUrl(#[from] StoreUrlError),
+    /// Telemetry cannot start.
+    #[error(transparent)]
+    Telemetry(#[from] TelemetryError),
+    /// The agent cannot start, or ended.
+    #[error(transparent)]
+    Agent(#[from] AgentError),
+    /// The sequencer cannot start, or ended.
+    #[error(transparent)]
+    Sequencer(#[from] SequencerError),
+    /// The validator cannot start, or ended.
+    #[error(transparent)]
+    Validator(#[from] ValidatorError),
+    /// A process that was asked gave no answer.
+    #[error(transparent)]
+    Peer(#[from] PeerError),
+    /// A process of `dev` ended for good.
+    #[error("the {process} cannot go on; what it said says why. {status}")]
+    Over {
+        /// Which.
+        process: Process,
+        /// How it ended.
+        status: ExitStatus,
+    },
+    /// The replica stopped.
+    #[error("the replica has halted: {}", .0.detail)]
+    Halted(Box<Halt>),
+    /// The time is over.
+    #[error("the time is over: {what}: {detail}")]
+    TimedOut {
+        /// What did not happen.
+        what: &'static str,
+        /// How far it was.
+        detail: String,
+    },
     /// The operating system failed.
     #[error("cannot {doing}")]
     System {
@@ -103,13 +175,33 @@ pub enum CommandError {
 
 impl CommandError {
     /// The exit code that tells this.
-    pub const fn exit(&self) -> Exit {
+    pub fn exit(&self) -> Exit {
         match self {
             Self::Refused(_)
+            | Self::Config(_)
+            | Self::Secret(_)
+            | Self::StoreUrl(_)
+            | Self::Validator(
+                ValidatorError::Config(_) | ValidatorError::Open(_) | ValidatorError::Listen { .. },
+            )
+            | Self::Sequencer(
+                SequencerError::Secret(_)
+                | SequencerError::Store(_)
+                | SequencerError::Listen { .. }
+                | SequencerError::TooManyStreams { .. }
+                | SequencerError::Lead { .. },
+            )
             | Self::Capture(
                 CaptureError::Schema(_) | CaptureError::Missing { .. } | CaptureError::NotWal { .. },
             ) => Exit::Refused,
-            Self::Diverged(_) => Exit::Different,
+            Self::Diverged(_) | Self::Halted(_) | Self::Validator(ValidatorError::Halted { .. }) => {
+                Exit::Different
+            }
+            Self::TimedOut { .. } => Exit::TimedOut,
+            Self::Agent(AgentError::Stopped) => Exit::Incomplete,
+            Self::Agent(AgentError::Fault { .. }) => Exit::Failed,
+            // A start that must fail again is not tried again.
+            Self::Agent(error) if error.is_final() => Exit::Refused,
             Self::Capture(_)
             | Self::Snapshot(_)
             | Self::Restore(_)
@@ -121,6 +213,12 @@ impl CommandError {
             | Self::Compare(_)
             | Self::State(_)
             | Self::Sqlite(_)
+            | Self::Telemetry(_)
+            | Self::Agent(_)
+            | Self::Sequencer(_)
+            | Self::Validator(_)
+            | Self::Peer(_)
+            | Self::Over { .. }
             | Self::System { .. } => Exit::Failed,
         }
     }

@@ -6,20 +6,37 @@
 //! | `output` | what is printed, for people and for programs |
 //! | `exit` | how a command ends: errors and exit codes |
 //! | `refusal` | paths that commands refuse before they touch anything |
+//! | `folder` | the folder beside a database: what lies where |
+//! | `process` | what long-running commands begin with |
+//! | `peer` | asking a running process something |
+//! | `dev` | agent, sequencer and validator under one command |
+//! | `follow` | the agent, with its HTTP front |
+//! | `services` | sequencer, validator, replica |
+//! | `wait`, `status`, `detach` | waiting, looking, ending for good |
 //! | `mirror` | keeps a second file equal to an application's, without network |
 //! | `diff` | says whether two databases are equal |
 //!
 //! Knows how roles are put together, and nothing of what they do.
 
 mod arguments;
+mod detach;
+mod dev;
 mod diff;
 mod exit;
+mod folder;
+mod follow;
 mod mirror;
 mod output;
+mod peer;
+mod process;
 mod refusal;
+mod services;
+mod status;
+mod wait;
 
 pub use arguments::Arguments;
 pub use exit::{CommandError, Exit, chain};
 pub use mirror::{Divergence, Summary};
-pub use output::{Event, Output};
+pub use output::{Event, Output, Process};
+pub use peer::PeerError;
 pub use refusal::Refusal;

@@ -6,9 +6,11 @@ use clap::Parser as _;
 use synddb_cli::{Arguments, Event, Output};
 
 fn main() -> ExitCode {
+    // Before any thread is there. A missing file is no error, and one that cannot be read shows in what it does not set.
+    dotenvy::dotenv().ok();
     let arguments = Arguments::parse();
-    let mut output = Output::new(arguments.is_json());
-    match arguments.run(&mut output) {
+    let output = Output::new(arguments.is_json());
+    match arguments.run(output) {
         Ok(exit) => exit.into(),
         Err(error) => {
             let exit = error.exit();

@@ -47,11 +47,28 @@ pub enum Refusal {
         /// What is there.
         file: PathBuf,
     },
-    /// The replica's folder is missing.
-    #[error("the target's folder does not exist; make it. folder=`{}`", folder.display())]
+    /// The folder above is missing.
+    #[error("the folder does not exist; make it. folder=`{}`", folder.display())]
     NoFolder {
         /// The folder.
         folder: PathBuf,
+    },
+    /// `dev` runs for this folder.
+    #[error("`synddb dev` runs in this folder; stop that one first. folder=`{}`", folder.display())]
+    AlreadyRuns {
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// Nobody said where a validator is.
+    #[error("no validator is known; start `synddb dev`, or name one with --validator URL")]
+    NoValidator,
+    /// Commits are not stored yet.
+    #[error(
+        "not everything is stored yet; start `synddb follow` or `synddb dev` again and let it finish. submissions=`{submissions}`"
+    )]
+    NotStored {
+        /// How many submissions wait.
+        submissions: u64,
     },
     /// Another mirror writes to the target.
     #[error("another process mirrors to the target; stop that one first. file=`{}`", file.display())]

@@ -35,7 +35,7 @@ pub(super) fn begin(arguments: &MirrorArguments) -> Result<Begun, CommandError> 
         return Err(Refusal::NoFolder { folder: parent.to_owned() }.into());
     }
     // What an earlier mirror left goes only when there is something to put in its place.
-    let follower = Follower::attach(source, capture::Options::for_wal(arguments.wal_limit << 20))?;
+    let follower = Follower::attach(source, capture::Options::for_wal(arguments.wal.mib << 20))?;
     make_room(&left, &folder)?;
     let snapshot = copy(&follower, target, &folder)?;
     let beginning = Beginning {

@@ -8,12 +8,11 @@
 
 mod begin;
 mod replica;
-mod spool;
 mod stop;
 
 use std::time::{Duration, Instant};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use synddb_protocol::hash::StateHash;
 use synddb_sqlite::compare::first_difference;
 use synddb_sqlite::state::RunningState;
@@ -37,7 +36,7 @@ const PROGRESS: Duration = Duration::from_secs(1);
 const COMPARISONS_MAX: u32 = 3;
 
 /// What a mirror did so far.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Summary {
     /// Commits captured and applied.
     pub commits: u64,
@@ -57,7 +56,7 @@ pub struct Summary {
     pub verified: bool,
 }
 
-pub(crate) fn run(arguments: &MirrorArguments, output: &mut Output) -> Result<Exit, CommandError> {
+pub(crate) fn run(arguments: &MirrorArguments, output: Output) -> Result<Exit, CommandError> {
     // Before anything takes long, so that a signal never finds half of it.
     let stop = Stop::on_signals().map_err(CommandError::system("catch signals"))?;
     if arguments.stop_on_eof {
@@ -65,29 +64,26 @@ pub(crate) fn run(arguments: &MirrorArguments, output: &mut Output) -> Result<Ex
     }
     let mut begun = begin(arguments)?;
     let started = Instant::now();
-    let say = |output: &mut Output, event: &Event| {
-        output.say(event).map_err(CommandError::system("write to standard output"))
-    };
     let ready = Event::Ready {
         source: arguments.source.display().to_string(),
         target: arguments.target.display().to_string(),
         state: begun.state().to_string(),
     };
-    say(output, &ready)?;
+    output.tell(&ready)?;
     let mut said = (Instant::now(), 0);
     while !stop.is_asked() {
         begun.step(WAIT)?;
         let commits = begun.follower.statistics().commits;
         if commits != said.1 && said.0.elapsed() >= PROGRESS {
             said = (Instant::now(), commits);
-            say(output, &Event::Progress(begun.summary(started, false)))?;
+            output.tell(&Event::Progress(begun.summary(started, false)))?;
         }
     }
     begun.catch_up()?;
     if arguments.verify {
         begun.verify(arguments)?;
     }
-    say(output, &Event::Stopped(begun.summary(started, arguments.verify)))?;
+    output.tell(&Event::Stopped(begun.summary(started, arguments.verify)))?;
     Ok(Exit::Done)
 }
 
@@ -98,8 +94,8 @@ impl Begun {
             self.follower.wait(wait)?;
         }
         // A follower ends when its outbox is full, so it is not asked then; the WAL keeps what is committed.
-        if self.outbox.has_room() {
-            self.follower.poll(&mut self.outbox)?;
+        if let Some(mut room) = self.outbox.admitted() {
+            self.follower.poll(&mut room)?;
         }
         self.replica.take_some(&mut self.outbox)
     }
@@ -116,12 +112,14 @@ impl Begun {
             if self.follower.has_captured(&now) {
                 return Ok(captured);
             }
-            captured += self.follower.poll(&mut self.outbox)?;
+            if let Some(mut room) = self.outbox.admitted() {
+                captured += self.follower.poll(&mut room)?;
+            }
         }
     }
 
     fn state(&self) -> StateHash {
-        self.replica.applier().state().hash()
+        self.replica.hash()
     }
 
     /// Compares both databases in full, in two ways that share nothing: by a state hash computed anew, and row by row.

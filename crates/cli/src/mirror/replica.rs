@@ -3,18 +3,16 @@
 //! It reads the very bytes that would be sent, as any replica reads them from a store, and believes nothing: neither that one
 //! follows the other, nor that the database it arrives at is the application's.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use synddb_agent::outbox::{Held, Outbox, SubmissionId};
 use synddb_protocol::hash::{CommitDigest, StateHash};
-use synddb_protocol::id::CommitNumber;
 use synddb_protocol::limits::BODY_BYTES_MAX;
 use synddb_protocol::log::{Body, ClientState, Entry, MessageType};
-use synddb_protocol::submission::{Changes, Content, Part, SchemaChange, Snapshot, StateClaim, Submission};
-use synddb_sqlite::apply::{Applier, CommitChanges};
+use synddb_protocol::submission::Snapshot;
+use synddb_sqlite::apply::{Applier, SubmissionApplier, SubmissionError};
 use synddb_sqlite::connection::{Connection, SqliteError};
 
-use super::spool::Spool;
 use crate::exit::CommandError;
 
 /// Submissions are applied in one transaction up to this much, in bytes before compression: the replica's disk is asked seldom
@@ -24,24 +22,9 @@ const TRANSACTION_BYTES: usize = 4 << 20;
 /// The replica is not what the application's database is.
 #[derive(Debug, thiserror::Error)]
 pub enum Divergence {
-    /// A commit could not be applied as it was captured.
-    #[error("the replica diverged: a commit does not apply. commit=`{commit}`")]
-    NotApplicable {
-        /// The commit.
-        commit: CommitNumber,
-        /// Why not.
-        source: synddb_sqlite::apply::ApplyError,
-    },
-    /// After a commit, both have other content.
-    #[error("the replica diverged: another state. commit=`{commit}` claimed=`{claimed}` found=`{found}`")]
-    State {
-        /// The commit after which it was seen; it or one since the last claim is at fault.
-        commit: CommitNumber,
-        /// What the application's database hashes to.
-        claimed: StateHash,
-        /// What the replica hashes to.
-        found: StateHash,
-    },
+    /// A commit could not be applied as it was captured, or after it both have other content.
+    #[error("the replica diverged")]
+    Commit(#[source] SubmissionError),
     /// The snapshot was restored to other content.
     #[error("the restored snapshot has another state. claimed=`{claimed}` found=`{found}`")]
     Snapshot {
@@ -70,18 +53,10 @@ pub enum Divergence {
 
 /// A replica that takes submissions from an outbox.
 pub(super) struct Replica {
-    applier: Applier,
+    applier: SubmissionApplier,
     client: ClientState,
     /// The last submission read.
     read: Option<SubmissionId>,
-    group: Option<Group>,
-    folder: PathBuf,
-}
-
-/// A commit of which parts came. Its rows wait on disk.
-struct Group {
-    schema: Vec<SchemaChange>,
-    rows: Spool,
 }
 
 impl Replica {
@@ -96,11 +71,12 @@ impl Replica {
         if claimed != found {
             return Err(Box::new(Divergence::Snapshot { claimed, found }).into());
         }
-        Ok(Self { applier, client, read: None, group: None, folder: folder.to_owned() })
+        Ok(Self { applier: SubmissionApplier::new(applier, folder), client, read: None })
     }
 
-    pub(super) fn applier(&self) -> &Applier {
-        &self.applier
+    /// The state hash of the replica.
+    pub(super) fn hash(&self) -> StateHash {
+        self.applier.applier().state().hash()
     }
 
     /// Whether everything that the outbox holds was read.
@@ -141,7 +117,7 @@ impl Replica {
         while let Some(Held { id, digest, body, .. }) = next {
             bytes += self.take(body)?;
             self.read = Some(id);
-            if self.group.is_none() {
+            if !self.applier.has_open_group() {
                 applied = Some((id, digest));
             }
             next = if bytes < TRANSACTION_BYTES { self.following(outbox)? } else { None };
@@ -162,60 +138,15 @@ impl Replica {
         let bytes = body.content_bytes();
         let Entry::Submission(submission) = body.into_entry() else { return Ok(bytes) };
         self.client = self.client.after_submission(&submission, bytes as u64)?;
-        let Submission { content, .. } = submission;
-        match content {
-            Content::Commits(commits) => {
-                for commit in commits.as_slice() {
-                    self.apply(commit.number, &commit.changes)?;
-                    self.check(commit.number, commit.state)?;
-                }
+        self.applier.take(&submission.content).map_err(|error| match error {
+            SubmissionError::NotApplicable { .. } | SubmissionError::State { .. } => {
+                Box::new(Divergence::Commit(error)).into()
             }
-            Content::Part(part) => self.take_part(part)?,
-        }
+            SubmissionError::Failed { source, .. } => CommandError::Apply(source),
+            SubmissionError::Spool { source, .. } => {
+                CommandError::system("spool a huge commit beside the target")(source)
+            }
+        })?;
         Ok(bytes)
-    }
-
-    fn apply(&mut self, commit: CommitNumber, changes: &Changes) -> Result<(), CommandError> {
-        let changes = CommitChanges {
-            schema: &changes.schema,
-            rows: &changes.rows[..],
-            user_version: changes.user_version,
-            application_id: changes.application_id,
-        };
-        let applied = self.applier.apply(changes);
-        applied.map_err(|source| Box::new(Divergence::NotApplicable { commit, source }).into())
-    }
-
-    fn take_part(&mut self, part: Part) -> Result<(), CommandError> {
-        let Part { number: commit, changes, last, .. } = part;
-        let failed = |error| CommandError::system("spool a huge commit beside the target")(error);
-        let mut group = match self.group.take() {
-            Some(group) => group,
-            None => Group { schema: Vec::new(), rows: Spool::begin(&self.folder).map_err(failed)? },
-        };
-        group.schema.extend(changes.schema);
-        group.rows.append(&changes.rows).map_err(failed)?;
-        if last.is_none() {
-            self.group = Some(group);
-            return Ok(());
-        }
-        let changes = CommitChanges {
-            schema: &group.schema,
-            rows: group.rows.read(),
-            user_version: changes.user_version,
-            application_id: changes.application_id,
-        };
-        let applied = self.applier.apply(changes);
-        applied.map_err(|source| Box::new(Divergence::NotApplicable { commit, source }))?;
-        self.check(commit, last)
-    }
-
-    fn check(&self, commit: CommitNumber, claim: Option<StateClaim>) -> Result<(), CommandError> {
-        let Some(StateClaim { state: claimed, .. }) = claim else { return Ok(()) };
-        let found = self.applier.state().hash();
-        if found != claimed {
-            return Err(Box::new(Divergence::State { commit, claimed, found }).into());
-        }
-        Ok(())
     }
 }

@@ -1,0 +1,64 @@
+//! `synddb detach`: an application's database as it was before an agent was attached to it.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use synddb_sqlite::connection::{Connection, SqliteError};
+
+use crate::arguments::DetachArguments;
+use crate::exit::{CommandError, Exit};
+use crate::folder::Folder;
+use crate::output::{Event, Output};
+use crate::peer::Peer;
+use crate::process;
+use crate::refusal::{Refusal, open_to_read};
+
+/// Between two looks whether the agent has ended.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
+
+pub(crate) fn run(arguments: &DetachArguments, output: Output) -> Result<Exit, CommandError> {
+    drop(open_to_read(&arguments.database)?);
+    let folder = Folder::of(&arguments.database, arguments.dir.as_deref());
+    // Its agent would be started again.
+    let _dev = if folder.path().is_dir() { Some(folder.lock()?) } else { None };
+    if folder.path().is_dir() {
+        stop_agent(&folder, *arguments.timeout)?;
+        let pending = synddb_agent::forget(folder.path())?;
+        if pending > 0 {
+            return Err(Refusal::NotStored { submissions: pending }.into());
+        }
+    }
+    let journal_mode = close(&arguments.database, arguments.restore_journal_mode)?;
+    let database = arguments.database.display().to_string();
+    output.tell(&Event::Detached { database, journal_mode })?;
+    Ok(Exit::Done)
+}
+
+/// Has a running agent ship everything and end.
+fn stop_agent(folder: &Folder, patience: Duration) -> Result<(), CommandError> {
+    if !synddb_agent::is_running(folder.path())? {
+        return Ok(());
+    }
+    let deadline = Instant::now() + patience;
+    process::ask(async {
+        Peer::agent(folder)?.stop().await?;
+        while synddb_agent::is_running(folder.path())? {
+            if Instant::now() > deadline {
+                let detail = "its status says what it waits for".to_owned();
+                return Err(CommandError::TimedOut { what: "the agent has not ended", detail });
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+        Ok(())
+    })
+}
+
+/// Moves the WAL into the file and takes it away, as the last connection of any application does; says the journal mode then.
+fn close(database: &Path, restore: bool) -> Result<String, CommandError> {
+    let connection = Connection::open(database)?;
+    let sqlite = connection.sqlite();
+    if restore {
+        sqlite.pragma_update(None, "journal_mode", "DELETE").map_err(SqliteError::from)?;
+    }
+    Ok(sqlite.pragma_query_value(None, "journal_mode", |row| row.get(0)).map_err(SqliteError::from)?)
+}

@@ -1,0 +1,118 @@
+//! One process under `dev`: how it is started, what it says, how it is asked to end.
+
+use std::process::{ExitStatus, Stdio};
+
+use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
+use tokio::process::{ChildStdin, ChildStdout, Command};
+
+use crate::exit::CommandError;
+use crate::output::{Event, Output, Process};
+
+/// What to start.
+#[derive(Debug, Clone)]
+pub(super) struct Spec {
+    process: Process,
+    arguments: Vec<String>,
+}
+
+impl Spec {
+    pub(super) fn new(process: Process, command: &str) -> Self {
+        Self { process, arguments: vec![command.to_owned()] }
+    }
+
+    /// Adds an argument without a name.
+    pub(super) fn operand(mut self, value: String) -> Self {
+        self.arguments.push(value);
+        self
+    }
+
+    /// Adds an argument with a name, or replaces its value.
+    pub(super) fn with(mut self, name: &str, value: String) -> Self {
+        match self.arguments.iter().position(|argument| argument == name) {
+            Some(at) => self.arguments[at + 1] = value,
+            None => self.arguments.extend([name.to_owned(), value]),
+        }
+        self
+    }
+}
+
+/// A process that runs.
+pub(super) struct Child {
+    spec: Spec,
+    child: tokio::process::Child,
+    /// Its end asks the process to end.
+    input: Option<ChildStdin>,
+    lines: Lines<BufReader<ChildStdout>>,
+}
+
+/// What a process did.
+pub(super) enum Did {
+    /// It said something.
+    Said(Event),
+    /// It ended.
+    Ended(ExitStatus),
+}
+
+impl Child {
+    /// Starts it. It is killed when the value is dropped before it ended.
+    pub(super) fn start(spec: Spec, output: Output) -> Result<Self, CommandError> {
+        let failed = CommandError::system;
+        let program = std::env::current_exe().map_err(failed("find this program"))?;
+        let mut child = Command::new(program)
+            .args(&spec.arguments)
+            .args(["--json", "--stop-on-eof"])
+            // A signal from the terminal is for `dev` alone, which ends its processes in order.
+            .process_group(0)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .map_err(failed("start a process"))?;
+        let input = child.stdin.take();
+        let stdout = child.stdout.take().ok_or_else(|| {
+            failed("read what a process says")(std::io::Error::other("it has no standard output"))
+        })?;
+        output.tell(&Event::Started { process: spec.process, pid: child.id().unwrap_or_default() })?;
+        Ok(Self { spec, child, input, lines: BufReader::new(stdout).lines() })
+    }
+
+    pub(super) fn process(&self) -> Process {
+        self.spec.process
+    }
+
+    /// Starts it again.
+    pub(super) fn again(self, output: Output) -> Result<Self, CommandError> {
+        Self::start(self.spec, output)
+    }
+
+    /// From now on it is started again at this address, whatever port it was given first.
+    pub(super) fn stay_at(&mut self, address: &str) {
+        self.spec = self.spec.clone().with("--listen", address.to_owned());
+    }
+
+    /// The next thing it does.
+    pub(super) async fn next(&mut self) -> Result<Did, CommandError> {
+        loop {
+            let line =
+                self.lines.next_line().await.map_err(CommandError::system("read what a process says"))?;
+            let Some(line) = line else { break };
+            // What is no event was printed by something else in that process; nobody waits for it.
+            if let Ok(event) = serde_json::from_str(&line) {
+                return Ok(Did::Said(event));
+            }
+        }
+        let status = self.child.wait().await.map_err(CommandError::system("wait for a process"))?;
+        Ok(Did::Ended(status))
+    }
+
+    /// Asks it to finish what it has promised, and to end.
+    pub(super) fn ask_to_end(&mut self) {
+        self.input = None;
+    }
+
+    /// Ends it at once.
+    pub(super) async fn kill(&mut self) {
+        // One that ended by itself cannot be killed, which is as good.
+        self.child.kill().await.ok();
+    }
+}

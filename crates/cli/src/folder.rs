@@ -1,0 +1,116 @@
+//! The folder beside a database: what lies where, and what runs there.
+//!
+//! ```text
+//! <db>-synddb/  stream, agent.lock, agent.sock, incarnations/   the agent's
+//!               dev.lock, running.json                          of `dev`: that it runs, and at which addresses
+//!               token, sequencer.key                            secrets, of mode 0600
+//!               sequencer/  store/  replica.db                  what `dev` keeps
+//! ```
+
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::exit::CommandError;
+use crate::refusal::{Refusal, beside};
+
+/// The folder of one database.
+#[derive(Debug, Clone)]
+pub(crate) struct Folder(PathBuf);
+
+/// Where the processes of a running `dev` answer.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Running {
+    /// The sequencer's URL.
+    pub(crate) sequencer: String,
+    /// The validator's URL.
+    pub(crate) validator: String,
+}
+
+impl Folder {
+    /// The folder that was named, or the one beside the database.
+    pub(crate) fn of(database: &Path, named: Option<&Path>) -> Self {
+        Self(named.map_or_else(|| beside(database, "-synddb"), Path::to_owned))
+    }
+
+    /// Makes it if it is not there, for its owner alone.
+    pub(crate) fn make(&self) -> Result<(), CommandError> {
+        use std::os::unix::fs::DirBuilderExt as _;
+        match fs::DirBuilder::new().mode(0o700).create(&self.0) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let above = self.0.parent().unwrap_or(&self.0).to_owned();
+                Err(Refusal::NoFolder { folder: above }.into())
+            }
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                Err(CommandError::system("make the folder beside the database")(error))
+            }
+            Ok(()) | Err(_) => Ok(()),
+        }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+
+    pub(crate) fn token(&self) -> PathBuf {
+        self.0.join("token")
+    }
+
+    pub(crate) fn sequencer_key(&self) -> PathBuf {
+        self.0.join("sequencer.key")
+    }
+
+    pub(crate) fn sequencer(&self) -> PathBuf {
+        self.0.join("sequencer")
+    }
+
+    pub(crate) fn store(&self) -> PathBuf {
+        self.0.join("store")
+    }
+
+    pub(crate) fn replica(&self) -> PathBuf {
+        self.0.join("replica.db")
+    }
+
+    /// Takes the lock of `dev`, until the file is dropped.
+    pub(crate) fn lock(&self) -> Result<File, CommandError> {
+        let opened = File::options().create(true).truncate(false).write(true).open(self.0.join("dev.lock"));
+        let file = opened.map_err(CommandError::system("open the lock of `dev`"))?;
+        match file.try_lock() {
+            Ok(()) => Ok(file),
+            Err(fs::TryLockError::WouldBlock) => Err(Refusal::AlreadyRuns { folder: self.0.clone() }.into()),
+            Err(fs::TryLockError::Error(error)) => Err(CommandError::system("take the lock of `dev`")(error)),
+        }
+    }
+
+    /// Writes down where the processes answer; `None` when they no longer do.
+    pub(crate) fn set_running(&self, running: Option<&Running>) -> Result<(), CommandError> {
+        let file = self.running();
+        let set = || -> io::Result<()> {
+            let Some(running) = running else {
+                return match fs::remove_file(&file) {
+                    Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+                    Ok(()) | Err(_) => Ok(()),
+                };
+            };
+            // Under its name only when it is whole: others read it at any time.
+            let mut staged = tempfile::NamedTempFile::new_in(&self.0)?;
+            staged.write_all(&serde_json::to_vec(running)?)?;
+            staged.persist(&file)?;
+            Ok(())
+        };
+        set().map_err(CommandError::system("write down where the processes answer"))
+    }
+
+    /// Where the processes answer, if they were started by `dev`.
+    pub(crate) fn read_running(&self) -> Option<Running> {
+        serde_json::from_slice(&fs::read(self.running()).ok()?).ok()
+    }
+
+    fn running(&self) -> PathBuf {
+        self.0.join("running.json")
+    }
+}

@@ -1,0 +1,80 @@
+//! `synddb follow`: the agent beside an application, with its HTTP front.
+
+mod front;
+pub(crate) mod socket;
+
+use std::io;
+use std::sync::Arc;
+
+use synddb_agent::outbox;
+use synddb_service::secret::Token;
+use synddb_service::shutdown::Shutdown;
+
+use crate::arguments::FollowArguments;
+use crate::exit::{CommandError, Exit};
+use crate::folder::Folder;
+use crate::output::{Event, Output, Process};
+use crate::process;
+
+pub(crate) fn run(arguments: &FollowArguments, output: Output) -> Result<Exit, CommandError> {
+    let folder = Folder::of(&arguments.database, arguments.dir.as_deref());
+    folder.make()?;
+    let token = Token::read(&arguments.token_file)?;
+    let config = synddb_agent::Config {
+        database: arguments.database.clone(),
+        folder: folder.path().to_owned(),
+        sequencer: arguments.sequencer.clone(),
+        token: token.expose().to_owned().into(),
+        sequencer_key: arguments.sequencer_key,
+        wal_bytes_max: arguments.wal.mib << 20,
+        outbox: outbox::Options { bytes_max: arguments.outbox_limit << 20 },
+        drain_max: *arguments.drain_timeout,
+    };
+    let complete = process::serve(output, arguments.stop_on_eof, async |metrics, shutdown| {
+        let agent = Arc::new(synddb_agent::start(config, move |event| say(output, event))?);
+        // The front ends after the agent, so that it can be asked how the drain goes.
+        let ended = Shutdown::new();
+        let front =
+            front::serve(folder, arguments.port, Arc::clone(&agent), metrics, ended.clone(), output).await?;
+        let front = tokio::spawn(front);
+        let asked = Arc::clone(&agent);
+        tokio::spawn(async move {
+            shutdown.asked().await;
+            asked.stop();
+        });
+        let joined = tokio::task::spawn_blocking(move || agent.join()).await;
+        ended.ask();
+        let lost = |error: tokio::task::JoinError| io::Error::other(error);
+        front.await.map_err(lost).flatten().map_err(CommandError::system("serve the agent's socket"))?;
+        Ok(joined.map_err(|error| CommandError::system("wait for the agent")(lost(error)))??.complete)
+    })?;
+    output.mention(&Event::Drained { process: Process::Agent, complete });
+    Ok(if complete { Exit::Done } else { Exit::Incomplete })
+}
+
+/// Says what the agent does. What comes with every submission is for its status.
+fn say(output: Output, event: synddb_agent::Event) {
+    use synddb_agent::Event as Told;
+    let event = match event {
+        Told::Attached { stream, incarnation, how, .. } => {
+            Event::Attached { stream, incarnation: incarnation.counter.get(), how: how.to_string() }
+        }
+        Told::SnapshotSpooled { incarnation, chunks, bytes } => Event::Agent {
+            message: format!(
+                "took a snapshot for incarnation {}: {chunks} chunks, {bytes} bytes",
+                incarnation.counter
+            ),
+        },
+        Told::SnapshotStored { incarnation } => {
+            Event::Agent { message: format!("the snapshot of incarnation {} is stored", incarnation.counter) }
+        }
+        Told::Warning { problem } => Event::Agent { message: format!("{}; {}", problem.detail, problem.fix) },
+        Told::Recovered => Event::Agent { message: "the sequencer answers again".to_owned() },
+        Told::Detached { because, again_ms } => {
+            Event::Agent { message: format!("{because}; attaching again in {again_ms} ms") }
+        }
+        Told::Draining { .. } => Event::Agent { message: "ending: storing what is left".to_owned() },
+        Told::Sequenced { .. } | Told::Stored { .. } | Told::Ended { .. } => return,
+    };
+    output.mention(&event);
+}

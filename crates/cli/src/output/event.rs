@@ -1,0 +1,181 @@
+//! What commands have to say: a closed set.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use synddb_protocol::hash::StateHash;
+use synddb_protocol::http::{Halt, Position};
+use synddb_protocol::id::{Sequence, StreamId};
+
+use crate::mirror::Summary;
+
+/// A process of the system. They are ordered as the data flows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Process {
+    /// Beside the application.
+    Agent,
+    /// Orders, signs and stores.
+    Sequencer,
+    /// Rebuilds and checks.
+    Validator,
+}
+
+impl std::fmt::Display for Process {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Agent => "agent",
+            Self::Sequencer => "sequencer",
+            Self::Validator => "validator",
+        })
+    }
+}
+
+/// Something that happened.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Event {
+    /// The mirror follows; everything committed from here on is applied.
+    Ready {
+        /// The application's database.
+        source: String,
+        /// The replica.
+        target: String,
+        /// Their state hash.
+        state: String,
+    },
+    /// The mirror took something since the last time this was said.
+    Progress(Summary),
+    /// The mirror ended; everything committed until it was asked to is applied.
+    Stopped(Summary),
+    /// Two databases are equal.
+    Equal {
+        /// Their state hash.
+        state: String,
+    },
+    /// Two databases differ.
+    Different {
+        /// The first difference.
+        difference: String,
+    },
+    /// Something is waited for.
+    Waiting {
+        /// For what, and what would help.
+        reason: String,
+    },
+    /// A service takes requests.
+    Listening {
+        /// Which.
+        process: Process,
+        /// Its URL.
+        url: String,
+        /// Of a sequencer: the key that signs, which readers pin.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        key: Option<String>,
+    },
+    /// The agent follows the application's database.
+    Attached {
+        /// The stream.
+        stream: StreamId,
+        /// The number of the incarnation.
+        incarnation: u64,
+        /// How it came about: that it goes on exactly, or why it begins anew.
+        how: String,
+    },
+    /// The agent has something to say.
+    Agent {
+        /// What.
+        message: String,
+    },
+    /// A snapshot was restored.
+    Restored {
+        /// The message that holds it.
+        sequence: Sequence,
+        /// The state hash.
+        state: StateHash,
+    },
+    /// Messages were applied; said at most once a second.
+    Applied {
+        /// The last one.
+        sequence: Sequence,
+        /// The state hash after it.
+        state: StateHash,
+    },
+    /// The replica holds everything that is stored.
+    CaughtUp {
+        /// The last message; `None` while nothing is stored.
+        sequence: Option<Sequence>,
+        /// The state hash after it.
+        state: Option<StateHash>,
+    },
+    /// The replica stopped.
+    Halted(Halt),
+    /// `dev` started a process.
+    Started {
+        /// Which.
+        process: Process,
+        /// Its number for the operating system.
+        pid: u32,
+    },
+    /// A process of `dev` ended and is started again.
+    Exited {
+        /// Which.
+        process: Process,
+        /// How it ended.
+        status: String,
+    },
+    /// Everything under `dev` runs.
+    Running {
+        /// The stream.
+        stream: StreamId,
+        /// The sequencer's URL.
+        sequencer: String,
+        /// The validator's URL.
+        validator: String,
+        /// The store.
+        store: String,
+        /// The replica.
+        replica: String,
+        /// The key that signs the log.
+        key: String,
+    },
+    /// A process ended as it was asked to.
+    Drained {
+        /// Which.
+        process: Process,
+        /// Whether everything that was committed until then is stored or applied.
+        complete: bool,
+    },
+    /// What was committed when the command began has come to where it was waited for.
+    Reached {
+        /// What comes next in the stream.
+        next: Position,
+        /// The replica's state hash, where it was waited for the replica.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        state: Option<StateHash>,
+        /// Milliseconds that it took.
+        elapsed_ms: u64,
+    },
+    /// What the processes of one database say of themselves.
+    Status {
+        /// The agent; `None` where none runs.
+        agent: Option<Value>,
+        /// The sequencer; `None` where none answers.
+        sequencer: Option<Value>,
+        /// The validator; `None` where none answers.
+        validator: Option<Value>,
+    },
+    /// A database is as it was before an agent was attached to it.
+    Detached {
+        /// The database.
+        database: String,
+        /// Its journal mode now.
+        journal_mode: String,
+    },
+    /// The command did not come to its end.
+    Failed {
+        /// The exit code.
+        exit: u8,
+        /// What failed, and why.
+        message: String,
+    },
+}

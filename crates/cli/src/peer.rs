@@ -1,0 +1,172 @@
+//! Asking a process of the system something over HTTP: an agent at its socket, a sequencer or validator at its URL.
+//!
+//! Answers are bounded in size and time. Peers are on this machine or were named by whoever runs the command.
+
+use std::io;
+use std::time::Duration;
+
+use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};
+use serde::de::DeserializeOwned;
+use synddb_agent::Captured;
+use synddb_protocol::http::{Problem, ReplicaStatus};
+use synddb_sqlite::capture::WalPosition;
+
+use crate::exit::CommandError;
+use crate::folder::Folder;
+use crate::follow::socket::Place;
+
+/// Largest answer that is read, in bytes.
+const ANSWER_BYTES_MAX: usize = 1 << 20;
+
+/// How long a peer may take to accept a connection.
+const CONNECT_MAX: Duration = Duration::from_secs(2);
+
+/// How long a peer may take to answer what needs no waiting.
+const ANSWER_MAX: Duration = Duration::from_secs(5);
+
+/// Why a peer gave no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum PeerError {
+    /// Nothing listens there, or it does not answer in time.
+    #[error("{peer} does not answer")]
+    Silent {
+        /// Who.
+        peer: &'static str,
+        /// Why.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The peer refuses.
+    #[error("{peer} refuses: {}", problem.detail())]
+    Refused {
+        /// Who.
+        peer: &'static str,
+        /// What it says.
+        problem: Box<Problem>,
+    },
+    /// The answer is none.
+    #[error("{peer} answers something else than it should. status=`{status}`")]
+    Foreign {
+        /// Who.
+        peer: &'static str,
+        /// The status code.
+        status: u16,
+    },
+}
+
+/// A process to ask.
+pub(crate) struct Peer {
+    name: &'static str,
+    client: Client,
+    base: String,
+    /// Keeps the way to the socket open.
+    _place: Option<Place>,
+}
+
+impl Peer {
+    /// The agent of a folder.
+    pub(crate) fn agent(folder: &Folder) -> Result<Self, PeerError> {
+        const NAME: &str = "the agent";
+        let place = Place::in_folder(folder.path())
+            .map_err(|source| PeerError::Silent { peer: NAME, source: source.into() })?;
+        let client = Client::builder().unix_socket(place.path()).no_proxy();
+        Self::new(NAME, client, "http://agent".to_owned(), Some(place))
+    }
+
+    /// A service at a URL.
+    pub(crate) fn at(name: &'static str, url: &str) -> Result<Self, PeerError> {
+        Self::new(name, Client::builder(), url.trim_end_matches('/').to_owned(), None)
+    }
+
+    fn new(
+        name: &'static str,
+        client: reqwest::ClientBuilder,
+        base: String,
+        place: Option<Place>,
+    ) -> Result<Self, PeerError> {
+        let client = client.connect_timeout(CONNECT_MAX).build();
+        let client = client.map_err(|source| PeerError::Silent { peer: name, source: source.into() })?;
+        Ok(Self { name, client, base, _place: place })
+    }
+
+    /// What it says of itself.
+    pub(crate) async fn status<T: DeserializeOwned>(&self) -> Result<T, PeerError> {
+        self.ask(self.request(Method::GET, "/status").timeout(ANSWER_MAX)).await
+    }
+
+    /// Whether everything committed at a position is captured; without one, everything committed now.
+    pub(crate) async fn captured(&self, position: Option<&WalPosition>) -> Result<Captured, PeerError> {
+        let request = self.request(Method::GET, "/captured").timeout(ANSWER_MAX);
+        self.ask(match position {
+            Some(position) => request.query(&[("position", hex::encode(position.to_bytes()))]),
+            None => request,
+        })
+        .await
+    }
+
+    /// Has an agent push, for as long as `wait` at most.
+    pub(crate) async fn push<T: DeserializeOwned>(
+        &self,
+        until: &str,
+        wait: Duration,
+    ) -> Result<T, PeerError> {
+        let query = [("until", until.to_owned()), ("wait_ms", wait.as_millis().to_string())];
+        self.ask(self.request(Method::POST, "/push").query(&query).timeout(wait + ANSWER_MAX)).await
+    }
+
+    /// Asks an agent to end.
+    pub(crate) async fn stop(&self) -> Result<(), PeerError> {
+        self.send(self.request(Method::POST, "/stop").timeout(ANSWER_MAX)).await.map(drop)
+    }
+
+    fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        self.client.request(method, format!("{}{path}", self.base))
+    }
+
+    async fn ask<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<T, PeerError> {
+        let (status, body) = self.send(request).await?;
+        serde_json::from_slice(&body)
+            .map_err(|_| PeerError::Foreign { peer: self.name, status: status.as_u16() })
+    }
+
+    async fn send(&self, request: RequestBuilder) -> Result<(StatusCode, Vec<u8>), PeerError> {
+        let silent =
+            |source: Box<dyn std::error::Error + Send + Sync>| PeerError::Silent { peer: self.name, source };
+        let response = request.send().await.map_err(|source| silent(source.into()))?;
+        let status = response.status();
+        let body = bounded(response).await.map_err(|source| silent(source.into()))?;
+        if status.is_success() {
+            return Ok((status, body));
+        }
+        match serde_json::from_slice(&body) {
+            Ok(problem) => Err(PeerError::Refused { peer: self.name, problem: Box::new(problem) }),
+            Err(_) => Err(PeerError::Foreign { peer: self.name, status: status.as_u16() }),
+        }
+    }
+}
+
+async fn bounded(mut response: Response) -> io::Result<Vec<u8>> {
+    let mut body = Vec::new();
+    while let Some(piece) = response.chunk().await.map_err(io::Error::other)? {
+        if body.len() + piece.len() > ANSWER_BYTES_MAX {
+            return Err(io::Error::other("the answer is too large"));
+        }
+        body.extend_from_slice(&piece);
+    }
+    Ok(body)
+}
+
+/// The validator of a database: the one named, or the one that a running `dev` started.
+pub(crate) fn validator(folder: &Folder, named: Option<&str>) -> Result<Peer, CommandError> {
+    let url = named.map(str::to_owned).or_else(|| folder.read_running().map(|running| running.validator));
+    let url = url.ok_or(crate::refusal::Refusal::NoValidator)?;
+    Ok(Peer::at("the validator", &url)?)
+}
+
+/// Whether a replica holds everything before `next`.
+pub(crate) fn holds(status: &ReplicaStatus, next: &synddb_protocol::http::Position) -> bool {
+    status.next.is_some_and(|reached| {
+        let counter = |position: &synddb_protocol::http::Position| position.incarnation.counter;
+        counter(&reached) > counter(next)
+            || (reached.incarnation == next.incarnation && reached.commit >= next.commit)
+    })
+}

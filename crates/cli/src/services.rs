@@ -1,0 +1,89 @@
+//! `synddb sequencer`, `validator` and `replica`: configuration and events around the roles' own libraries.
+
+use std::time::{Duration, Instant};
+
+use synddb_sequencer::Started;
+use synddb_service::config;
+use synddb_validator::End;
+
+use crate::arguments::{ReplicaArguments, SequencerArguments, ValidatorArguments};
+use crate::exit::{CommandError, Exit};
+use crate::output::{Event, Output, Process, Progress};
+use crate::process;
+
+/// The prefixes of the environment.
+const SEQUENCER: &str = "SYNDDB_SEQUENCER_";
+const VALIDATOR: &str = "SYNDDB_VALIDATOR_";
+
+pub(crate) fn sequencer(arguments: &SequencerArguments, output: Output) -> Result<Exit, CommandError> {
+    let config = config::load(arguments.config.as_deref(), SEQUENCER, &arguments.overrides)?;
+    process::serve(output, arguments.stop_on_eof, async |metrics, shutdown| {
+        let started = move |Started { address, key }| {
+            let (url, key) = (format!("http://{address}"), Some(key.to_string()));
+            output.mention(&Event::Listening { process: Process::Sequencer, url, key });
+        };
+        synddb_sequencer::run(config, metrics, shutdown, started).await?;
+        Ok(())
+    })?;
+    output.mention(&Event::Drained { process: Process::Sequencer, complete: true });
+    Ok(Exit::Done)
+}
+
+pub(crate) fn validator(arguments: &ValidatorArguments, output: Output) -> Result<Exit, CommandError> {
+    let config = config::load(arguments.config.as_deref(), VALIDATOR, &arguments.overrides())?;
+    follow_log(config, arguments.stop_on_eof, output)
+}
+
+pub(crate) fn replica(arguments: &ReplicaArguments, output: Output) -> Result<Exit, CommandError> {
+    follow_log(config::load(None, VALIDATOR, &arguments.overrides())?, arguments.stop_on_eof, output)
+}
+
+fn follow_log(
+    config: synddb_validator::Config,
+    stop_on_eof: bool,
+    output: Output,
+) -> Result<Exit, CommandError> {
+    let End { sequence, state } = process::serve(output, stop_on_eof, async |metrics, shutdown| {
+        let mut applied = Seldom { said: None, progress: Progress::begin(output) };
+        let on_event = move |event| {
+            if let Some(event) = applied.event(event) {
+                output.mention(&event);
+            }
+        };
+        Ok(synddb_validator::run(config, metrics, shutdown, on_event).await?)
+    })?;
+    output.mention(&Event::CaughtUp { sequence, state });
+    output.mention(&Event::Drained { process: Process::Validator, complete: true });
+    Ok(Exit::Done)
+}
+
+/// Says what a validator does, and how far it is at most once a second.
+struct Seldom {
+    said: Option<Instant>,
+    progress: Progress,
+}
+
+/// How long nothing is said about progress.
+const PROGRESS: Duration = Duration::from_secs(1);
+
+impl Seldom {
+    fn event(&mut self, event: synddb_validator::Event) -> Option<Event> {
+        use synddb_validator::Event as Told;
+        Some(match event {
+            Told::Listening { address } => {
+                Event::Listening { process: Process::Validator, url: format!("http://{address}"), key: None }
+            }
+            Told::Restored { sequence, state } => Event::Restored { sequence, state },
+            Told::Applied { sequence, state } => {
+                let is_seen = self.progress.set(format!("message {sequence}"));
+                if is_seen || self.said.is_some_and(|said| said.elapsed() < PROGRESS) {
+                    return None;
+                }
+                self.said = Some(Instant::now());
+                Event::Applied { sequence, state }
+            }
+            Told::CaughtUp { .. } => return None,
+            Told::Halted(halt) => Event::Halted(halt),
+        })
+    }
+}

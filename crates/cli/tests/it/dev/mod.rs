@@ -1,0 +1,10 @@
+//! The whole walk: an application that knows nothing, and a replica that equals it. Real processes, whatever happens to them.
+
+mod beginning;
+mod bodies;
+mod harness;
+mod killed;
+mod large;
+mod served;
+mod stopped;
+mod walk;
