@@ -1,15 +1,16 @@
 //! `demo`: the product at work, in one command.
 //!
 //! Knows nothing about what is shown: that is an example of a crate, so it is compiled and linted like the
-//! rest.
+//! rest. It uses the `synddb` command as anybody would, as a process.
 
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
-use crate::process;
+use crate::stage::Outcome;
 use crate::tree::Tree;
 use crate::verdict::Verdict;
+use crate::{machine, process};
 
 /// Runs the demo; with `keep`, what it writes stays in that folder.
 ///
@@ -17,10 +18,15 @@ use crate::verdict::Verdict;
 /// When `keep` cannot be understood from here, or the demo fails.
 pub fn run(tree: &Tree, keep: Option<&Path>) -> Result<Verdict> {
     println!(
-        "Writes a first log: submissions become signed messages, messages a batch, the batch a stored object;"
+        "An application that knows nothing of SyndDB writes SQLite; a verified replica of it is rebuilt from storage alone."
     );
-    println!("then reads the object back, verifies it, and shows that a changed byte is refused.");
-    let mut example = process::example(tree, "synddb-storage", "first_log");
+    if let Outcome::Skipped(why) = machine::need_programs(tree.root())? {
+        bail!("the demo writes with programs that are not here: {why}");
+    }
+    println!("building the command");
+    process::run(process::cargo(tree).args(["build", "--quiet", "--locked", "--package", "synddb-cli"]))?;
+    let mut example = process::example(tree, "synddb-cli", "demo");
+    example.arg("--synddb").arg(tree.target().join("debug").join("synddb"));
     if let Some(folder) = keep {
         // The example starts in the root, so a folder named from elsewhere has to be made whole.
         let folder = std::path::absolute(folder)

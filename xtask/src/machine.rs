@@ -11,6 +11,24 @@ use anyhow::{Context, Result, bail};
 use crate::process;
 use crate::stage::Outcome;
 
+/// Programs that the tests and the demo run as any application's user would. On Debian each is the package of that name.
+pub const PROGRAMS: [&str; 3] = ["sqlite3", "python3", "curl"];
+
+/// Installs what of [`PROGRAMS`] is missing, where that may be done.
+///
+/// # Errors
+/// In CI, when one cannot be had.
+pub fn need_programs(root: &Path) -> Result<Outcome> {
+    let missing: Vec<&str> = PROGRAMS.into_iter().filter(|name| !has_program(name)).collect();
+    if missing.is_empty() {
+        return Ok(Outcome::Passed);
+    }
+    match install_debian_packages(root, &missing) {
+        Ok(()) => Ok(Outcome::Passed),
+        Err(cause) => without(cause),
+    }
+}
+
 /// Whether this run is a CI run, by the convention all CI systems follow: `CI=true`.
 #[must_use]
 pub fn is_ci() -> bool {

@@ -24,10 +24,6 @@ const TOTAL_ASKED: Duration = Duration::from_secs(25 * 60);
 /// Property cases in the inner loop. The full run takes the number each test asks for.
 const FAST_PROPTEST_CASES: &str = "32";
 
-/// Programs that tests run as any application would. On Debian each is the package of that name. Where one is missing, those tests
-/// fail and say so.
-const NEEDED: [&str; 2] = ["sqlite3", "python3"];
-
 /// Runs the tests; with `fast` only the Rust ones, without documentation tests and with few property cases.
 ///
 /// # Errors
@@ -35,8 +31,8 @@ const NEEDED: [&str; 2] = ["sqlite3", "python3"];
 pub fn run(tree: &Tree, fast: bool) -> Result<Verdict> {
     let mut stages = Stages::default();
     let mut counts = Counts::default();
-    let what = format!("{} for the tests that write with them", NEEDED.join(", "));
-    counted(&mut stages, &mut counts, "system programs", &what, |_| needed(tree));
+    let what = format!("{} for the tests that use them", machine::PROGRAMS.join(", "));
+    counted(&mut stages, &mut counts, "system programs", &what, |_| machine::need_programs(tree.root()));
     let mut rust = process::cargo(tree);
     rust.args(["test", "--workspace", "--locked", "--no-fail-fast"]);
     if fast {
@@ -87,18 +83,6 @@ fn counted(
         Outcome::Failed if counts.failed == failed_before => counts.failed += 1,
         Outcome::Failed => {}
         Outcome::Skipped(_) => counts.skipped += 1,
-    }
-}
-
-/// Installs what of the needed programs is missing, where that may be done.
-fn needed(tree: &Tree) -> Result<Outcome> {
-    let missing: Vec<&str> = NEEDED.into_iter().filter(|name| !machine::has_program(name)).collect();
-    if missing.is_empty() {
-        return Ok(Outcome::Passed);
-    }
-    match machine::install_debian_packages(tree.root(), &missing) {
-        Ok(()) => Ok(Outcome::Passed),
-        Err(cause) => machine::without(cause),
     }
 }
 
