@@ -20,7 +20,7 @@ use synddb_sqlite::capture::{self, Follower, Waker};
 use synddb_sqlite::snapshot::{StoredChunk, Writer};
 
 use crate::config::Config;
-use crate::error::AgentError;
+use crate::error::{AgentError, not_attached};
 use crate::event::{Because, Event, Events, How};
 use crate::home::{Home, IncarnationFolder, drawn};
 use crate::outbox::{Beginning, Outbox};
@@ -60,7 +60,8 @@ impl Attacher<'_> {
     /// Attaches, and goes on with the incarnation that was left or begins another one. When it fails, `left` is as it was.
     pub(crate) fn attach(&self, left: &mut Option<Left>) -> Result<Attached, AgentError> {
         let options = capture::Options::for_wal(self.config.wal_bytes_max);
-        let mut follower = Follower::attach(&self.config.database, options)?;
+        let mut follower = Follower::attach(&self.config.database, options)
+            .map_err(|error| not_attached(error, &self.config.database))?;
         follower.set_waker(self.waker.clone());
         let because = match left.take() {
             None => Because::FirstAttach,

@@ -1,11 +1,12 @@
 //! Why an agent did not start, or ended.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use synddb_protocol::id::{OutOfRange, StreamId};
 use synddb_protocol::{DecodeError, ParseError};
 use synddb_sqlite::capture::CaptureError;
+use synddb_sqlite::connection::SqliteError;
 use synddb_sqlite::rusqlite::ffi;
 use synddb_sqlite::schema::SchemaError;
 use synddb_sqlite::snapshot::SnapshotError;
@@ -55,6 +56,14 @@ pub enum AgentError {
     Url {
         /// What was given.
         url: String,
+    },
+    /// This user may not write the database, which following it takes: for locks, and for the WAL.
+    #[error("this user may not write the database; make the file and its folder writable for it. file=`{}`", file.display())]
+    NotWritable {
+        /// The database.
+        file: PathBuf,
+        /// What SQLite says.
+        source: CaptureError,
     },
     /// The database cannot be followed, and that does not pass by itself.
     #[error("cannot follow the database")]
@@ -111,7 +120,8 @@ impl AgentError {
                 | OutboxError::NotHeld { .. }
                 | OutboxError::OtherDigest { .. } => false,
             },
-            Self::Locked { .. }
+            Self::NotWritable { .. }
+            | Self::Locked { .. }
             | Self::Stream { .. }
             | Self::OtherStream { .. }
             | Self::Url { .. }
@@ -124,19 +134,38 @@ impl AgentError {
     }
 }
 
+/// The file is no database, or this user may not write it.
+const fn is_refused(error: &SqliteError) -> bool {
+    matches!(error.primary(), ffi::SQLITE_NOTADB | ffi::SQLITE_READONLY | ffi::SQLITE_PERM)
+}
+
+/// What attaching to `database` failed with, in words for whoever may change that.
+pub(crate) fn not_attached(error: CaptureError, database: &Path) -> AgentError {
+    let sqlite = if let CaptureError::Sqlite(sqlite)
+    | CaptureError::State(StateError::Sqlite(sqlite))
+    | CaptureError::Schema(SchemaError::Sqlite(sqlite)) = &error
+    {
+        Some(sqlite.primary())
+    } else {
+        None
+    };
+    if matches!(sqlite, Some(ffi::SQLITE_READONLY | ffi::SQLITE_PERM)) {
+        return AgentError::NotWritable { file: database.to_owned(), source: error };
+    }
+    error.into()
+}
+
 fn is_final(error: &CaptureError) -> bool {
     match error {
         CaptureError::Schema(error) | CaptureError::State(StateError::Schema(error)) => match error {
-            SchemaError::Sqlite(error) => error.primary() == ffi::SQLITE_NOTADB,
+            SchemaError::Sqlite(error) => is_refused(error),
             SchemaError::Foreign { .. }
             | SchemaError::Reserved { .. }
             | SchemaError::HiddenRowid { .. }
             | SchemaError::Damaged { .. } => true,
         },
         CaptureError::Missing { .. } | CaptureError::NotWal { .. } => true,
-        CaptureError::Sqlite(error) | CaptureError::State(StateError::Sqlite(error)) => {
-            error.primary() == ffi::SQLITE_NOTADB
-        }
+        CaptureError::Sqlite(error) | CaptureError::State(StateError::Sqlite(error)) => is_refused(error),
         CaptureError::State(StateError::NoRowid { .. })
         | CaptureError::Damaged(_)
         | CaptureError::Io { .. }
@@ -169,16 +198,4 @@ pub enum PushError {
     /// The agent has ended.
     #[error("the agent has ended")]
     Ended,
-}
-
-/// An error and its causes in one line.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }

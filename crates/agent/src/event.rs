@@ -54,10 +54,8 @@ pub enum Event {
     },
     /// What kept the agent from sending is over.
     Recovered,
-    /// The database is followed no more; it is attached again, as a new incarnation.
-    Detached {
-        /// Why.
-        because: String,
+    /// The database is not followed, for the problem that was told before; it is attached again.
+    Interrupted {
         /// Milliseconds until it is tried.
         again_ms: u64,
     },

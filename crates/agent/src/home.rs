@@ -9,6 +9,7 @@
 //!     chunks/<sha256>           the snapshot's chunks; gone once the snapshot was seen stored
 //!     outbox.db
 //!   incarnations/000000000003.new/    one that did not begin yet
+//!   incarnations.left/          all of it stored, and being left for good (leave.rs)
 //! ```
 //!
 //! What must stay true:
@@ -31,6 +32,7 @@ use synddb_protocol::log::{Body, Entry, MessageType};
 use synddb_protocol::submission::Snapshot;
 
 use crate::error::AgentError;
+use crate::leave;
 
 /// The ending of a folder whose incarnation did not begin yet.
 const UNFINISHED: &str = ".new";
@@ -41,6 +43,7 @@ const UNFINISHED: &str = ".new";
 /// [`AgentError`] when the folder cannot be used, or its stream's name cannot be read.
 pub fn stream_of(folder: &Path) -> Result<StreamId, AgentError> {
     make_folder(folder)?;
+    leave::finish(folder)?;
     let file = folder.join("stream");
     match fs::read_to_string(&file) {
         Ok(text) => return read_stream(&file, &text),

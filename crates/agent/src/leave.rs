@@ -40,9 +40,61 @@ pub fn forget(folder: &Path) -> Result<u64, AgentError> {
     if pending > 0 {
         return Ok(pending);
     }
-    let (incarnations, stream) = (folder.join("incarnations"), folder.join("stream"));
-    fs::remove_dir_all(&incarnations).map_err(failed("remove the incarnations", &incarnations))?;
-    // Last: as long as the stream has a name, the rest is known to be its.
-    fs::remove_file(&stream).map_err(failed("remove the name of the stream", &stream))?;
+    let incarnations = folder.join("incarnations");
+    fs::rename(&incarnations, folder.join(LEFT))
+        .map_err(failed("put the incarnations away", &incarnations))?;
+    finish(folder)?;
     Ok(0)
+}
+
+/// What the incarnations are called once they are left. The stream's name must not outlive them: an agent that found it alone would
+/// begin with an incarnation that the log has already.
+const LEFT: &str = "incarnations.left";
+
+/// Goes on with what [`forget`] began, if a killed process left it half done.
+pub(crate) fn finish(folder: &Path) -> Result<(), AgentError> {
+    let (left, stream) = (folder.join(LEFT), folder.join("stream"));
+    if !left.exists() {
+        return Ok(());
+    }
+    match fs::remove_file(&stream) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            return Err(failed("remove the name of the stream", &stream)(error));
+        }
+        Ok(()) | Err(_) => {}
+    }
+    fs::remove_dir_all(&left).map_err(failed("remove the incarnations", &left))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::home::stream_of;
+
+    #[test]
+    fn a_leave_that_was_killed_half_way_is_finished() {
+        let folder = tempfile::tempdir().unwrap();
+        let stream = stream_of(folder.path()).unwrap();
+        drop(Home::open(folder.path()).unwrap());
+        // Killed after the first step.
+        fs::rename(folder.path().join("incarnations"), folder.path().join(LEFT)).unwrap();
+        assert_ne!(
+            stream_of(folder.path()).unwrap(),
+            stream,
+            "the old name would begin at a counter that the log has"
+        );
+        assert!(!folder.path().join(LEFT).exists());
+    }
+
+    #[test]
+    fn an_agent_that_runs_is_seen() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(!is_running(folder.path()).unwrap());
+        let home = Home::open(folder.path()).unwrap();
+        assert!(is_running(folder.path()).unwrap());
+        assert!(matches!(forget(folder.path()), Err(AgentError::Locked { .. })));
+        drop(home);
+        assert_eq!(forget(folder.path()).unwrap(), 0);
+        assert!(!folder.path().join("stream").exists());
+    }
 }

@@ -111,15 +111,9 @@ pub enum Captured {
     Unknown,
 }
 
-/// The order of positions of one stream.
-pub(crate) fn rank(position: &Position) -> (u64, u64, u32) {
-    let Position { incarnation, commit, part } = position;
-    (incarnation.counter.get(), commit.get(), part.map_or(0, |part| part.get()))
-}
-
 /// Whether something has come up to `wanted`.
 pub(crate) fn reaches(found: Option<&Position>, wanted: &Position) -> bool {
-    found.is_some_and(|found| rank(found) >= rank(wanted))
+    found.is_some_and(|found| found.reaches(wanted))
 }
 
 /// Who tells of a problem. Each tells of its own, and takes its own back.

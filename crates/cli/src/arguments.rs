@@ -3,17 +3,13 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use clap::{Args, CommandFactory as _, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 use serde::Serialize;
 use synddb_protocol::id::StreamId;
 use synddb_protocol::signing::VerifyingKey;
 use synddb_storage::StoreUrl;
 use synddb_validator::Mode;
-
-use crate::exit::{CommandError, Exit};
-use crate::output::Output;
-use crate::{detach, dev, diff, follow, mirror, services, status, wait};
 
 const EXIT_CODES: &str = "Exit codes:
   0  done; for `diff`, the databases are equal
@@ -26,7 +22,7 @@ const EXIT_CODES: &str = "Exit codes:
 
 /// Makes any SQLite application verifiable: captures every committed transaction, and rebuilds the database elsewhere.
 ///
-/// Variables are also read from a file `.env` in the folder where the command is started; the real environment wins.
+/// Variables are also read from the file `.env` in the folder where the command is started; the real environment wins.
 #[derive(Debug, Parser)]
 #[command(name = "synddb", version, after_help = EXIT_CODES)]
 pub struct Arguments {
@@ -38,7 +34,7 @@ pub struct Arguments {
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {
+pub(crate) enum Command {
     /// Runs agent, sequencer, validator and replica of one database on this machine: no configuration, no network.
     ///
     /// Everything is kept in `<DATABASE>-synddb/`; started again it goes on. Ends on SIGINT or SIGTERM, when everything
@@ -61,7 +57,7 @@ enum Command {
     Push(PushArguments),
     /// What agent, sequencer and validator of a database say of themselves.
     Status(StatusArguments),
-    /// Ends the agent of a database for good: everything is shipped, and nothing is left beside the database.
+    /// Ends the following of a database for good, once everything of it is stored. The database is as before; the store stays.
     Detach(DetachArguments),
     /// Keeps a second file equal to an application's database, on this machine and without network.
     ///
@@ -77,16 +73,22 @@ enum Command {
     },
 }
 
-/// The database that a command is about, and the folder of what belongs to it.
+/// The database that a command is about.
 #[derive(Debug, Args)]
-pub(crate) struct DevArguments {
-    /// The application's database. It is waited for when it does not exist, and switched to WAL mode, which persists.
+pub(crate) struct DatabaseArguments {
+    /// The application's database. Whoever follows it switches it to WAL mode, which persists; `dev` waits for one that does not exist.
     pub(crate) database: PathBuf,
-    /// Where everything is kept, instead of `<DATABASE>-synddb/`.
+    /// The folder of what belongs to it, instead of `<DATABASE>-synddb/`.
     #[arg(long)]
     pub(crate) dir: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DevArguments {
+    #[command(flatten)]
+    pub(crate) of: DatabaseArguments,
     /// The sequencer's port; 0 takes any.
-    #[arg(long, default_value_t = 8433)]
+    #[arg(long, default_value_t = synddb_sequencer::PORT)]
     pub(crate) port: u16,
     /// The validator's port; 0 takes any.
     #[arg(long, default_value_t = 8080)]
@@ -100,20 +102,17 @@ pub(crate) struct DevArguments {
 
 #[derive(Debug, Args)]
 pub(crate) struct FollowArguments {
-    /// The application's database. It is switched to WAL mode, which persists.
-    pub(crate) database: PathBuf,
+    #[command(flatten)]
+    pub(crate) of: DatabaseArguments,
     /// The sequencer's URL.
     #[arg(long, env = "SYNDDB_AGENT_SEQUENCER")]
     pub(crate) sequencer: String,
-    /// The file with the sequencer's bearer token.
+    /// The file with the sequencer's bearer token; `openssl rand -hex 32 > token && chmod 600 token` makes one.
     #[arg(long, env = "SYNDDB_AGENT_TOKEN_FILE")]
     pub(crate) token_file: PathBuf,
     /// The key that must sign receipts and checkpoints.
     #[arg(long, env = "SYNDDB_AGENT_SEQUENCER_KEY")]
     pub(crate) sequencer_key: Option<VerifyingKey>,
-    /// Where the agent keeps what it needs, instead of `<DATABASE>-synddb/`.
-    #[arg(long)]
-    pub(crate) dir: Option<PathBuf>,
     /// Answer on this port of the loopback interface as well, not only on the socket.
     #[arg(long)]
     pub(crate) port: Option<u16>,
@@ -152,7 +151,7 @@ pub(crate) struct SequencerArguments {
 /// What the command line may set of a sequencer's configuration.
 #[derive(Debug, Args, Serialize)]
 pub(crate) struct SequencerOverrides {
-    /// The address to listen at.
+    /// The address to listen at, as in `127.0.0.1:8433`.
     #[arg(long)]
     #[serde(skip_serializing_if = "Option::is_none")]
     listen: Option<SocketAddr>,
@@ -218,7 +217,7 @@ pub(crate) struct ReplicaArguments {
     log: LogArguments,
     /// End when everything stored is in the replica.
     #[arg(long)]
-    once: bool,
+    pub(crate) once: bool,
     /// End when standard input ends: for programs that start this one.
     #[arg(long)]
     pub(crate) stop_on_eof: bool,
@@ -243,7 +242,7 @@ struct LogArguments {
     #[arg(long)]
     #[serde(skip_serializing_if = "Option::is_none")]
     sequencer: Option<String>,
-    /// The address to listen at.
+    /// The address to listen at, as in `127.0.0.1:8433`.
     #[arg(long)]
     #[serde(skip_serializing_if = "Option::is_none")]
     listen: Option<SocketAddr>,
@@ -256,33 +255,31 @@ pub(crate) struct ValidatorOverrides<'a> {
     replica: Option<&'a PathBuf>,
     #[serde(flatten)]
     log: &'a LogArguments,
-    mode: Mode,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mode: Option<Mode>,
 }
 
 impl ValidatorArguments {
     pub(crate) const fn overrides(&self) -> ValidatorOverrides<'_> {
-        ValidatorOverrides { replica: self.replica.as_ref(), log: &self.log, mode: Mode::Follow }
+        ValidatorOverrides { replica: self.replica.as_ref(), log: &self.log, mode: None }
     }
 }
 
 impl ReplicaArguments {
     pub(crate) const fn overrides(&self) -> ValidatorOverrides<'_> {
         let mode = if self.once { Mode::Once } else { Mode::Follow };
-        ValidatorOverrides { replica: Some(&self.replica), log: &self.log, mode }
+        ValidatorOverrides { replica: Some(&self.replica), log: &self.log, mode: Some(mode) }
     }
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct WaitArguments {
-    /// The application's database.
-    pub(crate) database: PathBuf,
-    /// The folder of what belongs to it, instead of `<DATABASE>-synddb/`.
-    #[arg(long)]
-    pub(crate) dir: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) of: DatabaseArguments,
     /// The validator's URL, instead of the one that `dev` started.
     #[arg(long)]
     pub(crate) validator: Option<String>,
-    /// Until the replica holds it, which is also what is done without this.
+    /// Until the replica holds it. This is what is waited for, also when it is not said.
     #[arg(long)]
     pub(crate) applied: bool,
     /// How long to wait.
@@ -292,11 +289,8 @@ pub(crate) struct WaitArguments {
 
 #[derive(Debug, Args)]
 pub(crate) struct PushArguments {
-    /// The application's database.
-    pub(crate) database: PathBuf,
-    /// The folder of what belongs to it, instead of `<DATABASE>-synddb/`.
-    #[arg(long)]
-    pub(crate) dir: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) of: DatabaseArguments,
     /// Until it is stored, not only sequenced.
     #[arg(long)]
     pub(crate) stored: bool,
@@ -307,20 +301,14 @@ pub(crate) struct PushArguments {
 
 #[derive(Debug, Args)]
 pub(crate) struct StatusArguments {
-    /// The application's database.
-    pub(crate) database: PathBuf,
-    /// The folder of what belongs to it, instead of `<DATABASE>-synddb/`.
-    #[arg(long)]
-    pub(crate) dir: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) of: DatabaseArguments,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct DetachArguments {
-    /// The application's database.
-    pub(crate) database: PathBuf,
-    /// The folder of what belongs to it, instead of `<DATABASE>-synddb/`.
-    #[arg(long)]
-    pub(crate) dir: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) of: DatabaseArguments,
     /// Switch the database back to a rollback journal.
     #[arg(long)]
     pub(crate) restore_journal_mode: bool,
@@ -362,27 +350,8 @@ impl Arguments {
         self.json
     }
 
-    /// Runs the command.
-    ///
-    /// # Errors
-    /// [`CommandError`] when it does not come to its end.
-    pub fn run(&self, output: Output) -> Result<Exit, CommandError> {
-        match &self.command {
-            Command::Dev(arguments) => dev::run(arguments, output),
-            Command::Follow(arguments) => follow::run(arguments, output),
-            Command::Sequencer(arguments) => services::sequencer(arguments, output),
-            Command::Validator(arguments) => services::validator(arguments, output),
-            Command::Replica(arguments) => services::replica(arguments, output),
-            Command::Wait(arguments) => wait::wait(arguments, output),
-            Command::Push(arguments) => wait::push(arguments, output),
-            Command::Status(arguments) => status::run(arguments, output),
-            Command::Detach(arguments) => detach::run(arguments, output),
-            Command::Mirror(arguments) => mirror::run(arguments, output),
-            Command::Diff(arguments) => diff::run(arguments, output),
-            Command::Completions { shell } => {
-                clap_complete::generate(*shell, &mut Self::command(), "synddb", &mut std::io::stdout());
-                Ok(Exit::Done)
-            }
-        }
+    /// What was asked for.
+    pub(crate) const fn command(&self) -> &Command {
+        &self.command
     }
 }

@@ -17,20 +17,24 @@ use crate::refusal::{Refusal, open_to_read};
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 pub(crate) fn run(arguments: &DetachArguments, output: Output) -> Result<Exit, CommandError> {
-    drop(open_to_read(&arguments.database)?);
-    let folder = Folder::of(&arguments.database, arguments.dir.as_deref());
-    // Its agent would be started again.
-    let _dev = if folder.path().is_dir() { Some(folder.lock()?) } else { None };
-    if folder.path().is_dir() {
-        stop_agent(&folder, *arguments.timeout)?;
-        let pending = synddb_agent::forget(folder.path())?;
-        if pending > 0 {
-            return Err(Refusal::NotStored { submissions: pending }.into());
-        }
+    let database = &arguments.of.database;
+    drop(open_to_read(database)?);
+    let folder = Folder::of(database, arguments.of.dir.as_deref());
+    if !folder.is_attached() {
+        return Err(Refusal::NotAttached { database: database.clone() }.into());
     }
-    let journal_mode = close(&arguments.database, arguments.restore_journal_mode)?;
-    let database = arguments.database.display().to_string();
-    output.tell(&Event::Detached { database, journal_mode })?;
+    // `dev` would start its agent again.
+    let _dev = folder.lock()?;
+    stop_agent(&folder, *arguments.timeout)?;
+    let pending = synddb_agent::forget(folder.path())?;
+    if pending > 0 {
+        return Err(Refusal::NotStored { submissions: pending }.into());
+    }
+    // It follows the stream that was left. Whoever wants it can rebuild it from the store.
+    folder.remove_replica()?;
+    let journal_mode = close(database, arguments.restore_journal_mode)?;
+    let kept = folder.store().exists().then(|| folder.path().display().to_string());
+    output.tell(&Event::Detached { database: database.display().to_string(), journal_mode, kept })?;
     Ok(Exit::Done)
 }
 

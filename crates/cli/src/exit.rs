@@ -10,8 +10,8 @@ use synddb_protocol::http::Halt;
 use synddb_protocol::log::ContinuityError;
 use synddb_sequencer::SequencerError;
 use synddb_service::config::ConfigError;
+use synddb_service::process::ProcessError;
 use synddb_service::secret::SecretError;
-use synddb_service::telemetry::TelemetryError;
 use synddb_sqlite::apply::ApplyError;
 use synddb_sqlite::capture::{CaptureError, PollError};
 use synddb_sqlite::compare::CompareError;
@@ -129,9 +129,9 @@ pub enum CommandError {
     /// A store was named that there cannot be.
     #[error(transparent)]
     StoreUrl(#[from] StoreUrlError),
-    /// Telemetry cannot start.
+    /// The process cannot begin.
     #[error(transparent)]
-    Telemetry(#[from] TelemetryError),
+    Process(#[from] ProcessError),
     /// The agent cannot start, or ended.
     #[error(transparent)]
     Agent(#[from] AgentError),
@@ -181,9 +181,6 @@ impl CommandError {
             | Self::Config(_)
             | Self::Secret(_)
             | Self::StoreUrl(_)
-            | Self::Validator(
-                ValidatorError::Config(_) | ValidatorError::Open(_) | ValidatorError::Listen { .. },
-            )
             | Self::Sequencer(
                 SequencerError::Secret(_)
                 | SequencerError::Store(_)
@@ -198,9 +195,11 @@ impl CommandError {
                 Exit::Different
             }
             Self::TimedOut { .. } => Exit::TimedOut,
+            Self::Over { status, .. } => status.code().and_then(Exit::from_code).unwrap_or(Exit::Failed),
             Self::Agent(AgentError::Stopped) => Exit::Incomplete,
             Self::Agent(AgentError::Fault { .. }) => Exit::Failed,
             // A start that must fail again is not tried again.
+            Self::Validator(error) if error.is_refusal() => Exit::Refused,
             Self::Agent(error) if error.is_final() => Exit::Refused,
             Self::Capture(_)
             | Self::Snapshot(_)
@@ -213,12 +212,11 @@ impl CommandError {
             | Self::Compare(_)
             | Self::State(_)
             | Self::Sqlite(_)
-            | Self::Telemetry(_)
+            | Self::Process(_)
             | Self::Agent(_)
             | Self::Sequencer(_)
             | Self::Validator(_)
             | Self::Peer(_)
-            | Self::Over { .. }
             | Self::System { .. } => Exit::Failed,
         }
     }
@@ -236,16 +234,4 @@ impl From<PollError<OutboxError>> for CommandError {
             PollError::Sink(error) => error.into(),
         }
     }
-}
-
-/// An error and its causes in one line.
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }

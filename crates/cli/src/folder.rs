@@ -45,7 +45,7 @@ impl Folder {
                 Err(Refusal::NoFolder { folder: above }.into())
             }
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-                Err(CommandError::system("make the folder beside the database")(error))
+                Err(Refusal::NoRoom { folder: self.0.clone(), source: error }.into())
             }
             Ok(()) | Err(_) => Ok(()),
         }
@@ -73,6 +73,24 @@ impl Folder {
 
     pub(crate) fn replica(&self) -> PathBuf {
         self.0.join("replica.db")
+    }
+
+    /// Whether a database was ever followed from here.
+    pub(crate) fn is_attached(&self) -> bool {
+        self.0.join("stream").exists()
+    }
+
+    /// Removes the replica that `dev` keeps.
+    pub(crate) fn remove_replica(&self) -> Result<(), CommandError> {
+        for suffix in ["", "-wal", "-shm", ".lock"] {
+            match fs::remove_file(beside(&self.replica(), suffix)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(CommandError::system("remove the replica")(error));
+                }
+                Ok(()) | Err(_) => {}
+            }
+        }
+        Ok(())
     }
 
     /// Takes the lock of `dev`, until the file is dropped.

@@ -3,6 +3,7 @@
 //! | module | holds |
 //! |---|---|
 //! | `arguments` | the command line: the closed set of commands and what they accept |
+//! | `commands` | which command does what |
 //! | `output` | what is printed, for people and for programs |
 //! | `exit` | how a command ends: errors and exit codes |
 //! | `refusal` | paths that commands refuse before they touch anything |
@@ -19,6 +20,7 @@
 //! Knows how roles are put together, and nothing of what they do.
 
 mod arguments;
+mod commands;
 mod detach;
 mod dev;
 mod diff;
@@ -35,8 +37,9 @@ mod status;
 mod wait;
 
 pub use arguments::Arguments;
-pub use exit::{CommandError, Exit, chain};
+pub use commands::run;
+pub use exit::{CommandError, Exit};
 pub use mirror::{Divergence, Summary};
-pub use output::{Event, Output, Process};
+pub use output::{Event, Output, Process, Stage};
 pub use peer::PeerError;
 pub use refusal::Refusal;

@@ -3,22 +3,33 @@
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use synddb_cli::{Arguments, Event, Output};
+use synddb_cli::{Arguments, Event, Exit, Output};
 
 fn main() -> ExitCode {
-    // Before any thread is there. A missing file is no error, and one that cannot be read shows in what it does not set.
-    dotenvy::dotenv().ok();
+    // Before any thread is there, and before arguments take their values from the environment.
+    if let Err(error) = read_environment() {
+        eprintln!("error: the file `.env` is refused: {}", synddb_protocol::chain(&error));
+        return Exit::Refused.into();
+    }
     let arguments = Arguments::parse();
     let output = Output::new(arguments.is_json());
-    match arguments.run(output) {
+    match synddb_cli::run(&arguments, output) {
         Ok(exit) => exit.into(),
         Err(error) => {
             let exit = error.exit();
-            let message = synddb_cli::chain(&error);
+            let message = synddb_protocol::chain(&error);
             eprintln!("error: {message}");
             // Who closed our standard output does not read this either.
             output.say(&Event::Failed { exit: exit.code(), message }).ok();
             exit.into()
         }
+    }
+}
+
+/// Sets what the file `.env` of this folder says and the real environment does not.
+fn read_environment() -> Result<(), dotenvy::Error> {
+    match dotenvy::from_path(".env") {
+        Err(dotenvy::Error::Io(error)) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        read => read,
     }
 }

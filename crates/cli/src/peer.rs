@@ -6,14 +6,16 @@ use std::io;
 use std::time::Duration;
 
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
-use synddb_agent::Captured;
-use synddb_protocol::http::{Problem, ReplicaStatus};
+use synddb_agent::{AgentStatus, Captured, Until};
+use synddb_protocol::http::Problem;
 use synddb_sqlite::capture::WalPosition;
 
 use crate::exit::CommandError;
 use crate::folder::Folder;
-use crate::follow::socket::Place;
+use crate::follow::socket::SocketPath;
+use crate::refusal::Refusal;
 
 /// Largest answer that is read, in bytes.
 const ANSWER_BYTES_MAX: usize = 1 << 20;
@@ -53,23 +55,36 @@ pub enum PeerError {
     },
 }
 
+/// What a push asks.
+#[derive(Serialize)]
+struct PushQuery {
+    until: Until,
+    wait_ms: u128,
+}
+
 /// A process to ask.
 pub(crate) struct Peer {
     name: &'static str,
     client: Client,
     base: String,
     /// Keeps the way to the socket open.
-    _place: Option<Place>,
+    _socket: Option<SocketPath>,
 }
 
 impl Peer {
     /// The agent of a folder.
     pub(crate) fn agent(folder: &Folder) -> Result<Self, PeerError> {
         const NAME: &str = "the agent";
-        let place = Place::in_folder(folder.path())
+        let socket = SocketPath::in_folder(folder.path())
             .map_err(|source| PeerError::Silent { peer: NAME, source: source.into() })?;
-        let client = Client::builder().unix_socket(place.path()).no_proxy();
-        Self::new(NAME, client, "http://agent".to_owned(), Some(place))
+        let client = Client::builder().unix_socket(socket.path()).no_proxy();
+        Self::new(NAME, client, "http://agent".to_owned(), Some(socket))
+    }
+
+    /// The validator of a database: the one named, or the one that a running `dev` started.
+    pub(crate) fn validator(folder: &Folder, named: Option<&str>) -> Result<Self, CommandError> {
+        let url = named.map(str::to_owned).or_else(|| folder.read_running().map(|running| running.validator));
+        Ok(Self::at("the validator", &url.ok_or(Refusal::NoValidator)?)?)
     }
 
     /// A service at a URL.
@@ -81,11 +96,11 @@ impl Peer {
         name: &'static str,
         client: reqwest::ClientBuilder,
         base: String,
-        place: Option<Place>,
+        socket: Option<SocketPath>,
     ) -> Result<Self, PeerError> {
         let client = client.connect_timeout(CONNECT_MAX).build();
         let client = client.map_err(|source| PeerError::Silent { peer: name, source: source.into() })?;
-        Ok(Self { name, client, base, _place: place })
+        Ok(Self { name, client, base, _socket: socket })
     }
 
     /// What it says of itself.
@@ -104,13 +119,10 @@ impl Peer {
     }
 
     /// Has an agent push, for as long as `wait` at most.
-    pub(crate) async fn push<T: DeserializeOwned>(
-        &self,
-        until: &str,
-        wait: Duration,
-    ) -> Result<T, PeerError> {
-        let query = [("until", until.to_owned()), ("wait_ms", wait.as_millis().to_string())];
-        self.ask(self.request(Method::POST, "/push").query(&query).timeout(wait + ANSWER_MAX)).await
+    pub(crate) async fn push(&self, until: Until, wait: Duration) -> Result<AgentStatus, PeerError> {
+        let request =
+            self.request(Method::POST, "/push").query(&PushQuery { until, wait_ms: wait.as_millis() });
+        self.ask(request.timeout(wait + ANSWER_MAX)).await
     }
 
     /// Asks an agent to end.
@@ -153,20 +165,4 @@ async fn bounded(mut response: Response) -> io::Result<Vec<u8>> {
         body.extend_from_slice(&piece);
     }
     Ok(body)
-}
-
-/// The validator of a database: the one named, or the one that a running `dev` started.
-pub(crate) fn validator(folder: &Folder, named: Option<&str>) -> Result<Peer, CommandError> {
-    let url = named.map(str::to_owned).or_else(|| folder.read_running().map(|running| running.validator));
-    let url = url.ok_or(crate::refusal::Refusal::NoValidator)?;
-    Ok(Peer::at("the validator", &url)?)
-}
-
-/// Whether a replica holds everything before `next`.
-pub(crate) fn holds(status: &ReplicaStatus, next: &synddb_protocol::http::Position) -> bool {
-    status.next.is_some_and(|reached| {
-        let counter = |position: &synddb_protocol::http::Position| position.incarnation.counter;
-        counter(&reached) > counter(next)
-            || (reached.incarnation == next.incarnation && reached.commit >= next.commit)
-    })
 }

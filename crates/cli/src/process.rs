@@ -1,21 +1,15 @@
-//! What every long-running command begins with: a runtime, telemetry, and what asks it to end.
+//! How commands run what is asynchronous.
 
 use std::future::Future;
 
+use synddb_service::process::{self, Setting};
 use synddb_service::shutdown::Shutdown;
-use synddb_service::telemetry::{self, Metrics};
+use synddb_service::telemetry::{Format, Metrics};
 
 use crate::exit::CommandError;
 use crate::output::Output;
 
-/// The variable that filters traces, as in `info,synddb_sequencer=debug`.
-const FILTER: &str = "SYNDDB_LOG";
-
-/// Threads of the runtime. The work itself is on threads of its own.
-const WORKERS: usize = 2;
-
-/// Runs `body` until it ends. It is given what asks it to end: SIGINT, SIGTERM and, where that was asked for, the end of standard
-/// input.
+/// Runs a long-running command until it ends, or is asked to.
 pub(crate) fn serve<T, F>(
     output: Output,
     stop_on_eof: bool,
@@ -24,20 +18,9 @@ pub(crate) fn serve<T, F>(
 where
     F: Future<Output = Result<T, CommandError>>,
 {
-    let format = if output.is_json() { telemetry::Format::Json } else { telemetry::Format::Text };
-    let filter = std::env::var(FILTER).unwrap_or_else(|_| "warn".to_owned());
-    let metrics = telemetry::start(format, &filter)?;
-    let runtime = runtime()?;
-    let result = runtime.block_on(async {
-        let shutdown = Shutdown::on_signals().map_err(CommandError::system("catch signals"))?;
-        if stop_on_eof {
-            shutdown.or_on_eof();
-        }
-        body(metrics, shutdown).await
-    });
-    // A thread that still reads standard input is not waited for.
-    runtime.shutdown_background();
-    result
+    use_ring();
+    let format = if output.is_json() { Format::Json } else { Format::Text };
+    process::run(Setting { format, filter: "warn", stop_on_eof }, body)
 }
 
 /// Runs something that asks peers and ends.
@@ -45,15 +28,15 @@ pub(crate) fn ask<T, F>(body: F) -> Result<T, CommandError>
 where
     F: Future<Output = Result<T, CommandError>>,
 {
-    runtime()?.block_on(body)
-}
-
-fn runtime() -> Result<tokio::runtime::Runtime, CommandError> {
-    // The one TLS provider of the process. Only the first call installs it, which is all that is needed.
-    rustls::crypto::ring::default_provider().install_default().ok();
-    tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(WORKERS)
+    use_ring();
+    tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(CommandError::system("start a runtime"))
+        .map_err(CommandError::system("start a runtime"))?
+        .block_on(body)
+}
+
+/// The one TLS provider of the process. Only the first call installs it, which is all that is needed.
+fn use_ring() {
+    rustls::crypto::ring::default_provider().install_default().ok();
 }

@@ -1,6 +1,7 @@
 //! What a command refuses before it touches anything.
 
 use std::fs;
+use std::io::Read as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
@@ -59,6 +60,29 @@ pub enum Refusal {
         /// The folder.
         folder: PathBuf,
     },
+    /// The folder beside a database cannot be made.
+    #[error("cannot make the folder for what belongs to the database; name another one with --dir. folder=`{}`", folder.display())]
+    NoRoom {
+        /// The folder.
+        folder: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// Nothing answers for a database.
+    #[error("nothing runs for this database; start `synddb dev` or `synddb follow` on it. file=`{}`", database.display())]
+    NothingRuns {
+        /// The database.
+        database: PathBuf,
+    },
+    /// A database that is not followed from here.
+    #[error("this database is not followed from its folder; name the folder with --dir if it is another. file=`{}`", database.display())]
+    NotAttached {
+        /// The database.
+        database: PathBuf,
+    },
+    /// A store without anything of a stream.
+    #[error("the store holds nothing of this stream; check --store and --stream")]
+    NothingStored,
     /// Nobody said where a validator is.
     #[error("no validator is known; start `synddb dev`, or name one with --validator URL")]
     NoValidator,
@@ -91,6 +115,29 @@ pub(crate) fn open_to_read(file: &Path) -> Result<Connection, CommandError> {
             Err(Refusal::NotADatabase { file: file.to_owned() }.into())
         }
         opened => Ok(opened?),
+    }
+}
+
+/// Refuses what is no database by its first bytes, without a lock: a database that somebody keeps locked is one.
+///
+/// Only for a process that has no connection to the file: closing a file drops every lock that the process holds on it.
+///
+/// # Errors
+/// [`Refusal`] when there is no file, or it is no database.
+pub(crate) fn check_database(file: &Path) -> Result<(), CommandError> {
+    /// What every database file begins with (SQLite file format, section 1.3). One that nobody wrote to yet is empty.
+    const MAGIC: &[u8] = b"SQLite format 3\0";
+    let mut head = Vec::new();
+    let read = fs::File::open(file).and_then(|opened| opened.take(MAGIC.len() as u64).read_to_end(&mut head));
+    match read {
+        Ok(_) if head.is_empty() || head == MAGIC => Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            Err(Refusal::Missing { file: file.to_owned() }.into())
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+            Err(CommandError::system("read the database")(error))
+        }
+        Ok(_) | Err(_) => Err(Refusal::NotADatabase { file: file.to_owned() }.into()),
     }
 }
 

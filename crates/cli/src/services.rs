@@ -10,6 +10,7 @@ use crate::arguments::{ReplicaArguments, SequencerArguments, ValidatorArguments}
 use crate::exit::{CommandError, Exit};
 use crate::output::{Event, Output, Process, Progress};
 use crate::process;
+use crate::refusal::Refusal;
 
 /// The prefixes of the environment.
 const SEQUENCER: &str = "SYNDDB_SEQUENCER_";
@@ -31,30 +32,37 @@ pub(crate) fn sequencer(arguments: &SequencerArguments, output: Output) -> Resul
 
 pub(crate) fn validator(arguments: &ValidatorArguments, output: Output) -> Result<Exit, CommandError> {
     let config = config::load(arguments.config.as_deref(), VALIDATOR, &arguments.overrides())?;
-    follow_log(config, arguments.stop_on_eof, output)
+    follow_log(config, arguments.stop_on_eof, output)?;
+    Ok(Exit::Done)
 }
 
 pub(crate) fn replica(arguments: &ReplicaArguments, output: Output) -> Result<Exit, CommandError> {
-    follow_log(config::load(None, VALIDATOR, &arguments.overrides())?, arguments.stop_on_eof, output)
+    let config = config::load(None, VALIDATOR, &arguments.overrides())?;
+    let end = follow_log(config, arguments.stop_on_eof, output)?;
+    if arguments.once && end.sequence.is_none() {
+        return Err(Refusal::NothingStored.into());
+    }
+    Ok(Exit::Done)
 }
 
 fn follow_log(
     config: synddb_validator::Config,
     stop_on_eof: bool,
     output: Output,
-) -> Result<Exit, CommandError> {
-    let End { sequence, state } = process::serve(output, stop_on_eof, async |metrics, shutdown| {
-        let mut applied = Seldom { said: None, progress: Progress::begin(output) };
+) -> Result<End, CommandError> {
+    let end = process::serve(output, stop_on_eof, async |metrics, shutdown| {
+        let mut seldom = Seldom { said: None, progress: Progress::begin(output) };
         let on_event = move |event| {
-            if let Some(event) = applied.event(event) {
+            if let Some(event) = seldom.event(event) {
                 output.mention(&event);
             }
         };
         Ok(synddb_validator::run(config, metrics, shutdown, on_event).await?)
     })?;
+    let End { sequence, state } = end;
     output.mention(&Event::CaughtUp { sequence, state });
     output.mention(&Event::Drained { process: Process::Validator, complete: true });
-    Ok(Exit::Done)
+    Ok(end)
 }
 
 /// Says what a validator does, and how far it is at most once a second.
@@ -82,7 +90,10 @@ impl Seldom {
                 self.said = Some(Instant::now());
                 Event::Applied { sequence, state }
             }
-            Told::CaughtUp { .. } => return None,
+            Told::CaughtUp { sequence, state } => {
+                self.said = Some(Instant::now());
+                Event::CaughtUp { sequence: Some(sequence), state: Some(state) }
+            }
             Told::Halted(halt) => Event::Halted(halt),
         })
     }

@@ -1,6 +1,6 @@
 //! `synddb status`: what the processes of one database say of themselves.
 
-use serde_json::Value;
+use serde::de::DeserializeOwned;
 
 use crate::arguments::StatusArguments;
 use crate::exit::{CommandError, Exit};
@@ -8,9 +8,12 @@ use crate::folder::Folder;
 use crate::output::{Event, Output};
 use crate::peer::Peer;
 use crate::process;
+use crate::refusal::{Refusal, open_to_read};
 
 pub(crate) fn run(arguments: &StatusArguments, output: Output) -> Result<Exit, CommandError> {
-    let folder = Folder::of(&arguments.database, arguments.dir.as_deref());
+    let database = &arguments.of.database;
+    drop(open_to_read(database)?);
+    let folder = Folder::of(database, arguments.of.dir.as_deref());
     let running = folder.read_running();
     let event = process::ask(async {
         let at = |name, url: Option<&String>| url.and_then(|url| Peer::at(name, url).ok());
@@ -21,12 +24,14 @@ pub(crate) fn run(arguments: &StatusArguments, output: Output) -> Result<Exit, C
             tokio::join!(said(agent.as_ref()), said(sequencer.as_ref()), said(validator.as_ref()));
         Ok::<_, CommandError>(Event::Status { agent, sequencer, validator })
     })?;
-    let nobody = matches!(&event, Event::Status { agent: None, sequencer: None, validator: None });
+    if matches!(&event, Event::Status { agent: None, sequencer: None, validator: None }) {
+        return Err(Refusal::NothingRuns { database: database.clone() }.into());
+    }
     output.tell(&event)?;
-    Ok(if nobody { Exit::Failed } else { Exit::Done })
+    Ok(Exit::Done)
 }
 
 /// What a process says; `None` when it does not answer.
-async fn said(peer: Option<&Peer>) -> Option<Value> {
-    peer?.status().await.ok()
+async fn said<T: DeserializeOwned>(peer: Option<&Peer>) -> Option<Box<T>> {
+    peer?.status().await.ok().map(Box::new)
 }

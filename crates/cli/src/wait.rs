@@ -1,76 +1,89 @@
 //! `synddb wait` and `synddb push`: until what is committed now has come as far as asked.
 //!
-//! The target is taken from the application's database itself, by its WAL: an agent that lags, or does not run, cannot say that
-//! there is nothing to wait for.
+//! The target of `wait` is taken from the application's database itself, by its WAL: an agent that lags, or does not run, cannot say
+//! that there is nothing to wait for.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use synddb_agent::{AgentStatus, Captured};
+use synddb_agent::{AgentStatus, Captured, Until};
+use synddb_protocol::chain;
 use synddb_protocol::hash::StateHash;
 use synddb_protocol::http::{Position, ReplicaStatus};
+use synddb_service::http::WAIT_MAX;
 use synddb_sqlite::capture::{WalPosition, committed_position};
 
 use crate::arguments::{PushArguments, WaitArguments};
 use crate::exit::{CommandError, Exit};
 use crate::folder::Folder;
-use crate::output::{Event, Output};
-use crate::peer::{self, Peer, PeerError};
+use crate::output::{Event, Output, Stage};
+use crate::peer::{Peer, PeerError};
 use crate::process;
-use crate::refusal::open_to_read;
+use crate::refusal::{Refusal, open_to_read};
 
 /// Between two looks.
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
 pub(crate) fn wait(arguments: &WaitArguments, output: Output) -> Result<Exit, CommandError> {
+    let database = &arguments.of.database;
     // Only to refuse it in our words.
-    drop(open_to_read(&arguments.database)?);
-    let folder = Folder::of(&arguments.database, arguments.dir.as_deref());
-    let started = Instant::now();
-    let deadline = Deadline { at: started + *arguments.timeout, what: "the replica does not have it" };
+    drop(open_to_read(database)?);
+    let folder = Folder::of(database, arguments.of.dir.as_deref());
+    let deadline = Deadline::after(*arguments.timeout, "the replica does not have everything yet");
     let (next, state) = process::ask(async {
-        let next = captured(&arguments.database, &folder, &deadline).await?;
+        let next = captured(database, &folder, &deadline).await?;
         let state = applied(&folder, arguments.validator.as_deref(), &next, &deadline).await?;
         Ok((next, state))
     })?;
-    let elapsed_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
-    output.tell(&Event::Reached { next, state, elapsed_ms })?;
+    output.tell(&Event::Reached { stage: Stage::Applied, next, state, elapsed_ms: deadline.elapsed_ms() })?;
     Ok(Exit::Done)
 }
 
 pub(crate) fn push(arguments: &PushArguments, output: Output) -> Result<Exit, CommandError> {
-    drop(open_to_read(&arguments.database)?);
-    let folder = Folder::of(&arguments.database, arguments.dir.as_deref());
-    let started = Instant::now();
-    let until = if arguments.stored { "stored" } else { "sequenced" };
-    let deadline = Deadline { at: started + *arguments.timeout, what: "it is not there yet" };
+    let database = &arguments.of.database;
+    drop(open_to_read(database)?);
+    let folder = Folder::of(database, arguments.of.dir.as_deref());
+    let (until, stage) = match arguments.stored {
+        true => (Until::Stored, Stage::Stored),
+        false => (Until::Sequenced, Stage::Sequenced),
+    };
+    let deadline = Deadline::after(*arguments.timeout, "not everything is there yet");
     let next = process::ask(async {
-        let mut problem = None;
+        let mut last = Some("no agent was asked".to_owned());
         while let Some(left) = deadline.left() {
-            let agent = Peer::agent(&folder)?;
-            match agent.push::<AgentStatus>(until, left.min(synddb_service::http::WAIT_MAX)).await {
+            let agent = Peer::agent(&folder).map_err(|error| nothing_runs(database, error))?;
+            match agent.push(until, left.min(WAIT_MAX)).await {
                 Ok(AgentStatus { next: Some(next), .. }) => return Ok(next),
-                Ok(AgentStatus { next: None, .. }) => problem = Some("the agent is not attached".to_owned()),
-                Err(PeerError::Refused { problem: told, .. }) => problem = Some(told.detail().to_owned()),
-                Err(error) => return Err(error.into()),
+                Ok(AgentStatus { next: None, .. }) => last = Some("the agent is not attached".to_owned()),
+                Err(PeerError::Refused { problem, .. }) => last = Some(problem.detail().to_owned()),
+                Err(error) => return Err(nothing_runs(database, error)),
             }
         }
-        Err(deadline.passed(problem))
+        Err(deadline.passed(last))
     })?;
-    let elapsed_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
-    output.tell(&Event::Reached { next, state: None, elapsed_ms })?;
+    output.tell(&Event::Reached { stage, next, state: None, elapsed_ms: deadline.elapsed_ms() })?;
     Ok(Exit::Done)
 }
 
 /// When to give up.
 struct Deadline {
+    since: Instant,
     at: Instant,
     what: &'static str,
 }
 
 impl Deadline {
+    fn after(timeout: Duration, what: &'static str) -> Self {
+        let since = Instant::now();
+        Self { since, at: since + timeout, what }
+    }
+
     fn left(&self) -> Option<Duration> {
         self.at.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())
+    }
+
+    fn elapsed_ms(&self) -> u64 {
+        u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
     fn passed(&self, detail: Option<String>) -> CommandError {
@@ -78,13 +91,28 @@ impl Deadline {
     }
 }
 
-/// Waits until the agent has captured everything that is committed now, and says what comes next in the stream.
+/// A socket that nobody answers at is no fault of the network: nothing runs.
+fn nothing_runs(database: &Path, error: PeerError) -> CommandError {
+    match error {
+        PeerError::Silent { .. } => Refusal::NothingRuns { database: database.to_owned() }.into(),
+        PeerError::Refused { .. } | PeerError::Foreign { .. } => error.into(),
+    }
+}
+
+/// Waits until the agent has captured everything that is committed now, and says what comes next in the stream. An agent may be
+/// starting, so that one that does not answer is asked again.
 async fn captured(database: &Path, folder: &Folder, deadline: &Deadline) -> Result<Position, CommandError> {
     let mut target: Option<WalPosition> = committed_position(database)?;
     let mut last = None;
+    let mut agent = None;
     while deadline.left().is_some() {
-        let asked = match Peer::agent(folder) {
-            Ok(agent) => agent.captured(target.as_ref()).await,
+        let asked = match agent.take().map_or_else(|| Peer::agent(folder), Ok) {
+            Ok(peer) => {
+                let answer = peer.captured(target.as_ref()).await;
+                // The way to it is made anew only when it failed.
+                agent = answer.is_ok().then_some(peer);
+                answer
+            }
             Err(error) => Err(error),
         };
         match asked {
@@ -92,7 +120,10 @@ async fn captured(database: &Path, folder: &Folder, deadline: &Deadline) -> Resu
             Ok(Captured::NotYet) => last = Some("the agent has not captured it".to_owned()),
             // An older generation of the WAL, from before the agent was attached. What is committed now includes it.
             Ok(Captured::Unknown) => target = committed_position(database)?,
-            Err(error) => last = Some(crate::chain(&error)),
+            Err(error @ PeerError::Silent { .. }) => {
+                last = Some(format!("{error}; is `synddb dev` or `synddb follow` running?"));
+            }
+            Err(error) => last = Some(chain(&error)),
         }
         tokio::time::sleep(LOOK_AGAIN).await;
     }
@@ -107,20 +138,25 @@ async fn applied(
     deadline: &Deadline,
 ) -> Result<Option<StateHash>, CommandError> {
     let mut last = None;
+    let mut replica = None;
     while deadline.left().is_some() {
-        // Anew each time: the one that `dev` started may have another address by now, or not run yet.
-        let asked = match peer::validator(folder, named) {
-            Ok(replica) => replica.status::<ReplicaStatus>().await.map_err(CommandError::from),
+        // The one that `dev` started may have another address by now, or not run yet.
+        let asked = match replica.take().map_or_else(|| Peer::validator(folder, named), Ok) {
+            Ok(peer) => {
+                let answer = peer.status::<ReplicaStatus>().await;
+                replica = answer.is_ok().then_some(peer);
+                answer.map_err(CommandError::from)
+            }
             Err(error) => Err(error),
         };
         match asked {
-            Ok(status) if peer::holds(&status, next) => return Ok(status.state),
+            Ok(status) if status.next.is_some_and(|reached| reached.reaches(next)) => return Ok(status.state),
             Ok(ReplicaStatus { halted: Some(halt), .. }) => return Err(CommandError::Halted(Box::new(halt))),
-            Ok(status) => {
-                let at = status.next.map_or(0, |reached| reached.commit.get());
-                last = Some(format!("the replica stands before commit {at} of {}", next.commit));
+            Ok(ReplicaStatus { next: None, .. }) => last = Some("the replica has no snapshot yet".to_owned()),
+            Ok(ReplicaStatus { next: Some(reached), .. }) => {
+                last = Some(format!("the replica lacks commit {} and later ones", reached.commit));
             }
-            Err(error) => last = Some(crate::chain(&error)),
+            Err(error) => last = Some(chain(&error)),
         }
         tokio::time::sleep(LOOK_AGAIN).await;
     }

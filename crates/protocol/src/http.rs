@@ -32,6 +32,15 @@ impl Position {
         let part = client.group.map(|group| group.next);
         Self { incarnation: client.incarnation, commit: client.next, part }
     }
+
+    /// Whether whoever stands before this place has come as far as `wanted`: everything before `wanted` is before this. A later
+    /// incarnation holds everything of an earlier one.
+    pub fn reaches(&self, wanted: &Self) -> bool {
+        let counter = |position: &Self| position.incarnation.counter;
+        let in_order = |position: &Self| (position.commit, position.part.map_or(0, PartIndex::get));
+        counter(self) > counter(wanted)
+            || (self.incarnation == wanted.incarnation && in_order(self) >= in_order(wanted))
+    }
 }
 
 /// Why a request was refused. Nothing of it was taken, and no sequence was used.

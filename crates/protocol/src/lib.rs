@@ -17,6 +17,7 @@
 //! same bytes mean the same on every machine and at every time. The normative text, with drawings and
 //! vectors for other languages, is in `spec/`.
 
+mod chain;
 pub mod encoding;
 pub mod hash;
 pub mod http;
@@ -27,4 +28,5 @@ pub mod signing;
 pub mod state;
 pub mod submission;
 
+pub use chain::chain;
 pub use encoding::{Canonical, DecodeError, ParseError};

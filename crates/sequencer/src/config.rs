@@ -8,7 +8,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 use synddb_protocol::id::StreamId;
 use synddb_protocol::limits::{BATCH_BYTES_MAX, BATCH_MESSAGES_MAX};
 use synddb_protocol::signing::{SigningKey, TrustedKeys, VerifyingKey};
@@ -37,7 +37,6 @@ pub struct Config {
     /// The streams that it may lead.
     pub streams: Streams,
     /// Keys of earlier leaders, whose part of a log is accepted when a stream is taken over. The own key always is.
-    #[serde(with = "keys")]
     pub trusted_keys: Vec<VerifyingKey>,
     /// When a batch is cut.
     pub batch: Batching,
@@ -169,22 +168,6 @@ fn make_key(file: &Path) -> Result<String, SequencerError> {
         written => written?,
     }
     Ok(read_secret(file)?)
-}
-
-/// Public keys as text.
-mod keys {
-    use super::{Deserialize as _, Deserializer, Serializer, VerifyingKey};
-
-    pub(super) fn serialize<S: Serializer>(keys: &[VerifyingKey], serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(keys.iter().map(ToString::to_string))
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<Vec<VerifyingKey>, D::Error> {
-        let texts = Vec::<String>::deserialize(deserializer)?;
-        texts.iter().map(|text| text.parse().map_err(serde::de::Error::custom)).collect()
-    }
 }
 
 #[cfg(test)]

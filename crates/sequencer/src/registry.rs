@@ -5,6 +5,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use synddb_protocol::chain;
 use synddb_protocol::id::StreamId;
 use synddb_protocol::signing::SigningKey;
 use synddb_service::shutdown::Shutdown;
@@ -15,7 +16,7 @@ use tokio::sync::{mpsc, watch};
 use crate::config::Config;
 use crate::journal::{FILE, Journal, JournalError};
 use crate::lead::{LeadError, Leader};
-use crate::stream::{Handle, Owner, Parts, Phase, View, describe};
+use crate::stream::{Handle, Owner, Parts, Phase, View};
 
 /// Most streams that one process leads.
 pub(crate) const STREAMS_MAX: usize = 64;
@@ -177,7 +178,7 @@ impl Registry {
         let Ended { stream, error } = ended;
         self.streams().remove(&stream);
         let error = error?;
-        tracing::error!(%stream, error = describe(&error), "the stream ended");
+        tracing::error!(%stream, error = chain(&error), "the stream ended");
         Some((stream, error))
     }
 

@@ -5,6 +5,7 @@
 //! | module | holds |
 //! |---|---|
 //! | [`config`] | one typed struct per process: defaults < TOML < environment < command line |
+//! | [`process`] | what every process begins and ends with |
 //! | [`telemetry`] | traces on standard error, metrics for Prometheus |
 //! | [`shutdown`] | when a process is asked to end, and by what |
 //! | [`http`] | the frame around every role's routes: probes, metrics, bounds, problems |
@@ -14,6 +15,7 @@
 
 pub mod config;
 pub mod http;
+pub mod process;
 pub mod secret;
 pub mod shutdown;
 pub mod telemetry;

@@ -7,7 +7,6 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use synddb_protocol::id::StreamId;
 use synddb_protocol::signing::VerifyingKey;
-use synddb_service::telemetry::Format;
 use synddb_sqlite::query::Limits;
 use synddb_storage::StoreUrl;
 
@@ -40,10 +39,6 @@ pub struct Config {
     /// every other key.
     #[serde(skip_serializing)]
     pub config: Option<PathBuf>,
-    /// How traces are written. Read by the process.
-    pub log_format: Format,
-    /// Which traces are written, as `tracing-subscriber` filters. Read by the process.
-    pub log: String,
 }
 
 /// When to end.
@@ -85,8 +80,6 @@ impl Default for Config {
             lag_max: 10_000,
             query: QueryConfig::default(),
             config: None,
-            log_format: Format::Text,
-            log: "info".to_owned(),
         }
     }
 }

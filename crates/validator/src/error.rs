@@ -3,12 +3,12 @@
 //! A halt is a statement about the log or the replica, which a retry does not change; it is served until somebody looks. A failure
 //! is a statement about this machine or its configuration.
 
-use std::error::Error;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use synddb_protocol::DecodeError;
+use synddb_protocol::chain;
 use synddb_protocol::hash::{ChunkHash, StateHash};
 use synddb_protocol::http::{Halt, HaltKind};
 use synddb_protocol::id::{Epoch, Sequence, StreamId};
@@ -64,6 +64,32 @@ pub enum ValidatorError {
         /// Which.
         part: &'static str,
     },
+}
+
+impl ValidatorError {
+    /// Whether another start must fail again until somebody changes what was named.
+    pub fn is_refusal(&self) -> bool {
+        match self {
+            Self::Config(_) | Self::Open(_) | Self::Listen { .. } => true,
+            Self::Replica(error) => match **error {
+                ReplicaError::InUse { .. }
+                | ReplicaError::NotOurs { .. }
+                | ReplicaError::ForeignStream { .. }
+                | ReplicaError::Position { .. }
+                | ReplicaError::Untrusted { .. }
+                | ReplicaError::Newer { .. }
+                | ReplicaError::PageSize { .. } => true,
+                ReplicaError::Restore { .. }
+                | ReplicaError::Spool { .. }
+                | ReplicaError::Apply { .. }
+                | ReplicaError::Sqlite { .. }
+                | ReplicaError::Io { .. } => false,
+            },
+            Self::Halted { .. } | Self::Store(_) | Self::Serve(_) | Self::Client(_) | Self::Fault { .. } => {
+                false
+            }
+        }
+    }
 }
 
 impl From<OpenError> for ValidatorError {
@@ -320,16 +346,4 @@ const fn needs_upgrade(refused: &Refused) -> bool {
         | Refused::ChunkMissing { .. }
         | Refused::ChunkDamaged { .. } => false,
     }
-}
-
-/// An error and its causes in one line.
-pub fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use synddb_protocol::chain;
 use synddb_protocol::id::{Sequence, StreamId};
 use synddb_protocol::log::{Batch, BatchError};
 use synddb_service::shutdown::Shutdown;
@@ -17,7 +18,7 @@ use tokio::task::spawn_blocking;
 use tracing::warn;
 
 use crate::config::Mode;
-use crate::error::{HaltCause, Refused, ValidatorError, chain};
+use crate::error::{HaltCause, Refused, ValidatorError};
 use crate::news::News;
 use crate::pipeline::{Ahead, Item, Room};
 

@@ -26,5 +26,5 @@ mod verify;
 mod view;
 
 pub use config::{Config, ConfigProblem, Mode, QueryConfig};
-pub use error::{Divergence, HaltCause, Refused, ReplicaError, ValidatorError, chain};
+pub use error::{Divergence, HaltCause, Refused, ReplicaError, ValidatorError};
 pub use run::{End, Event, run, run_over};

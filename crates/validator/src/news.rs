@@ -131,7 +131,7 @@ impl News {
                 Ok(_) if asked.elapsed() < WAIT_MAX / 2 => self.pause().await,
                 Ok(_) => {}
                 Err(error) => {
-                    debug!(error = %crate::error::chain(&error), "the sequencer tells no news; looking into the store");
+                    debug!(error = %synddb_protocol::chain(&error), "the sequencer tells no news; looking into the store");
                     return self.pause().await;
                 }
             }

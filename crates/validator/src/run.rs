@@ -11,6 +11,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use synddb_protocol::chain;
 use synddb_protocol::hash::StateHash;
 use synddb_protocol::http::Halt;
 use synddb_protocol::id::{Sequence, StreamId};
@@ -28,7 +29,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::config::{Config, ConfigProblem, Mode};
-use crate::error::{ValidatorError, chain};
+use crate::error::ValidatorError;
 use crate::fetch::{Fetch, PatientStore};
 use crate::news::{News, Sequencer};
 use crate::pipeline::{DRAIN_MAX, FETCHED_MAX, VERIFIED_MAX};

@@ -113,7 +113,7 @@ fn ask(serving: &Serving, sql: &str, parameters: &[Cell], oversize: Oversize) ->
     let unreadable = |error: &dyn std::error::Error| {
         Refusal::new(
             Reason::Unavailable,
-            format!("the replica cannot be read: {}", crate::error::chain(error)),
+            format!("the replica cannot be read: {}", synddb_protocol::chain(error)),
         )
     };
     let reading = Reading::open(&serving.replica).map_err(|error| refusal(&error))?;
@@ -133,7 +133,7 @@ fn refusal(error: &QueryError) -> Refusal {
         QueryError::TooLarge { limit, .. } => Reason::TooLarge { limit: *limit as u64 },
         QueryError::TooSlow { .. } | QueryError::Unreadable(_) => Reason::Unavailable,
     };
-    Refusal::new(reason, crate::error::chain(error))
+    Refusal::new(reason, synddb_protocol::chain(error))
 }
 
 fn malformed(detail: impl Into<String>) -> Refusal {

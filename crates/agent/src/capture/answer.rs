@@ -6,10 +6,11 @@ use synddb_sqlite::capture::{Follower, Reach, WalPosition};
 
 use super::{Call, Capture};
 use crate::attach::Running;
-use crate::error::{AgentError, chain};
+use crate::error::AgentError;
 use crate::outbox::{Found, Outbox, OutboxError};
 use crate::ship::{Message, Request};
 use crate::status::{Captured, Pending};
+use synddb_protocol::chain;
 
 impl Capture {
     /// Answers callers. Says whether somebody waits for what is committed now, so that it is captured at once.

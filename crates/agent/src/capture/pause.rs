@@ -4,9 +4,10 @@ use std::time::{Duration, Instant};
 
 use super::{Capture, waiting};
 use crate::attach::Left;
-use crate::error::{AgentError, chain};
+use crate::error::AgentError;
 use crate::event::Event;
 use crate::status::{Problem, ProblemKind, Teller};
+use synddb_protocol::chain;
 
 /// The first pause.
 const FIRST: Duration = Duration::from_millis(200);
@@ -47,8 +48,8 @@ impl Capture {
     ) -> Result<(), AgentError> {
         let pause = pauses.next();
         let again_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
-        self.events.say(Event::Detached { because: chain(error), again_ms });
-        self.tell(failure_of(error, "nothing, if it passes: the database is attached again by itself"));
+        self.tell(failure_of(error, "it is attached again by itself"));
+        self.events.say(Event::Interrupted { again_ms });
         let until = Instant::now() + pause;
         while !self.shared.is_stopping() {
             if let Some(left) = left {

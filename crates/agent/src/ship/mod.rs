@@ -30,12 +30,12 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError};
 use std::time::{Duration, Instant};
 
+use synddb_protocol::chain;
 use synddb_protocol::hash::ChunkHash;
 use synddb_protocol::http::Position;
 use synddb_protocol::id::{Incarnation, Sequence};
 use synddb_sqlite::capture::Waker;
 
-use crate::error::chain;
 use crate::event::{Event, Events};
 use crate::handle::Shared;
 use crate::home::{Home, IncarnationFolder};

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use synddb_protocol::chain;
 use synddb_protocol::hash::ChunkHash;
 use synddb_protocol::http::{Position, Problem as Refused, Reason};
 use synddb_protocol::id::Incarnation;
@@ -10,10 +11,10 @@ use synddb_protocol::log::{Checkpoint, ClientState};
 use super::client::{Answer, ClientError, Placed};
 use super::leg::{Leg, SnapshotIs};
 use super::{Request, Shipper, problems};
-use crate::error::{AgentError, chain};
+use crate::error::AgentError;
 use crate::event::Event;
 use crate::outbox::{Held, OutboxError, Wanted};
-use crate::status::{rank, reaches};
+use crate::status::reaches;
 
 /// What to do when the log has what this agent did not send.
 const OTHER_AGENT: &str =
@@ -240,7 +241,7 @@ impl Shipper {
             Ok(leg) => leg,
             Err(error) => return self.stop(chain(&error), "look at the disk, then start the agent again"),
         };
-        if rank(&next) == rank(&self.legs[leg].begun()) {
+        if next == self.legs[leg].begun() {
             self.note_stored(next);
         } else if let Some(outbox) = &mut self.legs[leg].outbox {
             match outbox.forget_before(&next, client.last) {

@@ -1,5 +1,6 @@
 //! One process under `dev`: how it is started, what it says, how it is asked to end.
 
+use std::ffi::OsStr;
 use std::process::{ExitStatus, Stdio};
 
 use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
@@ -58,7 +59,18 @@ impl Child {
     pub(super) fn start(spec: Spec, output: Output) -> Result<Self, CommandError> {
         let failed = CommandError::system;
         let program = std::env::current_exe().map_err(failed("find this program"))?;
-        let mut child = Command::new(program)
+        let mut command = Command::new(program);
+        // No configuration is meant, so what the environment says of other services does not count here.
+        let foreign = |name: &OsStr| {
+            let name = name.to_string_lossy();
+            ["SYNDDB_AGENT_", "SYNDDB_SEQUENCER_", "SYNDDB_VALIDATOR_"]
+                .iter()
+                .any(|prefix| name.starts_with(prefix))
+        };
+        for (name, _) in std::env::vars_os().filter(|(name, _)| foreign(name)) {
+            command.env_remove(name);
+        }
+        let mut child = command
             .args(&spec.arguments)
             .args(["--json", "--stop-on-eof"])
             // A signal from the terminal is for `dev` alone, which ends its processes in order.

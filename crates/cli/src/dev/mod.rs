@@ -23,6 +23,7 @@ use crate::exit::{CommandError, Exit};
 use crate::folder::{Folder, Running};
 use crate::output::{Event, Output, Process};
 use crate::process;
+use crate::refusal::check_database;
 use children::{Child, Spec};
 use supervise::Supervisor;
 
@@ -37,7 +38,9 @@ pub(crate) fn run(arguments: &DevArguments, output: Output) -> Result<Exit, Comm
         if !database_exists(arguments, output, &shutdown).await? {
             return Ok(Exit::Done);
         }
-        let folder = Folder::of(&arguments.database, arguments.dir.as_deref());
+        // A folder, or a file that is no database, is refused before anything is made.
+        check_database(&arguments.of.database)?;
+        let folder = Folder::of(&arguments.of.database, arguments.of.dir.as_deref());
         folder.make()?;
         let _lock = folder.lock()?;
         let stream = prepare(&folder)?;
@@ -53,7 +56,7 @@ async fn database_exists(
     output: Output,
     shutdown: &Shutdown,
 ) -> Result<bool, CommandError> {
-    let database = &arguments.database;
+    let database = &arguments.of.database;
     if !database.exists() {
         let reason = format!("there is no {} yet; create it with any program", database.display());
         output.tell(&Event::Waiting { reason })?;
@@ -122,7 +125,7 @@ async fn supervised(
         return supervisor.drain().await;
     };
     let agent = Spec::new(Process::Agent, "follow")
-        .operand(text(arguments.database.clone()))
+        .operand(text(arguments.of.database.clone()))
         .with("--dir", text(folder.path().to_owned()))
         .with("--sequencer", sequencer_url.clone())
         .with("--token-file", text(folder.token()))

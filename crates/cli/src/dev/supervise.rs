@@ -121,16 +121,17 @@ impl Supervisor {
             loop {
                 match self.reports.recv().await {
                     Some(Report::Said(_, event)) => self.output.tell(&event)?,
-                    Some(Report::Ended(ended, status)) if ended == process => {
-                        if !status?.success() {
-                            exit = Exit::Incomplete;
-                        }
-                        break;
-                    }
                     Some(Report::Ended(ended, status)) => {
                         self.running.remove(&ended);
-                        status?;
-                        exit = Exit::Incomplete;
+                        match status?.code().and_then(Exit::from_code) {
+                            Some(Exit::Done) => {}
+                            // A replica that halted says so also at its end.
+                            Some(Exit::Different) => exit = Exit::Different,
+                            _ => exit = Exit::Incomplete,
+                        }
+                        if ended == process {
+                            break;
+                        }
                     }
                     None => break,
                 }

@@ -9,17 +9,17 @@ use std::time::{Duration, Instant};
 use serde::Deserialize;
 use synddb_agent::{AgentStatus, Captured, Handle, Until};
 use synddb_protocol::http::Reason;
-use synddb_service::axum::extract::{Query, State};
+use synddb_service::axum::extract::State;
 use synddb_service::axum::http::StatusCode;
 use synddb_service::axum::routing::{get, post};
 use synddb_service::axum::{Json, Router};
-use synddb_service::http::{Readiness, Refusal, WAIT_MAX, frame};
+use synddb_service::http::{Query, Readiness, Refusal, WAIT_MAX, frame};
 use synddb_service::shutdown::Shutdown;
 use synddb_service::telemetry::Metrics;
 use synddb_sqlite::capture::WalPosition;
 use tokio::net::{TcpListener, UnixListener};
 
-use super::socket::Place;
+use super::socket::SocketPath;
 use crate::exit::CommandError;
 use crate::folder::Folder;
 use crate::output::{Event, Output, Process};
@@ -36,10 +36,10 @@ pub(super) async fn serve(
     output: Output,
 ) -> Result<impl Future<Output = io::Result<()>> + use<>, CommandError> {
     let failed = CommandError::system;
-    let place = Place::in_folder(folder.path()).map_err(failed("open the folder beside the database"))?;
+    let path = SocketPath::in_folder(folder.path()).map_err(failed("open the folder beside the database"))?;
     // The agent holds the folder's lock, so what is there was left by one that was killed.
-    place.clear().map_err(failed("remove the socket of an earlier agent"))?;
-    let socket = UnixListener::bind(place.path()).map_err(failed("open the agent's socket"))?;
+    path.clear().map_err(failed("remove the socket of an earlier agent"))?;
+    let socket = UnixListener::bind(path.path()).map_err(failed("open the agent's socket"))?;
     let loopback = match port {
         Some(port) => {
             let bound = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await;
@@ -62,7 +62,7 @@ pub(super) async fn serve(
             }
         };
         let (one, other) = tokio::join!(over_socket, over_loopback);
-        place.clear()?;
+        path.clear()?;
         one.and(other)
     })
 }

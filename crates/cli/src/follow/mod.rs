@@ -10,18 +10,22 @@ use synddb_agent::outbox;
 use synddb_service::secret::Token;
 use synddb_service::shutdown::Shutdown;
 
-use crate::arguments::FollowArguments;
+use crate::arguments::{DatabaseArguments, FollowArguments};
 use crate::exit::{CommandError, Exit};
 use crate::folder::Folder;
 use crate::output::{Event, Output, Process};
 use crate::process;
+use crate::refusal::check_database;
 
 pub(crate) fn run(arguments: &FollowArguments, output: Output) -> Result<Exit, CommandError> {
-    let folder = Folder::of(&arguments.database, arguments.dir.as_deref());
-    folder.make()?;
+    let DatabaseArguments { database, dir } = &arguments.of;
+    // What can be refused is, before anything is made.
+    check_database(database)?;
     let token = Token::read(&arguments.token_file)?;
+    let folder = Folder::of(database, dir.as_deref());
+    folder.make()?;
     let config = synddb_agent::Config {
-        database: arguments.database.clone(),
+        database: database.clone(),
         folder: folder.path().to_owned(),
         sequencer: arguments.sequencer.clone(),
         token: token.expose().to_owned().into(),
@@ -59,21 +63,16 @@ fn say(output: Output, event: synddb_agent::Event) {
         Told::Attached { stream, incarnation, how, .. } => {
             Event::Attached { stream, incarnation: incarnation.counter.get(), how: how.to_string() }
         }
-        Told::SnapshotSpooled { incarnation, chunks, bytes } => Event::Agent {
-            message: format!(
-                "took a snapshot for incarnation {}: {chunks} chunks, {bytes} bytes",
-                incarnation.counter
-            ),
-        },
+        Told::SnapshotSpooled { incarnation, chunks, bytes } => {
+            Event::SnapshotTaken { incarnation: incarnation.counter.get(), chunks, bytes }
+        }
         Told::SnapshotStored { incarnation } => {
-            Event::Agent { message: format!("the snapshot of incarnation {} is stored", incarnation.counter) }
+            Event::SnapshotStored { incarnation: incarnation.counter.get() }
         }
-        Told::Warning { problem } => Event::Agent { message: format!("{}; {}", problem.detail, problem.fix) },
-        Told::Recovered => Event::Agent { message: "the sequencer answers again".to_owned() },
-        Told::Detached { because, again_ms } => {
-            Event::Agent { message: format!("{because}; attaching again in {again_ms} ms") }
-        }
-        Told::Draining { .. } => Event::Agent { message: "ending: storing what is left".to_owned() },
+        Told::Warning { problem } => Event::Warning(problem),
+        Told::Recovered => Event::Recovered,
+        Told::Interrupted { again_ms } => Event::Interrupted { again_ms },
+        Told::Draining { .. } => Event::Draining { process: Process::Agent },
         Told::Sequenced { .. } | Told::Stored { .. } | Told::Ended { .. } => return,
     };
     output.mention(&event);

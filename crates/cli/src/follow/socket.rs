@@ -11,12 +11,12 @@ use std::path::{Path, PathBuf};
 const NAME: &str = "agent.sock";
 
 /// The place of an agent's socket.
-pub(crate) struct Place {
+pub(crate) struct SocketPath {
     /// Keeps the descriptor open that the short name leads through.
     folder: File,
 }
 
-impl Place {
+impl SocketPath {
     pub(crate) fn in_folder(folder: &Path) -> io::Result<Self> {
         Ok(Self { folder: File::open(folder)? })
     }

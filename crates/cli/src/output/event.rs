@@ -1,9 +1,9 @@
 //! What commands have to say: a closed set.
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use synddb_agent::{AgentStatus, Problem};
 use synddb_protocol::hash::StateHash;
-use synddb_protocol::http::{Halt, Position};
+use synddb_protocol::http::{Halt, Position, ReplicaStatus, StreamStatus};
 use synddb_protocol::id::{Sequence, StreamId};
 
 use crate::mirror::Summary;
@@ -28,6 +28,18 @@ impl std::fmt::Display for Process {
             Self::Validator => "validator",
         })
     }
+}
+
+/// How far commits have come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stage {
+    /// They have places in the log. Receipts are provisional.
+    Sequenced,
+    /// They are in the store.
+    Stored,
+    /// They are in the replica.
+    Applied,
 }
 
 /// Something that happened.
@@ -81,10 +93,33 @@ pub enum Event {
         /// How it came about: that it goes on exactly, or why it begins anew.
         how: String,
     },
-    /// The agent has something to say.
-    Agent {
-        /// What.
-        message: String,
+    /// A snapshot of the database is on the agent's disk, to be sent.
+    SnapshotTaken {
+        /// The number of the incarnation that it begins.
+        incarnation: u64,
+        /// Its chunks.
+        chunks: u64,
+        /// Their size, in bytes.
+        bytes: u64,
+    },
+    /// A snapshot was seen stored.
+    SnapshotStored {
+        /// The number of the incarnation that it begins.
+        incarnation: u64,
+    },
+    /// Something keeps the agent from its work. It is told once.
+    Warning(Problem),
+    /// What kept the agent from sending is over.
+    Recovered,
+    /// The agent does not follow the database, for what it warned of before; it is attached again.
+    Interrupted {
+        /// Milliseconds until it is tried.
+        again_ms: u64,
+    },
+    /// A process was asked to end, and finishes what is left.
+    Draining {
+        /// Which.
+        process: Process,
     },
     /// A snapshot was restored.
     Restored {
@@ -147,6 +182,8 @@ pub enum Event {
     },
     /// What was committed when the command began has come to where it was waited for.
     Reached {
+        /// Where.
+        stage: Stage,
         /// What comes next in the stream.
         next: Position,
         /// The replica's state hash, where it was waited for the replica.
@@ -158,11 +195,11 @@ pub enum Event {
     /// What the processes of one database say of themselves.
     Status {
         /// The agent; `None` where none runs.
-        agent: Option<Value>,
+        agent: Option<Box<AgentStatus>>,
         /// The sequencer; `None` where none answers.
-        sequencer: Option<Value>,
+        sequencer: Option<Box<StreamStatus>>,
         /// The validator; `None` where none answers.
-        validator: Option<Value>,
+        validator: Option<Box<ReplicaStatus>>,
     },
     /// A database is as it was before an agent was attached to it.
     Detached {
@@ -170,6 +207,9 @@ pub enum Event {
         database: String,
         /// Its journal mode now.
         journal_mode: String,
+        /// The folder in which what `dev` published stays: its store and its sequencer.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        kept: Option<String>,
     },
     /// The command did not come to its end.
     Failed {

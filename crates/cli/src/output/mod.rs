@@ -8,7 +8,7 @@ mod sentence;
 
 use std::io::{self, Write as _};
 
-pub use event::{Event, Process};
+pub use event::{Event, Process, Stage};
 pub(crate) use progress::Progress;
 
 use crate::exit::CommandError;

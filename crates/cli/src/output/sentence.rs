@@ -1,9 +1,11 @@
 //! Events as sentences for people.
 
-use serde_json::Value;
-use synddb_protocol::http::{Halt, HaltKind};
+use synddb_agent::AgentStatus;
+use synddb_protocol::hash::StateHash;
+use synddb_protocol::http::{Halt, HaltKind, Position, ReplicaStatus, StreamStatus};
+use synddb_protocol::id::Sequence;
 
-use super::Event;
+use super::{Event, Stage};
 use crate::mirror::Summary;
 
 /// The sentence; empty where people are told otherwise.
@@ -24,7 +26,19 @@ pub(super) fn of(event: &Event) -> String {
         Event::Attached { stream, incarnation, how } => {
             format!("agent follows the database, stream {stream}, incarnation {incarnation}: {how}")
         }
-        Event::Agent { message } => format!("agent: {message}"),
+        Event::SnapshotTaken { incarnation, chunks, bytes } => {
+            let mib = mib(*bytes);
+            format!(
+                "agent took the snapshot that incarnation {incarnation} begins with: {mib}, chunks: {chunks}"
+            )
+        }
+        Event::SnapshotStored { incarnation } => {
+            format!("the snapshot of incarnation {incarnation} is stored")
+        }
+        Event::Warning(problem) => format!("warning: {}; {}", problem.detail, problem.fix),
+        Event::Recovered => "the sequencer answers again".to_owned(),
+        Event::Interrupted { again_ms } => format!("the database is attached again in {again_ms} ms"),
+        Event::Draining { process } => format!("{process} was asked to end, and finishes what is left"),
         Event::Restored { sequence, state } => {
             format!("replica restored from the snapshot of message {sequence}, at state {state}")
         }
@@ -44,19 +58,15 @@ pub(super) fn of(event: &Event) -> String {
         Event::Drained { process, complete: false } => {
             format!("{process} ended before everything was done; it goes on when it is started again")
         }
-        Event::Reached { next, state, elapsed_ms } => {
-            let state = state.map_or_else(String::new, |state| format!(", at state {state}"));
-            format!("reached after {elapsed_ms} ms, before commit {}{state}", next.commit)
-        }
+        Event::Reached { stage, next, state, elapsed_ms } => reached(*stage, next, *state, *elapsed_ms),
         Event::Status { agent, sequencer, validator } => {
-            let line = |name, status: &Option<Value>| match status {
-                Some(status) => format!("{name}  {}", flat(status)),
-                None => format!("{name}  does not answer"),
-            };
-            [line("agent    ", agent), line("sequencer", sequencer), line("validator", validator)].join("\n")
+            status(agent.as_deref(), sequencer.as_deref(), validator.as_deref())
         }
-        Event::Detached { database, journal_mode } => {
-            format!("detached from {database}, journal mode {journal_mode}")
+        Event::Detached { database, journal_mode, kept } => {
+            let kept = kept.as_ref().map_or_else(String::new, |kept| {
+                format!("; what was published stays in {kept}, which may be removed")
+            });
+            format!("detached from {database}, journal mode {journal_mode}{kept}")
         }
         // Errors are printed for people on standard error.
         Event::Failed { .. } => String::new(),
@@ -96,12 +106,65 @@ fn halted(halt: &Halt) -> String {
     format!("replica halted, messages {from} to {to} are missing: {what}: {detail}")
 }
 
-/// The members of an object as `name value`, without those that are null.
-fn flat(status: &Value) -> String {
-    let Some(members) = status.as_object() else { return status.to_string() };
-    let shown = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-    let members = members.iter().filter(|(_, value)| !value.is_null());
-    members.map(|(name, value)| format!("{name} {}", shown(value))).collect::<Vec<_>>().join(", ")
+fn reached(stage: Stage, next: &Position, state: Option<StateHash>, elapsed_ms: u64) -> String {
+    let stage = match stage {
+        Stage::Sequenced => "sequenced",
+        Stage::Stored => "stored",
+        Stage::Applied => "applied",
+    };
+    let state = state.map_or_else(String::new, |state| format!(", at state {state}"));
+    format!("everything up to {} is {stage}{state} ({elapsed_ms} ms)", through(next))
+}
+
+/// What comes before a position, in words.
+fn through(next: &Position) -> String {
+    let incarnation = next.incarnation.counter;
+    match (next.commit.previous(), next.part) {
+        (_, Some(part)) => {
+            format!("part {} of commit {} of incarnation {incarnation}", part.get(), next.commit)
+        }
+        (Some(commit), None) => format!("commit {commit} of incarnation {incarnation}"),
+        (None, None) => format!("the snapshot of incarnation {incarnation}"),
+    }
+}
+
+fn status(
+    agent: Option<&AgentStatus>,
+    sequencer: Option<&StreamStatus>,
+    validator: Option<&ReplicaStatus>,
+) -> String {
+    let to = |next: &Option<Position>| next.as_ref().map_or_else(|| "nothing".to_owned(), through);
+    let message = |sequence: Option<Sequence>| sequence.map_or(0, Sequence::get);
+    let mut lines = Vec::new();
+    match agent {
+        Some(agent) => {
+            let AgentStatus { stream, next, stored_next, pending, wal_bytes, problem, .. } = agent;
+            lines.push(format!("stream     {stream}"));
+            lines.push(format!("agent      captured to {}, stored to {}", to(next), to(stored_next)));
+            let (bytes, wal) = (mib(pending.bytes), mib(*wal_bytes));
+            lines.push(format!("           {} submissions wait ({bytes}), WAL {wal}", pending.submissions));
+            if let Some(problem) = problem {
+                lines.push(format!("           problem: {}; {}", problem.detail, problem.fix));
+            }
+        }
+        None => lines.push("agent      does not answer".to_owned()),
+    }
+    lines.push(match sequencer {
+        Some(StreamStatus { epoch, sequence, published, .. }) => {
+            let (given, stored) = (message(*sequence), message(*published));
+            format!("sequencer  epoch {epoch}, {given} messages, {stored} of them stored")
+        }
+        None => "sequencer  does not answer".to_owned(),
+    });
+    lines.push(match validator {
+        Some(ReplicaStatus { halted: Some(halt), .. }) => format!("validator  {}", halted(halt)),
+        Some(ReplicaStatus { sequence, next, state, .. }) => {
+            let state = state.map_or_else(String::new, |state| format!(", state {state}"));
+            format!("validator  {} messages applied, to {}{state}", message(*sequence), to(next))
+        }
+        None => "validator  does not answer".to_owned(),
+    });
+    lines.join("\n")
 }
 
 fn mib(bytes: u64) -> String {

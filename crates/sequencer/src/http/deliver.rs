@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use synddb_protocol::Canonical as _;
+use synddb_protocol::chain;
 use synddb_protocol::http::{Reason, Receipts};
 use synddb_protocol::id::{Epoch, StreamId};
 use synddb_protocol::log::{Body, Entry};
@@ -21,7 +22,7 @@ use crate::journal::Found;
 use crate::ordering::Held;
 use crate::registry::OpenStreamError;
 use crate::stored::{self, StoredError};
-use crate::stream::{Answer, Command, Handle, Phase, describe};
+use crate::stream::{Answer, Command, Handle, Phase};
 
 /// When to try again where a stream is not led yet, or not any more.
 const LEAD_RETRY: Duration = Duration::from_secs(1);
@@ -118,7 +119,7 @@ impl Front {
         self.0.registry.lead(stream).map_err(|error| match error {
             OpenStreamError::TooMany => not_leading(error.to_string()),
             OpenStreamError::Journal(_) | OpenStreamError::Thread(_) => {
-                tracing::error!(%stream, error = describe(&error), "cannot open the stream");
+                tracing::error!(%stream, error = chain(&error), "cannot open the stream");
                 Refusal::new(
                     Reason::Internal,
                     "the journal of the stream does not open; see the service's log",
@@ -163,6 +164,6 @@ fn not_leading(detail: impl Into<String>) -> Refusal {
 
 /// The refusal where the store does not tell.
 pub(super) fn unavailable(error: &StoredError) -> Refusal {
-    tracing::warn!(error = describe(error), "the store does not answer a read");
-    Refusal::new(Reason::Unavailable, describe(error)).retry_after(LEAD_RETRY)
+    tracing::warn!(error = chain(error), "the store does not answer a read");
+    Refusal::new(Reason::Unavailable, chain(error)).retry_after(LEAD_RETRY)
 }

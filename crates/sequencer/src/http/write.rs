@@ -19,7 +19,7 @@ use super::extract::{Admitted, Authorized, Last, Named, busy};
 use crate::admission::Room;
 use crate::metrics;
 use crate::stored;
-use crate::stream::describe;
+use synddb_protocol::chain;
 
 /// `POST /submit`
 pub(super) async fn submit(
@@ -134,8 +134,8 @@ fn unreadable(error: &DecodeError) -> Refusal {
 }
 
 fn not_stored(error: &PutError) -> Refusal {
-    tracing::warn!(error = describe(error), "the store does not take a chunk");
-    Refusal::new(Reason::Unavailable, describe(error)).retry_after(super::extract::BUSY_RETRY)
+    tracing::warn!(error = chain(error), "the store does not take a chunk");
+    Refusal::new(Reason::Unavailable, chain(error)).retry_after(super::extract::BUSY_RETRY)
 }
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {

@@ -9,7 +9,6 @@ mod owner;
 mod publish;
 
 pub(crate) use owner::{Owner, Parts};
-pub(crate) use publish::describe;
 
 use bytes::Bytes;
 use synddb_protocol::http::{Position, Reason, StreamStatus};

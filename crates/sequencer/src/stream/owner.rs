@@ -9,13 +9,14 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use synddb_protocol::chain;
 use synddb_protocol::id::Timestamp;
 use synddb_service::shutdown::Shutdown;
 use synddb_storage::BatchStore;
 use tokio::sync::{mpsc, watch};
 
 use super::epoch::{End, Epoch};
-use super::{Command, Phase, View, describe};
+use super::{Command, Phase, View};
 use crate::backoff::Backoff;
 use crate::journal::Journal;
 use crate::lead::{self, LeadError, Leader, Opened};
@@ -53,7 +54,7 @@ impl Owner {
         let ended = self.lead().await;
         self.parts.view.send_modify(|view| {
             view.phase = Phase::Ended;
-            view.trouble = ended.as_ref().err().map(|error| describe(error));
+            view.trouble = ended.as_ref().err().map(|error| chain(error));
         });
         ended
     }
@@ -85,8 +86,8 @@ impl Owner {
                 Err(error) => return Err(error),
             };
             let stream = leader.stream;
-            tracing::warn!(%stream, error = describe(&error), "cannot lead the stream yet; trying again");
-            view.send_modify(|view| view.trouble = Some(describe(&error)));
+            tracing::warn!(%stream, error = chain(&error), "cannot lead the stream yet; trying again");
+            view.send_modify(|view| view.trouble = Some(chain(&error)));
             tokio::select! {
                 () = finish.asked() => return Ok(None),
                 () = backoff.wait() => {}

@@ -1,6 +1,7 @@
 //! Putting one batch into the store, until the store has answered.
 
 use bytes::Bytes;
+use synddb_protocol::chain;
 use synddb_storage::{BatchStore, Key, PutError};
 use tokio::sync::watch;
 
@@ -27,24 +28,12 @@ pub(super) async fn put(
                 return Ok(());
             }
             Err(error) if error.retry_may_help() => {
-                tracing::warn!(%key, error = describe(&error), "the store does not take a batch; trying again");
+                tracing::warn!(%key, error = chain(&error), "the store does not take a batch; trying again");
                 metrics.put_retried();
-                view.send_modify(|view| view.trouble = Some(describe(&error)));
+                view.send_modify(|view| view.trouble = Some(chain(&error)));
                 backoff.wait().await;
             }
             Err(error) => return Err(error),
         }
     }
-}
-
-/// An error with its causes.
-pub(crate) fn describe(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }

@@ -9,10 +9,12 @@
 //! its type, so no default of the framework is lower or higher than the protocol's.
 
 mod payload;
+mod query;
 mod refusal;
 mod serve;
 
 pub use payload::Payload;
+pub use query::Query;
 pub use refusal::{Refusal, check_bearer};
 pub use serve::{REQUESTS_MAX, serve};
 

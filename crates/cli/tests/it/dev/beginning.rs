@@ -41,7 +41,7 @@ fn a_busy_database_without_a_wal_is_tried_again() {
     assert_eq!(line, "locked\n");
 
     let dev = Dev::begin(folder.path());
-    let told = dev.event("agent", |event| event["message"].as_str().unwrap().contains("lock"));
+    let told = dev.event("warning", |event| event["detail"].as_str().unwrap().contains("lock"));
     println!("{told}");
     let mut input = holder.stdin.take().unwrap();
     input.write_all(b"go on\n").unwrap();

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -87,7 +87,7 @@ impl Dev {
 
     /// All events so far.
     pub(crate) fn events(&self) -> Vec<Value> {
-        self.said.events.lock().unwrap().clone()
+        self.said.events.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// How often a process was started.

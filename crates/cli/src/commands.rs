@@ -1,0 +1,37 @@
+//! Which command does what.
+
+use clap::CommandFactory;
+
+use crate::arguments::{Arguments, Command};
+use crate::exit::{CommandError, Exit};
+use crate::output::Output;
+use crate::{detach, dev, diff, follow, mirror, services, status, wait};
+
+/// Runs what the command line asks for.
+///
+/// # Errors
+/// [`CommandError`] when it does not come to its end.
+pub fn run(arguments: &Arguments, output: Output) -> Result<Exit, CommandError> {
+    match arguments.command() {
+        Command::Dev(arguments) => dev::run(arguments, output),
+        Command::Follow(arguments) => follow::run(arguments, output),
+        Command::Sequencer(arguments) => services::sequencer(arguments, output),
+        Command::Validator(arguments) => services::validator(arguments, output),
+        Command::Replica(arguments) => services::replica(arguments, output),
+        Command::Wait(arguments) => wait::wait(arguments, output),
+        Command::Push(arguments) => wait::push(arguments, output),
+        Command::Status(arguments) => status::run(arguments, output),
+        Command::Detach(arguments) => detach::run(arguments, output),
+        Command::Mirror(arguments) => mirror::run(arguments, output),
+        Command::Diff(arguments) => diff::run(arguments, output),
+        Command::Completions { shell } => {
+            clap_complete::generate(
+                *shell,
+                &mut <Arguments as CommandFactory>::command(),
+                "synddb",
+                &mut std::io::stdout(),
+            );
+            Ok(Exit::Done)
+        }
+    }
+}

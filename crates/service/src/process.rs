@@ -1,0 +1,66 @@
+//! What every process begins and ends with: telemetry, a runtime, and what asks it to end.
+
+use std::future::Future;
+use std::io;
+
+use crate::shutdown::Shutdown;
+use crate::telemetry::{self, Format, Metrics, TelemetryError};
+
+/// The variable that filters traces, as in `info,synddb_sequencer=debug`.
+pub const LOG: &str = "SYNDDB_LOG";
+
+/// Threads of the runtime. Work that takes long is on threads of its own.
+const WORKERS: usize = 2;
+
+/// How a process is run.
+#[derive(Debug, Clone, Copy)]
+pub struct Setting {
+    /// How traces are written.
+    pub format: Format,
+    /// Which traces are written where [`LOG`] is not set.
+    pub filter: &'static str,
+    /// Whether the end of standard input asks it to end.
+    pub stop_on_eof: bool,
+}
+
+/// Why a process did not begin.
+#[derive(Debug, thiserror::Error)]
+pub enum ProcessError {
+    /// Traces or metrics cannot start.
+    #[error(transparent)]
+    Telemetry(#[from] TelemetryError),
+    /// The operating system gives no threads.
+    #[error("cannot start a runtime")]
+    Runtime(#[source] io::Error),
+    /// Signals cannot be caught.
+    #[error("cannot catch signals")]
+    Signals(#[source] io::Error),
+}
+
+/// Runs `body` until it ends. It is given what asks it to end: SIGINT, SIGTERM, and standard input where the setting says so.
+///
+/// # Errors
+/// [`ProcessError`] when the process does not begin, otherwise those of `body`.
+pub fn run<T, E, F>(setting: Setting, body: impl FnOnce(Metrics, Shutdown) -> F) -> Result<T, E>
+where
+    E: From<ProcessError>,
+    F: Future<Output = Result<T, E>>,
+{
+    let filter = std::env::var(LOG).unwrap_or_else(|_| setting.filter.to_owned());
+    let metrics = telemetry::start(setting.format, &filter).map_err(ProcessError::from)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(WORKERS)
+        .enable_all()
+        .build()
+        .map_err(ProcessError::Runtime)?;
+    let result = runtime.block_on(async {
+        let shutdown = Shutdown::on_signals().map_err(ProcessError::Signals)?;
+        if setting.stop_on_eof {
+            shutdown.or_on_eof();
+        }
+        body(metrics, shutdown).await
+    });
+    // A thread that still reads standard input is not waited for.
+    runtime.shutdown_background();
+    result
+}
