@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, FromArgMatches as _, Parser, Subcommand};
 use clap_complete::Shell;
 use serde::Serialize;
 use synddb_protocol::id::StreamId;
@@ -345,6 +345,19 @@ pub(crate) struct DiffArguments {
 }
 
 impl Arguments {
+    /// Reads the command line. Prints and exits when it is refused, or asks for help.
+    #[must_use]
+    pub fn read() -> Self {
+        let command = Self::command_line();
+        Self::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit())
+    }
+
+    /// The command line as clap knows it.
+    pub(crate) fn command_line() -> clap::Command {
+        // Scripts branch on exit codes, so every command's help names them.
+        <Self as CommandFactory>::command().mut_subcommands(|command| command.after_help(EXIT_CODES))
+    }
+
     /// Whether output is for programs.
     pub const fn is_json(&self) -> bool {
         self.json

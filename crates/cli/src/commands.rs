@@ -1,7 +1,5 @@
 //! Which command does what.
 
-use clap::CommandFactory;
-
 use crate::arguments::{Arguments, Command};
 use crate::exit::{CommandError, Exit};
 use crate::output::Output;
@@ -25,12 +23,7 @@ pub fn run(arguments: &Arguments, output: Output) -> Result<Exit, CommandError> 
         Command::Mirror(arguments) => mirror::run(arguments, output),
         Command::Diff(arguments) => diff::run(arguments, output),
         Command::Completions { shell } => {
-            clap_complete::generate(
-                *shell,
-                &mut <Arguments as CommandFactory>::command(),
-                "synddb",
-                &mut std::io::stdout(),
-            );
+            clap_complete::generate(*shell, &mut Arguments::command_line(), "synddb", &mut std::io::stdout());
             Ok(Exit::Done)
         }
     }

@@ -2,7 +2,6 @@
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
 use synddb_cli::{Arguments, Event, Exit, Output};
 
 fn main() -> ExitCode {
@@ -11,7 +10,7 @@ fn main() -> ExitCode {
         eprintln!("error: the file `.env` is refused: {}", synddb_protocol::chain(&error));
         return Exit::Refused.into();
     }
-    let arguments = Arguments::parse();
+    let arguments = Arguments::read();
     let output = Output::new(arguments.is_json());
     match synddb_cli::run(&arguments, output) {
         Ok(exit) => exit.into(),

@@ -292,16 +292,16 @@ pub struct StreamStatus {
     pub stream: StreamId,
     /// The epoch that this sequencer leads.
     pub epoch: Epoch,
-    /// The name of its key.
-    pub key: KeyId,
+    /// The name of its key: an address, not the public key that readers pin.
+    pub key_id: KeyId,
     /// The last sequence given.
     pub sequence: Option<Sequence>,
     /// The last sequence stored.
-    pub published: Option<Sequence>,
-    /// The last place of the client that has a sequence.
-    pub sequenced_through: Option<Position>,
-    /// The last place of the client that is stored.
-    pub published_through: Option<Position>,
+    pub stored: Option<Sequence>,
+    /// What of the client gets the next sequence: everything before it has one.
+    pub sequenced_next: Option<Position>,
+    /// What of the client is stored next: everything before it is.
+    pub stored_next: Option<Position>,
     /// The state hash after the last whole commit.
     pub state: Option<StateHash>,
     /// Log time, in milliseconds since 1970.
@@ -350,8 +350,8 @@ pub struct ReplicaStatus {
     pub state: Option<StateHash>,
     /// Log time of the last message, in milliseconds since 1970.
     pub timestamp: Timestamp,
-    /// The sequence up to which the log is known to be stored, as far as anybody told.
-    pub known: Option<Sequence>,
+    /// The last message that is known to be stored, as far as anybody told.
+    pub stored: Option<Sequence>,
     /// Where and why it stopped, if it did.
     pub halted: Option<Halt>,
 }

@@ -54,7 +54,7 @@ fn probe(view: View, lag_max: u64) -> Probe {
         let Some(sequence) = status.sequence else {
             return Readiness::NotReady("there is no verified replica yet".to_owned());
         };
-        let behind = status.known.map_or(0, |known| known.get().saturating_sub(sequence.get()));
+        let behind = status.stored.map_or(0, |stored| stored.get().saturating_sub(sequence.get()));
         if behind > lag_max {
             return Readiness::NotReady(format!("{behind} messages behind what is stored"));
         }

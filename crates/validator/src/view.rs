@@ -90,7 +90,7 @@ impl View {
             next: known.standing.map(|standing| standing.next),
             state: known.standing.map(|standing| standing.state),
             timestamp: known.standing.map_or(Timestamp::ZERO, |standing| standing.timestamp),
-            known: known.stored,
+            stored: known.stored,
             halted: known.halted,
         }
     }

@@ -150,8 +150,8 @@ fn status(
         None => lines.push("agent      does not answer".to_owned()),
     }
     lines.push(match sequencer {
-        Some(StreamStatus { epoch, sequence, published, .. }) => {
-            let (given, stored) = (message(*sequence), message(*published));
+        Some(StreamStatus { epoch, sequence, stored, .. }) => {
+            let (given, stored) = (message(*sequence), message(*stored));
             format!("sequencer  epoch {epoch}, {given} messages, {stored} of them stored")
         }
         None => "sequencer  does not answer".to_owned(),

@@ -50,7 +50,7 @@ impl Kind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum SignatureError {
     /// The key that the envelope names is not one the reader trusts.
-    #[error("this key is not trusted to sign this. key=`{key}`")]
+    #[error("this key is not trusted to sign this. key_id=`{key}`")]
     UntrustedKey {
         /// The key named.
         key: KeyId,
@@ -68,7 +68,7 @@ pub enum SignatureError {
         epoch: Epoch,
     },
     /// The signature is not the named key's over these bytes.
-    #[error("the signature does not fit its content and key. key=`{key}`")]
+    #[error("the signature does not fit its content and key. key_id=`{key}`")]
     BadSignature {
         /// The key named.
         key: KeyId,

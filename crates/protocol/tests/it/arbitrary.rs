@@ -375,17 +375,19 @@ pub(crate) fn stream_status() -> impl Strategy<Value = StreamStatus> {
         timestamp(),
         status_level(),
     )
-        .prop_map(|(stream, epoch, key, sequences, positions, state, timestamp, status)| StreamStatus {
-            stream,
-            epoch,
-            key,
-            sequence: sequences.0,
-            published: sequences.1,
-            sequenced_through: positions.0,
-            published_through: positions.1,
-            state,
-            timestamp,
-            status,
+        .prop_map(|(stream, epoch, key_id, sequences, positions, state, timestamp, status)| {
+            StreamStatus {
+                stream,
+                epoch,
+                key_id,
+                sequence: sequences.0,
+                stored: sequences.1,
+                sequenced_next: positions.0,
+                stored_next: positions.1,
+                state,
+                timestamp,
+                status,
+            }
         })
 }
 

@@ -36,7 +36,7 @@ impl FromRequestParts<Front> for Named {
     async fn from_request_parts(parts: &mut Parts, front: &Front) -> Result<Self, Refusal> {
         let named = parameter(parts, "stream").await;
         let stream = match named {
-            Some(text) => StreamId::from_key(&text).ok(),
+            Some(text) => StreamId::from_key(&text).or_else(|_| text.parse()).ok(),
             None => front.0.registry.only(),
         };
         let detail = "no stream has this name; without one, exactly one stream must be led here";

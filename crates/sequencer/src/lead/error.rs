@@ -39,7 +39,7 @@ pub enum LeadError {
     },
     /// The last checkpoint was signed by nobody who is trusted.
     #[error(
-        "the log was led by a key that is not trusted here; add it to `trusted_keys` if it is yours. epoch=`{epoch}` key=`{key}`"
+        "the log was led by a key that is not trusted here; if it is yours, add its public key to `trusted_keys`. epoch=`{epoch}` key_id=`{key}`"
     )]
     UntrustedTail {
         /// The epoch of the checkpoint.

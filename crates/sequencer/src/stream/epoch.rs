@@ -16,7 +16,7 @@ use synddb_storage::{Key, PutError};
 use tokio::task::JoinHandle;
 
 use super::owner::{Parts, log_time};
-use super::{Answer, Command, Phase, group, publish, through};
+use super::{Answer, Command, Phase, group, publish};
 use crate::journal::{CutBatch, JournalError, Stored};
 use crate::lead::{LeadError, Opened, holds_own_messages};
 use crate::metrics::StreamMetrics;
@@ -55,8 +55,8 @@ pub(super) struct Epoch<'o> {
     ordering: Ordering,
     standing: Standing,
     /// The last message that is stored, and the signed checkpoint after it.
-    published: Option<(Sequence, Bytes)>,
-    published_through: Option<Position>,
+    stored: Option<(Sequence, Bytes)>,
+    stored_next: Option<Position>,
     outstanding: Option<Outstanding>,
     /// A batch that the full disk did not take yet.
     uncommitted: Option<(CutBatch, Stored)>,
@@ -73,8 +73,8 @@ impl<'o> Epoch<'o> {
             parts,
             ordering,
             standing: Standing::Fencing(fence),
-            published: None,
-            published_through: None,
+            stored: None,
+            stored_next: None,
             outstanding: None,
             uncommitted: None,
             unmarked: None,
@@ -265,9 +265,9 @@ impl<'o> Epoch<'o> {
 
     fn remember(&mut self, stored: &Stored) {
         let checkpoint = SignedCheckpoint::from_bytes(&stored.checkpoint);
-        self.published_through =
-            checkpoint.ok().and_then(|checkpoint| through(checkpoint.claim().client.as_ref()));
-        self.published = Some((stored.last, Bytes::from(stored.checkpoint.clone())));
+        self.stored_next =
+            checkpoint.ok().and_then(|checkpoint| checkpoint.claim().client.as_ref().map(Position::expected));
+        self.stored = Some((stored.last, Bytes::from(stored.checkpoint.clone())));
     }
 
     /// Lets everybody see how things stand.
@@ -276,11 +276,11 @@ impl<'o> Epoch<'o> {
         let status = StreamStatus {
             stream: tip.stream(),
             epoch: self.ordering.epoch(),
-            key: self.parts.leader.key.id(),
+            key_id: self.parts.leader.key.id(),
             sequence: tip.last(),
-            published: self.published.as_ref().map(|(last, _)| *last),
-            sequenced_through: through(tip.client()),
-            published_through: self.published_through,
+            stored: self.stored.as_ref().map(|(last, _)| *last),
+            sequenced_next: tip.client().map(Position::expected),
+            stored_next: self.stored_next,
             state: tip.client().map(|client| client.state),
             timestamp: tip.timestamp(),
             status: StatusLevel::Healthy,
@@ -293,7 +293,7 @@ impl<'o> Epoch<'o> {
         self.parts.view.send_modify(|view| {
             view.phase = phase;
             view.status = Some(status);
-            view.stored = self.published.clone();
+            view.stored = self.stored.clone();
         });
     }
 }

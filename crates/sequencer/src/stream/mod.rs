@@ -11,9 +11,9 @@ mod publish;
 pub(crate) use owner::{Owner, Parts};
 
 use bytes::Bytes;
-use synddb_protocol::http::{Position, Reason, StreamStatus};
-use synddb_protocol::id::{CommitNumber, Sequence};
-use synddb_protocol::log::{Body, ClientState, Receipt};
+use synddb_protocol::http::{Reason, StreamStatus};
+use synddb_protocol::id::Sequence;
+use synddb_protocol::log::{Body, Receipt};
 use synddb_service::shutdown::Shutdown;
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -81,21 +81,4 @@ pub(crate) struct Handle {
     pub(crate) view: watch::Receiver<View>,
     /// Asks the owner to store what it has, and to end.
     pub(crate) finish: Shutdown,
-}
-
-/// The last place of a client that is before what must come next.
-pub(crate) fn through(client: Option<&ClientState>) -> Option<Position> {
-    let client = client?;
-    let incarnation = client.incarnation;
-    let part_before = client.group.and_then(|group| {
-        let index = group.next.get().checked_sub(1)?;
-        synddb_protocol::id::PartIndex::new(index.into()).ok()
-    });
-    match part_before {
-        Some(part) => Some(Position { incarnation, commit: client.next, part: Some(part) }),
-        None => {
-            let commit: CommitNumber = client.next.previous()?;
-            Some(Position { incarnation, commit, part: None })
-        }
-    }
 }

@@ -78,8 +78,9 @@ async fn a_waiting_reader_is_answered_when_it_is_stored_and_no_sooner() {
     assert_eq!(waited.body, server.get("checkpoint").await.body);
     assert_eq!(server.stored(STREAM, begun).await.claim().size.get(), begun);
     let status = server.status(STREAM).await;
-    assert_eq!((status.sequence.unwrap().get(), status.published.unwrap().get()), (taken, begun));
-    assert_eq!((status.sequenced_through.unwrap().commit.get(), status.published_through), (1, None));
+    assert_eq!((status.sequence.unwrap().get(), status.stored.unwrap().get()), (taken, begun));
+    assert_eq!(status.sequenced_next.map(|next| next.commit.get()), Some(2));
+    assert_eq!(status.stored_next.map(|next| next.commit.get()), Some(1));
     assert_eq!(server.get("readyz").await.reason(), Reason::Unavailable);
     faults.clear();
     assert_eq!(server.stored(STREAM, taken).await.claim().size.get(), taken);

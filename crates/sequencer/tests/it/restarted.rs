@@ -20,7 +20,7 @@ async fn a_sequencer_that_ends_stores_what_it_accepted() {
     server.begin(&client).await.receipt();
     server.submit(STREAM, client.next_body(3)).await.receipt();
     let part = server.submit(STREAM, submission_body(client.part(false))).await.sequence();
-    assert_eq!(server.status(STREAM).await.published.unwrap().get(), 1);
+    assert_eq!(server.status(STREAM).await.stored.unwrap().get(), 1);
     server.stop().await;
     let log = Reader::read(&store, STREAM, &[sample_key(folder.path(), "one")]).await;
     assert_eq!(log.messages.len() as u64, part);

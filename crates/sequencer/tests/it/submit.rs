@@ -27,9 +27,9 @@ async fn what_is_submitted_stands_in_the_store_where_its_receipt_says() {
     let last = acknowledged.last().unwrap().header().sequence.get();
     server.stored(STREAM, last).await;
     let status = server.status(STREAM).await;
-    assert_eq!(status.sequence, status.published);
-    assert_eq!(status.sequenced_through.unwrap().commit.get(), client.next - 1);
-    assert_eq!(status.published_through, status.sequenced_through);
+    assert_eq!(status.sequence, status.stored);
+    assert_eq!(status.sequenced_next.unwrap().commit.get(), client.next);
+    assert_eq!(status.stored_next, status.sequenced_next);
     let log = Reader::read(&store, STREAM, &[server.key]).await;
     assert_eq!(log.messages.len() as u64, last);
     for receipt in acknowledged {

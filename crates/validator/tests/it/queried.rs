@@ -112,7 +112,7 @@ async fn status_and_probes_say_where_it_stands() {
         "next": {"incarnation": client.incarnation, "commit": 3},
         "state": log.state().to_string(),
         "timestamp": log.tip.timestamp().as_ms(),
-        "known": 4,
+        "stored": 4,
         "halted": null,
     });
     assert_eq!((code, status), (200, expected));

@@ -211,7 +211,7 @@ pub(crate) fn positions(status: &Value) -> HashMap<&'static str, Value> {
         ("captured", status["agent"]["next"]["commit"].clone()),
         ("pending", status["agent"]["pending"]["submissions"].clone()),
         ("sequenced", status["sequencer"]["sequence"].clone()),
-        ("stored", status["sequencer"]["published"].clone()),
+        ("stored", status["sequencer"]["stored"].clone()),
         ("applied", status["validator"]["sequence"].clone()),
     ])
 }

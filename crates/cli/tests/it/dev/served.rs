@@ -83,7 +83,7 @@ fn push_waits_until_everything_is_stored() {
     assert_eq!(exit, 0, "{told}{errors}");
     let reached: Value = serde_json::from_str(told.trim()).unwrap();
     let status = dev.status();
-    assert_eq!(status["sequencer"]["published_through"]["commit"], 1, "{status}");
+    assert_eq!(status["sequencer"]["stored_next"]["commit"], 2, "{status}");
     assert_eq!(reached["next"]["commit"], 2, "{reached}");
 
     dev.signal("sequencer", "STOP");
@@ -105,7 +105,7 @@ fn a_detached_database_is_as_it_was() {
     let detach = || run(synddb(["detach", app.to_str().unwrap(), "--restore-journal-mode", "--json"]));
     let (exit, told, errors) = detach();
     assert_eq!(exit, 2, "a running `dev` would attach again: {told}{errors}");
-    let kept = dev.folder.clone();
+    let (kept, stream) = (dev.folder.clone(), dev.running("stream"));
     dev.stop();
 
     let (exit, told, errors) = detach();
@@ -114,9 +114,18 @@ fn a_detached_database_is_as_it_was() {
     let beside: Vec<_> =
         std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(beside.len(), 2, "{beside:?}");
-    for gone in ["stream", "incarnations", "agent.sock"] {
+    for gone in ["stream", "incarnations", "agent.sock", "replica.db"] {
         assert!(!kept.join(gone).exists(), "{gone} is left");
     }
+    let (exit, _, errors) = detach();
+    assert_eq!(exit, 2, "{errors}");
+
+    // Followed again, it is another stream, beside the first one in the same store.
+    let dev = Dev::start(folder.path());
+    sql(&app, "INSERT INTO t VALUES (2);");
+    dev.assert_replica_equals();
+    assert_ne!(dev.running("stream"), stream);
+    dev.stop();
 }
 
 #[test]
