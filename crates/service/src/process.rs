@@ -46,6 +46,7 @@ where
     E: From<ProcessError>,
     F: Future<Output = Result<T, E>>,
 {
+    allow_many_files();
     let filter = std::env::var(LOG).unwrap_or_else(|_| setting.filter.to_owned());
     let metrics = telemetry::start(setting.format, &filter).map_err(ProcessError::from)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -63,4 +64,12 @@ where
     // A thread that still reads standard input is not waited for.
     runtime.shutdown_background();
     result
+}
+
+/// Connections are files, and the usual limit is less than a service may have of them. Where it cannot be raised, it stays.
+fn allow_many_files() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    setrlimit(Resource::Nofile, limit).ok();
 }

@@ -1,9 +1,9 @@
 //! Secrets are references: configuration names a file, and the file is nobody else's.
 
 use std::fmt;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::fs::File;
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use subtle::ConstantTimeEq as _;
@@ -29,6 +29,14 @@ pub enum SecretError {
         /// Its permissions.
         mode: u32,
     },
+    /// The file is somebody else's.
+    #[error("the secret belongs to another user; make it yours. file=`{}` owner=`{owner}`", file.display())]
+    Foreign {
+        /// The file.
+        file: PathBuf,
+        /// The user who owns it.
+        owner: u32,
+    },
     /// The file does not hold what it should.
     #[error("the secret is not {expected}. file=`{}`", file.display())]
     Malformed {
@@ -47,6 +55,9 @@ pub struct Token(String);
 const TOKEN_CHARS_MIN: usize = 32;
 /// Longest token that is accepted, in characters.
 const TOKEN_CHARS_MAX: usize = 4096;
+
+/// Largest file that is read as a secret, in bytes.
+const SECRET_BYTES_MAX: u64 = 64 << 10;
 
 impl Token {
     /// Reads the token in a file.
@@ -87,11 +98,19 @@ impl fmt::Debug for Token {
 /// [`SecretError`] when others may read it, or it cannot be read.
 pub fn read_secret(file: &Path) -> Result<String, SecretError> {
     let io = |source| SecretError::Io { doing: "read", file: file.to_owned(), source };
-    let mode = fs::metadata(file).map_err(io)?.mode() & 0o777;
+    // Looked at and read through one handle, so that nobody exchanges it in between.
+    let handle = File::open(file).map_err(io)?;
+    let found = handle.metadata().map_err(io)?;
+    let (mode, owner) = (found.mode() & 0o777, found.uid());
     if mode & 0o077 != 0 {
         return Err(SecretError::Open { file: file.to_owned(), mode });
     }
-    fs::read_to_string(file).map_err(io)
+    if owner != 0 && owner != rustix::process::geteuid().as_raw() {
+        return Err(SecretError::Foreign { file: file.to_owned(), owner });
+    }
+    let mut text = String::new();
+    handle.take(SECRET_BYTES_MAX).read_to_string(&mut text).map_err(io)?;
+    Ok(text)
 }
 
 /// Writes a new file that only its owner may read, durably. A file that is there stays as it is.
@@ -100,26 +119,21 @@ pub fn read_secret(file: &Path) -> Result<String, SecretError> {
 /// [`SecretError::Io`] with `AlreadyExists` when there is one.
 pub fn write_new_secret(file: &Path, text: &str) -> Result<(), SecretError> {
     let io = |source| SecretError::Io { doing: "write", file: file.to_owned(), source };
-    // Under its own name only when it is whole: a killed process leaves no half of a secret.
-    let mut name = file.as_os_str().to_owned();
-    name.push(format!(".{}", std::process::id()));
-    let staged = PathBuf::from(name);
+    // Under its own name only when it is whole, and under no name before that anybody could guess.
     let write = || -> io::Result<()> {
-        let mut handle =
-            OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&staged)?;
-        handle.write_all(text.as_bytes())?;
-        handle.sync_all()?;
-        fs::hard_link(&staged, file)?;
-        let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
-        File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
+        let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let mut staged = tempfile::NamedTempFile::new_in(folder)?;
+        staged.write_all(text.as_bytes())?;
+        staged.as_file().sync_all()?;
+        staged.persist_noclobber(file).map_err(|error| error.error)?;
+        File::open(folder)?.sync_all()
     };
-    let written = write();
-    fs::remove_file(&staged).ok();
-    written.map_err(io)
+    write().map_err(io)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::os::unix::fs::PermissionsExt as _;
 
     use super::*;

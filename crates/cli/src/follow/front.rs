@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::io;
 use std::net::Ipv4Addr;
+use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -40,6 +41,9 @@ pub(super) async fn serve(
     // The agent holds the folder's lock, so what is there was left by one that was killed.
     path.clear().map_err(failed("remove the socket of an earlier agent"))?;
     let socket = UnixListener::bind(path.path()).map_err(failed("open the agent's socket"))?;
+    // The folder is its owner's alone, and so is this, whatever mask new files get.
+    std::fs::set_permissions(path.path(), PermissionsExt::from_mode(0o600))
+        .map_err(failed("close the agent's socket to others"))?;
     let loopback = match port {
         Some(port) => {
             let bound = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await;

@@ -1,7 +1,7 @@
 //! The frame around every role's routes: probes, metrics, bounds, problems.
 //!
 //! ```text
-//! listener -> bounded number of requests -> deadline -> panic is a 500 -> route -> handler
+//! listener -> bounded connections, each with times -> deadline -> panic is a 500 -> route -> handler
 //!                                                                          \-> 404, 405 as problems
 //! ```
 //!
@@ -16,7 +16,7 @@ mod serve;
 pub use payload::Payload;
 pub use query::Query;
 pub use refusal::{Refusal, check_bearer};
-pub use serve::{REQUESTS_MAX, serve};
+pub use serve::{Reach, serve};
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,6 +27,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use synddb_protocol::http::Reason;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::timeout::TimeoutLayer;
 
@@ -37,6 +38,16 @@ const DEADLINE: Duration = Duration::from_secs(120);
 
 /// The longest wait that a long poll may ask for.
 pub const WAIT_MAX: Duration = Duration::from_secs(30);
+
+/// Most requests of this process that wait for something to happen. Others are answered at once, as if their time were up.
+const WAITS_MAX: usize = 256;
+
+static WAITS: Semaphore = Semaphore::const_new(WAITS_MAX);
+
+/// Leave to wait, for a long poll: `None` when too many wait already, so that whoever waits never keeps out who works.
+pub fn leave_to_wait() -> Option<SemaphorePermit<'static>> {
+    WAITS.try_acquire().ok()
+}
 
 /// Whether a process can do its work now.
 #[derive(Debug, Clone, PartialEq, Eq)]
