@@ -41,6 +41,28 @@ pub enum AgentError {
         /// What it holds.
         source: ParseError,
     },
+    /// The key that the sequencer was first seen to sign with cannot be read.
+    #[error(
+        "the file does not name a key; restore it, or remove it to believe the next sequencer that answers. file=`{}`",
+        file.display()
+    )]
+    SequencerKey {
+        /// The file.
+        file: PathBuf,
+        /// What it holds.
+        source: ParseError,
+    },
+    /// Others may write the agent's folder, and with it what is sent in the agent's name.
+    #[error(
+        "others may write the agent's folder; take that away with `chmod go-w`, then start again. folder=`{}` mode=`{mode:o}`",
+        folder.display()
+    )]
+    Writable {
+        /// The folder.
+        folder: PathBuf,
+        /// Its mode.
+        mode: u32,
+    },
     /// An outbox belongs to another stream than the folder.
     #[error(
         "the outbox belongs to another stream; restore the folder as a whole. expected=`{expected}` found=`{found}`"
@@ -118,11 +140,14 @@ impl AgentError {
                 | OutboxError::Unfinished { .. }
                 | OutboxError::PollOpen
                 | OutboxError::NotHeld { .. }
+                | OutboxError::OtherPlace { .. }
                 | OutboxError::OtherDigest { .. } => false,
             },
             Self::NotWritable { .. }
             | Self::Locked { .. }
             | Self::Stream { .. }
+            | Self::SequencerKey { .. }
+            | Self::Writable { .. }
             | Self::OtherStream { .. }
             | Self::Url { .. }
             | Self::Manifest(_)
@@ -164,7 +189,7 @@ fn is_final(error: &CaptureError) -> bool {
             | SchemaError::HiddenRowid { .. }
             | SchemaError::Damaged { .. } => true,
         },
-        CaptureError::Missing { .. } | CaptureError::NotWal { .. } => true,
+        CaptureError::Missing { .. } | CaptureError::NotWal { .. } | CaptureError::Followed { .. } => true,
         CaptureError::Sqlite(error) | CaptureError::State(StateError::Sqlite(error)) => is_refused(error),
         CaptureError::State(StateError::NoRowid { .. })
         | CaptureError::Damaged(_)
@@ -173,6 +198,7 @@ fn is_final(error: &CaptureError) -> bool {
         | CaptureError::EncodingChanged
         | CaptureError::PageSizeChanged
         | CaptureError::Gap { .. }
+        | CaptureError::Replaced { .. }
         | CaptureError::Stopped => false,
     }
 }

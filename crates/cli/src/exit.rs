@@ -189,7 +189,10 @@ impl CommandError {
                 | SequencerError::Lead { .. },
             )
             | Self::Capture(
-                CaptureError::Schema(_) | CaptureError::Missing { .. } | CaptureError::NotWal { .. },
+                CaptureError::Schema(_)
+                | CaptureError::Missing { .. }
+                | CaptureError::NotWal { .. }
+                | CaptureError::Followed { .. },
             ) => Exit::Refused,
             Self::Diverged(_) | Self::Halted(_) | Self::Validator(ValidatorError::Halted { .. }) => {
                 Exit::Different

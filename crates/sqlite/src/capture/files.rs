@@ -9,8 +9,8 @@
 #![allow(unsafe_code, reason = "SQLite's file methods are C functions; each call says why it is sound")]
 
 use std::ffi::{c_int, c_void};
-use std::fs::File;
-use std::os::unix::fs::FileExt;
+use std::fs::{File, TryLockError};
+use std::os::unix::fs::{FileExt, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::ptr;
 use std::sync::atomic::{Ordering, fence};
@@ -32,7 +32,12 @@ pub(super) struct Files {
     wal_path: PathBuf,
     wal: File,
     page_size: usize,
+    /// Database and WAL by their names, and as which files these were opened.
+    opened: [(PathBuf, FileId); 2],
 }
+
+/// Which file a name leads to: device and inode.
+type FileId = (u64, u64);
 
 /// Size of the first region of the `-shm`.
 const REGION_BYTES: c_int = 32_768;
@@ -50,6 +55,11 @@ impl Files {
             return Err(SqliteError::new("cannot reach the database file", code).into());
         }
         let index = map_index(database)?;
+        let database_id = id_of(path).map_err(|source| CaptureError::Io {
+            doing: "find",
+            path: path.to_owned(),
+            source,
+        })?;
         let mut name = path.as_os_str().to_owned();
         name.push("-wal");
         let wal_path = PathBuf::from(name);
@@ -58,7 +68,28 @@ impl Files {
             path: wal_path.clone(),
             source,
         })?;
-        Ok(Self { anchor: anchor.clone(), database, index, wal_path, wal, page_size })
+        // Nobody else locks a WAL this way, and the kernel lets go of it with the process.
+        match wal.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(CaptureError::Followed { path: path.to_owned() }),
+            Err(TryLockError::Error(source)) => {
+                return Err(CaptureError::Io { doing: "lock", path: wal_path, source });
+            }
+        }
+        let id = wal.metadata().map(|found| (found.dev(), found.ino()));
+        let id = id.map_err(|source| CaptureError::Io { doing: "find", path: wal_path.clone(), source })?;
+        let opened = [(path.to_owned(), database_id), (wal_path.clone(), id)];
+        Ok(Self { anchor: anchor.clone(), database, index, wal_path, wal, page_size, opened })
+    }
+
+    /// Makes sure that the names still lead to the files that are open. What an application commits to other ones is nowhere here.
+    pub(super) fn check_in_place(&self) -> Result<(), CaptureError> {
+        for (path, opened) in &self.opened {
+            if id_of(path).ok() != Some(*opened) {
+                return Err(CaptureError::Replaced { path: path.clone() });
+            }
+        }
+        Ok(())
     }
 
     /// The connection whose handles these are.
@@ -164,6 +195,11 @@ impl Files {
     fn io(&self, doing: &'static str, source: std::io::Error) -> CaptureError {
         CaptureError::Io { doing, path: self.wal_path.clone(), source }
     }
+}
+
+/// Looks at a name without opening what it leads to.
+fn id_of(path: &Path) -> std::io::Result<FileId> {
+    std::fs::metadata(path).map(|found| (found.dev(), found.ino()))
 }
 
 /// Where SQLite has mapped the start of the `-shm`.

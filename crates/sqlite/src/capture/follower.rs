@@ -85,7 +85,7 @@ impl Follower {
         let header = page_one(hold.connection())?;
         let files = Files::open(&anchor, &path, header.page_size.get() as usize)?;
         let (hold, position) = position_of(hold, &files)?;
-        let wake = Wake::on(files.wal_path()).map_err(|source| CaptureError::Io {
+        let wake = Wake::on(&path, files.wal_path()).map_err(|source| CaptureError::Io {
             doing: "watch",
             path: files.wal_path().to_owned(),
             source,
@@ -148,6 +148,7 @@ impl Follower {
     }
 
     fn step<S: Sink>(&mut self, sink: &mut S) -> Result<u64, PollError<S::Error>> {
+        self.database.pages.files.check_in_place()?;
         if self.wants_swap() {
             // What is committed now is at or past what the next transaction sees.
             if self.holds.open_next()? {
@@ -169,8 +170,9 @@ impl Follower {
     /// What is committed now.
     ///
     /// # Errors
-    /// [`CaptureError`] when the wal-index cannot be read.
+    /// [`CaptureError`] when the wal-index cannot be read, or the application's files are not these any more.
     pub fn committed(&self) -> Result<Committed, CaptureError> {
+        self.database.pages.files.check_in_place()?;
         let index = self.index()?;
         Ok(Committed { salts: index.salts, frame: index.last_frame, generation: self.holds.generation() })
     }

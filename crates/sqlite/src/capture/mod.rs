@@ -231,6 +231,18 @@ pub enum CaptureError {
         /// The first one.
         frame: u32,
     },
+    /// Somebody else follows the database. Two would stand in the way of each other's checkpoints, and send every commit twice.
+    #[error("another agent or mirror follows this database; stop that one first. path=`{}`", path.display())]
+    Followed {
+        /// The database.
+        path: PathBuf,
+    },
+    /// The database or its WAL was removed, or another file has its name: the application writes elsewhere now.
+    #[error("the file was removed or replaced by another one; attach again. path=`{}`", path.display())]
+    Replaced {
+        /// The name that leads elsewhere.
+        path: PathBuf,
+    },
     /// An earlier error ended this follower.
     #[error("the follower stopped at an earlier error; attach again")]
     Stopped,

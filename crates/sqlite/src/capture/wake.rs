@@ -51,7 +51,7 @@ impl Waker {
     }
 }
 
-/// Watches one file for writes, and a bell.
+/// Watches files, and a bell.
 pub(super) struct Wake {
     events: OwnedFd,
     pub(super) waker: Waker,
@@ -69,9 +69,13 @@ enum Woken {
 }
 
 impl Wake {
-    pub(super) fn on(path: &Path) -> std::io::Result<Self> {
+    /// Watches that files keep their names, and writes to the last one, the WAL.
+    pub(super) fn on(database: &Path, wal: &Path) -> std::io::Result<Self> {
         let events = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
-        inotify::add_watch(&events, path, WatchFlags::MODIFY)?;
+        // A file that is open loses its name without being deleted, which shows as a change of its link count.
+        let named = WatchFlags::ATTRIB | WatchFlags::MOVE_SELF;
+        inotify::add_watch(&events, database, named)?;
+        inotify::add_watch(&events, wal, named | WatchFlags::MODIFY)?;
         Ok(Self { events, waker: Waker::new()? })
     }
 
@@ -129,7 +133,8 @@ impl Follower {
         let started = Instant::now();
         let mut step = LOOK_AGAIN * LOOKS;
         loop {
-            if self.has_news()? {
+            // The next poll says what is wrong with the place.
+            if self.has_news()? || self.database.pages.files.check_in_place().is_err() {
                 return Ok(());
             }
             let left = timeout.saturating_sub(started.elapsed());

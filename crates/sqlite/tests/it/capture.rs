@@ -280,3 +280,44 @@ fn what_is_no_database_is_refused() {
         .unwrap();
     assert!(matches!(Follower::attach(&path, Options::default()), Err(CaptureError::Sqlite(_))));
 }
+
+#[test]
+fn a_database_that_is_exchanged_ends_the_follower_and_its_wait() {
+    for exchange in ["removed", "replaced", "wal removed"] {
+        let beside = Beside::new("CREATE TABLE t(a)", Options::default());
+        let Beside { path, writer, mut follower, mut sink, .. } = beside;
+        assert_eq!(follower.poll(&mut sink).unwrap(), 0, "{exchange}");
+        let wal = PathBuf::from(format!("{}-wal", path.display()));
+        let away = path.with_extension("away");
+        match exchange {
+            "removed" => std::fs::remove_file(&path).unwrap(),
+            "replaced" => {
+                std::fs::copy(&path, &away).unwrap();
+                std::fs::rename(&away, &path).unwrap();
+            }
+            _ => std::fs::remove_file(&wal).unwrap(),
+        }
+        // Nobody writes to the files that are open, so only the loss of the name ends this wait.
+        let begun = std::time::Instant::now();
+        follower.wait(std::time::Duration::from_secs(300)).unwrap();
+        assert!(begun.elapsed() < std::time::Duration::from_secs(100), "{exchange}");
+        assert!(matches!(follower.committed(), Err(CaptureError::Replaced { .. })), "{exchange}");
+        let ended = follower.poll(&mut sink);
+        assert!(
+            matches!(ended, Err(synddb_sqlite::capture::PollError::Capture(CaptureError::Replaced { .. }))),
+            "{exchange}"
+        );
+        drop(writer);
+    }
+}
+
+#[test]
+fn a_database_has_one_follower() {
+    let beside = Beside::new("CREATE TABLE t(a)", Options::default());
+    let Beside { path, follower, writer, .. } = beside;
+    assert!(matches!(Follower::attach(&path, Options::default()), Err(CaptureError::Followed { .. })));
+    // Refusing takes nothing from the application.
+    writer.execute_batch("INSERT INTO t VALUES(1)").unwrap();
+    drop(follower);
+    Follower::attach(&path, Options::default()).unwrap();
+}

@@ -2,6 +2,7 @@
 
 mod beginning;
 mod bodies;
+mod exchanged;
 mod harness;
 mod killed;
 mod large;
