@@ -1,4 +1,4 @@
-//! How much memory all bodies may take that are being read, opened or waited with: beyond it a request is refused as busy.
+//! How much memory everything of one kind may take, bodies or answers: beyond it a request is refused as busy.
 
 use std::sync::Arc;
 
@@ -8,22 +8,22 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 /// Bytes of one permit.
 const UNIT: usize = 1 << 10;
 
-/// All bodies together, in bytes.
-const ROOM_BYTES: usize = 512 << 20;
+/// All bodies together that are being read, opened or waited with, in bytes.
+pub(crate) const BODIES_BYTES: usize = 512 << 20;
 
-const _: () = assert!(BODY_COMPRESSED_MAX + BODY_BYTES_MAX <= ROOM_BYTES);
+const _: () = assert!(BODY_COMPRESSED_MAX + BODY_BYTES_MAX <= BODIES_BYTES);
 
-/// The room for bodies. Clones are the same.
+/// Room of a fixed size. Clones are the same.
 #[derive(Debug, Clone)]
 pub(crate) struct Admission(Arc<Semaphore>);
 
-/// Room that a body takes while this lives.
+/// Room that something takes while this lives.
 #[derive(Debug)]
 pub(crate) struct Room(OwnedSemaphorePermit);
 
 impl Admission {
-    pub(crate) fn new() -> Self {
-        Self(Arc::new(Semaphore::new(ROOM_BYTES / UNIT)))
+    pub(crate) fn new(bytes: usize) -> Self {
+        Self(Arc::new(Semaphore::new(bytes / UNIT)))
     }
 
     /// Room for this many bytes; `None` when there is none.

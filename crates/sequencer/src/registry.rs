@@ -34,7 +34,7 @@ pub(crate) enum OpenStreamError {
     #[error(transparent)]
     Journal(#[from] JournalError),
     /// There are too many.
-    #[error("one process leads at most {STREAMS_MAX} streams; start another one")]
+    #[error("this process leads {STREAMS_MAX} streams, the most it can; start another one for this stream")]
     TooMany,
     /// The operating system gives no thread.
     #[error("no thread can be started")]
@@ -46,8 +46,15 @@ pub(crate) struct Registry {
     config: Config,
     key: Arc<SigningKey>,
     store: Arc<dyn BatchStore>,
-    streams: Mutex<BTreeMap<StreamId, Handle>>,
+    streams: Mutex<Streams>,
     ended: mpsc::Sender<Ended>,
+}
+
+/// The streams with an owner, and those whose owner ended in trouble: a stream is in one of both.
+#[derive(Default)]
+struct Streams {
+    led: BTreeMap<StreamId, Handle>,
+    troubled: BTreeMap<StreamId, &'static str>,
 }
 
 impl Registry {
@@ -93,35 +100,42 @@ impl Registry {
 
     /// A stream that has an owner.
     pub(crate) fn get(&self, stream: StreamId) -> Option<Handle> {
-        self.streams().get(&stream).cloned()
+        self.streams().led.get(&stream).cloned()
+    }
+
+    /// For what the owner of a stream ended, unless it has another one by now.
+    pub(crate) fn ended_for(&self, stream: StreamId) -> Option<&'static str> {
+        self.streams().troubled.get(&stream).copied()
     }
 
     /// All streams that have owners.
     pub(crate) fn all(&self) -> Vec<StreamId> {
-        self.streams().keys().copied().collect()
+        self.streams().led.keys().copied().collect()
     }
 
-    /// The only stream, if there is exactly one.
+    /// The only stream, if there is exactly one, with an owner or without.
     pub(crate) fn only(&self) -> Option<StreamId> {
         let streams = self.streams();
-        let only = streams.keys().next().copied();
+        let only = streams.led.keys().chain(streams.troubled.keys()).next().copied();
         only.filter(|_| streams.len() == 1)
     }
 
     /// What stands in the way of some stream, if anything does.
     pub(crate) fn trouble(&self) -> Option<String> {
         let streams = self.streams();
-        streams.iter().find_map(|(stream, handle)| {
+        let of_led = streams.led.iter().find_map(|(stream, handle)| {
             let view = handle.view.borrow();
             let phase = match view.phase {
                 Phase::Leading => None,
-                Phase::Opening => Some("is being opened".to_owned()),
-                Phase::Deposed => Some("is led by another sequencer".to_owned()),
-                Phase::Ended => Some("has no owner".to_owned()),
+                Phase::Opening => Some("is being opened"),
+                Phase::Deposed => Some("is led by another sequencer"),
+                Phase::Ended => Some("has no owner"),
             };
-            let trouble = view.trouble.clone().or(phase)?;
-            Some(format!("stream {stream}: {trouble}"))
-        })
+            view.trouble.or(phase).map(|trouble| (*stream, trouble))
+        });
+        let ended = || streams.troubled.iter().next().map(|(stream, trouble)| (*stream, *trouble));
+        let (stream, trouble) = of_led.or_else(ended)?;
+        Some(format!("stream {stream}: {trouble}; see the log of the service"))
     }
 
     /// The owner of a stream, which begins to lead it now unless it has one.
@@ -130,15 +144,16 @@ impl Registry {
     /// [`OpenStreamError`].
     pub(crate) fn lead(&self, stream: StreamId) -> Result<Handle, OpenStreamError> {
         let mut streams = self.streams();
-        if let Some(handle) = streams.get(&stream) {
+        if let Some(handle) = streams.led.get(&stream) {
             return Ok(handle.clone());
         }
-        if streams.len() >= STREAMS_MAX {
+        if streams.len() >= STREAMS_MAX && !streams.troubled.contains_key(&stream) {
             return Err(OpenStreamError::TooMany);
         }
         let journal = Journal::open(&self.folder().join(stream.to_key()), stream)?;
         let handle = self.start_owner(stream, journal).map_err(OpenStreamError::Thread)?;
-        streams.insert(stream, handle.clone());
+        streams.troubled.remove(&stream);
+        streams.led.insert(stream, handle.clone());
         Ok(handle)
     }
 
@@ -173,25 +188,27 @@ impl Registry {
         Ok(Handle { commands, view, finish })
     }
 
-    /// Takes note of an owner that ended. Gives the error that this process should end with.
+    /// Takes note of an owner that ended. Gives the error that it ended with.
     pub(crate) fn note(&self, ended: Ended) -> Option<(StreamId, LeadError)> {
         let Ended { stream, error } = ended;
-        self.streams().remove(&stream);
+        let mut streams = self.streams();
+        streams.led.remove(&stream);
         let error = error?;
-        tracing::error!(%stream, error = chain(&error), "the stream ended");
+        streams.troubled.insert(stream, error.in_brief());
+        tracing::error!(%stream, error = chain(&error), "the stream ended; the others go on");
         Some((stream, error))
     }
 
     /// Asks every owner to store what it has, and to end.
     pub(crate) fn finish(&self) {
-        for handle in self.streams().values() {
+        for handle in self.streams().led.values() {
             handle.finish.ask();
         }
     }
 
     /// Whether any owner is left.
     pub(crate) fn is_busy(&self) -> bool {
-        !self.streams().is_empty()
+        !self.streams().led.is_empty()
     }
 
     /// The folder of the journals.
@@ -199,8 +216,14 @@ impl Registry {
         self.config.dir.join("streams")
     }
 
-    fn streams(&self) -> MutexGuard<'_, BTreeMap<StreamId, Handle>> {
-        // A map that a panic left behind is still a map.
+    fn streams(&self) -> MutexGuard<'_, Streams> {
+        // Maps that a panic left behind are still maps.
         self.streams.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Streams {
+    fn len(&self) -> usize {
+        self.led.len() + self.troubled.len()
     }
 }

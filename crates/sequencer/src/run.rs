@@ -1,6 +1,5 @@
 //! A whole sequencer: opens what it leads, serves, and drains.
 
-use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -73,7 +72,7 @@ pub async fn run_over(
     let probe = move || readiness.trouble().map_or(Readiness::Ready, Readiness::NotReady);
     let routes = router(Front::new(token, Arc::clone(&registry), store, shutdown.clone()));
     started(Started { address, key: *key.verifying_key() });
-    tracing::info!(%address, key = %key.id(), streams = from_start.len(), "serving");
+    tracing::info!(%address, key = %key.id(), streams = from_start, "serving");
 
     let serving = serve(listener, frame(routes, metrics, Arc::new(probe)), shutdown.clone());
     tokio::pin!(serving);
@@ -81,7 +80,7 @@ pub async fn run_over(
     let served = loop {
         tokio::select! {
             served = &mut serving => break served,
-            Some(end) = ended.recv() => if let Some(error) = fatal(&registry, end, &from_start) {
+            Some(end) = ended.recv() => if let Some(error) = fatal(&registry, end) {
                 failure.get_or_insert(error);
                 shutdown.ask();
             },
@@ -95,8 +94,8 @@ pub async fn run_over(
     }
 }
 
-/// Begins to lead every stream that has a journal.
-fn open_known(registry: &Registry) -> Result<BTreeSet<StreamId>, SequencerError> {
+/// Begins to lead every stream that has a journal. Gives their number.
+fn open_known(registry: &Registry) -> Result<usize, SequencerError> {
     let unreadable = |source| SequencerError::Folder { folder: registry.folder(), source };
     let known = registry.known().map_err(unreadable)?;
     for stream in &known {
@@ -106,18 +105,13 @@ fn open_known(registry: &Registry) -> Result<BTreeSet<StreamId>, SequencerError>
             OpenStreamError::Thread(source) => SequencerError::Thread(source),
         })?;
     }
-    Ok(known.into_iter().collect())
+    Ok(known.len())
 }
 
-/// The error to end with. A stream that a client asked for ends alone, unless the disk fails, which is everybody's.
-fn fatal(
-    registry: &Registry,
-    ended: Ended,
-    from_start: &BTreeSet<StreamId>,
-) -> Option<(StreamId, LeadError)> {
+/// The error to end with. Whatever is wrong with one stream ends that stream alone, unless the disk fails, which is everybody's.
+fn fatal(registry: &Registry, ended: Ended) -> Option<(StreamId, LeadError)> {
     let (stream, error) = registry.note(ended)?;
-    let is_fatal = from_start.contains(&stream) || matches!(error, LeadError::Journal(_));
-    is_fatal.then_some((stream, error))
+    matches!(error, LeadError::Journal(_)).then_some((stream, error))
 }
 
 /// Waits for the owners, within a bound.

@@ -136,6 +136,19 @@ impl Body {
         Ok(Self { entry, stored, content_bytes: content.len() })
     }
 
+    /// The size that a body states to have after decompression, in bytes. Nothing of it is opened, so whoever
+    /// is to open it can first see to the memory.
+    ///
+    /// # Errors
+    /// [`DecodeError`] when the bytes are not exactly one frame, or over the limits of a body.
+    pub fn stated_bytes(stored: &[u8]) -> Result<usize, DecodeError> {
+        check_limit("message body", stored.len(), BODY_COMPRESSED_MAX)?;
+        let stated = frame::content_size("message body", stored)?;
+        let stated = usize::try_from(stated).unwrap_or(usize::MAX);
+        check_limit("message body", stated, BODY_BYTES_MAX)?;
+        Ok(stated)
+    }
+
     /// What it carries.
     pub const fn entry(&self) -> &Entry {
         &self.entry

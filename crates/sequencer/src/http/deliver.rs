@@ -15,8 +15,8 @@ use synddb_storage::Key;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::oneshot;
 
-use super::Front;
 use super::extract::busy;
+use super::{Front, leave};
 use crate::admission::Room;
 use crate::journal::Found;
 use crate::ordering::Held;
@@ -46,7 +46,7 @@ impl Front {
             (Answer::LookUp(held, None), Some(body)) => match self.look_up(&handle, stream, held).await? {
                 Found::Receipts(receipts) => Ok(respond(StatusCode::OK, receipts)),
                 Found::Absent | Found::Differs(_) | Found::Elsewhere => {
-                    let room = self.0.admission.take(body.content_bytes()).ok_or_else(busy)?;
+                    let room = self.0.bodies.take(body.content_bytes()).ok_or_else(busy)?;
                     self.translate(&handle, stream, send(&handle, body, room, true).await?).await
                 }
             },
@@ -80,7 +80,7 @@ impl Front {
 
     async fn look_up(&self, handle: &Handle, stream: StreamId, held: Held) -> Result<Found, Refusal> {
         let stored = handle.view.borrow().stored.as_ref().map(|(last, _)| *last);
-        let _permit = self.0.reads.acquire().await.map_err(|_| busy())?;
+        let _looking = leave(&self.0.look_ups).await?;
         stored::search(&*self.0.store, stream, stored, held).await.map_err(|error| unavailable(&error))
     }
 
@@ -117,7 +117,8 @@ impl Front {
         }
         tracing::info!(%stream, "a client asks to lead the stream");
         self.0.registry.lead(stream).map_err(|error| match error {
-            OpenStreamError::TooMany => not_leading(error.to_string()),
+            // No time cures it, so none is named to try again after.
+            OpenStreamError::TooMany => Refusal::new(Reason::Unprocessable, error.to_string()),
             OpenStreamError::Journal(_) | OpenStreamError::Thread(_) => {
                 tracing::error!(%stream, error = chain(&error), "cannot open the stream");
                 Refusal::new(
@@ -158,12 +159,13 @@ fn respond(status: StatusCode, receipts: Vec<synddb_protocol::log::Receipt>) -> 
     (status, [(header::CONTENT_TYPE, "application/cbor")], Receipts(receipts).to_bytes()).into_response()
 }
 
-fn not_leading(detail: impl Into<String>) -> Refusal {
+/// The refusal where the stream is not led, not yet or no more.
+pub(super) fn not_leading(detail: impl Into<String>) -> Refusal {
     Refusal::new(Reason::NotLeading, detail).retry_after(LEAD_RETRY)
 }
 
 /// The refusal where the store does not tell.
 pub(super) fn unavailable(error: &StoredError) -> Refusal {
     tracing::warn!(error = chain(error), "the store does not answer a read");
-    Refusal::new(Reason::Unavailable, chain(error)).retry_after(LEAD_RETRY)
+    Refusal::new(Reason::Unavailable, error.in_brief()).retry_after(LEAD_RETRY)
 }

@@ -79,7 +79,7 @@ impl<const MAX: usize> FromRequest<Front> for Admitted<MAX> {
             let detail = format!("at most {MAX} bytes fit here");
             return Err(Refusal::new(Reason::TooLarge { limit: MAX as u64 }, detail));
         }
-        let room = front.0.admission.take(announced).ok_or_else(busy)?;
+        let room = front.0.bodies.take(announced).ok_or_else(busy)?;
         let Payload(bytes) = Payload::<MAX>::from_request(request, front).await?;
         Ok(Self { bytes, room })
     }

@@ -2,25 +2,45 @@
 //!
 //! The credential is checked before anything of a body is read, and room is taken for a body before it is.
 
+mod answer;
 mod deliver;
 mod extract;
 mod read;
 mod write;
 
+use std::num::NonZero;
 use std::sync::Arc;
+use std::time::Duration;
 
+use synddb_protocol::limits::BATCH_STORED_MAX;
 use synddb_service::axum::Router;
 use synddb_service::axum::routing::{get, post, put};
+use synddb_service::http::Refusal;
 use synddb_service::secret::Token;
 use synddb_service::shutdown::Shutdown;
 use synddb_storage::BatchStore;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
-use crate::admission::Admission;
+use crate::admission::{Admission, BODIES_BYTES};
 use crate::registry::Registry;
+use crate::stored::ANSWER_BYTES_MAX;
 
-/// Most answers that read batches from the store at a time; more wait.
+/// Most answers that read batches from the store at a time; more wait, for [`PATIENCE`].
 const READS_MAX: usize = 8;
+
+/// Most resends that are looked up in the store at a time; more wait, for [`PATIENCE`]. Readers never keep them out.
+const LOOK_UPS_MAX: usize = 8;
+
+/// How long a request waits for others that read the store.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// All batches together that are read and on their way to readers, in bytes.
+const ANSWERS_BYTES: usize = 512 << 20;
+
+const _: () = assert!(ANSWER_BYTES_MAX < ANSWERS_BYTES && BATCH_STORED_MAX < ANSWERS_BYTES);
+
+/// Most bodies that are opened at a time for each processor, which is what opening takes.
+const OPENS_PER_PROCESSOR: usize = 1;
 
 /// What the handlers share.
 #[derive(Clone)]
@@ -30,8 +50,13 @@ struct Shared {
     token: Token,
     registry: Arc<Registry>,
     store: Arc<dyn BatchStore>,
-    admission: Admission,
-    reads: Arc<Semaphore>,
+    /// Room for bodies.
+    bodies: Admission,
+    /// Room for what is on its way to readers.
+    answers: Admission,
+    reads: Semaphore,
+    look_ups: Semaphore,
+    opens: Semaphore,
     shutdown: Shutdown,
 }
 
@@ -42,9 +67,28 @@ impl Front {
         store: Arc<dyn BatchStore>,
         shutdown: Shutdown,
     ) -> Self {
-        let (admission, reads) = (Admission::new(), Arc::new(Semaphore::new(READS_MAX)));
-        Self(Arc::new(Shared { token, registry, store, admission, reads, shutdown }))
+        let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
+        Self(Arc::new(Shared {
+            token,
+            registry,
+            store,
+            bodies: Admission::new(BODIES_BYTES),
+            answers: Admission::new(ANSWERS_BYTES),
+            reads: Semaphore::new(READS_MAX),
+            look_ups: Semaphore::new(LOOK_UPS_MAX),
+            opens: Semaphore::new(processors * OPENS_PER_PROCESSOR),
+            shutdown,
+        }))
     }
+}
+
+/// Leave to do what only some may do at a time.
+///
+/// # Errors
+/// 429 when it does not come in time.
+async fn leave(of: &Semaphore) -> Result<SemaphorePermit<'_>, Refusal> {
+    let permit = tokio::time::timeout(PATIENCE, of.acquire()).await;
+    permit.map_err(|_| extract::busy())?.map_err(|_| extract::busy())
 }
 
 /// The routes: for a stream by its name, and for the only one.

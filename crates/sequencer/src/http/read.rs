@@ -1,29 +1,24 @@
 //! The paths that read. Batches come from the store alone, so nothing is shown that could still be taken back.
 
-use std::convert::Infallible;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::{StreamExt as _, stream};
 use serde::Deserialize;
 use synddb_protocol::http::{Reason, StreamStatus};
 use synddb_protocol::id::{Sequence, StreamId};
 use synddb_protocol::limits::BATCH_MESSAGES_MAX;
 use synddb_service::axum::Json;
-use synddb_service::axum::body::Body;
 use synddb_service::axum::extract::{Query, State};
 use synddb_service::axum::http::header;
 use synddb_service::axum::response::{IntoResponse as _, Response};
 use synddb_service::http::{Refusal, WAIT_MAX};
 
-use super::Front;
-use super::deliver::unavailable;
+use super::answer::{self, Patience};
+use super::deliver::{not_leading, unavailable};
 use super::extract::{Last, Named, busy};
+use super::{Front, leave};
 use crate::stored;
 use crate::stream::Handle;
-
-/// How long a reader waits for others that read.
-const READS_PATIENCE: Duration = Duration::from_secs(10);
 
 const CBOR: [(header::HeaderName, &str); 1] = [(header::CONTENT_TYPE, "application/cbor")];
 
@@ -38,9 +33,7 @@ pub(super) async fn status(
     Named(stream): Named,
 ) -> Result<Json<StreamStatus>, Refusal> {
     let status = front.handle(stream)?.view.borrow().status.clone();
-    let opening =
-        || Refusal::new(Reason::NotLeading, "the stream is being opened").retry_after(Duration::from_secs(1));
-    status.map(Json).ok_or_else(opening)
+    status.map(Json).ok_or_else(|| not_leading("the stream is being opened"))
 }
 
 /// What `GET /checkpoint` takes.
@@ -88,17 +81,15 @@ pub(super) async fn batches(
     let Some(stored) = stored.filter(|stored| start <= *stored) else {
         return Err(Refusal::new(Reason::NotFound, "this is past the last stored message"));
     };
-    let permit = tokio::time::timeout(READS_PATIENCE, front.0.reads.clone().acquire_owned()).await;
-    let permit = permit.map_err(|_| busy())?.map_err(|_| busy())?;
+    let reading = leave(&front.0.reads).await?;
     let batches = stored::batches(&*front.0.store, stream, start, end.min(stored)).await;
     let batches = batches.map_err(|error| unavailable(&error))?;
-    let pieces: Vec<Bytes> = batches.into_iter().flat_map(|batch| [head(batch.len()), batch]).collect();
-    // The permit goes when the answer is sent, or the reader is gone.
-    let answer = stream::iter(pieces).map(move |piece| {
-        let _reading = &permit;
-        Ok::<Bytes, Infallible>(piece)
-    });
-    Ok((CBOR, Body::from_stream(answer)).into_response())
+    let bytes = batches.iter().map(Bytes::len).sum();
+    let room = front.0.answers.take(bytes).ok_or_else(busy)?;
+    // Who reads the store does not wait for who reads the answers.
+    drop(reading);
+    let pieces = batches.into_iter().flat_map(|batch| [head(batch.len()), batch]).collect();
+    Ok((CBOR, answer::body(pieces, room, Patience::READER)).into_response())
 }
 
 /// The head of a CBOR byte string of this length (RFC 8949, section 3).
@@ -119,22 +110,34 @@ fn head(length: usize) -> Bytes {
 }
 
 fn parse_range(text: &str) -> Result<(Sequence, Sequence), Refusal> {
-    let parse = |text: &str| text.parse::<Sequence>().ok();
-    let range = text.split_once('_').and_then(|(start, end)| Some((parse(start)?, parse(end)?)));
+    let range = text.split_once('_').and_then(|(start, end)| Some((decimal(start)?, decimal(end)?)));
     let Some((start, end)) = range else {
         return Err(Refusal::new(Reason::NotFound, "a range is two sequences with `_` between them"));
     };
-    if start > end || end.get() - start.get() >= BATCH_MESSAGES_MAX as u64 {
+    if start > end || end - start >= BATCH_MESSAGES_MAX as u64 {
         let detail = format!("a range runs forwards, over at most {BATCH_MESSAGES_MAX} messages");
         return Err(Refusal::new(Reason::Range, detail));
     }
-    Ok((start, end))
+    let Ok(start) = Sequence::new(start) else {
+        return Err(Refusal::new(Reason::NotFound, "this is past the last message that any log can have"));
+    };
+    Ok((start, Sequence::new(end.min(Sequence::MAX)).unwrap_or(start)))
+}
+
+/// A number from 1 on, as exactly one text has it. One that is larger than any sequence may come out as another such.
+fn decimal(text: &str) -> Option<u64> {
+    let is_decimal = text.bytes().all(|byte| byte.is_ascii_digit());
+    let is_shortest = !text.is_empty() && !text.starts_with('0');
+    (is_decimal && is_shortest).then(|| text.parse().unwrap_or(u64::MAX))
 }
 
 impl Front {
     fn handle(&self, stream: StreamId) -> Result<Handle, Refusal> {
-        let handle = self.0.registry.get(stream);
-        handle.ok_or_else(|| Refusal::new(Reason::NotFound, "the stream is not led here"))
+        let registry = &self.0.registry;
+        registry.get(stream).ok_or_else(|| match registry.ended_for(stream) {
+            Some(why) => not_leading(format!("the stream ended here: {why}; see the service's log")),
+            None => Refusal::new(Reason::NotFound, "the stream is not led here"),
+        })
     }
 }
 

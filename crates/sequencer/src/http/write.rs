@@ -5,7 +5,7 @@ use synddb_protocol::DecodeError;
 use synddb_protocol::hash::ChunkHash;
 use synddb_protocol::http::Reason;
 use synddb_protocol::id::StreamId;
-use synddb_protocol::limits::{BODY_BYTES_MAX, BODY_COMPRESSED_MAX, CHUNK_STORED_MAX};
+use synddb_protocol::limits::{BODY_BYTES_MAX, BODY_COMPRESSED_MAX, CHUNK_BYTES_MAX, CHUNK_STORED_MAX};
 use synddb_protocol::log::{Body, Entry, MessageType};
 use synddb_service::axum::extract::State;
 use synddb_service::axum::http::StatusCode;
@@ -13,9 +13,9 @@ use synddb_service::axum::response::Response;
 use synddb_service::http::Refusal;
 use synddb_storage::{Key, Put, PutError};
 
-use super::Front;
 use super::deliver::unavailable;
 use super::extract::{Admitted, Authorized, Last, Named, busy};
+use super::{Front, leave};
 use crate::admission::Room;
 use crate::metrics;
 use crate::stored;
@@ -64,8 +64,13 @@ pub(super) async fn chunk(
         let hash =
             ChunkHash::from_key(&name).map_err(|error| Refusal::new(Reason::NotFound, error.to_string()))?;
         let hashed = bytes.clone();
-        if blocking(move || ChunkHash::of(&hashed)).await != hash {
+        let (found, is_chunk) = blocking(move || (ChunkHash::of(&hashed), may_be_chunk(&hashed))).await;
+        if found != hash {
             return Err(Refusal::new(Reason::Unprocessable, "the bytes hash to another name"));
+        }
+        if !is_chunk {
+            let detail = format!("a chunk is one zstd frame that states at most {CHUNK_BYTES_MAX} bytes");
+            return Err(Refusal::new(Reason::Unprocessable, detail));
         }
         let put = front.0.store.put(&Key::Chunk { stream, hash }, bytes).await;
         drop(room);
@@ -92,7 +97,7 @@ impl Front {
     }
 }
 
-/// Opens a body away from the tasks that must not wait for it, and takes room for what was in it.
+/// Takes room for what a body states to hold, and opens it away from the tasks that must not wait for it.
 async fn open(
     front: &Front,
     stream: StreamId,
@@ -100,9 +105,14 @@ async fn open(
     bytes: Bytes,
     mut room: Room,
 ) -> Result<(Body, Room), Refusal> {
+    let stated = bytes.clone();
+    let stated = blocking(move || Body::stated_bytes(&stated)).await.map_err(|error| unreadable(&error))?;
+    // Room first: what is opened takes what it states, and states no more than it may.
+    room.merge(front.0.bodies.take(stated).ok_or_else(busy)?);
+    let opening = leave(&front.0.opens).await?;
     let body = blocking(move || Body::read(of, bytes.into(), BODY_BYTES_MAX)).await;
+    drop(opening);
     let body = body.map_err(|error| unreadable(&error))?;
-    room.merge(front.0.admission.take(body.content_bytes()).ok_or_else(busy)?);
     let named = match body.entry() {
         Entry::Submission(submission) => Some(submission.stream),
         Entry::Snapshot(snapshot) => Some(snapshot.stream),
@@ -113,6 +123,11 @@ async fn open(
         return Err(Refusal::new(Reason::Unprocessable, detail));
     }
     Ok((body, room))
+}
+
+/// Whether bytes have the form of a chunk, which is one frame as bodies are. What is in it is compared with a manifest by its readers.
+fn may_be_chunk(bytes: &[u8]) -> bool {
+    Body::stated_bytes(bytes).is_ok_and(|stated| stated <= CHUNK_BYTES_MAX)
 }
 
 fn unreadable(error: &DecodeError) -> Refusal {
@@ -135,7 +150,8 @@ fn unreadable(error: &DecodeError) -> Refusal {
 
 fn not_stored(error: &PutError) -> Refusal {
     tracing::warn!(error = chain(error), "the store does not take a chunk");
-    Refusal::new(Reason::Unavailable, chain(error)).retry_after(super::extract::BUSY_RETRY)
+    let detail = "the store does not take the chunk; try again";
+    Refusal::new(Reason::Unavailable, detail).retry_after(super::extract::BUSY_RETRY)
 }
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {

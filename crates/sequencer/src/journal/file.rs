@@ -10,8 +10,9 @@
 //! WAL with `synchronous=FULL`: a commit that returned survives a power cut, for one fsync. `locking_mode=EXCLUSIVE` holds the file's
 //! lock from the first read to the last close, so a second process is refused by the kernel, and a killed owner leaves no lock.
 
-use std::fs::{self, File as Folder};
+use std::fs::{self, DirBuilder, File as Folder, OpenOptions, Permissions};
 use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use synddb_protocol::id::StreamId;
@@ -25,6 +26,10 @@ const APPLICATION: i64 = 0x534a_6e6c;
 
 /// `PRAGMA user_version`: the form of the tables.
 const FORM: i64 = 1;
+
+/// What applications write is nobody else's.
+const FILE_MODE: u32 = 0o600;
+const FOLDER_MODE: u32 = 0o700;
 
 /// The name of the file in its stream's folder.
 pub(crate) const FILE: &str = "journal.db";
@@ -69,6 +74,7 @@ impl File {
     pub(super) fn open(folder: &Path, stream: StreamId) -> Result<Self, JournalError> {
         make_folder(folder)?;
         let path = folder.join(FILE);
+        make_private(&path)?;
         let file = Self::open_owned(path)?;
         // A database without content is what a crash while making it leaves. Only its owner is here.
         if file.integer("SELECT count(*) FROM sqlite_schema")? == 0
@@ -166,6 +172,7 @@ impl File {
         });
         let mut free = names.map(|name| folder.join(name)).filter(|path| !path.exists());
         let copy = free.next().expect("numbers do not end");
+        make_private(&copy)?;
         self.execute("VACUUM INTO ?", params![copy.to_string_lossy()])?;
         Folder::open(&copy).and_then(|file| file.sync_all()).map_err(failed)?;
         sync(folder)?;
@@ -173,7 +180,24 @@ impl File {
     }
 }
 
-/// Makes a folder and those above it that are missing, each durable in the one above.
+/// Makes a file that only its owner may read, or makes one so that is there. SQLite gives its mode to those that it puts beside it.
+fn make_private(path: &Path) -> Result<(), JournalError> {
+    let make = || -> io::Result<()> {
+        match OpenOptions::new().write(true).create_new(true).mode(FILE_MODE).open(path) {
+            // Never opened here: closing it would release the locks of a connection of this process.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            made => return made.map(drop),
+        }
+        if fs::metadata(path)?.permissions().mode() & 0o777 != FILE_MODE {
+            fs::set_permissions(path, Permissions::from_mode(FILE_MODE))?;
+        }
+        Ok(())
+    };
+    let folder = path.parent().unwrap_or(Path::new(".")).to_owned();
+    make().map_err(|source| JournalError::Folder { folder, source })
+}
+
+/// Makes a folder and those above it that are missing, for their owner alone, each durable in the one above.
 fn make_folder(folder: &Path) -> Result<(), JournalError> {
     if folder.is_dir() {
         return Ok(());
@@ -182,7 +206,7 @@ fn make_folder(folder: &Path) -> Result<(), JournalError> {
     if let Some(above) = above {
         make_folder(above)?;
     }
-    match fs::create_dir(folder) {
+    match DirBuilder::new().mode(FOLDER_MODE).create(folder) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
         made => made.map_err(|source| JournalError::Folder { folder: folder.to_owned(), source })?,
     }

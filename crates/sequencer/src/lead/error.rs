@@ -23,8 +23,8 @@ pub enum LeadError {
     /// The journal fails.
     #[error(transparent)]
     Journal(#[from] JournalError),
-    /// The last batch is nothing that can be read.
-    #[error("the last batch of the store cannot be read. first=`{first}`")]
+    /// What stands where the log goes on is nothing that can be read.
+    #[error("an object under the name of a batch cannot be read; see who put it there. first=`{first}`")]
     UnreadableTail {
         /// Its first sequence.
         first: Sequence,
@@ -35,6 +35,12 @@ pub enum LeadError {
     #[error("the store lists a batch that it does not have. first=`{first}`")]
     MissingTail {
         /// Its first sequence.
+        first: Sequence,
+    },
+    /// What stands where the log goes on is a batch of another place or stream, or larger than any batch.
+    #[error("an object under the name of a batch is not this batch; see who put it there. first=`{first}`")]
+    ForeignTail {
+        /// The sequence in its name.
         first: Sequence,
     },
     /// The last checkpoint was signed by nobody who is trusted.
@@ -87,11 +93,34 @@ impl LeadError {
             Self::MissingTail { .. } => true,
             Self::Journal(_)
             | Self::UnreadableTail { .. }
+            | Self::ForeignTail { .. }
             | Self::UntrustedTail { .. }
             | Self::Log(_)
             | Self::StoreBehind { .. }
             | Self::Contradiction { .. }
             | Self::NoEpochLeft => false,
+        }
+    }
+
+    /// Whether an object that was read is to blame, which anybody who can write to the store may have put there.
+    pub(super) const fn is_of_the_object(&self) -> bool {
+        matches!(self, Self::UnreadableTail { .. } | Self::ForeignTail { .. } | Self::UntrustedTail { .. })
+    }
+
+    /// What strangers may know of it. Addresses and causes stand in the log of the service.
+    pub(crate) const fn in_brief(&self) -> &'static str {
+        match self {
+            Self::Put(_) | Self::Get(_) | Self::List(_) => "the store does not answer",
+            Self::Journal(_) => "the journal fails",
+            Self::UnreadableTail { .. } | Self::ForeignTail { .. } => {
+                "an object stands where the log goes on that is no batch of it"
+            }
+            Self::MissingTail { .. } => "the store lists a batch that it does not have",
+            Self::UntrustedTail { .. } => "the log was led by a key that is not trusted here",
+            Self::Log(_) => "the log cannot be gone on with",
+            Self::StoreBehind { .. } => "the store ends before what was stored in it",
+            Self::Contradiction { .. } => "the journal does not follow its own log",
+            Self::NoEpochLeft => "the stream has no epoch left",
         }
     }
 }

@@ -15,6 +15,7 @@
 mod claim;
 mod error;
 mod history;
+mod last;
 mod tail;
 
 pub use error::LeadError;

@@ -1,11 +1,12 @@
 //! Where a log ends in the store, and who may have led it there.
 
 use synddb_protocol::id::{Epoch, KeyId, Sequence, StreamId};
-use synddb_protocol::log::{Batch, Leaders, SignedCheckpoint, SignedEpochRecord, Tip};
+use synddb_protocol::log::{Leaders, SignedCheckpoint, SignedEpochRecord, Tip};
 use synddb_protocol::signing::TrustedKeys;
-use synddb_storage::{BatchStore, Key, last_batch, last_epoch};
+use synddb_storage::{BatchStore, GetError, Key};
 
 use super::LeadError;
+use super::last::last_checkpoint;
 use crate::journal::Stored;
 
 /// The end of a log in the store.
@@ -27,7 +28,7 @@ impl Tail {
         stream: StreamId,
         trusted: &TrustedKeys,
     ) -> Result<Self, LeadError> {
-        let last = last_checkpoint(store, stream).await?;
+        let last = last_checkpoint(store, stream, trusted).await?;
         let first_epoch = last.as_ref().map_or(Epoch::FIRST, |last| last.claim().last_leader.epoch);
         let mut tail = Self {
             tip: Tip::start(stream),
@@ -77,42 +78,20 @@ impl Tail {
         Ok(())
     }
 
+    /// Epochs are claimed one after the other, so they end before the first number that is absent. An object behind it is nobody's
+    /// claim, whatever a listing says.
     async fn read_claims(&mut self, store: &dyn BatchStore, from: Epoch) -> Result<(), LeadError> {
         let stream = self.leaders.stream();
-        let listed = last_epoch(store, stream).await?;
         let mut next = Some(from);
         while let Some(epoch) = next {
-            let object = store.get(&Key::Epoch { stream, epoch }).await?;
-            match object {
-                Some(object) => self.take_claim(epoch, &object)?,
-                // A number below the last one is only ever missing where somebody deleted it: it admits nobody.
-                None if listed.is_some_and(|listed| epoch < listed) => self.take_claim(epoch, &[])?,
-                None => return Ok(()),
+            match store.get(&Key::Epoch { stream, epoch }).await {
+                Ok(Some(object)) => self.take_claim(epoch, &object)?,
+                Ok(None) => return Ok(()),
+                Err(GetError::TooLarge { .. }) => self.take_claim(epoch, &[])?,
+                Err(error) => return Err(error.into()),
             }
             next = epoch.next();
         }
         Err(LeadError::NoEpochLeft)
-    }
-}
-
-/// The checkpoint of the last batch.
-async fn last_checkpoint(
-    store: &dyn BatchStore,
-    stream: StreamId,
-) -> Result<Option<SignedCheckpoint>, LeadError> {
-    let listed = last_batch(store, stream).await?;
-    let mut first = listed.unwrap_or(Sequence::FIRST);
-    let mut last = None;
-    while let Some(object) = store.get(&Key::Batch { stream, first }).await? {
-        let batch =
-            Batch::from_stored(&object).map_err(|source| LeadError::UnreadableTail { first, source })?;
-        let next = batch.last().next();
-        last = Some(batch.checkpoint().clone());
-        let Some(next) = next else { break };
-        first = next;
-    }
-    match listed {
-        Some(first) if last.is_none() => Err(LeadError::MissingTail { first }),
-        _ => Ok(last),
     }
 }

@@ -8,6 +8,8 @@ mod resend;
 pub(crate) use chunks::missing;
 pub(crate) use resend::search;
 
+use std::collections::VecDeque;
+
 use bytes::Bytes;
 use synddb_protocol::DecodeError;
 use synddb_protocol::id::{Sequence, StreamId};
@@ -16,7 +18,10 @@ use synddb_protocol::log::Batch;
 use synddb_storage::{BatchStore, GetError, Key, ListError, PageLimit, Start};
 
 /// Most bytes of batches in one answer, unless the first one alone is larger.
-const ANSWER_BYTES_MAX: usize = 64 << 20;
+pub(crate) const ANSWER_BYTES_MAX: usize = 64 << 20;
+
+/// Most objects that are looked into for the batch that holds one message.
+const CANDIDATES_MAX: usize = 16;
 
 /// Why the store does not tell.
 #[derive(Debug, thiserror::Error)]
@@ -36,6 +41,16 @@ pub(crate) enum StoredError {
         /// The message that is missing.
         sequence: Sequence,
     },
+}
+
+impl StoredError {
+    /// What strangers may know of it: addresses and causes stand in the log of the service.
+    pub(crate) fn in_brief(&self) -> String {
+        match self {
+            Self::Get(_) | Self::List(_) => "the store does not answer; try again".to_owned(),
+            Self::Unreadable(_) | Self::NotYet { .. } => self.to_string(),
+        }
+    }
 }
 
 /// The batches, as stored, that cover the messages from `start` to `end`: the first of them where they are too many bytes.
@@ -63,44 +78,67 @@ pub(crate) async fn batches(
 }
 
 /// The batch that holds a message, as stored, and its last message.
+///
+/// What somebody else put between the batches of the log is passed over, as long as it is no batch of its name.
 async fn batch_with(
     store: &dyn BatchStore,
     stream: StreamId,
     sequence: Sequence,
 ) -> Result<(Bytes, Sequence), StoredError> {
     // Whoever follows the log asks for the beginning of a batch, and costs one get.
-    let mut object = store.get(&Key::Batch { stream, first: sequence }).await?;
-    if object.is_none()
-        && let Some(key) = last_key_before(store, stream, sequence).await?
-    {
-        object = store.get(&key).await?;
+    let mut refused = match named(store, stream, sequence).await {
+        Ok(Some(found)) => return Ok(found),
+        Ok(None) => StoredError::NotYet { sequence },
+        Err(error @ StoredError::Unreadable(_)) => error,
+        Err(error) => return Err(error),
+    };
+    for first in before(store, stream, sequence).await? {
+        match named(store, stream, first).await {
+            Ok(Some((object, last))) if last >= sequence => return Ok((object, last)),
+            Ok(_) => {}
+            Err(error @ StoredError::Unreadable(_)) => refused = error,
+            Err(error) => return Err(error),
+        }
     }
-    let object = object.ok_or(StoredError::NotYet { sequence })?;
-    let last = decode(object.clone()).await?.last();
-    if last < sequence {
-        return Err(StoredError::NotYet { sequence });
-    }
-    Ok((object, last))
+    Err(refused)
 }
 
-/// The key of the last batch that begins at or before a message and may hold it.
-async fn last_key_before(
+/// The batch of this name, as stored, and its last message. `None` also for a batch that belongs under another name.
+async fn named(
+    store: &dyn BatchStore,
+    stream: StreamId,
+    first: Sequence,
+) -> Result<Option<(Bytes, Sequence)>, StoredError> {
+    let Some(object) = store.get(&Key::Batch { stream, first }).await? else { return Ok(None) };
+    let batch = decode(object.clone()).await?;
+    Ok((batch.first() == first).then(|| (object, batch.last())))
+}
+
+/// The names before a message of the objects that may be the batch which holds it, the last one first.
+async fn before(
     store: &dyn BatchStore,
     stream: StreamId,
     sequence: Sequence,
-) -> Result<Option<Key>, StoredError> {
-    let end = Key::Batch { stream, first: sequence };
+) -> Result<Vec<Sequence>, StoredError> {
     let earliest = sequence.get().saturating_sub(BATCH_MESSAGES_MAX as u64 - 1).max(1);
     let first = Sequence::new(earliest).unwrap_or(Sequence::FIRST);
     let mut start = Some(Start::At(Key::Batch { stream, first }));
-    let mut found = None;
+    let mut found = VecDeque::new();
     while let Some(place) = start {
         let page = store.list(&place, PageLimit::MAX).await?;
-        found = page.keys.iter().rfind(|key| **key <= end).copied().or(found);
-        let is_past = page.keys.last().is_some_and(|last| *last > end);
+        let mut is_past = false;
+        for key in page.keys {
+            let Key::Batch { first, .. } = key else { continue };
+            is_past = first >= sequence;
+            if is_past {
+                break;
+            }
+            found.push_front(first);
+            found.truncate(CANDIDATES_MAX);
+        }
         start = page.next.filter(|_| !is_past);
     }
-    Ok(found)
+    Ok(found.into())
 }
 
 /// Opens a batch away from the tasks that must not wait for it.

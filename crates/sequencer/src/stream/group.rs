@@ -161,7 +161,7 @@ mod tests {
         let mut ordering = Ordering::new(Tip::start(stream), Epoch::FIRST, key, Batching::default(), 0);
         let begun = ordering.draft().sign_epoch(Timestamp::ZERO, &record).unwrap();
         ordering.accept([begun.placed], Instant::now());
-        let admission = Admission::new();
+        let admission = Admission::new(1 << 20);
         let mut take = |journal: &mut Journal, bodies: Vec<Body>| {
             let (commands, answers): (Vec<_>, Vec<_>) = bodies
                 .into_iter()

@@ -41,8 +41,8 @@ pub(crate) struct View {
     pub(crate) status: Option<StreamStatus>,
     /// The signed checkpoint of the newest stored batch, with its size.
     pub(crate) stored: Option<(Sequence, Bytes)>,
-    /// Why nothing can be stored now, if that is so.
-    pub(crate) trouble: Option<String>,
+    /// Why nothing can be stored now, if that is so. Strangers read it: the cause stands in the log of the service.
+    pub(crate) trouble: Option<&'static str>,
 }
 
 impl View {

@@ -54,7 +54,7 @@ impl Owner {
         let ended = self.lead().await;
         self.parts.view.send_modify(|view| {
             view.phase = Phase::Ended;
-            view.trouble = ended.as_ref().err().map(|error| chain(error));
+            view.trouble = ended.as_ref().err().map(LeadError::in_brief);
         });
         ended
     }
@@ -87,7 +87,7 @@ impl Owner {
             };
             let stream = leader.stream;
             tracing::warn!(%stream, error = chain(&error), "cannot lead the stream yet; trying again");
-            view.send_modify(|view| view.trouble = Some(chain(&error)));
+            view.send_modify(|view| view.trouble = Some(error.in_brief()));
             tokio::select! {
                 () = finish.asked() => return Ok(None),
                 () = backoff.wait() => {}

@@ -30,7 +30,7 @@ pub(super) async fn put(
             Err(error) if error.retry_may_help() => {
                 tracing::warn!(%key, error = chain(&error), "the store does not take a batch; trying again");
                 metrics.put_retried();
-                view.send_modify(|view| view.trouble = Some(chain(&error)));
+                view.send_modify(|view| view.trouble = Some("the store does not take a batch"));
                 backoff.wait().await;
             }
             Err(error) => return Err(error),

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use synddb_protocol::http::Reason;
+use synddb_protocol::id::StreamId;
+use synddb_protocol::limits::BODY_BYTES_MAX;
 use synddb_sequencer::{Batching, Config, SequencerError};
 use synddb_storage::faulty::{Loss, Verb};
 
@@ -122,5 +124,64 @@ async fn one_process_owns_the_journals_and_the_store_must_be_theirs() {
     std::fs::create_dir(folder.path().join("elsewhere")).unwrap();
     let elsewhere = file_store(&folder.path().join("elsewhere")).await;
     let lost = Server::start(&elsewhere, config(folder.path(), "one")).await;
-    assert!(matches!(lost.end().await, Err(SequencerError::Lead { .. })));
+    lost.troubled("the store ends before what was stored in it").await;
+    assert_eq!(lost.get("status").await.reason(), Reason::NotLeading);
+    // The other streams of the process go on.
+    assert_eq!(lost.begin(&Client::new(StreamId::from_bytes([3; 32]))).await.status, 201);
+    lost.stop().await;
+}
+
+/// A frame of runs (RFC 8878, section 3.1.1.2.2): a kilobyte that opens to as much as a body may hold.
+fn bomb() -> Vec<u8> {
+    const RUN: usize = 128 << 10;
+    let head = u32::try_from(RUN << 3 | 1 << 1).unwrap();
+    let runs = BODY_BYTES_MAX / RUN;
+    let mut frame = stating(u32::try_from(BODY_BYTES_MAX).unwrap());
+    for number in 1..=runs {
+        let is_last = u32::from(number == runs);
+        frame.extend_from_slice(&(head | is_last).to_le_bytes()[..3]);
+        frame.push(0);
+    }
+    frame
+}
+
+/// The head of a frame that states this size.
+fn stating(bytes: u32) -> Vec<u8> {
+    [&b"\x28\xb5\x2f\xfd\xa0"[..], &bytes.to_le_bytes()].concat()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn bodies_take_room_for_what_they_state_before_they_are_opened() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = file_store(folder.path()).await;
+    let server = Arc::new(Server::start(&store, config(folder.path(), "one")).await);
+    // One byte more than fits is refused by its head alone.
+    let limit = u32::try_from(BODY_BYTES_MAX).unwrap();
+    let too_large = [stating(limit + 1), b"\x01\x00\x00".to_vec()].concat();
+    let too_large = server.submit(STREAM, too_large).await;
+    assert_eq!(too_large.reason(), Reason::TooLarge { limit: limit.into() });
+    assert_eq!(server.submit(STREAM, bomb()).await.reason(), Reason::Malformed);
+
+    let mut was_busy = false;
+    for _ in 0..10 {
+        let posts: Vec<_> = (0..64)
+            .map(|_| {
+                let server = Arc::clone(&server);
+                tokio::spawn(async move { server.submit(STREAM, bomb()).await })
+            })
+            .collect();
+        for post in posts {
+            match post.await.unwrap().reason() {
+                Reason::Busy => was_busy = true,
+                reason => assert_eq!(reason, Reason::Malformed),
+            }
+        }
+        if was_busy {
+            break;
+        }
+    }
+    assert!(was_busy, "64 bodies of 32 MiB at once never met the bound of 512 MiB");
+    // All room is back.
+    assert_eq!(server.submit(STREAM, bomb()).await.reason(), Reason::Malformed);
+    Arc::into_inner(server).unwrap().stop().await;
 }

@@ -7,6 +7,7 @@
 )]
 
 mod bounds;
+mod foreign;
 mod journal_lost;
 mod killed;
 mod ordering;

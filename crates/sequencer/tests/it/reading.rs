@@ -5,9 +5,11 @@ use synddb_protocol::http::Reason;
 use synddb_protocol::limits::BATCH_STORED_MAX;
 use synddb_protocol::log::Batch;
 use synddb_storage::faulty::{Loss, Verb};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpSocket;
 
-use crate::sample::{Client, Reader, STREAM};
-use crate::server::{Answer, Server, config, faulty_store};
+use crate::sample::{Client, Reader, STREAM, noise, submission_body};
+use crate::server::{Answer, Server, config, faulty_store, file_store};
 
 /// The batches in an answer.
 fn batches(answer: &Answer) -> Vec<(u64, u64)> {
@@ -56,11 +58,19 @@ async fn any_range_is_answered_with_the_batches_that_cover_it() {
     assert_eq!(reason("batches/2_1".into()).await, Reason::Range);
     assert_eq!(reason("batches/1_4097".into()).await, Reason::Range);
     assert_eq!(batches(&server.get("batches/1_4096").await), stored);
-    for path in ["batches/0_1", "batches/1", "batches/a_b"] {
-        assert_eq!(reason(path.into()).await, Reason::NotFound);
+    for path in ["0_1", "1", "a_b", "+1_2", "1_+2", "01_02", "1_02", "1_", "_1", "1_2_3", "-1_2"] {
+        assert_eq!(reason(format!("batches/{path}")).await, Reason::NotFound, "{path}");
+    }
+    for end in ["1000000000000", "18446744073709551615", "99999999999999999999999"] {
+        assert_eq!(reason(format!("batches/1_{end}")).await, Reason::Range, "{end}");
+        assert_eq!(reason(format!("batches/{end}_{end}")).await, Reason::NotFound, "{end}");
     }
     faults.lose_requests(Verb::Get, Loss::PerMille(1000));
-    assert_eq!(reason("batches/1_1".into()).await, Reason::Unavailable);
+    let refused = server.get("batches/1_1").await;
+    assert_eq!(refused.reason(), Reason::Unavailable);
+    // Everybody may ask: neither names nor causes of what is behind are told.
+    let told = String::from_utf8(refused.body).unwrap();
+    assert!(!told.contains("injected") && !told.contains(&STREAM.to_key()), "{told}");
     server.stop().await;
 }
 
@@ -81,7 +91,10 @@ async fn a_waiting_reader_is_answered_when_it_is_stored_and_no_sooner() {
     assert_eq!((status.sequence.unwrap().get(), status.stored.unwrap().get()), (taken, begun));
     assert_eq!(status.sequenced_next.map(|next| next.commit.get()), Some(2));
     assert_eq!(status.stored_next.map(|next| next.commit.get()), Some(1));
-    assert_eq!(server.get("readyz").await.reason(), Reason::Unavailable);
+    let readyz = server.get("readyz").await;
+    assert_eq!(readyz.reason(), Reason::Unavailable);
+    let told = String::from_utf8(readyz.body).unwrap();
+    assert!(told.contains("the store does not take a batch") && !told.contains("injected"), "{told}");
     faults.clear();
     assert_eq!(server.stored(STREAM, taken).await.claim().size.get(), taken);
     assert_eq!(server.get("readyz").await.status, 200);
@@ -103,5 +116,40 @@ async fn an_idle_sequencer_asks_the_store_nothing() {
         server.pass_time(STREAM).await;
     }
     assert_eq!(faults.requests(), before);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn readers_that_do_not_read_keep_nobody_out() {
+    const ROWS: usize = 6 << 20;
+    let folder = tempfile::tempdir().unwrap();
+    let store = file_store(folder.path()).await;
+    let server = Server::start(&store, config(folder.path(), "one")).await;
+    let mut client = Client::new(STREAM);
+    let begun = server.begin(&client).await.sequence();
+    server.stored(STREAM, begun).await;
+    let mut last = begun;
+    for _ in 0..2 {
+        let commits = client.commits_with(1, &noise(ROWS));
+        last = server.submit(STREAM, submission_body(client.submit(&commits))).await.sequence();
+        server.stored(STREAM, last).await;
+    }
+    let mut silent = Vec::new();
+    for _ in 0..10 {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(4 << 10).unwrap();
+        let address = server.base.strip_prefix("http://").unwrap().parse().unwrap();
+        let mut connection = socket.connect(address).await.unwrap();
+        let request = format!("GET /batches/1_{last} HTTP/1.1\r\nhost: localhost\r\n\r\n");
+        connection.write_all(request.as_bytes()).await.unwrap();
+        // The answer has begun, so its bytes are in memory.
+        let mut begun = [0; 12];
+        connection.read_exact(&mut begun).await.unwrap();
+        assert_eq!(&begun, b"HTTP/1.1 200");
+        silent.push(connection);
+    }
+    assert_eq!(batches(&server.get(&format!("batches/{begun}_{begun}")).await), [(begun, begun)]);
+    assert_eq!(batches(&server.get(&format!("batches/{last}_{last}")).await), [(last, last)]);
+    drop(silent);
     server.stop().await;
 }

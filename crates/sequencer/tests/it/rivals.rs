@@ -1,5 +1,6 @@
 //! Two sequencers on one store: one leads, the other learns of it at its next put, and nothing is stored twice.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -80,7 +81,9 @@ async fn a_deposed_sequencer_refuses_for_ever_and_fences_what_it_could_not_store
     let fenced = std::fs::read_dir(journals).unwrap().filter(|file| {
         file.as_ref().unwrap().path().extension().is_some_and(|extension| extension == "fenced")
     });
-    assert_eq!(fenced.count(), 1);
+    let modes: Vec<u32> =
+        fenced.map(|file| file.unwrap().metadata().unwrap().permissions().mode() & 0o777).collect();
+    assert_eq!(modes, [0o600]);
     // The other one learns of it in turn, as soon as it has something to store.
     deposed(&new, &next).await;
     old.stored(STREAM, taken.sequence()).await;

@@ -20,8 +20,13 @@ use synddb_storage::{BatchStore, Key};
 /// The stream of every test that has one.
 pub(crate) const STREAM: StreamId = StreamId::from_bytes([0x5d; 32]);
 
-/// What the chunk of every snapshot holds.
-pub(crate) const PAGES: &[u8] = b"pages as stored";
+/// The chunk of every snapshot: a zstd frame with one raw block (RFC 8878, section 3.1.1).
+pub(crate) const PAGES: &[u8] = b"\x28\xb5\x2f\xfd\x20\x0f\x79\x00\x00pages as stored";
+
+/// A chunk that holds this.
+pub(crate) fn chunk(content: [u8; 4]) -> Vec<u8> {
+    [b"\x28\xb5\x2f\xfd\x20\x04\x21\x00\x00", &content[..]].concat()
+}
 
 /// A key that everyone knows.
 pub(crate) fn key(seed: u8) -> SigningKey {

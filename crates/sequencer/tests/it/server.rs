@@ -132,9 +132,11 @@ impl Server {
         self.task.await.unwrap().unwrap();
     }
 
-    /// Waits until it ends by itself.
-    pub(crate) async fn end(self) -> Result<(), SequencerError> {
-        self.task.await.unwrap()
+    /// Waits until some stream is in this trouble, for all to see.
+    pub(crate) async fn troubled(&self, trouble: &str) {
+        while !String::from_utf8(self.get("readyz").await.body).unwrap().contains(trouble) {
+            assert!(!self.task.is_finished(), "it ended");
+        }
     }
 
     pub(crate) async fn send(&self, request: reqwest::RequestBuilder) -> Answer {
@@ -161,7 +163,7 @@ impl Server {
         let mut connection = TcpStream::connect(self.base.strip_prefix("http://").unwrap()).await.unwrap();
         let token = token.map(|token| format!("authorization: Bearer {token}\r\n")).unwrap_or_default();
         let head = format!(
-            "POST /streams/{}/{path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{token}content-length: {length}\r\n\r\n",
+            "POST /streams/{}/{path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n{token}content-length: {length}\r\n\r\n",
             stream.to_key()
         );
         connection.write_all(head.as_bytes()).await.unwrap();

@@ -1,0 +1,108 @@
+//! An answer of many bytes on its way to a reader that may be slow, or never read.
+//!
+//! The bytes belong to a task with a deadline, not to the connection: a connection holds copies of a few pieces, and what waits on
+//! other people's networks gives its memory back in bounded time. A reader that is cut off sees its answer end in an error.
+
+use std::io;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::stream;
+use synddb_service::axum::body::Body;
+use tokio::sync::mpsc;
+
+use crate::admission::Room;
+
+/// Bytes that are handed to a connection at a time.
+const PIECE_BYTES: usize = 64 << 10;
+
+/// How patient an answer is.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Patience {
+    /// How long one piece may wait until it is taken.
+    pub(super) stall: Duration,
+    /// How slowly the whole may be taken, in bytes a second.
+    pub(super) rate_min: u64,
+}
+
+impl Patience {
+    /// For readers over networks.
+    pub(super) const READER: Self = Self { stall: Duration::from_secs(10), rate_min: 256 << 10 };
+}
+
+/// A body of these bytes, one after the other. The room is given back when they are taken, or the reader is too slow.
+pub(super) fn body(parts: Vec<Bytes>, room: Room, patience: Patience) -> Body {
+    let total: usize = parts.iter().map(Bytes::len).sum();
+    let (pieces, taken) = mpsc::channel(1);
+    tokio::spawn(async move {
+        let deadline = patience.stall + Duration::from_secs(total as u64 / patience.rate_min);
+        let sent = tokio::time::timeout(deadline, send(&parts, &pieces, patience.stall)).await;
+        if !matches!(sent, Ok(Ok(()))) {
+            tracing::debug!(bytes = total, "a reader did not take its answer in time, or is gone");
+        }
+        drop(room);
+    });
+    Body::from_stream(stream::unfold((taken, total), |(mut taken, left)| async move {
+        let piece: Option<Bytes> = taken.recv().await;
+        match piece {
+            Some(piece) => {
+                let left = left.saturating_sub(piece.len());
+                Some((Ok(piece), (taken, left)))
+            }
+            None if left > 0 => Some((Err(io::Error::from(io::ErrorKind::TimedOut)), (taken, 0))),
+            None => None,
+        }
+    }))
+}
+
+/// That the reader stalls, or is gone.
+struct NotTaken;
+
+async fn send(parts: &[Bytes], pieces: &mpsc::Sender<Bytes>, stall: Duration) -> Result<(), NotTaken> {
+    for piece in parts.iter().flat_map(|part| part.chunks(PIECE_BYTES)) {
+        // A copy: a slice would keep its whole part in memory for as long as the connection has it.
+        let sent = pieces.send_timeout(Bytes::copy_from_slice(piece), stall).await;
+        sent.map_err(|_| NotTaken)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::StreamExt as _;
+
+    use super::*;
+    use crate::admission::Admission;
+
+    const IMPATIENT: Patience = Patience { stall: Duration::from_millis(20), rate_min: 1 << 40 };
+
+    #[tokio::test]
+    async fn an_answer_that_nobody_takes_gives_its_room_back_and_ends_in_an_error() {
+        let admission = Admission::new(300 << 10);
+        let parts = vec![Bytes::from(vec![7; 100 << 10]), Bytes::from(vec![8; 100 << 10])];
+        let room = admission.take(200 << 10).unwrap();
+        let answer = body(parts, room, IMPATIENT);
+        assert!(admission.take(200 << 10).is_none());
+        while admission.take(200 << 10).is_none() {
+            tokio::task::yield_now().await;
+        }
+        let mut answer = answer.into_data_stream();
+        // The one piece that was ready is all that is left of it.
+        assert_eq!(answer.next().await.unwrap().unwrap().len(), PIECE_BYTES);
+        assert!(answer.next().await.unwrap().is_err());
+        assert!(answer.next().await.is_none());
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_is_taken_is_whole() {
+        let admission = Admission::new(1 << 20);
+        let parts = vec![Bytes::from(vec![7; 100 << 10]), Bytes::new(), Bytes::from_static(b"end")];
+        let room = admission.take(1).unwrap();
+        let mut answer = body(parts.clone(), room, Patience::READER).into_data_stream();
+        let mut whole = Vec::new();
+        while let Some(piece) = answer.next().await {
+            whole.extend_from_slice(&piece.unwrap());
+        }
+        assert_eq!(whole, parts.concat());
+    }
+}
