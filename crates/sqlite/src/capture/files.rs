@@ -78,6 +78,13 @@ impl Files {
         }
         let id = wal.metadata().map(|found| (found.dev(), found.ino()));
         let id = id.map_err(|source| CaptureError::Io { doing: "find", path: wal_path.clone(), source })?;
+        // With `synchronous=NORMAL` nobody may have made the WAL's name durable yet, and then syncing its bytes is not enough (I2).
+        let folder = path.parent().unwrap_or(path);
+        File::open(folder).and_then(|folder| folder.sync_all()).map_err(|source| CaptureError::Io {
+            doing: "sync the folder of",
+            path: wal_path.clone(),
+            source,
+        })?;
         let opened = [(path.to_owned(), database_id), (wal_path.clone(), id)];
         Ok(Self { anchor: anchor.clone(), database, index, wal_path, wal, page_size, opened })
     }

@@ -11,25 +11,169 @@ use std::ptr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
+use rusqlite::StatementStatus;
 use rusqlite::config::DbConfig;
 use rusqlite::ffi;
 use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
 use rusqlite::limits::Limit;
 
-use super::{Limits, PARAMETERS_MAX, deadline};
+use super::{Limits, PARAMETERS_MAX, deadline, functions};
 
-/// Instructions of SQLite's machine between two looks at the clock.
-const INSTRUCTIONS: i32 = 1000;
-/// Longest pattern of LIKE and GLOB: what a match takes grows with its length.
-const PATTERN_BYTES_MAX: i32 = 1000;
+/// Instructions of SQLite's machine between two looks at the clock. One of them may be a function call over a whole value.
+const INSTRUCTIONS: i32 = 100;
 /// Deepest expression, and most terms of a compound SELECT.
-const DEPTH_MAX: i32 = 200;
+const DEPTH_MAX: i32 = 100;
+/// Most columns of an answer or of a subquery.
+const COLUMNS_MAX: i32 = 100;
+/// Most arguments of a function.
+const ARGUMENTS_MAX: i32 = 16;
 /// Longest program of SQLite's machine, in instructions.
-const PROGRAM_MAX: i32 = 250_000;
+const PROGRAM_MAX: i32 = 25_000;
+/// Largest program with its registers, in bytes. Each register can hold the largest value, and takes more than 100 bytes here together
+/// with what computes it: with this many bytes a query holds some hundred such values at a time, and a join of six tables fits.
+const PROGRAM_BYTES_MAX: usize = 64 << 10;
+/// Most calls of functions in the text of a query: between two looks at the clock each may run once.
+const CALLS_MAX: usize = 100;
 
-/// Functions that do more than compute a value: they would load code, or reach into modules.
-const FUNCTIONS_REFUSED: [&str; 6] =
-    ["load_extension", "fts3_tokenizer", "fts5", "fts5_source_id", "rtreecheck", "sqlite_log"];
+/// Functions of a query: those of SQLite that compute a value in a time that grows with its length, and keep no more than one value.
+/// Not among them: what loads code or reaches into modules, JSON that is gathered, patched or indented, whose memory or time nothing
+/// bounds.
+const FUNCTIONS: &[&str] = &[
+    // Values.
+    "abs",
+    "char",
+    "coalesce",
+    "concat",
+    "concat_ws",
+    "format",
+    "glob",
+    "hex",
+    "if",
+    "ifnull",
+    "iif",
+    "instr",
+    "length",
+    "like",
+    "likelihood",
+    "likely",
+    "lower",
+    "ltrim",
+    "max",
+    "min",
+    "nullif",
+    "octet_length",
+    "printf",
+    "quote",
+    "random",
+    "randomblob",
+    "replace",
+    "round",
+    "rtrim",
+    "sign",
+    "soundex",
+    "substr",
+    "substring",
+    "subtype",
+    "trim",
+    "typeof",
+    "unhex",
+    "unicode",
+    "unistr",
+    "unistr_quote",
+    "unlikely",
+    "upper",
+    "zeroblob",
+    // Numbers.
+    "acos",
+    "acosh",
+    "asin",
+    "asinh",
+    "atan",
+    "atan2",
+    "atanh",
+    "ceil",
+    "ceiling",
+    "cos",
+    "cosh",
+    "degrees",
+    "exp",
+    "floor",
+    "ln",
+    "log",
+    "log10",
+    "log2",
+    "mod",
+    "pi",
+    "pow",
+    "power",
+    "radians",
+    "sin",
+    "sinh",
+    "sqrt",
+    "tan",
+    "tanh",
+    "trunc",
+    // Time.
+    "current_date",
+    "current_time",
+    "current_timestamp",
+    "date",
+    "datetime",
+    "julianday",
+    "strftime",
+    "time",
+    "timediff",
+    "unixepoch",
+    // Groups and windows.
+    "avg",
+    "count",
+    "cume_dist",
+    "dense_rank",
+    "first_value",
+    "group_concat",
+    "lag",
+    "last_value",
+    "lead",
+    "nth_value",
+    "ntile",
+    "percent_rank",
+    "rank",
+    "row_number",
+    "string_agg",
+    "sum",
+    "total",
+    // JSON.
+    "->",
+    "->>",
+    "json",
+    "json_array",
+    "json_array_insert",
+    "json_array_length",
+    "json_error_position",
+    "json_extract",
+    "json_insert",
+    "json_object",
+    "json_quote",
+    "json_remove",
+    "json_replace",
+    "json_set",
+    "json_type",
+    "json_valid",
+    "jsonb",
+    "jsonb_array",
+    "jsonb_array_insert",
+    "jsonb_extract",
+    "jsonb_insert",
+    "jsonb_object",
+    "jsonb_remove",
+    "jsonb_replace",
+    "jsonb_set",
+    // SQLite itself.
+    "sqlite_compileoption_get",
+    "sqlite_compileoption_used",
+    "sqlite_source_id",
+    "sqlite_version",
+];
 
 /// Table-valued functions that only take JSON apart.
 const TABLE_FUNCTIONS: [&str; 4] = ["json_each", "json_tree", "jsonb_each", "jsonb_tree"];
@@ -78,14 +222,18 @@ pub(super) fn close(sqlite: &mut rusqlite::Connection, limits: Limits) -> rusqli
     if code != ffi::SQLITE_OK {
         return Err(rusqlite::Error::SqliteFailure(ffi::Error::new(code), None));
     }
-    let bytes = i32::try_from(limits.bytes).unwrap_or(i32::MAX);
+    functions::replace_unbounded(sqlite)?;
+    let bytes = i32::try_from(limits.value_bytes()).unwrap_or(i32::MAX);
+    let pattern_bytes = i32::try_from(functions::PATTERN_BYTES_MAX).unwrap_or(i32::MAX);
     for (limit, value) in [
         (Limit::SQLITE_LIMIT_LENGTH, bytes),
+        (Limit::SQLITE_LIMIT_COLUMN, COLUMNS_MAX),
+        (Limit::SQLITE_LIMIT_FUNCTION_ARG, ARGUMENTS_MAX),
         (Limit::SQLITE_LIMIT_EXPR_DEPTH, DEPTH_MAX),
         (Limit::SQLITE_LIMIT_COMPOUND_SELECT, DEPTH_MAX),
         (Limit::SQLITE_LIMIT_VDBE_OP, PROGRAM_MAX),
         (Limit::SQLITE_LIMIT_ATTACHED, 0),
-        (Limit::SQLITE_LIMIT_LIKE_PATTERN_LENGTH, PATTERN_BYTES_MAX),
+        (Limit::SQLITE_LIMIT_LIKE_PATTERN_LENGTH, pattern_bytes),
         (Limit::SQLITE_LIMIT_VARIABLE_NUMBER, i32::try_from(PARAMETERS_MAX).unwrap_or(i32::MAX)),
         (Limit::SQLITE_LIMIT_TRIGGER_DEPTH, 0),
         (Limit::SQLITE_LIMIT_WORKER_THREADS, 0),
@@ -94,10 +242,17 @@ pub(super) fn close(sqlite: &mut rusqlite::Connection, limits: Limits) -> rusqli
     }
     let refusals = Refusals::default();
     let said = refusals.clone();
-    sqlite.authorizer(Some(move |context: AuthContext<'_>| judge(&context, &names, &said)))?;
+    let mut calls = 0;
+    sqlite.authorizer(Some(move |context: AuthContext<'_>| judge(&context, &names, &mut calls, &said)))?;
     let end = deadline(limits);
     sqlite.progress_handler(INSTRUCTIONS, Some(move || Instant::now() >= end))?;
     Ok(refusals)
+}
+
+/// Whether a program fits what one query may use.
+pub(super) fn fits(statement: &rusqlite::Statement<'_>) -> bool {
+    let bytes = statement.get_status(StatementStatus::MemUsed);
+    usize::try_from(bytes).is_ok_and(|bytes| bytes <= PROGRAM_BYTES_MAX)
 }
 
 /// The names, in lower case, of virtual tables and of the modules that are tables by themselves.
@@ -126,7 +281,12 @@ fn closed_names(sqlite: &rusqlite::Connection) -> rusqlite::Result<BTreeSet<Stri
     clippy::wildcard_enum_match_arm,
     reason = "what is not allowed by name is refused, also what SQLite will add"
 )]
-fn judge(context: &AuthContext<'_>, closed: &BTreeSet<String>, refusals: &Refusals) -> Authorization {
+fn judge(
+    context: &AuthContext<'_>,
+    closed: &BTreeSet<String>,
+    calls: &mut usize,
+    refusals: &Refusals,
+) -> Authorization {
     match context.action {
         AuthAction::Select | AuthAction::Recursive => Authorization::Allow,
         AuthAction::Read { table_name, .. } => {
@@ -140,10 +300,13 @@ fn judge(context: &AuthContext<'_>, closed: &BTreeSet<String>, refusals: &Refusa
             }
         }
         AuthAction::Function { function_name } => {
-            if FUNCTIONS_REFUSED.iter().any(|refused| function_name.eq_ignore_ascii_case(refused)) {
-                refusals.add(format!("the function `{function_name}` is not for queries"))
-            } else {
+            *calls += 1;
+            if *calls > CALLS_MAX {
+                refusals.add(format!("this one calls more than {CALLS_MAX} functions"))
+            } else if FUNCTIONS.iter().any(|allowed| function_name.eq_ignore_ascii_case(allowed)) {
                 Authorization::Allow
+            } else {
+                refusals.add(format!("the function `{function_name}` is not for queries"))
             }
         }
         _ => refusals.add("this one does something else".to_owned()),

@@ -9,11 +9,15 @@
 //!
 //! - The file is not changed, and no other file is opened but those that SQLite sorts in.
 //! - No code of a schema or an extension runs but SQLite's own harmless functions: no trigger, no virtual table.
-//! - Tables whose names begin with `_synddb` are not read.
-//! - An answer ends at its bounds of rows, bytes and time; one value is bounded before it is made.
+//! - Tables whose names begin with `_synddb` are not read. Their names and definitions are in `sqlite_schema`, and can be seen there.
+//! - An answer ends at its bounds of rows, bytes and time; one value is bounded before it is made, and so is the number of values
+//!   that are held at a time.
+//! - No function call takes long by itself, since SQLite cannot be interrupted inside one: values are short, and functions whose time
+//!   grows faster than a value are bounded (`functions.rs`) or refused (`guard.rs`).
 //!
-//! Does not bound the temporary files that SQLite sorts in but by time, and cannot interrupt SQLite inside a single function call.
+//! Does not bound the temporary files that SQLite sorts in but by time.
 
+mod functions;
 mod guard;
 
 use std::path::Path;
@@ -24,8 +28,10 @@ use rusqlite::{OpenFlags, ffi};
 
 use crate::connection::{PATIENCE, SqliteError};
 
-/// Longest SQL text of a query, in bytes.
-pub const SQL_BYTES_MAX: usize = 64 << 10;
+/// Longest SQL text of a query, in bytes. Long values are parameters.
+pub const SQL_BYTES_MAX: usize = 16 << 10;
+/// Longest value that a query reads or computes, in bytes: also the longest row of a table that it reads.
+pub const VALUE_BYTES_MAX: usize = 1 << 20;
 /// Most parameters of a query.
 pub const PARAMETERS_MAX: usize = 1000;
 
@@ -34,10 +40,16 @@ pub const PARAMETERS_MAX: usize = 1000;
 pub struct Limits {
     /// Most rows of the answer.
     pub rows: usize,
-    /// Most bytes of the answer, and of one value on the way to it.
+    /// Most bytes of the answer. A value on the way to it has no more either, nor more than [`VALUE_BYTES_MAX`].
     pub bytes: usize,
     /// Longest time.
     pub time: Duration,
+}
+
+impl Limits {
+    fn value_bytes(&self) -> usize {
+        self.bytes.min(VALUE_BYTES_MAX)
+    }
 }
 
 impl Default for Limits {
@@ -183,6 +195,11 @@ impl Reading {
         if statement.column_count() == 0 || !statement.readonly() {
             return Err(QueryError::NotARead { what: "this one answers no rows".to_owned() });
         }
+        if !guard::fits(&statement) {
+            return Err(QueryError::NotARead {
+                what: "this one is too long a program; ask for less at a time".to_owned(),
+            });
+        }
         let (expected, found) = (statement.parameter_count(), parameters.len());
         if expected != found {
             return Err(QueryError::Parameters { expected, found });
@@ -283,7 +300,9 @@ fn sorted(error: rusqlite::Error, limits: Limits, refusals: &guard::Refusals) ->
     let error = SqliteError::from(error);
     match error.primary() {
         ffi::SQLITE_INTERRUPT => QueryError::TooSlow { limit: limits.time },
-        ffi::SQLITE_TOOBIG => QueryError::TooLarge { what: "bytes of one value", limit: limits.bytes },
+        ffi::SQLITE_TOOBIG => {
+            QueryError::TooLarge { what: "bytes of one value", limit: limits.value_bytes() }
+        }
         ffi::SQLITE_NOMEM => QueryError::TooLarge { what: "memory", limit: limits.bytes },
         ffi::SQLITE_AUTH => QueryError::NotARead { what: error.message().to_owned() },
         // What the text or the data does, not the file.

@@ -17,5 +17,6 @@ mod cases;
 mod compare;
 mod differential;
 mod query;
+mod query_costly;
 mod snapshot;
 mod state;
