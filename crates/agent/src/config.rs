@@ -19,7 +19,8 @@ pub struct Config {
     pub sequencer: String,
     /// What the sequencer knows the agent by.
     pub token: Token,
-    /// The key that must have signed what the sequencer answers. Without one, whoever answers there is believed.
+    /// The key that must have signed what the sequencer answers. Without one it is the key that signed the first receipt, which is kept as
+    /// `sequencer.pub` in the folder.
     pub sequencer_key: Option<VerifyingKey>,
     /// How large the application's WAL may become, about, in bytes.
     pub wal_bytes_max: u64,

@@ -3,6 +3,7 @@
 //! ```text
 //! <database>-synddb/
 //!   stream                      the stream's name: 64 hex digits, drawn once
+//!   sequencer.pub               the key that first signed a receipt, unless one was configured
 //!   agent.lock                  locked while an agent runs
 //!   incarnations/000000000002/
 //!     manifest                  the body of the snapshot message, exact bytes
@@ -22,13 +23,14 @@
 
 use std::fs::{self, DirBuilder, File, TryLockError};
 use std::io::{self, Write as _};
-use std::os::unix::fs::DirBuilderExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use synddb_protocol::hash::ChunkHash;
 use synddb_protocol::id::{IncarnationCounter, StreamId};
 use synddb_protocol::limits::{BODY_BYTES_MAX, BODY_COMPRESSED_MAX, CHUNK_STORED_MAX};
 use synddb_protocol::log::{Body, Entry, MessageType};
+use synddb_protocol::signing::VerifyingKey;
 use synddb_protocol::submission::Snapshot;
 
 use crate::error::AgentError;
@@ -36,6 +38,12 @@ use crate::leave;
 
 /// The ending of a folder whose incarnation did not begin yet.
 const UNFINISHED: &str = ".new";
+
+/// The file that names the sequencer's key.
+pub(crate) const SEQUENCER_KEY: &str = "sequencer.pub";
+
+/// The mode of files that only their owner may read.
+const PRIVATE: u32 = 0o600;
 
 /// The name of the stream of a folder, drawn and written down when there is none. The folder is made where it is missing.
 ///
@@ -51,24 +59,45 @@ pub fn stream_of(folder: &Path) -> Result<StreamId, AgentError> {
         Err(error) => return Err(failed("read the name of the stream", &file)(error)),
     }
     let stream = StreamId::from_bytes(drawn()?);
-    // Under its own name only when it is whole, and never over another: of two processes that draw at once, one is read by both.
-    let write = || -> io::Result<()> {
-        let mut staged = tempfile::NamedTempFile::new_in(folder)?;
-        staged.write_all(format!("{}\n", stream.to_key()).as_bytes())?;
-        staged.as_file().sync_all()?;
-        match staged.persist_noclobber(&file) {
-            Err(error) if error.error.kind() != io::ErrorKind::AlreadyExists => return Err(error.error),
-            Ok(_) | Err(_) => {}
-        }
-        sync_folder(folder)
-    };
-    write().map_err(failed("write the name of the stream", &file))?;
+    write_once(folder, &file, &stream.to_key()).map_err(failed("write the name of the stream", &file))?;
     let text = fs::read_to_string(&file).map_err(failed("read the name of the stream", &file))?;
     read_stream(&file, &text)
 }
 
+/// Writes a line down durably. Under its own name only when it is whole, and never over another: of two processes that write at once, one
+/// is read by both.
+fn write_once(folder: &Path, file: &Path, line: &str) -> io::Result<()> {
+    let mut staged = tempfile::NamedTempFile::new_in(folder)?;
+    staged.write_all(format!("{line}\n").as_bytes())?;
+    staged.as_file().sync_all()?;
+    match staged.persist_noclobber(file) {
+        Err(error) if error.error.kind() != io::ErrorKind::AlreadyExists => return Err(error.error),
+        Ok(_) | Err(_) => {}
+    }
+    sync_folder(folder)
+}
+
 fn read_stream(file: &Path, text: &str) -> Result<StreamId, AgentError> {
     StreamId::from_key(text.trim()).map_err(|source| AgentError::Stream { file: file.to_owned(), source })
+}
+
+/// The key that the sequencer of this folder's stream was first seen to sign with, if there was one.
+pub(crate) fn sequencer_key(folder: &Path) -> Result<Option<VerifyingKey>, AgentError> {
+    let file = folder.join(SEQUENCER_KEY);
+    match fs::read_to_string(&file) {
+        Ok(text) => match text.trim().parse() {
+            Ok(key) => Ok(Some(key)),
+            Err(source) => Err(AgentError::SequencerKey { file, source }),
+        },
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(failed("read the sequencer's key", &file)(error)),
+    }
+}
+
+/// Writes down whose signature was seen first, durably, and never over another. The folder is its caller's.
+pub(crate) fn write_sequencer_key(folder: &Path, key: &VerifyingKey) -> Result<(), AgentError> {
+    let file = folder.join(SEQUENCER_KEY);
+    write_once(folder, &file, &key.to_string()).map_err(failed("write the sequencer's key", &file))
 }
 
 /// The folder of one agent, which owns it as long as this value lives.
@@ -85,7 +114,7 @@ impl Home {
     pub(crate) fn open(folder: &Path) -> Result<Self, AgentError> {
         make_folder(folder)?;
         let file = folder.join("agent.lock");
-        let open = File::options().create(true).truncate(false).write(true).open(&file);
+        let open = File::options().create(true).truncate(false).write(true).mode(PRIVATE).open(&file);
         let lock = open.map_err(failed("open the agent's lock", &file))?;
         match lock.try_lock() {
             Ok(()) => {}
@@ -99,6 +128,10 @@ impl Home {
 
     pub(crate) const fn stream(&self) -> StreamId {
         self.stream
+    }
+
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
     }
 
     /// The incarnations that have begun, oldest first. What is left of one that has not is removed.
@@ -155,7 +188,7 @@ impl Unfinished {
     pub(crate) fn write_chunk(&self, hash: ChunkHash, bytes: &[u8]) -> Result<(), AgentError> {
         let file = self.path.join("chunks").join(hash.to_key());
         let write = || -> io::Result<()> {
-            let mut chunk = match File::create_new(&file) {
+            let mut chunk = match create_new(&file) {
                 // The same pages again.
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
                 opened => opened?,
@@ -170,7 +203,7 @@ impl Unfinished {
     pub(crate) fn write_manifest(&self, body: &[u8]) -> Result<(), AgentError> {
         let file = self.path.join("manifest");
         let write = || -> io::Result<()> {
-            let mut manifest = File::create_new(&file)?;
+            let mut manifest = create_new(&file)?;
             manifest.write_all(body)?;
             manifest.sync_all()
         };
@@ -267,14 +300,24 @@ fn remove(folder: &Path) -> io::Result<()> {
     }
 }
 
-/// Makes a folder that only its owner may read.
+/// Makes a file that only its owner may read.
+fn create_new(file: &Path) -> io::Result<File> {
+    File::options().write(true).create_new(true).mode(PRIVATE).open(file)
+}
+
+/// Makes a folder that only its owner may read. One that is there already may be read, but not written, by others.
 fn make_folder(folder: &Path) -> Result<(), AgentError> {
     match DirBuilder::new().mode(0o700).create(folder) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-            Err(failed("make the agent's folder", folder)(error))
-        }
-        Ok(()) | Err(_) => Ok(()),
+        Ok(()) => return Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        Err(error) => return Err(failed("make the agent's folder", folder)(error)),
     }
+    let found = fs::metadata(folder).map_err(failed("look at the agent's folder", folder))?;
+    let mode = found.permissions().mode() & 0o7777;
+    if mode & 0o022 != 0 {
+        return Err(AgentError::Writable { folder: folder.to_owned(), mode });
+    }
+    Ok(())
 }
 
 fn sync_folder(folder: &Path) -> io::Result<()> {

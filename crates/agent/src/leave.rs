@@ -5,7 +5,7 @@ use std::io;
 use std::path::Path;
 
 use crate::error::AgentError;
-use crate::home::{Home, failed};
+use crate::home::{Home, SEQUENCER_KEY, failed};
 use crate::outbox::{self, Outbox};
 
 /// Whether an agent owns a folder now.
@@ -53,15 +53,19 @@ const LEFT: &str = "incarnations.left";
 
 /// Goes on with what [`forget`] began, if a killed process left it half done.
 pub(crate) fn finish(folder: &Path) -> Result<(), AgentError> {
-    let (left, stream) = (folder.join(LEFT), folder.join("stream"));
+    let left = folder.join(LEFT);
     if !left.exists() {
         return Ok(());
     }
-    match fs::remove_file(&stream) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            return Err(failed("remove the name of the stream", &stream)(error));
+    // Another stream may be another sequencer's.
+    for name in [SEQUENCER_KEY, "stream"] {
+        let file = folder.join(name);
+        match fs::remove_file(&file) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(failed("remove what the agent was known by", &file)(error));
+            }
+            Ok(()) | Err(_) => {}
         }
-        Ok(()) | Err(_) => {}
     }
     fs::remove_dir_all(&left).map_err(failed("remove the incarnations", &left))
 }

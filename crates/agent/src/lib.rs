@@ -10,6 +10,7 @@
 //! | `capture` | the thread that captures, and answers |
 //! | `ship` | the threads that send, and learn what is stored |
 //! | `leave` | ending for good |
+//! | `metrics` | the names of what is measured |
 //! | `handle`, `status`, `event` | what is told and asked from outside |
 
 mod attach;
@@ -20,6 +21,7 @@ mod event;
 mod handle;
 mod home;
 mod leave;
+mod metrics;
 pub mod outbox;
 mod ship;
 mod status;

@@ -9,6 +9,8 @@ use synddb_protocol::http::Position;
 use synddb_protocol::id::StreamId;
 use synddb_sqlite::capture;
 
+use crate::metrics;
+
 /// What an agent says of itself. Each position is what comes next: everything before it has come so far.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AgentStatus {
@@ -78,7 +80,8 @@ pub struct Problem {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ProblemKind {
-    /// Sending has ended: the log has other content than the outbox, or lacks what the outbox no longer holds. Capture goes on.
+    /// Nothing can be sent: the log has other content than the outbox, or lacks what the outbox no longer holds. Capture goes on. What only
+    /// a refusal says is tried again slowly; what a signed checkpoint shows ends the sending.
     ShippingStopped,
     /// The database cannot be captured now; it is tried again.
     NotCapturing,
@@ -86,7 +89,7 @@ pub enum ProblemKind {
     OutboxFull,
     /// The sequencer does not take the token.
     Unauthorized,
-    /// What answers is not the sequencer with the pinned key.
+    /// What answers is not the sequencer with the key that is pinned, by configuration or since the first receipt.
     Untrusted,
     /// The sequencer refuses in a way that does not pass by itself.
     Refused,
@@ -160,7 +163,11 @@ impl Board {
 
     /// Changes the status.
     pub(crate) fn note(&self, change: impl FnOnce(&mut AgentStatus)) {
-        change(&mut self.entries().status);
+        let mut entries = self.entries();
+        let before = entries.status.statistics.wal_resets;
+        change(&mut entries.status);
+        metrics::note(&entries.status, before);
+        drop(entries);
         self.changed.notify_all();
     }
 

@@ -96,7 +96,9 @@ impl Capture {
                     self.note_pending(outbox);
                     self.send(Message::Forgotten(next))
                 }
-                Err(error @ OutboxError::OtherDigest { .. }) => self.send(Message::Differs(chain(&error))),
+                Err(error @ (OutboxError::OtherDigest { .. } | OutboxError::OtherPlace { .. })) => {
+                    self.send(Message::Differs(chain(&error)))
+                }
                 Err(error) => Err(error.into()),
             },
             // It ends only when it is asked to.

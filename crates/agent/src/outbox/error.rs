@@ -122,6 +122,14 @@ pub enum OutboxError {
         /// The digest seen.
         found: CommitDigest,
     },
+    /// What was seen stored ends where nothing ends that is held.
+    #[error("what was seen stored is not what was sent; stop, and compare both. next=`{next}` end=`{end}`")]
+    OtherPlace {
+        /// The commit that the store expects next.
+        next: CommitNumber,
+        /// The commit that is captured next.
+        end: CommitNumber,
+    },
     /// The numbers of the incarnation are used up.
     #[error(transparent)]
     Exhausted(#[from] OutOfRange),

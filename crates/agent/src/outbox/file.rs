@@ -9,6 +9,8 @@
 //! the first read to the last close, so a second process is refused by the kernel, and a killed owner leaves no lock behind. The
 //! price is that nobody can look inside meanwhile.
 
+use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use synddb_protocol::hash::{CommitDigest, StateHash};
@@ -71,6 +73,8 @@ impl File {
     /// Makes the file and its first row, durably.
     pub(super) fn create(path: &Path, place: &Place) -> Result<Self, OutboxError> {
         let exists = || OutboxError::Exists { file: path.to_owned() };
+        // For its owner only; SQLite gives the files beside it the same mode. What keeps it from being made is told by SQLite.
+        OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path).ok();
         let file = match Self::open_owned(path, OpenFlags::SQLITE_OPEN_CREATE) {
             Err(OutboxError::Foreign { .. }) => return Err(exists()),
             opened => opened?,

@@ -81,17 +81,19 @@ impl Outbox {
     }
 
     /// Forgets what comes before `next`, which the store has, with `last` as the digest of the last thing before it. Says whether there
-    /// was something to forget.
+    /// was something to forget: there is nothing where all of that was seen stored before.
     ///
     /// # Errors
-    /// [`OutboxError`] when the digest is another one; everything stays.
+    /// [`OutboxError`] when the digest is another one, or nothing that is held ends there; everything stays.
     pub fn forget_before(&mut self, next: &Position, last: CommitDigest) -> Result<bool, OutboxError> {
         match self.begins_at(next)? {
             Some(id) if id > self.head => {
                 self.forget_through(SubmissionId(id.get() - 1), last)?;
                 Ok(true)
             }
-            Some(_) | None => Ok(false),
+            Some(_) => Ok(false),
+            None if self.start()?.reaches(next) => Ok(false),
+            None => Err(OutboxError::OtherPlace { next: next.commit, end: self.kept.tail.next }),
         }
     }
 

@@ -2,17 +2,18 @@
 //!
 //! Knows nothing of what to send when, and of retries.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use synddb_protocol::Canonical as _;
-use synddb_protocol::hash::ChunkHash;
+use synddb_protocol::hash::{BodyHash, ChunkHash};
 use synddb_protocol::http::{Problem as Refused, Receipts};
 use synddb_protocol::id::{Epoch, Sequence, StreamId};
 use synddb_protocol::limits::{CHECKPOINT_BYTES_MAX, SNAPSHOT_CHUNKS_MAX};
-use synddb_protocol::log::{Checkpoint, SignedCheckpoint};
-use synddb_protocol::signing::VerifyingKey;
+use synddb_protocol::log::{Checkpoint, MessageType, SignedCheckpoint};
 use ureq::http::{Response, StatusCode};
 
+use super::trust::Trust;
 use crate::config::{Config, Token};
 use crate::error::AgentError;
 
@@ -65,6 +66,9 @@ pub(crate) enum ClientError {
         /// What is wrong with it.
         what: &'static str,
     },
+    /// Whose signature was seen first cannot be written down, so it is not believed.
+    #[error(transparent)]
+    NotKept(AgentError),
 }
 
 /// A connection to the sequencer of one stream.
@@ -73,11 +77,11 @@ pub(crate) struct Client {
     base: String,
     token: Token,
     stream: StreamId,
-    key: Option<VerifyingKey>,
+    trust: Arc<Trust>,
 }
 
 impl Client {
-    pub(crate) fn new(config: &Config, stream: StreamId) -> Result<Self, AgentError> {
+    pub(crate) fn new(config: &Config, stream: StreamId, trust: Arc<Trust>) -> Result<Self, AgentError> {
         let url = config.sequencer.trim_end_matches('/');
         if !(url.starts_with("http://") || url.starts_with("https://")) {
             return Err(AgentError::Url { url: config.sequencer.clone() });
@@ -93,17 +97,17 @@ impl Client {
             .build()
             .new_agent();
         let base = format!("{url}/streams/{}", stream.to_key());
-        Ok(Self { agent, base, token: config.token.clone(), stream, key: config.sequencer_key })
+        Ok(Self { agent, base, token: config.token.clone(), stream, trust })
     }
 
     /// Sends a submission. `within` bounds the whole request.
     pub(crate) fn submit(&self, body: &[u8], within: Duration) -> Result<Answer<Placed>, ClientError> {
-        self.post("submit", body, within)
+        self.post("submit", MessageType::Submission, body, within)
     }
 
     /// Sends the message of a snapshot, whose chunks are in the store.
     pub(crate) fn snapshot(&self, body: &[u8], within: Duration) -> Result<Answer<Placed>, ClientError> {
-        self.post("snapshot", body, within)
+        self.post("snapshot", MessageType::Snapshot, body, within)
     }
 
     /// Has a chunk stored.
@@ -122,7 +126,7 @@ impl Client {
             .timeout_global(Some(within.min(REQUEST_MAX)))
             .build();
         let response = request.send(bytes).map_err(unreachable)?;
-        answer(response, REFUSAL_BYTES_MAX, |_| Ok(()))
+        answer(response, REFUSAL_BYTES_MAX, |_, _| Ok(()))
     }
 
     /// The checkpoint of the newest stored batch; waits so long for one that reaches `at_least`, at most [`WAIT_STORED`].
@@ -134,10 +138,16 @@ impl Client {
         let wait = wait.min(WAIT_STORED).as_millis();
         let url = format!("{}/checkpoint?at_least={at_least}&wait_ms={wait}", self.base);
         let response = self.agent.get(url).call().map_err(unreachable)?;
-        answer(response, CHECKPOINT_BYTES_MAX, |bytes| self.check_checkpoint(bytes))
+        answer(response, CHECKPOINT_BYTES_MAX, |_, bytes| self.check_checkpoint(bytes))
     }
 
-    fn post(&self, path: &str, body: &[u8], within: Duration) -> Result<Answer<Placed>, ClientError> {
+    fn post(
+        &self,
+        path: &str,
+        of: MessageType,
+        body: &[u8],
+        within: Duration,
+    ) -> Result<Answer<Placed>, ClientError> {
         let request = self
             .agent
             .post(format!("{}/{path}", self.base))
@@ -147,14 +157,31 @@ impl Client {
             .timeout_global(Some(within.min(REQUEST_MAX)))
             .build();
         let response = request.send(body).map_err(unreachable)?;
-        answer(response, Receipts::BYTES_MAX, |bytes| self.check_receipts(bytes))
+        answer(response, Receipts::BYTES_MAX, |status, bytes| {
+            // What has just got its place got it as it was sent. What had one already may stand there between other boundaries; nothing is
+            // forgotten by that.
+            let is_new = status == StatusCode::CREATED;
+            self.check_receipts(bytes, of, is_new.then(|| BodyHash::of(body)))
+        })
     }
 
-    fn check_receipts(&self, bytes: &[u8]) -> Result<Placed, Unfit> {
+    fn check_receipts(&self, bytes: &[u8], of: MessageType, sent: Option<BodyHash>) -> Result<Placed, Unfit> {
         let Receipts(receipts) = Receipts::from_bytes(bytes).map_err(|_| Unfit::Unreadable)?;
+        if receipts.iter().any(|receipt| receipt.header().message_type != of) {
+            return Err(Unfit::Untrusted("a receipt is for a message of another type"));
+        }
+        if sent.is_some_and(|sent| receipts.iter().any(|receipt| receipt.body_hash() != sent)) {
+            return Err(Unfit::Untrusted("a receipt is for something that was not sent"));
+        }
         let mut placed: Option<Placed> = None;
         for receipt in &receipts {
-            self.check_key(receipt.header().stream, receipt.recover().ok())?;
+            if receipt.header().stream != self.stream {
+                return Err(Unfit::Untrusted("the stream"));
+            }
+            let key = receipt.recover().map_err(|_| Unfit::Untrusted("the signature"))?;
+            if !self.trust.admits(key).map_err(Unfit::NotKept)? {
+                return Err(Unfit::Untrusted(OTHER_KEY));
+            }
             let Placed { epoch, sequence } = placed
                 .unwrap_or(Placed { epoch: receipt.header().epoch, sequence: receipt.header().sequence });
             let (epoch, sequence) =
@@ -166,26 +193,26 @@ impl Client {
 
     fn check_checkpoint(&self, bytes: &[u8]) -> Result<Checkpoint, Unfit> {
         let signed = SignedCheckpoint::from_bytes(bytes).map_err(|_| Unfit::Unreadable)?;
-        self.check_key(signed.claim().stream, signed.recover().ok())?;
-        Ok(signed.claim().clone())
-    }
-
-    fn check_key(&self, stream: StreamId, key: Option<VerifyingKey>) -> Result<(), Unfit> {
-        let Some(key) = key else { return Err(Unfit::Untrusted("the signature")) };
-        if stream != self.stream {
+        if signed.claim().stream != self.stream {
             return Err(Unfit::Untrusted("the stream"));
         }
-        match self.key {
-            Some(pinned) if pinned != key => Err(Unfit::Untrusted("the key is not the pinned one")),
-            Some(_) | None => Ok(()),
+        let key = signed.recover().map_err(|_| Unfit::Untrusted("the signature"))?;
+        // Nothing is asked before there was a receipt, so nobody is believed first by this.
+        if self.trust.key() != Some(key) {
+            return Err(Unfit::Untrusted(OTHER_KEY));
         }
+        Ok(signed.claim().clone())
     }
 }
+
+/// It is signed well, by somebody else.
+const OTHER_KEY: &str = "the key is not the pinned one";
 
 /// Why the body of an answer is not taken.
 enum Unfit {
     Unreadable,
     Untrusted(&'static str),
+    NotKept(AgentError),
 }
 
 fn unreachable(error: ureq::Error) -> ClientError {
@@ -196,7 +223,7 @@ fn unreachable(error: ureq::Error) -> ClientError {
 fn answer<T>(
     mut response: Response<ureq::Body>,
     bytes_max: usize,
-    read: impl FnOnce(&[u8]) -> Result<T, Unfit>,
+    read: impl FnOnce(StatusCode, &[u8]) -> Result<T, Unfit>,
 ) -> Result<Answer<T>, ClientError> {
     let status = response.status();
     let foreign = |what| ClientError::Foreign { status: status.as_u16(), what };
@@ -210,10 +237,11 @@ fn answer<T>(
         unreachable(error)
     })?;
     if is_done {
-        return match read(&body) {
+        return match read(status, &body) {
             Ok(done) => Ok(Answer::Done(done)),
             Err(Unfit::Unreadable) => Err(foreign("the answer cannot be read")),
             Err(Unfit::Untrusted(what)) => Err(ClientError::Untrusted { what }),
+            Err(Unfit::NotKept(error)) => Err(ClientError::NotKept(error)),
         };
     }
     // A proxy in between refuses without our words.

@@ -12,6 +12,7 @@ use synddb_protocol::log::Checkpoint;
 use super::backoff::Backoff;
 use super::client::Client;
 use super::leg::Leg;
+use super::trust::Trust;
 use super::watch::Watcher;
 use super::{Cursor, RingWhenGone, Shipper};
 use crate::config::Config;
@@ -96,8 +97,9 @@ pub(crate) fn start(
     let (messages, inbox) = sync_channel(MESSAGES_MAX);
     let (requests, outgoing) = sync_channel(REQUESTS_MAX);
     let (watch, wanted) = sync_channel(1);
+    let trust = Arc::new(Trust::new(config, &home)?);
     let watcher = Watcher {
-        client: Client::new(config, home.stream())?,
+        client: Client::new(config, home.stream(), Arc::clone(&trust))?,
         shared: Arc::clone(&shared),
         wanted,
         seen: messages.clone(),
@@ -109,7 +111,7 @@ pub(crate) fn start(
         legs.push(Leg::new(outbox.incarnation(), folder, &outbox.start()?, Some(outbox))?);
     }
     let shipper = Shipper {
-        client: Client::new(config, home.stream())?,
+        client: Client::new(config, home.stream(), trust)?,
         ring: RingWhenGone(shared.waker.clone()),
         shared,
         events,
@@ -127,6 +129,7 @@ pub(crate) fn start(
         not_before: None,
         last_gap: None,
         has_stopped: false,
+        is_contradicted: false,
         drain: None,
     };
     // It owns nothing, and ends by itself when the shipper is gone and its request is answered.

@@ -14,7 +14,8 @@
 //!
 //! - One submission is in flight, and it is sent with the bytes that were kept, each time.
 //! - Nothing is forgotten before its digest was seen in a checkpoint of a stored batch (I3). Its digest binds everything before it.
-//! - A refusal decides by its reason, never by its text. Where the log contradicts the outbox, nothing is sent any more.
+//! - A refusal decides by its reason, never by its text. It is not signed, so it ends nothing: it is tried again, slowly. Where a signed
+//!   checkpoint contradicts the outbox, nothing is sent any more.
 //!
 //! Knows nothing of the WAL.
 
@@ -24,6 +25,8 @@ mod leg;
 mod link;
 mod problems;
 mod react;
+mod stored;
+mod trust;
 mod watch;
 
 use std::sync::Arc;
@@ -45,6 +48,10 @@ use backoff::Backoff;
 use client::{Client, Placed};
 use leg::{Leg, SnapshotIs};
 pub(crate) use link::{Link, Message, Request, check_stream, spawn, start};
+
+/// What to do when the log lacks what this agent has seen in it.
+const OTHER_STORE: &str =
+    "check that the sequencer's store is the one that was used before; restore it, or begin a new stream";
 
 /// How long a request may take while nobody waits for the end.
 const WITHIN: Duration = Duration::from_secs(120);
@@ -92,7 +99,10 @@ pub(crate) struct Shipper {
     not_before: Option<Instant>,
     /// Where the sequencer last said that something is missing, while nothing went well since.
     last_gap: Option<Position>,
+    /// What a signed checkpoint shows contradicts the outbox, or what is kept cannot be read.
     has_stopped: bool,
+    /// The last answer said that the log contradicts the outbox.
+    is_contradicted: bool,
     drain: Option<Drain>,
 }
 
@@ -149,7 +159,9 @@ impl Shipper {
         let status = self.shared.board.status();
         let complete =
             self.legs.iter().all(|leg| leg.is_stored(drain.end.as_ref(), status.stored_next.as_ref()));
-        (complete || self.has_stopped || Instant::now() >= drain.until).then_some(complete)
+        // What is contradicted is kept; the next agent tries again.
+        let cannot = self.has_stopped || self.is_contradicted;
+        (complete || cannot || Instant::now() >= drain.until).then_some(complete)
     }
 
     fn take(&mut self, message: Message) {
@@ -162,12 +174,12 @@ impl Shipper {
                 match found {
                     Found::Held(held) => self.cursor.held = Some(held),
                     Found::NotYet => {}
-                    Found::Unknown => self.stop_unknown(),
+                    Found::Unknown => self.lack_what_is_expected(),
                 }
             }
             // It was asked for before the cursor moved.
             Message::Found { .. } => {}
-            Message::Forgotten(next) => self.note_stored(next),
+            Message::Forgotten(next) => self.take_forgotten(next),
             Message::Differs(detail) => self.stop(
                 detail,
                 "two agents write to this stream, or the outbox was changed; find out which, then begin a new stream",
@@ -223,7 +235,7 @@ impl Shipper {
                 self.move_to(self.cursor.leg + 1, Wanted::Oldest);
             }
             Ok(Found::NotYet) => return false,
-            Ok(Found::Unknown) => self.stop_unknown(),
+            Ok(Found::Unknown) => self.lack_what_is_expected(),
             Err(error) => self.stop_broken(&error),
         }
         true
@@ -278,6 +290,7 @@ impl Shipper {
     }
 
     fn pause(&mut self, pause: Duration, problem: Problem) {
+        self.is_contradicted = false;
         self.not_before = Some(Instant::now() + pause);
         self.tell(problem);
     }
@@ -290,6 +303,7 @@ impl Shipper {
 
     fn went_well(&mut self) {
         self.backoff.reset();
+        self.is_contradicted = false;
         (self.not_before, self.last_gap, self.has_sent_chunks) = (None, None, false);
         if self.shared.board.tell(Teller::Shipper, None) {
             self.events.say(Event::Recovered);
@@ -301,7 +315,16 @@ impl Shipper {
         self.tell(problems::stopped(detail, fix));
     }
 
-    fn stop_unknown(&mut self) {
+    /// The log contradicts the outbox, as a refusal says. Anybody could say that, so it is tried again, slowly; meanwhile everybody is told
+    /// that nothing is sent.
+    fn contradicted(&mut self, detail: String, fix: &str) {
+        let pause = self.backoff.slow();
+        self.pause(pause, problems::stopped(detail, &format!("{fix}; it is tried again, slowly")));
+        self.is_contradicted = true;
+    }
+
+    /// What the sequencer expects is not here: all that is here is offered again, slowly.
+    fn lack_what_is_expected(&mut self) {
         let detail = match self.last_gap {
             Some(Position { incarnation, commit, .. }) => format!(
                 "the sequencer expects what the outbox does not hold. incarnation=`{}` commit=`{commit}`",
@@ -309,10 +332,8 @@ impl Shipper {
             ),
             None => "the outbox does not hold what comes next".to_owned(),
         };
-        self.stop(
-            detail,
-            "check that the sequencer's store is the one that was used before; restore it, or begin a new stream",
-        );
+        self.move_to(self.cursor.leg, Wanted::Oldest);
+        self.contradicted(detail, OTHER_STORE);
     }
 
     fn stop_broken(&mut self, error: &OutboxError) {

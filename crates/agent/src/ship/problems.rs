@@ -1,5 +1,6 @@
 //! What keeps submissions from being sent, in words that say what to do.
 
+use synddb_protocol::chain;
 use synddb_protocol::http::{Problem as Refused, Reason};
 
 use super::client::ClientError;
@@ -7,6 +8,7 @@ use crate::status::{Problem, ProblemKind};
 
 /// A request without an answer that can be used.
 pub(super) fn failed(error: &ClientError) -> Problem {
+    let detail = chain(error);
     let (kind, fix) = match error {
         ClientError::Unreachable(_) => (
             ProblemKind::Unreachable,
@@ -17,10 +19,15 @@ pub(super) fn failed(error: &ClientError) -> Problem {
         }
         ClientError::Untrusted { .. } => (
             ProblemKind::Untrusted,
-            "check that the URL leads to your sequencer, and that the pinned key is its key; it is tried again",
+            "check that the URL leads to your sequencer; if it has another key now, give that as --sequencer-key, or remove `sequencer.pub` from \
+             the agent's folder, and start the agent again; it is tried again",
+        ),
+        ClientError::NotKept(_) => (
+            ProblemKind::Untrusted,
+            "give the agent's folder room, and let the agent write it; it is tried again",
         ),
     };
-    Problem { kind, detail: error.to_string(), fix: fix.to_owned() }
+    Problem { kind, detail, fix: fix.to_owned() }
 }
 
 /// A refusal after which the same is tried again.
@@ -73,7 +80,16 @@ pub(super) fn going_in_circles() -> Problem {
     }
 }
 
-/// Something after which nothing is sent any more.
+/// The sequencer says that what was sent differs, and means something that was not sent.
+pub(super) fn about_something_else() -> Problem {
+    Problem {
+        kind: ProblemKind::Refused,
+        detail: "the refusal is about something that was not sent".to_owned(),
+        fix: "check that the URL is the sequencer's; it is tried again".to_owned(),
+    }
+}
+
+/// Something after which nothing is sent any more, or nothing until the sequencer says otherwise.
 pub(super) fn stopped(detail: String, fix: &str) -> Problem {
     Problem { kind: ProblemKind::ShippingStopped, detail, fix: fix.to_owned() }
 }

@@ -2,22 +2,21 @@
 
 use std::time::Duration;
 
-use synddb_protocol::chain;
-use synddb_protocol::hash::ChunkHash;
+use synddb_protocol::hash::{ChunkHash, CommitDigest};
 use synddb_protocol::http::{Position, Problem as Refused, Reason};
 use synddb_protocol::id::Incarnation;
-use synddb_protocol::log::{Checkpoint, ClientState};
+use synddb_protocol::limits::BODY_BYTES_MAX;
+use synddb_protocol::log::{Body, Entry, MessageType};
+use synddb_protocol::submission::{Commit, Content, SnapshotPlace};
 
 use super::client::{Answer, ClientError, Placed};
 use super::leg::{Leg, SnapshotIs};
-use super::{Request, Shipper, problems};
-use crate::error::AgentError;
+use super::{OTHER_STORE, Shipper, problems};
 use crate::event::Event;
-use crate::outbox::{Held, OutboxError, Wanted};
-use crate::status::reaches;
+use crate::outbox::{Held, Wanted};
 
 /// What to do when the log has what this agent did not send.
-const OTHER_AGENT: &str =
+pub(super) const OTHER_AGENT: &str =
     "another agent writes to this stream, maybe on a copy of the database; stop one, then begin a new stream";
 
 impl Shipper {
@@ -113,7 +112,7 @@ impl Shipper {
 
     fn take_failure(&mut self, error: &ClientError) {
         let pause = match error {
-            ClientError::Untrusted { .. } => self.backoff.slow(),
+            ClientError::Untrusted { .. } | ClientError::NotKept(_) => self.backoff.slow(),
             ClientError::Unreachable(_) | ClientError::Foreign { .. } => self.backoff.after_failure(None),
         };
         self.pause(pause, problems::failed(error));
@@ -123,11 +122,17 @@ impl Shipper {
         match refused.reason() {
             Reason::Gap { expected } => self.go_back(*expected),
             Reason::NotBegun => self.begin_stream(refused),
-            Reason::ContentMismatch { expected, found } => self.stop(
+            Reason::ContentMismatch { found, .. } if !self.has_sent(*found) => {
+                let pause = self.backoff.after_failure(asked);
+                self.pause(pause, problems::about_something_else());
+            }
+            Reason::ContentMismatch { expected, found } => self.contradicted(
                 format!("the log has another commit in this place. log=`{expected}` outbox=`{found}`"),
                 OTHER_AGENT,
             ),
-            Reason::IncarnationSuperseded { running } => self.stop_superseded(*running),
+            Reason::IncarnationSuperseded { running } => {
+                self.contradicted(superseded(*running), OTHER_AGENT);
+            }
             Reason::Busy | Reason::NotLeading | Reason::Unavailable | Reason::Internal | Reason::DiskFull => {
                 let pause = self.backoff.after_failure(asked);
                 self.pause(pause, problems::refused(refused));
@@ -148,7 +153,7 @@ impl Shipper {
     }
 
     /// Goes back, or on, to what the sequencer expects.
-    fn go_back(&mut self, expected: Position) {
+    pub(super) fn go_back(&mut self, expected: Position) {
         let is_again = self.last_gap.replace(expected) == Some(expected);
         let has = self.legs.iter().position(|leg| leg.incarnation == expected.incarnation);
         let follows = || {
@@ -170,7 +175,7 @@ impl Shipper {
             self.send_again_from(leg);
             self.move_to(leg, Wanted::Oldest);
         } else {
-            return self.stop_unknown();
+            return self.lack_what_is_expected();
         }
         self.shared.board.note(|status| status.sequenced_next = Some(expected));
         if is_again {
@@ -196,105 +201,51 @@ impl Shipper {
             let pause = self.backoff.after_failure(None);
             return self.pause(pause, problems::refused(refused));
         }
-        self.begin_again();
-    }
-
-    /// Sends everything again, from the snapshot that the stream began with.
-    fn begin_again(&mut self) {
-        if self.legs.first().is_some_and(Leg::can_begin_stream) {
-            self.send_again_from(0);
-            self.move_to(0, Wanted::Oldest);
-            self.shared.board.note(|status| status.sequenced_next = None);
-        } else {
-            self.stop(
+        if !self.begin_again() {
+            self.contradicted(
                 "the sequencer's log lacks what was seen stored before".to_owned(),
-                "check that the sequencer's store is the one that was used before; restore it, or begin a new stream",
+                OTHER_STORE,
             );
         }
     }
 
-    /// Forgets what a stored batch has, and sends again what the log has lost.
-    pub(super) fn take_checkpoint(&mut self, checkpoint: &Checkpoint) {
-        self.is_watching = false;
-        match &checkpoint.client {
-            Some(client) => self.take_client(checkpoint, client),
-            None if self.is_lost(checkpoint) => {
-                self.unstored = None;
-                self.begin_again();
-            }
-            None => {}
+    /// Sends everything again, from the snapshot that the stream began with. Says whether that is still here.
+    pub(super) fn begin_again(&mut self) -> bool {
+        let can_begin = self.legs.first().is_some_and(Leg::can_begin_stream);
+        if can_begin {
+            self.send_again_from(0);
+            self.move_to(0, Wanted::Oldest);
+            self.shared.board.note(|status| status.sequenced_next = None);
         }
-        self.watch();
+        can_begin
     }
 
-    fn take_client(&mut self, checkpoint: &Checkpoint, client: &ClientState) {
-        let (next, running) = (Position::expected(client), client.incarnation);
-        let Some(leg) = self.legs.iter().position(|leg| leg.incarnation == running) else {
-            // Before our own snapshot is stored it may be one that was stored long ago.
-            if self.is_lost(checkpoint) {
-                self.unstored = None;
-                self.stop_superseded(running);
-            }
-            return;
-        };
-        let leg = match self.note_snapshots(leg) {
-            Ok(leg) => leg,
-            Err(error) => return self.stop(chain(&error), "look at the disk, then start the agent again"),
-        };
-        if next == self.legs[leg].begun() {
-            self.note_stored(next);
-        } else if let Some(outbox) = &mut self.legs[leg].outbox {
-            match outbox.forget_before(&next, client.last) {
-                Ok(_) => self.note_stored(next),
-                Err(error @ OutboxError::OtherDigest { .. }) => return self.stop(chain(&error), OTHER_AGENT),
-                Err(error) => return self.stop_broken(&error),
-            }
-        } else {
-            self.request(Request::Stored { next, last: client.last });
+    /// Whether a digest is in what was sent last, or named in it as what comes before.
+    fn has_sent(&self, digest: CommitDigest) -> bool {
+        let leg = &self.legs[self.cursor.leg];
+        if leg.snapshot == SnapshotIs::Unsent {
+            return leg.spooled.as_ref().is_some_and(|spooled| match &spooled.snapshot.place {
+                SnapshotPlace::Begins { predecessor: Some(before) } if before.last == digest => true,
+                SnapshotPlace::After { digest: before, .. } if *before == digest => true,
+                SnapshotPlace::Begins { .. } | SnapshotPlace::After { .. } => {
+                    spooled.snapshot.digest() == digest
+                }
+            });
         }
-        let sent = self.shared.board.status().sequenced_next;
-        if sent.is_some_and(|sent| reaches(Some(&next), &sent)) {
-            self.unstored = None;
-        } else if self.is_lost(checkpoint) {
-            // What is sent twice keeps its place.
-            (self.unstored, self.last_gap) = (None, None);
-            self.go_back(next);
-        }
-    }
-
-    /// Whether a promise that the store does not hold yet may never be kept: its place is taken, or another leader has come. A promise
-    /// is provisional until then.
-    fn is_lost(&self, checkpoint: &Checkpoint) -> bool {
-        self.unstored
-            .is_some_and(|Placed { epoch, sequence }| checkpoint.size >= sequence || checkpoint.epoch > epoch)
-    }
-
-    fn stop_superseded(&mut self, running: Incarnation) {
-        let detail =
-            format!("another incarnation runs. incarnation=`{}` nonce=`{}`", running.counter, running.nonce);
-        self.stop(detail, OTHER_AGENT);
-    }
-
-    /// The snapshot of this leg is stored, and so is everything of the legs before it. Returns where the leg is now.
-    fn note_snapshots(&mut self, mut at: usize) -> Result<usize, AgentError> {
-        let leg = &mut self.legs[at];
-        if leg.snapshot != SnapshotIs::Stored {
-            leg.folder.forget_snapshot()?;
-            (leg.snapshot, leg.spooled) = (SnapshotIs::Stored, None);
-            let incarnation = leg.incarnation;
-            self.events.say(Event::SnapshotStored { incarnation });
-        }
-        // The running leg's outbox is somebody else's, and no leg comes before it that is not handed over.
-        while at > 0 && self.legs[0].outbox.is_some() {
-            let leg = self.legs.remove(0);
-            drop(leg.outbox);
-            leg.folder.remove()?;
-            at -= 1;
-            match self.cursor.leg.checked_sub(1) {
-                Some(before) => self.cursor.leg = before,
-                None => self.move_to(0, Wanted::Oldest),
+        let Some(held) = &self.cursor.held else { return false };
+        let body = Body::read(MessageType::Submission, held.body.clone(), BODY_BYTES_MAX);
+        let Ok(Entry::Submission(submission)) = body.map(Body::into_entry) else { return false };
+        match &submission.content {
+            Content::Part(part) => [part.prev, part.digest()].contains(&digest),
+            Content::Commits(commits) => {
+                commits.first().prev == digest
+                    || commits.as_slice().iter().map(Commit::digest).any(|sent| sent == digest)
             }
         }
-        Ok(at)
     }
+}
+
+/// Another incarnation runs, in words.
+pub(super) fn superseded(running: Incarnation) -> String {
+    format!("another incarnation runs. incarnation=`{}` nonce=`{}`", running.counter, running.nonce)
 }

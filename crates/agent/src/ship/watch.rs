@@ -75,7 +75,9 @@ impl Watcher {
             Ok(Answer::Refused(refused, asked)) => {
                 (Some(problems::refused(&refused)), backoff.after_failure(asked))
             }
-            Err(error @ ClientError::Untrusted { .. }) => (Some(problems::failed(&error)), backoff.slow()),
+            Err(error @ (ClientError::Untrusted { .. } | ClientError::NotKept(_))) => {
+                (Some(problems::failed(&error)), backoff.slow())
+            }
             Err(error) => (Some(problems::failed(&error)), backoff.after_failure(None)),
         };
         self.tell(problem);

@@ -1,12 +1,14 @@
 //! A whole agent beside a real writer.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 use synddb_agent::outbox::Options;
 use synddb_agent::{
-    AgentStatus, Because, Config, Ended, Event, Handle, How, ProblemKind, PushError, Until, start,
+    AgentError, AgentStatus, Because, Config, Ended, Event, Handle, How, ProblemKind, PushError, Until, start,
 };
 use synddb_sqlite::rusqlite::Connection;
 
@@ -173,9 +175,42 @@ fn a_second_agent_is_refused() {
     let agent = place.start();
     agent.attached();
     let second = start(place.config(), |_| {}).map(drop);
-    assert!(matches!(second, Err(synddb_agent::AgentError::Locked { .. })), "{second:?}");
+    assert!(matches!(second, Err(AgentError::Locked { .. })), "{second:?}");
     agent.end();
     Running::start(place.config()).end();
+}
+
+#[test]
+fn only_the_owner_may_read_what_an_agent_keeps_and_nobody_else_writes_its_folder() {
+    fn walk(path: &Path, found: &mut Vec<(PathBuf, u32)>) {
+        let metadata = path.metadata().unwrap();
+        found.push((path.to_owned(), metadata.permissions().mode() & 0o777));
+        if metadata.is_dir() {
+            std::fs::read_dir(path).unwrap().for_each(|entry| walk(&entry.unwrap().path(), found));
+        }
+    }
+    let place = Place::new();
+    let nowhere = Config { sequencer: "http://127.0.0.1:9".to_owned(), ..place.config() };
+    let agent = Running::start(Config { drain_max: Duration::ZERO, ..nowhere });
+    agent.attached();
+    let mut found = Vec::new();
+    walk(&place.home(), &mut found);
+    for name in ["manifest", "outbox.db", "outbox.db-wal", "chunks", "agent.lock", "stream"] {
+        assert!(found.iter().any(|(path, _)| path.ends_with(name)), "{name} is missing: {found:?}");
+    }
+    for (path, mode) in &found {
+        assert_eq!(mode & 0o077, 0, "{} {mode:o}", path.display());
+    }
+    agent.end();
+
+    for folder in [place.home(), place.home().join("incarnations")] {
+        std::fs::set_permissions(&folder, Permissions::from_mode(0o720)).unwrap();
+        let refused = start(place.config(), |_| {}).map(drop);
+        assert!(matches!(refused, Err(AgentError::Writable { mode: 0o720, .. })), "{refused:?}");
+        // What others may only read is left to its owner.
+        std::fs::set_permissions(&folder, Permissions::from_mode(0o755)).unwrap();
+    }
+    place.start().end();
 }
 
 #[test]
@@ -207,12 +242,12 @@ fn what_cannot_be_followed_ends_the_agent_with_the_reason() {
     agent.attached();
     writer.execute_batch("INSERT INTO t VALUES(1, 1); CREATE TABLE _synddb_mine(x)").unwrap();
     let error = agent.handle.join().unwrap_err();
-    assert!(matches!(error, synddb_agent::AgentError::Capture(_)), "{error:?}");
+    assert!(matches!(error, AgentError::Capture(_)), "{error:?}");
     drop(agent);
     std::fs::remove_file(place.database()).unwrap();
     let missing = Running::start(place.config());
     let error = missing.handle.join().unwrap_err();
-    let synddb_agent::AgentError::Capture(error) = error else { panic!("{error:?}") };
+    let AgentError::Capture(error) = error else { panic!("{error:?}") };
     assert!(matches!(error, synddb_sqlite::capture::CaptureError::Missing { .. }), "{error:?}");
 }
 

@@ -49,6 +49,8 @@ pub(crate) enum Trick {
     Say(u16, Vec<u8>),
     /// As it should, but slowly: after so long.
     Late(Duration),
+    /// With a checkpoint, well signed, whose last digest is another one.
+    OtherDigest,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -144,7 +146,6 @@ impl Sequencer {
     pub(crate) fn fail_over(&self) {
         let mut state = self.state();
         state.epoch = state.epoch.next().unwrap();
-        state.key = SigningKey::from_bytes([8; 32]).unwrap();
         let stream = state.tip.as_ref().unwrap().stream();
         let tip = state.stored.clone().unwrap_or_else(|| Tip::start(stream));
         let size = tip.last().map_or(0, |last| last.get());
@@ -154,6 +155,24 @@ impl Sequencer {
         (state.tip, state.stored, state.stores) = (Some(begun.clone()), Some(begun), true);
         drop(state);
         self.shared.1.notify_all();
+    }
+
+    /// Another leader comes, with a key of its own.
+    pub(crate) fn sign_with(&self, key: u8) {
+        self.state().key = SigningKey::from_bytes([key; 32]).unwrap();
+        self.fail_over();
+    }
+
+    /// All receipts given so far, in order.
+    pub(crate) fn receipts(&self) -> Vec<Receipt> {
+        let mut receipts: Vec<_> = self.state().known.values().cloned().collect();
+        receipts.sort_by_key(|receipt| receipt.header().sequence);
+        receipts
+    }
+
+    /// The digest that the next commit names as what comes before it.
+    pub(crate) fn last_digest(&self) -> CommitDigest {
+        self.state().tip.as_ref().unwrap().client().unwrap().last
     }
 
     /// The bodies of all requests for a path, in order.
@@ -297,9 +316,12 @@ impl State {
         }
     }
 
-    fn checkpoint(&self) -> (u16, Vec<u8>) {
+    fn checkpoint(&self, last: Option<CommitDigest>) -> (u16, Vec<u8>) {
         let Some(stored) = &self.stored else { return refuse(Reason::NotFound) };
-        let checkpoint = stored.checkpoint(self.epoch, 0).unwrap();
+        let mut checkpoint = stored.checkpoint(self.epoch, 0).unwrap();
+        if let (Some(last), Some(client)) = (last, &mut checkpoint.client) {
+            client.last = last;
+        }
         (200, checkpoint.sign(&self.key).unwrap().to_bytes())
     }
 }
@@ -345,7 +367,7 @@ fn serve(stream: &TcpStream, shared: &(Mutex<State>, Condvar)) {
                     drop(shared.1.wait_timeout_while(state, *late, |state| !state.is_gone).unwrap());
                 }
                 let (status, answer) = match path {
-                    Asked::Checkpoint => match wait_stored(shared, query) {
+                    Asked::Checkpoint => match wait_stored(shared, query, other.as_ref()) {
                         Some(answer) => answer,
                         None => return,
                     },
@@ -394,7 +416,12 @@ fn read_request(reader: &mut BufReader<&TcpStream>) -> Option<(String, String, V
 }
 
 /// The newest stored checkpoint, once it is large enough or the time is up; `None` when the leader is gone before.
-fn wait_stored(shared: &(Mutex<State>, Condvar), query: &str) -> Option<(u16, Vec<u8>)> {
+fn wait_stored(
+    shared: &(Mutex<State>, Condvar),
+    query: &str,
+    trick: Option<&Trick>,
+) -> Option<(u16, Vec<u8>)> {
+    let last = matches!(trick, Some(Trick::OtherDigest)).then(|| CommitDigest::from_bytes([0xee; 32]));
     let number = |name: &str| -> u64 {
         let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
         pairs.filter(|(found, _)| *found == name).find_map(|(_, value)| value.parse().ok()).unwrap()
@@ -407,5 +434,5 @@ fn wait_stored(shared: &(Mutex<State>, Condvar), query: &str) -> Option<(u16, Ve
         size < at_least && !state.is_gone && state.epoch == epoch
     };
     let state = shared.1.wait_timeout_while(state, wait, is_short).unwrap().0;
-    (state.epoch == epoch).then(|| state.checkpoint())
+    (state.epoch == epoch).then(|| state.checkpoint(last))
 }

@@ -2,10 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use synddb_agent::{Config, Event, ProblemKind, PushError, Until};
+use synddb_agent::{AgentError, Config, Event, ProblemKind, PushError, Until};
+use synddb_protocol::Canonical as _;
 use synddb_protocol::hash::CommitDigest;
-use synddb_protocol::http::{Position, Reason};
+use synddb_protocol::http::{Position, Reason, Receipts};
 use synddb_protocol::id::{CommitNumber, Incarnation, IncarnationCounter, IncarnationNonce};
+use synddb_protocol::log::Receipt;
 use synddb_protocol::signing::SigningKey;
 
 use super::agent::{Place, Running};
@@ -141,41 +143,79 @@ fn a_log_without_the_snapshot_gets_it_again() {
     agent.end();
 }
 
-/// Sending stops, capturing goes on, and nothing is forgotten.
-fn assert_stops(reason: Reason) {
+/// Nothing is sent and everybody is told so, capturing goes on, and then the same is tried again: a refusal is not signed.
+fn assert_stops_until_tried_again(reason: impl FnOnce(&Place) -> Reason) {
     let (place, agent, writer) = begun();
-    place.sequencer.play(Asked::Submit, [Trick::Refuse(reason, None)]);
+    place.sequencer.play(Asked::Submit, [Trick::Refuse(reason(&place), None)]);
+    let sent = place.sequencer.bodies(Asked::Submit).len();
     writer.execute_batch("INSERT INTO t VALUES(1, 1)").unwrap();
     agent.warned(ProblemKind::ShippingStopped);
     writer.execute_batch("INSERT INTO t VALUES(2, 1)").unwrap();
-    let sent = place.sequencer.bodies(Asked::Submit).len();
     let pushed = agent.handle.push(Until::Sequenced, Instant::now() + Duration::from_secs(60));
     let Err(PushError::Stopped { status }) = pushed else { panic!("{pushed:?}") };
     assert_eq!((status.statistics.commits, status.pending.submissions), (2, 2));
     assert!(!status.problem.unwrap().fix.is_empty());
-    assert_eq!(place.sequencer.bodies(Asked::Submit).len(), sent);
-    let ended = agent.end();
-    assert_eq!((ended.complete, ended.pending.submissions), (false, 2));
+    agent.told("recovered", |event| matches!(event, Event::Recovered).then_some(()));
+    agent.push(Until::Stored);
+    assert_eq!(place.sequencer.commits(), 2);
+    let bodies = place.sequencer.bodies(Asked::Submit);
+    assert_eq!((bodies.len() - sent, &bodies[sent]), (3, &bodies[sent + 1]), "other bytes were sent again");
+    place.sequencer.assert_replica_equals(&place.database());
+    assert!(agent.end().complete);
+}
+
+/// An incarnation that no agent here has.
+fn foreign() -> Incarnation {
+    Incarnation { counter: IncarnationCounter::new(7).unwrap(), nonce: IncarnationNonce::from_bytes([1; 16]) }
 }
 
 #[test]
-fn a_log_that_contradicts_the_outbox_stops_the_sending_loudly() {
-    let [expected, found] = [1, 2].map(|byte| CommitDigest::from_bytes([byte; 32]));
-    assert_stops(Reason::ContentMismatch { expected, found });
-    let other = Incarnation {
-        counter: IncarnationCounter::new(7).unwrap(),
-        nonce: IncarnationNonce::from_bytes([1; 16]),
-    };
-    assert_stops(Reason::IncarnationSuperseded { running: other });
-    assert_stops(Reason::Gap {
-        expected: Position { incarnation: other, commit: CommitNumber::FIRST, part: None },
+fn a_refusal_that_contradicts_the_outbox_is_told_loudly_and_tried_again() {
+    assert_stops_until_tried_again(|place| Reason::ContentMismatch {
+        expected: CommitDigest::from_bytes([1; 32]),
+        found: place.sequencer.last_digest(),
+    });
+    assert_stops_until_tried_again(|_| Reason::IncarnationSuperseded { running: foreign() });
+    assert_stops_until_tried_again(|_| Reason::Gap {
+        expected: Position { incarnation: foreign(), commit: CommitNumber::FIRST, part: None },
     });
     // The snapshot was seen stored, so a log without it is another log.
-    assert_stops(Reason::NotBegun);
+    assert_stops_until_tried_again(|_| Reason::NotBegun);
 }
 
 #[test]
-fn a_gap_that_was_forgotten_stops_the_sending() {
+fn a_refusal_about_what_was_not_sent_is_no_contradiction() {
+    let (place, agent, writer) = begun();
+    let [expected, found] = [1, 2].map(|byte| CommitDigest::from_bytes([byte; 32]));
+    place.sequencer.play(Asked::Submit, [Trick::Refuse(Reason::ContentMismatch { expected, found }, None)]);
+    writer.execute_batch("INSERT INTO t VALUES(1, 1)").unwrap();
+    agent.warned(ProblemKind::Refused);
+    // Nobody who waits is turned away.
+    agent.push(Until::Stored);
+    assert_eq!(place.sequencer.commits(), 1);
+    agent.end();
+}
+
+#[test]
+fn an_agent_that_is_contradicted_ends_at_once_and_the_next_one_sends_what_it_kept() {
+    let (place, agent, writer) = begun();
+    let refusal = Trick::Refuse(Reason::IncarnationSuperseded { running: foreign() }, None);
+    place.sequencer.play(Asked::Submit, std::iter::repeat_n(refusal, 1000));
+    writer.execute_batch("INSERT INTO t VALUES(1, 1)").unwrap();
+    agent.warned(ProblemKind::ShippingStopped);
+    let asked = Instant::now();
+    let ended = agent.end();
+    assert_eq!((ended.complete, ended.pending.submissions), (false, 1));
+    assert!(asked.elapsed() < super::sequencer::PATIENCE / 2, "it waited for the time that it may take");
+    place.sequencer.forget_tricks();
+    let agent = place.start();
+    agent.push(Until::Stored);
+    place.sequencer.assert_replica_equals(&place.database());
+    agent.end();
+}
+
+#[test]
+fn a_gap_that_was_forgotten_is_told_loudly_and_what_is_left_is_sent_again() {
     let (place, agent, writer) = begun();
     writer.execute_batch("INSERT INTO t VALUES(1, 1)").unwrap();
     let next = agent.push(Until::Stored).next.unwrap();
@@ -183,7 +223,153 @@ fn a_gap_that_was_forgotten_stops_the_sending() {
     place.sequencer.play(Asked::Submit, [Trick::Refuse(Reason::Gap { expected }, None)]);
     writer.execute_batch("INSERT INTO t VALUES(2, 1)").unwrap();
     agent.warned(ProblemKind::ShippingStopped);
+    agent.told("recovered", |event| matches!(event, Event::Recovered).then_some(()));
+    agent.push(Until::Stored);
+    place.sequencer.assert_replica_equals(&place.database());
     agent.end();
+}
+
+#[test]
+fn a_signed_checkpoint_that_contradicts_the_outbox_stops_the_sending_for_good() {
+    let (place, agent, writer) = begun();
+    place.sequencer.play(Asked::Checkpoint, [Trick::OtherDigest]);
+    writer.execute_batch("INSERT INTO t VALUES(1, 1)").unwrap();
+    agent.warned(ProblemKind::ShippingStopped);
+    let sent = place.sequencer.bodies(Asked::Submit).len();
+    writer.execute_batch("INSERT INTO t VALUES(2, 1)").unwrap();
+    let pushed = agent.handle.push(Until::Sequenced, Instant::now() + Duration::from_secs(60));
+    let Err(PushError::Stopped { status }) = pushed else { panic!("{pushed:?}") };
+    assert_eq!((status.statistics.commits, status.pending.submissions), (2, 2), "nothing is forgotten");
+    assert_eq!(place.sequencer.bodies(Asked::Submit).len(), sent);
+    let ended = agent.end();
+    assert_eq!((ended.complete, ended.pending.submissions), (false, 2));
+}
+
+#[test]
+fn a_snapshot_is_kept_until_the_store_has_that_very_one() {
+    // The log holds another snapshot.
+    let place = Place::new();
+    let chunks = place.home().join("incarnations/000000000001/chunks");
+    place.sequencer.play(Asked::Checkpoint, [Trick::OtherDigest]);
+    let agent = place.start();
+    agent.warned(ProblemKind::ShippingStopped);
+    assert!(chunks.exists());
+    assert_eq!(agent.handle.status().stored_next, None);
+    assert!(!agent.end().complete);
+
+    // It holds another commit behind it.
+    let place = Place::new();
+    let chunks = place.home().join("incarnations/000000000001/chunks");
+    let writer = place.open();
+    place.sequencer.state().stores = false;
+    place.sequencer.play(Asked::Checkpoint, [Trick::OtherDigest]);
+    let agent = place.start();
+    agent.attached();
+    writer.execute_batch("INSERT INTO t VALUES(1, 1)").unwrap();
+    agent.push(Until::Sequenced);
+    place.sequencer.store_all();
+    agent.warned(ProblemKind::ShippingStopped);
+    assert!(chunks.exists());
+    assert!(!agent.end().complete);
+    // The next agent finds all of it.
+    let agent = place.start();
+    assert_eq!(agent.push(Until::Stored).problem, None);
+    assert!(!chunks.exists());
+    place.sequencer.assert_replica_equals(&place.database());
+    agent.end();
+}
+
+#[test]
+fn an_older_incarnation_is_kept_until_what_followed_it_is_stored() {
+    let place = Place::new();
+    let writer = place.open();
+    place.sequencer.state().stores = false;
+    let hasty = || Config { drain_max: Duration::ZERO, ..place.config() };
+    let agent = Running::start(hasty());
+    agent.attached();
+    writer.execute_batch("INSERT INTO t VALUES(1, 1)").unwrap();
+    agent.push(Until::Sequenced);
+    agent.end();
+    writer.execute_batch("INSERT INTO t VALUES(2, 'unseen')").unwrap();
+    place.sequencer.play(Asked::Checkpoint, [Trick::OtherDigest]);
+    let agent = place.start();
+    agent.attached();
+    writer.execute_batch("INSERT INTO t VALUES(3, 1)").unwrap();
+    agent.push(Until::Sequenced);
+    place.sequencer.store_all();
+    agent.warned(ProblemKind::ShippingStopped);
+    let begun = ["000000000001", "000000000002"].map(|name| place.home().join("incarnations").join(name));
+    assert!(begun.iter().all(|folder| folder.join("chunks").exists()));
+    agent.end();
+    let agent = place.start();
+    agent.push(Until::Stored);
+    assert!(!begun[0].exists() && begun[1].exists());
+    place.sequencer.assert_replica_equals(&place.database());
+    agent.end();
+}
+
+#[test]
+fn a_receipt_for_something_else_is_no_promise() {
+    let (place, agent, writer) = begun();
+    writer.execute_batch("INSERT INTO t VALUES(1, 1)").unwrap();
+    let mut before = agent.push(Until::Stored).sequenced_next;
+    let [snapshot, submission] = &place.sequencer.receipts()[..] else { panic!("not two") };
+    let say = |status, receipt: &Receipt| Trick::Say(status, Receipts(vec![receipt.clone()]).to_bytes());
+    for trick in [say(201, submission), say(201, snapshot), say(200, snapshot)] {
+        // Then it does not answer, until it was looked at.
+        place.sequencer.play(Asked::Submit, [trick]);
+        place.sequencer.play(Asked::Submit, std::iter::repeat_n(Trick::Vanish, 1000));
+        writer.execute_batch("INSERT INTO t(b) VALUES(2)").unwrap();
+        agent.warned(ProblemKind::Untrusted);
+        agent.warned(ProblemKind::Unreachable);
+        assert_eq!(agent.handle.status().sequenced_next, before, "it was taken for a promise");
+        place.sequencer.forget_tricks();
+        before = agent.push(Until::Stored).sequenced_next;
+    }
+    place.sequencer.assert_replica_equals(&place.database());
+    agent.end();
+}
+
+#[test]
+fn whoever_signed_first_is_believed_and_nobody_else() {
+    let place = Place::new();
+    let writer = place.open();
+    let hasty = || Config { drain_max: Duration::ZERO, ..place.config() };
+    let agent = Running::start(hasty());
+    agent.push(Until::Stored);
+    let file = place.home().join("sequencer.pub");
+    let first = place.sequencer.key();
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), format!("{first}\n"));
+    // Another one comes to the port, and promises and stores whatever it is sent.
+    place.sequencer.sign_with(9);
+    writer.execute_batch("INSERT INTO t VALUES(1, 1)").unwrap();
+    agent.warned(ProblemKind::Untrusted);
+    let pushed = agent.handle.push(Until::Stored, Instant::now() + Duration::from_millis(200));
+    assert!(matches!(pushed, Err(PushError::TimedOut { .. })), "{pushed:?}");
+    assert_eq!(agent.handle.status().pending.submissions, 1, "it is kept");
+    let problem = agent.handle.status().problem.unwrap();
+    assert!(problem.fix.contains("sequencer.pub") && problem.fix.contains("--sequencer-key"), "{problem:?}");
+    agent.end();
+
+    // The next agent does not believe it either.
+    let agent = Running::start(hasty());
+    agent.warned(ProblemKind::Untrusted);
+    assert_eq!(agent.end().pending.submissions, 1);
+    // Not until somebody says so, in either way.
+    let agent = Running::start(Config { sequencer_key: Some(place.sequencer.key()), ..place.config() });
+    agent.push(Until::Stored);
+    agent.end();
+    let kept = std::fs::read_to_string(&file).unwrap();
+    assert_eq!(kept, format!("{first}\n"), "what is given once is for once");
+    std::fs::remove_file(&file).unwrap();
+    let agent = place.start();
+    writer.execute_batch("INSERT INTO t VALUES(2, 1)").unwrap();
+    agent.push(Until::Stored);
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), format!("{}\n", place.sequencer.key()));
+    agent.end();
+    std::fs::write(&file, "half").unwrap();
+    let refused = synddb_agent::start(place.config(), |_| {}).map(drop);
+    assert!(matches!(refused, Err(AgentError::SequencerKey { .. })), "{refused:?}");
 }
 
 #[test]

@@ -1,0 +1,122 @@
+//! What a checkpoint of a stored batch means: what may be forgotten (I3), what the log has lost, and where it contradicts the outbox.
+//!
+//! What must stay true: nothing is removed before its digest was compared with what the checkpoint names.
+
+use synddb_protocol::chain;
+use synddb_protocol::http::Position;
+use synddb_protocol::log::{Checkpoint, ClientState};
+
+use super::client::Placed;
+use super::leg::SnapshotIs;
+use super::react::{OTHER_AGENT, superseded};
+use super::{OTHER_STORE, Request, Shipper};
+use crate::error::AgentError;
+use crate::event::Event;
+use crate::outbox::{OutboxError, Wanted};
+use crate::status::reaches;
+
+impl Shipper {
+    /// Forgets what a stored batch has, and sends again what the log has lost.
+    pub(super) fn take_checkpoint(&mut self, checkpoint: &Checkpoint) {
+        self.is_watching = false;
+        match &checkpoint.client {
+            Some(client) => self.take_client(checkpoint, client),
+            None if self.is_lost(checkpoint) => {
+                self.unstored = None;
+                if !self.begin_again() {
+                    self.stop(
+                        "the sequencer's log lacks what was seen stored before".to_owned(),
+                        OTHER_STORE,
+                    );
+                }
+            }
+            None => {}
+        }
+        self.watch();
+    }
+
+    fn take_client(&mut self, checkpoint: &Checkpoint, client: &ClientState) {
+        let (next, running) = (Position::expected(client), client.incarnation);
+        let Some(at) = self.legs.iter().position(|leg| leg.incarnation == running) else {
+            // Before our own snapshot is stored it may be one that was stored long ago.
+            if self.is_lost(checkpoint) {
+                self.unstored = None;
+                self.stop(superseded(running), OTHER_AGENT);
+            }
+            return;
+        };
+        let leg = &mut self.legs[at];
+        if next == leg.begun() {
+            let kept = leg.spooled.as_ref().map(|spooled| spooled.snapshot.digest());
+            if let Some(kept) = kept.filter(|kept| *kept != client.last) {
+                let detail = format!("the log has another snapshot. log=`{}` outbox=`{kept}`", client.last);
+                return self.stop(detail, OTHER_AGENT);
+            }
+            self.note_leg_stored(at, next);
+        } else if let Some(outbox) = &mut leg.outbox {
+            match outbox.forget_before(&next, client.last) {
+                Ok(_) => self.note_leg_stored(at, next),
+                Err(error @ (OutboxError::OtherDigest { .. } | OutboxError::OtherPlace { .. })) => {
+                    return self.stop(chain(&error), OTHER_AGENT);
+                }
+                Err(error) => return self.stop_broken(&error),
+            }
+        } else {
+            self.request(Request::Stored { next, last: client.last });
+        }
+        let sent = self.shared.board.status().sequenced_next;
+        if sent.is_some_and(|sent| reaches(Some(&next), &sent)) {
+            self.unstored = None;
+        } else if self.is_lost(checkpoint) {
+            // What is sent twice keeps its place.
+            (self.unstored, self.last_gap) = (None, None);
+            self.go_back(next);
+        }
+    }
+
+    /// The thread that captures has compared what was seen stored, and forgotten it.
+    pub(super) fn take_forgotten(&mut self, next: Position) {
+        match self.legs.iter().position(|leg| leg.incarnation == next.incarnation) {
+            Some(at) => self.note_leg_stored(at, next),
+            None => self.note_stored(next),
+        }
+    }
+
+    /// Whether a promise that the store does not hold yet may never be kept: its place is taken, or another leader has come. A promise
+    /// is provisional until then.
+    fn is_lost(&self, checkpoint: &Checkpoint) -> bool {
+        self.unstored
+            .is_some_and(|Placed { epoch, sequence }| checkpoint.size >= sequence || checkpoint.epoch > epoch)
+    }
+
+    /// A digest of this leg was seen stored: so are its snapshot, everything up to `next`, and all legs before it.
+    fn note_leg_stored(&mut self, at: usize, next: Position) {
+        match self.note_snapshots(at) {
+            Ok(()) => self.note_stored(next),
+            Err(error) => self.stop(chain(&error), "look at the disk, then start the agent again"),
+        }
+    }
+
+    /// The snapshot of this leg is stored, and so is everything of the legs before it.
+    fn note_snapshots(&mut self, mut at: usize) -> Result<(), AgentError> {
+        let leg = &mut self.legs[at];
+        if leg.snapshot != SnapshotIs::Stored {
+            leg.folder.forget_snapshot()?;
+            (leg.snapshot, leg.spooled) = (SnapshotIs::Stored, None);
+            let incarnation = leg.incarnation;
+            self.events.say(Event::SnapshotStored { incarnation });
+        }
+        // The running leg's outbox is somebody else's, and no leg comes before it that is not handed over.
+        while at > 0 && self.legs[0].outbox.is_some() {
+            let leg = self.legs.remove(0);
+            drop(leg.outbox);
+            leg.folder.remove()?;
+            at -= 1;
+            match self.cursor.leg.checked_sub(1) {
+                Some(before) => self.cursor.leg = before,
+                None => self.move_to(0, Wanted::Oldest),
+            }
+        }
+        Ok(())
+    }
+}
