@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use synddb_protocol::chain;
 use synddb_protocol::id::StreamId;
@@ -13,6 +14,7 @@ use synddb_storage::BatchStore;
 use tokio::runtime::Handle as Runtime;
 use tokio::sync::{mpsc, watch};
 
+use crate::backoff::Backoff;
 use crate::config::Config;
 use crate::journal::{FILE, Journal, JournalError};
 use crate::lead::{LeadError, Leader};
@@ -20,6 +22,9 @@ use crate::stream::{Handle, Owner, Parts, Phase, View};
 
 /// Most streams that one process leads.
 pub(crate) const STREAMS_MAX: usize = 64;
+
+/// An owner that lasted this long owes nothing to those before it.
+const SETTLED: Duration = Duration::from_secs(600);
 
 /// How an owner ended.
 pub(crate) struct Ended {
@@ -36,6 +41,14 @@ pub(crate) enum OpenStreamError {
     /// There are too many.
     #[error("this process leads {STREAMS_MAX} streams, the most it can; start another one for this stream")]
     TooMany,
+    /// Its last owner ended in trouble not long ago.
+    #[error("the stream ended here: {why}; see the service's log")]
+    Resting {
+        /// For what it ended.
+        why: &'static str,
+        /// When it may be opened again.
+        wait: Duration,
+    },
     /// The operating system gives no thread.
     #[error("no thread can be started")]
     Thread(#[source] io::Error),
@@ -53,8 +66,30 @@ pub(crate) struct Registry {
 /// The streams with an owner, and those whose owner ended in trouble: a stream is in one of both.
 #[derive(Default)]
 struct Streams {
-    led: BTreeMap<StreamId, Handle>,
-    troubled: BTreeMap<StreamId, &'static str>,
+    led: BTreeMap<StreamId, Led>,
+    troubled: BTreeMap<StreamId, Troubled>,
+}
+
+/// A stream with an owner.
+struct Led {
+    handle: Handle,
+    since: Instant,
+    /// What its owners before it left, if they ended in trouble.
+    backoff: Option<Backoff>,
+}
+
+/// A stream whose owner ended in trouble. Clients ask for it again and again, and each owner may claim an epoch: so it rests.
+struct Troubled {
+    why: &'static str,
+    rests_until: Instant,
+    backoff: Backoff,
+}
+
+impl Troubled {
+    fn check_rested(&self) -> Result<(), OpenStreamError> {
+        let wait = self.rests_until.saturating_duration_since(Instant::now());
+        if wait.is_zero() { Ok(()) } else { Err(OpenStreamError::Resting { why: self.why, wait }) }
+    }
 }
 
 impl Registry {
@@ -100,12 +135,12 @@ impl Registry {
 
     /// A stream that has an owner.
     pub(crate) fn get(&self, stream: StreamId) -> Option<Handle> {
-        self.streams().led.get(&stream).cloned()
+        self.streams().led.get(&stream).map(|led| led.handle.clone())
     }
 
     /// For what the owner of a stream ended, unless it has another one by now.
     pub(crate) fn ended_for(&self, stream: StreamId) -> Option<&'static str> {
-        self.streams().troubled.get(&stream).copied()
+        self.streams().troubled.get(&stream).map(|troubled| troubled.why)
     }
 
     /// All streams that have owners.
@@ -123,8 +158,8 @@ impl Registry {
     /// What stands in the way of some stream, if anything does.
     pub(crate) fn trouble(&self) -> Option<String> {
         let streams = self.streams();
-        let of_led = streams.led.iter().find_map(|(stream, handle)| {
-            let view = handle.view.borrow();
+        let of_led = streams.led.iter().find_map(|(stream, led)| {
+            let view = led.handle.view.borrow();
             let phase = match view.phase {
                 Phase::Leading => None,
                 Phase::Opening => Some("is being opened"),
@@ -133,9 +168,17 @@ impl Registry {
             };
             view.trouble.or(phase).map(|trouble| (*stream, trouble))
         });
-        let ended = || streams.troubled.iter().next().map(|(stream, trouble)| (*stream, *trouble));
+        let ended = || streams.troubled.iter().next().map(|(stream, troubled)| (*stream, troubled.why));
         let (stream, trouble) = of_led.or_else(ended)?;
         Some(format!("stream {stream}: {trouble}; see the log of the service"))
+    }
+
+    /// Whether an owner of a stream may begin now, as far as earlier ones tell.
+    ///
+    /// # Errors
+    /// [`OpenStreamError::Resting`].
+    pub(crate) fn check_rested(&self, stream: StreamId) -> Result<(), OpenStreamError> {
+        self.streams().troubled.get(&stream).map_or(Ok(()), Troubled::check_rested)
     }
 
     /// The owner of a stream, which begins to lead it now unless it has one.
@@ -144,16 +187,17 @@ impl Registry {
     /// [`OpenStreamError`].
     pub(crate) fn lead(&self, stream: StreamId) -> Result<Handle, OpenStreamError> {
         let mut streams = self.streams();
-        if let Some(handle) = streams.led.get(&stream) {
-            return Ok(handle.clone());
+        if let Some(led) = streams.led.get(&stream) {
+            return Ok(led.handle.clone());
         }
+        streams.troubled.get(&stream).map_or(Ok(()), Troubled::check_rested)?;
         if streams.len() >= STREAMS_MAX && !streams.troubled.contains_key(&stream) {
             return Err(OpenStreamError::TooMany);
         }
         let journal = Journal::open(&self.folder().join(stream.to_key()), stream)?;
         let handle = self.start_owner(stream, journal).map_err(OpenStreamError::Thread)?;
-        streams.troubled.remove(&stream);
-        streams.led.insert(stream, handle.clone());
+        let backoff = streams.troubled.remove(&stream).map(|troubled| troubled.backoff);
+        streams.led.insert(stream, Led { handle: handle.clone(), since: Instant::now(), backoff });
         Ok(handle)
     }
 
@@ -192,17 +236,22 @@ impl Registry {
     pub(crate) fn note(&self, ended: Ended) -> Option<(StreamId, LeadError)> {
         let Ended { stream, error } = ended;
         let mut streams = self.streams();
-        streams.led.remove(&stream);
+        let led = streams.led.remove(&stream);
         let error = error?;
-        streams.troubled.insert(stream, error.in_brief());
-        tracing::error!(%stream, error = chain(&error), "the stream ended; the others go on");
+        let earlier = led.filter(|led| led.since.elapsed() < SETTLED).and_then(|led| led.backoff);
+        let mut backoff = earlier.unwrap_or_else(Backoff::of_the_costly);
+        let wait = backoff.delay();
+        let rests_until = Instant::now() + wait;
+        streams.troubled.insert(stream, Troubled { why: error.in_brief(), rests_until, backoff });
+        tracing::error!(%stream, error = chain(&error), rests_ms = wait.as_millis(),
+            "the stream ended; the others go on");
         Some((stream, error))
     }
 
     /// Asks every owner to store what it has, and to end.
     pub(crate) fn finish(&self) {
-        for handle in self.streams().led.values() {
-            handle.finish.ask();
+        for led in self.streams().led.values() {
+            led.handle.finish.ask();
         }
     }
 

@@ -99,11 +99,17 @@ fn open_known(registry: &Registry) -> Result<usize, SequencerError> {
     let unreadable = |source| SequencerError::Folder { folder: registry.folder(), source };
     let known = registry.known().map_err(unreadable)?;
     for stream in &known {
-        registry.lead(*stream).map_err(|error| match error {
-            OpenStreamError::Journal(source) => SequencerError::Journal { stream: *stream, source },
-            OpenStreamError::TooMany => SequencerError::TooManyStreams { streams_max: STREAMS_MAX },
-            OpenStreamError::Thread(source) => SequencerError::Thread(source),
-        })?;
+        match registry.lead(*stream) {
+            // One whose owner ended that soon is in trouble, which the registry tells.
+            Ok(_) | Err(OpenStreamError::Resting { .. }) => {}
+            Err(OpenStreamError::Journal(source)) => {
+                return Err(SequencerError::Journal { stream: *stream, source });
+            }
+            Err(OpenStreamError::TooMany) => {
+                return Err(SequencerError::TooManyStreams { streams_max: STREAMS_MAX });
+            }
+            Err(OpenStreamError::Thread(source)) => return Err(SequencerError::Thread(source)),
+        }
     }
     Ok(known.len())
 }

@@ -27,6 +27,9 @@ use crate::stream::{Answer, Command, Handle, Phase};
 /// When to try again where a stream is not led yet, or not any more.
 const LEAD_RETRY: Duration = Duration::from_secs(1);
 
+/// The longest wait that is named where a stream rests. Asking costs the store nothing, and a new start ends every rest.
+const REST_RETRY: Duration = Duration::from_secs(5);
+
 /// How long the request that begins a stream waits until it is led.
 const BEGIN_WAIT: Duration = Duration::from_secs(10);
 
@@ -108,6 +111,7 @@ impl Front {
     /// Begins to lead a stream: for the snapshot that begins it, or when the store has a log of it already.
     async fn open(&self, stream: StreamId, entry: &Entry) -> Result<Handle, Refusal> {
         self.check_admitted(stream)?;
+        self.0.registry.check_rested(stream).map_err(|error| not_opened(stream, &error))?;
         if !begins_stream(entry) {
             let key = Key::Epoch { stream, epoch: Epoch::FIRST };
             let claimed = self.0.store.get(&key).await.map_err(|error| unavailable(&error.into()))?;
@@ -116,17 +120,7 @@ impl Front {
             }
         }
         tracing::info!(%stream, "a client asks to lead the stream");
-        self.0.registry.lead(stream).map_err(|error| match error {
-            // No time cures it, so none is named to try again after.
-            OpenStreamError::TooMany => Refusal::new(Reason::Unprocessable, error.to_string()),
-            OpenStreamError::Journal(_) | OpenStreamError::Thread(_) => {
-                tracing::error!(%stream, error = chain(&error), "cannot open the stream");
-                Refusal::new(
-                    Reason::Internal,
-                    "the journal of the stream does not open; see the service's log",
-                )
-            }
-        })
+        self.0.registry.lead(stream).map_err(|error| not_opened(stream, &error))
     }
 
     /// Whether this process may lead the stream.
@@ -134,6 +128,20 @@ impl Front {
         let detail = "the configuration of this sequencer does not admit the stream";
         let admitted = self.0.registry.admits(stream);
         if admitted { Ok(()) } else { Err(Refusal::new(Reason::NotFound, detail)) }
+    }
+}
+
+/// The refusal where no owner of a stream begins.
+fn not_opened(stream: StreamId, error: &OpenStreamError) -> Refusal {
+    match error {
+        // No time cures it, so none is named to try again after.
+        OpenStreamError::TooMany => Refusal::new(Reason::Unprocessable, error.to_string()),
+        OpenStreamError::Resting { wait, .. } => Refusal::new(Reason::NotLeading, error.to_string())
+            .retry_after((*wait).clamp(LEAD_RETRY, REST_RETRY)),
+        OpenStreamError::Journal(_) | OpenStreamError::Thread(_) => {
+            tracing::error!(%stream, error = chain(error), "cannot open the stream");
+            Refusal::new(Reason::Internal, "the journal of the stream does not open; see the service's log")
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use synddb_service::axum::Json;
 use synddb_service::axum::extract::{Query, State};
 use synddb_service::axum::http::header;
 use synddb_service::axum::response::{IntoResponse as _, Response};
-use synddb_service::http::{Refusal, WAIT_MAX};
+use synddb_service::http::{Refusal, WAIT_MAX, leave_to_wait};
 
 use super::answer::{self, Patience};
 use super::deliver::{not_leading, unavailable};
@@ -55,7 +55,9 @@ pub(super) async fn checkpoint(
         wait.map_err(|error| Refusal::new(Reason::Malformed, error.body_text()))?;
     let mut view = front.handle(stream)?.view;
     let time = Duration::from_millis(wait_ms).min(WAIT_MAX);
-    if let Some(at_least) = at_least.filter(|_| !time.is_zero()) {
+    if let Some(at_least) = at_least.filter(|_| !time.is_zero())
+        && let Some(_leave) = leave_to_wait()
+    {
         let is_stored = view.wait_for(|view| view.stored.as_ref().is_some_and(|(last, _)| *last >= at_least));
         tokio::select! {
             _ = is_stored => {}

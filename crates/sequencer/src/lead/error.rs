@@ -68,6 +68,12 @@ pub enum LeadError {
         /// The last message that was seen stored.
         stored: Sequence,
     },
+    /// The journal was written under an epoch that the store has no claim of.
+    #[error("the store lacks the claim of an epoch that was led in it; is it another store? epoch=`{epoch}`")]
+    ClaimLost {
+        /// The epoch under which the journal was written last.
+        epoch: Epoch,
+    },
     /// What the journal holds does not follow the log that it was written for.
     #[error(
         "the journal does not follow its own log; move it away so that clients send again. sequence=`{sequence}`"
@@ -97,6 +103,7 @@ impl LeadError {
             | Self::UntrustedTail { .. }
             | Self::Log(_)
             | Self::StoreBehind { .. }
+            | Self::ClaimLost { .. }
             | Self::Contradiction { .. }
             | Self::NoEpochLeft => false,
         }
@@ -119,6 +126,7 @@ impl LeadError {
             Self::UntrustedTail { .. } => "the log was led by a key that is not trusted here",
             Self::Log(_) => "the log cannot be gone on with",
             Self::StoreBehind { .. } => "the store ends before what was stored in it",
+            Self::ClaimLost { .. } => "the store lacks the claim of an epoch that was led in it",
             Self::Contradiction { .. } => "the journal does not follow its own log",
             Self::NoEpochLeft => "the stream has no epoch left",
         }

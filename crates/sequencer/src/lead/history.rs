@@ -12,21 +12,34 @@ use super::LeadError;
 use super::tail::Tail;
 use crate::journal::{Journal, Unstored};
 
-/// Makes the journal agree with where the store ends: it goes on from there, or begins anew there.
-pub(super) async fn reconcile(
+/// Whether the store ends on the history that the journal was written for. Changes nothing, neither here nor there.
+///
+/// # Errors
+/// [`LeadError`] where the store lacks what the journal saw in it: it is another store, or an old copy, and must get nothing.
+pub(super) async fn compare(
     store: &dyn BatchStore,
-    journal: &mut Journal,
+    journal: &Journal,
     tail: &Tail,
-    own: KeyId,
-) -> Result<(), LeadError> {
-    let stream = tail.leaders.stream();
+) -> Result<bool, LeadError> {
     let seen = journal.stored().map(|stored| stored.last);
     if let Some(stored) = seen
         && tail.last() < seen
     {
         return Err(LeadError::StoreBehind { ends_at: tail.last(), stored });
     }
-    if is_own_history(store, journal, tail, stream).await? && !is_claimed_by_others(journal, tail, own) {
+    if let Some(epoch) = journal.epoch()
+        && tail.leaders.next().is_some_and(|free| free <= epoch)
+    {
+        return Err(LeadError::ClaimLost { epoch });
+    }
+    is_own_history(store, journal, tail, tail.leaders.stream()).await
+}
+
+/// Makes the journal agree with where the store ends: it goes on from there, or begins anew there.
+pub(super) fn settle(journal: &mut Journal, tail: &Tail, is_own: bool, own: KeyId) -> Result<(), LeadError> {
+    let stream = tail.leaders.stream();
+    let seen = journal.stored().map(|stored| stored.last);
+    if is_own && !is_claimed_by_others(journal, tail, own) {
         if let Some(stored) = tail.stored.clone()
             && Some(stored.last) > seen
         {

@@ -1,13 +1,15 @@
 //! Beginning to lead a stream: find where the store ends, claim an epoch, settle what the journal holds, sign the epoch message.
 //!
 //! ```text
-//! find the tail -> claim an epoch -> reconcile the journal -> put what was cut -> adopt the rest -> sign the epoch message
-//!       ^                                                          |
-//!       +------------- another leader's batch is there ------------+
+//! find the tail -> compare the journal -> claim an epoch -> settle the journal -> put what was cut
+//!       ^                                                                               |    |
+//!       +------------------ wait <------ another leader's batch is there ---------------+    v
+//!                                                              sign the epoch message <- adopt the rest
 //! ```
 //!
 //! What must stay true:
 //!
+//! - A store that the journal was not written for gets no object: whatever refuses it comes before the claim.
 //! - A conflict ends the epoch in which something was signed for that place (ADR 7): every attempt claims the next one first.
 //! - A batch that was cut is put with its exact bytes before anything else.
 //! - Nothing is acknowledged here. The caller does that once the epoch message is stored: the batch that holds it is the fence (I6).
@@ -31,6 +33,7 @@ use synddb_protocol::log::{Batch, BatchError, SignedEpochRecord};
 use synddb_protocol::signing::{SigningKey, TrustedKeys};
 use synddb_storage::{BatchStore, Key, PutError};
 
+use crate::backoff::Backoff;
 use crate::config::Batching;
 use crate::journal::{Journal, Stored};
 use crate::ordering::Ordering;
@@ -61,12 +64,17 @@ pub(crate) async fn open(
     now: impl Fn() -> Timestamp,
 ) -> Result<Opened, LeadError> {
     let stream = leader.stream;
+    // A claim is an object for ever, so no store that refuses every batch gets them in a hurry.
+    let mut backoff = Backoff::new();
     loop {
         let mut tail = Tail::find(store, stream, &leader.trusted).await?;
+        let is_own = history::compare(store, journal, &tail).await?;
         let (epoch, record) = claim::claim(store, stream, &leader.key, &mut tail).await?;
         tracing::info!(%stream, %epoch, key = %leader.key.id(), "claimed an epoch");
-        history::reconcile(store, journal, &tail, leader.key.id()).await?;
+        history::settle(journal, &tail, is_own, leader.key.id())?;
         if !put_cut(store, journal, &mut tail).await? {
+            tracing::warn!(%stream, %epoch, "another batch stands where one was cut; claiming the next epoch");
+            backoff.wait().await;
             continue;
         }
         let inbox_consumed = tail.inbox_consumed;

@@ -3,11 +3,11 @@
 //! ```text
 //! open -> fencing -> leading -> (deposed) -> drained
 //!   ^        |          |
-//!   +--------+----------+   another leader's batch while fencing, or an older one of our own: claim the next epoch
+//!   +--------+----------+   another leader's batch while fencing, or an older one of our own: wait, and claim the next epoch
 //! ```
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use synddb_protocol::chain;
 use synddb_protocol::id::Timestamp;
@@ -21,6 +21,9 @@ use crate::backoff::Backoff;
 use crate::journal::Journal;
 use crate::lead::{self, LeadError, Leader, Opened};
 use crate::metrics::StreamMetrics;
+
+/// An epoch that lasted this long owes nothing to those before it: the next one is claimed as soon as the first was.
+const SETTLED: Duration = Duration::from_secs(60);
 
 /// What an owner is made of.
 pub(crate) struct Parts {
@@ -60,11 +63,20 @@ impl Owner {
     }
 
     async fn lead(&mut self) -> Result<(), LeadError> {
+        let mut backoff = Backoff::new();
         while let Some(opened) = self.open().await? {
+            let begun = Instant::now();
             let end = Epoch::new(&mut self.parts, self.metrics.clone(), opened).run().await?;
             match end {
                 End::Finished => return Ok(()),
                 End::Reopen => self.parts.view.send_modify(|view| view.phase = Phase::Opening),
+            }
+            if begun.elapsed() > SETTLED {
+                backoff = Backoff::new();
+            }
+            tokio::select! {
+                () = self.parts.finish.asked() => return Ok(()),
+                () = backoff.wait() => {}
             }
         }
         Ok(())

@@ -23,13 +23,13 @@ const BINARY: &str = env!("CARGO_BIN_EXE_synddb-sequencer");
 const ROUNDS: usize = 12;
 
 /// The sequencer as a process.
-struct Process {
+pub(crate) struct Process {
     child: Child,
-    base: String,
+    pub(crate) base: String,
 }
 
 impl Process {
-    fn start(file: &Path) -> Self {
+    pub(crate) fn start(file: &Path) -> Self {
         Self::run(Command::new(BINARY).arg(file))
     }
 
@@ -47,13 +47,18 @@ impl Process {
         Self { child, base }
     }
 
-    fn kill(mut self) {
+    pub(crate) fn kill(mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
 
     /// Posts once. `None` when no answer came.
-    async fn post(&self, http: &reqwest::Client, path: &str, body: Vec<u8>) -> Option<(u16, Vec<u8>)> {
+    pub(crate) async fn post(
+        &self,
+        http: &reqwest::Client,
+        path: &str,
+        body: Vec<u8>,
+    ) -> Option<(u16, Vec<u8>)> {
         let url = format!("{}/streams/{}/{path}", self.base, STREAM.to_key());
         let method = if path.contains("chunks") { reqwest::Method::PUT } else { reqwest::Method::POST };
         let answer = http.request(method, url).bearer_auth(TOKEN).body(body).send().await.ok()?;
@@ -62,8 +67,16 @@ impl Process {
     }
 }
 
+impl Drop for Process {
+    fn drop(&mut self) {
+        // A test that fails leaves no process behind. One that was killed already is gone.
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
 /// Writes the configuration of a process.
-fn configure(folder: &Path) -> std::path::PathBuf {
+pub(crate) fn configure(folder: &Path) -> std::path::PathBuf {
     let config = config(folder, "one");
     let file = folder.join("sequencer.toml");
     let text = format!(

@@ -11,6 +11,7 @@ mod foreign;
 mod journal_lost;
 mod killed;
 mod ordering;
+mod other_store;
 mod reading;
 mod resend;
 mod restarted;

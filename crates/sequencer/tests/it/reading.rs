@@ -1,15 +1,25 @@
 //! What readers get: batches as stored, checkpoints when they come, and nothing that is not stored.
 
+use std::time::{Duration, Instant};
+
+use futures::stream::FuturesUnordered;
+use futures::{FutureExt as _, StreamExt as _};
 use synddb_protocol::encoding::cbor::Reader as Cbor;
+use synddb_protocol::hash::ChunkHash;
 use synddb_protocol::http::Reason;
+use synddb_protocol::id::Sequence;
 use synddb_protocol::limits::BATCH_STORED_MAX;
 use synddb_protocol::log::Batch;
 use synddb_storage::faulty::{Loss, Verb};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpSocket;
 
-use crate::sample::{Client, Reader, STREAM, noise, submission_body};
-use crate::server::{Answer, Server, config, faulty_store, file_store};
+use crate::killed::{Process, configure};
+use crate::sample::{Client, PAGES, Reader, STREAM, noise, snapshot_body, submission_body};
+use crate::server::{Answer, Server, config, faulty_store, file_store, http};
+
+/// Most requests of a process that wait.
+const LEAVES: usize = 256;
 
 /// The batches in an answer.
 fn batches(answer: &Answer) -> Vec<(u64, u64)> {
@@ -152,4 +162,30 @@ async fn readers_that_do_not_read_keep_nobody_out() {
     assert_eq!(batches(&server.get(&format!("batches/{last}_{last}")).await), [(last, last)]);
     drop(silent);
     server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn long_polls_without_leave_are_answered_at_once() {
+    // A process of its own: leave to wait is one for all of a process.
+    let folder = tempfile::tempdir().unwrap();
+    let process = Process::start(&configure(folder.path()));
+    let http = http();
+    let chunk = format!("snapshot/chunks/{}", ChunkHash::of(PAGES).to_key());
+    process.post(&http, &chunk, PAGES.to_vec()).await.unwrap();
+    let begun = process.post(&http, "snapshot", snapshot_body(Client::new(STREAM).beginning())).await;
+    assert_eq!(begun.unwrap().0, 201);
+    let never = Sequence::MAX;
+    let url = format!("{}/checkpoint?at_least={never}&wait_ms=20000", process.base);
+    let asked = Instant::now();
+    let polls = (0..LEAVES + 20).map(|_| http.get(&url).send().boxed());
+    let mut polls: FuturesUnordered<_> = polls.collect();
+    let mut at_once = 0;
+    while at_once < 20 {
+        polls.next().await.unwrap().unwrap();
+        at_once += 1;
+    }
+    assert!(asked.elapsed() < Duration::from_secs(15), "they waited: {:?}", asked.elapsed());
+    // The others still wait.
+    assert!(polls.next().now_or_never().is_none());
+    process.kill();
 }

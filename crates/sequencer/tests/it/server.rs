@@ -134,7 +134,12 @@ impl Server {
 
     /// Waits until some stream is in this trouble, for all to see.
     pub(crate) async fn troubled(&self, trouble: &str) {
-        while !String::from_utf8(self.get("readyz").await.body).unwrap().contains(trouble) {
+        loop {
+            let answer = self.get("readyz").await;
+            assert_ne!(answer.status, 200, "it leads");
+            if String::from_utf8(answer.body).unwrap().contains(trouble) {
+                return;
+            }
             assert!(!self.task.is_finished(), "it ended");
         }
     }
