@@ -107,6 +107,8 @@ pub enum Captured {
     Yes {
         /// What comes next in the stream then.
         next: Position,
+        /// The state hash of the database at `next`.
+        state: StateHash,
     },
     /// Something of it was not.
     NotYet,

@@ -6,6 +6,7 @@ use std::process::{ExitCode, ExitStatus};
 use synddb_agent::AgentError;
 use synddb_agent::outbox::OutboxError;
 use synddb_protocol::DecodeError;
+use synddb_protocol::hash::StateHash;
 use synddb_protocol::http::Halt;
 use synddb_protocol::log::ContinuityError;
 use synddb_sequencer::SequencerError;
@@ -155,6 +156,14 @@ pub enum CommandError {
     /// The replica stopped.
     #[error("the replica has halted: {}", .0.detail)]
     Halted(Box<Halt>),
+    /// The replica stands at the same place and holds something else.
+    #[error("the replica holds another history than the database; was one of them put back from a backup? expected=`{expected}` found=`{found}`")]
+    AnotherHistory {
+        /// What the database hashes to.
+        expected: StateHash,
+        /// What the replica hashes to.
+        found: StateHash,
+    },
     /// The time is over.
     #[error("the time is over: {what}: {detail}")]
     TimedOut {
@@ -185,8 +194,7 @@ impl CommandError {
                 SequencerError::Secret(_)
                 | SequencerError::Store(_)
                 | SequencerError::Listen { .. }
-                | SequencerError::TooManyStreams { .. }
-                | SequencerError::Lead { .. },
+                | SequencerError::TooManyStreams { .. },
             )
             | Self::Capture(
                 CaptureError::Schema(_)
@@ -194,7 +202,7 @@ impl CommandError {
                 | CaptureError::NotWal { .. }
                 | CaptureError::Followed { .. },
             ) => Exit::Refused,
-            Self::Diverged(_) | Self::Halted(_) | Self::Validator(ValidatorError::Halted { .. }) => {
+            Self::Diverged(_) | Self::AnotherHistory { .. } | Self::Halted(_) | Self::Validator(ValidatorError::Halted { .. }) => {
                 Exit::Different
             }
             Self::TimedOut { .. } => Exit::TimedOut,

@@ -31,9 +31,9 @@ pub(crate) fn wait(arguments: &WaitArguments, output: Output) -> Result<Exit, Co
     let folder = Folder::of(database, arguments.of.dir.as_deref());
     let deadline = Deadline::after(*arguments.timeout, "the replica does not have everything yet");
     let (next, state) = process::ask(async {
-        let next = captured(database, &folder, &deadline).await?;
-        let state = applied(&folder, arguments.validator.as_deref(), &next, &deadline).await?;
-        Ok((next, state))
+        let target = captured(database, &folder, &deadline).await?;
+        let state = applied(&folder, arguments.validator.as_deref(), &target, &deadline).await?;
+        Ok((target.next, state))
     })?;
     output.tell(&Event::Reached { stage: Stage::Applied, next, state, elapsed_ms: deadline.elapsed_ms() })?;
     Ok(Exit::Done)
@@ -91,6 +91,12 @@ impl Deadline {
     }
 }
 
+/// What is waited for: the place in the stream, and what the database hashes to there.
+struct Target {
+    next: Position,
+    state: StateHash,
+}
+
 /// A socket that nobody answers at is no fault of the network: nothing runs.
 fn nothing_runs(database: &Path, error: PeerError) -> CommandError {
     match error {
@@ -101,14 +107,14 @@ fn nothing_runs(database: &Path, error: PeerError) -> CommandError {
 
 /// Waits until the agent has captured everything that is committed now, and says what comes next in the stream. An agent may be
 /// starting, so that one that does not answer is asked again.
-async fn captured(database: &Path, folder: &Folder, deadline: &Deadline) -> Result<Position, CommandError> {
-    let mut target: Option<WalPosition> = committed_position(database)?;
+async fn captured(database: &Path, folder: &Folder, deadline: &Deadline) -> Result<Target, CommandError> {
+    let mut position: Option<WalPosition> = committed_position(database)?;
     let mut last = None;
     let mut agent = None;
     while deadline.left().is_some() {
         let asked = match agent.take().map_or_else(|| Peer::agent(folder), Ok) {
             Ok(peer) => {
-                let answer = peer.captured(target.as_ref()).await;
+                let answer = peer.captured(position.as_ref()).await;
                 // The way to it is made anew only when it failed.
                 agent = answer.is_ok().then_some(peer);
                 answer
@@ -116,10 +122,10 @@ async fn captured(database: &Path, folder: &Folder, deadline: &Deadline) -> Resu
             Err(error) => Err(error),
         };
         match asked {
-            Ok(Captured::Yes { next }) => return Ok(next),
+            Ok(Captured::Yes { next, state }) => return Ok(Target { next, state }),
             Ok(Captured::NotYet) => last = Some("the agent has not captured it".to_owned()),
             // An older generation of the WAL, from before the agent was attached. What is committed now includes it.
-            Ok(Captured::Unknown) => target = committed_position(database)?,
+            Ok(Captured::Unknown) => position = committed_position(database)?,
             Err(error @ PeerError::Silent { .. }) => {
                 last = Some(format!("{error}; is `synddb dev` or `synddb follow` running?"));
             }
@@ -130,13 +136,15 @@ async fn captured(database: &Path, folder: &Folder, deadline: &Deadline) -> Resu
     Err(deadline.passed(last))
 }
 
-/// Waits until a replica holds everything before `next`, and says its state then.
+/// Waits until a replica holds everything before the target, and says its state then. One that stands exactly there and holds
+/// something else follows another history, whatever its numbers say.
 async fn applied(
     folder: &Folder,
     named: Option<&str>,
-    next: &Position,
+    target: &Target,
     deadline: &Deadline,
 ) -> Result<Option<StateHash>, CommandError> {
+    let Target { next, state: wanted } = target;
     let mut last = None;
     let mut replica = None;
     while deadline.left().is_some() {
@@ -150,6 +158,11 @@ async fn applied(
             Err(error) => Err(error),
         };
         match asked {
+            Ok(ReplicaStatus { next: Some(reached), state: Some(found), .. })
+                if reached == *next && found != *wanted =>
+            {
+                return Err(CommandError::AnotherHistory { expected: *wanted, found });
+            }
             Ok(status) if status.next.is_some_and(|reached| reached.reaches(next)) => return Ok(status.state),
             Ok(ReplicaStatus { halted: Some(halt), .. }) => return Err(CommandError::Halted(Box::new(halt))),
             Ok(ReplicaStatus { next: None, .. }) => last = Some("the replica has no snapshot yet".to_owned()),

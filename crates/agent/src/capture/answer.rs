@@ -48,7 +48,7 @@ impl Capture {
             self.poll(running)?;
         }
         Ok(match reach(&running.follower) {
-            Reach::Captured => Captured::Yes { next: running.outbox.end() },
+            Reach::Captured => Captured::Yes { next: running.outbox.end(), state: running.outbox.state() },
             Reach::NotYet => Captured::NotYet,
             Reach::Unknown => Captured::Unknown,
         })

@@ -31,8 +31,8 @@ use crate::config::Config;
 use crate::error::AgentError;
 use crate::event::{Event, Events};
 use crate::handle::Shared;
-use crate::home::Home;
-use crate::outbox::Wanted;
+use crate::home::{Home, IncarnationFolder};
+use crate::outbox::{Outbox, Wanted};
 use crate::ship::{Link, Message, Request};
 use crate::status::{Captured, Pending, Teller};
 use pause::{Pauses, failure_of, outbox_full};
@@ -117,6 +117,10 @@ impl Capture {
                     // The follower goes, and with it every lock on the application's files. Who waits is answered by the next
                     // incarnation, which holds what is waited for.
                     let Running { outbox, folder, .. } = running;
+                    let outbox = match &followed {
+                        Ok(()) => outbox,
+                        Err(error) => self.reopen(outbox, &folder, error, &mut pauses)?,
+                    };
                     *left = Some(Left { outbox, folder });
                     followed
                 }
@@ -129,6 +133,32 @@ impl Capture {
             }
         }
         Ok(())
+    }
+
+    /// Opens the outbox anew after something failed: what comes next goes by what is durable, which only the file knows. Without it
+    /// nothing is begun, since a new incarnation names its end.
+    fn reopen(
+        &mut self,
+        outbox: Outbox,
+        folder: &IncarnationFolder,
+        failure: &AgentError,
+        pauses: &mut Pauses,
+    ) -> Result<Outbox, AgentError> {
+        let mut opened = outbox.reopen();
+        loop {
+            let error = match opened {
+                Ok(outbox) => return Ok(outbox),
+                Err(error) => AgentError::from(error),
+            };
+            if failure.is_final() || error.is_final() {
+                return Err(error);
+            }
+            self.pause(&error, pauses, &mut None)?;
+            if self.shared.is_stopping() {
+                return Err(error);
+            }
+            opened = Outbox::open(&folder.outbox(), self.config.outbox);
+        }
     }
 
     /// Tells everybody what is followed now.
@@ -195,7 +225,7 @@ impl Capture {
         let commits = match polled {
             Ok(commits) => commits,
             Err(error) => {
-                // What the poll gave so far is taken back, and the next incarnation holds it.
+                // What the poll gave so far is taken back, as far as that is possible: the outbox is opened anew before it is used.
                 outbox.give_up().ok();
                 return Err(match error {
                     PollError::Capture(error) => error.into(),
@@ -261,4 +291,52 @@ impl Capture {
 /// An error of the operating system while waiting.
 fn waiting(source: io::Error) -> AgentError {
     AgentError::Io { doing: "wait", path: PathBuf::new(), source }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::{Receiver, channel};
+    use std::time::Duration;
+
+    use crate::outbox::{Options, failing};
+    use crate::{Config, Event, How, Token, start};
+    use synddb_protocol::id::CommitNumber;
+    use synddb_sqlite::rusqlite::Connection;
+
+    fn attached(events: &Receiver<Event>) -> (How, CommitNumber) {
+        loop {
+            if let Event::Attached { how, next, .. } = events.recv_timeout(Duration::from_secs(60)).unwrap() {
+                return (how, next.commit);
+            }
+        }
+    }
+
+    #[test]
+    fn what_a_failed_commit_kept_after_all_is_gone_on_from() {
+        let folder = tempfile::tempdir().unwrap();
+        let database = folder.path().join("app.db");
+        let writer = Connection::open(&database).unwrap();
+        writer.execute_batch("PRAGMA journal_mode=WAL; CREATE TABLE t(a)").unwrap();
+        let home = folder.path().join("app.db-synddb");
+        let config = Config {
+            database,
+            folder: home.clone(),
+            // Nobody is there.
+            sequencer: "http://127.0.0.1:9".to_owned(),
+            token: Token::from("a token of more than thirty-two characters".to_owned()),
+            sequencer_key: None,
+            wal_bytes_max: 64 << 20,
+            outbox: Options::default(),
+            drain_max: Duration::ZERO,
+        };
+        let (told, events) = channel();
+        let agent = start(config, move |event| drop(told.send(event))).unwrap();
+        assert_eq!(attached(&events).1, CommitNumber::FIRST);
+        failing::once(home.join("incarnations/000000000001/outbox.db"));
+        writer.execute_batch("INSERT INTO t VALUES(1)").unwrap();
+        let (how, next) = attached(&events);
+        assert_eq!((how, next.get()), (How::Resumed, 2), "nobody knows it but the file");
+        agent.stop();
+        agent.join().unwrap();
+    }
 }

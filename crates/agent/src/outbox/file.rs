@@ -131,13 +131,23 @@ impl File {
         Ok(Self { sqlite, path: path.to_owned() })
     }
 
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
     pub(super) fn begin(&self) -> Result<(), OutboxError> {
         self.run("BEGIN IMMEDIATE")
     }
 
     /// Returns when the transaction would survive a power cut.
     pub(super) fn commit(&self) -> Result<(), OutboxError> {
-        self.run("COMMIT")
+        self.run("COMMIT")?;
+        #[cfg(test)]
+        if failing::fails(&self.path) {
+            // SQLite refuses this, so it is an error of SQLite.
+            return self.run("COMMIT");
+        }
+        Ok(())
     }
 
     /// Gives the transaction up. One that SQLite gave up by itself is gone already.
@@ -319,4 +329,21 @@ fn holds_of(first: i64, last: i64, part: Option<u32>, is_last: bool) -> Option<H
 /// A counter as SQLite stores it. All of ours end below 2^63.
 fn stored(counter: u64) -> i64 {
     i64::try_from(counter).unwrap_or(i64::MAX)
+}
+
+/// Has the next COMMIT of a file be durable and fail, as after an fsync that failed.
+#[cfg(test)]
+pub(crate) mod failing {
+    use std::path::{Path, PathBuf};
+    use std::sync::Mutex;
+
+    static NEXT: Mutex<Option<PathBuf>> = Mutex::new(None);
+
+    pub(crate) fn once(path: PathBuf) {
+        *NEXT.lock().unwrap() = Some(path);
+    }
+
+    pub(super) fn fails(path: &Path) -> bool {
+        NEXT.lock().unwrap().take_if(|next| next == path).is_some()
+    }
 }

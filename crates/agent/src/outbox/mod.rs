@@ -31,6 +31,8 @@ pub use error::OutboxError;
 pub use find::{Admitted, Found, Wanted};
 pub use packing::Holds;
 
+#[cfg(test)]
+pub(crate) use file::failing;
 use file::{File, Place};
 use packing::{Packed, Packer, Tail};
 
@@ -76,6 +78,11 @@ impl SubmissionId {
 
     const fn next(self) -> Self {
         Self(self.0 + 1)
+    }
+
+    /// The one before; what is before the first one is never held.
+    pub(crate) const fn before(self) -> Self {
+        Self(self.0.saturating_sub(1))
     }
 }
 
@@ -163,6 +170,18 @@ impl Outbox {
             }
         }
         Ok(Self { file, options, kept, head, bytes, poll: None, is_admitted: false })
+    }
+
+    /// Opens an outbox anew after something in it failed. Whether a COMMIT that failed is durable, only the file knows, so nothing may
+    /// be said of the outbox before.
+    ///
+    /// # Errors
+    /// [`OutboxError`] as of [`Outbox::open`].
+    pub fn reopen(self) -> Result<Self, OutboxError> {
+        let (path, options) = (self.file.path().to_owned(), self.options);
+        // Its lock goes with it.
+        drop(self);
+        Self::open(&path, options)
     }
 
     /// The stream.

@@ -100,6 +100,11 @@ impl Client {
         Ok(Self { agent, base, token: config.token.clone(), stream, trust })
     }
 
+    /// Whether it is known whose checkpoints to believe.
+    pub(crate) fn knows_key(&self) -> bool {
+        self.trust.key().is_some()
+    }
+
     /// Sends a submission. `within` bounds the whole request.
     pub(crate) fn submit(&self, body: &[u8], within: Duration) -> Result<Answer<Placed>, ClientError> {
         self.post("submit", MessageType::Submission, body, within)

@@ -44,6 +44,8 @@ pub(crate) enum Message {
     Differs(String),
     /// A batch is stored.
     Seen(Box<Checkpoint>),
+    /// Nothing is stored where that was asked for, or nobody leads the stream there.
+    Unseen,
     /// End when everything before `end` is stored, or the time is up.
     Drain { until: Instant, end: Option<Position> },
 }
@@ -125,6 +127,8 @@ pub(crate) fn start(
         has_sent_chunks: false,
         unstored: None,
         is_watching: false,
+        is_checking: false,
+        seen_stored: None,
         backoff: Backoff::default(),
         not_before: None,
         last_gap: None,

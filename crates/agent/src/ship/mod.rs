@@ -95,6 +95,10 @@ pub(crate) struct Shipper {
     /// What was promised a place and not seen stored.
     unstored: Option<Placed>,
     is_watching: bool,
+    /// Whether the store is to be looked at although nothing waits to be stored.
+    is_checking: bool,
+    /// What was seen stored, while the store is behind that.
+    seen_stored: Option<Position>,
     backoff: Backoff,
     not_before: Option<Instant>,
     /// Where the sequencer last said that something is missing, while nothing went well since.
@@ -118,7 +122,8 @@ impl Drop for RingWhenGone {
 impl Shipper {
     fn run(mut self) {
         if let Some(first) = self.legs.first() {
-            self.note_start(first.start());
+            let start = first.start();
+            self.note_start(start);
         }
         loop {
             while let Ok(message) = self.messages.try_recv() {
@@ -185,6 +190,7 @@ impl Shipper {
                 "two agents write to this stream, or the outbox was changed; find out which, then begin a new stream",
             ),
             Message::Seen(checkpoint) => self.take_checkpoint(&checkpoint),
+            Message::Unseen => self.send_last_again(),
             Message::Drain { until, end } => self.drain = Some(Drain { until, end }),
         }
     }
@@ -208,7 +214,8 @@ impl Shipper {
         match Leg::new(incarnation, folder, &start, outbox.map(|outbox| *outbox)) {
             Ok(leg) => {
                 if self.legs.is_empty() {
-                    self.note_start(leg.start());
+                    let start = leg.start();
+                    self.note_start(start);
                 }
                 self.legs.push(leg);
             }
@@ -218,6 +225,10 @@ impl Shipper {
 
     /// Does the next thing; says whether there was one.
     fn step(&mut self) -> bool {
+        if self.seen_stored.is_some() {
+            self.not_before = None;
+            self.watch();
+        }
         let Some(leg) = self.legs.get(self.cursor.leg) else { return false };
         if leg.snapshot == SnapshotIs::Unsent {
             self.send_snapshot();
@@ -265,8 +276,13 @@ impl Shipper {
 
     /// Has the watcher look for what was promised, one question at a time.
     fn watch(&mut self) {
-        let Some(placed) = self.unstored.filter(|_| !self.is_watching) else { return };
-        match self.watch.try_send(placed.sequence) {
+        let at_least = match self.unstored {
+            _ if self.is_watching => return,
+            Some(placed) => placed.sequence,
+            None if self.is_checking => Sequence::FIRST,
+            None => return,
+        };
+        match self.watch.try_send(at_least) {
             Ok(()) => self.is_watching = true,
             Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {}
         }
@@ -278,8 +294,11 @@ impl Shipper {
         self.drain.as_ref().map_or(WITHIN, left).max(Duration::from_millis(1))
     }
 
-    fn note_start(&self, start: Option<Position>) {
+    /// The outbox says what was seen stored; whether the store still has it is looked at once.
+    fn note_start(&mut self, start: Option<Position>) {
         self.shared.board.note(|status| (status.sequenced_next, status.stored_next) = (start, start));
+        self.is_checking = start.is_some() && self.client.knows_key();
+        self.watch();
     }
 
     fn note_stored(&self, next: Position) {

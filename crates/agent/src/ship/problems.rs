@@ -71,6 +71,15 @@ pub(super) fn refused(refused: &Refused) -> Problem {
     }
 }
 
+/// Something was promised, and whoever is asked for it knows of nothing stored.
+pub(super) fn unseen(refused: &Refused) -> Problem {
+    Problem {
+        kind: ProblemKind::Refused,
+        detail: format!("nothing of what was sent is seen stored: {}", refused.detail()),
+        fix: "look at the sequencer's status and its store; what was sent last is sent again".to_owned(),
+    }
+}
+
 /// The sequencer asks for what it was just sent.
 pub(super) fn going_in_circles() -> Problem {
     Problem {

@@ -164,6 +164,13 @@ impl Shipper {
                 })
             })
         };
+        if let Some(leg) = has.filter(|leg| self.breaks_behind(*leg, &expected)) {
+            let detail = format!(
+                "the next incarnation does not name what the log has of the one before. incarnation=`{}` next=`{}`",
+                self.legs[leg].incarnation.counter, expected.commit
+            );
+            return self.contradicted(detail, "keep a copy of the agent's folder, then begin a new stream");
+        }
         if let Some(leg) = has {
             // The log has its snapshot, and none of a later one.
             if self.legs[leg].snapshot == SnapshotIs::Unsent {
@@ -184,6 +191,14 @@ impl Shipper {
         }
     }
 
+    /// Whether the log has all of this leg, and what follows it here names another end.
+    fn breaks_behind(&self, leg: usize, expected: &Position) -> bool {
+        let ends = self.legs[leg].outbox.as_ref().is_some_and(|outbox| outbox.end() == *expected);
+        let before = self.legs.get(leg + 1).and_then(Leg::predecessor);
+        ends && before
+            .is_some_and(|before| (before.next, before.next_part) != (expected.commit, expected.part))
+    }
+
     /// The snapshots of these legs have to be sent again, as far as they are not stored.
     fn send_again_from(&mut self, first: usize) {
         for leg in self.legs.iter_mut().skip(first) {
@@ -195,8 +210,8 @@ impl Shipper {
 
     /// The log has nothing of this stream.
     fn begin_stream(&mut self, refused: &Refused) {
-        let first = self.legs.first().map(|leg| leg.snapshot);
-        if first == Some(SnapshotIs::Unsent) && self.cursor.leg == 0 {
+        let is_beginning = |leg: &Leg| leg.snapshot == SnapshotIs::Unsent && leg.can_begin_stream();
+        if self.cursor.leg == 0 && self.legs.first().is_some_and(is_beginning) {
             // It is the beginning that was refused.
             let pause = self.backoff.after_failure(None);
             return self.pause(pause, problems::refused(refused));

@@ -18,7 +18,10 @@ use crate::status::reaches;
 impl Shipper {
     /// Forgets what a stored batch has, and sends again what the log has lost.
     pub(super) fn take_checkpoint(&mut self, checkpoint: &Checkpoint) {
-        self.is_watching = false;
+        (self.is_watching, self.is_checking) = (false, false);
+        if self.is_behind(checkpoint) {
+            return;
+        }
         match &checkpoint.client {
             Some(client) => self.take_client(checkpoint, client),
             None if self.is_lost(checkpoint) => {
@@ -31,6 +34,51 @@ impl Shipper {
                 }
             }
             None => {}
+        }
+        self.watch();
+    }
+
+    /// Whether the store has less than was seen stored and forgotten. It may come back, so it is looked at again, slowly; nobody is told
+    /// meanwhile that what it lacks is stored.
+    fn is_behind(&mut self, checkpoint: &Checkpoint) -> bool {
+        let found = checkpoint.client.as_ref().map(Position::expected);
+        let seen = self.seen_stored.or(self.shared.board.status().stored_next);
+        let Some(seen) = seen.filter(|seen| !reaches(found.as_ref(), seen)) else {
+            if self.seen_stored.take().is_some() {
+                self.went_well();
+            }
+            return false;
+        };
+        (self.seen_stored, self.is_checking) = (Some(seen), true);
+        self.shared.board.note(|status| status.stored_next = found);
+        let detail = format!(
+            "the store lacks what was seen stored before. incarnation=`{}` seen=`{}` size=`{}`",
+            seen.incarnation.counter, seen.commit, checkpoint.size
+        );
+        self.contradicted(detail, OTHER_STORE);
+        true
+    }
+
+    /// Who leads nothing has maybe lost what it promised, and begins to lead when something is sent: the last thing is sent again. Its
+    /// answer says what is missing there.
+    pub(super) fn send_last_again(&mut self) {
+        // With nothing promised it is no sign that something is lost: a stream is led as soon as something is sent.
+        (self.is_watching, self.is_checking) = (false, self.seen_stored.is_some());
+        if self.unstored.is_none() {
+            return self.watch();
+        }
+        let leg = &mut self.legs[self.cursor.leg];
+        let has_sent_all = self.cursor.held.is_none() && leg.snapshot != SnapshotIs::Unsent;
+        match self.cursor.wanted {
+            Wanted::After(last) if has_sent_all => {
+                self.move_to(self.cursor.leg, Wanted::After(last.before()))
+            }
+            Wanted::Oldest if has_sent_all && leg.snapshot == SnapshotIs::Sequenced => {
+                leg.snapshot = SnapshotIs::Unsent;
+                self.move_to(self.cursor.leg, Wanted::Oldest);
+            }
+            // Something is on its way, or is looked for.
+            Wanted::After(_) | Wanted::Oldest | Wanted::At(_) => {}
         }
         self.watch();
     }

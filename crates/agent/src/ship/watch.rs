@@ -6,9 +6,8 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::time::{Duration, Instant};
 
-use synddb_protocol::http::Reason;
+use synddb_protocol::http::{Problem as Refused, Reason};
 use synddb_protocol::id::Sequence;
-use synddb_protocol::log::Checkpoint;
 
 use super::backoff::Backoff;
 use super::client::{Answer, Client, ClientError, WAIT_STORED};
@@ -31,60 +30,68 @@ pub(super) struct Watcher {
 impl Watcher {
     pub(super) fn run(self) {
         let mut backoff = Backoff::default();
+        let mut is_unseen = false;
         while let Ok(mut at_least) = self.wanted.recv() {
-            let mut wait = WAIT_STORED;
-            let checkpoint = loop {
+            let mut wait = if is_unseen { Duration::ZERO } else { WAIT_STORED };
+            let message = loop {
                 let asked = Instant::now();
-                let (checkpoint, pause) = match self.ask(at_least, wait, &mut backoff) {
-                    Ok(checkpoint) if checkpoint.size >= at_least => break checkpoint,
-                    // Whoever answers without having waited is not asked again at once.
-                    Ok(checkpoint) if asked.elapsed() < SHORT => {
-                        (Some(checkpoint), backoff.after_failure(None))
+                let (message, pause) = match self.client.checkpoint(at_least, wait) {
+                    Ok(Answer::Done(checkpoint)) if checkpoint.size >= at_least => {
+                        backoff.reset();
+                        break Message::Seen(Box::new(checkpoint));
                     }
-                    Ok(checkpoint) => break checkpoint,
-                    Err(pause) => (None, pause),
+                    // Whoever answers without having waited is not asked again at once.
+                    Ok(Answer::Done(checkpoint)) if asked.elapsed() < SHORT => {
+                        (Some(Message::Seen(Box::new(checkpoint))), backoff.after_failure(None))
+                    }
+                    Ok(Answer::Done(checkpoint)) => break Message::Seen(Box::new(checkpoint)),
+                    // Nothing is stored yet, or what was promised is lost. Once is as it may be when a stream begins.
+                    Ok(Answer::Refused(refused, asked)) if is_absent(&refused) => {
+                        if std::mem::replace(&mut is_unseen, true) {
+                            self.tell(Some(problems::unseen(&refused)));
+                        }
+                        (Some(Message::Unseen), backoff.after_failure(asked))
+                    }
+                    Ok(Answer::Refused(refused, asked)) => {
+                        self.tell(Some(problems::refused(&refused)));
+                        (None, backoff.after_failure(asked))
+                    }
+                    Err(error @ (ClientError::Untrusted { .. } | ClientError::NotKept(_))) => {
+                        self.tell(Some(problems::failed(&error)));
+                        (None, backoff.slow())
+                    }
+                    Err(error) => {
+                        self.tell(Some(problems::failed(&error)));
+                        (None, backoff.after_failure(None))
+                    }
                 };
                 match self.wanted.recv_timeout(pause) {
                     Ok(newer) => at_least = newer,
                     Err(RecvTimeoutError::Timeout) => {}
                     Err(RecvTimeoutError::Disconnected) => return,
                 }
-                if let Some(checkpoint) = checkpoint {
-                    break checkpoint;
+                if let Some(message) = message {
+                    break message;
                 }
                 // There may be another leader: what it has is looked at first, and then waited for.
                 wait = Duration::ZERO;
             };
-            if checkpoint.size >= at_least {
-                backoff.reset();
+            if matches!(message, Message::Seen(_)) {
+                is_unseen = false;
+                self.tell(None);
             }
-            self.shared.board.tell(Teller::Watcher, None);
-            if self.seen.send(Message::Seen(Box::new(checkpoint))).is_err() {
+            if self.seen.send(message).is_err() {
                 return;
             }
         }
     }
 
-    fn ask(&self, at_least: Sequence, wait: Duration, backoff: &mut Backoff) -> Result<Checkpoint, Duration> {
-        let (problem, pause) = match self.client.checkpoint(at_least, wait) {
-            Ok(Answer::Done(checkpoint)) => return Ok(checkpoint),
-            // Nothing is stored yet.
-            Ok(Answer::Refused(refused, asked)) if *refused.reason() == Reason::NotFound => {
-                (None, backoff.after_failure(asked))
-            }
-            Ok(Answer::Refused(refused, asked)) => {
-                (Some(problems::refused(&refused)), backoff.after_failure(asked))
-            }
-            Err(error @ (ClientError::Untrusted { .. } | ClientError::NotKept(_))) => {
-                (Some(problems::failed(&error)), backoff.slow())
-            }
-            Err(error) => (Some(problems::failed(&error)), backoff.after_failure(None)),
-        };
-        self.tell(problem);
-        Err(pause)
-    }
-
     fn tell(&self, problem: Option<Problem>) {
         self.shared.board.tell(Teller::Watcher, problem);
     }
+}
+
+/// Whether whoever is asked knows of nothing stored in this stream.
+const fn is_absent(refused: &Refused) -> bool {
+    matches!(refused.reason(), Reason::NotFound | Reason::NotLeading)
 }

@@ -161,7 +161,9 @@ fn an_idle_agent_asks_nothing_and_answers_at_once() {
     for _ in 0..20 {
         let position = synddb_sqlite::capture::committed_position(&place.database()).unwrap();
         let captured = agent.handle.captured(position);
-        assert!(matches!(captured, synddb_agent::Captured::Yes { .. }), "{captured:?}");
+        let status = agent.handle.status();
+        let synddb_agent::Captured::Yes { next, state } = captured else { panic!("{captured:?}") };
+        assert_eq!((Some(next), Some(state)), (status.next, status.state));
     }
     // The thread that captures sleeps for minutes when nobody rings.
     assert!(started.elapsed() < Duration::from_secs(2));

@@ -12,6 +12,7 @@ mod bounds;
 mod child;
 mod keeping;
 mod killed;
+mod losing;
 mod parts;
 mod property;
 mod reader;

@@ -157,6 +157,27 @@ impl Sequencer {
         self.shared.1.notify_all();
     }
 
+    /// Everything is lost that was promised, and nothing was stored.
+    pub(crate) fn lose_everything(&self) {
+        let mut state = self.state();
+        state.epoch = state.epoch.next().unwrap();
+        (state.tip, state.stored, state.stores) = (None, None, true);
+        state.known.clear();
+        state.entries.clear();
+        drop(state);
+        self.shared.1.notify_all();
+    }
+
+    /// The log as it is now; with what is given back it is as it was then.
+    pub(crate) fn roll(&self, to: Option<(Tip, Vec<Entry>)>) -> (Tip, Vec<Entry>) {
+        let mut state = self.state();
+        let now = (state.tip.clone().unwrap(), state.entries.clone());
+        if let Some((tip, entries)) = to {
+            (state.tip, state.stored, state.entries) = (Some(tip.clone()), Some(tip), entries);
+        }
+        now
+    }
+
     /// Another leader comes, with a key of its own.
     pub(crate) fn sign_with(&self, key: u8) {
         self.state().key = SigningKey::from_bytes([key; 32]).unwrap();

@@ -14,7 +14,7 @@ use super::agent::{Place, Running};
 use super::sequencer::{Asked, Trick};
 
 /// A stream that has begun, everything stored.
-fn begun() -> (Place, Running, synddb_sqlite::rusqlite::Connection) {
+pub(crate) fn begun() -> (Place, Running, synddb_sqlite::rusqlite::Connection) {
     let place = Place::new();
     let writer = place.open();
     let agent = place.start();
@@ -24,7 +24,7 @@ fn begun() -> (Place, Running, synddb_sqlite::rusqlite::Connection) {
 }
 
 /// What was sent since there were so many, and that it was the same all the while.
-fn assert_same_since(place: &Place, from: usize, times: usize) {
+pub(crate) fn assert_same_since(place: &Place, from: usize, times: usize) {
     let bodies = place.sequencer.bodies(Asked::Submit);
     let since = &bodies[from..];
     assert!(since.len() >= times, "{} of {times}", since.len());
