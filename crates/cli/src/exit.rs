@@ -157,7 +157,9 @@ pub enum CommandError {
     #[error("the replica has halted: {}", .0.detail)]
     Halted(Box<Halt>),
     /// The replica stands at the same place and holds something else.
-    #[error("the replica holds another history than the database; was one of them put back from a backup? expected=`{expected}` found=`{found}`")]
+    #[error(
+        "the replica holds another history than the database; was one of them put back from a backup? expected=`{expected}` found=`{found}`"
+    )]
     AnotherHistory {
         /// What the database hashes to.
         expected: StateHash,
@@ -202,9 +204,10 @@ impl CommandError {
                 | CaptureError::NotWal { .. }
                 | CaptureError::Followed { .. },
             ) => Exit::Refused,
-            Self::Diverged(_) | Self::AnotherHistory { .. } | Self::Halted(_) | Self::Validator(ValidatorError::Halted { .. }) => {
-                Exit::Different
-            }
+            Self::Diverged(_)
+            | Self::AnotherHistory { .. }
+            | Self::Halted(_)
+            | Self::Validator(ValidatorError::Halted { .. }) => Exit::Different,
             Self::TimedOut { .. } => Exit::TimedOut,
             Self::Over { status, .. } => status.code().and_then(Exit::from_code).unwrap_or(Exit::Failed),
             Self::Agent(AgentError::Stopped) => Exit::Incomplete,

@@ -144,7 +144,7 @@ pub enum Divergence {
     Snapshot(#[source] RestoreError),
     /// The replica has another state than the checkpoint that it stands at.
     #[error(
-        "the replica is not what it was; did somebody write into it? move it away to fetch it again. \
+        "the replica is not what it was; did somebody write into it? move it away, with its -wal and -shm, to fetch it again. \
          expected=`{expected}` found=`{found}`"
     )]
     State {
@@ -154,7 +154,9 @@ pub enum Divergence {
         found: StateHash,
     },
     /// The replica holds a schema or rows that no log put there.
-    #[error("the replica is not what it was; did somebody write into it? move it away to fetch it again")]
+    #[error(
+        "the replica is not what it was; did somebody write into it? move it away, with its -wal and -shm, to fetch it again"
+    )]
     Unreadable(#[source] ApplyError),
 }
 
@@ -175,6 +177,47 @@ pub enum Refused {
     /// The object is larger than a batch may be.
     #[error(transparent)]
     TooLarge(GetError),
+    /// The store holds less than was applied.
+    #[error(
+        "the store ends before what was applied; is it another store, or an older copy? end=`{}` next=`{next}`",
+        end.map_or(0, Sequence::get)
+    )]
+    StoreEnds {
+        /// The last message in the store; `None` when it holds none.
+        end: Option<Sequence>,
+        /// The message after what was applied.
+        next: Sequence,
+    },
+    /// A batch lies across the place that the replica stands at, so that it is none that was applied.
+    #[error(
+        "the store holds another batch than was applied; is it another store? first=`{first}` last=`{last}` next=`{next}`"
+    )]
+    Straddles {
+        /// The batch's first message.
+        first: Sequence,
+        /// Its last one.
+        last: Sequence,
+        /// The message after what was applied.
+        next: Sequence,
+    },
+    /// The store goes on, and not from where the replica stands.
+    #[error(
+        "the store goes on without the batch that follows what was applied; is it another store? next=`{next}` found=`{found}`"
+    )]
+    Skipped {
+        /// The message after what was applied.
+        next: Sequence,
+        /// The first message of a later batch.
+        found: Sequence,
+    },
+    /// The record of an epoch that the replica stands in is not in the store.
+    #[error(
+        "the record of an epoch is not in the store; is it another store, or an empty one? epoch=`{epoch}`"
+    )]
+    EpochAbsent {
+        /// The epoch.
+        epoch: Epoch,
+    },
     /// A chunk of a snapshot is not in the store.
     #[error("a chunk of the snapshot is not in the store. hash=`{hash}`")]
     ChunkMissing {
@@ -201,7 +244,7 @@ pub enum ReplicaError {
         file: PathBuf,
     },
     /// The file was not made by a validator.
-    #[error("the file is no replica; move it away, or name another. file=`{}`", file.display())]
+    #[error("the file is no replica; move it away, with its -wal and -shm, or name another. file=`{}`", file.display())]
     NotOurs {
         /// The file.
         file: PathBuf,
@@ -217,7 +260,10 @@ pub enum ReplicaError {
         found: StreamId,
     },
     /// The position in the file cannot be read.
-    #[error("the replica's position is damaged; move the file away to fetch it again. file=`{}`", file.display())]
+    #[error(
+        "the replica's position is damaged; move the file away, with its -wal and -shm, to fetch it again. file=`{}`",
+        file.display()
+    )]
     Position {
         /// The file.
         file: PathBuf,
@@ -226,7 +272,8 @@ pub enum ReplicaError {
     },
     /// The checkpoint that the replica stands at is not signed by a key that is pinned now.
     #[error(
-        "the checkpoint that the replica stands at is not signed by a pinned key; pin that key, or move the file away. \
+        "the checkpoint that the replica stands at is not signed by a pinned key; pin that key, or move the file away, with its -wal \
+         and -shm. \
          file=`{}` epoch=`{epoch}`",
         file.display()
     )]
@@ -343,6 +390,10 @@ const fn needs_upgrade(refused: &Refused) -> bool {
         Refused::Batch(_)
         | Refused::Misplaced { .. }
         | Refused::TooLarge(_)
+        | Refused::StoreEnds { .. }
+        | Refused::Straddles { .. }
+        | Refused::Skipped { .. }
+        | Refused::EpochAbsent { .. }
         | Refused::ChunkMissing { .. }
         | Refused::ChunkDamaged { .. } => false,
     }

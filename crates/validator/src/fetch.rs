@@ -12,15 +12,17 @@ use synddb_protocol::chain;
 use synddb_protocol::id::{Sequence, StreamId};
 use synddb_protocol::log::{Batch, BatchError};
 use synddb_service::shutdown::Shutdown;
-use synddb_storage::{BatchStore, GetError, Key};
+use synddb_storage::{BatchStore, GetError, Key, ListError, last_batch};
 use tokio::sync::mpsc::Sender;
 use tokio::task::spawn_blocking;
+use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use crate::config::Mode;
 use crate::error::{HaltCause, Refused, ValidatorError};
-use crate::news::News;
+use crate::news::{News, Told};
 use crate::pipeline::{Ahead, Item, Room};
+use crate::store_end::{self, Elsewhere};
 
 /// The first wait after a store did not answer.
 const RETRY_MIN: Duration = Duration::from_millis(100);
@@ -29,11 +31,11 @@ const RETRY_MAX: Duration = Duration::from_secs(10);
 
 /// Why an object was not got.
 #[derive(Debug)]
-pub(crate) enum NoAnswer {
+pub(crate) enum NoAnswer<E = GetError> {
     /// The store did not answer, and the process was asked to end meanwhile.
     GaveUp,
     /// No retry helps.
-    Failed(GetError),
+    Failed(E),
 }
 
 /// The store, asked until it answers.
@@ -41,11 +43,18 @@ pub(crate) enum NoAnswer {
 pub(crate) struct PatientStore {
     store: Arc<dyn BatchStore>,
     shutdown: Shutdown,
+    /// Cancelled when the time for what is under way is over.
+    stop: CancellationToken,
 }
 
 impl PatientStore {
-    pub(crate) const fn new(store: Arc<dyn BatchStore>, shutdown: Shutdown) -> Self {
-        Self { store, shutdown }
+    pub(crate) const fn new(store: Arc<dyn BatchStore>, shutdown: Shutdown, stop: CancellationToken) -> Self {
+        Self { store, shutdown, stop }
+    }
+
+    /// Whether there is time to ask for more: some, once the process was asked to end, for what is under way.
+    pub(crate) fn goes_on(&self) -> Result<(), NoAnswer> {
+        if self.stop.is_cancelled() { Err(NoAnswer::GaveUp) } else { Ok(()) }
     }
 
     /// Gets an object. While the store does not answer, it is asked again for as long as nobody asks the process to end.
@@ -57,12 +66,36 @@ impl PatientStore {
                 Err(error) if error.retry_may_help() => error,
                 Err(error) => return Err(NoAnswer::Failed(error)),
             };
-            warn!(error = %chain(&error), wait_ms = wait.as_millis(), "the store does not answer");
-            tokio::select! {
-                () = self.shutdown.asked() => return Err(NoAnswer::GaveUp),
-                () = tokio::time::sleep(spread(wait)) => wait = (wait * 2).min(RETRY_MAX),
+            if !self.goes_on_after(&error, &mut wait).await {
+                return Err(NoAnswer::GaveUp);
             }
         }
+    }
+
+    /// The first message of the last batch that the store lists, asked for as patiently.
+    pub(crate) async fn last_batch(&self, stream: StreamId) -> Result<Option<Sequence>, NoAnswer<ListError>> {
+        let mut wait = RETRY_MIN;
+        loop {
+            let error = match last_batch(&*self.store, stream).await {
+                Ok(last) => return Ok(last),
+                Err(error) if error.retry_may_help() => error,
+                Err(error) => return Err(NoAnswer::Failed(error)),
+            };
+            if !self.goes_on_after(&error, &mut wait).await {
+                return Err(NoAnswer::GaveUp);
+            }
+        }
+    }
+
+    /// Waits after a failure; `false` when the process was asked to end meanwhile.
+    async fn goes_on_after(&self, error: &(dyn std::error::Error + Sync), wait: &mut Duration) -> bool {
+        warn!(error = %chain(error), wait_ms = wait.as_millis(), "the store does not answer");
+        tokio::select! {
+            () = self.shutdown.asked() => return false,
+            () = tokio::time::sleep(spread(*wait)) => {}
+        }
+        *wait = (*wait * 2).min(RETRY_MAX);
+        true
     }
 }
 
@@ -88,18 +121,31 @@ impl Fetch {
     pub(crate) async fn run(mut self, to: Sender<Item<Batch>>) {
         let room = Room::new();
         let mut end_told = false;
+        // What was applied before this start is not known to be in this store until a batch is found that goes on from it.
+        let mut doubted = self.next > Sequence::FIRST;
         loop {
             // Asked before the look, so that what the store holds when the process is asked to end is fetched.
             let asked = self.shutdown.is_asked();
-            let item = match self.step(&room).await {
-                Step::Batch(batch) => Item::Batch(*batch),
+            let mut step = self.step(&room).await;
+            if matches!(step, Step::Absent) && std::mem::take(&mut doubted) {
+                step = match store_end::check(&self.store, self.stream, self.next).await {
+                    Ok(()) => step,
+                    Err(Elsewhere::GaveUp) => Step::GaveUp,
+                    Err(Elsewhere::Failed(error)) => Step::Failed(error),
+                };
+            }
+            let item = match step {
+                Step::Batch(batch) => {
+                    doubted = false;
+                    Item::Batch(*batch)
+                }
                 Step::Failed(error) => Item::Failed(error),
                 Step::GaveUp => return,
                 Step::Absent if end_told => {
                     if asked {
                         return;
                     }
-                    self.news.wait(self.next, &self.shutdown).await;
+                    doubted = self.news.wait(self.next, &self.shutdown).await == Told::Less;
                     continue;
                 }
                 Step::Absent => Item::End,

@@ -11,10 +11,12 @@
 //! | `verify` | which leaders are admitted; batches become verified ones |
 //! | `replica` | the file: applying, position, snapshots; one thread owns it |
 //! | `serve` | HTTP |
+//! | `store_end` | whether the store still holds what the replica stands on |
 //! | `view` | what others may know of the replica while it changes |
 //! | `error` | [`ValidatorError`]: halted by the log, or failed by the machine |
 
 mod config;
+mod door;
 mod error;
 mod fetch;
 mod news;
@@ -22,6 +24,7 @@ mod pipeline;
 mod replica;
 mod run;
 mod serve;
+mod store_end;
 mod verify;
 mod view;
 

@@ -25,6 +25,15 @@ const SILENT_MAX: Duration = Duration::from_secs(300);
 /// How long a connection to the sequencer may take, and an answer beyond the time that it was asked to wait.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// What a wait ended with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Told {
+    /// The store may hold more.
+    More,
+    /// A sequencer says that less is stored than was applied here, and did not say so before.
+    Less,
+}
+
 /// Waits for news of one log.
 pub(crate) struct News {
     sequencer: Option<Sequencer>,
@@ -32,6 +41,8 @@ pub(crate) struct News {
     interval_max: Duration,
     /// Whether the last thing that was said turned out to be not so, or not yet.
     misled: bool,
+    /// The size that was less than what was applied, and was looked into.
+    less: Option<Sequence>,
     view: View,
 }
 
@@ -64,12 +75,10 @@ impl Sequencer {
     }
 
     /// The size that the newest stored checkpoint claims, as soon as it is `at_least`, or after the longest wait.
-    async fn ask(&self, at_least: Sequence) -> Result<Option<Sequence>, Silence> {
+    async fn ask(&self, at_least: Sequence) -> Result<Sequence, Silence> {
         let query = [("at_least", at_least.get().to_string()), ("wait_ms", WAIT_MAX.as_millis().to_string())];
         let mut answer = self.client.get(self.url.clone()).query(&query).send().await?;
-        if answer.status() == reqwest::StatusCode::NOT_FOUND {
-            return Ok(None);
-        }
+        // Also 404: somebody else may lead the stream, and store what is not known there.
         answer.error_for_status_ref()?;
         let mut bytes = Vec::new();
         while let Some(more) = answer.chunk().await? {
@@ -79,7 +88,7 @@ impl Sequencer {
             bytes.extend_from_slice(&more);
         }
         let checkpoint = SignedCheckpoint::from_bytes(&bytes).map_err(|_| Silence::NoCheckpoint)?;
-        Ok(Some(checkpoint.claim().size))
+        Ok(checkpoint.claim().size)
     }
 }
 
@@ -95,47 +104,57 @@ enum Silence {
 impl News {
     pub(crate) fn new(sequencer: Option<Sequencer>, interval_max: Duration, view: View) -> Self {
         let interval_max = interval_max.max(INTERVAL_MIN);
-        Self { sequencer, interval: INTERVAL_MIN, interval_max, misled: false, view }
+        Self { sequencer, interval: INTERVAL_MIN, interval_max, misled: false, less: None, view }
     }
 
     /// The store had what was waited for.
     pub(crate) fn found(&mut self) {
-        (self.interval, self.misled) = (INTERVAL_MIN, false);
+        (self.interval, self.misled, self.less) = (INTERVAL_MIN, false, None);
     }
 
     /// Returns when the store may hold the batch that begins with `next`, or when the process was asked to end.
-    pub(crate) async fn wait(&mut self, next: Sequence, shutdown: &Shutdown) {
+    pub(crate) async fn wait(&mut self, next: Sequence, shutdown: &Shutdown) -> Told {
         tokio::select! {
-            () = shutdown.asked() => {}
-            () = self.until_news(next) => {}
+            () = shutdown.asked() => Told::More,
+            told = self.until_news(next) => told,
         }
     }
 
-    async fn until_news(&mut self, next: Sequence) {
+    async fn until_news(&mut self, next: Sequence) -> Told {
         if self.sequencer.is_none() || self.misled {
             self.misled = false;
-            return self.pause().await;
+            self.pause().await;
+            return Told::More;
         }
         let since = Instant::now();
         while since.elapsed() < SILENT_MAX {
-            let Some(sequencer) = &self.sequencer else { return };
+            let Some(sequencer) = &self.sequencer else { break };
             let asked = Instant::now();
             match sequencer.ask(next).await {
-                Ok(Some(size)) if size >= next => {
+                Ok(size) if size >= next => {
                     self.view.stored(size);
                     // Should the store not have it, the next wait is one for the store alone.
                     self.misled = true;
-                    return;
+                    return Told::More;
+                }
+                // One that says the same again, and was not right, is no reason to look again.
+                Ok(size) if size.next() < Some(next) && self.less != Some(size) => {
+                    self.less = Some(size);
+                    // One that says something else each time must not make this a busy loop.
+                    self.pause().await;
+                    return Told::Less;
                 }
                 // An answer that did not wait as it was asked to must not make this a busy loop.
                 Ok(_) if asked.elapsed() < WAIT_MAX / 2 => self.pause().await,
                 Ok(_) => {}
                 Err(error) => {
                     debug!(error = %synddb_protocol::chain(&error), "the sequencer tells no news; looking into the store");
-                    return self.pause().await;
+                    self.pause().await;
+                    return Told::More;
                 }
             }
         }
+        Told::More
     }
 
     async fn pause(&mut self) {

@@ -23,12 +23,13 @@ use synddb_service::telemetry::Metrics;
 use synddb_storage::{BatchStore, ObjectBatchStore, OpenError, StoreUrl};
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinHandle, JoinSet, spawn_blocking};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::config::{Config, ConfigProblem, Mode};
+use crate::door::Door;
 use crate::error::ValidatorError;
 use crate::fetch::{Fetch, PatientStore};
 use crate::news::{News, Sequencer};
@@ -138,6 +139,7 @@ async fn run_from(
     });
     let (place, checkpoint) = taken.await.map_err(|_| ValidatorError::Fault { part: "replica" })??;
     let view = View::new(stream);
+    let door = Door::new(config.query.concurrent_max);
     let (events, mut happened) = mpsc::channel(EVENTS_MAX);
     let mut server = match config.listen {
         Some(address) => {
@@ -145,7 +147,7 @@ async fn run_from(
                 view: view.clone(),
                 replica: place.file().to_owned(),
                 limits: config.query.limits(),
-                queries: Arc::new(Semaphore::new(config.query.concurrent_max)),
+                door: door.clone(),
                 lag_max: config.lag_max,
             };
             let server = Server::listen(address, serving, metrics).await?;
@@ -155,7 +157,7 @@ async fn run_from(
         None => None,
     };
     let following =
-        Following { config: &config, checked, shutdown: shutdown.clone(), view: view.clone(), events };
+        Following { config: &config, checked, shutdown: shutdown.clone(), view: view.clone(), door, events };
     let ended = {
         let mut following = Box::pin(following.run(source, place, checkpoint));
         loop {
@@ -224,6 +226,7 @@ struct Following<'c> {
     checked: Checked,
     shutdown: Shutdown,
     view: View,
+    door: Door,
     events: mpsc::Sender<Event>,
 }
 
@@ -234,31 +237,35 @@ impl Following<'_> {
         place: Place,
         checkpoint: Option<SignedCheckpoint>,
     ) -> Result<End, ValidatorError> {
-        let Self { config, checked: Checked { stream, keys, sequencer }, shutdown, view, events } = self;
+        let Self { config, checked: Checked { stream, keys, sequencer }, shutdown, view, door, events } =
+            self;
         let nothing = End { sequence: None, state: None };
         let Some(store) = open(source, config.mode, &shutdown).await? else { return Ok(nothing) };
-        let store = PatientStore::new(store, shutdown.clone());
-        let Some(joined) = join(&store, stream, keys, &place, checkpoint).await? else { return Ok(nothing) };
+        let stop = CancellationToken::new();
+        // Whoever stops waiting for this ends every part of it.
+        let _ending = stop.clone().drop_guard();
+        let store = PatientStore::new(store, shutdown.clone(), stop.clone());
+        let (asked, late) = (shutdown.clone(), stop.clone());
+        let mut stages = JoinSet::new();
+        stages.spawn(async move {
+            asked.asked().await;
+            tokio::time::sleep(DRAIN_MAX).await;
+            late.cancel();
+        });
+        let joined = join(&store, stream, keys.clone(), &place, checkpoint).await?;
+        let Some(joined) = joined else { return Ok(nothing) };
         let Joined { leaders, tip, checkpoint } = joined;
         let next = tip.next().unwrap_or(Sequence::FIRST);
-        let stop = CancellationToken::new();
-        let mut stages = JoinSet::new();
         let (fetched, to_verify) = mpsc::channel(FETCHED_MAX);
         let (verified, to_apply) = mpsc::channel(VERIFIED_MAX);
         let news = News::new(sequencer, Duration::from_millis(config.poll_ms_max), view.clone());
         let fetch =
             Fetch { store: store.clone(), stream, next, news, mode: config.mode, shutdown: shutdown.clone() };
         stages.spawn(fetch.run(fetched));
-        stages.spawn(Verify::new(store.clone(), leaders, tip).run(to_verify, verified));
-        let late = stop.clone();
-        stages.spawn(async move {
-            shutdown.asked().await;
-            tokio::time::sleep(DRAIN_MAX).await;
-            late.cancel();
-        });
-        let context = Context { runtime: Handle::current(), store, stream, view, events, stop: stop.clone() };
-        // Whoever stops waiting for this ends the owner too.
-        let _ending = stop.clone().drop_guard();
+        stages.spawn(Verify::new(store.clone(), keys, leaders, tip).run(to_verify, verified));
+        let patient = config.mode == Mode::Follow;
+        let runtime = Handle::current();
+        let context = Context { runtime, store, stream, view, door, patient, events, stop: stop.clone() };
         let mut owner = Box::pin(own(move || Owner::run(place, checkpoint, context, to_apply)));
         tokio::select! {
             ended = &mut owner => ended,

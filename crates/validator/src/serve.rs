@@ -17,9 +17,9 @@ use synddb_service::axum::{Json, Router};
 use synddb_service::http::{Payload, Probe, Readiness, Refusal, frame};
 use synddb_service::telemetry::Metrics;
 use synddb_sqlite::query::{Cell, Limits, Oversize, QueryError, Reading};
-use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
+use crate::door::Door;
 use crate::replica::position;
 use crate::view::View;
 
@@ -34,7 +34,7 @@ pub(crate) struct Serving {
     pub(crate) view: View,
     pub(crate) replica: PathBuf,
     pub(crate) limits: Limits,
-    pub(crate) queries: Arc<Semaphore>,
+    pub(crate) door: Door,
     pub(crate) lag_max: u64,
 }
 
@@ -96,7 +96,7 @@ async fn query(
     if serving.view.standing().is_none() {
         return Err(Refusal::new(Reason::Unavailable, "there is no verified replica to ask; see /status"));
     }
-    let Ok(turn) = Arc::clone(&serving.queries).try_acquire_owned() else {
+    let Some(turn) = serving.door.enter() else {
         return Err(Refusal::new(Reason::Busy, "as many queries run as may at a time; try again"));
     };
     let oversize = if query.truncate { Oversize::Truncate } else { Oversize::Refuse };
@@ -155,8 +155,8 @@ fn parameter(value: &Value) -> Result<Cell, Refusal> {
         Value::Object(form) if form.len() == 1 => {
             let Some((name, Value::String(text))) = form.iter().next() else { return Err(refuse()) };
             match name.as_str() {
-                "blob" => from_hex(text).map(Cell::Blob).ok_or_else(refuse),
-                "text" => from_hex(text).map(Cell::Bytes).ok_or_else(refuse),
+                "blob" => hex::decode(text).map(Cell::Blob).map_err(|_| refuse()),
+                "text" => hex::decode(text).map(Cell::Bytes).map_err(|_| refuse()),
                 "integer" => text.parse().map(Cell::Integer).map_err(|_| refuse()),
                 "real" => text.parse().map(Cell::Real).map_err(|_| refuse()),
                 _ => Err(refuse()),
@@ -176,25 +176,9 @@ fn written(cell: Cell) -> Value {
         Cell::Real(value) if value.is_finite() => value.into(),
         Cell::Real(value) => json!({ "real": value.to_string() }),
         Cell::Text(text) => text.into(),
-        Cell::Bytes(bytes) => json!({ "text": to_hex(&bytes) }),
-        Cell::Blob(bytes) => json!({ "blob": to_hex(&bytes) }),
+        Cell::Bytes(bytes) => json!({ "text": hex::encode(bytes) }),
+        Cell::Blob(bytes) => json!({ "blob": hex::encode(bytes) }),
     }
-}
-
-fn to_hex(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    bytes
-        .iter()
-        .flat_map(|byte| [byte >> 4, byte & 15])
-        .map(|digit| char::from(DIGITS[usize::from(digit)]))
-        .collect()
-}
-
-fn from_hex(text: &str) -> Option<Vec<u8>> {
-    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
-    let (pairs, rest) = text.as_bytes().as_chunks::<2>();
-    let bytes = pairs.iter().map(|[high, low]| Some(digit(*high)? << 4 | digit(*low)?)).collect();
-    if rest.is_empty() { bytes } else { None }
 }
 
 #[cfg(test)]

@@ -1,21 +1,22 @@
 //! Which leaders are admitted, and batches become verified ones. There is no other way to the replica (I7).
 //!
-//! An epoch is admitted by the object under its number in the store, when a batch first needs it. Objects that are no record of a pinned
-//! key admit nobody and are passed.
+//! An epoch is admitted by the object under its number in the store, when a batch that a pinned key signed first needs it. Objects that
+//! are no record of a pinned key admit nobody and are passed. What a stranger signed names no epoch that is looked for: it could name
+//! one that is never reached.
 
 use std::sync::Arc;
 
 use synddb_protocol::id::{Epoch, Sequence, StreamId};
 use synddb_protocol::log::{
-    Batch, Leaders, SignedCheckpoint, SignedEpochRecord, Tip, TrustedCheckpoint, VerifiedBatch,
+    Batch, BatchError, Leaders, SignedCheckpoint, SignedEpochRecord, Tip, TrustedCheckpoint, VerifiedBatch,
 };
-use synddb_protocol::signing::TrustedKeys;
+use synddb_protocol::signing::{SignatureError, TrustedKeys};
 use synddb_storage::{GetError, Key};
 use tokio::sync::mpsc::{Receiver, Sender};
 use tokio::task::spawn_blocking;
 use tracing::{info, warn};
 
-use crate::error::{HaltCause, ReplicaError, ValidatorError};
+use crate::error::{HaltCause, Refused, ReplicaError, ValidatorError};
 use crate::fetch::{NoAnswer, PatientStore};
 use crate::pipeline::{Ahead, Item};
 use crate::replica::Place;
@@ -42,13 +43,19 @@ pub(crate) async fn join(
     };
     let claim = checkpoint.claim();
     let epoch = claim.epoch;
+    let file = || place.file().to_owned();
+    signed(&checkpoint, &keys).map_err(|source| ReplicaError::Untrusted { file: file(), epoch, source })?;
     let mut leaders = Leaders::joining(stream, keys, claim.last_leader.epoch);
     match admit_through(store, &mut leaders, epoch).await {
         Ok(()) => {}
         Err(NoAnswer::GaveUp) => return Ok(None),
         Err(NoAnswer::Failed(error)) => return Err(error.into()),
     }
-    let file = || place.file().to_owned();
+    // The position was made from records: where one is absent it is the store that is to blame, and no key.
+    if let Some(absent) = leaders.next().filter(|next| *next <= epoch) {
+        let at = claim.size.next().unwrap_or(claim.size);
+        return Err(refused(at, at, Refused::EpochAbsent { epoch: absent }));
+    }
     let checkpoint = checkpoint.verify(&leaders).map_err(|source| ReplicaError::Untrusted {
         file: file(),
         epoch,
@@ -58,10 +65,34 @@ pub(crate) async fn join(
     Ok(Some(Joined { leaders, tip, checkpoint: Some(checkpoint) }))
 }
 
+/// Whether a pinned key signed a checkpoint. Whether it leads the epoch that the checkpoint names is another question.
+fn signed(checkpoint: &SignedCheckpoint, keys: &TrustedKeys) -> Result<(), SignatureError> {
+    let key = checkpoint.key();
+    let Some(pinned) = keys.get(key) else { return Err(SignatureError::UntrustedKey { key }) };
+    if checkpoint.recover()? == *pinned { Ok(()) } else { Err(SignatureError::UntrustedKey { key }) }
+}
+
 /// Reads the records of all epochs up to `epoch` that were not read. Where one is absent it ends: an epoch that nobody claimed is then
 /// refused where it is used.
 async fn admit_through(store: &PatientStore, leaders: &mut Leaders, epoch: Epoch) -> Result<(), NoAnswer> {
+    let mut passed: Option<(Epoch, Epoch)> = None;
+    let read = read_through(store, leaders, epoch, &mut passed).await;
+    if let Some((from, to)) = passed {
+        warn!(from = from.get(), to = to.get(), "nobody whose key is pinned leads these epochs");
+    }
+    read
+}
+
+/// The same; `passed` are the first and the last epoch that nobody leads.
+async fn read_through(
+    store: &PatientStore,
+    leaders: &mut Leaders,
+    epoch: Epoch,
+    passed: &mut Option<(Epoch, Epoch)>,
+) -> Result<(), NoAnswer> {
     while let Some(next) = leaders.next().filter(|next| *next <= epoch) {
+        // Also where each answer comes at once, so that no log keeps a process from ending.
+        store.goes_on()?;
         let key = Key::Epoch { stream: leaders.stream(), epoch: next };
         let admitted = match store.get(&key).await {
             Ok(None) => return Ok(()),
@@ -72,7 +103,8 @@ async fn admit_through(store: &PatientStore, leaders: &mut Leaders, epoch: Epoch
         if admitted {
             info!(epoch = next.get(), "admitted a leader");
         } else {
-            warn!(epoch = next.get(), "nobody whose key is pinned leads this epoch");
+            let (from, _) = passed.unwrap_or((next, next));
+            *passed = Some((from, next));
             if leaders.pass(next).is_err() {
                 return Ok(());
             }
@@ -91,13 +123,14 @@ fn admits(leaders: &mut Leaders, epoch: Epoch, object: &[u8]) -> bool {
 /// Verifies the batches of one log.
 pub(crate) struct Verify {
     store: PatientStore,
+    keys: TrustedKeys,
     leaders: Arc<Leaders>,
     tip: Arc<Tip>,
 }
 
 impl Verify {
-    pub(crate) fn new(store: PatientStore, leaders: Leaders, tip: Tip) -> Self {
-        Self { store, leaders: Arc::new(leaders), tip: Arc::new(tip) }
+    pub(crate) fn new(store: PatientStore, keys: TrustedKeys, leaders: Leaders, tip: Tip) -> Self {
+        Self { store, keys, leaders: Arc::new(leaders), tip: Arc::new(tip) }
     }
 
     /// Verifies what comes, until something is refused or nothing comes.
@@ -126,6 +159,9 @@ impl Verify {
     ) -> Result<Option<Ahead<Box<VerifiedBatch>>>, Box<ValidatorError>> {
         let (batch, room) = ahead.split();
         let (first, last) = (batch.first(), batch.last());
+        if let Err(error) = signed(batch.checkpoint(), &self.keys) {
+            return Err(Box::new(refused(first, last, BatchError::CheckpointSignature(error).into())));
+        }
         let epoch = batch.checkpoint().claim().epoch;
         match admit_through(&self.store, Arc::make_mut(&mut self.leaders), epoch).await {
             Ok(()) => {}
@@ -145,6 +181,6 @@ impl Verify {
     }
 }
 
-fn refused(from: Sequence, to: Sequence, why: crate::error::Refused) -> ValidatorError {
+fn refused(from: Sequence, to: Sequence, why: Refused) -> ValidatorError {
     HaltCause::refused(from, why).into_error(from, to)
 }

@@ -145,12 +145,16 @@ mod tests {
     #[tokio::test]
     async fn a_browser_is_no_way_in() {
         let served = |headers: &str| format!("GET / HTTP/1.1\r\nConnection: close\r\n{headers}\r\n");
-        for fine in ["Host: localhost\r\n", "Host: 127.0.0.1:8080\r\n", "Host: [::1]:1\r\n", "Host: agent\r\n"] {
+        for fine in
+            ["Host: localhost\r\n", "Host: 127.0.0.1:8080\r\n", "Host: [::1]:1\r\n", "Host: agent\r\n"]
+        {
             assert!(answer(&served(fine)).await.contains("served"), "{fine}");
         }
-        for page in
-            ["Host: evil.example\r\n", "Host: localhost\r\nOrigin: http://evil.example\r\n", "Host: 127.0.0.1.evil\r\n"]
-        {
+        for page in [
+            "Host: evil.example\r\n",
+            "Host: localhost\r\nOrigin: http://evil.example\r\n",
+            "Host: 127.0.0.1.evil\r\n",
+        ] {
             assert!(answer(&served(page)).await.starts_with("HTTP/1.1 401"), "{page}");
         }
     }

@@ -16,6 +16,7 @@ use tracing::{debug, info, warn};
 use super::chunks::Chunks;
 use super::working::{Journal, Working};
 use super::{Ended, Place, snapshot};
+use crate::door::Door;
 use crate::error::{Divergence, HaltCause, ValidatorError};
 use crate::fetch::PatientStore;
 use crate::pipeline::{Ahead, Item};
@@ -31,6 +32,10 @@ pub(crate) struct Context {
     pub(crate) store: PatientStore,
     pub(crate) stream: StreamId,
     pub(crate) view: View,
+    /// Where queries come in.
+    pub(crate) door: Door,
+    /// Whether whoever reads the file is waited for as long as it takes, where that is in the way.
+    pub(crate) patient: bool,
     pub(crate) events: Sender<Event>,
     /// Cancelled when the time for what is under way is over.
     pub(crate) stop: CancellationToken,
@@ -226,11 +231,11 @@ impl Owner {
     /// Puts the staged file in the replica's place.
     fn publish(&mut self, checkpoint: &TrustedCheckpoint) -> Result<(), Ended> {
         let Some(staged) = self.staged.take() else { return Ok(()) };
-        let stop = self.context.stop.clone();
+        // What SQLite does when it closes a file, it does by name: not beside the next one.
+        self.live = None;
         if self.place.is_taken() {
             drop(staged);
-            self.live = None;
-            snapshot::copy_over(&self.place, || stop.is_cancelled())?;
+            snapshot::copy_over(&self.place, &self.context)?;
             self.place.remove_staged()?;
         } else {
             staged.ready()?;
@@ -239,6 +244,7 @@ impl Owner {
         }
         let at = checkpoint.claim().size;
         let live = Working::open(&self.place, self.place.file(), Journal::Wal, at)?;
+        // Between the two files others may have written, and a file that was copied or renamed is not what it was by that alone.
         live.check(checkpoint)?;
         self.live = Some(live);
         Ok(())

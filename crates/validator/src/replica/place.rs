@@ -1,11 +1,17 @@
 //! The files of a replica, the lock that one process holds on them, and what a killed process left.
 
 use std::ffi::OsString;
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
+use tracing::warn;
+
 use crate::error::ReplicaError;
+
+/// What SQLite lays beside a file, and replays into whatever file has the name.
+const BESIDE: [&str; 3] = ["-wal", "-shm", "-journal"];
 
 /// Where a replica lies. Holds the lock until it goes.
 #[derive(Debug)]
@@ -17,7 +23,8 @@ pub(crate) struct Place {
 }
 
 impl Place {
-    /// Takes the place for this process, and removes what a killed one left of an unfinished snapshot.
+    /// Takes the place for this process, and removes what a killed one left of an unfinished snapshot, and what somebody left who moved
+    /// the file away alone.
     ///
     /// # Errors
     /// [`ReplicaError::InUse`] when another process has it.
@@ -43,6 +50,7 @@ impl Place {
             .write(true)
             .create(true)
             .truncate(false)
+            .mode(0o600)
             .open(with_suffix(&file, ".lock"))
             .map_err(io("lock"))?;
         match lock.try_lock() {
@@ -52,6 +60,9 @@ impl Place {
         }
         let place = Self { file, folder, _lock: lock };
         place.remove_staged()?;
+        if !place.is_taken() {
+            place.remove_orphans()?;
+        }
         Ok(place)
     }
 
@@ -65,9 +76,26 @@ impl Place {
         &self.folder
     }
 
-    /// Where a snapshot is restored before it takes the replica's place.
+    /// Where a snapshot is restored before it takes the replica's place: in a folder of its own, which nobody else may enter.
     pub(crate) fn staged(&self) -> PathBuf {
+        self.staging().join("replica.db")
+    }
+
+    fn staging(&self) -> PathBuf {
         with_suffix(&self.file, ".restoring")
+    }
+
+    /// Makes that folder, with nothing in it.
+    pub(crate) fn make_staged(&self) -> Result<(), ReplicaError> {
+        self.remove_staged()?;
+        let made = DirBuilder::new().mode(0o700).create(self.staging());
+        made.map_err(|error| self.io("make a folder beside", error))
+    }
+
+    /// Nobody else may read the staged file, also when it is the replica. What SQLite lays beside a file has the mode of the file.
+    pub(crate) fn keep_staged_private(&self) -> Result<(), ReplicaError> {
+        let kept = fs::set_permissions(self.staged(), Permissions::from_mode(0o600));
+        kept.map_err(|error| self.io("keep others from", error))
     }
 
     /// Whether there is a replica.
@@ -77,27 +105,49 @@ impl Place {
 
     /// Removes whatever there is of a snapshot beside the replica.
     pub(crate) fn remove_staged(&self) -> Result<(), ReplicaError> {
-        let staged = self.staged();
-        // The restore has a file of its own beside the staged one.
-        for file in [with_suffix(&staged, ".restoring"), staged] {
-            for suffix in ["", "-journal", "-wal", "-shm"] {
-                match fs::remove_file(with_suffix(&file, suffix)) {
-                    Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                        return Err(self.io("remove what is left beside", error));
-                    }
-                    Ok(()) | Err(_) => {}
-                }
+        let staging = self.staging();
+        let removed = match staging.symlink_metadata() {
+            Ok(found) if found.is_dir() => fs::remove_dir_all(staging),
+            Ok(_) => fs::remove_file(staging),
+            Err(error) => Err(error),
+        };
+        match removed {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(self.io("remove what is left beside", error))
             }
+            Ok(()) | Err(_) => Ok(()),
         }
-        Ok(())
     }
 
-    /// Gives the staged file the replica's name, durably. There must be no replica yet.
+    /// Removes, durably, what SQLite laid beside a replica that is not there any more: it would take it for a part of the next file of
+    /// that name, and write old pages into it.
+    fn remove_orphans(&self) -> Result<(), ReplicaError> {
+        let mut found = false;
+        for suffix in BESIDE {
+            match fs::remove_file(with_suffix(&self.file, suffix)) {
+                Ok(()) => found = true,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(self.io("remove what was left without", error)),
+            }
+        }
+        if !found {
+            return Ok(());
+        }
+        warn!(file = %self.file.display(), "removed what SQLite kept beside a replica that is gone");
+        self.sync_folder().map_err(|error| self.io("remove what was left without", error))
+    }
+
+    fn sync_folder(&self) -> io::Result<()> {
+        File::open(&self.folder)?.sync_all()
+    }
+
+    /// Gives the staged file the replica's name, durably. There must be no replica yet, and nobody may have one open.
     pub(crate) fn rename_staged(&self) -> Result<(), ReplicaError> {
-        let renamed = fs::rename(self.staged(), &self.file)
-            .and_then(|()| File::open(&self.folder))
-            .and_then(|folder| folder.sync_all());
-        renamed.map_err(|error| self.io("put a snapshot in the place of", error))
+        // Gone before the name is given, also when the power fails between the two.
+        self.remove_orphans()?;
+        let renamed = fs::rename(self.staged(), &self.file).and_then(|()| self.sync_folder());
+        renamed.map_err(|error| self.io("put a snapshot in the place of", error))?;
+        self.remove_staged()
     }
 
     pub(crate) fn io(&self, doing: &'static str, source: io::Error) -> ReplicaError {
@@ -109,4 +159,43 @@ fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = OsString::from(path);
     name.push(suffix);
     name.into()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use super::*;
+
+    #[test]
+    fn a_snapshot_gets_the_name_with_nothing_of_another_file_beside_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("replica.db");
+        let place = Place::take(&file).unwrap();
+        place.make_staged().unwrap();
+        fs::write(place.staged(), "new").unwrap();
+        // Whoever takes the file away while the process runs leaves these.
+        for suffix in BESIDE {
+            fs::write(with_suffix(&file, suffix), "old").unwrap();
+        }
+        place.rename_staged().unwrap();
+        assert_eq!(fs::read(&file).unwrap(), b"new");
+        for suffix in BESIDE {
+            assert!(!with_suffix(&file, suffix).exists(), "{suffix}");
+        }
+    }
+
+    #[test]
+    fn what_lies_beside_a_replica_stays_until_the_replica_is_gone() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("replica.db");
+        let wal = with_suffix(&file, "-wal");
+        fs::write(&file, "replica").unwrap();
+        fs::write(&wal, "its commits").unwrap();
+        drop(Place::take(&file).unwrap());
+        assert!(wal.exists());
+        fs::remove_file(&file).unwrap();
+        drop(Place::take(&file).unwrap());
+        assert!(!wal.exists());
+    }
 }

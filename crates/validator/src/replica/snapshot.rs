@@ -13,15 +13,17 @@ use synddb_sqlite::connection::{PATIENCE, SqliteError};
 use synddb_sqlite::rusqlite::backup::{Backup, StepResult};
 use synddb_sqlite::rusqlite::{self, OpenFlags};
 use synddb_sqlite::snapshot::{RestoreError, restore};
+use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use super::chunks::{ChunkError, Chunks};
-use super::{Ended, Place};
+use super::{Context, Ended, Place};
+use crate::door::Turn;
 use crate::error::{Divergence, HaltCause, Refused, ReplicaError};
 
 /// How long is waited between two tries when another connection writes to the replica.
 const RETRY: Duration = Duration::from_millis(100);
-/// How long readers are waited for that stand in the way of another page size: a query is over by then.
+/// How long other programs that read the replica are waited for at a time, when they stand in the way of another page size.
 const READERS_PATIENCE: Duration = Duration::from_secs(6);
 
 /// Restores a snapshot beside the replica.
@@ -31,9 +33,9 @@ pub(super) fn stage(
     snapshot: &Snapshot,
     mut chunks: Chunks,
 ) -> Result<(), Ended> {
-    place.remove_staged()?;
+    place.make_staged()?;
     match restore(&place.staged(), snapshot, |_| chunks.next()) {
-        Ok(_) => Ok(()),
+        Ok(_) => place.keep_staged_private().map_err(Ended::from),
         Err(error) => Err(blame(place, sequence, error)),
     }
 }
@@ -71,7 +73,7 @@ fn failed(place: &Place, source: RestoreError) -> Ended {
 }
 
 /// Makes the replica what the staged file is, with its position, in one transaction. Nobody writes to either meanwhile.
-pub(super) fn copy_over(place: &Place, is_over: impl Fn() -> bool) -> Result<(), Ended> {
+pub(super) fn copy_over(place: &Place, context: &Context) -> Result<(), Ended> {
     let sqlite = |source: rusqlite::Error| ReplicaError::Sqlite {
         doing: "copy a snapshot over",
         file: place.file().to_owned(),
@@ -79,7 +81,8 @@ pub(super) fn copy_over(place: &Place, is_over: impl Fn() -> bool) -> Result<(),
     };
     let from = open(&place.staged(), OpenFlags::SQLITE_OPEN_READ_ONLY).map_err(sqlite)?;
     let mut to = open(place.file(), OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(sqlite)?;
-    fit_pages(place, &from, &to)?;
+    // Held until the copy is done: nobody begins to read a file that is not in WAL mode.
+    let _closed = fit_pages(place, context, &from, &to)?;
     let backup = Backup::new(&from, &mut to).map_err(sqlite)?;
     loop {
         match backup.step(-1).map_err(sqlite)? {
@@ -87,7 +90,7 @@ pub(super) fn copy_over(place: &Place, is_over: impl Fn() -> bool) -> Result<(),
             StepResult::More => {}
             StepResult::Busy | StepResult::Locked | _ => {
                 warn!(file = %place.file().display(), "another connection writes to the replica; waiting for it");
-                if is_over() {
+                if context.stop.is_cancelled() {
                     return Err(Ended::Interrupted);
                 }
                 std::thread::sleep(RETRY);
@@ -96,8 +99,14 @@ pub(super) fn copy_over(place: &Place, is_over: impl Fn() -> bool) -> Result<(),
     }
 }
 
-/// A database in WAL mode cannot get another page size. It leaves that mode first, for which nobody else may have it open.
-fn fit_pages(place: &Place, from: &rusqlite::Connection, to: &rusqlite::Connection) -> Result<(), Ended> {
+/// A database in WAL mode cannot get another page size. It leaves that mode first, for which nobody else may have it open: the door is
+/// closed to queries, and returned closed. Other readers are waited for, and queries are let in between two tries.
+fn fit_pages(
+    place: &Place,
+    context: &Context,
+    from: &rusqlite::Connection,
+    to: &rusqlite::Connection,
+) -> Result<Option<Turn>, Ended> {
     let failed = |source: SqliteError| ReplicaError::Sqlite {
         doing: "change the page size of",
         file: place.file().to_owned(),
@@ -109,21 +118,48 @@ fn fit_pages(place: &Place, from: &rusqlite::Connection, to: &rusqlite::Connecti
     };
     let (new, old) = (page_size(from)?, page_size(to)?);
     if new == old {
-        return Ok(());
+        return Ok(None);
     }
+    loop {
+        let closing = async {
+            tokio::select! {
+                closed = context.door.close() => closed,
+                () = context.stop.cancelled() => None,
+            }
+        };
+        let Some(closed) = context.runtime.block_on(closing) else { return Err(Ended::Interrupted) };
+        if leave_wal(to, &context.stop).map_err(failed)? {
+            return Ok(Some(closed));
+        }
+        if context.stop.is_cancelled() {
+            return Err(Ended::Interrupted);
+        }
+        if !context.patient {
+            return Err(ReplicaError::PageSize { file: place.file().to_owned(), from: old, to: new }.into());
+        }
+        warn!(
+            file = %place.file().display(),
+            "a snapshot of another page size needs the replica for itself for a moment; close whoever reads it"
+        );
+        drop(closed);
+        std::thread::sleep(RETRY);
+    }
+}
+
+/// Whether the database left WAL mode, before the patience with other readers ended.
+fn leave_wal(sqlite: &rusqlite::Connection, stop: &CancellationToken) -> Result<bool, SqliteError> {
     let waited = Instant::now();
     loop {
-        let mode = to.pragma_update_and_check(None, "journal_mode", "DELETE", |row| row.get::<_, String>(0));
-        let locked = match mode.map_err(SqliteError::from) {
-            Ok(mode) => !mode.eq_ignore_ascii_case("delete"),
-            Err(error) if error.is_busy() => true,
-            Err(error) => return Err(failed(error).into()),
-        };
-        if !locked {
-            return Ok(());
+        let mode =
+            sqlite.pragma_update_and_check(None, "journal_mode", "DELETE", |row| row.get::<_, String>(0));
+        match mode.map_err(SqliteError::from) {
+            Ok(mode) if mode.eq_ignore_ascii_case("delete") => return Ok(true),
+            Ok(_) => {}
+            Err(error) if error.is_busy() => {}
+            Err(error) => return Err(error),
         }
-        if waited.elapsed() >= READERS_PATIENCE {
-            return Err(ReplicaError::PageSize { file: place.file().to_owned(), from: old, to: new }.into());
+        if waited.elapsed() >= READERS_PATIENCE || stop.is_cancelled() {
+            return Ok(false);
         }
         std::thread::sleep(RETRY);
     }

@@ -12,6 +12,7 @@ use synddb_protocol::submission::{Commit, Commits, Content, StateClaim};
 use synddb_sqlite::apply::{self, ApplyError, SubmissionError};
 use synddb_sqlite::changeset::{Table, write_table, write_update};
 use synddb_sqlite::rusqlite;
+use synddb_storage::faulty::{Faults, FaultyStore};
 use synddb_storage::{BatchStore as _, Key};
 use synddb_validator::{Config, Divergence, Event, HaltCause, Mode, Refused, ValidatorError};
 
@@ -21,14 +22,14 @@ use super::running::{Running, equal, rebuild};
 const SETUP: &str = "CREATE TABLE t(id INTEGER PRIMARY KEY, v); INSERT INTO t(v) VALUES(1), (2)";
 
 /// Runs to the halt.
-async fn halt(config: Config) -> (Halt, HaltCause) {
+pub(crate) async fn halt(config: Config) -> (Halt, HaltCause) {
     match Running::start(config).end().await {
         Err(ValidatorError::Halted { halt, source }) => (halt, *source),
         ended => panic!("it did not halt: {ended:?}"),
     }
 }
 
-fn sequence(number: u64) -> Sequence {
+pub(crate) fn sequence(number: u64) -> Sequence {
     Sequence::new(number).unwrap()
 }
 
@@ -91,6 +92,26 @@ async fn a_key_that_is_not_pinned_leads_nothing() {
     };
     assert_eq!(source, SignatureError::UntrustedKey { key: key(1).id() });
     assert!(!log.replica().exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_epoch_that_a_stranger_names_is_not_looked_for() {
+    let mut log = Log::begin(SETUP).await;
+    for epoch in 2..=20 {
+        log.waste(epoch).await;
+    }
+    log.forge(21, 9).await;
+    let faults = Faults::new(|| 0);
+    let store = FaultyStore::new(std::sync::Arc::clone(&log.store), faults.clone());
+    let ended = Running::start_over(std::sync::Arc::new(store), log.config(Mode::Once)).end().await;
+    let Err(ValidatorError::Halted { source, .. }) = ended else { panic!("{ended:?}") };
+    let HaltCause::Refused { source: Refused::Batch(BatchError::CheckpointSignature(source)), .. } = *source
+    else {
+        panic!("{source:?}")
+    };
+    assert_eq!(source, SignatureError::UntrustedKey { key: key(9).id() });
+    // Two batches and a look for a third one, the first epoch, the chunks of the snapshot.
+    assert!(faults.requests().get < 15, "{:?}", faults.requests());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -9,6 +9,7 @@
 mod halted;
 mod killed;
 mod log;
+mod other_store;
 mod places;
 mod queried;
 mod rebuilt;

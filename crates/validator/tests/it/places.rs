@@ -69,11 +69,29 @@ async fn one_process_keeps_a_replica() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_killed_restore_left_is_taken_away() {
     let log = Log::begin(SETUP).await;
-    for name in ["replica.db.restoring", "replica.db.restoring-journal", "replica.db.restoring.restoring"] {
-        fs::write(log.folder.path().join(name), "half of something").unwrap();
+    let staging = log.folder.path().join("replica.db.restoring");
+    fs::create_dir(&staging).unwrap();
+    for name in ["replica.db", "replica.db-journal", "replica.db.restoring"] {
+        fs::write(staging.join(name), "half of something").unwrap();
     }
     rebuild(&log).await;
-    assert!(!log.folder.path().join("replica.db.restoring").exists());
+    assert!(!staging.exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_else_may_read_the_replica() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let mut log = Log::begin(SETUP).await;
+    let mut running = Running::start(log.config(Mode::Follow));
+    running.until(|event| matches!(event, Event::CaughtUp { .. })).await;
+    log.run("INSERT INTO t VALUES(2)");
+    let last = log.publish().await;
+    running.until_applied(last).await;
+    for name in ["replica.db", "replica.db-wal", "replica.db-shm", "replica.db.lock"] {
+        let mode = fs::metadata(log.folder.path().join(name)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{name}");
+    }
+    running.stop().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -114,4 +132,27 @@ async fn whoever_writes_for_long_is_waited_for() {
     writer.execute_batch("ROLLBACK").unwrap();
     running.until_applied(last).await;
     running.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_that_was_moved_away_alone_is_fetched_again_whole() {
+    let mut log = Log::begin(SETUP).await;
+    let mut running = Running::start(log.config(Mode::Follow));
+    running.until(|event| matches!(event, Event::CaughtUp { .. })).await;
+    log.run("INSERT INTO t VALUES(2)");
+    let last = log.publish().await;
+    running.until_applied(last).await;
+    let beside = |suffix: &str| log.folder.path().join(format!("replica.db{suffix}"));
+    // As a killed process leaves them: pages of the old file, which SQLite would write into the new one.
+    let old = ["-wal", "-shm"].map(|suffix| (beside(suffix), fs::read(beside(suffix)).unwrap()));
+    assert!(!old[0].1.is_empty());
+    running.stop().await.unwrap();
+    fs::remove_file(log.replica()).unwrap();
+    for (file, bytes) in &old {
+        fs::write(file, bytes).unwrap();
+    }
+    log.run("CREATE TABLE more AS SELECT hex(randomblob(2000)) AS b FROM t; INSERT INTO t VALUES(3)");
+    log.publish().await;
+    rebuild(&log).await;
+    rebuild(&log).await;
 }

@@ -1,15 +1,17 @@
 //! A new incarnation takes the replica's place, whoever reads it meanwhile.
 
+use serde_json::json;
 use synddb_protocol::id::Sequence;
 use synddb_sqlite::connection::Connection;
 use synddb_sqlite::rusqlite;
 use synddb_sqlite::state::RunningState;
-use synddb_validator::{Event, Mode, ReplicaError};
+use synddb_validator::{Divergence, Event, HaltCause, Mode, ReplicaError, ValidatorError};
+use tokio_util::sync::CancellationToken;
 
 use super::log::Log;
 use super::places::refused;
 use super::rebuilt::position;
-use super::running::{Running, equal, rebuild};
+use super::running::{PATIENCE, Running, client, equal, rebuild};
 
 const SETUP: &str = "CREATE TABLE t(id INTEGER PRIMARY KEY, v); INSERT INTO t(v) VALUES('old'), ('older')";
 const ANEW: &str =
@@ -88,6 +90,49 @@ async fn a_new_incarnation_may_store_text_otherwise() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn another_page_size_waits_for_queries_and_keeps_new_ones_out() {
+    let mut log = Log::begin(SETUP).await;
+    let mut config = log.config(Mode::Follow);
+    config.listen = Some("127.0.0.1:0".parse().unwrap());
+    (config.query.ms_max, config.query.concurrent_max) = (400, 6);
+    let mut running = Running::start(config);
+    let url = running.url("/query").await;
+    running.until(|event| matches!(event, Event::CaughtUp { .. })).await;
+    // Strangers whose queries take each another time, so that one of them always has the file open.
+    let done = CancellationToken::new();
+    let strangers: Vec<_> = (0..6)
+        .map(|number| {
+            let (url, done) = (url.clone(), done.clone());
+            tokio::spawn(async move {
+                let most = 300_000 + number * 170_000;
+                let sql = format!(
+                    "WITH RECURSIVE n(v) AS (SELECT 1 UNION ALL SELECT v + 1 FROM n WHERE v < {most}) SELECT max(v) FROM n"
+                );
+                let mut asked = 0u64;
+                while !done.is_cancelled() {
+                    let answer = client().post(&url).json(&json!({ "sql": &sql })).send().await.unwrap();
+                    assert!([200, 429, 503].contains(&answer.status().as_u16()), "{answer:?}");
+                    asked += 1;
+                }
+                asked
+            })
+        })
+        .collect();
+    log.begin_anew("copy.db", &format!("PRAGMA page_size = 16384; {ANEW}")).await;
+    log.run("INSERT INTO n VALUES(3, 'newest')");
+    let last = log.publish().await;
+    running.until_applied(last).await;
+    done.cancel();
+    for stranger in strangers {
+        assert!(stranger.await.unwrap() > 0);
+    }
+    let (status, answer) = running.query(json!({"sql": "SELECT max(b) FROM n"})).await;
+    assert_eq!((status, &answer["rows"]), (200, &json!([["newest"]])));
+    running.stop().await.unwrap();
+    equal(&log);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn another_page_size_needs_the_file_for_itself() {
     let mut log = Log::begin(SETUP).await;
     rebuild(&log).await;
@@ -112,4 +157,38 @@ async fn another_page_size_needs_the_file_for_itself() {
         .pragma_query_value(None, "journal_mode", |row| row.get(0))
         .unwrap();
     assert_eq!(mode, "wal");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_snapshot_that_somebody_edits_on_its_way_is_found() {
+    let mut log = Log::begin(SETUP).await;
+    rebuild(&log).await;
+    log.begin_anew("copy.db", ANEW).await;
+    let last = log.publish().await;
+    // Who writes into the replica keeps the snapshot beside it for a while.
+    let writer = rusqlite::Connection::open(log.replica()).unwrap();
+    writer.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let running = Running::start(log.config(Mode::Once));
+    let staged = log.folder.path().join("replica.db.restoring/replica.db");
+    let is_whole = async {
+        let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY;
+        let committed = |sqlite: rusqlite::Connection| {
+            sqlite.query_row("SELECT sequence FROM _synddb_position", [], |row| row.get::<_, i64>(0))
+        };
+        while rusqlite::Connection::open_with_flags(&staged, flags).and_then(committed)
+            != Ok(last.get().cast_signed())
+        {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, is_whole).await.expect("a snapshot is restored in time");
+    let editor = rusqlite::Connection::open(&staged).unwrap();
+    // The copy reads the snapshot while it waits for the writer, and lets it go between two tries.
+    editor.busy_timeout(PATIENCE).unwrap();
+    editor.execute_batch("UPDATE n SET b = 'mine'").unwrap();
+    drop(editor);
+    writer.execute_batch("ROLLBACK").unwrap();
+    let ended = running.end().await;
+    let Err(ValidatorError::Halted { source, .. }) = &ended else { panic!("{ended:?}") };
+    assert!(matches!(**source, HaltCause::Diverged { source: Divergence::State { .. }, .. }), "{source:?}");
 }

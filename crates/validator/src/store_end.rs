@@ -1,0 +1,76 @@
+//! Whether the store still holds what the replica stands on.
+//!
+//! The key of the next batch is computed. In a store that was rolled back, or that is another one, nobody may ever write it, and a reader
+//! that only waits calls itself current for good. So the end of the store is looked for: once when a replica goes on from its file, and
+//! when a sequencer says that less is stored. What a sequencer says decides only when; what is found in the store decides.
+
+use synddb_protocol::id::{Sequence, StreamId};
+use synddb_protocol::log::{Batch, BatchError};
+use synddb_storage::{GetError, Key};
+use tokio::task::spawn_blocking;
+use tracing::warn;
+
+use crate::error::{HaltCause, Refused, ValidatorError};
+use crate::fetch::{NoAnswer, PatientStore};
+
+/// Why the end was not found where it must be.
+#[derive(Debug)]
+pub(crate) enum Elsewhere {
+    /// The process was asked to end before the store answered.
+    GaveUp,
+    /// The store does not hold what was applied, or cannot be read.
+    Failed(Box<ValidatorError>),
+}
+
+/// Checks that the store's batches end right before `next`, or go on with it.
+pub(crate) async fn check(store: &PatientStore, stream: StreamId, next: Sequence) -> Result<(), Elsewhere> {
+    let lacks = |end| refused(next, Refused::StoreEnds { end, next });
+    let mut at = match store.last_batch(stream).await {
+        Ok(last) => last.unwrap_or(Sequence::FIRST),
+        Err(NoAnswer::GaveUp) => return Err(Elsewhere::GaveUp),
+        Err(NoAnswer::Failed(error)) => {
+            // Only a help: without it a replica waits as it did before.
+            warn!(error = %synddb_protocol::chain(&error), "cannot look whether the store ends where the replica stands");
+            return Ok(());
+        }
+    };
+    // A listing may be old, and the gets that go on from it are not.
+    while at < next {
+        let Some(object) = get(store, stream, at).await? else { return Err(lacks(at.previous())) };
+        let decoded = spawn_blocking(move || Batch::from_stored(&object)).await;
+        let last = match decoded {
+            Ok(Ok(batch)) if batch.first() == at => batch.last(),
+            Ok(Ok(batch)) => {
+                return Err(refused(at, Refused::Misplaced { expected: at, found: batch.first() }));
+            }
+            Ok(Err(error)) => return Err(refused(at, BatchError::from(error).into())),
+            Err(_) => return Err(Elsewhere::Failed(Box::new(ValidatorError::Fault { part: "decoder" }))),
+        };
+        at = match last.next() {
+            Some(after) if last < next => after,
+            // The batch goes on where the replica stands: it is another one than was applied.
+            Some(_) | None => return Err(refused(next, Refused::Straddles { first: at, last, next })),
+        };
+    }
+    // Batches are stored one after the other: behind one that is there, `next` is there as well by now.
+    if at > next && get(store, stream, next).await?.is_none() {
+        return Err(refused(next, Refused::Skipped { next, found: at }));
+    }
+    Ok(())
+}
+
+async fn get(
+    store: &PatientStore,
+    stream: StreamId,
+    first: Sequence,
+) -> Result<Option<bytes::Bytes>, Elsewhere> {
+    store.get(&Key::Batch { stream, first }).await.map_err(|error| match error {
+        NoAnswer::GaveUp => Elsewhere::GaveUp,
+        NoAnswer::Failed(error @ GetError::TooLarge { .. }) => refused(first, Refused::TooLarge(error)),
+        NoAnswer::Failed(error) => Elsewhere::Failed(Box::new(error.into())),
+    })
+}
+
+fn refused(at: Sequence, why: Refused) -> Elsewhere {
+    Elsewhere::Failed(Box::new(HaltCause::refused(at, why).into_error(at, at)))
+}
