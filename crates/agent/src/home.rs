@@ -116,7 +116,7 @@ impl Home {
         let file = folder.join("agent.lock");
         let open = File::options().create(true).truncate(false).write(true).mode(PRIVATE).open(&file);
         let lock = open.map_err(failed("open the agent's lock", &file))?;
-        match lock.try_lock() {
+        match synddb_sqlite::lock::take(&lock) {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Err(AgentError::Locked { folder: folder.to_owned() }),
             Err(TryLockError::Error(error)) => return Err(failed("lock the agent's folder", &file)(error)),

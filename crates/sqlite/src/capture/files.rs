@@ -22,6 +22,7 @@ use crate::connection::{Connection, SqliteError};
 use crate::file::Damaged;
 use crate::file::wal::{FRAME_HEADER_BYTES, FrameHeader, HEADER_BYTES, WalHeader};
 use crate::file::wal_index::{COPY_BYTES, HEAD_BYTES, WalIndex};
+use crate::lock;
 
 /// The three files of one database.
 pub(super) struct Files {
@@ -69,7 +70,7 @@ impl Files {
             source,
         })?;
         // Nobody else locks a WAL this way, and the kernel lets go of it with the process.
-        match wal.try_lock() {
+        match lock::take(&wal) {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Err(CaptureError::Followed { path: path.to_owned() }),
             Err(TryLockError::Error(source)) => {

@@ -53,7 +53,7 @@ impl Place {
             .mode(0o600)
             .open(with_suffix(&file, ".lock"))
             .map_err(io("lock"))?;
-        match lock.try_lock() {
+        match synddb_sqlite::lock::take(&lock) {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Err(ReplicaError::InUse { file }),
             Err(TryLockError::Error(source)) => return Err(io("lock")(source)),
