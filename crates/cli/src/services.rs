@@ -51,7 +51,7 @@ fn follow_log(
     output: Output,
 ) -> Result<End, CommandError> {
     let end = process::serve(output, stop_on_eof, async |metrics, shutdown| {
-        let mut seldom = Seldom { said: None, progress: Progress::begin(output) };
+        let mut seldom = Seldom { said: None, caught_up: None, progress: Progress::begin(output) };
         let on_event = move |event| {
             if let Some(event) = seldom.event(event) {
                 output.mention(&event);
@@ -68,6 +68,7 @@ fn follow_log(
 /// Says what a validator does, and how far it is at most once a second.
 struct Seldom {
     said: Option<Instant>,
+    caught_up: Option<Instant>,
     progress: Progress,
 }
 
@@ -91,7 +92,10 @@ impl Seldom {
                 Event::Applied { sequence, state }
             }
             Told::CaughtUp { sequence, state } => {
-                self.said = Some(Instant::now());
+                if self.caught_up.is_some_and(|said| said.elapsed() < PROGRESS) {
+                    return None;
+                }
+                self.caught_up = Some(Instant::now());
                 Event::CaughtUp { sequence: Some(sequence), state: Some(state) }
             }
             Told::Halted(halt) => Event::Halted(halt),

@@ -125,6 +125,8 @@ pub fn restore<E: Into<Box<dyn Error + Send + Sync>>>(
                 .map_err(|what| RestoreError::Invalid { what })?;
         }
         file.write_all(&run).map_err(|source| unfinished.failed(source))?;
+        // Bit by bit: whoever syncs something else on this disk, as the application does at each commit, would wait for all of it.
+        file.sync_data().map_err(|source| unfinished.failed(source))?;
     }
     rebuild::rebuild(&unfinished.path)?;
     let state = rebuild::scan(&unfinished.path)?;
