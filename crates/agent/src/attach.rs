@@ -16,18 +16,22 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use synddb_protocol::id::{Incarnation, IncarnationCounter, IncarnationNonce};
 use synddb_protocol::log::{Body, Entry};
 use synddb_protocol::submission::{Predecessor, Snapshot, SnapshotPlace};
-use synddb_sqlite::capture::{self, Follower, Waker};
+use synddb_sqlite::capture::{self, Follower, Waker, WalPosition};
+use synddb_sqlite::connection::Connection;
 use synddb_sqlite::snapshot::{StoredChunk, Writer};
+use synddb_sqlite::state::RunningState;
 
 use crate::config::Config;
 use crate::error::{AgentError, not_attached};
 use crate::event::{Because, Event, Events, How};
 use crate::home::{Home, IncarnationFolder, drawn};
 use crate::outbox::{Beginning, Outbox};
+use crate::ship;
+use crate::source::Source;
 
 /// An incarnation that is captured.
 pub(crate) struct Running {
-    pub(crate) follower: Follower,
+    pub(crate) source: Source,
     pub(crate) outbox: Outbox,
     pub(crate) folder: IncarnationFolder,
 }
@@ -44,6 +48,20 @@ pub(crate) struct Attached {
     /// The incarnation before, when a new one has begun.
     pub(crate) before: Option<Left>,
     pub(crate) how: How,
+}
+
+impl Left {
+    /// The last one of these incarnations, which is taken out of the list.
+    pub(crate) fn newest(
+        home: &Home,
+        incarnations: &mut Vec<IncarnationFolder>,
+        config: &Config,
+    ) -> Result<Option<Self>, AgentError> {
+        let Some(folder) = incarnations.pop() else { return Ok(None) };
+        let outbox = Outbox::open(&folder.outbox(), config.outbox)?;
+        ship::check_stream(home, &outbox)?;
+        Ok(Some(Self { outbox, folder }))
+    }
 }
 
 /// What attaching needs.
@@ -67,7 +85,8 @@ impl Attacher<'_> {
             None => Because::FirstAttach,
             Some(found) => match why_anew(&follower, &found.outbox) {
                 None => {
-                    let running = Running { follower, outbox: found.outbox, folder: found.folder };
+                    let source = Source::Wal(Box::new(follower));
+                    let running = Running { source, outbox: found.outbox, folder: found.folder };
                     return Ok(Attached { running, before: None, how: How::Resumed });
                 }
                 Some(because) => {
@@ -76,15 +95,32 @@ impl Attacher<'_> {
                 }
             },
         };
-        let (outbox, folder) = self.begin(&follower, left.as_ref().map(|left| &left.outbox))?;
-        let running = Running { follower, outbox, folder };
+        let Attacher { config, home, events, stopping, .. } = *self;
+        let beginner = Beginner { config, home, events, stopping };
+        let before = left.as_ref().map(|left| &left.outbox);
+        let (outbox, folder) =
+            beginner.begin(follower.reader(), follower.state(), follower.position(), before)?;
+        let running = Running { source: Source::Wal(Box::new(follower)), outbox, folder };
         Ok(Attached { running, before: left.take(), how: How::New { because } })
     }
+}
 
-    /// Begins an incarnation at the follower's position.
-    fn begin(
+/// What beginning an incarnation needs.
+pub(crate) struct Beginner<'a> {
+    pub(crate) config: &'a Config,
+    pub(crate) home: &'a Home,
+    pub(crate) events: &'a Events,
+    /// Set when the agent is asked to end.
+    pub(crate) stopping: &'a AtomicBool,
+}
+
+impl Beginner<'_> {
+    /// Begins an incarnation with what `reader` sees in its transaction: at this position, with this state.
+    pub(crate) fn begin(
         &self,
-        follower: &Follower,
+        reader: &Connection,
+        state: &RunningState,
+        position: WalPosition,
         before: Option<&Outbox>,
     ) -> Result<(Outbox, IncarnationFolder), AgentError> {
         let counter = match before {
@@ -93,7 +129,7 @@ impl Attacher<'_> {
         };
         let incarnation = Incarnation { counter, nonce: IncarnationNonce::from_bytes(drawn()?) };
         let unfinished = self.home.prepare(counter)?;
-        let mut writer = Writer::new(follower.reader())?;
+        let mut writer = Writer::new(reader)?;
         let (mut chunks, mut bytes) = (Vec::new(), 0);
         for stored in &mut writer {
             if self.stopping.load(Ordering::SeqCst) {
@@ -117,7 +153,7 @@ impl Attacher<'_> {
             place: SnapshotPlace::Begins { predecessor },
             encoding: writer.encoding(),
             page_size: writer.page_size(),
-            state: follower.state().hash(),
+            state: state.hash(),
             chunks,
         };
         let beginning = Beginning {
@@ -125,7 +161,7 @@ impl Attacher<'_> {
             incarnation,
             snapshot: snapshot.digest(),
             state: snapshot.state,
-            position: follower.position(),
+            position,
         };
         let chunks = snapshot.chunks.len() as u64;
         unfinished.write_manifest(Body::of(&Entry::Snapshot(snapshot))?.as_stored())?;

@@ -99,6 +99,19 @@ pub enum AgentError {
     /// A snapshot on disk is none.
     #[error("a snapshot cannot be read back; keep a copy of the folder, and report this")]
     Manifest(#[from] DecodeError),
+    /// There is no incarnation to go on with.
+    #[error("there is no incarnation to go on with; begin one")]
+    NothingLeft,
+    /// A commit was handed over that is not the next one.
+    #[error(
+        "a commit was handed over that is not the next one; open the database anew. expected=`{expected}` found=`{found}`"
+    )]
+    OutOfOrder {
+        /// The number of the next one.
+        expected: u64,
+        /// The number found.
+        found: u64,
+    },
     /// The numbers of incarnations are used up.
     #[error(transparent)]
     Exhausted(#[from] OutOfRange),
@@ -151,6 +164,8 @@ impl AgentError {
             | Self::OtherStream { .. }
             | Self::Url { .. }
             | Self::Manifest(_)
+            | Self::NothingLeft
+            | Self::OutOfOrder { .. }
             | Self::Exhausted(_)
             | Self::Stopped
             | Self::Fault { .. }

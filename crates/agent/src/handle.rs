@@ -9,20 +9,20 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use synddb_protocol::http::Position;
+use synddb_protocol::id::StreamId;
 use synddb_sqlite::capture::{Waker, WalPosition};
 
 use crate::attach::Left;
-use crate::capture::{Call, Capture, Ended};
+use crate::capture::{Call, Capture, Ended, Start};
 use crate::config::Config;
 use crate::error::{AgentError, PushError};
 use crate::event::{Event, Events};
 use crate::home::Home;
-use crate::outbox::Outbox;
 use crate::ship;
 use crate::status::{AgentStatus, Board, Captured, reaches};
 
 /// Callers that wait for an answer of the thread that captures.
-const CALLS_MAX: usize = 64;
+pub(crate) const CALLS_MAX: usize = 64;
 
 /// How long an answer about a position is waited for: the thread that captures may be attaching.
 const CALL_MAX: Duration = Duration::from_secs(2);
@@ -49,6 +49,22 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
+    /// What the threads of an agent of this stream share.
+    pub(crate) fn new(stream: StreamId) -> Result<Arc<Self>, AgentError> {
+        let waker = Waker::new().map_err(|source| AgentError::Io {
+            doing: "make an event descriptor",
+            path: PathBuf::new(),
+            source,
+        })?;
+        Ok(Arc::new(Self {
+            board: Board::new(stream),
+            waker,
+            stopping: AtomicBool::new(false),
+            has_caught_up: AtomicBool::new(false),
+            asked: OnceLock::new(),
+        }))
+    }
+
     pub(crate) fn is_stopping(&self) -> bool {
         self.stopping.load(Ordering::SeqCst)
     }
@@ -75,49 +91,22 @@ pub struct Handle {
 pub fn start(config: Config, on_event: impl Fn(Event) + Send + 'static) -> Result<Handle, AgentError> {
     let home = Arc::new(Home::open(&config.folder)?);
     let events = Events::to(on_event);
-    let waker = Waker::new().map_err(|source| AgentError::Io {
-        doing: "make an event descriptor",
-        path: PathBuf::new(),
-        source,
-    })?;
-    let shared = Arc::new(Shared {
-        board: Board::new(home.stream()),
-        waker: waker.clone(),
-        stopping: AtomicBool::new(false),
-        has_caught_up: AtomicBool::new(false),
-        asked: OnceLock::new(),
-    });
+    let shared = Shared::new(home.stream())?;
     let mut older = home.incarnations()?;
-    let left = match older.pop() {
-        None => None,
-        Some(folder) => {
-            let outbox = Outbox::open(&folder.outbox(), config.outbox)?;
-            ship::check_stream(&home, &outbox)?;
-            Some(Left { outbox, folder })
-        }
-    };
+    let left = Left::newest(&home, &mut older, &config)?;
     let link = ship::start(&config, Arc::clone(&home), Arc::clone(&shared), events.clone(), older)?;
     let (calls, incoming) = sync_channel(CALLS_MAX);
-    let capture = Capture {
-        config,
-        home,
-        events,
-        shared: Arc::clone(&shared),
-        calls: incoming,
-        link,
-        wanted: None,
-        catching_up: Vec::new(),
-    };
+    let capture = Capture::new(config, home, events, Arc::clone(&shared), incoming, link);
     let ends = EndsBoard(Arc::clone(&shared));
     let thread = ship::spawn("synddb-capture", move || {
-        // Whoever waits for the status is told also when this thread ends by a fault.
         let _ends = ends;
-        capture.run(left)
+        capture.run(Start::Attach(left.map(Box::new)))
     })?;
-    Ok(Handle { shared, calls, thread: Mutex::new(Some(thread)) })
+    Ok(Handle::new(shared, calls, thread))
 }
 
-struct EndsBoard(Arc<Shared>);
+/// Tells whoever waits for the status that the thread that captures has ended, also when it ends by a fault.
+pub(crate) struct EndsBoard(pub(crate) Arc<Shared>);
 
 impl Drop for EndsBoard {
     fn drop(&mut self) {
@@ -126,6 +115,14 @@ impl Drop for EndsBoard {
 }
 
 impl Handle {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        calls: SyncSender<Call>,
+        thread: JoinHandle<Result<Ended, AgentError>>,
+    ) -> Self {
+        Self { shared, calls, thread: Mutex::new(Some(thread)) }
+    }
+
     /// What the agent says of itself. Never waits for its work.
     pub fn status(&self) -> AgentStatus {
         self.shared.board.status()

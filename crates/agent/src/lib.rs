@@ -7,6 +7,8 @@
 //! | [`outbox`] | what was captured and not yet seen in the store, durably |
 //! | `home` | the agent's folder: its lock, the stream's name, the incarnations |
 //! | `attach` | going on exactly, or as a new incarnation that begins with a snapshot |
+//! | [`embedded`] | commits that an application hands over itself |
+//! | `source` | what commits are taken from |
 //! | `capture` | the thread that captures, and answers |
 //! | `ship` | the threads that send, and learn what is stored |
 //! | `leave` | ending for good |
@@ -16,6 +18,7 @@
 mod attach;
 mod capture;
 mod config;
+pub mod embedded;
 mod error;
 mod event;
 mod handle;
@@ -24,6 +27,7 @@ mod leave;
 mod metrics;
 pub mod outbox;
 mod ship;
+mod source;
 mod status;
 
 pub use capture::Ended;

@@ -56,12 +56,16 @@ pub struct Statistics {
     pub wal_bytes_max: u64,
     /// How often the write lock was taken.
     pub write_locks: u64,
+    /// Frames of the WAL that the application's SQLite committed and that a power cut would lose: update it to 3.50.2 or later.
+    #[serde(default)]
+    pub unsummed_frames: u64,
 }
 
 impl From<capture::Statistics> for Statistics {
     fn from(seen: capture::Statistics) -> Self {
-        let capture::Statistics { commits, rows, wal_resets, wal_bytes_max, write_locks } = seen;
-        Self { commits, rows, wal_resets, wal_bytes_max, write_locks }
+        let capture::Statistics { commits, rows, wal_resets, wal_bytes_max, write_locks, unsummed_frames } =
+            seen;
+        Self { commits, rows, wal_resets, wal_bytes_max, write_locks, unsummed_frames }
     }
 }
 

@@ -2,13 +2,14 @@
 
 use std::sync::mpsc::TryRecvError;
 
-use synddb_sqlite::capture::{Follower, Reach, WalPosition};
+use synddb_sqlite::capture::{Reach, WalPosition};
 
 use super::{Call, Capture};
 use crate::attach::Running;
 use crate::error::AgentError;
 use crate::outbox::{Found, Outbox, OutboxError};
 use crate::ship::{Message, Request};
+use crate::source::Source;
 use crate::status::{Captured, Pending};
 use synddb_protocol::chain;
 
@@ -23,7 +24,7 @@ impl Capture {
                     answer.send(captured).ok();
                 }
                 Call::CatchUp { answer } => {
-                    let now = running.follower.committed()?;
+                    let now = running.source.committed()?;
                     self.catching_up.push((now, answer));
                     self.answer_caught_up(running);
                 }
@@ -38,16 +39,16 @@ impl Capture {
         running: &mut Running,
         position: Option<WalPosition>,
     ) -> Result<Captured, AgentError> {
-        let now = running.follower.committed()?;
-        let reach = |follower: &Follower| match position {
-            Some(position) => follower.reach(&position),
-            None if follower.has_captured(&now) => Reach::Captured,
+        let now = running.source.committed()?;
+        let reach = |source: &Source| match position {
+            Some(position) => source.reach(&position),
+            None if source.has_captured(&now) => Reach::Captured,
             None => Reach::NotYet,
         };
-        if reach(&running.follower) != Reach::Captured {
+        if reach(&running.source) != Reach::Captured {
             self.poll(running)?;
         }
-        Ok(match reach(&running.follower) {
+        Ok(match reach(&running.source) {
             Reach::Captured => Captured::Yes { next: running.outbox.end(), state: running.outbox.state() },
             Reach::NotYet => Captured::NotYet,
             Reach::Unknown => Captured::Unknown,
@@ -58,7 +59,7 @@ impl Capture {
     pub(super) fn answer_caught_up(&mut self, running: &Running) {
         let next = running.outbox.end();
         self.catching_up.retain(|(committed, answer)| {
-            let is_captured = running.follower.has_captured(committed);
+            let is_captured = running.source.has_captured(committed);
             if is_captured {
                 answer.send(next).ok();
             }
@@ -124,12 +125,12 @@ impl Capture {
 
     /// Notes where capturing stands.
     pub(super) fn note(&self, running: &Running) {
-        let Running { follower, outbox, .. } = running;
+        let Running { source, outbox, .. } = running;
         self.shared.board.note(|status| {
             status.next = Some(outbox.end());
             status.state = Some(outbox.state());
-            status.wal_bytes = follower.captured_bytes();
-            status.statistics = follower.statistics().into();
+            status.wal_bytes = source.wal_bytes();
+            status.statistics = source.statistics().into();
         });
         self.note_pending(outbox);
     }

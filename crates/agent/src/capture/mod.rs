@@ -1,4 +1,4 @@
-//! The thread that captures: it owns the follower and the running outbox, and is the only one that touches either.
+//! The thread that captures: it owns the source and the running outbox, and is the only one that touches either.
 //!
 //! ```text
 //! attach --> follow: answer, poll, answer --> asked to end --> catch up --> wait until all is stored --> end
@@ -16,24 +16,24 @@
 mod answer;
 mod pause;
 
-use std::io;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError};
 use std::time::{Duration, Instant};
 
 use synddb_protocol::http::Position;
-use synddb_sqlite::capture::{Committed, PollError, WalPosition};
+use synddb_sqlite::capture::WalPosition;
 
 use crate::attach::{Attached, Attacher, Left, Running};
 use crate::config::Config;
+use crate::embedded::Fed;
 use crate::error::AgentError;
 use crate::event::{Event, Events};
 use crate::handle::Shared;
 use crate::home::{Home, IncarnationFolder};
 use crate::outbox::{Outbox, Wanted};
 use crate::ship::{Link, Message, Request};
+use crate::source::{Mark, waiting};
 use crate::status::{Captured, Pending, Teller};
 use pause::{Pauses, failure_of, outbox_full};
 
@@ -64,22 +64,51 @@ pub struct Ended {
 }
 
 pub(crate) struct Capture {
-    pub(crate) config: Config,
-    pub(crate) home: Arc<Home>,
-    pub(crate) events: Events,
-    pub(crate) shared: Arc<Shared>,
-    pub(crate) calls: Receiver<Call>,
-    pub(crate) link: Link,
+    config: Config,
+    home: Arc<Home>,
+    events: Events,
+    shared: Arc<Shared>,
+    calls: Receiver<Call>,
+    link: Link,
     /// What the shipper waits for, and is not there yet.
-    pub(crate) wanted: Option<(u64, Wanted)>,
+    wanted: Option<(u64, Wanted)>,
     /// Who waits until what was committed then is captured.
-    pub(crate) catching_up: Vec<(Committed, SyncSender<Position>)>,
+    catching_up: Vec<(Mark, SyncSender<Position>)>,
+}
+
+/// What the thread begins with.
+pub(crate) enum Start {
+    /// A database to attach to, and the incarnation that was left.
+    Attach(Option<Box<Left>>),
+    /// An incarnation whose commits are handed over.
+    Fed(Box<Fed>),
 }
 
 impl Capture {
+    pub(crate) fn new(
+        config: Config,
+        home: Arc<Home>,
+        events: Events,
+        shared: Arc<Shared>,
+        calls: Receiver<Call>,
+        link: Link,
+    ) -> Self {
+        Self { config, home, events, shared, calls, link, wanted: None, catching_up: Vec::new() }
+    }
+
     /// Captures until it is asked to end, or cannot go on.
-    pub(crate) fn run(mut self, mut left: Option<Left>) -> Result<Ended, AgentError> {
-        let failure = self.capture(&mut left).err().filter(|error| !matches!(error, AgentError::Stopped));
+    pub(crate) fn run(mut self, start: Start) -> Result<Ended, AgentError> {
+        let (captured, left) = match start {
+            Start::Attach(left) => {
+                let mut left = left.map(|left| *left);
+                (self.capture(&mut left), left)
+            }
+            Start::Fed(fed) => {
+                let mut left = None;
+                (self.capture_fed(fed.attached(), &mut left), left)
+            }
+        };
+        let failure = captured.err().filter(|error| !matches!(error, AgentError::Stopped));
         if let Some(error) = &failure {
             self.tell(failure_of(error, "do what it says, then start the agent again"));
         }
@@ -133,6 +162,30 @@ impl Capture {
             }
         }
         Ok(())
+    }
+
+    /// Takes commits that are handed over. What fails and can pass is tried again: whoever hands them over has them still.
+    fn capture_fed(&mut self, attached: Attached, left: &mut Option<Left>) -> Result<(), AgentError> {
+        let mut pauses = Pauses::default();
+        pauses.attached();
+        let mut running = self.begin(attached)?;
+        loop {
+            let followed = self.follow(&mut running);
+            let Running { source, outbox, folder } = running;
+            let Err(error) = followed else {
+                *left = Some(Left { outbox, folder });
+                return Ok(());
+            };
+            let outbox = self.reopen(outbox, &folder, &error, &mut pauses)?;
+            *left = Some(Left { outbox, folder });
+            if error.is_final() {
+                return Err(error);
+            }
+            self.pause(&error, &mut pauses, left)?;
+            let Some(Left { outbox, folder }) = left.take() else { return Err(error) };
+            self.shared.board.tell(Teller::Capture, None);
+            running = Running { source, outbox, folder };
+        }
     }
 
     /// Opens the outbox anew after something failed: what comes next goes by what is durable, which only the file knows. Without it
@@ -209,8 +262,8 @@ impl Capture {
                 continue;
             }
             if self.poll(running)? == 0 {
-                running.follower.wait(IDLE)?;
-            } else if running.follower.behind_bytes()? < GATHER_BYTES {
+                running.source.wait(&self.shared.waker, IDLE)?;
+            } else if running.source.behind_bytes()? < GATHER_BYTES {
                 next_poll = Instant::now() + GATHER;
             }
         }
@@ -218,21 +271,7 @@ impl Capture {
 
     /// Captures some of what is committed, if there is room, and answers who waited for it.
     fn poll(&mut self, running: &mut Running) -> Result<u64, AgentError> {
-        let Running { follower, outbox, .. } = running;
-        let Some(mut room) = outbox.admitted() else { return Ok(0) };
-        let polled = follower.poll(&mut room);
-        drop(room);
-        let commits = match polled {
-            Ok(commits) => commits,
-            Err(error) => {
-                // What the poll gave so far is taken back, as far as that is possible: the outbox is opened anew before it is used.
-                outbox.give_up().ok();
-                return Err(match error {
-                    PollError::Capture(error) => error.into(),
-                    PollError::Sink(error) => error.into(),
-                });
-            }
-        };
+        let commits = running.source.poll(&mut running.outbox)?;
         if commits > 0 {
             self.note(running);
             self.answer_shipper(&running.outbox)?;
@@ -243,9 +282,9 @@ impl Capture {
 
     /// Captures everything that is committed now, as soon as there is room for it.
     fn catch_up(&mut self, running: &mut Running) -> Result<(), AgentError> {
-        let now = running.follower.committed()?;
+        let now = running.source.committed()?;
         let until = self.shared.drain_until(self.config.drain_max);
-        while !running.follower.has_captured(&now) {
+        while !running.source.has_captured(&now) {
             self.answer_requests(&mut running.outbox)?;
             if running.outbox.has_room() {
                 self.poll(running)?;
@@ -290,11 +329,6 @@ impl Capture {
             }
         }
     }
-}
-
-/// An error of the operating system while waiting.
-fn waiting(source: io::Error) -> AgentError {
-    AgentError::Io { doing: "wait", path: PathBuf::new(), source }
 }
 
 #[cfg(test)]

@@ -2,10 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Capture, waiting};
+use super::Capture;
 use crate::attach::Left;
 use crate::error::AgentError;
 use crate::event::Event;
+use crate::source::waiting;
 use crate::status::{Problem, ProblemKind, Teller};
 use synddb_protocol::chain;
 

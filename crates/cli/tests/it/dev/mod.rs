@@ -9,3 +9,5 @@ mod large;
 mod served;
 mod stopped;
 mod walk;
+
+pub(crate) use harness::{PATIENCE, shown_replica};
