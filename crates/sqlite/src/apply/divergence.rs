@@ -49,7 +49,8 @@ pub enum Divergence {
         /// What the replica has there.
         found: String,
     },
-    /// SQLite stored something else than it was given, or computed something else than was captured.
+    /// SQLite stored something else than it was given, or computed something else than was captured in a table that it takes no
+    /// stand-in text for.
     #[error(
         "sqlite makes another value of what the commit wrote. table=`{table}` row=`{identity}` column=`{column}` \
          expected=`{expected}` found=`{found}`"

@@ -5,6 +5,8 @@
 //!            |
 //!            +-- schema: what goes, what is renamed, new tables        (schema.rs decides, alter.rs does)
 //!            +-- rows:   in place; on a clash all old out, all new in   (rows.rs, table.rs)
+//!            |           STORED generated columns computed and compared; where they differ,
+//!            |           given as captured                              (stand_in.rs, sketch.rs, virtuals.rs)
 //!            +-- sqlite_sequence, as captured and not as SQLite keeps it (sequence.rs)
 //!            +-- schema: new indexes, views, triggers, order            (alter.rs)
 //! ```
@@ -23,9 +25,13 @@ mod places;
 mod rows;
 mod schema;
 mod sequence;
+mod sketch;
 mod spool;
+mod stand_in;
 mod submission;
 mod table;
+mod tables;
+mod virtuals;
 
 use std::io::BufRead;
 use std::path::Path;
@@ -44,7 +50,8 @@ use crate::statement::Statement;
 use alter::Alteration;
 use schema::Plan;
 use sequence::Sequence;
-use table::Tables;
+use stand_in::StandIns;
+use tables::Tables;
 
 /// Why a commit was not applied.
 #[derive(Debug, thiserror::Error)]
@@ -77,7 +84,8 @@ impl From<Divergence> for ApplyError {
 
 /// One commit to apply. A commit in parts is all of their schema changes, and their rows one after the other.
 ///
-/// The rows are read again, twice, when two of them are in each other's way, each time from a clone of `rows`.
+/// The rows are read again, at most four times more, when two of them are in each other's way, or SQLite computes a generated
+/// column otherwise than it was captured, each time from a clone of `rows`.
 #[derive(Debug, Clone)]
 pub struct CommitChanges<'a, R> {
     /// Schema changes in order.
@@ -95,6 +103,7 @@ pub struct Applier {
     connection: Connection,
     state: RunningState,
     tables: Tables,
+    stand_ins: StandIns,
     save: Statement,
     release: Statement,
     undo: Statement,
@@ -123,6 +132,7 @@ impl Applier {
             release: connection.prepare("RELEASE synddb_commit")?,
             undo: connection.prepare("ROLLBACK TO synddb_commit")?,
             tables: Tables::default(),
+            stand_ins: StandIns::new(&connection),
             altered: false,
             connection,
             state,
@@ -140,6 +150,11 @@ impl Applier {
         }
         self.state.save();
         self.altered = false;
+        // Somebody may have given up the transaction in which tables had other texts.
+        if self.stand_ins.is_giving() {
+            self.reload()?;
+            self.stand_ins.forget();
+        }
         Ok(())
     }
 
@@ -149,13 +164,43 @@ impl Applier {
     /// # Errors
     /// [`ApplyError::Divergence`] when the replica is not what the application's database was; the others when it could not be
     /// found out.
-    #[expect(clippy::needless_pass_by_value, reason = "a commit is applied once")]
     pub fn apply<R: BufRead + Clone>(&mut self, changes: CommitChanges<'_, R>) -> Result<(), ApplyError> {
+        self.apply_and(changes, Self::settle)
+    }
+
+    /// As [`Applier::apply`], but tables may be left with another text in the schema, until [`Applier::settle`]: it costs far more to give
+    /// a table another text than to write a row.
+    fn apply_unsettled<R: BufRead + Clone>(
+        &mut self,
+        changes: CommitChanges<'_, R>,
+    ) -> Result<(), ApplyError> {
+        self.apply_and(changes, |_| Ok(()))
+    }
+
+    /// Gives every table its own text again. Where there is nothing to do, nothing is done.
+    fn settle(&mut self) -> Result<(), ApplyError> {
+        if self.stand_ins.is_giving() {
+            self.stand_ins.put_back()?;
+            self.tables.clear();
+        }
+        Ok(())
+    }
+
+    #[expect(clippy::needless_pass_by_value, reason = "a commit is applied once")]
+    fn apply_and<R: BufRead + Clone>(
+        &mut self,
+        changes: CommitChanges<'_, R>,
+        then: impl FnOnce(&mut Self) -> Result<(), ApplyError>,
+    ) -> Result<(), ApplyError> {
         if !self.is_open() {
             return Err(ApplyError::NotBegun);
         }
+        if !changes.schema.is_empty() {
+            self.settle()?;
+            self.stand_ins.forget();
+        }
         self.save()?;
-        match self.apply_all(&changes) {
+        match self.apply_all(&changes).and_then(|()| then(self)) {
             Ok(()) => {
                 self.release.execute(&[])?;
                 self.state.release();
@@ -173,6 +218,7 @@ impl Applier {
     /// # Errors
     /// [`ApplyError::Sqlite`]; where [`SqliteError::is_busy`] the transaction is still open, and the same call may succeed later.
     pub fn commit(&mut self) -> Result<(), ApplyError> {
+        self.settle()?;
         let result = self.connection.execute("COMMIT");
         if result.is_ok() {
             self.state.release();
@@ -225,6 +271,8 @@ impl Applier {
         self.apply_rows(&changes.rows, &mut sequence)?;
         sequence.settle(&self.connection, &self.state)?;
         if let Some(alteration) = alteration {
+            // What is made now is made by the texts of the commit alone.
+            self.settle()?;
             alteration.after_rows(&mut self.state)?;
         }
         if let Some(version) = changes.user_version {
@@ -241,30 +289,35 @@ impl Applier {
         Ok(())
     }
 
-    /// Applies the rows in place, or, where two of them are in each other's way, all old ones out and then all new ones in.
+    /// Applies the rows: in place, or, where two of them are in each other's way, all old ones out and then all new ones in. Where
+    /// SQLite does not compute what was captured, once more with the generated columns given.
     fn apply_rows<R: BufRead + Clone>(
         &mut self,
         rows: &R,
         sequence: &mut Sequence,
     ) -> Result<(), ApplyError> {
-        self.save()?;
         let before = sequence.clone();
-        let mut pass = rows::Pass::new(&self.connection, &mut self.state, &mut self.tables, sequence);
-        match pass.in_place(rows.clone()) {
-            Err(rows::RowError::Clash(_)) => {}
-            Err(error) => return Err(error.into()),
-            Ok(()) => {
-                self.release.execute(&[])?;
-                self.state.release();
-                return Ok(());
+        let mut in_place = true;
+        loop {
+            self.save()?;
+            let (state, tables) = (&mut self.state, &mut self.tables);
+            let mut pass = rows::Pass::new(&self.connection, state, tables, sequence, &mut self.stand_ins);
+            let result = if in_place { pass.in_place(rows.clone()) } else { pass.out_and_in(rows) };
+            match result {
+                Ok(()) => break,
+                Err(rows::RowError::Clash(_)) if in_place => in_place = false,
+                Err(rows::RowError::Computed(_)) if !self.stand_ins.is_giving() => self.stand_ins.give()?,
+                Err(error) => return Err(error.into()),
             }
+            self.undo.execute(&[])?;
+            self.release.execute(&[])?;
+            self.state.restore();
+            sequence.clone_from(&before);
+            self.reload()?;
         }
-        self.undo.execute(&[])?;
         self.release.execute(&[])?;
-        self.state.restore();
-        *sequence = before;
-        let mut pass = rows::Pass::new(&self.connection, &mut self.state, &mut self.tables, sequence);
-        pass.out_and_in(rows)
+        self.state.release();
+        Ok(())
     }
 
     fn save(&mut self) -> Result<(), SqliteError> {
@@ -285,7 +338,11 @@ impl Applier {
             self.release.execute(&[])?;
             self.state.restore();
         }
-        self.reload()
+        self.reload()?;
+        // Commits before this one may have left other texts.
+        self.settle()?;
+        self.stand_ins.forget();
+        Ok(())
     }
 
     /// The transaction is gone: the state follows.
@@ -293,12 +350,14 @@ impl Applier {
         while self.state.depth() > 0 {
             self.state.restore();
         }
-        self.reload()
+        self.reload()?;
+        self.stand_ins.forget();
+        Ok(())
     }
 
-    /// Makes SQLite forget a schema that was taken back.
+    /// Makes SQLite forget a schema that was taken back, also one in which tables had another text.
     fn reload(&mut self) -> Result<(), ApplyError> {
-        if self.altered {
+        if self.altered || self.stand_ins.is_giving() {
             self.tables.clear();
             self.connection.execute("PRAGMA writable_schema = RESET")?;
         }

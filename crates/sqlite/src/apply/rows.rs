@@ -3,6 +3,9 @@
 //! In place is fast and reads the changeset once. But a commit is captured as what it came to, not as what it did: two rows may
 //! have swapped values that must be unique, or a key may have gone from `a` to `A` where both collate alike. Whatever order is
 //! tried, some such commit is in its own way; with all old rows out before any new one goes in, none is.
+//!
+//! Either pass computes generated columns, or gives them as captured in every table it touches; the second is for commits of an
+//! application whose SQLite computed another value.
 
 use std::collections::VecDeque;
 use std::io::BufRead;
@@ -11,7 +14,9 @@ use synddb_protocol::state::Value;
 
 use super::schema::SEQUENCE;
 use super::sequence::Sequence;
-use super::table::{Table, Tables};
+use super::stand_in::StandIns;
+use super::table::Table;
+use super::tables::Tables;
 use super::{ApplyError, Divergence};
 use crate::changeset::{ChangesetError, Reader, RowChange, Step};
 use crate::connection::{Connection, SqliteError};
@@ -23,6 +28,8 @@ use crate::value::OwnedValue;
 pub(super) enum RowError {
     /// Another row has a value that must be unique; it may be one that the commit changes later.
     Clash(Box<Divergence>),
+    /// SQLite was to compute a generated column, and came to another value than was captured, or to none.
+    Computed(ApplyError),
     /// Anything else.
     Failed(ApplyError),
 }
@@ -55,7 +62,7 @@ impl From<RowError> for ApplyError {
     fn from(error: RowError) -> Self {
         match error {
             RowError::Clash(divergence) => Self::Divergence(divergence),
-            RowError::Failed(error) => error,
+            RowError::Computed(error) | RowError::Failed(error) => error,
         }
     }
 }
@@ -73,6 +80,7 @@ pub(super) struct Pass<'p> {
     state: &'p mut RunningState,
     tables: &'p mut Tables,
     sequence: &'p mut Sequence,
+    stand_ins: &'p mut StandIns,
 }
 
 impl<'p> Pass<'p> {
@@ -81,15 +89,16 @@ impl<'p> Pass<'p> {
         state: &'p mut RunningState,
         tables: &'p mut Tables,
         sequence: &'p mut Sequence,
+        stand_ins: &'p mut StandIns,
     ) -> Self {
         tables.limit();
-        Self { connection, state, tables, sequence }
+        Self { connection, state, tables, sequence, stand_ins }
     }
 
     /// Changes every row in place, in the order of the changeset.
     ///
     /// # Errors
-    /// [`RowError::Clash`] when a row is in the way of another one.
+    /// [`RowError::Clash`] when a row is in the way of another one; [`RowError::Computed`] when a value must be given.
     pub(super) fn in_place<R: BufRead>(&mut self, rows: R) -> Result<(), RowError> {
         self.each(rows, |pass, target, change| {
             let Target::Table(at) = target else {
@@ -102,8 +111,8 @@ impl<'p> Pass<'p> {
                     let table = pass.tables.get(at);
                     let before = table.read(old)?;
                     let after = merged(&before, new);
-                    table.update(&after, new)?;
                     let before: Vec<_> = before.iter().map(OwnedValue::borrow).collect();
+                    table.update(&before, &after, new, pass.stand_ins)?;
                     count(pass.state, table, &before, Count::Remove)?;
                     Ok(count(pass.state, table, &after, Count::Add)?)
                 }
@@ -114,8 +123,8 @@ impl<'p> Pass<'p> {
     /// Takes all old rows out, and then puts all new ones in.
     ///
     /// # Errors
-    /// [`ApplyError`] when that does not work either, or fails.
-    pub(super) fn out_and_in<R: BufRead + Clone>(&mut self, rows: &R) -> Result<(), ApplyError> {
+    /// [`RowError::Computed`] when a value must be given; otherwise that does not work either, or fails.
+    pub(super) fn out_and_in<R: BufRead + Clone>(&mut self, rows: &R) -> Result<(), RowError> {
         let mut updated = VecDeque::new();
         self.each(rows.clone(), |pass, target, change| {
             let Target::Table(at) = target else {
@@ -158,7 +167,7 @@ impl<'p> Pass<'p> {
         while let Some(step) = reader.step()? {
             match step {
                 Step::Table(table) => {
-                    let at = self.tables.open(self.connection, self.state, table)?;
+                    let at = self.tables.open(self.connection, self.state, table, self.stand_ins)?;
                     let is_sequence = table.name == SEQUENCE;
                     if is_sequence || self.tables.get(at).autoincrement {
                         self.sequence.load(self.connection, self.state)?;
@@ -178,7 +187,7 @@ impl<'p> Pass<'p> {
 
     fn insert(&mut self, at: usize, new: &[Value<'_>]) -> Result<(), RowError> {
         let table = self.tables.get(at);
-        table.insert(new)?;
+        table.insert(new, self.stand_ins)?;
         Ok(count(self.state, table, new, Count::Add)?)
     }
 
@@ -190,14 +199,14 @@ impl<'p> Pass<'p> {
 
     fn take_out(&mut self, at: usize, row: &[Value<'_>]) -> Result<(), RowError> {
         let table = self.tables.get(at);
-        table.delete(row)?;
+        table.delete(row, self.stand_ins)?;
         Ok(count(self.state, table, row, Count::Remove)?)
     }
 
     /// Inserts a row that no row of the commit can be in the way of any more.
     fn put_in(&mut self, at: usize, row: &[Value<'_>]) -> Result<(), RowError> {
         match self.insert(at, row) {
-            Err(RowError::Clash(clash)) => Err(self.tables.get(at).in_the_way(row, *clash).into()),
+            Err(RowError::Clash(clash)) => Err(self.tables.get(at).in_the_way(row, *clash)),
             result => result,
         }
     }

@@ -8,7 +8,7 @@
 //! Whoever calls has checked that one submission follows the other (`ClientState::after_submission`); nothing is believed of
 //! what is inside.
 
-use std::io::{self, BufRead};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use synddb_protocol::hash::StateHash;
@@ -177,11 +177,15 @@ impl SubmissionApplier {
         match content {
             Content::Commits(commits) => {
                 let mut applied = Applied::default();
-                for commit in commits.as_slice() {
+                let result = commits.as_slice().iter().try_for_each(|commit| {
                     self.take_commit(commit)?;
                     applied.commits += 1;
                     applied.row_bytes += commit.changes.rows.len() as u64;
-                }
+                    Ok(())
+                });
+                let settled = self.applier.settle();
+                result?;
+                settled.map_err(|source| SubmissionError::of(commits.last().number, source))?;
                 Ok(applied)
             }
             Content::Part(part) => self.take_part(part),
@@ -195,7 +199,8 @@ impl SubmissionApplier {
             user_version: commit.changes.user_version,
             application_id: commit.changes.application_id,
         };
-        self.apply(commit.number, changes)?;
+        let applied = self.applier.apply_unsettled(changes);
+        applied.map_err(|source| SubmissionError::of(commit.number, source))?;
         self.check(commit.number, commit.state)
     }
 
@@ -222,17 +227,9 @@ impl SubmissionApplier {
             user_version: part.changes.user_version,
             application_id: part.changes.application_id,
         };
-        self.apply(commit, changes)?;
+        self.applier.apply(changes).map_err(|source| SubmissionError::of(commit, source))?;
         self.check(commit, part.last)?;
         Ok(Applied { commits: 1, row_bytes: group.bytes })
-    }
-
-    fn apply<R: BufRead + Clone>(
-        &mut self,
-        commit: CommitNumber,
-        changes: CommitChanges<'_, R>,
-    ) -> Result<(), SubmissionError> {
-        self.applier.apply(changes).map_err(|source| SubmissionError::of(commit, source))
     }
 
     fn check(&self, commit: CommitNumber, claim: Option<StateClaim>) -> Result<(), SubmissionError> {

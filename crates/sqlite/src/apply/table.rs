@@ -1,22 +1,24 @@
 //! One table of the replica: the statements that read and change a row, each of them checked.
+//!
+//! STORED generated columns are computed by SQLite and compared with what was captured. Where that differs, the commit's rows are
+//! written again, with the values given (stand_in.rs).
 
 use std::collections::HashMap;
 
 use synddb_protocol::state::Value;
+use synddb_protocol::submission::ObjectKind;
 
 use super::convert::Conversion;
 use super::divergence::shown;
 use super::rows::RowError;
+use super::stand_in::StandIns;
 use super::{ApplyError, Divergence};
-use crate::changeset;
 use crate::connection::{Connection, SqliteError, quoted};
-use crate::schema::{Identity, Layout};
+use crate::schema::{Identity, Layout, from_text};
 use crate::state::RunningState;
 use crate::statement::Statement;
 use crate::value::OwnedValue;
 
-/// Most tables whose statements are kept.
-const TABLES_MAX: usize = 256;
 /// Most kinds of update, by the columns they set, whose statements are kept for one table.
 const UPDATES_MAX: usize = 32;
 
@@ -26,7 +28,18 @@ struct Column {
     sql: String,
     name: String,
     conversion: Conversion,
+    /// Whether SQLite computes it.
     generated: bool,
+}
+
+/// How the STORED generated columns of one table are written.
+pub(super) enum Writes {
+    /// There are none.
+    Plain,
+    /// SQLite computes them.
+    Computed,
+    /// They are given, by the stand-in text at this place.
+    Given(usize),
 }
 
 /// One table of the replica.
@@ -34,6 +47,7 @@ pub(super) struct Table {
     connection: Connection,
     pub(super) layout: Layout,
     columns: Vec<Column>,
+    writes: Writes,
     /// The places of the identity's columns.
     identity: Vec<usize>,
     /// The conditions that pick the row with an identity: each compares a column, given by its place, with a value bound for it.
@@ -46,78 +60,32 @@ pub(super) struct Table {
     updates: HashMap<Vec<usize>, Statement>,
 }
 
-/// The tables that commits have touched.
-#[derive(Default)]
-pub(super) struct Tables {
-    by_name: HashMap<String, usize>,
-    tables: Vec<Table>,
-}
-
-impl Tables {
-    /// Forgets all statements: the schema changes.
-    pub(super) fn clear(&mut self) {
-        self.by_name.clear();
-        self.tables.clear();
-    }
-
-    /// Makes room, before a commit.
-    pub(super) fn limit(&mut self) {
-        if self.tables.len() > TABLES_MAX {
-            self.clear();
-        }
-    }
-
-    /// The table that rows of a changeset are for.
+impl Writes {
+    /// How a table is written now.
     ///
     /// # Errors
-    /// [`ApplyError::Divergence`] when there is none, or its rows have another form.
-    pub(super) fn open(
-        &mut self,
+    /// [`SqliteError`] when the schema cannot be written.
+    pub(super) fn of(
         connection: &Connection,
         state: &RunningState,
-        named: &changeset::Table,
-    ) -> Result<usize, ApplyError> {
-        let shape = |why| Divergence::Shape { table: named.name.clone(), why };
-        let layout = state.layout(&named.name).ok_or_else(|| shape("there is no such table"))?;
-        check_key(layout, &named.key).map_err(shape)?;
-        if let Some(at) = self.by_name.get(&named.name) {
-            return Ok(*at);
+        layout: &Layout,
+        stand_ins: &mut StandIns,
+    ) -> Result<Self, SqliteError> {
+        if !layout.columns.iter().any(|column| column.generated) {
+            return Ok(Self::Plain);
         }
-        self.tables.push(Table::new(connection, layout)?);
-        self.by_name.insert(named.name.clone(), self.tables.len() - 1);
-        Ok(self.tables.len() - 1)
-    }
-
-    /// A table that was opened in this commit.
-    pub(super) fn get(&mut self, at: usize) -> &mut Table {
-        &mut self.tables[at]
-    }
-}
-
-/// Whether the flags of a changeset say what the layout says.
-fn check_key(layout: &Layout, key: &[bool]) -> Result<(), &'static str> {
-    let hidden = usize::from(layout.has_hidden_rowid());
-    if key.len() != layout.columns.len() + hidden {
-        return Err("a row has another number of values");
-    }
-    let identity = identity(layout);
-    if key.iter().enumerate().any(|(at, part)| *part != identity.contains(&at)) {
-        return Err("a row has another identity");
-    }
-    Ok(())
-}
-
-/// The places of the identity in a changeset row.
-fn identity(layout: &Layout) -> Vec<usize> {
-    match &layout.identity {
-        Identity::Rowid { .. } => vec![0],
-        Identity::IntegerKey { column } => vec![*column],
-        Identity::Key { columns } => columns.clone(),
+        let name = from_text(&layout.name, connection.encoding());
+        match state.objects().get(ObjectKind::Table, &name) {
+            Some(table) if stand_ins.is_giving() => {
+                Ok(stand_ins.put(table, layout)?.map_or(Self::Computed, Self::Given))
+            }
+            Some(_) | None => Ok(Self::Computed),
+        }
     }
 }
 
 impl Table {
-    fn new(connection: &Connection, layout: &Layout) -> Result<Self, SqliteError> {
+    pub(super) fn new(connection: &Connection, layout: &Layout, writes: Writes) -> Result<Self, SqliteError> {
         let mut columns = Vec::new();
         let mut autoincrement = false;
         if let Identity::Rowid { name } = layout.identity {
@@ -133,7 +101,7 @@ impl Table {
                 sql: quoted(&column.name),
                 name: column.name.clone(),
                 conversion: Conversion::of(&declared),
-                generated: column.generated,
+                generated: column.generated && matches!(writes, Writes::Computed),
             });
         }
         let identity = identity(layout);
@@ -147,6 +115,7 @@ impl Table {
             connection: connection.clone(),
             layout: layout.clone(),
             columns,
+            writes,
             identity,
             terms,
             autoincrement,
@@ -187,8 +156,9 @@ impl Table {
     }
 
     /// Inserts a row.
-    pub(super) fn insert(&mut self, row: &[Value<'_>]) -> Result<(), RowError> {
+    pub(super) fn insert(&mut self, row: &[Value<'_>], stand_ins: &mut StandIns) -> Result<(), RowError> {
         self.check_rowid(row)?;
+        self.compute_virtuals(row, stand_ins)?;
         let given = |column: &&Column| !column.generated;
         if self.insert.is_none() {
             let names: Vec<&str> =
@@ -217,7 +187,8 @@ impl Table {
     }
 
     /// Deletes the row with the identity of `row`, which was read before.
-    pub(super) fn delete(&mut self, row: &[Value<'_>]) -> Result<(), RowError> {
+    pub(super) fn delete(&mut self, row: &[Value<'_>], stand_ins: &mut StandIns) -> Result<(), RowError> {
+        self.compute_virtuals(row, stand_ins)?;
         if self.delete.is_none() {
             let filter = filter(&self.terms, &self.identity, 1);
             let sql = format!("DELETE FROM main.{} WHERE {filter}", quoted(&self.layout.name));
@@ -231,12 +202,21 @@ impl Table {
         self.done(result, row)
     }
 
-    /// Sets the values of a row, which was read before. `row` is the whole row as it shall be.
-    pub(super) fn update(&mut self, row: &[Value<'_>], new: &[Option<Value<'_>>]) -> Result<(), RowError> {
+    /// Sets the values of a row, which was read `before`. `row` is the whole row as it shall be.
+    pub(super) fn update(
+        &mut self,
+        before: &[Value<'_>],
+        row: &[Value<'_>],
+        new: &[Option<Value<'_>>],
+        stand_ins: &mut StandIns,
+    ) -> Result<(), RowError> {
+        if self.replaces(new) {
+            self.delete(before, stand_ins)?;
+            return self.insert(row, stand_ins);
+        }
         let set = new.iter().zip(&self.columns).enumerate();
         let set = set.filter(|(_, (value, column))| value.is_some() && !column.generated);
         let set: Vec<usize> = set.map(|(at, _)| at).collect();
-        // Where only computed values changed there is nothing to set, and the check tells whether SQLite agrees.
         if !set.is_empty() {
             if !self.updates.contains_key(&set) {
                 if self.updates.len() >= UPDATES_MAX {
@@ -253,6 +233,30 @@ impl Table {
             self.done(result, row)?;
         }
         self.check_stored(row)
+    }
+
+    /// Whether an update is a delete and an insert.
+    ///
+    /// An UPDATE computes every generated column anew, but only changes the entries of indexes on columns that depend on what is set.
+    /// Where a stored value was not what this SQLite computes, an index would keep it. A delete takes what is stored out of
+    /// every index.
+    fn replaces(&self, new: &[Option<Value<'_>>]) -> bool {
+        match self.writes {
+            Writes::Plain => false,
+            Writes::Computed => {
+                self.columns.iter().zip(new).any(|(column, new)| column.generated && new.is_some())
+            }
+            Writes::Given(_) => true,
+        }
+    }
+
+    /// Has SQLite know what the VIRTUAL columns of the row that is written next come to, if it cannot compute them.
+    fn compute_virtuals(&self, row: &[Value<'_>], stand_ins: &mut StandIns) -> Result<(), ApplyError> {
+        let Writes::Given(at) = self.writes else { return Ok(()) };
+        stand_ins.compute_virtuals(at, row).map_err(|source| {
+            let identity = self.identity_text(&self.identity_of(|at| Some(row[at])));
+            Divergence::Refused { table: self.layout.name.clone(), identity, source }.into()
+        })
     }
 
     fn update_sql(&self, set: &[usize]) -> String {
@@ -274,15 +278,27 @@ impl Table {
             return Ok(());
         }
         let expected: Vec<Option<Value<'_>>> = row.iter().map(|value| Some(*value)).collect();
-        match self.read(&expected) {
+        let Err(error) = self.read_again(&expected) else { return Ok(()) };
+        if matches!(self.writes, Writes::Computed) {
+            let given = expected.iter().zip(&self.columns);
+            let given: Vec<_> = given.map(|(value, column)| value.filter(|_| !column.generated)).collect();
+            self.read_again(&given)?;
+            return Err(RowError::Computed(error));
+        }
+        Err(error.into())
+    }
+
+    /// Reads a row that was just written.
+    fn read_again(&mut self, expected: &[Option<Value<'_>>]) -> Result<(), ApplyError> {
+        match self.read(expected) {
             Ok(_) => Ok(()),
             Err(ApplyError::Divergence(divergence)) => {
                 if let Divergence::Value { table, identity, column, expected, found } = *divergence {
                     return Err(Divergence::Altered { table, identity, column, expected, found }.into());
                 }
-                Err(ApplyError::Divergence(divergence).into())
+                Err(ApplyError::Divergence(divergence))
             }
-            Err(other) => Err(other.into()),
+            Err(other) => Err(other),
         }
     }
 
@@ -300,8 +316,9 @@ impl Table {
     fn done(&self, result: Result<usize, SqliteError>, row: &[Value<'_>]) -> Result<(), RowError> {
         use rusqlite::ffi::{
             SQLITE_CONSTRAINT, SQLITE_CONSTRAINT_PRIMARYKEY, SQLITE_CONSTRAINT_ROWID,
-            SQLITE_CONSTRAINT_UNIQUE,
+            SQLITE_CONSTRAINT_UNIQUE, SQLITE_ERROR,
         };
+        let computes = matches!(self.writes, Writes::Computed);
         let identity = |table: &Self| table.identity_text(&table.identity_of(|at| Some(row[at])));
         let source = match result {
             Ok(1) => return Ok(()),
@@ -310,6 +327,10 @@ impl Table {
                 return Err(Divergence::Missing { table, identity }.into());
             }
             Err(source) if source.primary() == SQLITE_CONSTRAINT => source,
+            // What computes a column may fail in this SQLite.
+            Err(error) if error.primary() == SQLITE_ERROR && computes => {
+                return Err(RowError::Computed(error.into()));
+            }
             Err(error) => return Err(ApplyError::from(error).into()),
         };
         let code = source.code();
@@ -319,12 +340,19 @@ impl Table {
             SQLITE_CONSTRAINT_PRIMARYKEY | SQLITE_CONSTRAINT_ROWID | SQLITE_CONSTRAINT_UNIQUE => {
                 Err(RowError::Clash(Box::new(refused)))
             }
+            _ if computes => Err(RowError::Computed(refused.into())),
             _ => Err(refused.into()),
         }
     }
 
     /// What a row that could not be inserted ran into, when no row of the commit can be the reason.
-    pub(super) fn in_the_way(&mut self, row: &[Value<'_>], clash: Divergence) -> ApplyError {
+    pub(super) fn in_the_way(&mut self, row: &[Value<'_>], clash: Divergence) -> RowError {
+        let error = self.found_in_the_way(row, clash);
+        // A value that was computed may be the reason.
+        if matches!(self.writes, Writes::Computed) { RowError::Computed(error) } else { error.into() }
+    }
+
+    fn found_in_the_way(&mut self, row: &[Value<'_>], clash: Divergence) -> ApplyError {
         let identity = self.identity_of(|at| Some(row[at]));
         let expected: Vec<Option<Value<'_>>> =
             (0..row.len()).map(|at| self.identity.contains(&at).then(|| row[at])).collect();
@@ -346,6 +374,15 @@ impl Table {
         let encoding = self.connection.encoding();
         let parts: Vec<String> = identity.iter().map(|value| shown(*value, encoding)).collect();
         parts.join(", ")
+    }
+}
+
+/// The places of the identity in a changeset row.
+pub(super) fn identity(layout: &Layout) -> Vec<usize> {
+    match &layout.identity {
+        Identity::Rowid { .. } => vec![0],
+        Identity::IntegerKey { column } => vec![*column],
+        Identity::Key { columns } => columns.clone(),
     }
 }
 

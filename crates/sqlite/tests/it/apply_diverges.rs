@@ -169,16 +169,27 @@ fn half_a_unit_of_utf16_is_noticed() {
 }
 
 #[test]
-fn a_generated_value_that_sqlite_does_not_compute_is_noticed() {
-    let mut pair =
-        pair("CREATE TABLE t(id INTEGER PRIMARY KEY, a, g AS (a * 2) STORED); INSERT INTO t VALUES(1, 2)");
-    let insert = rows("t", 3, |out, _| changeset::write_insert(out, &[Integer(2), Integer(2), Integer(5)]));
-    assert_diverges!(&mut pair, &insert, Divergence::Altered { column, .. } if column == "g");
-    let old = [Integer(1), Integer(2), Integer(4)];
-    for new in [[Integer(1), Integer(2), Integer(5)], [Integer(1), Integer(3), Integer(4)]] {
+fn a_generated_value_that_its_column_does_not_store_is_noticed() {
+    let mut pair = pair(
+        "CREATE TABLE t(id INTEGER PRIMARY KEY, a, g INT AS (a * 2) STORED NOT NULL UNIQUE); INSERT INTO t(id, a) VALUES(1, 2), (2, 3)",
+    );
+    // One that SQLite would not compute is kept; `apply_generated` shows it. An INT column makes a number of these.
+    for value in [Text(b"5"), Real(5.0)] {
+        let insert = rows("t", 3, |out, _| changeset::write_insert(out, &[Integer(3), Integer(2), value]));
+        assert_diverges!(&mut pair, &insert, Divergence::Altered { column, .. } if column == "g");
+        let old = [Integer(1), Integer(2), Integer(4)];
+        let new = [Integer(1), Integer(2), value];
         let update = rows("t", 3, |out, key| changeset::write_update(out, key, &old, &new));
         assert_diverges!(&mut pair, &update, Divergence::Altered { column, .. } if column == "g");
     }
+    for value in [Null, Integer(6)] {
+        let insert = rows("t", 3, |out, _| changeset::write_insert(out, &[Integer(3), Integer(9), value]));
+        assert_diverges!(&mut pair, &insert, Divergence::Refused { identity, .. } if identity == "integer 3");
+    }
+    // What SQLite was given must be stored as it is, whatever it computes of it.
+    let mut pair = self::pair("CREATE TABLE t(id INTEGER PRIMARY KEY, a INT, g AS (a * 2) STORED)");
+    let insert = rows("t", 3, |out, _| changeset::write_insert(out, &[Integer(1), Text(b"2"), Integer(4)]));
+    assert_diverges!(&mut pair, &insert, Divergence::Altered { column, .. } if column == "a");
 }
 
 #[test]
