@@ -41,16 +41,22 @@ pub(crate) enum Command {
         #[arg(long)]
         check: bool,
     },
-    /// Feeds random bytes to the decoders.
+    /// Feeds random bytes to the decoders, or random applications to the capture.
     Fuzz {
-        /// A fuzz target, or `all`.
+        /// A decoder's fuzz target, `all` of them, or `capture`.
         target: String,
         /// Seconds per target.
         #[arg(long, default_value_t = 60)]
         seconds: u64,
-        /// Targets run at the same time.
-        #[arg(long, default_value_t = 1)]
-        jobs: usize,
+        /// Decoders run at the same time [default: 1].
+        #[arg(long)]
+        jobs: Option<usize>,
+        /// With `capture`: where chance begins, to see a run again.
+        #[arg(long)]
+        seed: Option<u64>,
+        /// With `capture`: tell which branches of the capture were taken, and which never.
+        #[arg(long)]
+        coverage: bool,
     },
 }
 

@@ -22,7 +22,9 @@ impl Cli {
             Command::Tidy => report("tidy", &tidy::problems(&tree)?),
             Command::Codegen { check: true } => report("codegen", &codegen::problems(&tree)?),
             Command::Codegen { check: false } => codegen::write(&tree),
-            Command::Fuzz { target, seconds, jobs } => fuzz::run(&tree, &target, seconds, jobs),
+            Command::Fuzz { target, seconds, jobs, seed, coverage } => {
+                fuzz::run(&tree, &fuzz::Request { target, seconds, jobs, seed, coverage })
+            }
         }
     }
 }

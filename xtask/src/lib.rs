@@ -10,11 +10,11 @@
 //! | [`layers`] | `layers` | do the crates depend on each other as `crates/layers.toml` says |
 //! | [`tidy`] | `tidy` | is the tree in order: invariants, names, sizes, links, lock file |
 //! | [`codegen`] | `codegen` | are the generated files what the code would generate |
-//! | [`fuzz`] | `fuzz` | can a decoder be made to panic or to over-allocate |
+//! | [`fuzz`] | `fuzz` | can a decoder be made to panic, to over-allocate or to hang; does the capture miss anything |
 //!
 //! Below them: [`cli`] (arguments), [`dispatch`] (from arguments to a command), [`verdict`] (how it ended), [`stage`] (one line and the seconds of each step), [`process`]
 //! (children), [`machine`] (what may be installed here), [`tools`] (pinned third-party programs), [`tree`]
-//! (files of the repository), [`rust_source`] (code apart from comments), [`summary`] (closing lines of test
+//! (files of the repository), [`python`] (environments with pinned packages), [`rust_source`] (code apart from comments), [`summary`] (closing lines of test
 //! runners), [`quick_start`] (the README's commands).
 //!
 //! Knows nothing about SyndDB itself: it imports none of the crates it checks.
@@ -28,6 +28,7 @@ pub mod fuzz;
 pub mod layers;
 pub mod machine;
 pub mod process;
+pub mod python;
 pub mod quick_start;
 pub mod rust_source;
 pub mod stage;

@@ -3,7 +3,7 @@
 //! On a developer's machine a missing program is reported and its stage skipped; in CI it is an error,
 //! because a skipped stage there would pass for a checked one.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
@@ -38,8 +38,14 @@ pub fn is_ci() -> bool {
 /// Whether a program can be started from the path.
 #[must_use]
 pub fn has_program(name: &str) -> bool {
-    std::env::var_os("PATH")
-        .is_some_and(|path| std::env::split_paths(&path).any(|folder| folder.join(name).is_file()))
+    find_program(name).is_some()
+}
+
+/// The program of this name that the path leads to.
+#[must_use]
+pub fn find_program(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path).map(|folder| folder.join(name)).find(|program| program.is_file())
 }
 
 /// Installs Debian packages, when this is root on a Debian machine.

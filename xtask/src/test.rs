@@ -3,17 +3,17 @@
 //! The last line is always `N passed, N failed, N skipped`, summed from what the runners themselves said at
 //! their end.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 
 use crate::stage::{Outcome, Stages};
 use crate::summary::{self, Counts};
 use crate::tree::Tree;
 use crate::verdict::Verdict;
-use crate::{machine, process, quick_start};
+use crate::{machine, process, python, quick_start};
 
 /// The folder of the tests that read the vectors in Python.
 const CONFORMANCE: &str = "spec/conformance";
@@ -33,7 +33,21 @@ pub fn run(tree: &Tree, fast: bool) -> Result<Verdict> {
     let mut counts = Counts::default();
     let what = format!("{} for the tests that use them", machine::PROGRAMS.join(", "));
     counted(&mut stages, &mut counts, "system programs", &what, |_| machine::need_programs(tree.root()));
+    let mut pythons = None;
+    let what = "an interpreter and packages for the tests that write with them";
+    counted(&mut stages, &mut counts, "python", what, |_| {
+        Ok(match python::Pythons::provide(tree) {
+            Ok(provided) => {
+                pythons = Some(provided);
+                Outcome::Passed
+            }
+            Err(cause) => machine::without(cause.context("tests leave out writers in Python"))?,
+        })
+    });
     let mut rust = process::cargo(tree);
+    if let Some(pythons) = &pythons {
+        pythons.tell(&mut rust);
+    }
     rust.args(["test", "--workspace", "--locked", "--no-fail-fast"]);
     if fast {
         rust.args(["--lib", "--bins", "--tests"]).env("PROPTEST_CASES", FAST_PROPTEST_CASES);
@@ -44,8 +58,19 @@ pub fn run(tree: &Tree, fast: bool) -> Result<Verdict> {
     });
     if !fast {
         let mut planted = process::cargo(tree);
-        planted.args(["test", "--locked", "--package", "synddb-sqlite", "--features", "planted-bugs"]);
-        planted.args(["--test", "it", "differential::planted"]);
+        if let Some(pythons) = &pythons {
+            pythons.tell(&mut planted);
+        }
+        planted.args(["test", "--locked", "--package", "synddb-sqlite", "--features", "probes"]);
+        planted.args([
+            "--test",
+            "it",
+            "--",
+            "differential::planted",
+            "footprints",
+            "lock_byte",
+            "capture_files",
+        ]);
         let what = process::typed(&planted);
         counted(&mut stages, &mut counts, "planted bugs", &what, |counts| {
             // The tests that are filtered out here ran in the stage before.
@@ -109,7 +134,8 @@ fn runner(
 /// Reads the vectors with an independent implementation, in an environment of its own under the target
 /// folder.
 fn conformance(tree: &Tree, counts: &mut Counts) -> Result<Outcome> {
-    let python = match python_environment(tree) {
+    let requirements = Path::new(CONFORMANCE).join("requirements.txt");
+    let python = match python::environment(tree, "venv", &requirements) {
         Ok(python) => python,
         Err(cause) => return machine::without(cause),
     };
@@ -119,38 +145,4 @@ fn conformance(tree: &Tree, counts: &mut Counts) -> Result<Outcome> {
         .args(["-m", "pytest", CONFORMANCE, "-q", "-p", "no:cacheprovider"])
         .env("PYTHONDONTWRITEBYTECODE", "1");
     runner(&mut pytest, summary::pytest, counts)
-}
-
-/// The Python of a virtual environment that holds exactly what `requirements.txt` asks for.
-fn python_environment(tree: &Tree) -> Result<PathBuf> {
-    let requirements = tree.read(Path::new(CONFORMANCE).join("requirements.txt"))?;
-    let folder = tree.target().join("venv");
-    let python = folder.join("bin").join("python");
-    let installed = folder.join("requirements.txt");
-    let starts = Command::new(&python).arg("--version").output().is_ok_and(|answer| answer.status.success());
-    if starts && std::fs::read_to_string(&installed).is_ok_and(|text| text == requirements) {
-        return Ok(python);
-    }
-    make_environment(tree, &folder)?;
-    let mut pip = process::command(&python, tree.root());
-    pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement"]);
-    process::run(pip.arg(tree.root().join(CONFORMANCE).join("requirements.txt")))?;
-    // Written last, so an interrupted installation is made again.
-    std::fs::write(&installed, requirements)
-        .with_context(|| format!("cannot write. file=`{}`", installed.display()))?;
-    Ok(python)
-}
-
-/// Makes an empty environment. Debian ships Python without the part that can do this, so it may have to be
-/// installed.
-fn make_environment(tree: &Tree, folder: &Path) -> Result<()> {
-    let make = || {
-        let mut command = process::command("python3", tree.root());
-        process::run(command.args(["-m", "venv", "--clear"]).arg(folder))
-    };
-    if machine::has_program("python3") && make().is_ok() {
-        return Ok(());
-    }
-    machine::install_debian_packages(tree.root(), &["python3", "python3-venv"])?;
-    make()
 }

@@ -1,41 +1,27 @@
-//! `fuzz`: random bytes against the decoders, with limits on time and memory.
+//! Random bytes against the decoders, with limits on time and memory.
 //!
 //! The seeds in the repository are read and never written: what a run discovers goes to the target folder.
 //! The compiler is the stable one, told to allow the sanitizer's flags.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 use regex::Regex;
-use serde::Deserialize;
 
+use super::packages::{Target, find};
 use crate::machine;
 use crate::process;
 use crate::tools::Tool;
 use crate::tree::Tree;
 use crate::verdict::Verdict;
 
-/// The fuzz targets' own package; it has a lock file of its own.
-const FOLDER: &str = "crates/protocol/fuzz";
+/// How much freed memory the address sanitizer keeps back, in MiB: by default so much that the memory of a target says nothing.
+const QUARANTINE_MIB: u32 = 16;
 
-/// Memory of one target, in MiB, above which it counts as a crash.
-const RSS_MIB_MAX: u32 = 2048;
-
-/// One allocation, in MiB, above which a decoder has believed a length it should have checked.
-const MALLOC_MIB_MAX: u32 = 512;
-
-#[derive(Deserialize)]
-struct Manifest {
-    #[serde(default, rename = "bin")]
-    bins: Vec<Bin>,
-}
-
-#[derive(Deserialize)]
-struct Bin {
-    name: String,
-}
+/// How many callers it remembers of each allocation: each costs time at every one.
+const CONTEXT_FRAMES: u32 = 6;
 
 /// What libFuzzer said about one target at its end.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -75,7 +61,7 @@ impl Report {
 
 /// One target after its run.
 struct Run {
-    target: String,
+    target: Target,
     report: Report,
     passed: bool,
     log: PathBuf,
@@ -85,14 +71,18 @@ struct Run {
 ///
 /// # Errors
 /// When there is no such target, or the targets cannot be built or started.
-pub fn run(tree: &Tree, target: &str, seconds: u64, jobs: usize) -> Result<Verdict> {
-    let targets = targets(tree, target)?;
+pub(super) fn run(tree: &Tree, target: &str, seconds: u64, jobs: usize) -> Result<Verdict> {
+    let targets = find(tree, target)?;
     if !machine::has_program("g++") {
         machine::install_debian_packages(tree.root(), &["g++"])?;
     }
     println!("building {} fuzz targets", targets.len());
-    process::run(cargo_fuzz(tree, "build")?.args(build_arguments(tree)))?;
-    println!("running {seconds} s each, {jobs} at a time: {}", targets.join(", "));
+    let packages: BTreeSet<&Path> = targets.iter().map(|target| target.package.as_path()).collect();
+    for package in packages {
+        process::run(cargo_fuzz(tree, "build")?.args(build_arguments(tree, package)))?;
+    }
+    let names: Vec<&str> = targets.iter().map(|target| target.name.as_str()).collect();
+    println!("running {seconds} s each, {jobs} at a time: {}", names.join(", "));
     let queue = Mutex::new(VecDeque::from(targets));
     let workers = jobs.max(1);
     let runs: Result<Vec<Vec<Run>>> = std::thread::scope(|scope| {
@@ -112,46 +102,37 @@ pub fn run(tree: &Tree, target: &str, seconds: u64, jobs: usize) -> Result<Verdi
             .collect()
     });
     let mut runs: Vec<Run> = runs?.into_iter().flatten().collect();
-    runs.sort_by(|left, right| left.target.cmp(&right.target));
+    runs.sort_by(|left, right| left.target.name.cmp(&right.target.name));
     print_table(&runs);
     Ok(if runs.iter().all(|run| run.passed) { Verdict::Passed } else { Verdict::Failed })
 }
 
-/// The targets meant by a name of the command line.
-fn targets(tree: &Tree, wanted: &str) -> Result<Vec<String>> {
-    let path = Path::new(FOLDER).join("Cargo.toml");
-    let manifest: Manifest = toml::from_str(&tree.read(&path)?)
-        .with_context(|| format!("cannot understand. file=`{}`", path.display()))?;
-    let all: Vec<String> = manifest.bins.into_iter().map(|bin| bin.name).collect();
-    if wanted == "all" {
-        return Ok(all);
-    }
-    ensure!(
-        all.iter().any(|name| name == wanted),
-        "no such fuzz target; choose `all` or one of: {}",
-        all.join(", ")
-    );
-    Ok(vec![wanted.to_owned()])
-}
-
 /// Runs one target. Its output goes to a log, because several run at the same time.
-fn fuzz(tree: &Tree, target: String, seconds: u64) -> Result<Run> {
-    let corpus = made(tree.target().join("fuzz-corpus").join(&target))?;
-    let artifacts = made(tree.target().join("fuzz-artifacts").join(&target))?;
-    let log = made(tree.target().join("fuzz-logs"))?.join(format!("{target}.log"));
+fn fuzz(tree: &Tree, target: Target, seconds: u64) -> Result<Run> {
+    let Target { name, package, bounds } = &target;
+    let corpus = made(tree.target().join("fuzz-corpus").join(name))?;
+    let artifacts = made(tree.target().join("fuzz-artifacts").join(name))?;
+    let log = made(tree.target().join("fuzz-logs"))?.join(format!("{name}.log"));
     let output =
         std::fs::File::create(&log).with_context(|| format!("cannot write. file=`{}`", log.display()))?;
     let mut command = cargo_fuzz(tree, "run")?;
-    command.args(build_arguments(tree)).arg(&target).arg(&corpus);
+    command.args(build_arguments(tree, package)).arg(name).arg(&corpus);
     // libFuzzer writes to the first folder and only reads the others.
-    let seeds = tree.root().join(FOLDER).join("corpus").join(&target);
+    let seeds = tree.root().join(package).join("corpus").join(name);
     if seeds.is_dir() {
         command.arg(&seeds);
     }
     command.args(["--", "-print_final_stats=1"]);
     command.arg(format!("-max_total_time={seconds}"));
-    command.arg(format!("-rss_limit_mb={RSS_MIB_MAX}")).arg(format!("-malloc_limit_mb={MALLOC_MIB_MAX}"));
+    command.arg(format!("-rss_limit_mb={}", bounds.rss_mib));
+    command.arg(format!("-malloc_limit_mb={}", bounds.malloc_mib));
+    command.arg(format!("-timeout={}", bounds.seconds));
+    if let Some(bytes) = bounds.input_bytes {
+        command.arg(format!("-max_len={bytes}"));
+    }
     command.arg(format!("-artifact_prefix={}/", artifacts.display()));
+    let options = format!("quarantine_size_mb={QUARANTINE_MIB}:malloc_context_size={CONTEXT_FRAMES}");
+    command.env("ASAN_OPTIONS", options);
     command.stdout(output.try_clone().context("cannot share the log")?).stderr(output);
     let passed = command.status().context("cannot start cargo-fuzz")?.success();
     let text = std::fs::read(&log).with_context(|| format!("cannot read. file=`{}`", log.display()))?;
@@ -165,8 +146,8 @@ fn cargo_fuzz(tree: &Tree, subcommand: &str) -> Result<std::process::Command> {
     Ok(command)
 }
 
-fn build_arguments(tree: &Tree) -> [PathBuf; 4] {
-    ["--fuzz-dir".into(), FOLDER.into(), "--target-dir".into(), tree.target().join("fuzz")]
+fn build_arguments(tree: &Tree, package: &Path) -> [PathBuf; 4] {
+    ["--fuzz-dir".into(), package.into(), "--target-dir".into(), tree.target().join("fuzz")]
 }
 
 fn made(folder: PathBuf) -> Result<PathBuf> {
@@ -176,21 +157,27 @@ fn made(folder: PathBuf) -> Result<PathBuf> {
 }
 
 fn print_table(runs: &[Run]) {
-    let width = runs.iter().map(|run| run.target.len()).chain(["target".len()]).max().unwrap_or(0);
-    println!("\n{:<width$}  executions     exec/s  coverage  peak MiB  corpus  crashes", "target");
+    let width = runs.iter().map(|run| run.target.name.len()).chain(["target".len()]).max().unwrap_or(0);
+    println!(
+        "\n{:<width$}  executions     exec/s  coverage  peak MiB  bound MiB  s/input  corpus  crashes",
+        "target"
+    );
     for Run { target, report, .. } in runs {
         let cell = |number: Option<u64>| number.map_or_else(|| "?".to_owned(), |number| number.to_string());
         let Report { executions, executions_per_s, coverage, corpus, rss_mib_max, crashes } = report;
         println!(
-            "{target:<width$}  {:>10}  {:>9}  {:>8}  {:>8}  {:>6}  {crashes:>7}",
+            "{:<width$}  {:>10}  {:>9}  {:>8}  {:>8}  {:>9}  {:>7}  {:>6}  {crashes:>7}",
+            target.name,
             cell(*executions),
             cell(*executions_per_s),
             cell(*coverage),
             cell(*rss_mib_max),
+            target.bounds.rss_mib,
+            target.bounds.seconds,
             cell(*corpus)
         );
     }
     for run in runs.iter().filter(|run| !run.passed) {
-        println!("{} FAILED; its log: {}", run.target, run.log.display());
+        println!("{} FAILED; its log: {}", run.target.name, run.log.display());
     }
 }
