@@ -5,7 +5,10 @@
 
 #![allow(unsafe_code, reason = "the raw handle is what statements and file methods are reached by")]
 
+use std::cell::Cell;
+use std::ffi::{c_char, c_int, c_void};
 use std::path::Path;
+use std::ptr;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -66,6 +69,16 @@ pub struct Connection(Rc<Inner>);
 struct Inner {
     sqlite: rusqlite::Connection,
     encoding: TextEncoding,
+    hooked: Cell<Hooked>,
+}
+
+/// Who has SQLite's one preupdate hook of a connection. Sessions hand it on to one another, and would take anybody else's for a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Hooked {
+    /// So many sessions, or nobody.
+    Sessions(u32),
+    /// A recorder (`capture::embedded`).
+    Recorder,
 }
 
 impl Connection {
@@ -171,7 +184,7 @@ impl Connection {
             "UTF-16be" => TextEncoding::Utf16Be,
             _ => TextEncoding::Utf8,
         };
-        Ok(Self(Rc::new(Inner { sqlite, encoding })))
+        Ok(Self(Rc::new(Inner { sqlite, encoding, hooked: Cell::new(Hooked::Sessions(0)) })))
     }
 
     /// The connection as rusqlite has it, for statements that carry no text of the database.
@@ -206,6 +219,24 @@ impl Connection {
         Ok(())
     }
 
+    /// Who has the preupdate hook.
+    pub(crate) fn hooked(&self) -> &Cell<Hooked> {
+        &self.0.hooked
+    }
+
+    /// Runs something that may only compile statements that make tables and indexes: SQLite refuses every other, and every query in them.
+    pub(crate) fn while_only_making<T>(
+        &self,
+        body: impl FnOnce() -> Result<T, SqliteError>,
+    ) -> Result<T, SqliteError> {
+        // SAFETY: the connection is open; the function takes nothing that could end before it, and is taken away again.
+        unsafe { ffi::sqlite3_set_authorizer(self.handle(), Some(only_making), ptr::null_mut()) };
+        let result = body();
+        // SAFETY: as above.
+        unsafe { ffi::sqlite3_set_authorizer(self.handle(), None, ptr::null_mut()) };
+        result
+    }
+
     pub(crate) fn handle(&self) -> *mut ffi::sqlite3 {
         // SAFETY: the pointer is used while this value, and so the connection, lives, and never closed through it.
         unsafe { self.0.sqlite.handle() }
@@ -220,6 +251,27 @@ impl Connection {
             let message = std::ffi::CStr::from_ptr(ffi::sqlite3_errmsg(self.handle()));
             SqliteError { message: message.to_string_lossy().into_owned(), code }
         }
+    }
+}
+
+/// What making a table or an index consists of (SQLite, "Authorizer Action Codes"); what is not named is refused.
+unsafe extern "C" fn only_making(
+    _: *mut c_void,
+    action: c_int,
+    _: *const c_char,
+    _: *const c_char,
+    _: *const c_char,
+    _: *const c_char,
+) -> c_int {
+    match action {
+        ffi::SQLITE_CREATE_TABLE
+        | ffi::SQLITE_CREATE_INDEX
+        | ffi::SQLITE_REINDEX
+        | ffi::SQLITE_INSERT
+        | ffi::SQLITE_UPDATE
+        | ffi::SQLITE_READ
+        | ffi::SQLITE_FUNCTION => ffi::SQLITE_OK,
+        _ => ffi::SQLITE_DENY,
     }
 }
 

@@ -14,7 +14,7 @@ use std::ptr;
 
 use rusqlite::ffi;
 
-use crate::connection::{Connection, SqliteError};
+use crate::connection::{Connection, Hooked, SqliteError};
 
 /// SQLite's own type, of which only pointers exist here.
 #[repr(C)]
@@ -63,14 +63,18 @@ impl Session {
     /// A session on the connection's main database, with no table attached yet.
     ///
     /// # Errors
-    /// [`SqliteError`] when memory runs out.
+    /// [`SqliteError`] when memory runs out, or a recorder has the connection.
     pub fn open(connection: &Connection, keyless: Keyless) -> Result<Self, SqliteError> {
+        let Hooked::Sessions(others) = connection.hooked().get() else {
+            return Err(SqliteError::new("a recorder has the connection's changes", ffi::SQLITE_MISUSE));
+        };
         let mut session = ptr::null_mut();
         // SAFETY: the connection is open, the name ends with a NUL, and `session` may be written.
         let code = unsafe { sqlite3session_create(connection.handle(), c"main".as_ptr(), &raw mut session) };
         if code != ffi::SQLITE_OK {
             return Err(failed(code));
         }
+        connection.hooked().set(Hooked::Sessions(others + 1));
         let opened = Self { session, connection: connection.clone() };
         let mut by_rowid = c_int::from(keyless == Keyless::ByRowid);
         // SAFETY: the session is open, and this option reads and writes one int.
@@ -137,6 +141,9 @@ impl Drop for Session {
     fn drop(&mut self) {
         // SAFETY: the pointer came from create and is deleted once, while the connection is still open.
         unsafe { sqlite3session_delete(self.session) };
+        if let Hooked::Sessions(open) = self.connection.hooked().get() {
+            self.connection.hooked().set(Hooked::Sessions(open.saturating_sub(1)));
+        }
     }
 }
 

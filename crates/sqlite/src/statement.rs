@@ -243,19 +243,10 @@ impl Row<'_> {
             match ffi::sqlite3_column_type(statement, column) {
                 ffi::SQLITE_INTEGER => Value::Integer(ffi::sqlite3_column_int64(statement, column)),
                 ffi::SQLITE_FLOAT => Value::Real(ffi::sqlite3_column_double(statement, column)),
-                ffi::SQLITE_TEXT => {
-                    let value = ffi::sqlite3_column_value(statement, column);
-                    let data = match self.statement.connection.encoding() {
-                        TextEncoding::Utf8 => ffi::sqlite3_value_text(value).cast::<c_void>(),
-                        TextEncoding::Utf16Le => sqlite3_value_text16le(value),
-                        TextEncoding::Utf16Be => sqlite3_value_text16be(value),
-                    };
-                    let length = match self.statement.connection.encoding() {
-                        TextEncoding::Utf8 => ffi::sqlite3_value_bytes(value),
-                        TextEncoding::Utf16Le | TextEncoding::Utf16Be => sqlite3_value_bytes16(value),
-                    };
-                    Value::Text(bytes(data, length))
-                }
+                ffi::SQLITE_TEXT => text_of(
+                    ffi::sqlite3_column_value(statement, column),
+                    self.statement.connection.encoding(),
+                ),
                 ffi::SQLITE_BLOB => {
                     let data = ffi::sqlite3_column_blob(statement, column);
                     Value::Blob(bytes(data, ffi::sqlite3_column_bytes(statement, column)))
@@ -268,6 +259,47 @@ impl Row<'_> {
     /// All values of the row.
     pub fn values(&self) -> Vec<Value<'_>> {
         (0..self.len()).map(|column| self.value(column)).collect()
+    }
+}
+
+/// A value that SQLite hands to a hook, as it is stored.
+///
+/// # Safety
+/// `value` is a protected value of SQLite, of a database with this encoding; what is borrowed may be used as long as it lives and is not
+/// converted.
+pub(crate) unsafe fn value_of<'v>(value: *mut ffi::sqlite3_value, encoding: TextEncoding) -> Value<'v> {
+    // SAFETY: by the contract of this function.
+    unsafe {
+        match ffi::sqlite3_value_type(value) {
+            ffi::SQLITE_INTEGER => Value::Integer(ffi::sqlite3_value_int64(value)),
+            ffi::SQLITE_FLOAT => Value::Real(ffi::sqlite3_value_double(value)),
+            ffi::SQLITE_TEXT => text_of(value, encoding),
+            ffi::SQLITE_BLOB => {
+                let data = ffi::sqlite3_value_blob(value);
+                Value::Blob(bytes(data, ffi::sqlite3_value_bytes(value)))
+            }
+            _ => Value::Null,
+        }
+    }
+}
+
+/// Text in the database's encoding, which converts nothing.
+///
+/// # Safety
+/// As of [`value_of`]; the value is text.
+unsafe fn text_of<'v>(value: *mut ffi::sqlite3_value, encoding: TextEncoding) -> Value<'v> {
+    // SAFETY: by the contract of this function. The length is asked for after the text, in the same encoding.
+    unsafe {
+        let data = match encoding {
+            TextEncoding::Utf8 => ffi::sqlite3_value_text(value).cast::<c_void>(),
+            TextEncoding::Utf16Le => sqlite3_value_text16le(value),
+            TextEncoding::Utf16Be => sqlite3_value_text16be(value),
+        };
+        let length = match encoding {
+            TextEncoding::Utf8 => ffi::sqlite3_value_bytes(value),
+            TextEncoding::Utf16Le | TextEncoding::Utf16Be => sqlite3_value_bytes16(value),
+        };
+        Value::Text(bytes(data, length))
     }
 }
 

@@ -39,6 +39,14 @@ impl OwnedValue {
     /// NULL.
     pub const NULL: Self = Self(Inner::Null);
 
+    /// How many bytes text or a blob has; 0 for everything else.
+    pub(crate) fn len(&self) -> usize {
+        match &self.0 {
+            Inner::Null | Inner::Integer(_) | Inner::Real(_) => 0,
+            Inner::Text(bytes) | Inner::Blob(bytes) => bytes.len(),
+        }
+    }
+
     /// The value, borrowed.
     pub fn borrow(&self) -> Value<'_> {
         self.0.borrow()

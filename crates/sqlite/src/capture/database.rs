@@ -7,15 +7,20 @@ use std::rc::Rc;
 
 use rustc_hash::FxHashMap;
 use synddb_protocol::state::Value;
+use synddb_protocol::submission::TextEncoding;
 
+use super::frames::CommitFrames;
 use super::map::{PageMap, Relabel, TreeId};
 use super::marks::Marks;
 use super::out::Out;
+use super::probes::planted::{Bug, planted};
+use super::probes::{Footprints, Step};
 use super::rows::{Join, RowVisitor};
 use super::table::{Combine, TableWriter, accumulate, columns};
 use super::tree::{Tree, changed_pages};
 use super::view::{CommitView, Pages, Side};
-use super::{CaptureError, PollError, Sink};
+use super::{CaptureError, PollError, Sink, WalPosition};
+use crate::connection::Connection;
 use crate::file::header::Header;
 use crate::file::{Damaged, record};
 use crate::schema::{
@@ -39,6 +44,7 @@ pub(super) struct Database {
     tables: Rc<BTreeMap<TreeId, Captured>>,
     next_tree: TreeId,
     pub(super) state: RunningState,
+    pub(super) footprints: Footprints,
 }
 
 /// A tree to compare, and what its rows are.
@@ -50,16 +56,19 @@ struct Job {
 }
 
 impl Database {
-    /// Walks the whole database. `state` was scanned at the position that `pages` stands at.
-    pub(super) fn walk(pages: Pages, state: RunningState) -> Result<Self, CaptureError> {
-        check_indexes(state.objects(), None, state.encoding())?;
+    /// Walks the whole database, and then has SQLite scan it on a connection that stands where `pages` stands: SQLite reads a page again for
+    /// every pointer to it, so that no two may lead to one.
+    pub(super) fn walk(pages: Pages, connection: &Connection) -> Result<Self, CaptureError> {
+        let encoding = connection.encoding();
         let mut map = PageMap::default();
         let mut schema = BTreeMap::new();
         let nothing = FxHashMap::default();
         let view = CommitView::new(&pages, &nothing);
-        let mut reader = SchemaReader { places: &mut schema, state: &state };
+        let mut reader = SchemaReader { places: &mut schema, encoding };
         let tree = Tree { id: TreeId::SCHEMA, has_rowids: true, root_before: None, root_after: 1 };
         walk_tree(tree, &view, &mut map, &mut reader)?;
+        let mut state = RunningState::of_schema(connection)?;
+        check_indexes(state.objects(), None, encoding)?;
         let mut tables = BTreeMap::new();
         let mut next_tree = TreeId(TreeId::SCHEMA.0 + 1);
         for object in Objects::new(schema.values().cloned()).tables() {
@@ -70,18 +79,22 @@ impl Database {
             tables.insert(next_tree, table);
             next_tree = TreeId(next_tree.0 + 1);
         }
-        Ok(Self { pages, map, schema, tables: Rc::new(tables), next_tree, state })
+        state.scan_rows(connection)?;
+        let (tables, footprints) = (Rc::new(tables), Footprints::new());
+        Ok(Self { pages, map, schema, tables, next_tree, state, footprints })
     }
 
-    /// Captures one commit: `frames` are its last frame for each page it wrote, `pages_after` the size of the database after it.
-    /// Returns how many rows changed.
+    /// Captures the commit that stands behind a position. Returns how many rows changed.
     pub(super) fn capture<S: Sink>(
         &mut self,
-        frames: FxHashMap<u32, u32>,
-        pages_after: u32,
+        position: WalPosition,
+        CommitFrames { frames, end }: CommitFrames,
         sink: &mut S,
     ) -> Result<u64, PollError<S::Error>> {
+        let mut step = Step::begin(&frames, position.frame, (position.pages, end.pages));
         let view = CommitView::new(&self.pages, &frames);
+        // First of all: under another page size or encoding nothing else means what it seems to.
+        let header = if view.wrote(1) { Some(self.read_header(&view)?) } else { None };
         let tables = Rc::clone(&self.tables);
         let alive = |tree| tree == TreeId::SCHEMA || tables.contains_key(&tree);
         let marks = Marks::of(&view, &self.map, alive)?;
@@ -91,50 +104,63 @@ impl Database {
             let tree = Tree { id: TreeId::SCHEMA, has_rowids: true, root_before: Some(1), root_after: 1 };
             let pages = changed_pages(tree, &view, &self.map, &marks, &mut relabel)?;
             let mut join = Join { view: &view, map: &self.map, marks: &marks, relabel: &mut relabel };
-            let mut reader = SchemaReader { places: &mut self.schema, state: &self.state };
+            let mut reader = SchemaReader { places: &mut self.schema, encoding: self.state.encoding() };
             join.rows(tree, pages, &mut reader)?;
             plan.change_schema(&self.schema, &mut self.state)?
         } else {
             Vec::new()
         };
         plan.touched(&marks);
+        step.schema_changed(!changes.is_empty());
         let mut out = Out::new(sink, changes);
         for job in &plan.jobs {
             let pages = changed_pages(job.tree, &view, &self.map, &marks, &mut relabel)?;
             let hash = if job.rehashed { None } else { Some(self.state.table(&job.layout.name)) };
+            let count = out.count();
             let mut writer = TableWriter::new(&job.layout, &mut out, hash);
             let mut join = Join { view: &view, map: &self.map, marks: &marks, relabel: &mut relabel };
             join.rows(job.tree, pages, &mut writer)?;
             writer.finish()?;
+            step.table(job.tree, &job.layout, out.count() - count);
             if job.rehashed {
                 rehash(job, &view, &mut self.state)?;
             }
         }
-        if view.wrote(1) {
-            let header = Header::read(&view.bytes(Side::After, 1)?).map_err(CaptureError::from)?;
-            self.note_header(&header, &mut out)?;
+        if let Some(header) = header {
+            step.header_changed(self.note_header(&header, &mut out));
         }
         let rows = out.finish(&self.state)?;
-        relabel.apply(&mut self.map, pages_after);
+        let alive_after = |tree| tree == TreeId::SCHEMA || plan.tables.contains_key(&tree);
+        step.labels(&self.map, &relabel, frames.keys().copied(), alive, alive_after);
+        self.footprints.push(step);
+        relabel.apply(&mut self.map, end.pages);
         (self.tables, self.next_tree) = (plan.tables, plan.next_tree);
         self.pages.advance(frames);
         Ok(rows)
     }
 
-    fn note_header<S: Sink>(&mut self, header: &Header, out: &mut Out<'_, S>) -> Result<(), CaptureError> {
-        if header.usable() != self.pages.usable() {
+    /// The header after the commit, which must still lay out pages and text as before.
+    fn read_header(&self, view: &CommitView<'_>) -> Result<Header, CaptureError> {
+        let side = if planted(Bug::ReadHeaderBefore) { Side::Before } else { Side::After };
+        let header = Header::read(&view.bytes(side, 1)?)?;
+        if header.usable() != self.pages.usable() && !planted(Bug::IgnoreReservedBytes) {
             return Err(CaptureError::PageSizeChanged);
         }
         if header.encoding != self.state.encoding() {
             return Err(CaptureError::EncodingChanged);
         }
+        Ok(header)
+    }
+
+    /// Takes what the header says now, and says whether that is something else.
+    fn note_header<S: Sink>(&mut self, header: &Header, out: &mut Out<'_, S>) -> bool {
         let user_version = (header.user_version != self.state.user_version()).then_some(header.user_version);
         let application_id =
             (header.application_id != self.state.application_id()).then_some(header.application_id);
         self.state.set_user_version(header.user_version);
         self.state.set_application_id(header.application_id);
         out.set_header(user_version, application_id);
-        Ok(())
+        user_version.is_some() || application_id.is_some()
     }
 }
 
@@ -175,12 +201,19 @@ impl Plan {
                     if name != now {
                         renames.push((name.clone(), now.clone()));
                     }
-                    (now, before.remove(name).map(|kept| (kept, *rehashed)))
+                    let known = before.remove(name);
+                    let known = known.filter(|_| name == now || !planted(Bug::DoubleRenamedTables));
+                    (now, known.map(|kept| (kept, *rehashed)))
                 }
             };
-            let table = captured(&objects, &layouts, name)?;
+            let mut table = captured(&objects, &layouts, name)?;
             let (id, root_before, rehashed) = match kept {
-                Some(((id, root), rehashed)) => (id, Some(root), rehashed),
+                Some(((id, root), rehashed)) => {
+                    if planted(Bug::LookAtOldRoots) {
+                        table.root = root;
+                    }
+                    (id, Some(root), rehashed)
+                }
                 None => {
                     fresh.push(name.clone());
                     (self.take_id(), None, false)
@@ -206,7 +239,9 @@ impl Plan {
     fn touched(&mut self, marks: &Marks) {
         for id in marks.trees() {
             let planned = self.jobs.iter().any(|job| job.tree.id == id);
-            if let Some(table) = self.tables.get(&id).filter(|_| !planned) {
+            let left_out =
+                |table: &&Captured| planted(Bug::LeaveOutSequence) && table.layout.name == "sqlite_sequence";
+            if let Some(table) = self.tables.get(&id).filter(|table| !planned && !left_out(table)) {
                 let tree = table.tree(id, Some(table.root));
                 self.jobs.push(Job { tree, layout: Rc::clone(&table.layout), rehashed: false });
             }
@@ -281,7 +316,7 @@ fn walk_tree<V: RowVisitor<Error = CaptureError>>(
     let (marks, mut relabel) = (Marks::default(), Relabel::default());
     let pages = changed_pages(tree, view, map, &marks, &mut relabel)?;
     Join { view, map, marks: &marks, relabel: &mut relabel }.rows(tree, pages, visitor)?;
-    relabel.apply(map, u32::MAX - 1);
+    relabel.claim(map)?;
     Ok(())
 }
 
@@ -299,7 +334,7 @@ impl RowVisitor for Labels {
 /// Keeps the rows of `sqlite_schema`.
 struct SchemaReader<'r> {
     places: &'r mut BTreeMap<i64, Object>,
-    state: &'r RunningState,
+    encoding: TextEncoding,
 }
 
 impl RowVisitor for SchemaReader<'_> {
@@ -311,7 +346,7 @@ impl RowVisitor for SchemaReader<'_> {
             return Ok(());
         };
         let columns: Vec<Value<'_>> = record::fields(payload).ok_or(Damaged::new("a row is no record", 1))?;
-        let object = Object::from_columns(rowid, &columns, self.state.encoding())?;
+        let object = Object::from_columns(rowid, &columns, self.encoding)?;
         if object.name.get(..7).is_some_and(|start| start.eq_ignore_ascii_case("_synddb")) {
             return Err(SchemaError::Reserved { name: object.name }.into());
         }

@@ -147,6 +147,15 @@ impl Files {
         }
     }
 
+    /// How many pages the database file has, a cut off one among them.
+    pub(super) fn database_pages(&self) -> Result<u64, CaptureError> {
+        let (path, _) = &self.opened[0];
+        // By name: closing a descriptor of the file would drop every lock on it.
+        let found = std::fs::metadata(path);
+        let found = found.map_err(|source| CaptureError::Io { doing: "find", path: path.clone(), source })?;
+        Ok(found.len().div_ceil(self.page_size as u64))
+    }
+
     /// How long the WAL is, in bytes.
     pub(super) fn wal_len(&self) -> Result<u64, CaptureError> {
         Ok(self.wal.metadata().map_err(|source| self.io("read", source))?.len())

@@ -9,19 +9,19 @@
 
 use std::cmp::Ordering;
 use std::collections::VecDeque;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
+use super::attach::{connect, load_frames, page_one, position_of, regular_file, switch_to_wal, usable_bytes};
 use super::database::Database;
 use super::files::Files;
-use super::frames::FrameReader;
-use super::hold::{Hold, Holds, is_wal};
-use super::planted::{Bug, planted};
+use super::frames::{FrameReader, UNSUMMED};
+use super::hold::{Hold, Holds};
+use super::probes::planted::{Bug, planted};
 use super::view::Pages;
 use super::wake::{LOOK_AGAIN, Wake};
 use super::{CaptureError, Options, PollError, Sink, Statistics, WalPosition};
-use crate::connection::{Connection, PATIENCE, SqliteError};
-use crate::file::header::Header;
+use crate::connection::{Connection, PATIENCE};
 use crate::file::wal::Salts;
 use crate::file::wal_index::WalIndex;
 use crate::state::RunningState;
@@ -30,6 +30,15 @@ use crate::state::RunningState;
 const TORN_PATIENCE: Duration = Duration::from_millis(50);
 /// How many generations of the WAL that have ended are remembered.
 const ENDED_MAX: usize = 64;
+
+/// Where what SQLite counted and what was captured were last compared.
+#[derive(Debug, Clone, Copy)]
+struct Counted {
+    /// What the wal-index counted.
+    changes: u32,
+    /// Commits that were captured.
+    commits: u64,
+}
 
 /// What was committed at some time, to be compared with what was captured.
 #[derive(Debug, Clone, Copy)]
@@ -62,6 +71,9 @@ pub struct Follower {
     /// Where the write lock was last taken to have everything copied back.
     pub(super) recycled_at: Option<WalPosition>,
     pub(super) statistics: Statistics,
+    /// The last generation in which SQLite left frames that a recovery would stop at.
+    pub(super) unsummed_in: Option<Salts>,
+    counted: Counted,
     /// The last generations that were captured to their end.
     ended: VecDeque<Salts>,
     pub(super) wake: Wake,
@@ -84,16 +96,15 @@ impl Follower {
         let hold = Hold::open_in_wal(hold)?;
         let header = page_one(hold.connection())?;
         let files = Files::open(&anchor, &path, header.page_size.get() as usize)?;
-        let (hold, position) = position_of(hold, &files)?;
+        let (hold, position, changes) = position_of(hold, &files)?;
         let wake = Wake::on(&path, files.wal_path()).map_err(|source| CaptureError::Io {
             doing: "watch",
             path: files.wal_path().to_owned(),
             source,
         })?;
-        let state = RunningState::scan(hold.connection())?;
-        let mut pages = Pages::new(files, header.usable());
+        let mut pages = Pages::new(files, usable_bytes(&header));
         load_frames(&mut pages, position)?;
-        let database = Database::walk(pages, state)?;
+        let database = Database::walk(pages, hold.connection())?;
         // From here on the application goes first.
         for connection in [&anchor, hold.connection(), &spare, &writer] {
             connection.set_patience(Duration::ZERO)?;
@@ -106,6 +117,8 @@ impl Follower {
             options,
             recycled_at: None,
             statistics: Statistics::default(),
+            unsummed_in: None,
+            counted: Counted { changes, commits: 0 },
             ended: VecDeque::new(),
             wake,
             stopped: false,
@@ -130,6 +143,12 @@ impl Follower {
     /// What was seen since attaching.
     pub fn statistics(&self) -> Statistics {
         self.statistics
+    }
+
+    /// What each captured commit did to the trees, oldest first, since this was last asked; the last 65,536 of them.
+    #[cfg(feature = "probes")]
+    pub fn footprints(&mut self) -> Vec<super::probes::Footprint> {
+        self.database.footprints.drain()
     }
 
     /// Captures what was committed since the last poll, has the sink persist it, and returns how many commits that were. When there is
@@ -234,7 +253,9 @@ impl Follower {
         if index.salts != self.position.salts {
             // The held read transaction stood on the database file, so the generation before is complete there, and nothing
             // of it was left to capture.
-            self.database.pages.forget_frames();
+            if !planted(Bug::KeepEndedGeneration) {
+                self.database.pages.forget_frames();
+            }
             self.ended.truncate(ENDED_MAX - 1);
             self.ended.push_front(self.position.salts);
             let (salts, pages) = (index.salts, self.position.pages);
@@ -248,17 +269,41 @@ impl Follower {
             last = self.last_written(last);
         }
         if last == self.position.frame {
+            self.check_count(&index)?;
             return Ok(0);
         }
         let commits = self.capture_to(last, frames, sink)?;
+        if self.position.frame == index.last_frame && self.position.checksum == UNSUMMED {
+            // What SQLite itself goes on from.
+            self.position.checksum = index.checksum;
+        }
         self.statistics.commits += commits;
         self.statistics.wal_bytes_max = self.statistics.wal_bytes_max.max(self.wal_bytes(last));
+        self.check_count(&index)?;
         if commits > 0 {
             // I2: nothing leaves that the application's disk could still forget.
             self.database.pages.files.sync_wal()?;
             sink.persist(&self.position, &self.database.state).map_err(PollError::Sink)?;
         }
         Ok(commits)
+    }
+
+    /// Whether as many commits were captured as SQLite has counted, once all of them should be. A generation of the WAL that began and
+    /// ended unseen shows here and nowhere else: locks that something dropped leave no other trace.
+    ///
+    /// There may be more: SQLite counts a commit once that it has padded to a whole sector with copies of its last frame.
+    fn check_count(&mut self, index: &WalIndex) -> Result<(), CaptureError> {
+        if self.position.frame != index.last_frame {
+            return Ok(());
+        }
+        let made = index.changes.wrapping_sub(self.counted.changes);
+        let captured = self.statistics.commits - self.counted.commits;
+        // After a recovery SQLite counts from 0 again: then it seems to have gone back.
+        if made <= u32::MAX / 2 && captured < u64::from(made) {
+            return Err(CaptureError::Gap { frame: index.last_frame });
+        }
+        self.counted = Counted { changes: index.changes, commits: self.statistics.commits };
+        Ok(())
     }
 
     fn capture_to<S: Sink>(
@@ -271,13 +316,19 @@ impl Follower {
         let enough = self.position.frame.saturating_add(frames);
         while self.position.frame < enough {
             let files = &self.database.pages.files;
-            let ahead = FrameReader::new(files, self.position, last)?.commits(READ_AHEAD_FRAMES)?;
+            let mut reader = FrameReader::new(files, self.position, last)?;
+            let ahead = reader.commits(READ_AHEAD_FRAMES)?;
+            if reader.unsummed() > 0 {
+                self.statistics.unsummed_frames += reader.unsummed();
+                self.unsummed_in = Some(self.position.salts);
+            }
             if ahead.is_empty() {
                 break;
             }
             for commit in ahead {
-                self.statistics.rows += self.database.capture(commit.frames, commit.end.pages, sink)?;
-                self.position = commit.end;
+                let end = commit.end;
+                self.statistics.rows += self.database.capture(self.position, commit, sink)?;
+                self.position = end;
                 commits += 1;
             }
         }
@@ -302,85 +353,3 @@ impl Follower {
 const READ_AHEAD_FRAMES: u32 = 256;
 /// Bytes of frames that are captured before they are persisted.
 const STEP_BYTES: usize = 8 << 20;
-
-/// The file itself, whatever links lead to it.
-pub(super) fn regular_file(path: &Path) -> Result<PathBuf, CaptureError> {
-    let missing = || CaptureError::Missing { path: path.to_owned() };
-    let path = path.canonicalize().map_err(|source| {
-        if source.kind() == std::io::ErrorKind::NotFound {
-            return missing();
-        }
-        CaptureError::Io { doing: "find", path: path.to_owned(), source }
-    })?;
-    if path.is_file() { Ok(path) } else { Err(missing()) }
-}
-
-/// A connection that never checkpoints by itself: when and under which lock that is safe is decided in recycle.rs.
-fn connect(path: &Path) -> Result<Connection, CaptureError> {
-    let connection = Connection::open(path)?;
-    connection.execute("PRAGMA wal_autocheckpoint = 0; PRAGMA mmap_size = 0")?;
-    connection.keep_wal_on_close()?;
-    Ok(connection)
-}
-
-fn switch_to_wal(connection: &Connection) -> Result<(), CaptureError> {
-    let started = Instant::now();
-    loop {
-        if is_wal(connection)? {
-            return Ok(());
-        }
-        let switch: Result<String, _> =
-            connection.sqlite().query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0));
-        match switch.map_err(SqliteError::from) {
-            Ok(mode) if mode.eq_ignore_ascii_case("wal") => return Ok(()),
-            Ok(mode) => return Err(CaptureError::NotWal { mode }),
-            Err(error) if error.is_busy() && started.elapsed() < PATIENCE => {
-                std::thread::sleep(Duration::from_millis(5));
-            }
-            Err(error) if error.is_busy() => return Err(CaptureError::Busy),
-            Err(error) => return Err(error.into()),
-        }
-    }
-}
-
-/// The header of the database as a read transaction sees it.
-fn page_one(connection: &Connection) -> Result<Header, CaptureError> {
-    let sql = "SELECT data FROM sqlite_dbpage WHERE pgno = 1";
-    let page: Vec<u8> =
-        connection.sqlite().query_row(sql, [], |row| row.get(0)).map_err(SqliteError::from)?;
-    Ok(Header::read(&page)?)
-}
-
-/// Exactly where a read transaction stands. Where it stands nowhere yet and a first commit comes meanwhile, another one is opened.
-fn position_of(mut hold: Hold, files: &Files) -> Result<(Hold, WalPosition), CaptureError> {
-    let started = Instant::now();
-    while started.elapsed() < PATIENCE {
-        let index = match hold.snapshot()? {
-            Some(index) => Some(index),
-            // Nothing was ever written to this WAL, so there is no snapshot to ask for, and the wal-index says nothing either.
-            None => files.index().filter(|index| index.last_frame == 0),
-        };
-        if let Some(WalIndex { last_frame: frame, pages, checksum, salts }) = index {
-            return Ok((hold, WalPosition { salts, frame, checksum, pages }));
-        }
-        hold = Hold::open_in_wal(hold.close())?;
-    }
-    Err(CaptureError::Busy)
-}
-
-/// Learns which pages the WAL holds at a position that a read transaction in the WAL holds, so that no frame up to it is overwritten.
-///
-/// That as many frames were copied back says nothing about the database file: a page that was written before the position and again
-/// after it is copied back only once its newest frame may be.
-fn load_frames(pages: &mut Pages, position: WalPosition) -> Result<(), CaptureError> {
-    let mut frames = Vec::new();
-    for frame in 1..=position.frame {
-        let header = pages.files.frame_header(frame)?;
-        if header.salts != position.salts {
-            return Err(CaptureError::Gap { frame });
-        }
-        frames.push((header.page, frame));
-    }
-    pages.advance(frames);
-    Ok(())
-}

@@ -3,12 +3,16 @@
 use rustc_hash::FxHashMap;
 
 use super::files::Files;
+use super::probes::planted::{Bug, planted};
 use super::{CaptureError, WalPosition};
 use crate::file::Damaged;
-use crate::file::wal::{FRAME_HEADER_BYTES, FrameHeader};
+use crate::file::wal::{Checksum, FRAME_HEADER_BYTES, FrameHeader};
 
 /// Bytes of frames that are read at once.
 const READ_BYTES: usize = 1 << 20;
+
+/// The checksum of a frame that SQLite has not summed up.
+pub(super) const UNSUMMED: Checksum = [0, 0];
 
 /// One commit in the WAL.
 pub(super) struct CommitFrames {
@@ -18,12 +22,15 @@ pub(super) struct CommitFrames {
     pub(super) end: WalPosition,
 }
 
-/// Reads frames of one generation, and checks that each follows the one before it.
+/// Reads frames of one generation, and checks that each follows the one before it, as far as SQLite has summed them up.
 pub(super) struct FrameReader<'f> {
     files: &'f Files,
     big_endian: bool,
     /// The last frame that was read.
     at: WalPosition,
+    /// What the next checksum runs on from; unknown after a frame that SQLite has not summed up.
+    before: Option<Checksum>,
+    unsummed: u64,
     last: u32,
     buffer: Vec<u8>,
     /// Frames in the buffer that are still to come, as a range of bytes.
@@ -39,7 +46,14 @@ impl<'f> FrameReader<'f> {
         }
         let checksum = if position.frame == 0 { header.checksum } else { position.checksum };
         let at = WalPosition { checksum, ..position };
-        Ok(Self { files, big_endian: header.big_endian, at, last, buffer: Vec::new(), ahead: 0..0 })
+        let before = (checksum != UNSUMMED).then_some(checksum);
+        let big_endian = header.big_endian;
+        Ok(Self { files, big_endian, at, before, unsummed: 0, last, buffer: Vec::new(), ahead: 0..0 })
+    }
+
+    /// How many frames were read that SQLite has not summed up.
+    pub(super) fn unsummed(&self) -> u64 {
+        self.unsummed
     }
 
     /// The next whole commits, of at least this many frames together if there are so many. None when there is no whole one.
@@ -60,8 +74,10 @@ impl<'f> FrameReader<'f> {
         let mut frames = FxHashMap::default();
         while self.at.frame < self.last {
             let header = self.frame()?;
-            frames.insert(header.page, self.at.frame);
-            if header.size_after != 0 {
+            if !planted(Bug::KeepFirstFrame) || !frames.contains_key(&header.page) {
+                frames.insert(header.page, self.at.frame);
+            }
+            if header.size_after != 0 && !(planted(Bug::MergeCommits) && self.at.frame < self.last) {
                 self.at.pages = header.size_after;
                 return Ok(Some(CommitFrames { frames, end: self.at }));
             }
@@ -83,10 +99,11 @@ impl<'f> FrameReader<'f> {
         self.ahead.start += length;
         let head = frame.first_chunk::<FRAME_HEADER_BYTES>();
         let header = head.map(FrameHeader::read).ok_or(Damaged::new("a frame is cut off", number))?;
-        if header.salts != self.at.salts {
+        if header.salts != self.at.salts && !header.is_unsummed() {
             return Err(CaptureError::Gap { frame: number });
         }
-        if FrameHeader::sum(frame, self.big_endian, self.at.checksum) != header.checksum {
+        let sum = |before| FrameHeader::sum(frame, self.big_endian, before);
+        if !header.is_unsummed() && self.before.is_some_and(|before| sum(before) != header.checksum) {
             return Err(Damaged::new("the checksum of a committed frame of the WAL", number).into());
         }
         if header.page == 0 {
@@ -94,6 +111,8 @@ impl<'f> FrameReader<'f> {
         }
         self.at.frame = number;
         self.at.checksum = header.checksum;
+        self.before = (!header.is_unsummed()).then_some(header.checksum);
+        self.unsummed += u64::from(header.is_unsummed());
         Ok(header)
     }
 }

@@ -14,7 +14,7 @@ use std::ptr;
 
 use rusqlite::ffi;
 
-use super::follower::regular_file;
+use super::attach::regular_file;
 use super::{CaptureError, WalPosition};
 use crate::connection::{Connection, SqliteError};
 use crate::file::wal_index::{COPY_BYTES, WalIndex};
@@ -153,7 +153,7 @@ impl Holds {
     pub(super) fn next_reaches(&mut self, index: &WalIndex, position: WalPosition) {
         if let Some(next) = &mut self.next {
             next.target = Some(*index);
-            let WalIndex { salts, last_frame: frame, checksum, pages } = *index;
+            let WalIndex { salts, last_frame: frame, checksum, pages, .. } = *index;
             // Only used to tell how far the transaction is behind; a position in an older generation is further behind.
             self.swap_target = if salts == position.salts {
                 WalPosition { salts, frame, checksum, pages }
@@ -218,7 +218,7 @@ pub fn committed_position(path: &Path) -> Result<Option<WalPosition>, CaptureErr
     let hold = Hold { connection: Connection::open_to_read(&path)? };
     let position = if is_wal(&hold.connection)? { hold.snapshot()? } else { None };
     hold.close();
-    Ok(position.map(|WalIndex { last_frame: frame, pages, checksum, salts }| WalPosition {
+    Ok(position.map(|WalIndex { last_frame: frame, pages, checksum, salts, .. }| WalPosition {
         salts,
         frame,
         checksum,

@@ -6,7 +6,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::CaptureError;
 use super::map::{Label, PageMap, Role, TreeId};
-use super::planted::{Bug, planted};
+use super::probes::planted::{Bug, planted};
 use super::view::CommitView;
 use crate::file::Damaged;
 
@@ -31,12 +31,13 @@ impl Marks {
         alive: impl Fn(TreeId) -> bool,
     ) -> Result<Self, CaptureError> {
         let mut marks = Self::default();
+        let mut owners = Owners::default();
         for page in view.written() {
             let Some(label) = map.get(page).filter(|label| alive(label.tree)) else { continue };
             let page = match label.role {
                 Role::Overflow if planted(Bug::SkipOverflowChains) => continue,
                 Role::Overflow => {
-                    let (head, owner) = owner_of(map, page, label)?;
+                    let (head, owner) = owners.of(map, page, label)?;
                     marks.heads.insert(head);
                     owner
                 }
@@ -105,18 +106,66 @@ impl Marks {
     }
 }
 
-/// The first page of the chain that an overflow page belongs to, and the b-tree page of its cell.
-fn owner_of(map: &PageMap, page: u32, label: Label) -> Result<(u32, u32), CaptureError> {
-    let (mut head, mut parent) = (page, label.parent);
-    // In a damaged file the labels of two rows may lead round for ever.
-    for _ in 0..map.len() {
-        match map.get(parent) {
-            Some(next) if next.role == Role::Overflow && next.tree == label.tree => {
-                (head, parent) = (parent, next.parent);
+/// Where overflow pages belong, found once for a whole chain.
+#[derive(Default)]
+struct Owners {
+    /// The first page of the chain and the b-tree page of its cell, by overflow page.
+    known: FxHashMap<u32, (u32, u32)>,
+}
+
+impl Owners {
+    /// The first page of the chain that an overflow page belongs to, and the b-tree page of its cell.
+    fn of(&mut self, map: &PageMap, page: u32, label: Label) -> Result<(u32, u32), CaptureError> {
+        let mut way = vec![page];
+        let (mut head, mut parent) = (page, label.parent);
+        // In a damaged file the labels of two rows may lead round for ever.
+        let owner = loop {
+            if let Some(owner) = self.known.get(&head) {
+                break *owner;
             }
-            Some(next) if next.tree == label.tree => return Ok((head, parent)),
-            _ => break,
+            match map.get(parent) {
+                Some(next)
+                    if next.role == Role::Overflow && next.tree == label.tree && way.len() < map.len() =>
+                {
+                    (head, parent) = (parent, next.parent);
+                    way.push(head);
+                }
+                Some(next) if next.role != Role::Overflow && next.tree == label.tree => break (head, parent),
+                _ => return Err(Damaged::new("the cell of an overflow page is lost", page).into()),
+            }
+        };
+        self.known.extend(way.into_iter().map(|page| (page, owner)));
+        Ok(owner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Pages of one chain, so many that going along it for each of them would take days.
+    const CHAIN: u32 = 1_000_000;
+
+    fn overflow(parent: u32) -> Label {
+        Label { role: Role::Overflow, tree: TreeId::SCHEMA, parent }
+    }
+
+    #[test]
+    fn the_owner_of_a_long_chain_is_found_once() {
+        let mut map = PageMap::default();
+        map.set(1, Label { role: Role::Leaf, tree: TreeId::SCHEMA, parent: 0 });
+        (2..CHAIN).for_each(|page| map.set(page, overflow(page - 1)));
+        let mut owners = Owners::default();
+        for page in (2..CHAIN).rev() {
+            assert_eq!(owners.of(&map, page, overflow(page - 1)).unwrap(), (2, 1));
         }
     }
-    Err(Damaged::new("the cell of an overflow page is lost", page).into())
+
+    #[test]
+    fn a_chain_that_leads_round_has_no_owner() {
+        let mut map = PageMap::default();
+        map.set(2, overflow(3));
+        map.set(3, overflow(2));
+        assert!(Owners::default().of(&map, 2, overflow(3)).is_err());
+    }
 }

@@ -7,6 +7,7 @@
 //!
 //! | file | holds |
 //! |---|---|
+//! | `attach.rs` | where the way begins |
 //! | `follower.rs` | the way along the WAL, and what must stay true on it |
 //! | `hold.rs`, `recycle.rs` | read transactions held hand over hand; how the WAL stays small |
 //! | `files.rs`, `frames.rs`, `view.rs` | bytes of the three files; commits in the WAL; pages before and after one |
@@ -14,14 +15,17 @@
 //! | `map.rs`, `marks.rs`, `tree.rs` | what each page is; what a commit touched; which pages of a tree changed |
 //! | `rows.rs`, `table.rs`, `out.rs` | rows before and after; as changes; on their way to the sink |
 //! | `wake.rs` | sleeping until something may have been committed, or somebody rings |
-//! | `planted.rs` | faults that tests plant |
+//! | `embedded/` | the other way to capture: one connection, from inside its transactions |
+//! | `probes/` | what tests ask: what a commit did to the trees, and faults that they plant |
 //!
 //! [`Follower`] goes along the WAL and holds read transactions so that nothing is lost (hold.rs). It needs no hook, no trigger, no
 //! table in the application's schema, and no driver of its own.
 //!
 //! Knows nothing of streams, commit numbers and submissions: those are the sink's.
 
+mod attach;
 mod database;
+pub mod embedded;
 mod files;
 mod follower;
 mod frames;
@@ -29,7 +33,7 @@ mod hold;
 mod map;
 mod marks;
 mod out;
-pub mod planted;
+pub mod probes;
 mod recycle;
 mod rows;
 mod table;
@@ -43,6 +47,7 @@ use synddb_protocol::submission::Changes;
 
 pub use follower::{Committed, Follower, Reach};
 pub use hold::committed_position;
+pub use probes::planted;
 pub use wake::Waker;
 
 use crate::connection::SqliteError;
@@ -284,4 +289,7 @@ pub struct Statistics {
     pub wal_bytes_max: u64,
     /// How often the write lock was taken.
     pub write_locks: u64,
+    /// Frames that the application's SQLite committed and did not sum up (a fault of versions up to 3.50.1): after a power cut it would
+    /// lose them by itself.
+    pub unsummed_frames: u64,
 }

@@ -37,6 +37,11 @@ impl<'s, S: Sink> Out<'s, S> {
         Ok(())
     }
 
+    /// How many rows changed up to here.
+    pub(super) fn count(&self) -> u64 {
+        self.count
+    }
+
     /// The header of the database has these values now.
     pub(super) fn set_header(&mut self, user_version: Option<i32>, application_id: Option<i32>) {
         self.changes.user_version = user_version;

@@ -8,7 +8,9 @@
 //! the rest takes to be captured: its disk is worth more than its speed.
 //!
 //! Checkpoints run only under the write lock: SQLite before 3.51.3 can lose commits when a checkpoint races with a writer that begins the
-//! WAL anew, and which SQLite the application links cannot be known. FULL, RESTART and TRUNCATE are never used.
+//! WAL anew, and which SQLite the application links cannot be known. FULL, RESTART and TRUNCATE are never used, with one exception: where
+//! the WAL holds frames that a recovery would stop at, copying back is not enough. A recovery would then lay the frames before them over
+//! newer pages of the database file, which is damage where there was only loss; so that WAL is cut off at once.
 
 use std::time::{Duration, Instant};
 
@@ -36,11 +38,21 @@ impl Follower {
             && self.wal_bytes(now.frame.saturating_sub(held.frame)) >= bytes / 4
     }
 
-    /// Whether the WAL has grown so much that the write lock is worth taking: also after it was taken in vain, or nobody wrote since.
+    /// Whether the WAL has grown so much that the write lock is worth taking: also after it was taken in vain, or nobody wrote since. And
+    /// whether it holds frames that a recovery would stop at: the sooner it is cut off, the less is at stake.
     pub(super) fn wants_recycling(&self) -> bool {
         let done =
             self.recycled_at.filter(|done| done.salts == self.position.salts).map_or(0, |done| done.frame);
-        self.wal_bytes(self.position.frame.saturating_sub(done)) >= self.options.recycle_bytes
+        let since = self.wal_bytes(self.position.frame.saturating_sub(done));
+        if self.holds_unsummed() && since > 0 && (done == 0 || since >= self.options.swap_bytes) {
+            return true;
+        }
+        since >= self.options.recycle_bytes
+    }
+
+    /// Whether the running generation has frames that a recovery would stop at.
+    fn holds_unsummed(&self) -> bool {
+        self.unsummed_in == Some(self.position.salts)
     }
 
     /// Has everything copied back while nobody can write, and stands on the database file alone afterwards.
@@ -52,22 +64,37 @@ impl Follower {
         let result = self.recycle_locked(sink);
         // The lock is let go whatever happened; a failure to do so shows at the next use.
         let unlocked = self.writer.execute("ROLLBACK");
-        let commits = result?;
+        let (commits, is_clear) = result?;
         unlocked?;
+        if is_clear && self.holds_unsummed() {
+            self.cut_off()?;
+        }
         Ok(commits)
     }
 
-    fn recycle_locked<S: Sink>(&mut self, sink: &mut S) -> Result<u64, PollError<S::Error>> {
+    /// The same under the write lock. Says how many commits that were, and whether nothing of the WAL is needed any more.
+    fn recycle_locked<S: Sink>(&mut self, sink: &mut S) -> Result<(u64, bool), PollError<S::Error>> {
         if self.is_far_behind()? {
-            return Ok(0);
+            return Ok((0, false));
         }
         let commits = self.advance(sink, u32::MAX)?;
         self.recycled_at = Some(self.position);
         if self.holds.move_here(self.position)? && self.copy_back()? {
             // The WAL is copied back entirely and cannot grow, so this one stands on the database file.
-            self.holds.move_here(self.position)?;
+            return Ok((commits, self.holds.move_here(self.position)?));
         }
-        Ok(commits)
+        Ok((commits, false))
+    }
+
+    /// Cuts off a WAL that is copied back entirely. When somebody is in the way it is a writer, who begins it anew, or a reader that came
+    /// before the last frames were copied back.
+    fn cut_off(&self) -> Result<(), CaptureError> {
+        let anchor = self.database.pages.files.anchor();
+        let pragma = "PRAGMA wal_checkpoint(TRUNCATE)";
+        match anchor.sqlite().query_row(pragma, [], |_| Ok(())).map_err(SqliteError::from) {
+            Err(error) if !error.is_busy() => Err(error.into()),
+            Ok(()) | Err(_) => Ok(()),
+        }
     }
 
     /// Whether so much is left to capture that the application should not wait for it, and the WAL not so large that it has to.

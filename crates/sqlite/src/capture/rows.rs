@@ -8,9 +8,10 @@ use std::rc::Rc;
 use super::CaptureError;
 use super::map::{Label, PageMap, Relabel, Role, TreeId};
 use super::marks::Marks;
-use super::planted::{Bug, planted};
+use super::probes::planted::{Bug, planted};
 use super::tree::{ChangedPages, Tree};
 use super::view::{CommitView, Side};
+use crate::file::Damaged;
 use crate::file::page::Cell;
 
 /// Takes the rows that may have changed, as payloads.
@@ -95,6 +96,7 @@ impl Join<'_> {
         for number in pages {
             let bytes = self.view.bytes(Side::After, *number)?;
             let page = self.view.page(*number, &bytes).map_err(CaptureError::from)?;
+            page.check_cells().map_err(CaptureError::from)?;
             for at in 0..page.cells() {
                 let cell = page.cell(at).map_err(CaptureError::from)?;
                 let payload = self.come(tree, &cell, *number)?;
@@ -181,6 +183,7 @@ impl Join<'_> {
     /// A row that stayed may be on another page now.
     fn adopt(&mut self, tree: TreeId, cell: &Cell<'_>, page: u32) {
         if let Some(head) = cell.overflow
+            && !planted(Bug::KeepOldOwners)
             && self.map.get(head).is_none_or(|label| label.parent != page)
         {
             self.relabel.set(head, Label { role: Role::Overflow, tree, parent: page });
@@ -199,6 +202,7 @@ fn cells<'l>(view: &CommitView<'_>, loaded: &'l Loaded) -> Result<Vec<(u32, Cell
     let mut cells = Vec::new();
     for (number, bytes) in loaded {
         let page = view.page(*number, bytes)?;
+        page.check_cells()?;
         for at in 0..page.cells() {
             cells.push((*number, page.cell(at)?));
         }
@@ -222,12 +226,15 @@ impl Cursor {
         for page in pages {
             let bytes = view.bytes(side, page)?;
             // A leaf without cells is the root of an empty table.
-            if let Some(first) = view.page(page, &bytes)?.first_rowid()? {
-                keyed.push((first, page));
+            if let Some((first, last)) = view.page(page, &bytes)?.check_cells()? {
+                keyed.push((first, last, page));
             }
         }
         keyed.sort_unstable_by(|one, two| two.cmp(one));
-        let pages = keyed.into_iter().map(|(_, page)| page).collect();
+        if let Some(pair) = keyed.windows(2).find(|pair| pair[1].1 >= pair[0].0) {
+            return Err(Damaged::new("the rows of a table are out of order", pair[0].2).into());
+        }
+        let pages = keyed.into_iter().map(|(.., page)| page).collect();
         let mut cursor = Self { side, pages, leaf: None, at: 0 };
         cursor.next_leaf(view)?;
         Ok(cursor)

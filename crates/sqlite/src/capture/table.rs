@@ -6,7 +6,7 @@ use synddb_protocol::state::{TableHash, Value};
 
 use super::CaptureError;
 use super::out::Out;
-use super::planted::{Bug, planted};
+use super::probes::planted::{Bug, planted};
 use super::rows::RowVisitor;
 use super::{PollError, Sink};
 use crate::changeset::{self, Table};
@@ -33,18 +33,32 @@ pub(super) fn columns<'v>(
     let fields = record::fields(payload).ok_or(Damaged::new("a row is no record", 0))?;
     let mut values = vec![Value::Null; layout.columns.len()];
     for (at, column) in layout.record.iter().enumerate() {
+        let column = if planted(Bug::KeyInTableOrder) { &at } else { column };
         let described = &layout.columns[*column];
         values[*column] = match fields.get(at) {
             Some(field) if planted(Bug::IgnoreRealAffinity) => *field,
-            Some(field) => described.read(*field),
+            Some(field) => misread(described.read(*field)),
             None if planted(Bug::IgnoreDefaults) => Value::Null,
             None => described.default.borrow(),
         };
     }
-    if let Identity::IntegerKey { column } = layout.identity {
+    if let Identity::IntegerKey { column } = layout.identity
+        && !planted(Bug::LoseIntegerKey)
+    {
         values[column] = Value::Integer(rowid);
     }
     Ok(values)
+}
+
+/// The value, unless a planted fault makes another one of it.
+fn misread(value: Value<'_>) -> Value<'_> {
+    if let Value::Text(text) = value
+        && planted(Bug::EndTextAtNul)
+    {
+        return Value::Text(text.split(|byte| *byte == 0).next().unwrap_or_default());
+    }
+    let is_constant = matches!(value, Value::Integer(0 | 1));
+    if is_constant && planted(Bug::IgnoreConstantTypes) { Value::Null } else { value }
 }
 
 /// The values of a row as a changeset has them: the rowid first where it is no column.

@@ -28,6 +28,9 @@ impl PageKind {
     }
 }
 
+/// Least bytes of a page that SQLite uses.
+const USABLE_MIN: usize = 480;
+
 /// A b-tree page, its header checked.
 #[derive(Debug, Clone, Copy)]
 pub struct Page<'p> {
@@ -70,6 +73,9 @@ impl<'p> Page<'p> {
             Some(13) => PageKind::TableLeaf,
             _ => return Err(Damaged::new("a page of a tree has no such type", number)),
         };
+        if usable < USABLE_MIN {
+            return Err(Damaged::new("more bytes of a page are reserved than SQLite allows", number));
+        }
         let bytes = bytes.get(..usable).ok_or(Damaged::new("the page is cut off", number))?;
         let cells = u16_at(bytes, start + 3).ok_or(Damaged::new("the page is cut off", number))?;
         let page = Self { number, bytes, start, kind, cells: cells.into() };
@@ -102,20 +108,38 @@ impl<'p> Page<'p> {
         left.chain([right]).collect::<Option<_>>().ok_or(self.damaged("a pointer to a child lies outside"))
     }
 
-    /// The rowid of the first cell of a table leaf.
-    ///
-    /// # Errors
-    /// [`Damaged`] when the cell lies outside of the page.
-    pub fn first_rowid(&self) -> Result<Option<i64>, Damaged> {
-        if self.cells == 0 { Ok(None) } else { self.cell(0).map(|cell| Some(cell.rowid)) }
-    }
-
     /// A cell that holds a payload. Only interior pages of tables of rowids have none.
     ///
     /// # Errors
     /// [`Damaged`] when it lies outside of the page.
     pub fn cell(&self, at: usize) -> Result<Cell<'p>, Damaged> {
         self.read_cell(at).ok_or(self.damaged("a cell lies outside"))
+    }
+
+    /// Checks what a reader of all cells relies on: that together they are no larger than the page, so that reading them takes no longer
+    /// than the page is large, and that in a table of rowids these rise. Returns the first and the last rowid, if there are any.
+    ///
+    /// # Errors
+    /// [`Damaged`] when it is not so.
+    pub fn check_cells(&self) -> Result<Option<(i64, i64)>, Damaged> {
+        let mut free = self.bytes.len();
+        let mut rowids: Option<(i64, i64)> = None;
+        for at in 0..self.cells {
+            let cell = self.cell(at)?;
+            let left = free.checked_sub(cell.bytes.len());
+            free = left.ok_or(self.damaged("the cells of a page overlap"))?;
+            if self.kind != PageKind::TableLeaf {
+                continue;
+            }
+            match &mut rowids {
+                Some((_, last)) if *last >= cell.rowid => {
+                    return Err(self.damaged("the rows of a page are out of order"));
+                }
+                Some((_, last)) => *last = cell.rowid,
+                None => rowids = Some((cell.rowid, cell.rowid)),
+            }
+        }
+        Ok(rowids)
     }
 
     fn read_cell(&self, at: usize) -> Option<Cell<'p>> {

@@ -4,9 +4,15 @@ use synddb_protocol::state::Value;
 
 use super::varint;
 
+/// Longest header of a record: SQLite's own bound, of the most columns a table can have.
+const HEADER_BYTES_MAX: u64 = 98_307;
+
 /// The fields of a record, in the order in which they are stored. `None` when the bytes are no record.
 pub fn fields(payload: &[u8]) -> Option<Vec<Value<'_>>> {
     let (header, mut at) = varint(payload)?;
+    if header > HEADER_BYTES_MAX {
+        return None;
+    }
     let header = usize::try_from(header).ok()?;
     let types = payload.get(..header)?;
     let mut body = header;

@@ -78,6 +78,15 @@ impl FrameHeader {
         }
     }
 
+    /// Whether SQLite wrote the frame to sum it up later, and has not: salts and checksum are zeros.
+    ///
+    /// Where a spilled page is written again in its transaction, SQLite sums up at COMMIT, from the first such frame on. Up to 3.50.1 a
+    /// `ROLLBACK TO` leaves that place behind the frames that come next, and those stay as they are. They are committed, by the
+    /// wal-index; but whoever recovers the file after a power cut stops at the first one.
+    pub fn is_unsummed(&self) -> bool {
+        self.salts == [0, 0] && self.checksum == [0, 0]
+    }
+
     /// The checksum that the frame must have, after one that had `before`.
     pub fn sum(frame: &[u8], big_endian: bool, before: Checksum) -> Checksum {
         let (head, content) = frame.split_at_checked(FRAME_HEADER_BYTES).unwrap_or((frame, &[]));

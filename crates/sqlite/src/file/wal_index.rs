@@ -21,6 +21,8 @@ pub struct WalIndex {
     pub checksum: Checksum,
     /// The generation.
     pub salts: Salts,
+    /// How many transactions were committed since the wal-index was made, over all generations; it begins again at 0 after a recovery.
+    pub changes: u32,
 }
 
 impl WalIndex {
@@ -44,6 +46,7 @@ impl WalIndex {
         }
         // The salts stand here as they stand in the file, big-endian.
         let salts = [word(32)?.to_be(), word(36)?.to_be()];
-        Some(Self { last_frame: word(16)?, pages: word(20)?, checksum: [word(24)?, word(28)?], salts })
+        let (last_frame, pages, checksum) = (word(16)?, word(20)?, [word(24)?, word(28)?]);
+        Some(Self { last_frame, pages, checksum, salts, changes: word(8)? })
     }
 }

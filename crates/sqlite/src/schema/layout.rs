@@ -150,7 +150,7 @@ pub fn check_indexes(
         };
         let foreign = |source| SchemaError::Foreign { name: index.name.clone(), source };
         let scratch = scratch(table, encoding)?;
-        scratch.prepare(sql).map_err(foreign)?.execute(&[]).map_err(foreign)?;
+        make(&scratch, sql).map_err(foreign)?;
     }
     Ok(())
 }
@@ -163,11 +163,17 @@ fn scratch(table: &Object, encoding: TextEncoding) -> Result<Connection, SchemaE
         scratch.execute("CREATE TABLE a(a INTEGER PRIMARY KEY AUTOINCREMENT); DROP TABLE a")?;
     } else {
         // A table may be called `sqlite_...` only by SQLite itself, and the one such table is above.
-        // One statement only: what stands behind it is no part of the table.
-        let create = scratch.prepare(table.sql.as_deref().unwrap_or_default()).map_err(foreign);
-        create?.execute(&[]).map_err(foreign)?;
+        make(&scratch, table.sql.as_deref().unwrap_or_default()).map_err(foreign)?;
     }
     Ok(scratch)
+}
+
+/// Runs the text of a table or an index. One statement only: what stands behind it is no part of the object.
+///
+/// The text may be a stranger's, so that it may make one thing in this database and do nothing else: a query in it (`CREATE TABLE ... AS`, which
+/// SQLite never keeps as a text) could run for ever.
+fn make(scratch: &Connection, sql: &str) -> Result<(), SqliteError> {
+    scratch.while_only_making(|| scratch.prepare(sql)?.execute(&[]).map(drop))
 }
 
 /// A database in memory that holds one table without rows.

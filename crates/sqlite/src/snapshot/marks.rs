@@ -4,7 +4,7 @@
 //! can slip into a snapshot, and it needs no trust in the list. Takes two bytes of memory a page.
 
 use super::pages::{Geometry, Overflow, TreePage, u32_at};
-use super::source::Source;
+use super::source::ReadPage;
 use super::{SnapshotError, damaged};
 
 /// What a page is used for.
@@ -65,7 +65,11 @@ pub(super) struct Root {
 }
 
 /// Walks the schema's own tree and all that hangs from `roots`.
-pub(super) fn walk(source: &mut Source, geometry: Geometry, roots: &[Root]) -> Result<Marks, SnapshotError> {
+pub(super) fn walk(
+    source: &mut impl ReadPage,
+    geometry: Geometry,
+    roots: &[Root],
+) -> Result<Marks, SnapshotError> {
     let mut walk = Walk { source, geometry, marks: Marks::new(geometry.pages) };
     walk.marks.set(1, TREE);
     walk.tree(1)?;
@@ -79,13 +83,13 @@ pub(super) fn walk(source: &mut Source, geometry: Geometry, roots: &[Root]) -> R
     Ok(walk.marks)
 }
 
-struct Walk<'s> {
-    source: &'s mut Source,
+struct Walk<'s, S> {
+    source: &'s mut S,
     geometry: Geometry,
     marks: Marks,
 }
 
-impl Walk<'_> {
+impl<S: ReadPage> Walk<'_, S> {
     /// Marks all pages of a tree whose root is claimed. Ends in any file: a page is read only once it was claimed, and claimed
     /// only once.
     fn tree(&mut self, root: u32) -> Result<(), SnapshotError> {
@@ -99,8 +103,12 @@ impl Walk<'_> {
                 return Err(damaged(page, "a table and an index share a page"));
             }
             let first_child = todo.len();
+            // Where cells overlap, reading them all takes longer than the page is large.
+            let mut free = self.geometry.usable;
             for cell in tree.cells() {
                 let cell = cell.map_err(|what| damaged(page, what))?;
+                let left = free.checked_sub(cell.end - cell.start);
+                free = left.ok_or_else(|| damaged(page, "the cells of a page overlap"))?;
                 if let Some(overflow) = cell.overflow {
                     self.chain(page, overflow)?;
                 }

@@ -10,7 +10,24 @@ pub(super) const MAGIC: &[u8; 16] = b"SQLite format 3\0";
 /// Length of the database header, which stands before the b-tree header of page 1.
 pub(super) const DATABASE_HEADER: usize = 100;
 /// The byte that SQLite's file locks sit on; its page holds nothing.
-const LOCK_BYTE: u32 = 0x4000_0000;
+#[cfg(not(feature = "probes"))]
+const fn lock_byte() -> u32 {
+    0x4000_0000
+}
+
+/// The byte that SQLite's file locks sit on, which a test may have moved.
+#[cfg(feature = "probes")]
+#[allow(
+    unsafe_code,
+    reason = "where the lock byte lies is asked by a call that rusqlite has no function for"
+)]
+fn lock_byte() -> u32 {
+    use rusqlite::ffi;
+    // SAFETY: with 0 this control changes nothing, and returns where the byte lies.
+    let at = unsafe { ffi::sqlite3_test_control(ffi::SQLITE_TESTCTRL_PENDING_BYTE, 0_u32) };
+    at.cast_unsigned()
+}
+
 /// Longest payload SQLite can write (`SQLITE_MAX_LENGTH`, at its highest).
 const PAYLOAD_MAX: u64 = i32::MAX as u64;
 
@@ -58,7 +75,7 @@ impl Geometry {
 
     /// The page that file locks sit on, in files that are so large.
     pub(super) fn lock_page(&self) -> u32 {
-        LOCK_BYTE / self.page_size.get() + 1
+        lock_byte() / self.page_size.get() + 1
     }
 
     /// The bytes of payload that a full overflow page holds.

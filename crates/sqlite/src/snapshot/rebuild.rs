@@ -10,18 +10,44 @@ use rusqlite::config::DbConfig;
 use synddb_protocol::state::Value;
 use synddb_protocol::submission::ObjectKind;
 
-use super::RestoreError;
+use super::marks::{self, Root};
+use super::pages::Geometry;
+use super::source::FilePages;
+use super::{RestoreError, SnapshotError, write};
 use crate::connection::{Connection, SqliteError, quoted};
 use crate::schema::{Object, Objects, SchemaError, from_text, is_outside};
 use crate::state::{RunningState, StateError};
 
 /// Drops what is outside of what is replicated, rebuilds every index, and has SQLite check the whole file.
-pub(super) fn rebuild(path: &Path) -> Result<(), RestoreError> {
+pub(super) fn rebuild(
+    path: &Path,
+    pages: &mut FilePages<'_>,
+    geometry: Geometry,
+) -> Result<(), RestoreError> {
+    // SQLite reads a page for every pointer to it. A small file in which many lead to one would keep it busy for as long as its maker likes,
+    // and the check that finds this comes after the indexes are rebuilt. The schema's own tree is looked at before SQLite reads it.
+    marks::walk(pages, geometry, &[]).map_err(refused)?;
     let connection = open(path)?;
+    let roots = write::roots(&connection).map_err(refused)?;
+    let roots: Vec<Root> = roots.into_iter().map(|root| Root { outside: false, ..root }).collect();
+    marks::walk(pages, geometry, &roots).map_err(refused)?;
     connection.execute("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF")?;
     drop_outside(&connection)?;
     reindex(&connection)?;
     check(&connection)
+}
+
+/// Why a file cannot be restored whose pages cannot be walked.
+fn refused(error: SnapshotError) -> RestoreError {
+    match error {
+        SnapshotError::Sqlite(error) => error.into(),
+        SnapshotError::Schema(error) => error.into(),
+        SnapshotError::Damaged { what, .. } => RestoreError::Invalid { what },
+        SnapshotError::NoTransaction
+        | SnapshotError::Moved
+        | SnapshotError::TooLarge { .. }
+        | SnapshotError::Chunk(_) => RestoreError::Invalid { what: "its pages cannot be read" },
+    }
 }
 
 /// The state of the file, by a full scan.

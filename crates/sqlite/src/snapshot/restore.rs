@@ -15,6 +15,7 @@ use synddb_protocol::limits::SNAPSHOT_CHUNKS_MAX;
 use synddb_protocol::submission::{Chunk, Snapshot};
 
 use super::pages::Geometry;
+use super::source::FilePages;
 use super::{header, rebuild};
 use crate::connection::SqliteError;
 use crate::schema::SchemaError;
@@ -112,6 +113,7 @@ pub fn restore<E: Into<Box<dyn Error + Send + Sync>>>(
     let pages = pages(snapshot)?;
     let unfinished = place.create()?;
     let mut file = &unfinished.file;
+    let mut geometry = None;
     for (index, chunk) in snapshot.chunks.iter().enumerate() {
         let hash = chunk.hash;
         let stored = fetch(chunk).map_err(|source| RestoreError::Fetch { hash, source: source.into() })?;
@@ -120,15 +122,19 @@ pub fn restore<E: Into<Box<dyn Error + Send + Sync>>>(
         drop(stored);
         if index == 0 {
             let page_one = run.get(..snapshot.page_size.get() as usize).unwrap_or_default();
-            Geometry::read(page_one, pages)
-                .and_then(|_| header::check(page_one, pages, snapshot.encoding))
-                .map_err(|what| RestoreError::Invalid { what })?;
+            let checked = Geometry::read(page_one, pages).and_then(|geometry| {
+                header::check(page_one, pages, snapshot.encoding)?;
+                Ok(geometry)
+            });
+            geometry = Some(checked.map_err(|what| RestoreError::Invalid { what })?);
         }
         file.write_all(&run).map_err(|source| unfinished.failed(source))?;
         // Bit by bit: whoever syncs something else on this disk, as the application does at each commit, would wait for all of it.
         file.sync_data().map_err(|source| unfinished.failed(source))?;
     }
-    rebuild::rebuild(&unfinished.path)?;
+    let geometry = geometry.ok_or(RestoreError::Invalid { what: "a database has at least one page" })?;
+    let mut raw = FilePages { file: &unfinished.file, page_bytes: geometry.page_bytes() };
+    rebuild::rebuild(&unfinished.path, &mut raw, geometry)?;
     let state = rebuild::scan(&unfinished.path)?;
     let (expected, found) = (snapshot.state, state.hash());
     if expected != found {
@@ -189,7 +195,7 @@ impl Place {
     }
 
     fn create(&self) -> Result<Unfinished, RestoreError> {
-        match OpenOptions::new().write(true).create_new(true).open(&self.beside) {
+        match OpenOptions::new().read(true).write(true).create_new(true).open(&self.beside) {
             Ok(file) => Ok(Unfinished { path: self.beside.clone(), file, remove: true }),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 Err(RestoreError::Exists { path: self.beside.clone() })

@@ -1,12 +1,43 @@
-//! Pages of a database as one read transaction sees them, through SQLite's own pager: what is still in the WAL is there.
+//! Pages of a database: as one read transaction sees them, through SQLite's own pager, where what is still in the WAL is there; or out of a file
+//! that no SQLite has opened yet.
 
+use std::fs::File;
+use std::os::unix::fs::FileExt as _;
+
+use rusqlite::ffi;
 use synddb_protocol::state::Value;
 
 use super::{SnapshotError, damaged};
 use crate::connection::{Connection, SqliteError};
 use crate::statement::Statement;
 
-/// Reads pages, and watches that the transaction stays.
+/// Reads pages.
+pub(super) trait ReadPage {
+    /// Reads a page into a buffer, whose content is gone then.
+    ///
+    /// # Errors
+    /// [`SnapshotError`] when it is not there, or cannot be read.
+    fn read(&mut self, page: u32, into: &mut Vec<u8>) -> Result<(), SnapshotError>;
+}
+
+/// A file of pages.
+pub(super) struct FilePages<'f> {
+    pub(super) file: &'f File,
+    pub(super) page_bytes: usize,
+}
+
+impl ReadPage for FilePages<'_> {
+    fn read(&mut self, page: u32, into: &mut Vec<u8>) -> Result<(), SnapshotError> {
+        into.resize(self.page_bytes, 0);
+        let offset = u64::from(page.saturating_sub(1)) * self.page_bytes as u64;
+        let read = self.file.read_exact_at(into, offset);
+        read.map_err(|error| {
+            SqliteError::new(&format!("cannot read a page: {error}"), ffi::SQLITE_IOERR).into()
+        })
+    }
+}
+
+/// Reads pages through SQLite, and watches that the transaction stays.
 pub(super) struct Source {
     connection: Connection,
     read: Statement,
@@ -35,9 +66,10 @@ impl Source {
         }
         Ok(())
     }
+}
 
-    /// Reads a page.
-    pub(super) fn read(&mut self, page: u32, into: &mut Vec<u8>) -> Result<(), SnapshotError> {
+impl ReadPage for Source {
+    fn read(&mut self, page: u32, into: &mut Vec<u8>) -> Result<(), SnapshotError> {
         into.clear();
         self.read.query::<SqliteError>(&[Value::Integer(page.into())], |row| {
             if let Value::Blob(bytes) = row.value(0) {

@@ -6,7 +6,7 @@ use synddb_protocol::submission::{Chunk, PageSize, TextEncoding};
 use super::header::{FreeList, blank_page, normalise};
 use super::marks::{Marks, Root, Use, walk};
 use super::pages::{Geometry, TreePage};
-use super::source::{Source, pragma};
+use super::source::{ReadPage as _, Source, pragma};
 use super::{SnapshotError, damaged};
 use crate::connection::Connection;
 use crate::schema::{Object, SchemaError, is_outside};
@@ -57,7 +57,9 @@ impl Writer {
         let count = pragma(connection, "page_count")?;
         let too_large = || SnapshotError::TooLarge { pages: count, page_size: page_size.get() };
         let is_blank = count == 0;
-        let pages = u32::try_from(count.max(1)).map_err(|_| too_large())?;
+        // A number of pages is only a claim: what no file holds, nothing uses.
+        let pages = count.min(pages_there(connection, page_size)).max(1);
+        let pages = u32::try_from(pages).map_err(|_| too_large())?;
         let geometry = if is_blank {
             Geometry { page_size, usable: page_size.get() as usize, pages, auto_vacuum: false }
         } else {
@@ -240,8 +242,18 @@ fn run_pages(geometry: &Geometry) -> Option<u32> {
         .and_then(|run| u32::try_from(run).ok())
 }
 
+/// How many pages database file and WAL have room for, at most.
+fn pages_there(connection: &Connection, page_size: PageSize) -> i64 {
+    let Some(path) = connection.sqlite().path().filter(|path| !path.is_empty()) else { return i64::MAX };
+    let bytes = |path: &str| std::fs::metadata(path).map_or(0, |found| found.len());
+    let page_bytes = u64::from(page_size.get());
+    // First the WAL: what is copied back in between then counts twice, and not never.
+    let frames = bytes(&format!("{path}-wal")) / page_bytes;
+    i64::try_from(frames + bytes(path).div_ceil(page_bytes)).unwrap_or(i64::MAX)
+}
+
 /// The root pages of all tables and indexes.
-fn roots(connection: &Connection) -> Result<Vec<Root>, SnapshotError> {
+pub(super) fn roots(connection: &Connection) -> Result<Vec<Root>, SnapshotError> {
     let mut roots = Vec::new();
     let sql = "SELECT type, name, tbl_name, rootpage, sql FROM sqlite_schema";
     connection.prepare(sql)?.query::<SchemaError>(&[], |row| {

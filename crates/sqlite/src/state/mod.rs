@@ -21,6 +21,7 @@ use synddb_protocol::submission::TextEncoding;
 
 use crate::connection::{Connection, SqliteError};
 use crate::schema::{Identity, Layout, Objects, SchemaError};
+pub(crate) use scan::table as scan_table;
 use undo::Saved;
 
 /// Why a database's state hash cannot be computed.
@@ -55,9 +56,9 @@ pub struct RunningState {
 
 /// Schema and layouts, which change together.
 #[derive(Debug)]
-struct Schema {
-    objects: Objects,
-    layouts: BTreeMap<String, Layout>,
+pub(crate) struct Schema {
+    pub(crate) objects: Objects,
+    pub(crate) layouts: BTreeMap<String, Layout>,
     /// The tables by the bytes of their names as stored, which is the order that the hash lists them in.
     order: BTreeMap<Vec<u8>, String>,
 }
@@ -77,26 +78,34 @@ impl RunningState {
     /// # Errors
     /// [`StateError`] when the database cannot be read, or its schema cannot be replicated.
     pub fn scan(connection: &Connection) -> Result<Self, StateError> {
+        let mut state = Self::of_schema(connection)?;
+        state.scan_rows(connection)?;
+        Ok(state)
+    }
+
+    /// With the schema of a database, and no row.
+    pub(crate) fn of_schema(connection: &Connection) -> Result<Self, StateError> {
         let objects = Objects::read(connection)?;
         let mut layouts = BTreeMap::new();
         for table in objects.tables() {
             layouts.insert(table.name.clone(), Layout::of(table, connection.encoding())?);
-        }
-        let mut tables = BTreeMap::new();
-        for (name, layout) in &layouts {
-            let rows = Rows { hash: scan::table(connection, layout)?, ..Rows::default() };
-            tables.insert(name.clone(), rows);
         }
         Ok(Self {
             encoding: connection.encoding(),
             user_version: scan::number(connection, "user_version")?,
             application_id: scan::number(connection, "application_id")?,
             schema: Arc::new(Schema::new(objects, layouts)),
-            tables,
+            tables: BTreeMap::new(),
             head: OnceCell::new(),
             saved: Vec::new(),
             serial: 0,
         })
+    }
+
+    /// Accumulates the rows of every table.
+    pub(crate) fn scan_rows(&mut self, connection: &Connection) -> Result<(), StateError> {
+        let names: Vec<String> = self.schema.layouts.keys().cloned().collect();
+        names.iter().try_for_each(|name| self.rescan_table(connection, name))
     }
 
     /// The state hash. Digests of tables that did not change since the last call are cached.
@@ -120,6 +129,11 @@ impl RunningState {
     /// The schema.
     pub fn objects(&self) -> &Objects {
         &self.schema.objects
+    }
+
+    /// Schema and layouts as they are now; they never change, they are replaced.
+    pub(crate) fn schema(&self) -> Arc<Schema> {
+        Arc::clone(&self.schema)
     }
 
     /// How a table (by UTF-8 name) lays out its rows.

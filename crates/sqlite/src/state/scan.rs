@@ -7,7 +7,7 @@ use crate::connection::{Connection, SqliteError, quoted};
 use crate::schema::{Identity, Layout};
 
 /// The rows of a table, accumulated.
-pub(super) fn table(connection: &Connection, layout: &Layout) -> Result<TableHash, StateError> {
+pub(crate) fn table(connection: &Connection, layout: &Layout) -> Result<TableHash, StateError> {
     let rowid = match layout.identity {
         Identity::Rowid { name } => Some(name.to_owned()),
         Identity::IntegerKey { .. } | Identity::Key { .. } => None,

@@ -8,15 +8,27 @@
 )]
 
 mod apply_diverges;
+mod apply_generated;
 mod apply_pair;
 mod apply_random;
 mod apply_rows;
 mod apply_schema;
 mod capture;
+mod capture_files;
+mod capture_matrix;
 mod cases;
 mod compare;
 mod differential;
+mod embedded;
+#[cfg(feature = "probes")]
+mod footprints;
+mod hostile;
+mod lock_byte;
+mod lost_locks;
+mod mirrored;
 mod query;
 mod query_costly;
 mod snapshot;
 mod state;
+mod unsummed;
+mod writers;

@@ -1,4 +1,5 @@
-//! A second process that writes: this test binary, started again. It lives as long as its seed's run.
+//! Other processes that write: this test binary, started again, and Python with the SQLite of the system or the newest one. Each
+//! lives as long as its seed's run.
 //!
 //! Both sides send a line with a length and then so many bytes. The child's lines begin with a mark, because the test runner
 //! prints on the same output.
@@ -8,7 +9,7 @@ use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use super::model::{Outcome, Writer};
-use super::setup::Local;
+use super::setup::{Kind, Local};
 
 /// The database that a child opens. Without it, this binary is the parent.
 const DATABASE: &str = "SYNDDB_SQLITE_TEST_WRITER";
@@ -25,20 +26,39 @@ pub(super) struct Remote {
     output: BufReader<ChildStdout>,
 }
 
+/// Names the executable that has the system's SQLite, and the one that has the newest.
+const PYTHONS: [(Kind, &str, &str); 2] =
+    [(Kind::System, "SYNDDB_PYTHON_SYSTEM", "sqlite3"), (Kind::Apsw, "SYNDDB_PYTHON_APSW", "apsw")];
+
+/// Whether a writer of this kind can be started here. Without Python, this binary stands in.
+pub(super) fn is_available(kind: Kind) -> bool {
+    PYTHONS.iter().all(|(python, variable, _)| *python != kind || std::env::var_os(variable).is_some())
+}
+
+/// The program that opens this database in a process of its own.
+fn program(kind: Kind, database: &Path) -> Command {
+    let python = PYTHONS.iter().find(|(python, ..)| *python == kind);
+    let found = python.and_then(|(_, variable, module)| Some((std::env::var_os(variable)?, module)));
+    if let Some((executable, module)) = found {
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/differential/writer.py");
+        let mut command = Command::new(executable);
+        command.args(["-B", script, module]).arg(database);
+        return command;
+    }
+    assert!(
+        python.is_none() || std::env::var_os("CI").is_none(),
+        "no Python with {kind}; run `cargo xtask test`"
+    );
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command
+        .args(["differential::child::writes_for_its_parent", "--exact", "--nocapture", "--test-threads=1"])
+        .env(DATABASE, database);
+    command
+}
+
 impl Remote {
-    pub(super) fn start(database: &Path, settings: &[String]) -> Self {
-        let mut child = Command::new(std::env::current_exe().unwrap())
-            .args([
-                "differential::child::writes_for_its_parent",
-                "--exact",
-                "--nocapture",
-                "--test-threads=1",
-            ])
-            .env(DATABASE, database)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
+    pub(super) fn start(kind: Kind, database: &Path, settings: &[String]) -> Self {
+        let mut child = program(kind, database).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let (input, output) = (child.stdin.take(), BufReader::new(child.stdout.take().unwrap()));
         let mut remote = Self { child, input, output };
         for setting in settings {
@@ -71,6 +91,11 @@ impl Writer for Remote {
         let (open, error) = answer.split_at(1);
         let error = (!error.is_empty()).then(|| error.to_owned());
         Outcome { error, in_transaction: open == "1" }
+    }
+
+    fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
     }
 
     fn query(&mut self, sql: &str) -> Vec<Vec<String>> {

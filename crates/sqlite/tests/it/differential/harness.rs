@@ -1,19 +1,21 @@
-//! One seed: a database, connections that take turns, and after every few transactions the question whether the replica equals it.
+//! One seed: chance decides what happens, event by event; the stage does it, and after every few transactions is asked whether the
+//! replica equals the application.
 
-use std::collections::BTreeMap;
-use std::fs::File;
-use std::os::unix::fs::FileExt as _;
-use std::path::PathBuf;
+use std::collections::BTreeSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use synddb_sqlite::session::{Keyless, Session};
-
-use super::child::Remote;
-use super::mirror::Mirror;
-use super::model::{Model, Outcome, Writer};
+use super::child::is_available;
+use super::model::{Model, Outcome};
+use super::race;
 use super::random::Random;
+use super::report::Report;
 use super::schemas::{self, Made};
-use super::setup::{Local, Settings, connection_settings};
+use super::script::{Event, Script, Witness, WriterSetup};
+use super::setup::{Kind, Settings, connection_settings};
+use super::stage::Stage;
 use super::steps::{self, Action, Context, Step};
+use super::tables;
+use super::values::Ground;
 
 /// Whether anything follows the database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,74 +26,31 @@ pub(super) enum Subject {
     Replicated,
 }
 
-/// What a run did.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Report {
-    pub(super) transactions: u64,
-    pub(super) commits: u64,
-    pub(super) rolled_back: u64,
-    pub(super) with_ddl: u64,
-    pub(super) by_other_process: u64,
-    pub(super) statements_ok: u64,
-    pub(super) statements_failed: u64,
-    pub(super) rows_captured: u64,
-    /// Pieces of commits that were too large for one.
-    pub(super) pieces: u64,
-    pub(super) polls_inside_transactions: u64,
-    pub(super) session_commits: u64,
-    pub(super) session_rows: u64,
-    /// Tables that the session oracle could not be asked about, by reason.
-    pub(super) session_skipped: BTreeMap<&'static str, u64>,
-    /// How often each step was taken, and how often all its statements worked.
-    pub(super) features: BTreeMap<&'static str, (u64, u64)>,
-    /// Why statements failed.
-    pub(super) errors: BTreeMap<String, u64>,
-    pub(super) settings: Vec<String>,
-}
-
-impl Report {
-    pub(super) fn add(&mut self, other: Self) {
-        self.transactions += other.transactions;
-        self.commits += other.commits;
-        self.rolled_back += other.rolled_back;
-        self.with_ddl += other.with_ddl;
-        self.by_other_process += other.by_other_process;
-        self.statements_ok += other.statements_ok;
-        self.statements_failed += other.statements_failed;
-        self.rows_captured += other.rows_captured;
-        self.pieces += other.pieces;
-        self.polls_inside_transactions += other.polls_inside_transactions;
-        self.session_commits += other.session_commits;
-        self.session_rows += other.session_rows;
-        self.settings.extend(other.settings);
-        for (reason, count) in other.session_skipped {
-            *self.session_skipped.entry(reason).or_default() += count;
-        }
-        for (feature, (taken, worked)) in other.features {
-            let entry = self.features.entry(feature).or_default();
-            *entry = (entry.0 + taken, entry.1 + worked);
-        }
-        for (error, count) in other.errors {
-            *self.errors.entry(error).or_default() += count;
-        }
-    }
-}
-
 /// The replica does not equal the application.
 #[derive(Debug)]
 pub(super) struct Mismatch {
     pub(super) seed: u64,
     pub(super) transaction: u64,
-    /// What ran since the whole replica was last found equal.
-    pub(super) statements: Vec<String>,
+    /// Everything that was done, up to where it shows.
+    pub(super) script: Script,
     pub(super) what: String,
 }
 
 impl std::fmt::Display for Mismatch {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         writeln!(f, "seed {} differs at transaction {}: {}", self.seed, self.transaction, self.what)?;
-        writeln!(f, "statements since everything was last found equal:")?;
-        self.statements.iter().try_for_each(|statement| writeln!(f, "  {statement}"))
+        writeln!(f, "since everything was last found equal:")?;
+        let events = &self.script.events;
+        let checked = events.iter().rposition(|event| matches!(event, Event::Check | Event::Attach { .. }));
+        // The last check is the one that failed, where one did.
+        let last = events.len().saturating_sub(1);
+        let checked = match checked {
+            Some(at) if at == last => {
+                events[..at].iter().rposition(|event| matches!(event, Event::Check | Event::Attach { .. }))
+            }
+            checked => checked,
+        };
+        events[checked.map_or(0, |at| at + 1)..].iter().try_for_each(|event| writeln!(f, "  {event}"))
     }
 }
 
@@ -99,272 +58,288 @@ impl std::fmt::Display for Mismatch {
 const FULL_CHECK_EVERY: u64 = 10;
 
 /// Runs one seed for so many transactions.
-pub(super) fn run(seed: u64, transactions: u64, subject: Subject) -> Result<Report, Mismatch> {
-    let mut run = Run::start(seed);
-    let result = run.follow(subject).and_then(|()| run.all(transactions));
-    let transaction = run.report.transactions;
-    match result {
-        Ok(()) => Ok(std::mem::take(&mut run.report)),
-        Err(what) => {
-            run.keep_files();
-            Err(Mismatch { seed, transaction, statements: std::mem::take(&mut run.log), what })
-        }
-    }
+pub(super) fn run(seed: u64, transactions: u64, subject: Subject) -> Result<Report, Box<Mismatch>> {
+    let mut run = Run::start(seed, subject);
+    let result = catch_unwind(AssertUnwindSafe(|| {
+        run.make_schema()?;
+        run.follow()?;
+        run.all(transactions)
+    }));
+    let what = match result {
+        Ok(Ok(())) => return Ok(run.stage.report),
+        Ok(Err(what)) => what,
+        Err(panic) => format!("a panic: {}", words(panic.as_ref())),
+    };
+    run.stage.keep_files();
+    let transaction = run.stage.report.transactions;
+    Err(Box::new(Mismatch { seed, transaction, script: run.script, what }))
+}
+
+/// What a panic said.
+pub(super) fn words(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("without words").to_owned()
 }
 
 struct Run {
+    subject: Subject,
     random: Random,
-    settings: Settings,
-    report: Report,
-    log: Vec<String>,
-    // Before the connections, which hold the database open, and the folder, which goes last.
-    mirror: Option<Mirror>,
-    locals: Vec<Local>,
-    remote: Option<Remote>,
-    /// Reads, and holds a snapshot now and then.
-    reader: Local,
-    /// The wal-index. Never closed while a connection is open: closing would drop this process's locks on it.
-    index: File,
-    /// The changesets of sessions, by the number of their commit since the last poll.
-    sessions: BTreeMap<u64, Vec<u8>>,
-    /// Commits since the last poll.
-    commits: u64,
-    path: PathBuf,
-    _folder: tempfile::TempDir,
-}
-
-/// Which connection writes.
-#[derive(Debug, Clone, Copy)]
-enum Turn {
-    Local(usize),
-    Remote,
+    script: Script,
+    stage: Stage,
+    /// Which database is looked at for what transactions exercise. Read anew after each schema change.
+    model: Option<Model>,
 }
 
 impl Run {
-    fn start(seed: u64) -> Self {
+    fn start(seed: u64, subject: Subject) -> Self {
         let mut random = Random::new(seed);
         let settings = Settings::choose(&mut random);
-        let folder = tempfile::tempdir().unwrap();
-        let path: PathBuf = folder.path().join("application.db");
-        settings.create(&path);
-        let reader = Local::open(&path, &[]);
-        let locals: Vec<Local> =
-            (0..3).map(|_| Local::open(&path, &connection_settings(&mut random))).collect();
-        let remote = Some(Remote::start(&path, &connection_settings(&mut random)));
-        let mut report = Report::default();
-        report.settings.push(format!("{settings:?}"));
-        let index_path = folder.path().join("application.db-shm");
-        let mut run = Self {
-            random,
-            settings,
-            report,
-            log: Vec::new(),
-            mirror: None,
-            locals,
-            remote,
-            reader,
-            index: File::open(index_path).unwrap(),
-            sessions: BTreeMap::new(),
-            commits: 0,
-            path,
-            _folder: folder,
-        };
-        run.make_schema();
-        run
+        let mut kinds = vec![Kind::Local; 3];
+        kinds.push(Kind::Child);
+        // Decided also where there is no such writer, so that a seed does nearly the same everywhere.
+        for (share, kind) in [(40, Kind::System), (25, Kind::Apsw)] {
+            if random.percent(share) && is_available(kind) {
+                kinds.push(kind);
+            }
+        }
+        let writers = kinds
+            .into_iter()
+            .map(|kind| WriterSetup { kind, settings: connection_settings(&mut random) })
+            .collect();
+        let script = Script { settings, writers, events: Vec::new() };
+        let stage = Stage::open(&script.settings, &script.writers);
+        Self { subject, random, script, stage, model: None }
     }
 
-    fn follow(&mut self, subject: Subject) -> Result<(), String> {
-        if subject == Subject::Replicated {
-            self.mirror = Some(Mirror::attach(&self.path, &mut self.random)?);
+    fn perform(&mut self, event: Event) -> Result<Outcome, String> {
+        self.script.events.push(event);
+        self.stage.perform(self.script.events.last().unwrap())
+    }
+
+    /// Attaches, or attaches anew in the middle of everything.
+    fn follow(&mut self) -> Result<(), String> {
+        if self.subject == Subject::Replicated {
+            // From a WAL that begins anew at nearly every poll to one that never does here.
+            let wal_bytes = self.random.weighted(&[(2, 1 << 20), (3, 8 << 20), (3, 64 << 20)]);
+            let chance = self.random.next();
+            self.perform(Event::Attach { wal_bytes, chance })?;
         }
-        self.log.clear();
         Ok(())
     }
 
-    /// Copies both databases to where the environment says, for whoever looks into a mismatch. The run is over: nobody needs the
-    /// locks any more that closing a copied file drops.
-    fn keep_files(&self) {
-        let Ok(folder) = std::env::var("SYNDDB_KEEP") else { return };
-        for entry in std::fs::read_dir(self.path.parent().unwrap()).unwrap() {
-            let entry = entry.unwrap();
-            std::fs::copy(entry.path(), std::path::Path::new(&folder).join(entry.file_name())).unwrap();
-        }
-    }
-
-    fn make_schema(&mut self) {
-        self.make(schemas::foundation());
+    fn make_schema(&mut self) -> Result<(), String> {
+        self.make(schemas::foundation())?;
         for _ in 0..self.random.range(5, 12) {
-            let model = Model::read(&mut self.locals[0]);
+            let model = self.stage.model(0);
             let name = schemas::fresh_name(&mut self.random, "");
             let made = schemas::table(&mut self.random, &name, &model);
-            self.make(vec![made]);
+            self.make(vec![made])?;
         }
+        let ground = self.ground();
         for _ in 0..self.random.range(1, 3) {
-            let made = schemas::virtual_table(&mut self.random);
-            self.make(vec![made]);
+            let made = schemas::virtual_table(&mut self.random, ground);
+            self.make(vec![made])?;
         }
-        let model = Model::read(&mut self.locals[0]);
+        let model = self.stage.model(0);
         for table in model.plain().into_iter().filter(|table| !table.is_protected()) {
             if self.random.percent(50) {
                 let made = schemas::index(&mut self.random, table);
-                self.make(vec![made]);
+                self.make(vec![made])?;
             }
             if self.random.percent(25) {
                 let made = schemas::trigger(&mut self.random, table);
-                self.make(vec![made]);
+                self.make(vec![made])?;
             }
             if self.random.percent(12) {
                 let made = schemas::view(&mut self.random, table);
-                self.make(made);
+                self.make(made)?;
             }
         }
         for _ in 0..30 {
-            let step = self.step(Turn::Local(0), steps::inside);
+            let step = self.step(0, steps::inside);
             if !step.ddl {
-                self.take(Turn::Local(0), &step);
+                self.take(0, &step)?;
             }
         }
+        Ok(())
     }
 
-    fn make(&mut self, all: Vec<Made>) {
+    fn make(&mut self, all: Vec<Made>) -> Result<(), String> {
         for Made { feature, sql } in all {
-            self.take(Turn::Local(0), &Step::schema(feature, sql));
+            self.take(0, &Step::schema(feature, sql))?;
         }
+        Ok(())
     }
 
     fn all(&mut self, transactions: u64) -> Result<(), String> {
         for number in 1..=transactions {
-            self.report.transactions = number;
-            self.hold_or_release_snapshot();
+            self.stage.report.transactions = number;
+            self.hold_or_release_snapshot()?;
             self.transaction()?;
             if self.random.percent(60) {
-                self.poll()?;
+                self.perform(Event::Poll)?;
+            }
+            if number == transactions / 2 && self.random.percent(25) {
+                self.race()?;
+            }
+            if self.random.percent(2) {
+                self.follow()?;
+                self.stage.report.attached_again += 1;
             }
             if number % FULL_CHECK_EVERY == 0 || number == transactions {
-                self.poll()?;
-                self.check_everything()?;
+                self.perform(Event::Check)?;
             }
         }
         Ok(())
+    }
+
+    fn race(&mut self) -> Result<(), String> {
+        let (model, ground) = (self.stage.model(0), self.ground());
+        let runners = race::runners(&mut Context { random: &mut self.random, model: &model, ground });
+        self.perform(Event::Race { runners })?;
+        self.model = None;
+        self.perform(Event::Check).map(drop)
     }
 
     /// A reader that stays keeps the WAL from starting anew; one that goes lets it.
-    fn hold_or_release_snapshot(&mut self) {
+    fn hold_or_release_snapshot(&mut self) -> Result<(), String> {
         if self.random.percent(15) {
-            let sql = if self.reader.connection.sqlite().is_autocommit() {
-                "BEGIN; SELECT count(*) FROM sqlite_schema"
-            } else {
-                "COMMIT"
-            };
-            self.reader.connection.execute(sql).unwrap();
+            let held = self.stage.is_reader_in_transaction();
+            self.perform(if held { Event::Release } else { Event::Hold })?;
         }
-    }
-
-    fn transaction(&mut self) -> Result<(), String> {
-        let turn = if self.random.percent(20) {
-            Turn::Remote
-        } else {
-            Turn::Local(self.random.index(self.locals.len()))
-        };
-        self.log.push(format!("-- transaction {} by {turn:?}", self.report.transactions));
-        if matches!(turn, Turn::Remote) {
-            self.report.by_other_process += 1;
-        }
-        let session = match turn {
-            // A session makes SQLite delete row by row, so half of the transactions have none.
-            Turn::Local(at) if self.random.percent(70) => {
-                let mut session = Session::open(&self.locals[at].connection, Keyless::Skip).unwrap();
-                session.attach(None).unwrap();
-                Some(session)
-            }
-            _ => None,
-        };
-        let before = self.commit_count();
-        let ddl = match self.random.below(100) {
-            0..=9 => self.alone(turn, steps::outside),
-            10..=24 => self.alone(turn, steps::inside),
-            _ => self.explicit(turn)?,
-        };
-        let committed = self.commit_count().wrapping_sub(before);
-        self.report.with_ddl += u64::from(ddl);
-        self.report.commits += u64::from(committed);
-        if let Some(mut session) = session
-            && !ddl
-            && committed == 1
-        {
-            match session.changeset() {
-                Ok(changeset) => drop(self.sessions.insert(self.commits, changeset)),
-                Err(_) => *self.report.session_skipped.entry("the session failed").or_default() += 1,
-            }
-        }
-        self.commits += u64::from(committed);
         Ok(())
     }
 
+    fn transaction(&mut self) -> Result<(), String> {
+        let others: Vec<usize> = (0..self.script.writers.len())
+            .filter(|at| self.script.writers[*at].kind != Kind::Local)
+            .collect();
+        let writer = if self.random.percent(30) { *self.random.pick(&others) } else { self.random.index(3) };
+        let kind = self.script.writers[writer].kind;
+        // A witness makes SQLite delete row by row, so some transactions have none.
+        let witness = match kind {
+            Kind::Local => {
+                self.random.weighted(&[(3, Witness::Nobody), (4, Witness::Session), (3, Witness::Recorder)])
+            }
+            Kind::Child | Kind::System | Kind::Apsw => Witness::Nobody,
+        };
+        self.perform(Event::Begin { writer, witness })?;
+        if kind != Kind::Local {
+            self.stage.report.by_other_process += 1;
+        }
+        match kind {
+            Kind::Local => {}
+            Kind::Child => self.stage.note("written by another process"),
+            Kind::System => self.stage.note("written by the system's SQLite"),
+            Kind::Apsw => self.stage.note("written by the newest SQLite"),
+        }
+        let ddl = match self.random.below(100) {
+            0..=8 => self.alone(writer, steps::outside)?,
+            9 => self.restore_a_copy(writer)?,
+            10..=24 => self.alone(writer, steps::inside)?,
+            _ => self.explicit(writer)?,
+        };
+        self.stage.report.with_ddl += u64::from(ddl);
+        if ddl {
+            self.stage.note("schema change");
+            self.model = None;
+        }
+        self.perform(Event::End { ddl }).map(drop)
+    }
+
     /// A step whose statements commit one by one.
-    fn alone(&mut self, turn: Turn, maker: fn(&mut Context<'_>) -> Step) -> bool {
-        let step = self.step(turn, maker);
-        self.take(turn, &step);
-        step.ddl
+    fn alone(&mut self, writer: usize, maker: fn(&mut Context<'_>) -> Step) -> Result<bool, String> {
+        let step = self.step(writer, maker);
+        self.take(writer, &step)?;
+        Ok(step.ddl)
+    }
+
+    /// `sqlite3_backup` into the followed file.
+    fn restore_a_copy(&mut self, writer: usize) -> Result<bool, String> {
+        let mut edits = Vec::new();
+        for _ in 0..self.random.range(0, 5) {
+            let step = if self.random.percent(20) {
+                Step::schema("VACUUM", "VACUUM".to_owned())
+            } else {
+                self.step(writer, steps::inside)
+            };
+            edits.extend(step.actions.into_iter().filter_map(|action| match action {
+                Action::Sql(sql) => Some(sql),
+                Action::Blob { .. } => None,
+            }));
+        }
+        let pages = *self.random.pick(&[1, 10, 100_000]);
+        let outcome = self.perform(Event::Backup { writer, pages, edits })?;
+        self.count(&outcome, "sqlite3_backup into the database");
+        self.count_step("sqlite3_backup into it", outcome.error.is_none());
+        Ok(true)
     }
 
     /// A transaction of several steps, and whether it changed the schema.
-    fn explicit(&mut self, turn: Turn) -> Result<bool, String> {
+    fn explicit(&mut self, writer: usize) -> Result<bool, String> {
         let begin = *self.random.pick(&["BEGIN", "BEGIN IMMEDIATE"]);
-        self.run_sql(turn, begin);
+        self.run_sql(writer, begin)?;
         let mut ddl = false;
         let steps = self.random.weighted(&[(4, 1), (3, 2), (3, 4), (1, 8)]);
         for _ in 0..steps {
-            let step = self.step(turn, steps::inside);
+            let step = self.step(writer, steps::inside);
             ddl |= step.ddl;
-            if !self.take(turn, &step) {
+            if !self.take(writer, &step)? {
                 // A statement gave up the whole transaction.
-                self.report.rolled_back += 1;
+                self.stage.report.rolled_back += 1;
                 return Ok(ddl);
             }
             if self.random.percent(6) {
-                self.report.polls_inside_transactions += 1;
-                self.poll()?;
+                self.stage.report.polls_inside_transactions += 1;
+                self.perform(Event::Poll)?;
             }
         }
+        if self.script.writers[writer].kind != Kind::Local && self.random.percent(8) {
+            self.perform(Event::Kill { writer })?;
+            self.count_step("writer killed in a transaction", true);
+            self.stage.report.rolled_back += 1;
+            return Ok(ddl);
+        }
         let end = if self.random.percent(8) { "ROLLBACK" } else { "COMMIT" };
-        let outcome = self.run_sql(turn, end);
+        let outcome = self.run_sql(writer, end)?;
         if outcome.in_transaction {
             // Deferred foreign keys do not hold.
-            self.run_sql(turn, "ROLLBACK");
+            self.run_sql(writer, "ROLLBACK")?;
         }
-        self.report.rolled_back += u64::from(end == "ROLLBACK" || outcome.error.is_some());
+        self.stage.report.rolled_back += u64::from(end == "ROLLBACK" || outcome.error.is_some());
         Ok(ddl)
     }
 
-    fn step(&mut self, turn: Turn, maker: fn(&mut Context<'_>) -> Step) -> Step {
-        let model = Model::read(self.writer(turn));
-        let ground = self.settings.ground();
+    fn ground(&self) -> Ground {
+        let is_old = self.script.writers.iter().any(|writer| writer.kind == Kind::System);
+        self.script.settings.ground(is_old)
+    }
+
+    fn step(&mut self, writer: usize, maker: fn(&mut Context<'_>) -> Step) -> Step {
+        let model = self.stage.model(writer);
+        let ground = self.ground();
         maker(&mut Context { random: &mut self.random, model: &model, ground })
     }
 
     /// Takes a step, and returns whether the transaction that was open before it, if one was, still is.
-    fn take(&mut self, turn: Turn, step: &Step) -> bool {
-        let was_open = match turn {
-            Turn::Local(at) => !self.locals[at].connection.sqlite().is_autocommit(),
-            Turn::Remote => self.writer(turn).run("SELECT 1").in_transaction,
-        };
+    fn take(&mut self, writer: usize, step: &Step) -> Result<bool, String> {
+        let was_open = self.stage.in_transaction(writer);
         let mut worked = true;
         for action in &step.actions {
-            let outcome = match (action, turn) {
-                (Action::Sql(sql), _) => self.run_sql(turn, sql),
-                (Action::Blob { .. }, Turn::Remote) => continue,
-                (Action::Blob { table, column, bytes }, Turn::Local(at)) => {
-                    self.log.push(action.to_string());
-                    let outcome = self.locals[at].write_blob(table, column, bytes);
-                    self.count(&outcome, step.feature);
-                    outcome
+            let (event, text) = match action {
+                Action::Sql(sql) => (Event::Sql { writer, sql: sql.clone() }, sql.as_str()),
+                Action::Blob { .. } if self.script.writers[writer].kind != Kind::Local => continue,
+                Action::Blob { table, column, bytes } => {
+                    let (table, column) = (table.clone(), column.clone());
+                    (Event::Blob { writer, table, column, bytes: bytes.clone() }, step.feature)
                 }
             };
+            let outcome = self.perform(event)?;
+            self.count(&outcome, text);
             worked &= outcome.error.is_none();
-            if was_open && !outcome.in_transaction {
-                self.count_feature(step.feature, false);
-                return false;
+            if was_open && !outcome.in_transaction && matches!(action, Action::Sql(_)) {
+                self.count_step(step.feature, false);
+                return Ok(false);
             }
             // What belongs together stops at the first failure, as an application would.
             if !worked && step.ddl {
@@ -373,73 +348,62 @@ impl Run {
         }
         if !was_open {
             // A savepoint that a failed step left open would go on as a transaction.
-            self.close_if_open(turn);
+            self.close_if_open(writer)?;
         }
-        self.count_feature(step.feature, worked);
-        true
+        self.count_step(step.feature, worked);
+        if worked {
+            self.note_tables(step);
+        }
+        Ok(true)
     }
 
-    fn close_if_open(&mut self, turn: Turn) {
-        if self.writer(turn).run("SELECT 1").in_transaction {
-            self.run_sql(turn, "COMMIT");
-            if self.writer(turn).run("SELECT 1").in_transaction {
-                self.run_sql(turn, "ROLLBACK");
+    /// What the tables exercise that a step names.
+    fn note_tables(&mut self, step: &Step) {
+        let stage = &mut self.stage;
+        let model = self.model.get_or_insert_with(|| stage.model(0));
+        let mut seen = BTreeSet::new();
+        for action in &step.actions {
+            match action {
+                Action::Sql(sql) => tables::exercised(model, sql, &mut seen),
+                Action::Blob { .. } => {}
             }
         }
+        seen.into_iter().for_each(|feature| stage.note(feature));
     }
 
-    fn run_sql(&mut self, turn: Turn, sql: &str) -> Outcome {
-        let outcome = self.writer(turn).run(sql);
-        let note = outcome.error.as_ref().map(|error| format!(" -- {error}")).unwrap_or_default();
-        self.log.push(format!("{sql};{note}"));
+    fn close_if_open(&mut self, writer: usize) -> Result<(), String> {
+        if self.stage.in_transaction(writer) {
+            self.run_sql(writer, "COMMIT")?;
+            if self.stage.in_transaction(writer) {
+                self.run_sql(writer, "ROLLBACK")?;
+            }
+        }
+        Ok(())
+    }
+
+    fn run_sql(&mut self, writer: usize, sql: &str) -> Result<Outcome, String> {
+        let outcome = self.perform(Event::Sql { writer, sql: sql.to_owned() })?;
         self.count(&outcome, sql);
-        outcome
+        Ok(outcome)
     }
 
     fn count(&mut self, outcome: &Outcome, what: &str) {
+        let report = &mut self.stage.report;
         match &outcome.error {
-            None => self.report.statements_ok += 1,
+            None => report.statements_ok += 1,
             Some(error) => {
-                self.report.statements_failed += 1;
+                report.statements_failed += 1;
                 let start: String = what.chars().take(60).collect();
-                *self.report.errors.entry(format!("{error} | {start}")).or_default() += 1;
+                *report.errors.entry(format!("{error} | {start}")).or_default() += 1;
             }
         }
     }
 
-    fn count_feature(&mut self, feature: &'static str, worked: bool) {
-        let entry = self.report.features.entry(feature).or_default();
+    fn count_step(&mut self, feature: &'static str, worked: bool) {
+        let entry = self.stage.report.steps.entry(feature).or_default();
         *entry = (entry.0 + 1, entry.1 + u64::from(worked));
-    }
-
-    fn writer(&mut self, turn: Turn) -> &mut dyn Writer {
-        match turn {
-            Turn::Local(at) => &mut self.locals[at],
-            Turn::Remote => self.remote.as_mut().unwrap(),
+        if worked {
+            self.stage.note(feature);
         }
-    }
-
-    /// How many transactions were ever committed to the WAL: the `iChange` of the wal-index header (SQLite, "WAL-mode file
-    /// format", section 2.1), which commits move and checkpoints do not.
-    fn commit_count(&self) -> u32 {
-        let mut bytes = [0; 4];
-        self.index.read_exact_at(&mut bytes, 8).unwrap();
-        u32::from_ne_bytes(bytes)
-    }
-
-    fn poll(&mut self) -> Result<(), String> {
-        let Some(mirror) = &mut self.mirror else { return Ok(()) };
-        let sessions = std::mem::take(&mut self.sessions);
-        mirror.poll(self.commits, &sessions, &mut self.random, &mut self.report)?;
-        self.commits = 0;
-        self.log.push("-- compared".to_owned());
-        Ok(())
-    }
-
-    fn check_everything(&mut self) -> Result<(), String> {
-        let Some(mirror) = &mut self.mirror else { return Ok(()) };
-        mirror.check_everything()?;
-        self.log.clear();
-        Ok(())
     }
 }

@@ -4,6 +4,7 @@
 use synddb_sqlite::connection::quoted;
 
 use super::random::Random;
+use super::setup::Local;
 use super::values::{Class, Ground, any, of_class};
 
 /// What a statement came to.
@@ -21,6 +22,12 @@ pub(super) trait Writer {
     fn run(&mut self, sql: &str) -> Outcome;
     /// Runs one query and returns every value as text.
     fn query(&mut self, sql: &str) -> Vec<Vec<String>>;
+    /// Kills the process of the connection, if it is not this one. Whatever is open is lost.
+    fn kill(&mut self) {}
+    /// The connection, if it is this process's.
+    fn local(&self) -> Option<&Local> {
+        None
+    }
 }
 
 #[derive(Debug, Clone)]

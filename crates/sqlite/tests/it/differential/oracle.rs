@@ -5,14 +5,15 @@
 
 use std::collections::BTreeMap;
 
+use synddb_protocol::hash::StateHash;
 use synddb_protocol::state::Value;
-use synddb_protocol::submission::TextEncoding;
+use synddb_protocol::submission::{self, TextEncoding};
 use synddb_sqlite::apply::Applier;
 use synddb_sqlite::changeset::{Reader, RowChange, Step};
 use synddb_sqlite::connection::{Connection, SqliteError, quoted};
 use synddb_sqlite::schema::{Affinity, Identity, Layout, to_text};
 
-use super::harness::Report;
+use super::report::Report;
 
 /// A value in one form for both sides: class and bytes.
 type Plain = Vec<u8>;
@@ -66,6 +67,43 @@ pub(super) fn compare(
         *report.session_skipped.entry(reason).or_default() += 1;
     }
     Ok(confirmed)
+}
+
+/// Compares what capture and the recorder of the embedded source say about one commit, and the state hash after it.
+pub(super) fn compare_recorded(
+    captured: &submission::Changes,
+    recorded: &submission::Changes,
+    (captured_state, recorded_state): (StateHash, StateHash),
+) -> Result<(), String> {
+    if captured_state != recorded_state {
+        return Err("the recorder's state hash differs from the follower's".to_owned());
+    }
+    let header = |changes: &submission::Changes| (changes.user_version, changes.application_id);
+    if header(captured) != header(recorded) {
+        return Err("the recorder's header values differ from the follower's".to_owned());
+    }
+    // Where the schema changed, the recorder may have a table rebuilt whose rows the follower compares; the state is the judge.
+    if !captured.schema.is_empty() || !recorded.schema.is_empty() {
+        return Ok(());
+    }
+    let tables = |rows: &[u8]| {
+        let mut tables: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        split_captured(rows, |name, change| {
+            tables.entry(name.to_owned()).or_default().push(format!("{change:?}"))
+        });
+        tables.values_mut().for_each(|changes| changes.sort());
+        tables
+    };
+    let (captured, recorded) = (tables(&captured.rows), tables(&recorded.rows));
+    match captured.iter().find(|(name, changes)| recorded.get(*name) != Some(changes)) {
+        Some((name, changes)) => {
+            Err(format!("table {name}: the recorder has {:?}, capture {changes:?}", recorded.get(name)))
+        }
+        None if captured.len() != recorded.len() => {
+            Err("the recorder has rows of more tables than capture".to_owned())
+        }
+        None => Ok(()),
+    }
 }
 
 #[derive(Default)]

@@ -8,7 +8,7 @@ use std::io::Write as _;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use synddb_sqlite::capture::planted::{Bug, plant};
+use synddb_sqlite::capture::probes::planted::{Bug, plant};
 
 use super::harness::{self, Subject};
 use super::{TRANSACTIONS, transactions};

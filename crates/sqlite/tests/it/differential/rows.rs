@@ -230,6 +230,39 @@ pub(super) fn update(context: &mut Context<'_>) -> Option<Step> {
     Some(Step::rows(feature, format!("{verb} {} SET {set} WHERE {condition}", table.quoted())))
 }
 
+/// Rows changed by what other rows hold.
+pub(super) fn update_from(context: &mut Context<'_>) -> Option<Step> {
+    let (table, from) = (table(context)?, table(context)?);
+    let mut columns = table.writable();
+    columns.retain(|column| !column.is_unique() && column.refers_to.is_none());
+    let (name, column) = (table.quoted(), columns.first()?.quoted());
+    let (source, value) = (from.quoted(), context.random.pick(&from.columns).quoted());
+    let condition = table.condition(context.random);
+    let sql = format!(
+        "UPDATE OR IGNORE {name} SET {column} = coalesce(f.v, {column}) FROM (SELECT {value} AS v FROM {source} LIMIT 1) AS f \
+         WHERE {condition}"
+    );
+    Some(Step::rows("UPDATE FROM", sql))
+}
+
+/// Tables and triggers of one connection only, which nobody else may see, and that write a table that everybody sees.
+pub(super) fn temporary(context: &mut Context<'_>) -> Option<Step> {
+    let table = table(context).filter(|table| !table.without_rowid())?;
+    let name = table.quoted();
+    let condition = table.condition(context.random);
+    let statements = vec![
+        "CREATE TEMP TABLE IF NOT EXISTS \"seen for now\"(r)".to_owned(),
+        format!(
+            "CREATE TEMP TRIGGER \"trigger for now\" AFTER DELETE ON main.{name} BEGIN \
+             INSERT INTO \"seen for now\" VALUES(old.rowid); INSERT INTO \"audit\"(what, n) VALUES('temporary', old.rowid); END"
+        ),
+        format!("DELETE FROM {name} WHERE {condition}"),
+        "DROP TRIGGER temp.\"trigger for now\"".to_owned(),
+        "DELETE FROM \"seen for now\"".to_owned(),
+    ];
+    Some(Step::several("TEMP table and trigger", statements, false))
+}
+
 pub(super) fn update_all(context: &mut Context<'_>) -> Option<Step> {
     let table = table(context)?;
     let columns: Vec<_> = table.writable().into_iter().filter(|column| !column.is_unique()).collect();

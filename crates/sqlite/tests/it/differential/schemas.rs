@@ -4,6 +4,7 @@ use synddb_sqlite::connection::quoted;
 
 use super::model::{Model, ModelTable};
 use super::random::Random;
+use super::values::Ground;
 
 /// What a statement is made for, and its text.
 pub(super) struct Made {
@@ -347,12 +348,15 @@ pub(super) fn foundation() -> Vec<Made> {
 }
 
 /// A virtual table whose rows live in tables of its own.
-pub(super) fn virtual_table(random: &mut Random) -> Made {
+pub(super) fn virtual_table(random: &mut Random, ground: Ground) -> Made {
     let name = quoted(&fresh_name(random, "search"));
+    // SQLite 3.43 brought `contentless_delete`.
+    let contentless = if ground.is_old { "" } else { ", contentless_delete=1" };
+    let contentless = format!("fts5(title, body, content=''{contentless})");
     let (feature, using) = random.weighted(&[
         (5, ("FTS5", "fts5(title, body)")),
         (2, ("FTS5 prefix", "fts5(title, body, prefix='2 3', detail=column)")),
-        (2, ("FTS5 contentless", "fts5(title, body, content='', contentless_delete=1)")),
+        (2, ("FTS5 contentless", contentless.as_str())),
         (2, ("FTS5 external", "fts5(title, body, content='document', content_rowid='id')")),
         (1, ("FTS5 columnsize", "fts5(title, body, columnsize=0, detail=none)")),
         (1, ("FTS4", "fts4(title, body)")),

@@ -13,7 +13,7 @@ const TABLES_MAX: usize = 3;
 pub(super) fn change(context: &mut Context<'_>) -> Option<Step> {
     let tables = context.model.of_module("");
     if tables.is_empty() || (tables.len() < TABLES_MAX && context.random.percent(12)) {
-        let made = schemas::virtual_table(context.random);
+        let made = schemas::virtual_table(context.random, context.ground);
         return Some(Step::schema(made.feature, made.sql));
     }
     let table = (*context.random.pick(&tables)).clone();

@@ -11,12 +11,43 @@ use synddb_protocol::submission::TextEncoding;
 use synddb_sqlite::connection::Connection;
 use synddb_sqlite::rusqlite::{self, ffi};
 
+use super::child::Remote;
 use super::model::{Outcome, Writer};
 use super::random::Random;
 use super::values::Ground;
 
+/// Whose connection it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Kind {
+    /// This process.
+    Local,
+    /// Another process, with the same SQLite.
+    Child,
+    /// Another process, with the SQLite of the system.
+    System,
+    /// Another process, with the SQLite that the package `apsw` brings.
+    Apsw,
+}
+
+const KINDS: [(Kind, &str); 4] =
+    [(Kind::Local, "local"), (Kind::Child, "child"), (Kind::System, "system"), (Kind::Apsw, "apsw")];
+
+impl std::fmt::Display for Kind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(KINDS.iter().find(|(kind, _)| kind == self).unwrap().1)
+    }
+}
+
+impl std::str::FromStr for Kind {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        KINDS.iter().find(|(_, name)| *name == text).map(|(kind, _)| *kind).ok_or(())
+    }
+}
+
 /// What a database file is made with.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Settings {
     pub(super) page_size: u32,
     pub(super) auto_vacuum: &'static str,
@@ -50,9 +81,9 @@ impl Settings {
         }
     }
 
-    pub(super) fn ground(&self) -> Ground {
+    pub(super) fn ground(&self, is_old: bool) -> Ground {
         let reserved = u64::try_from(self.reserved).unwrap();
-        Ground { page_size: u64::from(self.page_size) - reserved, encoding: self.encoding }
+        Ground { page_size: u64::from(self.page_size) - reserved, encoding: self.encoding, is_old }
     }
 
     /// Makes the file, without any table, in WAL mode.
@@ -106,6 +137,14 @@ pub(super) fn connection_settings(random: &mut Random) -> Vec<String> {
     settings
 }
 
+/// A connection of this kind.
+pub(super) fn open(kind: Kind, path: &Path, settings: &[String]) -> Box<dyn Writer> {
+    match kind {
+        Kind::Local => Box::new(Local::open(path, settings)),
+        Kind::Child | Kind::System | Kind::Apsw => Box::new(Remote::start(kind, path, settings)),
+    }
+}
+
 /// A connection in this process.
 pub(super) struct Local {
     pub(super) connection: Connection,
@@ -124,7 +163,7 @@ impl Local {
     }
 
     /// Writes into the first blob or text that is long enough, in place.
-    pub(super) fn write_blob(&mut self, table: &str, column: &str, bytes: &[u8]) -> Outcome {
+    pub(super) fn write_blob(&self, table: &str, column: &str, bytes: &[u8]) -> Outcome {
         let result = self.try_write_blob(table, column, bytes);
         self.outcome(result.err())
     }
@@ -163,6 +202,10 @@ impl Writer for Local {
             statement.query::<synddb_sqlite::connection::SqliteError>(&[], |_| Ok(()))
         });
         self.outcome(result.err().map(|error| error.message().to_owned()))
+    }
+
+    fn local(&self) -> Option<&Local> {
+        Some(self)
     }
 
     fn query(&mut self, sql: &str) -> Vec<Vec<String>> {

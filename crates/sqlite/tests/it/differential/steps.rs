@@ -59,7 +59,7 @@ pub(super) struct Context<'c> {
 
 type Maker = fn(&mut Context<'_>) -> Option<Step>;
 
-const INSIDE: [(u64, Maker); 34] = [
+const INSIDE: [(u64, Maker); 36] = [
     (24, rows::insert),
     (5, rows::conflict),
     (4, rows::insert_default),
@@ -73,9 +73,11 @@ const INSIDE: [(u64, Maker); 34] = [
     (3, rows::update_rowid),
     (3, rows::swap_keys),
     (3, rows::update_all),
+    (3, rows::update_from),
+    (2, rows::temporary),
     (12, rows::delete),
     (2, rows::delete_all),
-    (4, rows::write_blob),
+    (10, rows::write_blob),
     (4, rows::insert_into_view),
     (2, rows::recurse),
     (4, rows::change_parent),
@@ -96,8 +98,8 @@ const INSIDE: [(u64, Maker); 34] = [
     (14, search::change),
 ];
 
-const OUTSIDE: [(u64, Maker); 3] =
-    [(3, upkeep::vacuum), (5, upkeep::incremental_vacuum), (12, upkeep::checkpoint)];
+const OUTSIDE: [(u64, Maker); 4] =
+    [(3, upkeep::vacuum), (5, upkeep::incremental_vacuum), (12, upkeep::checkpoint), (1, upkeep::leave_wal)];
 
 /// A step that may stand in a transaction.
 pub(super) fn inside(context: &mut Context<'_>) -> Step {

@@ -40,3 +40,8 @@ pub(super) fn checkpoint(context: &mut Context<'_>) -> Option<Step> {
     ]);
     Some(Step::rows(feature, format!("PRAGMA wal_checkpoint({mode})")))
 }
+
+/// What a follower stands in the way of: it is refused, and nothing is lost.
+pub(super) fn leave_wal(_: &mut Context<'_>) -> Option<Step> {
+    Some(Step::rows("journal_mode=DELETE, refused", "PRAGMA journal_mode = DELETE".to_owned()))
+}

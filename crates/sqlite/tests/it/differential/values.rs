@@ -4,11 +4,13 @@ use synddb_protocol::submission::TextEncoding;
 
 use super::random::Random;
 
-/// What values depend on: the page size moves the boundaries of overflow, the encoding decides which bytes are no text.
+/// What values and schemas depend on: the page size moves the boundaries of overflow, the encoding decides which bytes are no text.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Ground {
     pub(super) page_size: u64,
     pub(super) encoding: TextEncoding,
+    /// Whether an old SQLite has to understand every table.
+    pub(super) is_old: bool,
 }
 
 const INTEGERS: [&str; 24] = [

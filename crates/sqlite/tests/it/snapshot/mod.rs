@@ -128,7 +128,7 @@ fn integrity(path: &Path) -> String {
 }
 
 /// Takes a snapshot and restores it, and returns where.
-fn assert_returns(folder: &Path, source: &Path) -> PathBuf {
+pub(super) fn assert_returns(folder: &Path, source: &Path) -> PathBuf {
     let (snapshot, chunks) = take(source);
     let target = folder.join("restored.db");
     let state = put_back(&target, &snapshot, &chunks).unwrap();

@@ -1,0 +1,102 @@
+//! What a follower needs to know before it can begin: where the database stands at one moment, and what its WAL holds up to there.
+//!
+//! Nothing here captures anything. Whoever asks holds a read transaction, so that what is found stays true.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use super::files::Files;
+use super::hold::{Hold, is_wal};
+use super::probes::planted::{Bug, planted};
+use super::view::Pages;
+use super::{CaptureError, WalPosition};
+use crate::connection::{Connection, PATIENCE, SqliteError};
+use crate::file::header::Header;
+use crate::file::wal_index::WalIndex;
+
+/// The file itself, whatever links lead to it.
+pub(super) fn regular_file(path: &Path) -> Result<PathBuf, CaptureError> {
+    let missing = || CaptureError::Missing { path: path.to_owned() };
+    let path = path.canonicalize().map_err(|source| {
+        if source.kind() == std::io::ErrorKind::NotFound {
+            return missing();
+        }
+        CaptureError::Io { doing: "find", path: path.to_owned(), source }
+    })?;
+    if path.is_file() { Ok(path) } else { Err(missing()) }
+}
+
+/// A connection that never checkpoints by itself: when and under which lock that is safe is decided in recycle.rs.
+pub(super) fn connect(path: &Path) -> Result<Connection, CaptureError> {
+    let connection = Connection::open(path)?;
+    connection.execute("PRAGMA wal_autocheckpoint = 0; PRAGMA mmap_size = 0")?;
+    connection.keep_wal_on_close()?;
+    Ok(connection)
+}
+
+pub(super) fn switch_to_wal(connection: &Connection) -> Result<(), CaptureError> {
+    let started = Instant::now();
+    loop {
+        if is_wal(connection)? {
+            return Ok(());
+        }
+        let switch: Result<String, _> =
+            connection.sqlite().query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0));
+        match switch.map_err(SqliteError::from) {
+            Ok(mode) if mode.eq_ignore_ascii_case("wal") => return Ok(()),
+            Ok(mode) => return Err(CaptureError::NotWal { mode }),
+            Err(error) if error.is_busy() && started.elapsed() < PATIENCE => {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            Err(error) if error.is_busy() => return Err(CaptureError::Busy),
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// The header of the database as a read transaction sees it.
+pub(super) fn page_one(connection: &Connection) -> Result<Header, CaptureError> {
+    let sql = "SELECT data FROM sqlite_dbpage WHERE pgno = 1";
+    let page: Vec<u8> =
+        connection.sqlite().query_row(sql, [], |row| row.get(0)).map_err(SqliteError::from)?;
+    Ok(Header::read(&page)?)
+}
+
+/// How many bytes of a page SQLite uses.
+pub(super) fn usable_bytes(header: &Header) -> usize {
+    if planted(Bug::IgnoreReservedBytes) { header.page_size.get() as usize } else { header.usable() }
+}
+
+/// Exactly where a read transaction stands, and how many commits SQLite had counted there. Where it stands nowhere yet and a first commit comes meanwhile, another one is opened.
+pub(super) fn position_of(mut hold: Hold, files: &Files) -> Result<(Hold, WalPosition, u32), CaptureError> {
+    let started = Instant::now();
+    while started.elapsed() < PATIENCE {
+        let index = match hold.snapshot()? {
+            Some(index) => Some(index),
+            // Nothing was ever written to this WAL, so there is no snapshot to ask for, and the wal-index says nothing either.
+            None => files.index().filter(|index| index.last_frame == 0),
+        };
+        if let Some(WalIndex { last_frame: frame, pages, checksum, salts, changes }) = index {
+            return Ok((hold, WalPosition { salts, frame, checksum, pages }, changes));
+        }
+        hold = Hold::open_in_wal(hold.close())?;
+    }
+    Err(CaptureError::Busy)
+}
+
+/// Learns which pages the WAL holds at a position that a read transaction in the WAL holds, so that no frame up to it is overwritten.
+///
+/// That as many frames were copied back says nothing about the database file: a page that was written before the position and again
+/// after it is copied back only once its newest frame may be.
+pub(super) fn load_frames(pages: &mut Pages, position: WalPosition) -> Result<(), CaptureError> {
+    let mut frames = Vec::new();
+    for frame in 1..=position.frame {
+        let header = pages.files.frame_header(frame)?;
+        if header.salts != position.salts && !header.is_unsummed() {
+            return Err(CaptureError::Gap { frame });
+        }
+        frames.push((header.page, frame));
+    }
+    pages.advance(frames);
+    Ok(())
+}
