@@ -20,6 +20,8 @@ pub(crate) fn note(status: &AgentStatus, wal_resets: u64) {
     gauge!("synddb_agent_pending_submissions").set(number(status.pending.submissions));
     gauge!("synddb_agent_pending_bytes").set(number(status.pending.bytes));
     gauge!("synddb_agent_wal_bytes").set(number(status.wal_bytes));
+    // Above 0 it says that the application's SQLite can lose what it acknowledged.
+    gauge!("synddb_agent_unsummed_frames").set(number(status.statistics.unsummed_frames));
     let seen = status.statistics.wal_resets;
     // They are counted anew with each attachment.
     counter!("synddb_agent_wal_resets_total").increment(seen.checked_sub(wal_resets).unwrap_or(seen));
@@ -56,6 +58,7 @@ mod tests {
                 status.stored_next = Some(at(1, 90));
                 status.pending = Pending { submissions: 3, bytes: 4000 };
                 (status.wal_bytes, status.statistics.wal_resets) = (4096, 5);
+                status.statistics.unsummed_frames = 6;
             });
             // Attached again.
             board.note(|status| status.statistics.wal_resets = 0);
@@ -69,6 +72,7 @@ mod tests {
             "synddb_agent_pending_submissions 3",
             "synddb_agent_pending_bytes 4000",
             "synddb_agent_wal_bytes 4096",
+            "synddb_agent_unsummed_frames 6",
             "synddb_agent_wal_resets_total 7",
         ] {
             assert!(text.lines().any(|found| found == line), "{line} is missing in:\n{text}");

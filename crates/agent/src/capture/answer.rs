@@ -130,6 +130,13 @@ impl Capture {
             status.next = Some(outbox.end());
             status.state = Some(outbox.state());
             status.wal_bytes = source.wal_bytes();
+            let unsummed_frames = source.statistics().unsummed_frames;
+            if status.statistics.unsummed_frames == 0 && unsummed_frames > 0 {
+                tracing::warn!(
+                    unsummed_frames,
+                    "the application's SQLite commits frames that a power cut would lose; update it to 3.50.2 or later"
+                );
+            }
             status.statistics = source.statistics().into();
         });
         self.note_pending(outbox);

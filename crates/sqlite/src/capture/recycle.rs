@@ -86,14 +86,15 @@ impl Follower {
         Ok((commits, false))
     }
 
-    /// Cuts off a WAL that is copied back entirely. When somebody is in the way it is a writer, who begins it anew, or a reader that came
-    /// before the last frames were copied back.
+    /// Cuts off a WAL that is copied back entirely. Where somebody is in the way, SQLite answers with a row that says so, and nothing is
+    /// done: a writer begins it anew by itself, and for a reader that came before the last frames were copied back it is tried again.
     fn cut_off(&self) -> Result<(), CaptureError> {
         let anchor = self.database.pages.files.anchor();
         let pragma = "PRAGMA wal_checkpoint(TRUNCATE)";
-        match anchor.sqlite().query_row(pragma, [], |_| Ok(())).map_err(SqliteError::from) {
+        let answer = anchor.sqlite().query_row(pragma, [], |row| row.get::<_, bool>(0));
+        match answer.map_err(SqliteError::from) {
             Err(error) if !error.is_busy() => Err(error.into()),
-            Ok(()) | Err(_) => Ok(()),
+            Ok(_) | Err(_) => Ok(()),
         }
     }
 
