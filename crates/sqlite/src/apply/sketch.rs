@@ -60,6 +60,21 @@ struct Column {
     is_virtual: bool,
 }
 
+impl Column {
+    /// The declared type as SQL writes it. A type may be any text if it is quoted; SQLite keeps it without the quotes.
+    fn type_text(&self) -> String {
+        let is_word = |word: &&str| self.declared.eq_ignore_ascii_case(word);
+        if self.declared.is_empty() || STANDARD_TYPES.iter().any(is_word) {
+            self.declared.clone()
+        } else {
+            quoted(&self.declared)
+        }
+    }
+}
+
+/// The types that SQLite knows by name; STRICT tables take only these, and no quotes.
+const STANDARD_TYPES: [&str; 6] = ["ANY", "BLOB", "INT", "INTEGER", "REAL", "TEXT"];
+
 /// A PRIMARY KEY or UNIQUE constraint that has an index.
 struct Key {
     /// In the name that SQLite gave to its index.
@@ -99,8 +114,12 @@ impl Sketch {
         let mut stored = layout.columns.iter();
         let inline = self.inline_key(layout);
         for column in &self.columns {
-            let mut part =
-                format!("{} {} COLLATE {}", quoted(&column.name), column.declared, quoted(&column.collation));
+            let mut part = format!(
+                "{} {} COLLATE {}",
+                quoted(&column.name),
+                column.type_text(),
+                quoted(&column.collation)
+            );
             if column.not_null {
                 part.push_str(" NOT NULL");
             }

@@ -6,6 +6,8 @@
 //! statement say it, but a STORED generated column lies in a record as a plain one does. So while such rows are written, the
 //! table has another text in `sqlite_schema`, over the same trees (sketch.rs); afterwards it has its own again.
 //!
+//! Why not otherwise, and what it costs: ADR 20.
+//!
 //! - Indexes stay what they are, also those on expressions and of some rows only: SQLite computes their entries from what is stored.
 //! - What VIRTUAL columns come to is asked of the table's own text (virtuals.rs).
 //! - No other text is left when the applier returns to its caller, nor when the schema changes. Where a save point was taken back, it

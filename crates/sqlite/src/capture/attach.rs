@@ -11,6 +11,7 @@ use super::probes::planted::{Bug, planted};
 use super::view::Pages;
 use super::{CaptureError, WalPosition};
 use crate::connection::{Connection, PATIENCE, SqliteError};
+use crate::file::Damaged;
 use crate::file::header::Header;
 use crate::file::wal_index::WalIndex;
 
@@ -88,15 +89,22 @@ pub(super) fn position_of(mut hold: Hold, files: &Files) -> Result<(Hold, WalPos
 ///
 /// That as many frames were copied back says nothing about the database file: a page that was written before the position and again
 /// after it is copied back only once its newest frame may be.
-pub(super) fn load_frames(pages: &mut Pages, position: WalPosition) -> Result<(), CaptureError> {
+///
+/// Returns how many of the frames SQLite has not summed up.
+pub(super) fn load_frames(pages: &mut Pages, position: WalPosition) -> Result<u64, CaptureError> {
     let mut frames = Vec::new();
+    let mut unsummed = 0;
     for frame in 1..=position.frame {
         let header = pages.files.frame_header(frame)?;
         if header.salts != position.salts && !header.is_unsummed() {
             return Err(CaptureError::Gap { frame });
         }
+        if header.page == 0 {
+            return Err(Damaged::new("a frame for page 0", frame).into());
+        }
+        unsummed += u64::from(header.is_unsummed());
         frames.push((header.page, frame));
     }
     pages.advance(frames);
-    Ok(())
+    Ok(unsummed)
 }

@@ -40,6 +40,20 @@ struct Counted {
     commits: u64,
 }
 
+/// So near to its end a count that is smaller than the last one has come round, and is not that of a recovery, which begins at 0.
+const COUNT_END: u32 = u32::MAX - (1 << 24);
+
+impl Counted {
+    /// How many commits SQLite has counted since; `None` after a recovery, which counts from 0 again.
+    fn until(self, changes: u32) -> Option<u64> {
+        let came_round = self.changes > COUNT_END && changes < 1 << 24;
+        if changes >= self.changes || came_round {
+            return Some(changes.wrapping_sub(self.changes).into());
+        }
+        None
+    }
+}
+
 /// What was committed at some time, to be compared with what was captured.
 #[derive(Debug, Clone, Copy)]
 pub struct Committed {
@@ -73,6 +87,8 @@ pub struct Follower {
     pub(super) statistics: Statistics,
     /// The last generation in which SQLite left frames that a recovery would stop at.
     pub(super) unsummed_in: Option<Salts>,
+    /// When it was last tried to cut that generation off.
+    pub(super) cut_off_tried: Option<Instant>,
     counted: Counted,
     /// The last generations that were captured to their end.
     ended: VecDeque<Salts>,
@@ -103,7 +119,7 @@ impl Follower {
             source,
         })?;
         let mut pages = Pages::new(files, usable_bytes(&header));
-        load_frames(&mut pages, position)?;
+        let unsummed_frames = load_frames(&mut pages, position)?;
         let database = Database::walk(pages, hold.connection())?;
         // From here on the application goes first.
         for connection in [&anchor, hold.connection(), &spare, &writer] {
@@ -116,8 +132,9 @@ impl Follower {
             position,
             options,
             recycled_at: None,
-            statistics: Statistics::default(),
-            unsummed_in: None,
+            statistics: Statistics { unsummed_frames, ..Statistics::default() },
+            unsummed_in: (unsummed_frames > 0).then_some(position.salts),
+            cut_off_tried: None,
             counted: Counted { changes, commits: 0 },
             ended: VecDeque::new(),
             wake,
@@ -262,6 +279,8 @@ impl Follower {
             self.position = WalPosition { salts, frame: 0, checksum: [0, 0], pages };
             self.statistics.wal_resets += 1;
             self.holds.generation_ended();
+            self.cut_off_tried = None;
+            self.check_generation(&index)?;
         } else if last < self.position.frame {
             return Err(CaptureError::Gap { frame: last }.into());
         }
@@ -296,14 +315,29 @@ impl Follower {
         if self.position.frame != index.last_frame {
             return Ok(());
         }
-        let made = index.changes.wrapping_sub(self.counted.changes);
         let captured = self.statistics.commits - self.counted.commits;
-        // After a recovery SQLite counts from 0 again: then it seems to have gone back.
-        if made <= u32::MAX / 2 && captured < u64::from(made) {
-            return Err(CaptureError::Gap { frame: index.last_frame });
+        match self.counted.until(index.changes) {
+            Some(made) if captured < made => return Err(CaptureError::Gap { frame: index.last_frame }),
+            // The recovery stopped at a frame that was captured as committed. What came in its place was not.
+            None if self.holds_unsummed() => return Err(CaptureError::Gap { frame: index.last_frame }),
+            Some(_) | None => {}
         }
         self.counted = Counted { changes: index.changes, commits: self.statistics.commits };
         Ok(())
+    }
+
+    /// The same when the WAL has begun anew, before anything of it is captured and kept: more is told by the count than this generation has
+    /// when another one began and ended unseen.
+    fn check_generation(&self, index: &WalIndex) -> Result<(), CaptureError> {
+        let mut commits = self.statistics.commits - self.counted.commits;
+        let Some(made) = self.counted.until(index.changes) else { return Ok(()) };
+        for frame in (1..=index.last_frame).rev() {
+            if commits >= made {
+                return Ok(());
+            }
+            commits += u64::from(self.database.pages.files.frame_header(frame)?.size_after != 0);
+        }
+        if commits >= made { Ok(()) } else { Err(CaptureError::Gap { frame: 0 }) }
     }
 
     fn capture_to<S: Sink>(

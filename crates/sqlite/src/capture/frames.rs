@@ -11,7 +11,7 @@ use crate::file::wal::{Checksum, FRAME_HEADER_BYTES, FrameHeader};
 /// Bytes of frames that are read at once.
 const READ_BYTES: usize = 1 << 20;
 
-/// The checksum of a frame that SQLite has not summed up.
+/// The checksum of a frame that SQLite has not summed up. Such frames are captured (ADR 21).
 pub(super) const UNSUMMED: Checksum = [0, 0];
 
 /// One commit in the WAL.

@@ -10,7 +10,10 @@
 //! Checkpoints run only under the write lock: SQLite before 3.51.3 can lose commits when a checkpoint races with a writer that begins the
 //! WAL anew, and which SQLite the application links cannot be known. FULL, RESTART and TRUNCATE are never used, with one exception: where
 //! the WAL holds frames that a recovery would stop at, copying back is not enough. A recovery would then lay the frames before them over
-//! newer pages of the database file, which is damage where there was only loss; so that WAL is cut off at once.
+//! newer pages of the database file, which is damage where there was only loss; so that WAL is cut off at once (ADR 21), by a TRUNCATE
+//! after the write lock was given back. When a writer holds the lock by then, SQLite runs it as PASSIVE, without the lock. That is harmless:
+//! the follower's own read transaction stands on the database file alone then (read lock 0), which keeps any checkpoint from copying
+//! anything back; and the fault lies in the one who checkpoints, here our own SQLite, which has the repair (ADR 12).
 
 use std::time::{Duration, Instant};
 
@@ -22,6 +25,9 @@ use crate::connection::SqliteError;
 const LOCK_PATIENCE: Duration = Duration::from_millis(2);
 /// How long a checkpoint that the application runs is waited for, under the write lock.
 const CHECKPOINT_PATIENCE: Duration = Duration::from_millis(20);
+
+/// When it is tried again to cut a WAL off that a reader stood in.
+pub(super) const CUT_OFF_AGAIN: Duration = Duration::from_millis(250);
 
 /// Most bytes of frames that are captured while the application waits for the write lock, as long as the WAL has not reached its limit.
 const LOCKED_BYTES_MAX: u64 = 2 << 20;
@@ -43,20 +49,22 @@ impl Follower {
     pub(super) fn wants_recycling(&self) -> bool {
         let done =
             self.recycled_at.filter(|done| done.salts == self.position.salts).map_or(0, |done| done.frame);
-        let since = self.wal_bytes(self.position.frame.saturating_sub(done));
-        if self.holds_unsummed() && since > 0 && (done == 0 || since >= self.options.swap_bytes) {
+        if self.holds_unsummed() && self.cut_off_tried.is_none_or(|at| at.elapsed() >= CUT_OFF_AGAIN) {
             return true;
         }
-        since >= self.options.recycle_bytes
+        self.wal_bytes(self.position.frame.saturating_sub(done)) >= self.options.recycle_bytes
     }
 
     /// Whether the running generation has frames that a recovery would stop at.
-    fn holds_unsummed(&self) -> bool {
+    pub(super) fn holds_unsummed(&self) -> bool {
         self.unsummed_in == Some(self.position.salts)
     }
 
     /// Has everything copied back while nobody can write, and stands on the database file alone afterwards.
     pub(super) fn recycle<S: Sink>(&mut self, sink: &mut S) -> Result<u64, PollError<S::Error>> {
+        if self.holds_unsummed() {
+            self.cut_off_tried = Some(Instant::now());
+        }
         if self.is_far_behind()? || !self.lock()? {
             return Ok(0);
         }
@@ -93,8 +101,10 @@ impl Follower {
         let pragma = "PRAGMA wal_checkpoint(TRUNCATE)";
         let answer = anchor.sqlite().query_row(pragma, [], |row| row.get::<_, bool>(0));
         match answer.map_err(SqliteError::from) {
+            // SQLite does not sync that the file is shorter; until the file system does, a power cut would bring its content back.
+            Ok(false) => self.database.pages.files.sync_wal(),
             Err(error) if !error.is_busy() => Err(error.into()),
-            Ok(_) | Err(_) => Ok(()),
+            Ok(true) | Err(_) => Ok(()),
         }
     }
 

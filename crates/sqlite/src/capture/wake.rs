@@ -14,6 +14,7 @@ use rustix::io::Errno;
 
 use super::CaptureError;
 use super::follower::Follower;
+use super::recycle::CUT_OFF_AGAIN;
 
 /// Between two looks at the wal-index after the WAL was written: the write comes first.
 pub(super) const LOOK_AGAIN: Duration = Duration::from_micros(20);
@@ -130,6 +131,8 @@ impl Follower {
     /// # Errors
     /// [`CaptureError`] when the operating system cannot tell.
     pub fn wait(&mut self, timeout: Duration) -> Result<(), CaptureError> {
+        // A reader that ends writes nothing, and then there is something to be done.
+        let timeout = if self.holds_unsummed() { timeout.min(CUT_OFF_AGAIN) } else { timeout };
         let started = Instant::now();
         let mut step = LOOK_AGAIN * LOOKS;
         loop {

@@ -82,7 +82,7 @@ impl FrameHeader {
     ///
     /// Where a spilled page is written again in its transaction, SQLite sums up at COMMIT, from the first such frame on. Up to 3.50.1 a
     /// `ROLLBACK TO` leaves that place behind the frames that come next, and those stay as they are. They are committed, by the
-    /// wal-index; but whoever recovers the file after a power cut stops at the first one.
+    /// wal-index; but whoever recovers the file after a power cut stops at the first one (ADR 21).
     pub fn is_unsummed(&self) -> bool {
         self.salts == [0, 0] && self.checksum == [0, 0]
     }

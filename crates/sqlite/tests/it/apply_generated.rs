@@ -19,8 +19,8 @@ use synddb_sqlite::state::RunningState;
 use crate::apply_pair::{Captured, Image, Pair};
 
 /// A table whose text has `{g}` where its generated column stands, and what else is in the schema.
-struct Case {
-    table: &'static str,
+struct Case<'t> {
+    table: &'t str,
     rest: &'static str,
 }
 
@@ -30,7 +30,7 @@ const PLAIN: &str = "g TEXT";
 /// Seeds of the random test, some of each case.
 const SEEDS: u64 = 28;
 
-const CASES: [Case; 14] = [
+const CASES: [Case<'static>; 14] = [
     Case { table: "CREATE TABLE t(id, b, c, {g})", rest: "" },
     Case { table: "CREATE TABLE t(id INTEGER PRIMARY KEY, {g}, b, c)", rest: "" },
     Case { table: "CREATE TABLE t(b, {g}, c, id INT PRIMARY KEY) WITHOUT ROWID", rest: "CREATE INDEX i ON t(g, b)" },
@@ -78,7 +78,7 @@ const CASES: [Case; 14] = [
     Case { table: "CREATE TABLE t(oid, id INTEGER PRIMARY KEY, b NUMERIC, c, {g}, v AS (g) VIRTUAL UNIQUE)", rest: "" },
 ];
 
-impl Case {
+impl Case<'_> {
     fn text(&self, column: &str) -> String {
         self.table.replace("{g}", column)
     }
@@ -470,6 +470,29 @@ fn rows_of_an_older_sqlite_follow() {
         assert!(status.unwrap().success());
         let captured = before.commit_to(&Image::of(&pair.source), &[]);
         pair.follow(&captured, sql);
+        equal(&pair);
+    }
+}
+
+/// SQLite takes any text for a type if it is quoted, and keeps it without the quotes.
+#[test]
+fn types_of_any_words_have_a_stand_in() {
+    for declared in [
+        "\"order\"",
+        "\"INT UNIQUE\"",
+        "\"int -- x\"",
+        "\"double-precision\"",
+        "\"enum('a','b')\"",
+        "\"timestamp(3) without time zone\"",
+        "\"text[]\"",
+        "VARCHAR(10, 5)",
+        "UNSIGNED BIG INT",
+        "'INTEGER'",
+    ] {
+        let table = format!("CREATE TABLE t(id INTEGER PRIMARY KEY, b {declared}, c, {{g}})");
+        let case = Case { table: &table, rest: "" };
+        let mut pair = case.pair(TextEncoding::Utf8);
+        case.commit(&mut pair, "INSERT INTO t(id, b, c, g) VALUES(1, 1, 'x', '<x>')");
         equal(&pair);
     }
 }

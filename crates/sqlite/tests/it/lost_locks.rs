@@ -91,3 +91,61 @@ fn a_generation_that_nobody_saw_ends_the_follower() {
     application.run("INSERT INTO t VALUES('attached again')");
     assert_eq!(mirrored.catch_up("attached again"), 1);
 }
+
+/// Counts how often it had to keep something.
+struct Keeps(u64);
+
+impl synddb_sqlite::capture::Sink for Keeps {
+    type Error = std::convert::Infallible;
+
+    fn piece(&mut self, _: synddb_protocol::submission::Changes) -> Result<(), Self::Error> {
+        Ok(())
+    }
+
+    fn commit(
+        &mut self,
+        _: synddb_protocol::submission::Changes,
+        _: &synddb_sqlite::state::RunningState,
+    ) -> Result<(), Self::Error> {
+        Ok(())
+    }
+
+    fn persist(
+        &mut self,
+        _: &synddb_sqlite::capture::WalPosition,
+        _: &synddb_sqlite::state::RunningState,
+    ) -> Result<(), Self::Error> {
+        self.0 += 1;
+        Ok(())
+    }
+}
+
+#[test]
+fn nothing_is_kept_that_follows_a_generation_that_nobody_saw() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("app.db");
+    rusqlite::Connection::open(&path).unwrap().execute_batch("CREATE TABLE t(a)").unwrap();
+    // A poll takes one commit, so that the end of the WAL is many polls away.
+    let options = Options { bytes_max: 4096, swap_bytes: 1 << 30, recycle_bytes: 1 << 30 };
+    let mut mirrored = Mirrored::attach(&path, options).unwrap();
+    let mut application = Application::start(&path);
+    application.run("INSERT INTO t VALUES('seen')");
+    assert_eq!(mirrored.catch_up("with its locks"), 1);
+    drop(File::open(folder.path().join("app.db-shm")).unwrap());
+    application.run(
+        "PRAGMA wal_checkpoint(TRUNCATE); INSERT INTO t VALUES('not seen'); PRAGMA wal_checkpoint(TRUNCATE)",
+    );
+    for _ in 0..300 {
+        application.run("INSERT INTO t VALUES(1)");
+    }
+    let mut keeps = Keeps(0);
+    let error = loop {
+        match mirrored.follower.poll(&mut keeps) {
+            Ok(0) => panic!("a commit was never captured, and nobody says so"),
+            Ok(_) => {}
+            Err(error) => break error,
+        }
+    };
+    assert!(error.to_string().contains("gone before they were captured"), "{error}");
+    assert_eq!(keeps.0, 0);
+}

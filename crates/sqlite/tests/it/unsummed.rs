@@ -127,3 +127,108 @@ fn frames_that_are_wrong_in_another_way_are_refused() {
         }
     }
 }
+
+/// What a power cut leaves: database and WAL as they are in the files, without the wal-index. What a check of it says, and its rows.
+fn after_power_cut(path: &Path) -> (String, i64) {
+    let folder = tempfile::tempdir().unwrap();
+    let copy = folder.path().join("app.db");
+    std::fs::copy(path, &copy).unwrap();
+    std::fs::copy(path.with_extension("db-wal"), copy.with_extension("db-wal")).unwrap();
+    let copy = rusqlite::Connection::open(&copy).unwrap();
+    let check = copy.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0));
+    let rows = copy.query_row("SELECT count(*) FROM t", [], |row| row.get(0));
+    (check.unwrap_or_else(|error| error.to_string()), rows.unwrap_or(-1))
+}
+
+/// An application whose WAL has a summed commit, an unsummed one, and one that splits pages: copied back and recovered from its WAL as it
+/// is, it would be damaged.
+fn perilous(folder: &Path) -> (std::path::PathBuf, rusqlite::Connection) {
+    let (path, writer) = application(folder);
+    let rows = |count, text| {
+        format!(
+            "WITH RECURSIVE s(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM s LIMIT {count}) \
+             INSERT INTO t(b) SELECT '{text}' || (i * 7919 % 1000) FROM s"
+        )
+    };
+    writer.execute_batch("CREATE INDEX one ON t(b); CREATE INDEX two ON t(b DESC, a)").unwrap();
+    writer.execute_batch(&rows(400, "row ")).unwrap();
+    writer.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)").unwrap();
+    writer.execute_batch("UPDATE t SET b = b || ' a' WHERE a % 3 = 0").unwrap();
+    writer.execute_batch("UPDATE t SET b = b || ' b' WHERE a % 5 = 0").unwrap();
+    blank(&path, committed(&path).frame, 8, 16);
+    writer.execute_batch(&rows(900, "new ")).unwrap();
+    (path, writer)
+}
+
+fn wal_bytes(path: &Path) -> u64 {
+    std::fs::metadata(path.with_extension("db-wal")).unwrap().len()
+}
+
+#[test]
+fn a_wal_that_a_reader_stood_in_is_cut_off_when_it_is_gone() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, _writer) = perilous(folder.path());
+    let mut follower = Follower::attach(&path, Options::default()).unwrap();
+    assert_eq!(follower.statistics().unsummed_frames, 1, "they are seen when it attaches");
+    let reader = rusqlite::Connection::open(&path).unwrap();
+    reader.execute_batch("BEGIN; SELECT count(*) FROM t").unwrap();
+    follower.poll(&mut Nowhere).unwrap();
+    assert!(wal_bytes(&path) > 0);
+    reader.execute_batch("COMMIT").unwrap();
+    // Nobody writes any more, so nothing wakes it.
+    let started = std::time::Instant::now();
+    while wal_bytes(&path) > 0 {
+        assert!(started.elapsed() < std::time::Duration::from_secs(60));
+        follower.wait(std::time::Duration::from_secs(600)).unwrap();
+        follower.poll(&mut Nowhere).unwrap();
+    }
+    assert_eq!(after_power_cut(&path), ("ok".to_owned(), 1300));
+    agrees(&path, &follower);
+}
+
+/// Reads or writes the wal-index from another process: to close it in this one would drop the follower's locks.
+fn wal_index(path: &Path, arguments: &[&str], input: &[u8]) -> Vec<u8> {
+    use std::io::Write as _;
+    use std::process::{Command, Stdio};
+    let side = if input.is_empty() { "if" } else { "of" };
+    let mut child = Command::new("dd")
+        .arg(format!("{side}={}", path.with_extension("db-shm").display()))
+        .args(arguments)
+        .args(["bs=1", "status=none"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(input).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success());
+    output.stdout
+}
+
+#[test]
+fn a_recovery_that_took_back_a_captured_commit_ends_the_follower() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, writer) = application(folder.path());
+    let mut follower = Follower::attach(&path, Options::default()).unwrap();
+    writer.execute_batch("INSERT INTO t(b) VALUES('X')").unwrap();
+    blank(&path, committed(&path).frame, 8, 16);
+    let reader = rusqlite::Connection::open(&path).unwrap();
+    reader.execute_batch("BEGIN; SELECT count(*) FROM t").unwrap();
+    while follower.poll(&mut Nowhere).unwrap() > 0 {}
+    // As a writer leaves it that is killed while it writes the header: the next one recovers, and stops before X.
+    let changes = wal_index(&path, &["skip=56", "count=1"], &[]);
+    wal_index(&path, &["seek=56", "conv=notrunc"], &[changes[0] ^ 0xff]);
+    writer.execute_batch("INSERT INTO u VALUES('Y')").unwrap();
+    writer.execute_batch("INSERT INTO u VALUES('Z')").unwrap();
+    let error = loop {
+        match follower.poll(&mut Nowhere) {
+            Ok(0) => panic!("Y was never captured, and nobody says so"),
+            Ok(_) => {}
+            Err(error) => break error,
+        }
+    };
+    assert!(
+        matches!(error, PollError::Capture(CaptureError::Gap { .. } | CaptureError::Damaged(_))),
+        "{error}"
+    );
+}

@@ -22,6 +22,8 @@
 //!   would commit more than `finish` has seen.
 //! - A state that could not be moved along is as it was.
 //!
+//! Why rows are compared, and SQLite's session extension is not asked: ADR 19.
+//!
 //! Knows nothing of where the changes are kept, and sees one connection only: that nobody else writes is its caller's to know.
 
 mod hook;
