@@ -46,6 +46,8 @@ pub(crate) struct Shared {
     /// Whether everything was captured that was committed when it was asked to end.
     pub(crate) has_caught_up: AtomicBool,
     asked: OnceLock<Instant>,
+    /// Whether nothing is to be waited for.
+    at_once: AtomicBool,
 }
 
 impl Shared {
@@ -62,6 +64,7 @@ impl Shared {
             stopping: AtomicBool::new(false),
             has_caught_up: AtomicBool::new(false),
             asked: OnceLock::new(),
+            at_once: AtomicBool::new(false),
         }))
     }
 
@@ -71,7 +74,8 @@ impl Shared {
 
     /// Until when what is captured may take to be stored.
     pub(crate) fn drain_until(&self, drain_max: Duration) -> Instant {
-        *self.asked.get_or_init(Instant::now) + drain_max
+        let asked = *self.asked.get_or_init(Instant::now);
+        if self.at_once.load(Ordering::SeqCst) { asked } else { asked + drain_max }
     }
 }
 
@@ -168,6 +172,12 @@ impl Handle {
         self.shared.asked.get_or_init(Instant::now);
         self.shared.stopping.store(true, Ordering::SeqCst);
         self.shared.waker.wake();
+    }
+
+    /// Asks the agent to end without waiting for anything to be stored: what was committed is kept, and sent by the next agent. Never waits.
+    pub fn stop_at_once(&self) {
+        self.shared.at_once.store(true, Ordering::SeqCst);
+        self.stop();
     }
 
     /// Waits until the agent has ended, and says how. Only the first caller is told.

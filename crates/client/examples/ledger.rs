@@ -1,6 +1,12 @@
 //! A ledger in an application's own process: each transfer is one commit, captured in its own transaction.
 //!
-//! `cargo run --example ledger --features embedded -- ledger.db http://127.0.0.1:8433 token` against `synddb sequencer`.
+//! Against a running `synddb sequencer`, whose `--token-file` is the file `token` (crates/cli/README.md):
+//!
+//! ```sh
+//! cargo run -p synddb-client --example ledger --features embedded -- ledger.db http://127.0.0.1:8433 token
+//! ```
+//!
+//! It makes `ledger.db`, in WAL mode, and beside it the folder `ledger.db-synddb` of what is still to be sent.
 
 use std::time::{Duration, Instant};
 

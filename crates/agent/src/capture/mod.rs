@@ -46,6 +46,9 @@ const GATHER: Duration = Duration::from_millis(10);
 /// So much that is committed and not captured, in bytes of the WAL, is not left to wait.
 const GATHER_BYTES: u64 = 1 << 20;
 
+/// How long a failure is left alone before it is tried again by an agent that was asked to end.
+const STOPPING: Duration = Duration::from_millis(200);
+
 /// What callers ask.
 pub(crate) enum Call {
     /// Whether everything up to a position was captured, or what is committed now.
@@ -182,6 +185,15 @@ impl Capture {
                 return Err(error);
             }
             self.pause(&error, &mut pauses, left)?;
+            if self.shared.is_stopping() {
+                let until = self.shared.drain_until(self.config.drain_max);
+                let rest = until.saturating_duration_since(Instant::now());
+                if rest.is_zero() {
+                    // Whoever handed commits over has them still; the next agent keeps them.
+                    return Ok(());
+                }
+                self.shared.waker.wait(rest.min(STOPPING)).map_err(waiting)?;
+            }
             let Some(Left { outbox, folder }) = left.take() else { return Err(error) };
             self.shared.board.tell(Teller::Capture, None);
             running = Running { source, outbox, folder };

@@ -6,9 +6,11 @@ use super::Capture;
 use crate::attach::Left;
 use crate::error::AgentError;
 use crate::event::Event;
+use crate::outbox::OutboxError;
 use crate::source::waiting;
 use crate::status::{Problem, ProblemKind, Teller};
 use synddb_protocol::chain;
+use synddb_sqlite::rusqlite::ffi;
 
 /// The first pause.
 const FIRST: Duration = Duration::from_millis(200);
@@ -49,7 +51,7 @@ impl Capture {
     ) -> Result<(), AgentError> {
         let pause = pauses.next();
         let again_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
-        self.tell(failure_of(error, "it is attached again by itself"));
+        self.tell(failure_of(error, fix_of(error)));
         self.events.say(Event::Interrupted { again_ms });
         let until = Instant::now() + pause;
         while !self.shared.is_stopping() {
@@ -72,6 +74,16 @@ impl Capture {
     }
 }
 
+/// What to do about something that is tried again.
+const fn fix_of(error: &AgentError) -> &'static str {
+    if let AgentError::Outbox(OutboxError::Sqlite(sqlite)) = error
+        && sqlite.primary() == ffi::SQLITE_FULL
+    {
+        return "free space on the disk of the agent's folder; it goes on by itself then";
+    }
+    "it is attached again by itself"
+}
+
 pub(super) fn failure_of(error: &AgentError, fix: &str) -> Problem {
     Problem { kind: ProblemKind::NotCapturing, detail: chain(error), fix: fix.to_owned() }
 }
@@ -81,5 +93,23 @@ pub(super) fn outbox_full() -> Problem {
         kind: ProblemKind::OutboxFull,
         detail: "the outbox is full, so the application's WAL grows".to_owned(),
         fix: "see why nothing is stored, or raise the budget of the outbox".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use synddb_sqlite::connection::SqliteError;
+    use synddb_sqlite::rusqlite::Error;
+
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_told_what_to_do_about() {
+        let told = |code| {
+            let sqlite = SqliteError::from(Error::SqliteFailure(ffi::Error::new(code), None));
+            fix_of(&AgentError::Outbox(OutboxError::Sqlite(sqlite)))
+        };
+        assert!(told(ffi::SQLITE_FULL).contains("free space"));
+        assert!(!told(ffi::SQLITE_BUSY).contains("free space"));
     }
 }

@@ -103,6 +103,11 @@ impl Feed {
         }
     }
 
+    /// Whether nobody takes commits any more: the agent has ended.
+    pub fn is_closed(&self) -> bool {
+        self.0.queue().is_closed
+    }
+
     /// Hands over the next commit, which is durable where it was made. `state` is the database's after it, `rows` how many changed.
     pub fn give(&self, changes: Changes, state: StateHash, rows: u64) {
         let bytes = (changes.rows.len() as u64).saturating_add(64);

@@ -89,6 +89,8 @@ impl Opening {
 
     /// Keeps commits that the last process has made and not handed over, durably and all of them or none. The first is the next one.
     ///
+    /// They are kept whatever the outbox holds: an agent that does not start sends nothing, and makes no room. The bounds of the feed are theirs.
+    ///
     /// # Errors
     /// [`AgentError`] when they cannot be kept. Nothing is then.
     pub fn keep(&mut self, commits: Vec<(Changes, StateHash)>) -> Result<(), AgentError> {
@@ -96,11 +98,7 @@ impl Opening {
         if commits.is_empty() {
             return Ok(());
         }
-        for (changes, state) in commits {
-            left.outbox.take_commit(changes, state)?;
-        }
-        left.outbox.keep(NO_POSITION)?;
-        Ok(())
+        Ok(left.outbox.keep_above_budget(commits, NO_POSITION)?)
     }
 
     /// Goes on with the incarnation that was left: the database holds what was kept last, and nothing else. Without one there is nothing to

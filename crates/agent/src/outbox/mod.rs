@@ -298,6 +298,25 @@ impl Outbox {
         self.or_give_up(|outbox| outbox.end_poll(position))
     }
 
+    /// Keeps whole commits that their maker has durably, all of them or none, also above the budget: while they wait elsewhere nobody can go on,
+    /// and what bounds them is whoever made them.
+    ///
+    /// # Errors
+    /// [`OutboxError`]; nothing was kept.
+    pub fn keep_above_budget(
+        &mut self,
+        commits: Vec<(Changes, StateHash)>,
+        position: WalPosition,
+    ) -> Result<(), OutboxError> {
+        self.is_admitted = true;
+        let kept = commits
+            .into_iter()
+            .try_for_each(|(changes, state)| self.take_commit(changes, state))
+            .and_then(|()| self.keep(position));
+        self.is_admitted = false;
+        kept
+    }
+
     /// Gives the poll under way up, after the follower failed in it. The outbox is as before it.
     ///
     /// # Errors

@@ -34,6 +34,9 @@ pub enum Error {
     /// What was committed is not kept fast enough, or not at all.
     #[error("the outbox is full; see the status for why nothing is sent, and write again later")]
     OutboxFull,
+    /// Nobody keeps what is committed any more, and no more may wait.
+    #[error("the agent has ended; close the database, whose error says why, and open it anew")]
+    AgentEnded,
     /// Something ended the transaction before its end: a constraint or trigger with ROLLBACK, or a full disk.
     #[error("a statement rolled the whole transaction back; nothing of it was committed")]
     RolledBack,
@@ -65,6 +68,23 @@ pub enum Error {
     Damaged {
         /// What is wrong with it.
         what: &'static str,
+    },
+    /// What waits in the database was captured into another folder.
+    #[error(
+        "commits wait in the database that this folder knows nothing of; open it with the folder that they were captured into, or remove the \
+         table `_synddb_outbox` to give them up. folder=`{}`", folder.display()
+    )]
+    OtherFolder {
+        /// The folder that was given.
+        folder: PathBuf,
+    },
+    /// The table of commits that wait is not as it was made.
+    #[error(
+        "something is on the table `_synddb_outbox`; drop that, then open the database again. name=`{name}`"
+    )]
+    Crowded {
+        /// The index or trigger.
+        name: String,
     },
     /// A file could not be used.
     #[error("cannot {doing} a file. path=`{}`", path.display())]

@@ -3,6 +3,7 @@
 //! What is refused dooms the transaction, also when the closure does not mind. A statement that was compiled before is not asked about again,
 //! so nothing here is the only line: the recorder notices a schema that moved, and refuses every COMMIT that is not ours.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -93,6 +94,8 @@ pub(super) enum Mode {
 struct Shared {
     mode: AtomicU8,
     forbidden: Mutex<Option<Forbidden>>,
+    /// The names of the virtual tables, in small letters.
+    virtual_tables: Mutex<BTreeSet<String>>,
 }
 
 /// Watches one connection.
@@ -118,6 +121,31 @@ impl Guard {
         self.0.forbidden.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
+    /// Takes note of the virtual tables that there are now.
+    pub(super) fn know_virtual_tables(&self, sqlite: &rusqlite::Connection) -> rusqlite::Result<()> {
+        let mut named = sqlite
+            .prepare_cached("SELECT name FROM main.sqlite_schema WHERE type = 'table' AND rootpage = 0")?;
+        let names = named.query_map([], |row| Ok(row.get::<_, String>(0)?.to_ascii_lowercase()))?;
+        let names = names.collect::<rusqlite::Result<_>>()?;
+        *self.0.virtual_tables.lock().unwrap_or_else(PoisonError::into_inner) = names;
+        Ok(())
+    }
+
+    /// Whether an R-Tree may be compiling its statements: it does so when it is first read, also those that write. Nobody else can write these
+    /// tables (`SQLITE_DBCONFIG_DEFENSIVE`), and whatever changes while it is read is taken back.
+    #[allow(clippy::wildcard_enum_match_arm, reason = "these three are all that an R-Tree compiles")]
+    fn is_of_rtree(&self, action: &AuthAction<'_>) -> bool {
+        let table = match action {
+            AuthAction::Insert { table_name }
+            | AuthAction::Delete { table_name }
+            | AuthAction::Update { table_name, .. } => table_name.to_ascii_lowercase(),
+            _ => return false,
+        };
+        let known = self.0.virtual_tables.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_known = |end| table.strip_suffix(end).is_some_and(|name| known.contains(name));
+        ["_node", "_parent", "_rowid"].into_iter().any(is_known)
+    }
+
     fn mode(&self) -> Mode {
         let mode = self.0.mode.load(Ordering::SeqCst);
         [Mode::Read, Mode::Write, Mode::Schema]
@@ -129,6 +157,7 @@ impl Guard {
     fn judge(&self, context: &AuthContext<'_>) -> Authorization {
         let forbidden = match self.mode() {
             Mode::Ours => None,
+            Mode::Read if self.is_of_rtree(&context.action) => None,
             Mode::Read => forbidden_to_read(&context.action),
             Mode::Write => forbidden_to_all(&context.action).or_else(|| forbidden_to_write(context)),
             Mode::Schema => forbidden_to_all(&context.action),
@@ -163,9 +192,13 @@ fn forbidden_to_all(action: &AuthAction<'_>) -> Option<Forbidden> {
         | AuthAction::DropTable { table_name: name }
         | AuthAction::AlterTable { table_name: name, .. }
         | AuthAction::CreateVtable { table_name: name, .. }
-        | AuthAction::CreateView { view_name: name }
-        | AuthAction::CreateIndex { index_name: name, .. }
-        | AuthAction::CreateTrigger { trigger_name: name, .. } => reserved(name),
+        | AuthAction::CreateView { view_name: name } => reserved(name),
+        AuthAction::CreateIndex { index_name: name, table_name }
+        | AuthAction::CreateTrigger { trigger_name: name, table_name }
+        | AuthAction::CreateTempIndex { index_name: name, table_name }
+        | AuthAction::CreateTempTrigger { trigger_name: name, table_name } => {
+            reserved(name).or_else(|| reserved(table_name))
+        }
         _ => None,
     }
 }

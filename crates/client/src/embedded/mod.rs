@@ -146,8 +146,11 @@ impl Database {
     /// Waits until everything that is committed is sequenced or stored.
     ///
     /// # Errors
-    /// [`Error::Push`] when it does not come there in time, or at all.
+    /// [`Error::Push`] when it does not come there in time, or at all; [`Error::Broken`] when nobody knows any more what is committed.
     pub fn push(&self, until: Until, deadline: Instant) -> Result<Status, Error> {
+        if self.is_broken {
+            return Err(Error::Broken);
+        }
         let agent = self.handle.push(until, deadline)?;
         Ok(Status { committed_next: self.committed_next()?, agent })
     }
@@ -160,7 +163,8 @@ impl Database {
         Ok(Status { committed_next: self.committed_next()?, agent: self.handle.status() })
     }
 
-    /// Ends: has everything that is committed stored within the time that was given for it, and closes the database. Says whether it is.
+    /// Ends: has everything that is committed stored within the time that was given for it, and closes the database. Says whether it is; never
+    /// that it is after an error that left open what was committed. A database that is dropped instead waits for nothing to be stored.
     ///
     /// # Errors
     /// [`Error::Agent`] that ended the agent before.
@@ -169,10 +173,20 @@ impl Database {
         let ended = self.handle.join();
         // What is not forgotten now is forgotten by the next process.
         self.forget_kept().ok();
-        Ok(ended?)
+        let ended = ended?;
+        Ok(Ended { complete: ended.complete && !self.is_broken, ..ended })
     }
 
     fn committed_next(&self) -> Result<Position, Error> {
         Ok(Position { incarnation: self.feed.incarnation(), commit: self.feed.next()?, part: None })
+    }
+}
+
+impl Drop for Database {
+    fn drop(&mut self) {
+        // Whoever opens it next has to find the folder free. What is committed waits in it, and here. The agent's threads call `on_event` until
+        // they have ended; after `close`, they have.
+        self.handle.stop_at_once();
+        self.handle.join().ok();
     }
 }

@@ -1,14 +1,14 @@
 //! Opens a database: exactly where the last process left it, or as a new incarnation that begins with a snapshot.
 //!
 //! ```text
-//! take the folder -> connect -> BEGIN IMMEDIATE -> scan -> keep what waits -> same state as kept last? --yes--> resume
-//!                                                                                    | no
-//!                                                                                    v
-//!                                                              snapshot -> incarnation -> forget what waited -> COMMIT
+//! take the folder -> connect -> keep what waits, then forget it -> BEGIN IMMEDIATE -> scan -> same state as kept last? --yes--> resume
+//!                                                                                                    | no
+//!                                                                                                    v
+//!                                                                                     snapshot -> incarnation -> COMMIT
 //! ```
 //!
 //! What waits is kept before it is forgotten, and its numbers say whether it was kept before. That nothing else happened meanwhile is proven by
-//! the state hash.
+//! the state hash. It is forgotten before another incarnation begins, so what waits is always of the last one, or of another folder.
 
 use synddb_agent::embedded::Opening;
 use synddb_agent::{Because, Config, Event};
@@ -35,20 +35,29 @@ impl Database {
         options: &Options,
         on_event: impl Fn(Event) + Send + 'static,
     ) -> Result<Self, Error> {
-        let opening = Opening::open(config(location, options), on_event)?;
+        let mut opening = Opening::open(config(location, options), on_event)?;
         let (connection, guard, lock) = connect(location, options)?;
         waiting::create(&connection)?;
+        keep_what_waits(&mut opening, &connection, options)?;
+        let recorder = Recorder::install(&connection)?;
         connection.execute("BEGIN IMMEDIATE")?;
         let state = RunningState::scan(&connection)?;
+        // Read while nobody else can write: whatever is committed behind this transaction changes it.
+        let data_version = data_version(&connection)?;
+        guard.know_virtual_tables(connection.sqlite())?;
         let (handle, feed) = begin(opening, location, &connection, &state)?;
-        connection.execute("DELETE FROM main._synddb_outbox; COMMIT")?;
-        let recorder = Recorder::install(&connection)?;
+        let waiting = connection.execute("COMMIT").and_then(|()| Waiting::new(&connection, feed.kept()));
+        let waiting = waiting.inspect_err(|_| {
+            // The folder has to be free for whoever tries again.
+            handle.stop_at_once();
+            handle.join().ok();
+        })?;
         Ok(Self {
-            waiting: Waiting::new(&connection, feed.kept())?,
+            waiting,
             recorder,
             state,
             guard,
-            data_version: data_version(&connection)?,
+            data_version,
             connection,
             feed,
             handle,
@@ -76,34 +85,39 @@ fn config(location: &Location, options: &Options) -> Config {
     }
 }
 
+/// Has the agent keep what the last process left in the database, and forgets it there.
+fn keep_what_waits(opening: &mut Opening, connection: &Connection, options: &Options) -> Result<(), Error> {
+    connection.execute("BEGIN IMMEDIATE")?;
+    let waits = waiting::read(connection)?;
+    let last = opening.last_kept();
+    if waits.iter().any(|waits| last.is_none_or(|last| last.incarnation != waits.incarnation)) {
+        return Err(Error::OtherFolder { folder: options.folder.clone() });
+    }
+    let mut next = last.map_or(0, |last| last.next.get());
+    let mut commits: Vec<(Changes, StateHash)> = Vec::new();
+    for waits in waits {
+        // Those before were kept by the last process. What is behind a gap cannot be numbered: the state tells that something is missing, and a
+        // new incarnation has all of it.
+        if waits.number == next {
+            next += 1;
+            commits.push((waits.changes, waits.state));
+        }
+    }
+    opening.keep(commits)?;
+    Ok(connection.execute("DELETE FROM main._synddb_outbox; COMMIT")?)
+}
+
 fn begin(
-    mut opening: Opening,
+    opening: Opening,
     location: &Location,
     connection: &Connection,
     state: &RunningState,
 ) -> Result<(synddb_agent::Handle, synddb_agent::embedded::Feed), Error> {
-    let because = match opening.last_kept() {
-        None => Because::FirstAttach,
-        Some(last) => {
-            let waits = waiting::read(connection)?;
-            let mut next = last.next.get();
-            let mut commits: Vec<(Changes, StateHash)> = Vec::new();
-            // Those of another incarnation were kept by it before this one began, or belong to a folder that is gone.
-            for waits in waits.into_iter().filter(|waits| waits.incarnation == last.incarnation) {
-                if waits.number == next {
-                    next += 1;
-                    commits.push((waits.changes, waits.state));
-                }
-            }
-            opening.keep(commits)?;
-            if opening.last_kept().is_some_and(|last| last.state == state.hash()) {
-                return Ok(opening.resume()?);
-            }
-            match location {
-                Location::File(_) => Because::CommittedMeanwhile,
-                Location::Memory => Because::ContentDiffers,
-            }
-        }
+    let because = match (opening.last_kept(), location) {
+        (Some(last), _) if last.state == state.hash() => return Ok(opening.resume()?),
+        (None, _) => Because::FirstAttach,
+        (Some(_), Location::File(_)) => Because::CommittedMeanwhile,
+        (Some(_), Location::Memory) => Because::ContentDiffers,
     };
     Ok(opening.begin(connection, state, because)?)
 }

@@ -6,9 +6,12 @@ use synddb_sqlite::connection::{Connection, SqliteError};
 use synddb_sqlite::rusqlite::{self, ffi};
 use synddb_sqlite::state::RunningState;
 
-use super::Database;
 use super::error::Error;
 use super::guard::{Forbidden, Mode};
+use super::{Database, waiting};
+
+/// How often a ROLLBACK is tried: an application that interrupts the connection may have meant another statement.
+const ROLLBACKS_MAX: usize = 8;
 
 impl Database {
     /// Runs a transaction that changes rows. When the closure fails, or does what none may, nothing of it was done.
@@ -38,7 +41,8 @@ impl Database {
     /// Reads one state of the database.
     ///
     /// # Errors
-    /// What the closure fails with, or [`Error`].
+    /// What the closure fails with, or [`Error`]. A closure that got the transaction to end leaves the database [`Error::Broken`]: what it read
+    /// after that is of another state.
     pub fn read<T, E: From<Error>>(
         &mut self,
         closure: impl FnOnce(&rusqlite::Connection) -> Result<T, E>,
@@ -46,8 +50,12 @@ impl Database {
         self.connection.execute("BEGIN").map_err(Error::from)?;
         // Whatever the closure does is taken back, also when it panics.
         let mut open = Open { database: self, is_recorded: false };
+        // A statement that was compiled for `write` may end the transaction; what comes after it must not commit by itself.
+        open.database.recorder.begin_reading();
         let given = open.run(Mode::Read, closure);
-        let has_changed = open.database.recorder.take_missed();
+        let has_ended = open.database.connection.sqlite().is_autocommit();
+        let has_changed = open.database.recorder.end_reading() || has_ended;
+        open.database.is_broken |= has_ended;
         let forbidden = open.database.guard.take().or(has_changed.then_some(Forbidden::ReadOnly));
         drop(open);
         match forbidden {
@@ -90,7 +98,7 @@ impl Database {
             return Err(Error::Broken);
         }
         if !self.feed.has_room(self.patience) {
-            return Err(Error::OutboxFull);
+            return Err(if self.feed.is_closed() { Error::AgentEnded } else { Error::OutboxFull });
         }
         self.connection.execute("BEGIN IMMEDIATE")?;
         let begun = self.check_nobody_wrote().and_then(|()| Ok(self.recorder.begin(&self.state)?));
@@ -103,9 +111,10 @@ impl Database {
         if version == self.data_version {
             return Ok(());
         }
-        // A checkpoint of somebody else looks the same from here; the state tells.
+        // A checkpoint of somebody else looks the same from here; the state tells. What waits is outside of it.
         let found = RunningState::scan(&self.connection)?;
-        if found.hash() != self.state.hash() {
+        let has_all = waiting::is_dense(&self.connection, self.feed.kept(), self.feed.next()?.get())?;
+        if found.hash() != self.state.hash() || !has_all {
             self.is_broken = true;
             return Err(Error::WrittenByOthers);
         }
@@ -116,6 +125,9 @@ impl Database {
     /// Captures what the transaction did, and commits it together with that.
     fn commit(&mut self, scope: Scope) -> Result<(), Error> {
         let changes = self.recorder.finish(&mut self.state, scope)?;
+        if scope == Scope::Schema {
+            self.guard.know_virtual_tables(self.connection.sqlite())?;
+        }
         let (number, incarnation, state) = (self.feed.next()?, self.feed.incarnation(), self.state.hash());
         let is_empty = changes == Changes::default();
         if !is_empty {
@@ -134,12 +146,13 @@ impl Database {
         Ok(())
     }
 
-    /// What a COMMIT failed with. What is neither a lock nor a constraint may be durable after all.
+    /// What a COMMIT failed with. What is neither a lock, a constraint nor an interruption may be durable after all; SQLite asks for interruptions
+    /// before it writes.
     fn not_committed(&mut self, error: SqliteError) -> Error {
         if error.code() == ffi::SQLITE_CONSTRAINT_COMMITHOOK {
             return Error::ChangedAtCommit;
         }
-        if !error.is_busy() && error.primary() != ffi::SQLITE_CONSTRAINT {
+        if !error.is_busy() && !matches!(error.primary(), ffi::SQLITE_CONSTRAINT | ffi::SQLITE_INTERRUPT) {
             self.is_broken = true;
         }
         error.into()
@@ -147,10 +160,10 @@ impl Database {
 
     /// Takes the transaction back, unless SQLite has done so by itself.
     fn roll_back(&mut self) {
-        let is_open = !self.connection.sqlite().is_autocommit();
-        if is_open && self.connection.execute("ROLLBACK").is_err() {
-            self.is_broken = true;
-        }
+        let is_over = |connection: &Connection| {
+            connection.sqlite().is_autocommit() || connection.execute("ROLLBACK").is_ok()
+        };
+        self.is_broken |= !(0..ROLLBACKS_MAX).any(|_| is_over(&self.connection));
     }
 }
 
@@ -179,6 +192,8 @@ impl Open<'_> {
 impl Drop for Open<'_> {
     fn drop(&mut self) {
         self.database.guard.enter(Mode::Ours);
+        // A closure that panicked in `read` has not come to this; everywhere else it does nothing.
+        self.database.recorder.end_reading();
         self.database.roll_back();
         if self.is_recorded {
             self.database.recorder.rolled_back(&mut self.database.state);

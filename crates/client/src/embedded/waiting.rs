@@ -14,6 +14,7 @@ use synddb_protocol::id::{CommitNumber, Incarnation, IncarnationCounter, Incarna
 use synddb_protocol::state::Value;
 use synddb_protocol::submission::{Changes, SchemaChange};
 use synddb_sqlite::connection::{Connection, SqliteError};
+use synddb_sqlite::rusqlite::OptionalExtension as _;
 use synddb_sqlite::statement::{Row, Statement};
 
 use super::error::Error;
@@ -35,7 +36,7 @@ pub(super) struct Waits {
 }
 
 /// Makes the table where it is missing.
-pub(super) fn create(connection: &Connection) -> Result<(), SqliteError> {
+pub(super) fn create(connection: &Connection) -> Result<(), Error> {
     connection.execute(
         "BEGIN IMMEDIATE;
          CREATE TABLE IF NOT EXISTS _synddb_outbox (
@@ -49,7 +50,12 @@ pub(super) fn create(connection: &Connection) -> Result<(), SqliteError> {
              state BLOB NOT NULL
          );
          COMMIT",
-    )
+    )?;
+    // A trigger or a constraint there would change or refuse what waits.
+    let others = "SELECT name FROM main.sqlite_schema WHERE tbl_name = '_synddb_outbox' COLLATE NOCASE
+                  AND (type <> 'table' OR name <> '_synddb_outbox' COLLATE NOCASE)";
+    let name = connection.sqlite().query_row(others, [], |row| row.get::<_, String>(0)).optional()?;
+    name.map_or(Ok(()), |name| Err(Error::Crowded { name }))
 }
 
 impl Waiting {
@@ -108,6 +114,13 @@ impl Waiting {
     pub(super) fn forgot_before(&mut self, number: u64) {
         self.from = self.from.max(number);
     }
+}
+
+/// Whether every commit from `kept` up to before `end` waits.
+pub(super) fn is_dense(connection: &Connection, kept: u64, end: u64) -> Result<bool, Error> {
+    let sql = "SELECT count(*) FROM main._synddb_outbox WHERE number >= ?1 AND number < ?2";
+    let found: i64 = connection.sqlite().query_row(sql, [stored(kept), stored(end)], |row| row.get(0))?;
+    Ok(found == stored(end.saturating_sub(kept)))
 }
 
 /// Every commit that waits, in order.

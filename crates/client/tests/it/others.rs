@@ -2,11 +2,14 @@
 
 use std::process::{Command, Stdio};
 
-use synddb_client::{AgentError, Because, Error, How, Options};
+use std::time::Instant;
+
+use synddb_client::{AgentError, Because, Error, How, Options, Until};
 use synddb_sqlite::capture::{CaptureError, Follower};
 use synddb_sqlite::rusqlite::Connection;
 use synddb_sqlite::schema::SchemaError;
 
+use super::sequencer::PATIENCE;
 use super::{Opened, Place};
 
 #[test]
@@ -70,7 +73,10 @@ fn what_another_process_writes_is_noticed_before_the_next_transaction() {
     by_another_process(&place, "INSERT INTO t VALUES('theirs')");
     assert!(matches!(opened.try_write("INSERT INTO t VALUES(3)"), Err(Error::WrittenByOthers)));
     assert!(matches!(opened.try_write("INSERT INTO t VALUES(3)"), Err(Error::Broken)));
-    opened.close();
+    // Nobody knows what is in it, so nobody says that all of it is stored.
+    let pushed = opened.database.push(Until::Stored, Instant::now() + PATIENCE);
+    assert!(matches!(pushed, Err(Error::Broken)), "{pushed:?}");
+    assert!(!opened.database.close().unwrap().complete);
     let opened = place.open();
     assert_eq!(opened.how(), How::New { because: Because::CommittedMeanwhile });
     opened.push();

@@ -180,7 +180,7 @@ fn a_full_outbox_is_refused_before_anything_is_done_and_nothing_is_lost() {
 }
 
 #[test]
-fn what_is_committed_is_on_the_disk() {
+fn a_file_is_in_wal_mode_and_every_commit_is_synced() {
     let place = Place::new();
     let mut opened = place.open();
     assert_eq!(opened.number("PRAGMA synchronous"), 2, "2 is FULL");

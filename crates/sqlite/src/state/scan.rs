@@ -12,10 +12,11 @@ pub(crate) fn table(connection: &Connection, layout: &Layout) -> Result<TableHas
         Identity::Rowid { name } => Some(name.to_owned()),
         Identity::IntegerKey { .. } | Identity::Key { .. } => None,
     };
-    let columns = layout.columns.iter().map(|column| quoted(&column.name));
-    let columns: Vec<String> = rowid.into_iter().chain(columns).collect();
+    // A name in quotes that no column has is text to SQLite, unless its table stands before it.
+    let columns = rowid.into_iter().chain(layout.columns.iter().map(|column| quoted(&column.name)));
+    let columns: Vec<String> = columns.map(|column| format!("t.{column}")).collect();
     // An index may hold other values than its table only when the file is damaged, and then the table is what counts.
-    let sql = format!("SELECT {} FROM main.{} NOT INDEXED", columns.join(", "), quoted(&layout.name));
+    let sql = format!("SELECT {} FROM main.{} AS t NOT INDEXED", columns.join(", "), quoted(&layout.name));
     let mut rows = TableHash::default();
     connection.prepare(&sql)?.query::<StateError>(&[], |row| {
         let values = row.values();

@@ -21,9 +21,9 @@ use rusqlite::config::DbConfig;
 use rusqlite::ffi;
 use synddb_protocol::submission::TextEncoding;
 
-use super::RecordError;
 use super::rows::{SEQUENCE, key_bytes};
-use super::touched::{Full, Keyed, Touched};
+use super::touched::{Full, Keyed, Touched, length};
+use super::{RecordError, TRANSACTION_BYTES_MAX};
 use crate::connection::{Connection, Hooked, SqliteError};
 use crate::schema::{Identity, is_outside};
 use crate::state::Schema;
@@ -68,8 +68,10 @@ pub(super) enum Phase {
     Recording,
     /// Its changes were taken: whatever else changes is missed.
     Sealed,
-    /// It could not be captured.
+    /// It could not be captured, or a statement took it back.
     Refused,
+    /// What runs may only read.
+    Reading,
 }
 
 /// What makes a recording useless.
@@ -89,6 +91,8 @@ struct Shared {
     touched: RefCell<Touched>,
     flaw: Cell<Option<Flaw>>,
     missed: Cell<bool>,
+    /// Whether what ran while only reading was allowed was taken back, or refused.
+    ended: Cell<bool>,
 }
 
 /// The hooks of one connection, for as long as this value lives.
@@ -111,13 +115,15 @@ impl Hook {
             touched: RefCell::new(Touched::default()),
             flaw: Cell::new(None),
             missed: Cell::new(false),
+            ended: Cell::new(false),
         });
         connection.hooked().set(Hooked::Recorder);
         let argument = Rc::as_ptr(&shared).cast_mut().cast::<c_void>();
-        // SAFETY: the connection is open; the argument lives until `drop` takes both hooks away, and is used on this thread only.
+        // SAFETY: the connection is open; the argument lives until `drop` takes the hooks away, and is used on this thread only.
         unsafe {
             sqlite3_preupdate_hook(connection.handle(), Some(on_change), argument);
             ffi::sqlite3_commit_hook(connection.handle(), Some(on_commit), argument);
+            ffi::sqlite3_rollback_hook(connection.handle(), Some(on_rollback), argument);
         }
         let hook = Self { connection: connection.clone(), shared };
         hook.expire_statements()?;
@@ -159,6 +165,21 @@ impl Hook {
         self.shared.touched.take();
     }
 
+    /// From here on nothing may be written.
+    pub(super) fn begin_reading(&self) {
+        self.shared.missed.set(false);
+        self.shared.ended.set(false);
+        self.enter(Phase::Reading);
+    }
+
+    /// Whether something was written all the same, or tried to be committed, or the transaction was taken back.
+    pub(super) fn end_reading(&self) -> bool {
+        let ended = self.shared.ended.take();
+        let missed = self.take_missed();
+        self.enter(Phase::Idle);
+        ended || missed
+    }
+
     /// The rows that were touched.
     pub(super) fn take(&self) -> Touched {
         self.shared.touched.take()
@@ -187,6 +208,7 @@ impl Drop for Hook {
         unsafe {
             sqlite3_preupdate_hook(self.connection.handle(), None, ptr::null_mut());
             ffi::sqlite3_commit_hook(self.connection.handle(), None, ptr::null_mut());
+            ffi::sqlite3_rollback_hook(self.connection.handle(), None, ptr::null_mut());
         }
         self.connection.hooked().set(Hooked::Sessions(0));
     }
@@ -200,7 +222,23 @@ unsafe extern "C" fn on_commit(argument: *mut c_void) -> c_int {
         Phase::Idle => false,
         Phase::Recording | Phase::Refused => true,
         Phase::Sealed => shared.missed.get(),
+        Phase::Reading => {
+            shared.ended.set(true);
+            true
+        }
     })
+}
+
+/// The transaction was taken back by a statement in it, by a COMMIT that was refused, or by the caller.
+unsafe extern "C" fn on_rollback(argument: *mut c_void) {
+    // SAFETY: the argument is what `install` gave, and lives as long as the hook.
+    let shared = unsafe { &*argument.cast_const().cast::<Shared>() };
+    match shared.phase.get() {
+        Phase::Idle => {}
+        // What runs from here on belongs to another transaction, which a SAVEPOINT may begin without a word.
+        Phase::Recording | Phase::Sealed | Phase::Refused => shared.phase.set(Phase::Refused),
+        Phase::Reading => shared.ended.set(true),
+    }
 }
 
 unsafe extern "C" fn on_change(
@@ -272,9 +310,14 @@ impl Shared {
             Identity::Key { columns } => change.touch_keys(table, columns, &mut touched),
             Identity::Rowid { .. } | Identity::IntegerKey { .. } => change.touch_rowids(table, &mut touched),
         };
-        if let Err(flaw) = noted {
-            touched.clear();
-            self.spoil(flaw);
+        match noted {
+            Ok(()) => {}
+            // The table was made again under its name, with other columns: it travels whole.
+            Err(Flaw::Unreadable(ffi::SQLITE_RANGE)) => touched.lose(table),
+            Err(flaw) => {
+                touched.clear();
+                self.spoil(flaw);
+            }
         }
     }
 }
@@ -318,7 +361,7 @@ impl Change {
     fn values(&self, side: Side) -> Result<Vec<OwnedValue>, Flaw> {
         // SAFETY: this is inside the hook, and on its connection.
         let count = unsafe { sqlite3_preupdate_count(self.database) };
-        let mut values = Vec::new();
+        let mut values = Vec::with_capacity(usize::try_from(count).unwrap_or_default());
         for column in 0..count {
             // A virtual generated column is out of range where the old row is asked, and also where the new one of an INSERT is.
             let is_stored =
@@ -345,7 +388,12 @@ impl Change {
                 Side::New => sqlite3_preupdate_new(self.database, column, &raw mut value),
             };
             match code {
-                ffi::SQLITE_OK if !value.is_null() => Ok(Some(value_of(value, self.encoding).into())),
+                ffi::SQLITE_OK if !value.is_null() => {
+                    let value = value_of(value, self.encoding);
+                    // One value alone may be more than is held.
+                    let fits = length(&value) <= TRANSACTION_BYTES_MAX;
+                    if fits { Ok(Some(value.into())) } else { Err(Flaw::TooLarge) }
+                }
                 ffi::SQLITE_RANGE => Ok(None),
                 ffi::SQLITE_OK => Err(Flaw::Unreadable(ffi::SQLITE_NOMEM)),
                 code => Err(Flaw::Unreadable(code)),

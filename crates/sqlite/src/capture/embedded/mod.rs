@@ -33,6 +33,7 @@ mod touched;
 
 use std::collections::BTreeMap;
 
+use rusqlite::ffi;
 use synddb_protocol::submission::Changes;
 
 use crate::connection::{Connection, SqliteError};
@@ -53,7 +54,7 @@ pub const OUTBOX_TABLE: &str = "_synddb_outbox";
 pub enum Scope {
     /// Rows, `user_version` and `application_id`. A schema that moved is refused.
     Rows,
-    /// The schema too. When it moved, every table that stayed is read once, to prove that no row of it changed unseen.
+    /// The schema too. When it moved or rows were touched, every table that stayed is read once, to prove that no row of it changed unseen.
     Schema,
 }
 
@@ -72,8 +73,8 @@ pub enum RecordError {
     /// Something else has the connection's preupdate hook.
     #[error("a session records this connection already; delete it first")]
     Taken,
-    /// There is no transaction to record.
-    #[error("there is no transaction; begin one")]
+    /// There is no transaction to record: none was begun, or a statement took it back.
+    #[error("there is no transaction, or a statement in it took it back; begin one")]
     NoTransaction,
     /// Recording has not begun, or has ended.
     #[error("the transaction is not being recorded; call `begin` first")]
@@ -106,6 +107,8 @@ pub struct Recorder {
     /// The rows of `sqlite_sequence` when recording began, by rowid: no hook tells of it.
     sequence: BTreeMap<i64, Vec<crate::value::OwnedValue>>,
     rows: u64,
+    /// Whether `finish` moved a state along that nobody said more about yet.
+    is_moved: bool,
 }
 
 impl Recorder {
@@ -123,6 +126,7 @@ impl Recorder {
             schema_version: 0,
             sequence: BTreeMap::new(),
             rows: 0,
+            is_moved: false,
         })
     }
 
@@ -150,28 +154,39 @@ impl Recorder {
     /// # Errors
     /// [`RecordError`]: roll back, and call [`Recorder::rolled_back`]. `state` is as it was.
     pub fn finish(&mut self, state: &mut RunningState, scope: Scope) -> Result<Changes, RecordError> {
-        if self.hook.phase() != Phase::Recording {
-            return Err(RecordError::NotBegun);
+        match self.hook.phase() {
+            Phase::Recording => {}
+            // A transaction that is there now is another one: a SAVEPOINT began it.
+            Phase::Refused if !self.is_moved => return Err(RecordError::NoTransaction),
+            Phase::Idle | Phase::Sealed | Phase::Refused | Phase::Reading => {
+                return Err(RecordError::NotBegun);
+            }
         }
         if self.connection.sqlite().is_autocommit() {
             self.hook.enter(Phase::Refused);
             return Err(RecordError::NoTransaction);
         }
         state.save();
-        let collected = self.collect(state, scope);
-        match &collected {
-            Ok(_) => self.hook.enter(Phase::Sealed),
-            Err(_) => {
-                state.restore();
-                self.hook.enter(Phase::Refused);
-            }
+        let mut collected = self.collect(state, scope);
+        // What collects may have met an error that took the transaction back.
+        if collected.is_ok() && self.hook.phase() != Phase::Recording {
+            collected = Err(RecordError::NoTransaction);
+        }
+        self.is_moved = collected.is_ok();
+        if self.is_moved {
+            self.hook.enter(Phase::Sealed);
+        } else {
+            state.restore();
+            // They may have been made for a schema that goes with the transaction.
+            self.lookups.clear();
+            self.hook.enter(Phase::Refused);
         }
         collected
     }
 
     /// The transaction was committed: `state` stays where it is.
     pub fn committed(&mut self, state: &mut RunningState) {
-        if self.hook.phase() == Phase::Sealed {
+        if std::mem::take(&mut self.is_moved) {
             state.release();
         }
         self.hook.enter(Phase::Idle);
@@ -179,12 +194,24 @@ impl Recorder {
 
     /// The transaction was rolled back, or is about to be: `state` goes back to where it was.
     pub fn rolled_back(&mut self, state: &mut RunningState) {
-        if self.hook.phase() == Phase::Sealed {
+        if std::mem::take(&mut self.is_moved) {
             state.restore();
-            // It may have been made for a schema that is gone now.
-            self.lookups.clear();
         }
+        // They may have been made for a schema that is gone now.
+        self.lookups.clear();
         self.hook.enter(Phase::Idle);
+    }
+
+    /// From here on what runs may only read: every COMMIT of something written is refused, also where there is no transaction, until
+    /// [`Recorder::end_reading`].
+    pub fn begin_reading(&mut self) {
+        self.hook.begin_reading();
+    }
+
+    /// Ends what [`Recorder::begin_reading`] began, and says whether something was written, or tried to be committed, or the transaction was
+    /// taken back meanwhile. Take the transaction back after this, not before: that would be told as well.
+    pub fn end_reading(&mut self) -> bool {
+        self.hook.phase() == Phase::Reading && self.hook.end_reading()
     }
 
     /// How many rows the transaction that was finished last changed.
@@ -212,7 +239,9 @@ impl Recorder {
         }
         self.touch_sequence(&mut touched)?;
         let mut out = Out::default();
-        let schema = if schema_moved {
+        // A savepoint that was rolled back may have taken a schema with it under which rows were touched: what was noted of them is proven
+        // as well.
+        let schema = if schema_moved || (scope == Scope::Schema && !touched.is_empty()) {
             self.lookups.clear();
             schema::change(&self.connection, state, touched, &mut self.lookups, &mut out)?
         } else {
@@ -220,6 +249,7 @@ impl Recorder {
             Vec::new()
         };
         let (user_version, application_id) = self.change_header(state)?;
+        out.check()?;
         self.rows = out.count;
         Ok(Changes { schema, rows: out.rows, user_version, application_id })
     }
@@ -234,12 +264,15 @@ impl Recorder {
         let schema = state.schema();
         for (name, rows) in touched.into_tables() {
             let Some(layout) = schema.layouts.get(&name) else { continue };
+            if rows.is_lost {
+                return Err(RecordError::Unreadable { code: ffi::SQLITE_RANGE });
+            }
             let effects = rows::effects(&self.connection, layout, rows, &mut self.lookups)?;
             if effects.is_empty() {
                 continue;
             }
             rows::account(state.table(&name), layout, &effects);
-            rows::write(out, layout, &effects)?;
+            rows::write(out, layout, effects)?;
         }
         Ok(())
     }

@@ -2,12 +2,13 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use rusqlite::ffi;
 use synddb_protocol::state::{TableHash, Value};
 
-use super::touched::{Original, Touched, TouchedRows};
+use super::touched::{Original, Touched, TouchedRows, row_bytes};
 use super::{RecordError, TRANSACTION_BYTES_MAX};
 use crate::capture::table::{Combine, accumulate, changeset_table};
-use crate::changeset;
+use crate::changeset::{self, Reader, Step};
 use crate::connection::{Connection, SqliteError, quoted};
 use crate::schema::{Identity, Layout};
 use crate::state::{StateError, element};
@@ -53,6 +54,17 @@ impl Out {
         self.count += 1;
         if self.rows.len() > TRANSACTION_BYTES_MAX { Err(RecordError::TooLarge) } else { Ok(()) }
     }
+
+    /// Reads what was written as those who get it will: what they could not read leaves no transaction.
+    pub(super) fn check(&self) -> Result<(), RecordError> {
+        let unreadable = || SqliteError::new("what was captured cannot be read again", ffi::SQLITE_INTERNAL);
+        let mut reader = Reader::new(self.rows.as_slice());
+        let mut count = 0;
+        while let Some(step) = reader.step().map_err(|_| unreadable())? {
+            count += u64::from(matches!(step, Step::Row(_)));
+        }
+        if count == self.count { Ok(()) } else { Err(unreadable().into()) }
+    }
 }
 
 /// Statements that find a row of a table, by the table's name. They fit one schema.
@@ -70,26 +82,28 @@ impl Lookups {
                 self.0.clear();
             }
             let identity = match &layout.identity {
-                Identity::Rowid { name } => format!(" NOT INDEXED WHERE {name} = ?1"),
+                Identity::Rowid { name } => format!(" NOT INDEXED WHERE t.{name} = ?1"),
                 Identity::IntegerKey { column } => {
-                    format!(" NOT INDEXED WHERE {} = ?1", quoted(&layout.columns[*column].name))
+                    format!(" NOT INDEXED WHERE t.{} = ?1", quoted(&layout.columns[*column].name))
                 }
                 Identity::Key { columns } => {
                     let equal = (1..)
                         .zip(columns)
-                        .map(|(at, column)| format!("{} = ?{at}", quoted(&layout.columns[*column].name)));
+                        .map(|(at, column)| format!("t.{} = ?{at}", quoted(&layout.columns[*column].name)));
                     format!(" WHERE {}", equal.collect::<Vec<_>>().join(" AND "))
                 }
             };
-            let sql = format!("SELECT {} FROM main.{}{identity}", column_list(layout), quoted(&layout.name));
+            let sql =
+                format!("SELECT {} FROM main.{} AS t{identity}", column_list(layout), quoted(&layout.name));
             self.0.insert(layout.name.clone(), connection.prepare(&sql)?);
         }
         Ok(self.0.get_mut(&layout.name).expect("it was just made"))
     }
 }
 
+/// The columns of the table `t`. Without the table's name before it, SQLite takes a name in quotes that no column has for text.
 fn column_list(layout: &Layout) -> String {
-    layout.columns.iter().map(|column| quoted(&column.name)).collect::<Vec<_>>().join(", ")
+    layout.columns.iter().map(|column| format!("t.{}", quoted(&column.name))).collect::<Vec<_>>().join(", ")
 }
 
 /// A key as bytes: class and bytes of each value.
@@ -108,10 +122,10 @@ pub(super) fn effects(
     lookups: &mut Lookups,
 ) -> Result<Vec<Effect>, RecordError> {
     let lookup = lookups.of(connection, layout)?;
-    let mut effects = Vec::new();
+    let (mut effects, mut held) = (Vec::new(), Held::default());
     for (rowid, original) in touched.by_rowid {
         if layout.is_rowid_table() {
-            let after = current(lookup, &[Value::Integer(rowid)], |_| true)?;
+            let after = current(lookup, &[Value::Integer(rowid)], layout, &mut held, |_| true)?;
             effects.extend(effect(layout, rowid, original, after));
         }
     }
@@ -123,7 +137,7 @@ pub(super) fn effects(
             key_bytes(&key) == bytes
         };
         let key: Vec<Value<'_>> = keyed.key.iter().map(OwnedValue::borrow).collect();
-        let after = current(lookup, &key, is_it)?;
+        let after = current(lookup, &key, layout, &mut held, is_it)?;
         match effect(layout, 0, keyed.original, after) {
             Some(gone @ Effect { after: None, .. }) => effects.push(gone),
             Some(new @ Effect { before: None, .. }) => came.push(new),
@@ -139,17 +153,39 @@ pub(super) fn effects(
 fn current(
     lookup: &mut Statement,
     key: &[Value<'_>],
+    layout: &Layout,
+    held: &mut Held,
     is_it: impl Fn(&[OwnedValue]) -> bool,
-) -> Result<Original, SqliteError> {
+) -> Result<Original, RecordError> {
     let mut found = None;
-    lookup.query::<SqliteError>(key, |row| {
-        let values: Vec<OwnedValue> = row.values().into_iter().map(OwnedValue::from).collect();
+    lookup.query::<RecordError>(key, |row| {
+        let values = row.values();
+        if values.len() != layout.columns.len() {
+            return Err(SqliteError::new("a row has other columns than its table", ffi::SQLITE_SCHEMA).into());
+        }
+        // Counted before anything is copied: one value alone may be more than is held.
+        let before = *held;
+        held.row(&values)?;
+        let values: Vec<OwnedValue> = values.into_iter().map(OwnedValue::from).collect();
         if is_it(&values) {
             found = Some(values);
+        } else {
+            *held = before;
         }
         Ok(())
     })?;
     Ok(found)
+}
+
+/// How much of the rows as they are is held, of one table: its effects are given back before those of the next are made.
+#[derive(Debug, Clone, Copy, Default)]
+struct Held(usize);
+
+impl Held {
+    fn row(&mut self, values: &[Value<'_>]) -> Result<(), RecordError> {
+        self.0 = self.0.saturating_add(row_bytes(values));
+        if self.0 > TRANSACTION_BYTES_MAX { Err(RecordError::TooLarge) } else { Ok(()) }
+    }
 }
 
 fn effect(layout: &Layout, rowid: i64, original: Original, after: Original) -> Option<Effect> {
@@ -186,20 +222,16 @@ pub(super) fn account(hash: &mut TableHash, layout: &Layout, effects: &[Effect])
     }
 }
 
-/// Writes the changes of a table.
-pub(super) fn write(out: &mut Out, layout: &Layout, effects: &[Effect]) -> Result<(), RecordError> {
+/// Writes the changes of a table. Each row is given back when it is written: it is not held twice.
+pub(super) fn write(out: &mut Out, layout: &Layout, effects: Vec<Effect>) -> Result<(), RecordError> {
     if effects.is_empty() {
         return Ok(());
     }
     let table = changeset_table(layout);
     changeset::write_table(&mut out.rows, &table);
     for Effect { rowid, before, after } in effects {
-        let identified = |row: &'_ Vec<OwnedValue>| -> Vec<OwnedValue> {
-            let rowid = layout.has_hidden_rowid().then(|| Value::Integer(*rowid).into());
-            rowid.into_iter().chain(row.iter().cloned()).collect()
-        };
-        let (before, after) = (before.as_ref().map(identified), after.as_ref().map(identified));
-        match (before.as_deref().map(borrowed), after.as_deref().map(borrowed)) {
+        let identified = |row| identified(layout, rowid, row);
+        match (before.as_deref().map(identified), after.as_deref().map(identified)) {
             (None, Some(new)) => changeset::write_insert(&mut out.rows, &new),
             (Some(old), None) => changeset::write_delete(&mut out.rows, &old),
             (Some(old), Some(new)) => changeset::write_update(&mut out.rows, &table.key, &old, &new),
@@ -210,8 +242,10 @@ pub(super) fn write(out: &mut Out, layout: &Layout, effects: &[Effect]) -> Resul
     Ok(())
 }
 
-fn borrowed(row: &[OwnedValue]) -> Vec<Value<'_>> {
-    row.iter().map(OwnedValue::borrow).collect()
+/// A row as a changeset has it.
+fn identified<'r>(layout: &Layout, rowid: i64, row: &'r [OwnedValue]) -> Vec<Value<'r>> {
+    let rowid = layout.has_hidden_rowid().then_some(Value::Integer(rowid));
+    rowid.into_iter().chain(row.iter().map(OwnedValue::borrow)).collect()
 }
 
 /// Writes every row of a table that is new, and gives what they hash to.
@@ -250,13 +284,15 @@ fn each_identified(
 ) -> Result<(), RecordError> {
     let columns = column_list(layout);
     let (columns, order) = match &layout.identity {
-        Identity::Rowid { name } => (format!("{name}, {columns}"), format!(" NOT INDEXED ORDER BY {name}")),
+        Identity::Rowid { name } => {
+            (format!("t.{name}, {columns}"), format!(" NOT INDEXED ORDER BY t.{name}"))
+        }
         Identity::IntegerKey { column } => {
-            (columns, format!(" NOT INDEXED ORDER BY {}", quoted(&layout.columns[*column].name)))
+            (columns, format!(" NOT INDEXED ORDER BY t.{}", quoted(&layout.columns[*column].name)))
         }
         Identity::Key { .. } => (columns, String::new()),
     };
-    let sql = format!("SELECT {columns} FROM main.{}{order}", quoted(&layout.name));
+    let sql = format!("SELECT {columns} FROM main.{} AS t{order}", quoted(&layout.name));
     connection.prepare(&sql)?.query::<RecordError>(&[], |row| {
         let values = row.values();
         let (rowid, columns) =
@@ -279,7 +315,7 @@ fn read_by_rowid(
     table: &str,
 ) -> Result<BTreeMap<i64, Vec<OwnedValue>>, SqliteError> {
     let mut rows = BTreeMap::new();
-    let sql = format!("SELECT rowid, {columns} FROM main.{} NOT INDEXED", quoted(table));
+    let sql = format!("SELECT t.rowid, {columns} FROM main.{} AS t NOT INDEXED", quoted(table));
     connection.prepare(&sql)?.query::<SqliteError>(&[], |row| {
         if let [Value::Integer(rowid), columns @ ..] = row.values().as_slice() {
             rows.insert(*rowid, columns.iter().map(|value| OwnedValue::from(*value)).collect());
@@ -295,7 +331,7 @@ pub(super) fn touch_all(
     before: BTreeMap<i64, Vec<OwnedValue>>,
     touched: &mut Touched,
 ) -> Result<(), RecordError> {
-    let now = read_by_rowid(connection, "name, seq", SEQUENCE)?;
+    let now = read_by_rowid(connection, "t.name, t.seq", SEQUENCE)?;
     let came: Vec<i64> = now.keys().filter(|rowid| !before.contains_key(rowid)).copied().collect();
     let had = before.into_iter().filter(|(rowid, row)| now.get(rowid) != Some(row));
     for (rowid, original) in

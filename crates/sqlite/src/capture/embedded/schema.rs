@@ -51,15 +51,17 @@ pub(super) fn change(
         if kept.name != *name {
             rows.append(touched.remove(name).unwrap_or_default());
         }
-        let effects = rows::effects(connection, layout, rows, lookups)?;
-        let before_rows = state.table(name).clone();
-        if let Some(found) = proven(connection, layout, kept.columns.len(), before_rows, &effects)? {
-            rows::write(out, layout, &effects)?;
-            *state.table(name) = found;
-        } else {
-            rebuild(&mut changes, &before.objects, &objects, (&kept.name, name))?;
-            *state.table(name) = rows::write_all(connection, layout, out)?;
+        if !rows.is_lost {
+            let effects = rows::effects(connection, layout, rows, lookups)?;
+            let before_rows = state.table(name).clone();
+            if let Some(found) = proven(connection, layout, kept.columns.len(), before_rows, &effects)? {
+                rows::write(out, layout, effects)?;
+                *state.table(name) = found;
+                continue;
+            }
         }
+        rebuild(&mut changes, &before.objects, &objects, (&kept.name, name))?;
+        *state.table(name) = rows::write_all(connection, layout, out)?;
     }
     Ok(changes)
 }

@@ -5,16 +5,18 @@
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
+use synddb_protocol::state::Value;
+
 use super::TRANSACTION_BYTES_MAX;
 use crate::value::OwnedValue;
 
 /// A row as it was: the values of its stored columns, as many as there were; `None` where there was no row.
 pub(super) type Original = Option<Vec<OwnedValue>>;
 
-/// What a value takes in memory beside its bytes, about.
-const VALUE_BYTES: usize = 40;
-/// What a row takes beside its values, about.
-const ROW_BYTES: usize = 96;
+/// What a value takes in memory beside its bytes: itself, and what an allocation of its own costs.
+const VALUE_BYTES: usize = size_of::<OwnedValue>() + 16;
+/// What a row takes beside its values, about: its place in a map that is half full, and a vector.
+const ROW_BYTES: usize = 2 * (size_of::<i64>() + size_of::<Keyed>()) + 32;
 
 /// A row of a WITHOUT ROWID table that was touched.
 #[derive(Debug)]
@@ -30,11 +32,14 @@ pub(super) struct TouchedRows {
     pub(super) by_rowid: BTreeMap<i64, Original>,
     /// By class and bytes of each value of the key, so that keys that only collate alike are two.
     pub(super) by_key: BTreeMap<Vec<u8>, Keyed>,
+    /// Whether a row came that is not laid out as the table's were: another table has its name now, and what is here says nothing.
+    pub(super) is_lost: bool,
 }
 
 impl TouchedRows {
     /// Takes in what was touched later under another name of the table.
     pub(super) fn append(&mut self, later: Self) {
+        self.is_lost |= later.is_lost;
         for (rowid, original) in later.by_rowid {
             self.by_rowid.entry(rowid).or_insert(original);
         }
@@ -84,6 +89,15 @@ impl Touched {
         Ok(())
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.tables.is_empty()
+    }
+
+    /// Has a table known by nothing but its name.
+    pub(super) fn lose(&mut self, table: &str) {
+        self.rows(table).is_lost = true;
+    }
+
     /// Gives back the memory of everything.
     pub(super) fn clear(&mut self) {
         *self = Self::default();
@@ -118,6 +132,19 @@ fn original_bytes(original: &Original) -> usize {
 
 fn values_bytes(values: &[OwnedValue]) -> usize {
     values.iter().map(|value| VALUE_BYTES + value.len()).sum()
+}
+
+/// What a row takes in memory when it is copied.
+pub(super) fn row_bytes(values: &[Value<'_>]) -> usize {
+    values.iter().fold(ROW_BYTES, |sum, value| sum.saturating_add(VALUE_BYTES + length(value)))
+}
+
+/// How many bytes text or a blob has.
+pub(super) fn length(value: &Value<'_>) -> usize {
+    match value {
+        Value::Null | Value::Integer(_) | Value::Real(_) => 0,
+        Value::Text(bytes) | Value::Blob(bytes) => bytes.len(),
+    }
 }
 
 #[cfg(test)]
