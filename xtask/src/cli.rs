@@ -51,12 +51,15 @@ pub(crate) enum Command {
         /// Decoders run at the same time [default: 1].
         #[arg(long)]
         jobs: Option<usize>,
-        /// With `capture`: where chance begins, to see a run again.
+        /// With `capture`: where chance begins. A seed without a race repeats; where there was one, the script of what was found does.
         #[arg(long)]
         seed: Option<u64>,
         /// With `capture`: tell which branches of the capture were taken, and which never.
         #[arg(long)]
         coverage: bool,
+        /// With `capture`: hunt for nothing, but do this script again that a hunt wrote down.
+        #[arg(long, value_name = "FILE", conflicts_with = "seconds")]
+        script: Option<PathBuf>,
     },
 }
 

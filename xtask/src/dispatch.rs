@@ -22,8 +22,8 @@ impl Cli {
             Command::Tidy => report("tidy", &tidy::problems(&tree)?),
             Command::Codegen { check: true } => report("codegen", &codegen::problems(&tree)?),
             Command::Codegen { check: false } => codegen::write(&tree),
-            Command::Fuzz { target, seconds, jobs, seed, coverage } => {
-                fuzz::run(&tree, &fuzz::Request { target, seconds, jobs, seed, coverage })
+            Command::Fuzz { target, seconds, jobs, seed, coverage, script } => {
+                fuzz::run(&tree, &fuzz::Request { target, seconds, jobs, seed, coverage, script })
             }
         }
     }

@@ -24,6 +24,9 @@ const TOTAL_ASKED: Duration = Duration::from_secs(25 * 60);
 /// Property cases in the inner loop. The full run takes the number each test asks for.
 const FAST_PROPTEST_CASES: &str = "32";
 
+/// The modules of tests that do more, or anything at all, with the feature `probes`.
+const PROBES: [&str; 4] = ["differential::planted", "footprints", "lock_byte", "capture_files"];
+
 /// Runs the tests; with `fast` only the Rust ones, without documentation tests and with few property cases.
 ///
 /// # Errors
@@ -57,25 +60,17 @@ pub fn run(tree: &Tree, fast: bool) -> Result<Verdict> {
         runner(&mut rust, summary::libtest, counts)
     });
     if !fast {
-        let mut planted = process::cargo(tree);
+        let mut probes = process::cargo(tree);
         if let Some(pythons) = &pythons {
-            pythons.tell(&mut planted);
+            pythons.tell(&mut probes);
         }
-        planted.args(["test", "--locked", "--package", "synddb-sqlite", "--features", "probes"]);
-        planted.args([
-            "--test",
-            "it",
-            "--",
-            "differential::planted",
-            "footprints",
-            "lock_byte",
-            "capture_files",
-        ]);
-        let what = process::typed(&planted);
-        counted(&mut stages, &mut counts, "planted bugs", &what, |counts| {
+        probes.args(["test", "--locked", "--package", "synddb-sqlite", "--features", "probes"]);
+        probes.args(["--test", "it", "--"]).args(PROBES);
+        let what = process::typed(&probes);
+        counted(&mut stages, &mut counts, "probes", &what, |counts| {
             // The tests that are filtered out here ran in the stage before.
             let closing_line = |line: &str| Some(Counts { skipped: 0, ..summary::libtest(line)? });
-            runner(&mut planted, closing_line, counts)
+            runner(&mut probes, closing_line, counts)
         });
         let what = format!("python -m pytest {CONFORMANCE} -q");
         counted(&mut stages, &mut counts, "spec vectors in Python", &what, |counts| {
@@ -145,4 +140,18 @@ fn conformance(tree: &Tree, counts: &mut Counts) -> Result<Outcome> {
         .args(["-m", "pytest", CONFORMANCE, "-q", "-p", "no:cacheprovider"])
         .env("PYTHONDONTWRITEBYTECODE", "1");
     runner(&mut pytest, summary::pytest, counts)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// They are only names here: whoever moves a module learns of it from this test.
+    #[test]
+    fn the_modules_that_need_probes_are_there() {
+        let tree = Tree::here();
+        let file = |module: &str| format!("crates/sqlite/tests/it/{}.rs", module.replace("::", "/"));
+        let missing = PROBES.into_iter().filter(|module| !tree.has(file(module)));
+        assert_eq!(missing.collect::<Vec<_>>(), Vec::<&str>::new());
+    }
 }

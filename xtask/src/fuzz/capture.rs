@@ -1,10 +1,12 @@
-//! Random applications against the whole capture: a test of the crate that captures, told how long to hunt.
+//! Random applications against the whole capture: a test of the crate that captures, told how long to hunt. Or one script that such a hunt
+//! wrote down, done again by another test.
 //!
-//! What it does, and what a mismatch is, is the test's business.
+//! What they do, and what a mismatch is, is the tests' business.
 
+use std::path::Path;
 use std::process::Command;
 
-use anyhow::Result;
+use anyhow::{Context, Result, ensure};
 
 use crate::process;
 use crate::python::Pythons;
@@ -18,6 +20,10 @@ pub(super) const PROGRAM: [&str; 7] =
 /// The test that hunts, as the program is told of it.
 pub(super) const TEST: [&str; 3] =
     ["differential::hunt::hunts_as_long_as_it_is_told", "--exact", "--nocapture"];
+
+/// The test that does a script again.
+const REPLAY: [&str; 3] =
+    ["differential::found::what_was_found_once_is_not_found_again", "--exact", "--nocapture"];
 
 /// One hunt.
 #[derive(Debug, Clone)]
@@ -52,6 +58,21 @@ pub(super) fn run(tree: &Tree, hunt: &Hunt) -> Result<Verdict> {
     watch(&mut cargo)
 }
 
+/// Does a script again: passed when nothing differs any more.
+///
+/// # Errors
+/// When there is no such file, or the test cannot be built or started.
+pub(super) fn replay(tree: &Tree, script: &Path) -> Result<Verdict> {
+    // The test runs in the folder of its crate.
+    let script = std::path::absolute(script).context("cannot tell where the script lies")?;
+    ensure!(script.is_file(), "there is no such script. path=`{}`", script.display());
+    let pythons = Pythons::provide(tree)?;
+    let mut cargo = process::cargo(tree);
+    cargo.args(["test", "--release"]).args(PROGRAM).arg("--").args(REPLAY).env("SYNDDB_SCRIPT", script);
+    pythons.tell(&mut cargo);
+    watch(&mut cargo)
+}
+
 /// Runs the test and judges it. A name that no test has would run nothing and pass, so at least one must have run.
 pub(super) fn watch(test: &mut Command) -> Result<Verdict> {
     println!("{}", process::typed(test));
@@ -60,7 +81,24 @@ pub(super) fn watch(test: &mut Command) -> Result<Verdict> {
         passed += summary::libtest(line).map_or(0, |counts| counts.passed);
     })?;
     if status.success() && passed == 0 {
-        println!("no test hunts: there is none of this name");
+        println!("no test ran: there is none of this name");
     }
     Ok(if status.success() && passed > 0 { Verdict::Passed } else { Verdict::Failed })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// They are only names here: whoever moves a test learns of it from this one.
+    #[test]
+    fn the_tests_that_are_named_are_there() {
+        let tree = Tree::here();
+        for [name, ..] in [TEST, REPLAY] {
+            let (module, function) = name.rsplit_once("::").expect("a test lies in a module");
+            let file = format!("crates/sqlite/tests/it/{}.rs", module.replace("::", "/"));
+            let text = tree.read(&file).expect("the module is a file of its own");
+            assert!(text.contains(&format!("#[test]\nfn {function}() {{")), "{name} is not in {file}");
+        }
+    }
 }

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `packages.rs` | which fuzz packages there are, and what each target may take |
 //! | `decoders.rs` | random bytes against decoders, with limits on time and memory |
-//! | `capture.rs` | random applications against the whole capture, for as long as it is told |
+//! | `capture.rs` | random applications against the whole capture, for as long as it is told, or one script done again |
 //! | `coverage.rs` | which branches of the capture that run took, and which never |
 //!
 //! Knows of the packages and tests only their names.
@@ -13,6 +13,8 @@ mod capture;
 mod coverage;
 mod decoders;
 mod packages;
+
+use std::path::PathBuf;
 
 use anyhow::{Result, ensure};
 
@@ -40,6 +42,8 @@ pub struct Request {
     pub seed: Option<u64>,
     /// Whether to tell which branches of the capture were taken.
     pub coverage: bool,
+    /// A script of the capture to do again, instead of a hunt.
+    pub script: Option<PathBuf>,
 }
 
 /// Runs what is asked for.
@@ -48,9 +52,12 @@ pub struct Request {
 /// When there is no such target, an option does not belong to it, or it cannot be built or started.
 pub fn run(tree: &Tree, request: &Request) -> Result<Verdict> {
     check(request)?;
-    let Request { target, seconds, jobs, seed, coverage } = request;
+    let Request { target, seconds, jobs, seed, coverage, script } = request;
     if target != CAPTURE {
         return decoders::run(tree, target, *seconds, jobs.unwrap_or(1));
+    }
+    if let Some(script) = script {
+        return capture::replay(tree, script);
     }
     let hunt = capture::Hunt { seconds: *seconds, seed: *seed };
     if *coverage { coverage::run(tree, &hunt) } else { capture::run(tree, &hunt) }
@@ -66,8 +73,15 @@ pub fn check(request: &Request) -> Result<()> {
             request.jobs.is_none(),
             "`--jobs` is for the decoders; the capture decides itself what runs at once"
         );
+        ensure!(
+            request.script.is_none() || (request.seed.is_none() && !request.coverage),
+            "`--script` does one script and hunts for nothing: `--seed` and `--coverage` do not go with it"
+        );
     } else {
-        ensure!(request.seed.is_none() && !request.coverage, "`--seed` and `--coverage` are for `{CAPTURE}`");
+        ensure!(
+            request.seed.is_none() && !request.coverage && request.script.is_none(),
+            "`--seed`, `--coverage` and `--script` are for `{CAPTURE}`"
+        );
     }
     Ok(())
 }

@@ -56,11 +56,13 @@ fn an_option_of_another_target_is_refused() {
         jobs: None,
         seed: None,
         coverage: false,
+        script: None,
     };
     for right in [
         request("all"),
         Request { jobs: Some(2), ..request("page") },
         Request { seed: Some(7), coverage: true, ..request("capture") },
+        Request { script: Some("a.script".into()), ..request("capture") },
     ] {
         check(&right).unwrap();
     }
@@ -68,6 +70,9 @@ fn an_option_of_another_target_is_refused() {
         Request { seed: Some(7), ..request("all") },
         Request { coverage: true, ..request("page") },
         Request { jobs: Some(2), ..request("capture") },
+        Request { script: Some("a.script".into()), ..request("all") },
+        Request { script: Some("a.script".into()), seed: Some(7), ..request("capture") },
+        Request { script: Some("a.script".into()), coverage: true, ..request("capture") },
     ] {
         assert!(check(&wrong).is_err(), "{wrong:?}");
     }

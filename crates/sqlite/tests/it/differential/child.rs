@@ -7,9 +7,10 @@
 use std::io::{BufRead, BufReader, Read, Write as _};
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::Once;
 
 use super::model::{Outcome, Writer};
-use super::setup::{Kind, Local};
+use super::setup::{Kind, Local, open};
 
 /// The database that a child opens. Without it, this binary is the parent.
 const DATABASE: &str = "SYNDDB_SQLITE_TEST_WRITER";
@@ -30,7 +31,8 @@ pub(super) struct Remote {
 const PYTHONS: [(Kind, &str, &str); 2] =
     [(Kind::System, "SYNDDB_PYTHON_SYSTEM", "sqlite3"), (Kind::Apsw, "SYNDDB_PYTHON_APSW", "apsw")];
 
-/// Whether a writer of this kind can be started here. Without Python, this binary stands in.
+/// Whether a writer of this kind is what it says: a process with that SQLite. Where it is not, seeds have another `child` instead, and the
+/// runners of races and of scripts are this binary, which says so once on standard error; under CI it fails.
 pub(super) fn is_available(kind: Kind) -> bool {
     PYTHONS.iter().all(|(python, variable, _)| *python != kind || std::env::var_os(variable).is_some())
 }
@@ -49,11 +51,38 @@ fn program(kind: Kind, database: &Path) -> Command {
         python.is_none() || std::env::var_os("CI").is_none(),
         "no Python with {kind}; run `cargo xtask test`"
     );
+    if let Some((kind, variable, _)) = python {
+        say_stand_in(*kind, variable);
+    }
     let mut command = Command::new(std::env::current_exe().unwrap());
     command
         .args(["differential::child::writes_for_its_parent", "--exact", "--nocapture", "--test-threads=1"])
         .env(DATABASE, database);
     command
+}
+
+/// Says once in a process that another SQLite is left out. Past the test runner, which shows only what failed tests print.
+fn say_stand_in(kind: Kind, variable: &str) {
+    static SAID: Once = Once::new();
+    SAID.call_once(|| {
+        let mut error = std::io::stderr().lock();
+        writeln!(
+            error,
+            "\nWARNING: {variable} is not set: no other SQLite writes, this one stands in for `{kind}`, so what only another version \
+             does is not seen. `cargo xtask test` and `cargo xtask fuzz capture` provide it.\n"
+        )
+        .unwrap();
+    });
+}
+
+/// The version of SQLite that writers of this kind have here.
+pub(super) fn sqlite_version(kind: Kind) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("version.db");
+    // An empty file is a database: the writers make none.
+    std::fs::File::create(&path).unwrap();
+    let mut writer = open(kind, &path, &[]);
+    writer.query("SELECT sqlite_version()").remove(0).remove(0)
 }
 
 impl Remote {

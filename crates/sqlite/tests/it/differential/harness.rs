@@ -88,27 +88,30 @@ struct Run {
     stage: Stage,
     /// Which database is looked at for what transactions exercise. Read anew after each schema change.
     model: Option<Model>,
+    /// Whether chance wanted a writer with an old SQLite, so that it has to understand every table.
+    is_old: bool,
 }
 
 impl Run {
     fn start(seed: u64, subject: Subject) -> Self {
         let mut random = Random::new(seed);
         let settings = Settings::choose(&mut random);
-        let mut kinds = vec![Kind::Local; 3];
-        kinds.push(Kind::Child);
-        // Decided also where there is no such writer, so that a seed does nearly the same everywhere.
-        for (share, kind) in [(40, Kind::System), (25, Kind::Apsw)] {
-            if random.percent(share) && is_available(kind) {
-                kinds.push(kind);
+        // Drawn for all, wanted or not, there or not. Where one is wanted and not there, a process with this SQLite takes its place,
+        // under its own name: so a seed chooses the same everywhere.
+        let all = [(100, Kind::Local), (100, Kind::Local), (100, Kind::Local), (100, Kind::Child)];
+        let mut writers = Vec::new();
+        let mut is_old = false;
+        for (share, kind) in all.into_iter().chain([(40, Kind::System), (25, Kind::Apsw)]) {
+            let (settings, is_wanted) = (connection_settings(&mut random), random.percent(share));
+            if is_wanted {
+                is_old |= kind == Kind::System;
+                let kind = if is_available(kind) { kind } else { Kind::Child };
+                writers.push(WriterSetup { kind, settings });
             }
         }
-        let writers = kinds
-            .into_iter()
-            .map(|kind| WriterSetup { kind, settings: connection_settings(&mut random) })
-            .collect();
         let script = Script { settings, writers, events: Vec::new() };
         let stage = Stage::open(&script.settings, &script.writers);
-        Self { subject, random, script, stage, model: None }
+        Self { subject, random, script, stage, model: None, is_old }
     }
 
     fn perform(&mut self, event: Event) -> Result<Outcome, String> {
@@ -269,7 +272,7 @@ impl Run {
             }));
         }
         let pages = *self.random.pick(&[1, 10, 100_000]);
-        let outcome = self.perform(Event::Backup { writer, pages, edits })?;
+        let outcome = self.perform(Event::Backup { pages, edits })?;
         self.count(&outcome, "sqlite3_backup into the database");
         self.count_step("sqlite3_backup into it", outcome.error.is_none());
         Ok(true)
@@ -311,8 +314,7 @@ impl Run {
     }
 
     fn ground(&self) -> Ground {
-        let is_old = self.script.writers.iter().any(|writer| writer.kind == Kind::System);
-        self.script.settings.ground(is_old)
+        self.script.settings.ground(self.is_old)
     }
 
     fn step(&mut self, writer: usize, maker: fn(&mut Context<'_>) -> Step) -> Step {

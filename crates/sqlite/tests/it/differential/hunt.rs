@@ -1,20 +1,20 @@
 //! The fuzzer: seed after seed for as long as it is told, on every core. What it finds is made smaller and written down.
 //!
 //! `cargo xtask fuzz capture` runs it. It reads `SYNDDB_HUNT_SECONDS`, `SYNDDB_HUNT_SEED` (the first seed; otherwise the clock draws one) and
-//! `SYNDDB_HUNT_KEEP` (a folder for scripts of what it finds). A script that found a fault is kept in `found/`, where `found` runs it again
-//! with every test.
+//! `SYNDDB_HUNT_KEEP` (a folder for scripts of what it finds; xtask says `target/fuzz-capture`). A script that found a fault is kept in `found/`, where `found` runs it again
+//! with every test; `cargo xtask fuzz capture --script FILE` runs one by itself.
 
 use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
+use super::found::version_notes;
 use super::harness::{self, Mismatch, Subject};
 use super::minimise::minimise;
 use super::report::Report;
+use super::transactions;
 
-/// Transactions of each seed.
-const TRANSACTIONS: u64 = 60;
 /// How long one find is made smaller.
 const MINIMISE_MAX: Duration = Duration::from_secs(90);
 /// Finds after which it stops.
@@ -38,7 +38,7 @@ fn hunts_as_long_as_it_is_told() {
         finds: Mutex::new(Vec::new()),
         said: Mutex::new(Instant::now()),
     };
-    println!("hunting from seed {first} on for {seconds} s, {TRANSACTIONS} transactions a seed");
+    println!("hunting from seed {first} on for {seconds} s, {} transactions a seed", transactions());
     let workers = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
     std::thread::scope(|scope| (0..workers).for_each(|_| drop(scope.spawn(|| hunt.work()))));
     let total = hunt.total.into_inner().unwrap();
@@ -63,7 +63,7 @@ impl Hunt {
     fn work(&self) {
         while self.started.elapsed() < self.until && self.finds.lock().unwrap().len() < FINDS_MAX {
             let seed = self.next.fetch_add(1, Ordering::SeqCst);
-            match harness::run(seed, TRANSACTIONS, Subject::Replicated) {
+            match harness::run(seed, transactions(), Subject::Replicated) {
                 Ok(report) => self.total.lock().unwrap().add(report),
                 Err(mismatch) => {
                     let find = written_down(&mismatch);
@@ -103,9 +103,10 @@ fn written_down(mismatch: &Mismatch) -> String {
         None => (script, "not again when its script was done again; the whole script".to_owned()),
     };
     let text = format!(
-        "# Seed {seed} differed at transaction {transaction}: {}\n# {}\n{least}",
+        "# Seed {seed} differed at transaction {transaction}: {}\n# {}\n{}{least}",
         one_line(what),
-        one_line(&how)
+        one_line(&how),
+        version_notes(least)
     );
     let mut told = format!("seed {seed}, transaction {transaction}: {what}\n{how}");
     match std::env::var("SYNDDB_HUNT_KEEP") {

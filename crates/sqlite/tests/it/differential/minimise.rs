@@ -81,17 +81,10 @@ impl Least {
 fn clean(script: &mut Script) {
     let mut used = std::collections::BTreeSet::new();
     for event in &mut script.events {
-        match event {
-            Event::Begin { writer, .. }
-            | Event::Sql { writer, .. }
-            | Event::Blob { writer, .. }
-            | Event::Backup { writer, .. }
-            | Event::Kill { writer } => drop(used.insert(*writer)),
-            Event::Race { runners } => {
-                runners.iter_mut().for_each(|runner| runner.statements.retain(|sql| !sql.is_empty()));
-                runners.retain(|runner| !runner.statements.is_empty());
-            }
-            _ => {}
+        used.extend(event.writer());
+        if let Event::Race { runners } = event {
+            runners.iter_mut().for_each(|runner| runner.statements.retain(|sql| !sql.is_empty()));
+            runners.retain(|runner| !runner.statements.is_empty());
         }
     }
     script.writers.truncate(used.last().map_or(1, |last| last + 1));

@@ -3,23 +3,27 @@
 //! A seed means something else as soon as the grammar changes; a script does not. One event stands on one line:
 //!
 //! ```text
-//! database 4096 NONE utf-8 0            page size, auto_vacuum, encoding, reserved bytes
-//! writer local                          a connection, and the statements that set it up
-//! set PRAGMA foreign_keys = ON
+//! # words                               nothing is done; `# sqlite system 3.40.1` says which version a kind of writer had
+//! database 4096 NONE utf-8 0            page size, auto_vacuum, encoding, reserved bytes; comes first
+//! writer local                          a connection; writers come before what they do, and are counted from 0
+//! set PRAGMA foreign_keys = ON          a statement that sets up the writer above it
 //! attach 8388608 7                      the follower: its bound for the WAL, the seed of how commits are grouped
-//! begin 0 session                       a transaction of the first writer, witnessed by the session extension
+//! begin 0 session                       a transaction of writer 0, witnessed by the session extension, `recorder` or `nobody`
 //! sql 0 INSERT INTO t VALUES(1)
-//! blob 0 t<TAB>c<TAB>00ff
-//! backup 0 10<TAB>DELETE FROM t<TAB>... the database is restored from a changed copy of itself, 10 pages a step
-//! race local<TAB>BEGIN<TAB>...          one runner of a race; those that follow each other run at the same time
+//! blob 0 t<TAB>c<TAB>00ff               bytes into a blob in place; only `local` does it
+//! backup 10<TAB>DELETE FROM t<TAB>...   the database is restored from a changed copy of itself, 10 pages a step
+//! race child<TAB>BEGIN<TAB>...          one runner of a race; those that follow each other run at the same time
 //! kill 3                                its process is killed, and another one takes its place
-//! end rows | end schema
-//! hold, release                         a reader
-//! poll, check
+//! end rows | end schema                 the transaction's end: whether it changed the schema, which no session records
+//! hold | release                        a reader begins and ends its transaction
+//! poll | check                          what was committed is captured and applied; both databases are compared too
 //! ```
 //!
-//! Line ends, tabs and backslashes inside of a field are escaped.
+//! There are four kinds of writers and runners: `local` is this process, `child` another one with the same SQLite, `system` a Python with
+//! the system's SQLite, `apsw` a Python with the newest. Only a `local` writer can be witnessed. Line ends, tabs and backslashes inside
+//! of a field are escaped.
 
+use std::collections::BTreeSet;
 use std::fmt::{self, Display, Formatter};
 use std::str::FromStr;
 
@@ -27,7 +31,7 @@ use synddb_protocol::submission::TextEncoding;
 
 use super::setup::{Kind, Settings};
 
-/// Which of SQLite's own recorders watches a transaction too.
+/// Who watches a transaction too, beside the full scan: SQLite's own session extension, or our own recorder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Witness {
     Nobody,
@@ -58,7 +62,7 @@ pub(super) enum Event {
     Begin { writer: usize, witness: Witness },
     Sql { writer: usize, sql: String },
     Blob { writer: usize, table: String, column: String, bytes: Vec<u8> },
-    Backup { writer: usize, pages: u32, edits: Vec<String> },
+    Backup { pages: u32, edits: Vec<String> },
     Race { runners: Vec<Runner> },
     Kill { writer: usize },
     End { ddl: bool },
@@ -66,6 +70,26 @@ pub(super) enum Event {
     Release,
     Poll,
     Check,
+}
+
+impl Event {
+    /// Whose connection it needs, if it is one writer's.
+    pub(super) const fn writer(&self) -> Option<usize> {
+        match self {
+            Self::Begin { writer, .. }
+            | Self::Sql { writer, .. }
+            | Self::Blob { writer, .. }
+            | Self::Kill { writer } => Some(*writer),
+            Self::Attach { .. }
+            | Self::Backup { .. }
+            | Self::Race { .. }
+            | Self::End { .. }
+            | Self::Hold
+            | Self::Release
+            | Self::Poll
+            | Self::Check => None,
+        }
+    }
 }
 
 /// A whole run.
@@ -119,8 +143,8 @@ impl Display for Event {
                 let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
                 write!(f, "blob {writer} {}\t{}\t{hex}", escaped(table), escaped(column))
             }
-            Self::Backup { writer, pages, edits } => {
-                write!(f, "backup {writer} {pages}")?;
+            Self::Backup { pages, edits } => {
+                write!(f, "backup {pages}")?;
                 edits.iter().try_for_each(|edit| write!(f, "\t{}", escaped(edit)))
             }
             Self::Race { runners } => {
@@ -162,12 +186,15 @@ impl FromStr for Script {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let mut lines = text.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
-        let settings = lines.next().and_then(settings).ok_or("a script begins with its database")?;
+        let lines = text.lines().zip(1..);
+        let mut lines = lines.filter(|(line, _)| !line.is_empty() && !line.starts_with('#'));
+        let first = lines.next().and_then(|(line, _)| settings(line));
+        let settings = first.ok_or("a script begins with its database")?;
         let mut script = Self { settings, writers: Vec::new(), events: Vec::new() };
-        for line in lines {
+        for (line, number) in lines {
             let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
-            script.line(word, rest).ok_or_else(|| format!("not understood: {line}"))?;
+            let result = script.line(word, rest).ok_or("not understood").and_then(|()| script.check_last());
+            result.map_err(|what| format!("{what}. line=`{number}` text=`{line}`"))?;
         }
         Ok(script)
     }
@@ -244,13 +271,16 @@ impl Script {
                 Event::Blob { writer, table, column, bytes }
             }
             "backup" => {
-                let (writer, rest) = numbered()?;
                 let mut list = list(rest);
                 let pages = list.remove(0).parse().ok()?;
-                Event::Backup { writer, pages, edits: list }
+                Event::Backup { pages, edits: list }
             }
             "kill" => Event::Kill { writer: rest.parse().ok()? },
-            "end" => Event::End { ddl: rest == "schema" },
+            "end" => match rest {
+                "schema" => Event::End { ddl: true },
+                "rows" => Event::End { ddl: false },
+                _ => return None,
+            },
             "hold" => Event::Hold,
             "release" => Event::Release,
             "poll" => Event::Poll,
@@ -260,18 +290,61 @@ impl Script {
         self.events.push(event);
         Some(())
     }
+
+    /// The kinds of its writers and runners.
+    pub(super) fn kinds(&self) -> BTreeSet<Kind> {
+        let runners = self.events.iter().flat_map(|event| match event {
+            Event::Race { runners } => runners.as_slice(),
+            _ => &[],
+        });
+        self.writers.iter().map(|writer| writer.kind).chain(runners.map(|runner| runner.kind)).collect()
+    }
+
+    /// Whether the writer of the last event is there, and can do it: otherwise a script would do less than it says.
+    fn check_last(&self) -> Result<(), &'static str> {
+        let Some((event, number)) = self.events.last().and_then(|event| Some((event, event.writer()?)))
+        else {
+            return Ok(());
+        };
+        let writer = self.writers.get(number).ok_or("there is no such writer; they are counted from 0")?;
+        let needs_local = match event {
+            Event::Begin { witness, .. } => *witness != Witness::Nobody,
+            _ => false,
+        };
+        if needs_local && writer.kind != Kind::Local {
+            return Err("only a local writer can be witnessed");
+        }
+        Ok(())
+    }
 }
 
 #[test]
 fn a_script_is_read_as_it_was_written() {
     let text = "database 512 FULL utf-16le 8\nwriter local\nset PRAGMA foreign_keys = ON\nwriter apsw\n\
                 attach 1048576 7\nbegin 0 session\nsql 0 INSERT INTO \"a\\tb\" VALUES('\\\\n')\nblob 0 t\tc\t00ff\n\
-                backup 1 10\tDELETE FROM t\tVACUUM\nkill 1\nend schema\nhold\nrace child\tBEGIN\tCOMMIT\nrace local\tSELECT 1\n\
+                backup 10\tDELETE FROM t\tVACUUM\nkill 1\nend schema\nhold\nrace child\tBEGIN\tCOMMIT\nrace local\tSELECT 1\n\
                 release\npoll\ncheck\n";
     let script: Script = text.parse().unwrap();
     assert_eq!(script.events.len(), 12);
     let sql = "INSERT INTO \"a\tb\" VALUES('\\n')".to_owned();
     assert_eq!(script.events[2], Event::Sql { writer: 0, sql });
     assert_eq!(script.to_string(), text);
-    assert!("database 512 FULL utf-16le 8\nfly away".parse::<Script>().is_err());
+}
+
+#[test]
+fn a_script_that_would_do_less_than_it_says_is_refused() {
+    let begin = "# words\ndatabase 512 FULL utf-16le 8\nwriter local\nwriter child\n";
+    for (line, what) in [
+        ("fly away", "not understood"),
+        ("end nonsense", "not understood"),
+        ("end", "not understood"),
+        ("sql 2 SELECT 1", "no such writer"),
+        ("begin 2 nobody", "no such writer"),
+        ("kill 2", "no such writer"),
+        ("begin 1 session", "only a local writer"),
+    ] {
+        let error = format!("{begin}{line}\n").parse::<Script>().unwrap_err();
+        assert!(error.contains(what) && error.ends_with(&format!("line=`5` text=`{line}`")), "{error}");
+    }
+    assert!("writer local\n".parse::<Script>().is_err());
 }

@@ -97,7 +97,7 @@ impl Stage {
                 let Some(local) = self.writers[*writer].local() else { return Ok(DONE) };
                 return Ok(local.write_blob(table, column, bytes));
             }
-            Event::Backup { pages, edits, .. } => return Ok(self.restore_a_copy(*pages, edits)),
+            Event::Backup { pages, edits } => return Ok(self.restore_a_copy(*pages, edits)),
             Event::Race { runners } => self.race(runners)?,
             Event::Kill { writer } => {
                 self.writers[*writer].kill();

@@ -1,4 +1,5 @@
-//! Who else watches a transaction: SQLite's session extension from outside, or the recorder of the embedded source from inside.
+//! Who else watches a transaction: SQLite's session extension from outside, or the recorder of the embedded source from inside. Those are
+//! two of the three witnesses; the third, the full scan, comes with every `check` (mirror.rs).
 //!
 //! Both work while statements run, capture works on pages afterwards. What they say is compared when the commit was captured.
 
