@@ -30,6 +30,16 @@ fn wait_until_kept(opened: &Opened) {
     }
 }
 
+/// Goes on exactly, and so many commits arrive at a replica that equals the database.
+fn resumes_with(place: &Place, commits: usize) {
+    let opened = place.open();
+    assert_eq!(opened.how(), How::Resumed);
+    opened.push();
+    assert_eq!(place.sequencer.commits(), commits);
+    place.sequencer.assert_replica_equals(&place.path());
+    opened.close();
+}
+
 #[test]
 fn a_database_whose_outbox_is_full_is_opened_again_and_loses_nothing() {
     let place = Place::new();
@@ -47,12 +57,7 @@ fn a_database_whose_outbox_is_full_is_opened_again_and_loses_nothing() {
         assert_eq!(opened.how(), How::Resumed);
         opened.database.close().unwrap();
     }
-    let opened = place.open();
-    assert_eq!(opened.how(), How::Resumed);
-    opened.push();
-    assert_eq!(place.sequencer.commits(), 6);
-    place.sequencer.assert_replica_equals(&place.path());
-    opened.close();
+    resumes_with(&place, 6);
 }
 
 #[test]
@@ -208,12 +213,7 @@ fn another_folder_takes_nothing_of_what_waits() {
             "{refused:?}"
         );
     }
-    let opened = place.open();
-    assert_eq!(opened.how(), How::Resumed);
-    opened.push();
-    assert_eq!(place.sequencer.commits(), 6);
-    place.sequencer.assert_replica_equals(&place.path());
-    opened.close();
+    resumes_with(&place, 6);
 }
 
 #[test]

@@ -185,7 +185,7 @@ impl Plan {
         state: &mut RunningState,
     ) -> Result<Vec<synddb_protocol::submission::SchemaChange>, CaptureError> {
         let objects = Objects::new(rows.values().cloned());
-        let layouts = layouts(&objects, state)?;
+        let layouts = state.layouts_of(&objects)?;
         check_indexes(&objects, Some(state.objects()), state.encoding())?;
         let SchemaDifference { changes, tables } =
             difference((state.objects(), state.layouts()), (&objects, &layouts));
@@ -265,22 +265,6 @@ fn captured(
         return Err(SchemaError::Damaged { what: "a table is not in its own schema" }.into());
     };
     Ok(Captured { root: object.root, layout: Rc::new(layout.clone()) })
-}
-
-/// How every table lays out its rows. Only texts that changed are asked about again.
-fn layouts(objects: &Objects, state: &RunningState) -> Result<BTreeMap<String, Layout>, CaptureError> {
-    let mut layouts = BTreeMap::new();
-    for object in objects.tables() {
-        let before = state.objects().get(object.row.kind, &object.row.name);
-        let known =
-            state.layout(&object.name).filter(|_| before.is_some_and(|before| before.sql == object.sql));
-        let layout = match known {
-            Some(layout) => layout.clone(),
-            None => Layout::of(object, state.encoding())?,
-        };
-        layouts.insert(object.name.clone(), layout);
-    }
-    Ok(layouts)
 }
 
 /// Hashes a table anew, from all its rows after the commit.

@@ -47,7 +47,6 @@ use synddb_protocol::submission::Changes;
 
 pub use follower::{Committed, Follower, Reach};
 pub use hold::committed_position;
-pub use probes::planted;
 pub use wake::Waker;
 
 use crate::connection::SqliteError;

@@ -146,6 +146,24 @@ impl RunningState {
         &self.schema.layouts
     }
 
+    /// How every table of another schema lays out its rows. Only texts that are not the same here are asked about.
+    ///
+    /// # Errors
+    /// [`SchemaError`] when a table cannot be replicated.
+    pub(crate) fn layouts_of(&self, objects: &Objects) -> Result<BTreeMap<String, Layout>, SchemaError> {
+        let mut layouts = BTreeMap::new();
+        for object in objects.tables() {
+            let here = self.objects().get(object.row.kind, &object.row.name);
+            let is_known = here.is_some_and(|here| here.sql == object.sql);
+            let layout = match self.layout(&object.name).filter(|_| is_known) {
+                Some(layout) => layout.clone(),
+                None => Layout::of(object, self.encoding)?,
+            };
+            layouts.insert(object.name.clone(), layout);
+        }
+        Ok(layouts)
+    }
+
     /// The accumulated rows of a table, to be changed; made empty when the table is new.
     pub fn table(&mut self, table: &str) -> &mut TableHash {
         self.see(table);

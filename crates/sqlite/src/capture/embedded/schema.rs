@@ -4,8 +4,6 @@
 //! proven: the rows that were there, with the changes that were recorded, must hash to what a scan finds. Where they do not (the table was
 //! dropped and made again alike, or two tables swapped their names while rows were written) the table travels whole as well.
 
-use std::collections::BTreeMap;
-
 use synddb_protocol::state::{TableHash, Value};
 use synddb_protocol::submission::{ObjectKind, SchemaChange};
 
@@ -29,7 +27,7 @@ pub(super) fn change(
     refuse_reserved(connection)?;
     let before = state.schema();
     let objects = Objects::read(connection)?;
-    let layouts = layouts(&objects, state)?;
+    let layouts = state.layouts_of(&objects)?;
     check_indexes(&objects, Some(state.objects()), state.encoding())?;
     let SchemaDifference { mut changes, tables } =
         difference((state.objects(), state.layouts()), (&objects, &layouts));
@@ -129,21 +127,6 @@ fn rebuild(
         .unwrap_or(changes.len());
     changes.insert(at, SchemaChange::Rebuild { name: old.row.name, row: new.row, place: new.place });
     Ok(())
-}
-
-/// How every table lays out its rows. Only texts that changed are asked about again.
-fn layouts(objects: &Objects, state: &RunningState) -> Result<BTreeMap<String, Layout>, RecordError> {
-    let mut layouts = BTreeMap::new();
-    for object in objects.tables() {
-        let before = state.objects().get(object.row.kind, &object.row.name);
-        let is_known = before.is_some_and(|before| before.sql == object.sql);
-        let layout = match state.layout(&object.name).filter(|_| is_known) {
-            Some(layout) => layout.clone(),
-            None => Layout::of(object, state.encoding())?,
-        };
-        layouts.insert(object.name.clone(), layout);
-    }
-    Ok(layouts)
 }
 
 /// Refuses names that are ours, save that of the table where captured changes wait.
