@@ -18,6 +18,7 @@ use super::files::Files;
 use super::frames::{FrameReader, UNSUMMED};
 use super::hold::{Hold, Holds};
 use super::probes::planted::{Bug, planted};
+use super::probes::reached;
 use super::view::Pages;
 use super::wake::{LOOK_AGAIN, Wake};
 use super::{CaptureError, Options, PollError, Sink, Statistics, WalPosition};
@@ -179,6 +180,7 @@ impl Follower {
             return Err(CaptureError::Stopped.into());
         }
         let result = self.step(sink);
+        reached("polled");
         self.stopped = result.is_err();
         result
     }
@@ -301,8 +303,11 @@ impl Follower {
         self.check_count(&index)?;
         if commits > 0 {
             // I2: nothing leaves that the application's disk could still forget.
+            reached("captured");
             self.database.pages.files.sync_wal()?;
+            reached("synced");
             sink.persist(&self.position, &self.database.state).map_err(PollError::Sink)?;
+            reached("kept");
         }
         Ok(commits)
     }

@@ -1,0 +1,34 @@
+//! Places on the way where a test kills the process.
+//!
+//! `SYNDDB_KILL_AT=<label>@<n>` has the process killed, as by `kill -9`, when it comes by the label for the n-th time. Without the feature
+//! `probes` no place is one.
+
+/// The process comes by a place. It may be the last thing that it does.
+#[cfg(not(feature = "probes"))]
+#[inline]
+pub const fn reached(_label: &str) {}
+
+/// The process comes by a place. It may be the last thing that it does.
+#[cfg(feature = "probes")]
+pub fn reached(label: &str) {
+    use std::sync::OnceLock;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use rustix::process::{Signal, getpid, kill_process};
+
+    static AT: OnceLock<Option<(String, u64)>> = OnceLock::new();
+    static PASSED: AtomicU64 = AtomicU64::new(0);
+
+    let read = || {
+        let at = std::env::var("SYNDDB_KILL_AT").ok()?;
+        let (label, count) = at.rsplit_once('@')?;
+        Some((label.to_owned(), count.parse().ok()?))
+    };
+    if let Some((at, count)) = AT.get_or_init(read)
+        && at == label
+        && PASSED.fetch_add(1, Ordering::SeqCst) + 1 == *count
+    {
+        // A signal that nobody can catch; where the kernel refused it, the test that waits for the end fails.
+        kill_process(getpid(), Signal::KILL).ok();
+    }
+}
