@@ -1,22 +1,22 @@
 //! Attaching to a database: exactly where the last incarnation was left, or as a new one that begins with a snapshot.
 //!
 //! ```text
-//! Follower::attach --> at the outbox's position, with its state? --yes--> go on
-//!                                        | no
-//!                                        v
-//!                      spool a snapshot --> manifest --> outbox --> name the folder: the incarnation exists
+//! the pin that was left, if any --> Follower::resume at the outbox's position, with its state? --yes--> go on
+//!                                                          | no, and why
+//!                                                          v
+//!                                   Follower::attach --> spool a snapshot --> manifest --> outbox --> name the folder: the incarnation exists
 //! ```
 //!
-//! What must stay true: a gap is never silent. Going on exactly needs proof that nothing was committed in between: the same generation
-//! of the WAL, its last frame, and the checksum over all frames up to it. Everything else is a new incarnation that names what the one
-//! before it ended with.
+//! What must stay true: a gap is never silent. Going on exactly needs proof that everything committed since is still to be read
+//! (`synddb_sqlite::capture::Follower::resume`). Everything else is a new incarnation that names what the one before it ended with.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use synddb_protocol::id::{Incarnation, IncarnationCounter, IncarnationNonce};
 use synddb_protocol::log::{Body, Entry};
 use synddb_protocol::submission::{Predecessor, Snapshot, SnapshotPlace};
-use synddb_sqlite::capture::{self, Follower, Waker, WalPosition};
+use synddb_sqlite::capture::probes::reached;
+use synddb_sqlite::capture::{self, Follower, Lost, Pin, Waker, WalPosition};
 use synddb_sqlite::connection::Connection;
 use synddb_sqlite::snapshot::{StoredChunk, Writer};
 use synddb_sqlite::state::RunningState;
@@ -26,6 +26,7 @@ use crate::error::{AgentError, not_attached};
 use crate::event::{Because, Event, Events, How};
 use crate::home::{Home, IncarnationFolder, drawn};
 use crate::outbox::{Beginning, Outbox};
+use crate::pin::PinPeer;
 use crate::ship;
 use crate::source::Source;
 
@@ -78,30 +79,60 @@ impl Attacher<'_> {
     /// Attaches, and goes on with the incarnation that was left or begins another one. When it fails, `left` is as it was.
     pub(crate) fn attach(&self, left: &mut Option<Left>) -> Result<Attached, AgentError> {
         let options = capture::Options::for_wal(self.config.wal_bytes_max);
-        let mut follower = Follower::attach(&self.config.database, options)
-            .map_err(|error| not_attached(error, &self.config.database))?;
-        follower.set_waker(self.waker.clone());
+        let mut pin = PinPeer::find(self.home.folder());
         let because = match left.take() {
             None => Because::FirstAttach,
-            Some(found) => match why_anew(&follower, &found.outbox) {
-                None => {
-                    let source = Source::Wal(Box::new(follower));
-                    let running = Running { source, outbox: found.outbox, folder: found.folder };
+            Some(found) => match self.resume(&found, options, pin.as_mut()) {
+                Ok(Ok(follower)) => {
+                    let running = Running {
+                        source: self.source(follower, pin),
+                        outbox: found.outbox,
+                        folder: found.folder,
+                    };
                     return Ok(Attached { running, before: None, how: How::Resumed });
                 }
-                Some(because) => {
+                Ok(Err(lost)) => {
                     *left = Some(found);
-                    because
+                    lost.into()
+                }
+                Err(error) => {
+                    *left = Some(found);
+                    return Err(error);
                 }
             },
         };
+        let follower = Follower::attach(&self.config.database, options)
+            .map_err(|error| not_attached(error, &self.config.database))?;
         let Attacher { config, home, events, stopping, .. } = *self;
         let beginner = Beginner { config, home, events, stopping };
         let before = left.as_ref().map(|left| &left.outbox);
         let (outbox, folder) =
             beginner.begin(follower.reader(), follower.state(), follower.position(), before)?;
-        let running = Running { source: Source::Wal(Box::new(follower)), outbox, folder };
+        let running = Running { source: self.source(follower, pin), outbox, folder };
         Ok(Attached { running, before: left.take(), how: How::New { because } })
+    }
+
+    /// Goes on exactly where an incarnation was left, or says why that cannot be proven.
+    fn resume(
+        &self,
+        left: &Left,
+        options: capture::Options,
+        pin: Option<&mut PinPeer>,
+    ) -> Result<Result<Follower, Lost>, AgentError> {
+        let was = capture::Left { position: left.outbox.position(), state: left.outbox.state() };
+        let pin = pin.map(|pin| pin as &mut dyn Pin);
+        Follower::resume(&self.config.database, options, &was, pin)
+            .map_err(|error| not_attached(error, &self.config.database))
+    }
+
+    /// What is captured from now on, and the pin that was found.
+    fn source(&self, mut follower: Follower, pin: Option<PinPeer>) -> Source {
+        follower.set_waker(self.waker.clone());
+        if let Some(pin) = pin {
+            self.events.say(Event::Pinned { pid: pin.pid() });
+            follower.set_pin(Box::new(pin));
+        }
+        Source::Wal(Box::new(follower))
     }
 }
 
@@ -163,29 +194,15 @@ impl Beginner<'_> {
             state: snapshot.state,
             position,
         };
+        reached("spooled");
         let chunks = snapshot.chunks.len() as u64;
         unfinished.write_manifest(Body::of(&Entry::Snapshot(snapshot))?.as_stored())?;
         // Closed before its folder gets its name, since SQLite knows its files by their paths.
         drop(Outbox::create(&unfinished.outbox(), &beginning, self.config.outbox)?);
         let folder = unfinished.begin()?;
+        reached("begun");
         let outbox = Outbox::open(&folder.outbox(), self.config.outbox)?;
         self.events.say(Event::SnapshotSpooled { incarnation, chunks, bytes });
         Ok((outbox, folder))
     }
-}
-
-/// Why a follower does not stand exactly where an outbox was left; `None` when nothing was committed in between.
-fn why_anew(follower: &Follower, outbox: &Outbox) -> Option<Because> {
-    let (at, was) = (follower.position(), outbox.position());
-    if at.salts != was.salts {
-        return Some(Because::WalBeganAnew);
-    }
-    if at.frame == 0 {
-        return Some(Because::NothingToProve);
-    }
-    if at.frame > was.frame {
-        return Some(Because::CommittedMeanwhile);
-    }
-    let differs = at != was || follower.state().hash() != outbox.state();
-    differs.then_some(Because::ContentDiffers)
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use synddb_protocol::signing::VerifyingKey;
 
 use crate::outbox;
+use crate::pin::PinProgram;
 
 /// What to follow, where to keep what was captured, and where to send it.
 #[derive(Debug, Clone)]
@@ -24,6 +25,11 @@ pub struct Config {
     pub sequencer_key: Option<VerifyingKey>,
     /// How large the application's WAL may become, about, in bytes.
     pub wal_bytes_max: u64,
+    /// A WAL that is larger than this, in bytes, is let go while nothing can be captured, since the outbox is full: a gap is better than an
+    /// application without disk.
+    pub wal_bytes_detach: u64,
+    /// The program that holds the place in the WAL while no agent runs. Without one, what is committed then may be a gap.
+    pub pin: Option<PinProgram>,
     /// What bounds the outbox.
     pub outbox: outbox::Options,
     /// How long what is captured may take to be stored, once the agent was asked to end.

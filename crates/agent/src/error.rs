@@ -115,6 +115,16 @@ pub enum AgentError {
     /// The numbers of incarnations are used up.
     #[error(transparent)]
     Exhausted(#[from] OutOfRange),
+    /// Nothing could be captured for so long that the WAL was let go, rather than fill the application's disk.
+    #[error(
+        "the outbox is full and the WAL has grown past its bound, so it was let go; see why nothing is stored. bytes=`{bytes}` max=`{bytes_max}`"
+    )]
+    LetGo {
+        /// The size of the WAL.
+        bytes: u64,
+        /// The bound.
+        bytes_max: u64,
+    },
     /// The agent was asked to end before it had attached.
     #[error("the agent was asked to end before it was attached")]
     Stopped,
@@ -135,7 +145,7 @@ impl AgentError {
         match self {
             Self::Capture(error) => is_final(error),
             Self::Snapshot(SnapshotError::Schema(_) | SnapshotError::TooLarge { .. }) => true,
-            Self::Snapshot(_) | Self::Io { .. } => false,
+            Self::Snapshot(_) | Self::Io { .. } | Self::LetGo { .. } => false,
             Self::Outbox(error) => match error {
                 OutboxError::Sqlite(_) => false,
                 OutboxError::Owned { .. }

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde::{Deserialize, Serialize};
 use synddb_protocol::http::Position;
 use synddb_protocol::id::{Incarnation, StreamId};
+use synddb_sqlite::capture::Lost;
 
 use crate::status::Problem;
 
@@ -22,6 +23,16 @@ pub enum Event {
         how: How,
         /// What is captured next.
         next: Position,
+    },
+    /// Another process holds the place in the WAL from now on, and outlives this one.
+    Pinned {
+        /// The number of that process.
+        pid: u32,
+    },
+    /// No other process holds the place in the WAL: should this one be killed, there may be a gap. It is told once, and tried again.
+    Unpinned {
+        /// Why not.
+        detail: String,
     },
     /// A snapshot of the database is on the agent's disk. It was taken at one commit and is not sent yet.
     SnapshotSpooled {
@@ -75,7 +86,7 @@ pub enum Event {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum How {
-    /// Exactly where it was left: nothing was committed in between.
+    /// Exactly where it was left, whatever was committed in between.
     Resumed,
     /// As a new incarnation, which begins with a snapshot.
     New {
@@ -90,13 +101,11 @@ pub enum How {
 pub enum Because {
     /// The database was never followed before.
     FirstAttach,
-    /// Something was committed while no agent was attached.
+    /// What was committed while no agent was attached is copied back to the database file already.
     CommittedMeanwhile,
     /// The WAL began anew, or is gone, while no agent was attached: what was committed meanwhile cannot be told.
     WalBeganAnew,
-    /// The WAL has no frame that would prove that it is the same one.
-    NothingToProve,
-    /// The database is at the same place of its WAL and holds something else: its file was exchanged.
+    /// The WAL or the database file holds something else at the place where it was left: a file was exchanged.
     ContentDiffers,
 }
 
@@ -106,12 +115,11 @@ impl std::fmt::Display for How {
             Self::Resumed => "goes on exactly where it was left",
             Self::New { because } => match because {
                 Because::FirstAttach => "begins: the database was never followed before",
-                Because::CommittedMeanwhile => "begins anew: something was committed while no agent was attached",
-                Because::WalBeganAnew => {
-                    "begins anew: the WAL is another one, so what was committed while no agent was attached cannot be told"
+                Because::CommittedMeanwhile => {
+                    "begins anew: what was committed while no agent was attached cannot be told any more"
                 }
-                Because::NothingToProve => {
-                    "begins anew: the WAL is empty, so nothing proves that nothing was committed meanwhile"
+                Because::WalBeganAnew => {
+                    "begins anew: the WAL began anew, so what was committed while no agent was attached cannot be told"
                 }
                 Because::ContentDiffers => "begins anew: the database was exchanged",
             },
@@ -134,5 +142,15 @@ impl Events {
         tracing::debug!(?event);
         // One at a time, in whatever order the threads come. A listener that panicked before is told again.
         (self.0.lock().unwrap_or_else(PoisonError::into_inner))(event);
+    }
+}
+
+impl From<Lost> for Because {
+    fn from(lost: Lost) -> Self {
+        match lost {
+            Lost::WalBeganAnew => Self::WalBeganAnew,
+            Lost::CopiedBack => Self::CommittedMeanwhile,
+            Lost::OtherFrames | Lost::OtherContent => Self::ContentDiffers,
+        }
     }
 }

@@ -7,6 +7,7 @@ use std::path::Path;
 use crate::error::AgentError;
 use crate::home::{Home, SEQUENCER_KEY, failed};
 use crate::outbox::{self, Outbox};
+use crate::pin;
 
 /// Whether an agent owns a folder now.
 ///
@@ -32,6 +33,8 @@ pub fn is_running(folder: &Path) -> Result<bool, AgentError> {
 /// [`AgentError`] when an agent runs, or what it kept cannot be read or removed.
 pub fn forget(folder: &Path) -> Result<u64, AgentError> {
     let home = Home::open(folder)?;
+    // An agent that was killed has left it.
+    pin::dismiss(folder);
     let mut pending = 0;
     for incarnation in home.incarnations()? {
         pending += u64::from(incarnation.spooled()?.is_some());

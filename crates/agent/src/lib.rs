@@ -7,11 +7,13 @@
 //! | [`outbox`] | what was captured and not yet seen in the store, durably |
 //! | `home` | the agent's folder: its lock, the stream's name, the incarnations |
 //! | `attach` | going on exactly, or as a new incarnation that begins with a snapshot |
+//! | [`pin`] | the process that holds the place in the WAL, and outlives the agent |
 //! | [`embedded`] | commits that an application hands over itself |
 //! | `source` | what commits are taken from |
 //! | `capture` | the thread that captures, and answers |
 //! | `ship` | the threads that send, and learn what is stored |
 //! | `leave` | ending for good |
+//! | [`SocketPath`] | sockets in the agent's folder |
 //! | `metrics` | the names of what is measured |
 //! | `handle`, `status`, `event` | what is told and asked from outside |
 
@@ -26,7 +28,9 @@ mod home;
 mod leave;
 mod metrics;
 pub mod outbox;
+pub mod pin;
 mod ship;
+mod socket;
 mod source;
 mod status;
 
@@ -37,4 +41,5 @@ pub use event::{Because, Event, How};
 pub use handle::{Handle, Until, start};
 pub use home::stream_of;
 pub use leave::{forget, is_running};
+pub use socket::SocketPath;
 pub use status::{AgentStatus, Captured, Pending, Problem, ProblemKind, Statistics};

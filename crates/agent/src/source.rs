@@ -103,6 +103,14 @@ impl Source {
         }
     }
 
+    /// How large the WAL's file is, in bytes.
+    pub(crate) fn wal_file_bytes(&self) -> Result<u64, AgentError> {
+        Ok(match self {
+            Self::Wal(follower) => follower.wal_file_bytes()?,
+            Self::Fed(_) => 0,
+        })
+    }
+
     pub(crate) fn statistics(&self) -> Statistics {
         match self {
             Self::Wal(follower) => follower.statistics(),

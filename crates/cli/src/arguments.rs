@@ -45,6 +45,9 @@ pub(crate) enum Command {
     /// Works beside the running application, which needs no change. Ends on SIGINT or SIGTERM, when everything committed until then
     /// is stored. Writers need a busy timeout: their write lock is taken for a moment now and then.
     Follow(FollowArguments),
+    /// Holds the place of an agent in the application's WAL. Agents start it.
+    #[command(hide = true)]
+    Pin(PinArguments),
     /// Orders, signs and stores what agents send.
     Sequencer(SequencerArguments),
     /// Follows a log, rebuilds the database and checks every step.
@@ -118,6 +121,11 @@ pub(crate) struct FollowArguments {
     pub(crate) port: Option<u16>,
     #[command(flatten)]
     pub(crate) wal: WalLimit,
+    #[command(flatten)]
+    pub(crate) letting_go: LettingGo,
+    /// Hold the place in the WAL in this process alone. Should it be killed, what is committed until the next start may be a gap.
+    #[arg(long)]
+    pub(crate) no_pin: bool,
     /// How large the outbox may become, in MiB. Nothing is dropped: the follower slows down.
     #[arg(long, value_name = "MIB", default_value_t = 4096, value_parser = clap::value_parser!(u64).range(1..=1_048_576))]
     pub(crate) outbox_limit: u64,
@@ -134,6 +142,25 @@ pub(crate) struct WalLimit {
     /// About how large the application's WAL may become, in MiB. A writer that is faster than the follower waits then.
     #[arg(long = "wal-limit", value_name = "MIB", default_value_t = 64, value_parser = clap::value_parser!(u64).range(1..=1_048_576))]
     pub(crate) mib: u64,
+}
+
+/// When the application's disk is worth more than a log without a gap.
+#[derive(Debug, Args)]
+pub(crate) struct LettingGo {
+    /// A WAL that is larger than so many MiB is let go while nothing can be captured: the outbox is full, or no agent runs.
+    #[arg(long = "wal-let-go", value_name = "MIB", default_value_t = 1024, value_parser = clap::value_parser!(u64).range(1..=1_048_576))]
+    pub(crate) mib: u64,
+    /// How long the place in the WAL is held for an agent that was killed.
+    #[arg(long, default_value = "10m")]
+    pub(crate) pin_linger: humantime::Duration,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PinArguments {
+    #[command(flatten)]
+    pub(crate) of: DatabaseArguments,
+    #[command(flatten)]
+    pub(crate) letting_go: LettingGo,
 }
 
 #[derive(Debug, Args)]

@@ -13,6 +13,7 @@ pub fn run(arguments: &Arguments, output: Output) -> Result<Exit, CommandError> 
     match arguments.command() {
         Command::Dev(arguments) => dev::run(arguments, output),
         Command::Follow(arguments) => follow::run(arguments, output),
+        Command::Pin(arguments) => follow::pin(arguments),
         Command::Sequencer(arguments) => services::sequencer(arguments, output),
         Command::Validator(arguments) => services::validator(arguments, output),
         Command::Replica(arguments) => services::replica(arguments, output),

@@ -8,13 +8,13 @@ use std::time::Duration;
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use synddb_agent::SocketPath;
 use synddb_agent::{AgentStatus, Captured, Until};
 use synddb_protocol::http::Problem;
 use synddb_sqlite::capture::WalPosition;
 
 use crate::exit::CommandError;
 use crate::folder::Folder;
-use crate::follow::socket::SocketPath;
 use crate::refusal::Refusal;
 
 /// Largest answer that is read, in bytes.
@@ -75,7 +75,7 @@ impl Peer {
     /// The agent of a folder.
     pub(crate) fn agent(folder: &Folder) -> Result<Self, PeerError> {
         const NAME: &str = "the agent";
-        let socket = SocketPath::in_folder(folder.path())
+        let socket = SocketPath::of_agent(folder.path())
             .map_err(|source| PeerError::Silent { peer: NAME, source: source.into() })?;
         let client = Client::builder().unix_socket(socket.path()).no_proxy();
         Self::new(NAME, client, "http://agent".to_owned(), Some(socket))

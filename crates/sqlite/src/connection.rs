@@ -219,6 +219,15 @@ impl Connection {
         Ok(())
     }
 
+    /// Has SQLite find out which earlier snapshots of the WAL can still be opened. Only while no transaction is open here.
+    pub(crate) fn recover_snapshots(&self) -> Result<(), SqliteError> {
+        // SAFETY: the connection is open, and the function takes nothing else.
+        match unsafe { ffi::sqlite3_snapshot_recover(self.handle(), c"main".as_ptr()) } {
+            ffi::SQLITE_OK => Ok(()),
+            code => Err(self.error(code)),
+        }
+    }
+
     /// Who has the preupdate hook.
     pub(crate) fn hooked(&self) -> &Cell<Hooked> {
         &self.0.hooked

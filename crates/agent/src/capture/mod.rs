@@ -15,6 +15,7 @@
 
 mod answer;
 mod pause;
+mod pinning;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -32,13 +33,18 @@ use crate::event::{Event, Events};
 use crate::handle::Shared;
 use crate::home::{Home, IncarnationFolder};
 use crate::outbox::{Outbox, Wanted};
+use crate::pin;
 use crate::ship::{Link, Message, Request};
 use crate::source::{Mark, waiting};
 use crate::status::{Captured, Pending, Teller};
 use pause::{Pauses, failure_of, outbox_full};
+use pinning::PinTried;
 
 /// The longest sleep of an idle agent. Nothing depends on it: commits and callers wake it.
 const IDLE: Duration = Duration::from_secs(600);
+
+/// Between two looks at the application's WAL while nothing can be captured.
+const WATCH: Duration = Duration::from_secs(1);
 
 /// How long commits wait for others while the application is busy, so that they share an fsync and a request.
 const GATHER: Duration = Duration::from_millis(10);
@@ -77,6 +83,7 @@ pub(crate) struct Capture {
     wanted: Option<(u64, Wanted)>,
     /// Who waits until what was committed then is captured.
     catching_up: Vec<(Mark, SyncSender<Position>)>,
+    pin_tried: PinTried,
 }
 
 /// What the thread begins with.
@@ -96,7 +103,8 @@ impl Capture {
         calls: Receiver<Call>,
         link: Link,
     ) -> Self {
-        Self { config, home, events, shared, calls, link, wanted: None, catching_up: Vec::new() }
+        let pin_tried = PinTried::default();
+        Self { config, home, events, shared, calls, link, wanted: None, catching_up: Vec::new(), pin_tried }
     }
 
     /// Captures until it is asked to end, or cannot go on.
@@ -134,6 +142,7 @@ impl Capture {
         }
         let mut pauses = Pauses::default();
         while !self.shared.is_stopping() {
+            self.wait_for_room(left)?;
             let attacher = Attacher {
                 config: &self.config,
                 home: &self.home,
@@ -159,10 +168,25 @@ impl Capture {
                 Err(error) => Err(error),
             };
             match followed {
-                Ok(()) => return Ok(()),
+                Ok(()) => {
+                    // Whoever ends in order leaves nothing behind that holds the application's WAL.
+                    pin::dismiss(self.home.folder());
+                    return Ok(());
+                }
                 Err(error) if error.is_final() => return Err(error),
                 Err(error) => self.pause(&error, &mut pauses, left)?,
             }
+        }
+        Ok(())
+    }
+
+    /// Waits until what is captured next has room. Without it the database is not attached: the WAL would grow with nobody to capture it.
+    fn wait_for_room(&mut self, left: &mut Option<Left>) -> Result<(), AgentError> {
+        let Some(left) = left else { return Ok(()) };
+        while !left.outbox.has_room() && !self.shared.is_stopping() {
+            self.tell(outbox_full());
+            self.answer_requests(&mut left.outbox)?;
+            self.shared.waker.wait(IDLE).map_err(waiting)?;
         }
         Ok(())
     }
@@ -254,6 +278,7 @@ impl Capture {
         let mut next_poll = Instant::now();
         let mut is_full = false;
         loop {
+            let pin_again = self.keep_pinned(running);
             let is_asked = self.answer_calls(running)?;
             self.answer_requests(&mut running.outbox)?;
             if self.shared.is_stopping() {
@@ -262,7 +287,12 @@ impl Capture {
             if !running.outbox.has_room() {
                 self.tell(outbox_full());
                 is_full = true;
-                self.shared.waker.wait(IDLE).map_err(waiting)?;
+                let bytes = running.source.wal_file_bytes()?;
+                if bytes > self.config.wal_bytes_detach {
+                    pin::dismiss(self.home.folder());
+                    return Err(AgentError::LetGo { bytes, bytes_max: self.config.wal_bytes_detach });
+                }
+                self.shared.waker.wait(WATCH).map_err(waiting)?;
                 continue;
             }
             if std::mem::take(&mut is_full) {
@@ -274,7 +304,7 @@ impl Capture {
                 continue;
             }
             if self.poll(running)? == 0 {
-                running.source.wait(&self.shared.waker, IDLE)?;
+                running.source.wait(&self.shared.waker, pin_again.unwrap_or(IDLE))?;
             } else if running.source.behind_bytes()? < GATHER_BYTES {
                 next_poll = Instant::now() + GATHER;
             }
@@ -376,6 +406,8 @@ mod tests {
             token: Token::from("a token of more than thirty-two characters".to_owned()),
             sequencer_key: None,
             wal_bytes_max: 64 << 20,
+            wal_bytes_detach: 1 << 30,
+            pin: None,
             outbox: Options::default(),
             drain_max: Duration::ZERO,
         };

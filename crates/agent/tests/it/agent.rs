@@ -60,6 +60,8 @@ pub(crate) fn config(folder: &Path, url: &str) -> Config {
         token: TOKEN.to_owned().into(),
         sequencer_key: None,
         wal_bytes_max: 64 << 20,
+        wal_bytes_detach: 1 << 30,
+        pin: None,
         outbox: Options::default(),
         drain_max: PATIENCE,
     }

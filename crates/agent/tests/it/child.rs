@@ -1,11 +1,13 @@
 //! Real processes: this test binary, started again with a role.
 
+use std::ffi::OsString;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use synddb_agent::outbox::{Options, Outbox, OutboxError};
+use synddb_agent::pin::PinProgram;
 
-use super::{bounds, file, killed, resuming};
+use super::{bounds, file, killed, pinned, resuming};
 
 /// Names the role of a child. Without it, this binary is the parent.
 const ROLE: &str = "SYNDDB_AGENT_TEST_ROLE";
@@ -29,10 +31,28 @@ pub(crate) enum Role {
     FindFree,
     /// Follows a database until it is killed.
     Follow,
+    /// The same, with a pin.
+    FollowPinned,
+    /// The same, with a pin that lets go soon.
+    FollowPinnedBriefly,
+    /// Holds the place of an agent.
+    Pin,
+    /// The same, until the WAL has become larger than a few frames.
+    PinBriefly,
 }
 
 impl Role {
-    const ALL: [Self; 5] = [Self::Keep, Self::Full, Self::FindOwned, Self::FindFree, Self::Follow];
+    const ALL: [Self; 9] = [
+        Self::Keep,
+        Self::Full,
+        Self::FindOwned,
+        Self::FindFree,
+        Self::Follow,
+        Self::FollowPinned,
+        Self::FollowPinnedBriefly,
+        Self::Pin,
+        Self::PinBriefly,
+    ];
 }
 
 /// Starts a child whose standard output the parent holds.
@@ -55,17 +75,28 @@ pub(crate) fn spawn_asking(role: Role, folder: &Path, url: &str) -> Child {
     told(&mut command, role, folder).env(URL, url).stdin(Stdio::piped()).spawn().unwrap()
 }
 
+/// This binary as the pin of an agent.
+pub(crate) fn pin(role: Role, folder: &Path) -> PinProgram {
+    let mut set = OsString::from(format!("{FOLDER}="));
+    set.push(folder);
+    let role = format!("{ROLE}={role:?}").into();
+    let this = std::env::current_exe().unwrap().into_os_string();
+    PinProgram {
+        program: "env".into(),
+        arguments: [role, set, this].into_iter().chain(ARGUMENTS.map(Into::into)).collect(),
+    }
+}
+
+/// What has this binary play its role.
+const ARGUMENTS: [&str; 4] = ["child::plays_its_role", "--exact", "--nocapture", "--test-threads=1"];
+
 fn spawn_with(mut command: Command, role: Role, folder: &Path) -> Child {
     told(&mut command, role, folder).stdin(Stdio::null()).spawn().unwrap()
 }
 
 /// Tells a child what to do.
 fn told<'c>(command: &'c mut Command, role: Role, folder: &Path) -> &'c mut Command {
-    command
-        .args(["child::plays_its_role", "--exact", "--nocapture", "--test-threads=1"])
-        .env(ROLE, format!("{role:?}"))
-        .env(FOLDER, folder)
-        .stdout(Stdio::piped())
+    command.args(ARGUMENTS).env(ROLE, format!("{role:?}")).env(FOLDER, folder).stdout(Stdio::piped())
 }
 
 /// Waits for a child, and makes sure that it did what it was started for.
@@ -95,7 +126,15 @@ fn plays_its_role() {
             }
         }
         Role::FindFree => drop(super::open(folder)),
-        Role::Follow => resuming::follow_until_killed(folder, &std::env::var(URL).unwrap()),
+        Role::Follow => {
+            resuming::follow_until_killed(super::agent::config(folder, &std::env::var(URL).unwrap()));
+        }
+        Role::FollowPinned => pinned::follow_until_killed(folder, &std::env::var(URL).unwrap(), Role::Pin),
+        Role::FollowPinnedBriefly => {
+            pinned::follow_until_killed(folder, &std::env::var(URL).unwrap(), Role::PinBriefly);
+        }
+        Role::Pin => pinned::hold(folder, 1 << 30),
+        Role::PinBriefly => pinned::hold(folder, 200_000),
     }
     println!("\nrole played");
 }

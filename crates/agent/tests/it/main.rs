@@ -14,6 +14,7 @@ mod keeping;
 mod killed;
 mod losing;
 mod parts;
+mod pinned;
 mod property;
 mod reader;
 mod resuming;

@@ -1,12 +1,11 @@
 //! Whether an agent goes on exactly or begins anew, and that it says so.
 
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::path::Path;
 use std::time::{Duration, Instant};
 
-use synddb_agent::{AgentError, Because, Config, How, Until, stream_of};
+use synddb_agent::{AgentError, Because, Config, Event, How, Until, stream_of};
 
-use super::agent::{Place, Running, config};
+use super::agent::{Place, Running};
 use super::child::{Role, spawn_asking};
 use super::sequencer::PATIENCE;
 
@@ -31,7 +30,7 @@ fn nothing_committed_in_between_goes_on_exactly() {
 }
 
 #[test]
-fn something_committed_in_between_begins_anew() {
+fn something_committed_in_between_is_captured_after_all() {
     let place = Place::new();
     let writer = place.open();
     let agent = place.start();
@@ -39,6 +38,26 @@ fn something_committed_in_between_begins_anew() {
     writer.execute_batch("INSERT INTO t VALUES(1, 1)").unwrap();
     agent.end();
     writer.execute_batch("INSERT INTO t VALUES(2, 'nobody saw it')").unwrap();
+    writer.execute_batch("INSERT INTO t VALUES(3, 'nor that')").unwrap();
+    let agent = place.start();
+    assert_eq!(agent.attached(), How::Resumed);
+    writer.execute_batch("INSERT INTO t VALUES(4, 1)").unwrap();
+    let status = agent.push(Until::Stored);
+    assert_eq!(status.next.unwrap().incarnation.counter.get(), 1);
+    assert_eq!((place.sequencer.commits(), place.sequencer.snapshots().len()), (4, 1));
+    place.sequencer.assert_replica_equals(&place.database());
+    agent.end();
+}
+
+#[test]
+fn something_copied_back_in_between_begins_anew() {
+    let place = Place::new();
+    let writer = place.open();
+    let agent = place.start();
+    agent.attached();
+    writer.execute_batch("INSERT INTO t VALUES(1, 1)").unwrap();
+    agent.end();
+    writer.execute_batch("INSERT INTO t VALUES(2, 'nobody saw it'); PRAGMA wal_checkpoint").unwrap();
     let agent = place.start();
     assert_eq!(agent.attached(), anew(Because::CommittedMeanwhile));
     writer.execute_batch("INSERT INTO t VALUES(3, 1)").unwrap();
@@ -100,6 +119,7 @@ fn older_incarnations_are_sent_first_and_in_order() {
         writer.execute("INSERT INTO t VALUES(?, 'seen')", [10 * round]).unwrap();
         agent.end();
         writer.execute("INSERT INTO t VALUES(?, 'unseen')", [10 * round + 1]).unwrap();
+        writer.execute_batch("PRAGMA wal_checkpoint").unwrap();
     }
     let agent = place.start();
     let status = agent.push(Until::Stored);
@@ -113,9 +133,18 @@ fn older_incarnations_are_sent_first_and_in_order() {
 }
 
 /// An agent that pushes whenever its parent says something, until it is killed.
-pub(crate) fn follow_until_killed(folder: &Path, url: &str) {
-    let agent = Running::start(config(folder, url));
-    println!("\nattached {}", agent.attached() == How::Resumed);
+pub(crate) fn follow_until_killed(config: Config) {
+    let mut awaited = 1 + u8::from(config.pin.is_some());
+    let agent = Running::start(config);
+    agent.told("attached, and pinned", |event| {
+        match event {
+            Event::Attached { how, .. } => println!("\nattached {} {how}", how == How::Resumed),
+            Event::Pinned { pid } => println!("\npinned {pid}"),
+            _ => return None,
+        }
+        awaited -= 1;
+        (awaited == 0).then_some(())
+    });
     for _ in std::io::stdin().lines().map_while(Result::ok) {
         agent.push(Until::Sequenced);
         println!("\npushed");
@@ -132,7 +161,8 @@ fn a_killed_agent_goes_on_where_it_was_or_says_that_it_does_not() {
         let mut child = spawn_asking(Role::Follow, place.folder.path(), &place.sequencer.url());
         let mut input = child.stdin.take().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
-        let has_resumed = lines.find_map(|line| Some(line.strip_prefix("attached ")? == "true")).unwrap();
+        let has_resumed =
+            lines.find_map(|line| Some(line.strip_prefix("attached ")?.starts_with("true"))).unwrap();
         assert!(has_resumed || !has_pushed, "everything was captured, and nothing committed since");
         for _ in 0..20 {
             number += 1;

@@ -290,7 +290,7 @@ fn an_older_incarnation_is_kept_until_what_followed_it_is_stored() {
     writer.execute_batch("INSERT INTO t VALUES(1, 1)").unwrap();
     agent.push(Until::Sequenced);
     agent.end();
-    writer.execute_batch("INSERT INTO t VALUES(2, 'unseen')").unwrap();
+    writer.execute_batch("INSERT INTO t VALUES(2, 'unseen'); PRAGMA wal_checkpoint").unwrap();
     place.sequencer.play(Asked::Checkpoint, [Trick::OtherDigest]);
     let agent = place.start();
     agent.attached();

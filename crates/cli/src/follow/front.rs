@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde::Deserialize;
+use synddb_agent::SocketPath;
 use synddb_agent::{AgentStatus, Captured, Handle, Until};
 use synddb_protocol::http::Reason;
 use synddb_service::axum::extract::State;
@@ -20,7 +21,6 @@ use synddb_service::telemetry::Metrics;
 use synddb_sqlite::capture::WalPosition;
 use tokio::net::{TcpListener, UnixListener};
 
-use super::socket::SocketPath;
 use crate::exit::CommandError;
 use crate::folder::Folder;
 use crate::output::{Event, Output, Process};
@@ -37,7 +37,7 @@ pub(super) async fn serve(
     output: Output,
 ) -> Result<impl Future<Output = io::Result<()>> + use<>, CommandError> {
     let failed = CommandError::system;
-    let path = SocketPath::in_folder(folder.path()).map_err(failed("open the folder beside the database"))?;
+    let path = SocketPath::of_agent(folder.path()).map_err(failed("open the folder beside the database"))?;
     // The agent holds the folder's lock, so what is there was left by one that was killed.
     path.clear().map_err(failed("remove the socket of an earlier agent"))?;
     let socket = UnixListener::bind(path.path()).map_err(failed("open the agent's socket"))?;

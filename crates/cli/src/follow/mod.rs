@@ -1,16 +1,18 @@
 //! `synddb follow`: the agent beside an application, with its HTTP front.
 
 mod front;
-pub(crate) mod socket;
 
+use std::ffi::OsString;
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 
 use synddb_agent::outbox;
+use synddb_agent::pin::{PinConfig, PinProgram};
 use synddb_service::secret::Token;
 use synddb_service::shutdown::Shutdown;
 
-use crate::arguments::{DatabaseArguments, FollowArguments};
+use crate::arguments::{DatabaseArguments, FollowArguments, LettingGo, PinArguments};
 use crate::exit::{CommandError, Exit};
 use crate::folder::Folder;
 use crate::output::{Event, Output, Process};
@@ -31,6 +33,12 @@ pub(crate) fn run(arguments: &FollowArguments, output: Output) -> Result<Exit, C
         token: token.expose().to_owned().into(),
         sequencer_key: arguments.sequencer_key,
         wal_bytes_max: arguments.wal.mib << 20,
+        wal_bytes_detach: arguments.letting_go.mib << 20,
+        pin: if arguments.no_pin {
+            None
+        } else {
+            Some(pin_program(database, &folder, &arguments.letting_go)?)
+        },
         outbox: outbox::Options { bytes_max: arguments.outbox_limit << 20 },
         drain_max: *arguments.drain_timeout,
     };
@@ -56,6 +64,35 @@ pub(crate) fn run(arguments: &FollowArguments, output: Output) -> Result<Exit, C
     Ok(if complete { Exit::Done } else { Exit::Incomplete })
 }
 
+/// What a pin does. It says nothing: whoever reads what its agent says must not wait for it.
+pub(crate) fn pin(arguments: &PinArguments) -> Result<Exit, CommandError> {
+    let PinArguments { of: DatabaseArguments { database, dir }, letting_go } = arguments;
+    synddb_agent::pin::serve(&PinConfig {
+        database: database.clone(),
+        folder: Folder::of(database, dir.as_deref()).path().to_owned(),
+        wal_bytes_max: letting_go.mib << 20,
+        linger: *letting_go.pin_linger,
+    })?;
+    Ok(Exit::Done)
+}
+
+/// This program, as a pin.
+fn pin_program(database: &Path, folder: &Folder, letting_go: &LettingGo) -> Result<PinProgram, CommandError> {
+    let program = std::env::current_exe().map_err(CommandError::system("find this program"))?;
+    let text = |text: &str| OsString::from(text);
+    let arguments = vec![
+        text("pin"),
+        database.into(),
+        text("--dir"),
+        folder.path().into(),
+        text("--wal-let-go"),
+        text(&letting_go.mib.to_string()),
+        text("--pin-linger"),
+        text(&letting_go.pin_linger.to_string()),
+    ];
+    Ok(PinProgram { program, arguments })
+}
+
 /// Says what the agent does. What comes with every submission is for its status.
 fn say(output: Output, event: synddb_agent::Event) {
     use synddb_agent::Event as Told;
@@ -63,6 +100,8 @@ fn say(output: Output, event: synddb_agent::Event) {
         Told::Attached { stream, incarnation, how, .. } => {
             Event::Attached { stream, incarnation: incarnation.counter.get(), how: how.to_string() }
         }
+        Told::Pinned { pid } => Event::Pinned { pid },
+        Told::Unpinned { detail } => Event::Unpinned { detail },
         Told::SnapshotSpooled { incarnation, chunks, bytes } => {
             Event::SnapshotTaken { incarnation: incarnation.counter.get(), chunks, bytes }
         }

@@ -93,6 +93,16 @@ pub enum Event {
         /// How it came about: that it goes on exactly, or why it begins anew.
         how: String,
     },
+    /// Another process holds the agent's place in the WAL, and outlives the agent.
+    Pinned {
+        /// The number of that process.
+        pid: u32,
+    },
+    /// No other process holds the place: should the agent be killed, there may be a gap.
+    Unpinned {
+        /// Why not.
+        detail: String,
+    },
     /// A snapshot of the database is on the agent's disk, to be sent.
     SnapshotTaken {
         /// The number of the incarnation that it begins.

@@ -26,6 +26,10 @@ pub(super) fn of(event: &Event) -> String {
         Event::Attached { stream, incarnation, how } => {
             format!("agent follows the database, stream {stream}, incarnation {incarnation}: {how}")
         }
+        Event::Pinned { pid } => format!("process {pid} holds the agent's place, should the agent be killed"),
+        Event::Unpinned { detail } => {
+            format!("warning: no process holds the agent's place, so a kill may leave a gap: {detail}")
+        }
         Event::SnapshotTaken { incarnation, chunks, bytes } => {
             let mib = mib(*bytes);
             format!(

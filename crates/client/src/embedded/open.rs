@@ -80,6 +80,8 @@ fn config(location: &Location, options: &Options) -> Config {
         sequencer_key: options.sequencer_key,
         // There is no follower whose WAL it would bound.
         wal_bytes_max: 0,
+        wal_bytes_detach: 0,
+        pin: None,
         outbox: options.outbox,
         drain_max: options.drain_max,
     }

@@ -9,11 +9,11 @@ use super::files::Files;
 use super::hold::{Hold, is_wal};
 use super::probes::planted::{Bug, planted};
 use super::view::Pages;
+use super::wake::Wake;
 use super::{CaptureError, WalPosition};
 use crate::connection::{Connection, PATIENCE, SqliteError};
 use crate::file::Damaged;
 use crate::file::header::Header;
-use crate::file::wal_index::WalIndex;
 
 /// The file itself, whatever links lead to it.
 pub(super) fn regular_file(path: &Path) -> Result<PathBuf, CaptureError> {
@@ -68,6 +68,40 @@ pub(super) fn usable_bytes(header: &Header) -> usize {
     if planted(Bug::IgnoreReservedBytes) { header.page_size.get() as usize } else { header.usable() }
 }
 
+/// A database in WAL mode that is open to be followed.
+pub(super) struct Opened {
+    /// Whose handles the files are. It never holds a transaction for long.
+    pub(super) anchor: Connection,
+    /// Stands in the WAL at a commit that was the latest one.
+    pub(super) hold: Hold,
+    pub(super) header: Header,
+    pub(super) files: Files,
+    pub(super) spare: Connection,
+    pub(super) writer: Connection,
+    pub(super) wake: Wake,
+}
+
+impl Opened {
+    /// Switches a database to WAL mode if it is not, opens its files, and takes the lock of whoever follows it.
+    pub(super) fn open(path: &Path) -> Result<Self, CaptureError> {
+        let path = regular_file(path)?;
+        let anchor = connect(&path)?;
+        switch_to_wal(&anchor)?;
+        let (hold, spare, writer) = (connect(&path)?, connect(&path)?, connect(&path)?);
+        // The wal-index is there once it was read from.
+        Hold::open(anchor.clone())?.close();
+        let hold = Hold::open_in_wal(hold)?;
+        let header = page_one(hold.connection())?;
+        let files = Files::open(&anchor, &path, header.page_size.get() as usize)?;
+        let wake = Wake::on(&path, files.wal_path()).map_err(|source| CaptureError::Io {
+            doing: "watch",
+            path: files.wal_path().to_owned(),
+            source,
+        })?;
+        Ok(Self { anchor, hold, header, files, spare, writer, wake })
+    }
+}
+
 /// Exactly where a read transaction stands, and how many commits SQLite had counted there. Where it stands nowhere yet and a first commit comes meanwhile, another one is opened.
 pub(super) fn position_of(mut hold: Hold, files: &Files) -> Result<(Hold, WalPosition, u32), CaptureError> {
     let started = Instant::now();
@@ -77,8 +111,8 @@ pub(super) fn position_of(mut hold: Hold, files: &Files) -> Result<(Hold, WalPos
             // Nothing was ever written to this WAL, so there is no snapshot to ask for, and the wal-index says nothing either.
             None => files.index().filter(|index| index.last_frame == 0),
         };
-        if let Some(WalIndex { last_frame: frame, pages, checksum, salts, changes }) = index {
-            return Ok((hold, WalPosition { salts, frame, checksum, pages }, changes));
+        if let Some(index) = index {
+            return Ok((hold, index.position(), index.changes));
         }
         hold = Hold::open_in_wal(hold.close())?;
     }

@@ -59,7 +59,25 @@ impl Database {
     /// Walks the whole database, and then has SQLite scan it on a connection that stands where `pages` stands: SQLite reads a page again for
     /// every pointer to it, so that no two may lead to one.
     pub(super) fn walk(pages: Pages, connection: &Connection) -> Result<Self, CaptureError> {
-        let encoding = connection.encoding();
+        let state = RunningState::of_schema(connection)?;
+        let mut database = Self::walk_with(pages, connection.encoding(), |_| Ok(state), false)?;
+        database.state.scan_rows(connection)?;
+        Ok(database)
+    }
+
+    /// Walks a database where no connection can stand any more, and computes its state from the pages alone.
+    pub(super) fn walk_alone(pages: Pages, header: &Header) -> Result<Self, CaptureError> {
+        let Header { encoding, user_version, application_id, .. } = *header;
+        let of = |objects| Ok(RunningState::of_objects(objects, encoding, user_version, application_id)?);
+        Self::walk_with(pages, encoding, of, true)
+    }
+
+    fn walk_with(
+        pages: Pages,
+        encoding: TextEncoding,
+        state_of: impl FnOnce(Objects) -> Result<RunningState, CaptureError>,
+        hashing: bool,
+    ) -> Result<Self, CaptureError> {
         let mut map = PageMap::default();
         let mut schema = BTreeMap::new();
         let nothing = FxHashMap::default();
@@ -67,19 +85,25 @@ impl Database {
         let mut reader = SchemaReader { places: &mut schema, encoding };
         let tree = Tree { id: TreeId::SCHEMA, has_rowids: true, root_before: None, root_after: 1 };
         walk_tree(tree, &view, &mut map, &mut reader)?;
-        let mut state = RunningState::of_schema(connection)?;
+        let objects = Objects::new(schema.values().cloned());
+        let mut state = state_of(objects.clone())?;
         check_indexes(state.objects(), None, encoding)?;
         let mut tables = BTreeMap::new();
         let mut next_tree = TreeId(TreeId::SCHEMA.0 + 1);
-        for object in Objects::new(schema.values().cloned()).tables() {
+        for object in objects.tables() {
             let layout = state.layout(&object.name);
             let layout = layout.ok_or(SchemaError::Damaged { what: "two reads of one schema differ" })?;
             let table = Captured { root: object.root, layout: Rc::new(layout.clone()) };
-            walk_tree(table.tree(next_tree, None), &view, &mut map, &mut Labels)?;
+            let tree = table.tree(next_tree, None);
+            if hashing {
+                let mut hasher = Hasher { layout: &table.layout, state: &mut state };
+                walk_tree(tree, &view, &mut map, &mut hasher)?;
+            } else {
+                walk_tree(tree, &view, &mut map, &mut Labels)?;
+            }
             tables.insert(next_tree, table);
             next_tree = TreeId(next_tree.0 + 1);
         }
-        state.scan_rows(connection)?;
         let (tables, footprints) = (Rc::new(tables), Footprints::new());
         Ok(Self { pages, map, schema, tables, next_tree, state, footprints })
     }
@@ -269,25 +293,28 @@ fn captured(
 
 /// Hashes a table anew, from all its rows after the commit.
 fn rehash(job: &Job, view: &CommitView<'_>, state: &mut RunningState) -> Result<(), CaptureError> {
-    struct Hasher<'h> {
-        layout: &'h Layout,
-        state: &'h mut RunningState,
-    }
-    impl RowVisitor for Hasher<'_> {
-        type Error = CaptureError;
-
-        fn row(&mut self, rowid: i64, _: Option<&[u8]>, after: Option<&[u8]>) -> Result<(), CaptureError> {
-            if let Some(payload) = after {
-                let columns = columns(self.layout, rowid, payload)?;
-                let hash = self.state.table(&self.layout.name);
-                accumulate(hash, self.layout, rowid, &columns, Combine::Add);
-            }
-            Ok(())
-        }
-    }
     state.clear_table(&job.layout.name);
     let mut hasher = Hasher { layout: &job.layout, state };
     walk_tree(Tree { root_before: None, ..job.tree }, view, &mut PageMap::default(), &mut hasher)
+}
+
+/// Adds rows to what their table hashes to.
+struct Hasher<'h> {
+    layout: &'h Layout,
+    state: &'h mut RunningState,
+}
+
+impl RowVisitor for Hasher<'_> {
+    type Error = CaptureError;
+
+    fn row(&mut self, rowid: i64, _: Option<&[u8]>, after: Option<&[u8]>) -> Result<(), CaptureError> {
+        if let Some(payload) = after {
+            let columns = columns(self.layout, rowid, payload)?;
+            let hash = self.state.table(&self.layout.name);
+            accumulate(hash, self.layout, rowid, &columns, Combine::Add);
+        }
+        Ok(())
+    }
 }
 
 /// Shows every row of a tree after a commit to `visitor`, and labels its pages in `map`, which knows nothing of the tree yet.

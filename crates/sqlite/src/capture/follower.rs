@@ -12,13 +12,14 @@ use std::collections::VecDeque;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::attach::{connect, load_frames, page_one, position_of, regular_file, switch_to_wal, usable_bytes};
+use super::attach::{Opened, load_frames, position_of, usable_bytes};
 use super::database::Database;
-use super::files::Files;
 use super::frames::{FrameReader, UNSUMMED};
-use super::hold::{Hold, Holds};
+use super::hold::{Hold, Holds, Target};
+use super::pin::{Pin, Pinned};
 use super::probes::planted::{Bug, planted};
 use super::probes::reached;
+use super::resume::{Left, Lost, Resumed, resume};
 use super::view::Pages;
 use super::wake::{LOOK_AGAIN, Wake};
 use super::{CaptureError, Options, PollError, Sink, Statistics, WalPosition};
@@ -79,6 +80,7 @@ pub struct Follower {
     // Fields are dropped in this order: first what reads through SQLite's handles, last the connections.
     pub(super) database: Database,
     pub(super) holds: Holds,
+    pub(super) pinned: Pinned,
     /// Takes the write lock, and has SQLite repair a torn wal-index.
     pub(super) writer: Connection,
     pub(super) position: WalPosition,
@@ -90,7 +92,8 @@ pub struct Follower {
     pub(super) unsummed_in: Option<Salts>,
     /// When it was last tried to cut that generation off.
     pub(super) cut_off_tried: Option<Instant>,
-    counted: Counted,
+    /// Unknown after going on somewhere, until everything is captured.
+    counted: Option<Counted>,
     /// The last generations that were captured to their end.
     ended: VecDeque<Salts>,
     pub(super) wake: Wake,
@@ -104,31 +107,51 @@ impl Follower {
     /// # Errors
     /// [`CaptureError`]; nothing is held then.
     pub fn attach(path: &Path, options: Options) -> Result<Self, CaptureError> {
-        let path = regular_file(path)?;
-        let anchor = connect(&path)?;
-        switch_to_wal(&anchor)?;
-        let (hold, spare, writer) = (connect(&path)?, connect(&path)?, connect(&path)?);
-        // The wal-index is there once it was read from.
-        Hold::open(anchor.clone())?.close();
-        let hold = Hold::open_in_wal(hold)?;
-        let header = page_one(hold.connection())?;
-        let files = Files::open(&anchor, &path, header.page_size.get() as usize)?;
+        let Opened { anchor, hold, header, files, spare, writer, wake } = Opened::open(path)?;
         let (hold, position, changes) = position_of(hold, &files)?;
-        let wake = Wake::on(&path, files.wal_path()).map_err(|source| CaptureError::Io {
-            doing: "watch",
-            path: files.wal_path().to_owned(),
-            source,
-        })?;
         let mut pages = Pages::new(files, usable_bytes(&header));
         let unsummed_frames = load_frames(&mut pages, position)?;
         let database = Database::walk(pages, hold.connection())?;
+        let resumed = Resumed { hold, spare, database, guard: None, unsummed_frames };
+        let counted = Some(Counted { changes, commits: 0 });
+        Self::begin(resumed, &anchor, writer, wake, position, options, counted)
+    }
+
+    /// Attaches exactly where another follower was left, whatever was committed since; or says why that cannot be proven. A pin that is
+    /// named here is to be given to the follower as well ([`Follower::set_pin`]), before it is polled.
+    ///
+    /// # Errors
+    /// [`CaptureError`]; nothing is held then.
+    pub fn resume(
+        path: &Path,
+        options: Options,
+        left: &Left,
+        pin: Option<&mut (dyn Pin + '_)>,
+    ) -> Result<Result<Self, Lost>, CaptureError> {
+        let Opened { anchor, hold, files, spare, writer, wake, .. } = Opened::open(path)?;
+        match resume(files, hold, spare, left, pin)? {
+            Ok(resumed) => Self::begin(resumed, &anchor, writer, wake, left.position, options, None).map(Ok),
+            Err(lost) => Ok(Err(lost)),
+        }
+    }
+
+    fn begin(
+        Resumed { hold, spare, database, guard, unsummed_frames }: Resumed,
+        anchor: &Connection,
+        writer: Connection,
+        wake: Wake,
+        position: WalPosition,
+        options: Options,
+        counted: Option<Counted>,
+    ) -> Result<Self, CaptureError> {
         // From here on the application goes first.
-        for connection in [&anchor, hold.connection(), &spare, &writer] {
+        for connection in [anchor, hold.connection(), &spare, &writer] {
             connection.set_patience(Duration::ZERO)?;
         }
         Ok(Self {
             database,
             holds: Holds::new(hold, spare, position),
+            pinned: Pinned::guarding(guard),
             writer,
             position,
             options,
@@ -136,11 +159,21 @@ impl Follower {
             statistics: Statistics { unsummed_frames, ..Statistics::default() },
             unsummed_in: (unsummed_frames > 0).then_some(position.salts),
             cut_off_tried: None,
-            counted: Counted { changes, commits: 0 },
+            counted,
             ended: VecDeque::new(),
             wake,
             stopped: false,
         })
+    }
+
+    /// Has a pin hold the place that this follower has captured up to, from the next poll on. It takes the place of another one.
+    pub fn set_pin(&mut self, pin: Box<dyn Pin>) {
+        self.pinned.set(pin);
+    }
+
+    /// Whether there is a pin that seems to live. One that does not is forgotten.
+    pub fn is_pinned(&mut self) -> bool {
+        self.pinned.is_there()
     }
 
     /// The connection whose read transaction stands exactly at the position as long as nothing was polled: for a snapshot.
@@ -187,11 +220,16 @@ impl Follower {
 
     fn step<S: Sink>(&mut self, sink: &mut S) -> Result<u64, PollError<S::Error>> {
         self.database.pages.files.check_in_place()?;
-        if self.wants_swap() {
-            // What is committed now is at or past what the next transaction sees.
-            if self.holds.open_next()? {
-                let index = self.index()?;
+        let swaps = self.wants_swap() && self.holds.open_next()?;
+        let places = (swaps || self.pinned.wants_placing()) && self.pinned.open_next();
+        if swaps || places {
+            // What is committed now is at or past what the next transactions see.
+            let index = self.index()?;
+            if swaps {
                 self.holds.next_reaches(&index, self.position);
+            }
+            if places {
+                self.pinned.next_reaches(Target::new(&index, self.holds.generation()));
             }
         }
         let frame_bytes = self.database.pages.files.frame_bytes();
@@ -199,6 +237,8 @@ impl Follower {
         let step = u32::try_from(step_bytes / frame_bytes).unwrap_or(u32::MAX).max(1);
         let commits = self.advance(sink, step)?;
         self.holds.close_last(self.position);
+        self.pinned.close_last(self.position, self.holds.generation());
+        reached("swapped");
         if self.wants_recycling() {
             return Ok(commits + self.recycle(sink)?);
         }
@@ -304,6 +344,7 @@ impl Follower {
         if commits > 0 {
             // I2: nothing leaves that the application's disk could still forget.
             reached("captured");
+            self.pinned.check(self.position, self.holds.generation())?;
             self.database.pages.files.sync_wal()?;
             reached("synced");
             sink.persist(&self.position, &self.database.state).map_err(PollError::Sink)?;
@@ -320,22 +361,27 @@ impl Follower {
         if self.position.frame != index.last_frame {
             return Ok(());
         }
-        let captured = self.statistics.commits - self.counted.commits;
-        match self.counted.until(index.changes) {
+        let Some(counted) = self.counted else {
+            self.counted = Some(Counted { changes: index.changes, commits: self.statistics.commits });
+            return Ok(());
+        };
+        let captured = self.statistics.commits - counted.commits;
+        match counted.until(index.changes) {
             Some(made) if captured < made => return Err(CaptureError::Gap { frame: index.last_frame }),
             // The recovery stopped at a frame that was captured as committed. What came in its place was not.
             None if self.holds_unsummed() => return Err(CaptureError::Gap { frame: index.last_frame }),
             Some(_) | None => {}
         }
-        self.counted = Counted { changes: index.changes, commits: self.statistics.commits };
+        self.counted = Some(Counted { changes: index.changes, commits: self.statistics.commits });
         Ok(())
     }
 
     /// The same when the WAL has begun anew, before anything of it is captured and kept: more is told by the count than this generation has
     /// when another one began and ended unseen.
     fn check_generation(&self, index: &WalIndex) -> Result<(), CaptureError> {
-        let mut commits = self.statistics.commits - self.counted.commits;
-        let Some(made) = self.counted.until(index.changes) else { return Ok(()) };
+        let Some(counted) = self.counted else { return Ok(()) };
+        let mut commits = self.statistics.commits - counted.commits;
+        let Some(made) = counted.until(index.changes) else { return Ok(()) };
         for frame in (1..=index.last_frame).rev() {
             if commits >= made {
                 return Ok(());

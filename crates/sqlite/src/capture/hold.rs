@@ -7,7 +7,7 @@
 //! A transaction that found the WAL copied back entirely stands on the database file alone and does not stop a reset; but it stops
 //! copying back, so exactly one further generation with frames can come, and that one stays.
 
-#![allow(unsafe_code, reason = "sqlite3_snapshot_get is not in rusqlite; the call says why it is sound")]
+#![allow(unsafe_code, reason = "SQLite's snapshots are not in rusqlite; each call says why it is sound")]
 
 use std::path::{Path, PathBuf};
 use std::ptr;
@@ -61,6 +61,32 @@ impl Hold {
         &self.connection
     }
 
+    /// Opens a read transaction at an earlier position of the generation of which `now` is the newest word; gives the connection back when
+    /// that is not there any more. Frames up to the position then stay where they are, and nothing behind it is copied back.
+    ///
+    /// SQLite grants it only when no checkpoint has tried to copy back what stands behind the position.
+    pub(super) fn open_at(
+        connection: Connection,
+        now: &IndexCopy,
+        position: WalPosition,
+    ) -> Result<Result<Self, Connection>, SqliteError> {
+        let mut snapshot = now.at(position);
+        connection.execute("BEGIN")?;
+        let hold = Self { connection };
+        // SAFETY: the connection is open and in a transaction that has read nothing; SQLite copies the 48 bytes, which are aligned for
+        // it, and keeps no pointer to them.
+        let code = unsafe {
+            let snapshot = snapshot.0.as_mut_ptr().cast::<ffi::sqlite3_snapshot>();
+            ffi::sqlite3_snapshot_open(hold.connection.handle(), c"main".as_ptr(), snapshot)
+        };
+        if code == ffi::SQLITE_OK {
+            return Ok(Ok(hold));
+        }
+        let error = hold.connection.error(code);
+        let connection = hold.close();
+        if code & 0xff == ffi::SQLITE_ERROR { Ok(Err(connection)) } else { Err(error) }
+    }
+
     /// Ends the transaction and gives the connection back.
     pub(super) fn close(self) -> Connection {
         // Ending a read transaction cannot fail in a way that keeps it open.
@@ -70,6 +96,11 @@ impl Hold {
 
     /// What the wal-index said when the transaction began; `None` when nothing was ever written to the WAL.
     pub(super) fn snapshot(&self) -> Result<Option<WalIndex>, SqliteError> {
+        Ok(self.copy()?.and_then(|copy| copy.read()))
+    }
+
+    /// The same, as SQLite has it.
+    pub(super) fn copy(&self) -> Result<Option<IndexCopy>, SqliteError> {
         let mut snapshot: *mut ffi::sqlite3_snapshot = ptr::null_mut();
         // SAFETY: the connection is open; SQLite writes a pointer that is freed below. A snapshot is a copy of the wal-index's
         // header (sqlite3.h: 48 bytes, "hidden"), which is read before it is freed.
@@ -82,10 +113,40 @@ impl Hold {
             if code != ffi::SQLITE_OK {
                 return Err(self.connection.error(code));
             }
-            let bytes = std::slice::from_raw_parts(snapshot.cast::<u8>(), COPY_BYTES).to_vec();
+            let mut copy = IndexCopy([0; COPY_BYTES]);
+            copy.0.copy_from_slice(std::slice::from_raw_parts(snapshot.cast::<u8>(), COPY_BYTES));
             ffi::sqlite3_snapshot_free(snapshot);
-            Ok(WalIndex::read_copy(&bytes))
+            Ok(Some(copy))
         }
+    }
+}
+
+impl WalIndex {
+    /// The latest commit.
+    pub(super) fn position(&self) -> WalPosition {
+        let Self { salts, last_frame: frame, checksum, pages, .. } = *self;
+        WalPosition { salts, frame, checksum, pages }
+    }
+}
+
+/// A copy of the wal-index's header, which is what a snapshot is to SQLite.
+#[derive(Debug, Clone, Copy)]
+#[repr(align(8))]
+pub(super) struct IndexCopy([u8; COPY_BYTES]);
+
+impl IndexCopy {
+    /// What it says; nothing when it is torn.
+    pub(super) fn read(&self) -> Option<WalIndex> {
+        WalIndex::read_copy(&self.0)
+    }
+
+    /// What the header was when the last commit was the one at an earlier position of the same generation.
+    fn at(mut self, position: WalPosition) -> Self {
+        let WalPosition { frame, checksum, pages, .. } = position;
+        if self.read().is_none_or(|now| now.last_frame != frame) {
+            WalIndex::rewrite(&mut self.0, frame, pages, checksum);
+        }
+        self
     }
 }
 
@@ -103,10 +164,30 @@ pub(super) struct Holds {
 
 struct Next {
     hold: Hold,
-    /// What was committed when it was open.
-    target: Option<WalIndex>,
-    /// The generation that the position was in then.
+    target: Option<Target>,
+}
+
+/// What was committed when a read transaction had been opened, and so at or past what it sees.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Target {
+    index: WalIndex,
+    /// How often the WAL had begun anew for the position then.
     generation: u64,
+}
+
+impl Target {
+    pub(super) fn new(index: &WalIndex, generation: u64) -> Self {
+        Self { index: *index, generation }
+    }
+
+    /// Whether a position is at or past it.
+    pub(super) fn is_reached(&self, position: WalPosition, generation: u64) -> bool {
+        if self.index.salts == position.salts {
+            return position.frame >= self.index.last_frame;
+        }
+        // The generation that the position was in has ended, and was captured to its end.
+        generation > self.generation
+    }
 }
 
 impl Holds {
@@ -139,7 +220,7 @@ impl Holds {
         let Some(spare) = self.spare.take() else { return Ok(false) };
         match Hold::open(spare.clone()) {
             Ok(hold) => {
-                self.next = Some(Next { hold, target: None, generation: self.generation });
+                self.next = Some(Next { hold, target: None });
                 Ok(true)
             }
             Err(error) => {
@@ -152,20 +233,16 @@ impl Holds {
     /// What was committed after the next transaction was opened, which is at or past what it sees.
     pub(super) fn next_reaches(&mut self, index: &WalIndex, position: WalPosition) {
         if let Some(next) = &mut self.next {
-            next.target = Some(*index);
-            let WalIndex { salts, last_frame: frame, checksum, pages, .. } = *index;
+            next.target = Some(Target::new(index, self.generation));
             // Only used to tell how far the transaction is behind; a position in an older generation is further behind.
-            self.swap_target = if salts == position.salts {
-                WalPosition { salts, frame, checksum, pages }
-            } else {
-                position
-            };
+            self.swap_target = if index.salts == position.salts { index.position() } else { position };
         }
     }
 
     /// Closes the held transaction if everything up to the next one was captured.
     pub(super) fn close_last(&mut self, position: WalPosition) {
-        if let Some(next) = self.next.take_if(|next| next.is_reached(position, self.generation)) {
+        let is_reached = |target: Target| target.is_reached(position, self.generation);
+        if let Some(next) = self.next.take_if(|next| next.target.is_some_and(is_reached)) {
             let last = std::mem::replace(&mut self.held, next.hold);
             self.spare = Some(last.close());
         }
@@ -188,18 +265,6 @@ impl Holds {
     }
 }
 
-impl Next {
-    /// Whether the position is at or past what the transaction sees.
-    fn is_reached(&self, position: WalPosition, generation: u64) -> bool {
-        match &self.target {
-            None => false,
-            Some(target) if target.salts == position.salts => position.frame >= target.last_frame,
-            // The generation that the position was in has ended, and was captured to its end.
-            Some(_) => generation > self.generation,
-        }
-    }
-}
-
 /// What is committed in the WAL of a database now, as any process can see it: nothing is attached, and nothing is changed. `None` when
 /// the database is not in WAL mode, or nothing was ever written to its WAL: then everything stands in the database file.
 ///
@@ -218,12 +283,7 @@ pub fn committed_position(path: &Path) -> Result<Option<WalPosition>, CaptureErr
     let hold = Hold { connection: Connection::open_to_read(&path)? };
     let position = if is_wal(&hold.connection)? { hold.snapshot()? } else { None };
     hold.close();
-    Ok(position.map(|WalIndex { last_frame: frame, pages, checksum, salts, .. }| WalPosition {
-        salts,
-        frame,
-        checksum,
-        pages,
-    }))
+    Ok(position.map(|index| index.position()))
 }
 
 /// Whether a connection's database is in WAL mode now.

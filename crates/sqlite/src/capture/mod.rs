@@ -9,7 +9,9 @@
 //! |---|---|
 //! | `attach.rs` | where the way begins |
 //! | `follower.rs` | the way along the WAL, and what must stay true on it |
+//! | `resume.rs` | going on exactly where another follower was left |
 //! | `hold.rs`, `recycle.rs` | read transactions held hand over hand; how the WAL stays small |
+//! | `pin.rs` | the same held in another process, which outlives this one |
 //! | `files.rs`, `frames.rs`, `view.rs` | bytes of the three files; commits in the WAL; pages before and after one |
 //! | `database.rs` | what is known at the position, and one commit's way through it |
 //! | `map.rs`, `marks.rs`, `tree.rs` | what each page is; what a commit touched; which pages of a tree changed |
@@ -33,8 +35,10 @@ mod hold;
 mod map;
 mod marks;
 mod out;
+mod pin;
 pub mod probes;
 mod recycle;
+mod resume;
 mod rows;
 mod table;
 mod tree;
@@ -47,6 +51,8 @@ use synddb_protocol::submission::Changes;
 
 pub use follower::{Committed, Follower, Reach};
 pub use hold::committed_position;
+pub use pin::{Pin, Pinning};
+pub use resume::{Left, Lost};
 pub use wake::Waker;
 
 use crate::connection::SqliteError;

@@ -18,6 +18,7 @@
 use std::time::{Duration, Instant};
 
 use super::follower::Follower;
+use super::probes::reached;
 use super::{CaptureError, PollError, Sink};
 use crate::connection::SqliteError;
 
@@ -72,6 +73,7 @@ impl Follower {
         let result = self.recycle_locked(sink);
         // The lock is let go whatever happened; a failure to do so shows at the next use.
         let unlocked = self.writer.execute("ROLLBACK");
+        reached("unlocked");
         let (commits, is_clear) = result?;
         unlocked?;
         if is_clear && self.holds_unsummed() {
@@ -87,11 +89,18 @@ impl Follower {
         }
         let commits = self.advance(sink, u32::MAX)?;
         self.recycled_at = Some(self.position);
-        if self.holds.move_here(self.position)? && self.copy_back()? {
-            // The WAL is copied back entirely and cannot grow, so this one stands on the database file.
-            return Ok((commits, self.holds.move_here(self.position)?));
+        reached("locked");
+        if self.move_here()? && self.copy_back()? {
+            reached("copied back");
+            // The WAL is copied back entirely and cannot grow, so these stand on the database file.
+            return Ok((commits, self.move_here()?));
         }
         Ok((commits, false))
+    }
+
+    /// Moves all read transactions to the position, which is what is committed.
+    fn move_here(&mut self) -> Result<bool, SqliteError> {
+        Ok(self.holds.move_here(self.position)? && self.pinned.move_here())
     }
 
     /// Cuts off a WAL that is copied back entirely. Where somebody is in the way, SQLite answers with a row that says so, and nothing is

@@ -3,7 +3,7 @@
 //! inotify tells of writes to the `-wal`, and nothing of the `-shm` that makes them commits: a writer may take its time between the two.
 //! So the follower sleeps long only when no frame waits for that. As long as one does, it looks again in steps that grow.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -65,6 +65,8 @@ enum Woken {
     Rung,
     /// The file was written.
     Written,
+    /// The pin has ended.
+    Unpinned,
     /// The time was up.
     TimedOut,
 }
@@ -80,9 +82,14 @@ impl Wake {
         Ok(Self { events, waker: Waker::new()? })
     }
 
-    fn wait(&self, timeout: Duration) -> std::io::Result<Woken> {
-        let mut fds = [PollFd::new(&self.events, PollFlags::IN), PollFd::new(&*self.waker.0, PollFlags::IN)];
+    fn wait(&self, timeout: Duration, pin: Option<BorrowedFd<'_>>) -> std::io::Result<Woken> {
+        let waker = self.waker.0.as_fd();
+        let fds = [self.events.as_fd(), waker, pin.unwrap_or(waker)];
+        let mut fds = fds.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN));
         sleep(&mut fds, timeout)?;
+        if pin.is_some() && !fds[2].revents().is_empty() {
+            return Ok(Woken::Unpinned);
+        }
         // What was written is looked for after this.
         let written = drain(&self.events)?;
         Ok(match (drain(&self.waker.0)?, written) {
@@ -126,7 +133,7 @@ impl Follower {
         self.wake.waker = waker;
     }
 
-    /// Waits until something may have been committed, or the waker is rung, at most this long. It may return early.
+    /// Waits until something may have been committed, or the waker is rung, or the pin has ended, at most this long. It may return early.
     ///
     /// # Errors
     /// [`CaptureError`] when the operating system cannot tell.
@@ -143,13 +150,14 @@ impl Follower {
             let left = timeout.saturating_sub(started.elapsed());
             let sleep = if self.is_settled()? { left } else { left.min(step) };
             step = (step * 2).min(STEP_MAX);
-            let woken = self.wake.wait(sleep).map_err(|source| CaptureError::Io {
-                doing: "watch",
-                path: self.database.pages.files.wal_path().to_owned(),
-                source,
-            })?;
+            let woken =
+                self.wake.wait(sleep, self.pinned.descriptor()).map_err(|source| CaptureError::Io {
+                    doing: "watch",
+                    path: self.database.pages.files.wal_path().to_owned(),
+                    source,
+                })?;
             match woken {
-                Woken::Rung => return Ok(()),
+                Woken::Rung | Woken::Unpinned => return Ok(()),
                 Woken::TimedOut if started.elapsed() >= timeout => return Ok(()),
                 Woken::TimedOut => {}
                 Woken::Written => {
@@ -178,6 +186,14 @@ impl Follower {
     /// The size of the WAL up to the position, in bytes of frames.
     pub fn captured_bytes(&self) -> u64 {
         self.wal_bytes(self.position.frame)
+    }
+
+    /// How large the WAL's file is, in bytes.
+    ///
+    /// # Errors
+    /// [`CaptureError`] when the file is not there.
+    pub fn wal_file_bytes(&self) -> Result<u64, CaptureError> {
+        self.database.pages.files.wal_len()
     }
 
     fn has_news(&self) -> Result<bool, CaptureError> {

@@ -35,13 +35,8 @@ impl WalIndex {
     /// Reads one copy, as `sqlite3_snapshot` also holds it.
     pub fn read_copy(copy: &[u8]) -> Option<Self> {
         let word = |at: usize| Some(u32::from_ne_bytes(*copy.get(at..)?.first_chunk()?));
-        let [mut one, mut two] = [0_u32, 0_u32];
-        for at in (0..COPY_BYTES - 8).step_by(8) {
-            one = one.wrapping_add(word(at)?).wrapping_add(two);
-            two = two.wrapping_add(word(at + 4)?).wrapping_add(one);
-        }
         let initialised = *copy.get(12)? != 0;
-        if !initialised || [one, two] != [word(40)?, word(44)?] {
+        if !initialised || sum(copy)? != [word(40)?, word(44)?] {
             return None;
         }
         // The salts stand here as they stand in the file, big-endian.
@@ -49,4 +44,27 @@ impl WalIndex {
         let (last_frame, pages, checksum) = (word(16)?, word(20)?, [word(24)?, word(28)?]);
         Some(Self { last_frame, pages, checksum, salts, changes: word(8)? })
     }
+
+    /// Makes one copy say that another frame of its generation is the last.
+    pub(crate) fn rewrite(copy: &mut [u8; COPY_BYTES], last_frame: u32, pages: u32, checksum: Checksum) {
+        let words = [last_frame, pages, checksum[0], checksum[1]];
+        for (place, word) in copy[16..32].chunks_exact_mut(4).zip(words) {
+            place.copy_from_slice(&word.to_ne_bytes());
+        }
+        let sum = sum(copy.as_slice()).unwrap_or_default();
+        for (place, word) in copy[40..].chunks_exact_mut(4).zip(sum) {
+            place.copy_from_slice(&word.to_ne_bytes());
+        }
+    }
+}
+
+/// The checksum over a copy, which stands at its end.
+fn sum(copy: &[u8]) -> Option<Checksum> {
+    let word = |at: usize| Some(u32::from_ne_bytes(*copy.get(at..)?.first_chunk()?));
+    let [mut one, mut two] = [0_u32, 0_u32];
+    for at in (0..COPY_BYTES - 8).step_by(8) {
+        one = one.wrapping_add(word(at)?).wrapping_add(two);
+        two = two.wrapping_add(word(at + 4)?).wrapping_add(one);
+    }
+    Some([one, two])
 }

@@ -86,14 +86,26 @@ impl RunningState {
     /// With the schema of a database, and no row.
     pub(crate) fn of_schema(connection: &Connection) -> Result<Self, StateError> {
         let objects = Objects::read(connection)?;
+        let user_version = scan::number(connection, "user_version")?;
+        let application_id = scan::number(connection, "application_id")?;
+        Self::of_objects(objects, connection.encoding(), user_version, application_id)
+    }
+
+    /// With this schema, and no row.
+    pub(crate) fn of_objects(
+        objects: Objects,
+        encoding: TextEncoding,
+        user_version: i32,
+        application_id: i32,
+    ) -> Result<Self, StateError> {
         let mut layouts = BTreeMap::new();
         for table in objects.tables() {
-            layouts.insert(table.name.clone(), Layout::of(table, connection.encoding())?);
+            layouts.insert(table.name.clone(), Layout::of(table, encoding)?);
         }
         Ok(Self {
-            encoding: connection.encoding(),
-            user_version: scan::number(connection, "user_version")?,
-            application_id: scan::number(connection, "application_id")?,
+            encoding,
+            user_version,
+            application_id,
             schema: Arc::new(Schema::new(objects, layouts)),
             tables: BTreeMap::new(),
             head: OnceCell::new(),

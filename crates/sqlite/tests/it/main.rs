@@ -28,6 +28,7 @@ mod lost_locks;
 mod mirrored;
 mod query;
 mod query_costly;
+mod resume;
 mod snapshot;
 mod state;
 mod unsummed;

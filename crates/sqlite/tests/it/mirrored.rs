@@ -8,7 +8,9 @@ use std::time::Duration;
 use synddb_protocol::hash::StateHash;
 use synddb_protocol::submission::Changes;
 use synddb_sqlite::apply::{Applier, CommitChanges};
-use synddb_sqlite::capture::{CaptureError, Follower, Options, PollError, Sink, WalPosition};
+use synddb_sqlite::capture::{
+    CaptureError, Follower, Left, Lost, Options, Pin, PollError, Sink, WalPosition,
+};
 use synddb_sqlite::compare::first_difference;
 use synddb_sqlite::connection::Connection;
 use synddb_sqlite::rusqlite;
@@ -70,6 +72,12 @@ impl Mirrored {
         Ok(Self { path: path.to_owned(), replica, follower, applier })
     }
 
+    /// Ends the follower as a process that is killed ends.
+    pub(crate) fn leave(self) -> LeftBehind {
+        let left = Left { position: self.follower.position(), state: self.follower.state().hash() };
+        LeftBehind { path: self.path, replica: self.replica, applier: self.applier, left }
+    }
+
     /// Captures all there is, applies it, and says how many commits that were.
     pub(crate) fn follow(&mut self) -> Result<usize, Box<dyn Error>> {
         let mut collected = Collected::default();
@@ -125,6 +133,24 @@ impl Mirrored {
                 Err(PollError::Capture(error)) => return error,
             }
         }
+    }
+}
+
+/// A database that was followed, and its replica.
+pub(crate) struct LeftBehind {
+    path: PathBuf,
+    replica: PathBuf,
+    applier: Applier,
+    pub(crate) left: Left,
+}
+
+impl LeftBehind {
+    /// Goes on exactly where it was left, if that can be proven.
+    pub(crate) fn resume(self, options: Options, pin: Option<&mut dyn Pin>) -> Result<Mirrored, Lost> {
+        let Self { path, replica, applier, left } = self;
+        let follower = Follower::resume(&path, options, &left, pin).unwrap()?;
+        assert_eq!((follower.position(), follower.state().hash()), (left.position, left.state));
+        Ok(Mirrored { path, replica, follower, applier })
     }
 }
 

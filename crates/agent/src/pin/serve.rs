@@ -1,0 +1,183 @@
+//! What a pin does: it holds a read transaction, answers its agent, and ends when it should.
+
+use std::fs;
+use std::io::{self, Read as _, Write as _};
+use std::os::fd::AsFd as _;
+use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use synddb_sqlite::capture::Pinning;
+use synddb_sqlite::capture::probes::reached;
+
+use super::{ANSWER_MAX, Answer, GREETING, Request};
+use crate::error::AgentError;
+use crate::home::failed;
+use crate::socket::SocketPath;
+
+/// Between two looks at the WAL and at the names of the files.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+/// What a pin is told when it starts.
+#[derive(Debug, Clone)]
+pub struct PinConfig {
+    /// The application's database.
+    pub database: PathBuf,
+    /// The agent's folder.
+    pub folder: PathBuf,
+    /// A WAL that is larger than this, in bytes, is let go while there is no agent.
+    pub wal_bytes_max: u64,
+    /// How long it waits for another agent when its own is gone.
+    pub linger: Duration,
+}
+
+/// Holds the place until there is no more reason to. Standard input is the socket in the agent's folder, which the agent has made.
+///
+/// # Errors
+/// [`AgentError`] when the database cannot be read, or standard input is no socket.
+pub fn serve(config: &PinConfig) -> Result<(), AgentError> {
+    let failed = |doing| failed(doing, &config.folder);
+    let listener = inherited().map_err(failed("take the pin's socket from standard input"))?;
+    let pinning = Pinning::open(&config.database)?;
+    let socket = SocketPath::of_pin(&config.folder).map_err(failed("open the folder"))?;
+    let names = [pinning.path().to_owned(), socket.path()];
+    let files = names.each_ref().map(|name| file_at(name));
+    let alone_since = Instant::now();
+    let server =
+        Server { config, pinning, listener, _socket: socket, names, files, agent: None, alone_since };
+    server.run().map_err(failed("serve the pin's socket"))
+}
+
+struct Server<'c> {
+    config: &'c PinConfig,
+    pinning: Pinning,
+    listener: UnixListener,
+    /// Keeps the name of the socket alive.
+    _socket: SocketPath,
+    /// The database and the socket: by their names, and as which files these were found.
+    names: [PathBuf; 2],
+    files: [Option<(u64, u64)>; 2],
+    agent: Option<UnixStream>,
+    /// Since when there is no agent.
+    alone_since: Instant,
+}
+
+/// Whether it goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Goes {
+    On,
+    Ends,
+}
+
+impl Server<'_> {
+    fn run(mut self) -> io::Result<()> {
+        loop {
+            let woken = self.wait()?;
+            if self.should_end() {
+                return Ok(());
+            }
+            if woken.agent && self.answer() == Goes::Ends {
+                return Ok(());
+            }
+            if woken.listener {
+                self.welcome();
+            }
+        }
+    }
+
+    fn wait(&self) -> io::Result<Woken> {
+        let mut fds =
+            [PollFd::new(&self.listener, PollFlags::IN), PollFd::new(&self.listener, PollFlags::IN)];
+        let fds = match &self.agent {
+            Some(agent) => {
+                fds[1] = PollFd::new(agent, PollFlags::IN);
+                &mut fds[..]
+            }
+            None => &mut fds[..1],
+        };
+        match poll(fds, Timespec::try_from(LOOK_AGAIN).ok().as_ref()) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let is_woken = |at: usize| fds.get(at).is_some_and(|fd: &PollFd<'_>| !fd.revents().is_empty());
+        Ok(Woken { listener: is_woken(0), agent: is_woken(1) })
+    }
+
+    /// Whether there is no more reason to hold anything: the files are others now, or nobody comes, or it costs too much.
+    fn should_end(&self) -> bool {
+        if self.names.each_ref().map(|name| file_at(name)) != self.files {
+            return true;
+        }
+        if self.agent.is_some() {
+            return false;
+        }
+        let mut wal = self.names[0].as_os_str().to_owned();
+        wal.push("-wal");
+        let bytes = fs::metadata(PathBuf::from(wal)).map_or(0, |wal| wal.len());
+        self.alone_since.elapsed() > self.config.linger || bytes > self.config.wal_bytes_max
+    }
+
+    /// An agent has come: the one before is gone.
+    fn welcome(&mut self) {
+        let Ok((mut agent, _)) = self.listener.accept() else { return };
+        let mut greeting = GREETING.to_vec();
+        greeting.extend(std::process::id().to_be_bytes());
+        let timeouts =
+            agent.set_read_timeout(Some(ANSWER_MAX)).and(agent.set_write_timeout(Some(ANSWER_MAX)));
+        if timeouts.and_then(|()| agent.write_all(&greeting)).is_ok() {
+            self.agent = Some(agent);
+        }
+    }
+
+    /// Answers what the agent asks. One that does not read or write any more is gone; what is held stays.
+    fn answer(&mut self) -> Goes {
+        let Some(mut agent) = self.agent.take() else { return Goes::On };
+        let mut byte = [0];
+        self.alone_since = Instant::now();
+        let Some(request) = agent.read_exact(&mut byte).ok().and_then(|()| Request::read(byte[0])) else {
+            return Goes::On;
+        };
+        let answer = match request {
+            // A file that SQLite cannot read any more is nothing to hold on to.
+            Request::Held => self.pinning.held().map(Answer::at),
+            Request::OpenNext => self.pinning.open_next().map(Answer::plain),
+            Request::CloseLast => {
+                self.pinning.close_last();
+                Ok(Answer::plain(true))
+            }
+            Request::End => return Goes::Ends,
+        };
+        let Ok(answer) = answer else { return Goes::Ends };
+        reached(match request {
+            Request::OpenNext => "pin opened",
+            Request::CloseLast => "pin closed",
+            Request::Held | Request::End => "pin asked",
+        });
+        if agent.write_all(&answer.to_bytes()).is_ok() {
+            self.agent = Some(agent);
+        }
+        Goes::On
+    }
+}
+
+struct Woken {
+    listener: bool,
+    agent: bool,
+}
+
+/// Which file a name leads to: device and inode.
+fn file_at(name: &Path) -> Option<(u64, u64)> {
+    fs::metadata(name).ok().map(|found| (found.dev(), found.ino()))
+}
+
+/// The socket that the agent gave as standard input.
+fn inherited() -> io::Result<UnixListener> {
+    let listener = UnixListener::from(io::stdin().as_fd().try_clone_to_owned()?);
+    if rustix::net::sockopt::socket_acceptconn(&listener)? {
+        return Ok(listener);
+    }
+    Err(io::Error::other("it does not listen; a pin is started by its agent alone"))
+}
