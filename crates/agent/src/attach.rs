@@ -10,6 +10,8 @@
 //! What must stay true: a gap is never silent. Going on exactly needs proof that everything committed since is still to be read
 //! (`synddb_sqlite::capture::Follower::resume`). Everything else is a new incarnation that names what the one before it ended with.
 
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use synddb_protocol::id::{Incarnation, IncarnationCounter, IncarnationNonce};
@@ -24,7 +26,7 @@ use synddb_sqlite::state::RunningState;
 use crate::config::Config;
 use crate::error::{AgentError, not_attached};
 use crate::event::{Because, Event, Events, How};
-use crate::home::{Home, IncarnationFolder, drawn};
+use crate::home::{Home, IncarnationFolder, drawn, failed};
 use crate::outbox::{Beginning, Outbox};
 use crate::pin::PinPeer;
 use crate::ship;
@@ -92,8 +94,10 @@ impl Attacher<'_> {
                     return Ok(Attached { running, before: None, how: How::Resumed });
                 }
                 Ok(Err(lost)) => {
+                    let was = found.folder.database();
+                    let is_another = was.is_some_and(|was| inode(&self.config.database).ok() != Some(was));
                     *left = Some(found);
-                    lost.into()
+                    if is_another { Because::Replaced } else { lost.into() }
                 }
                 Err(error) => {
                     *left = Some(found);
@@ -104,7 +108,8 @@ impl Attacher<'_> {
         let follower = Follower::attach(&self.config.database, options)
             .map_err(|error| not_attached(error, &self.config.database))?;
         let Attacher { config, home, events, stopping, .. } = *self;
-        let beginner = Beginner { config, home, events, stopping };
+        let database = Some(&config.database);
+        let beginner = Beginner { config, home, events, stopping, database };
         let before = left.as_ref().map(|left| &left.outbox);
         let (outbox, folder) =
             beginner.begin(follower.reader(), follower.state(), follower.position(), before)?;
@@ -143,6 +148,8 @@ pub(crate) struct Beginner<'a> {
     pub(crate) events: &'a Events,
     /// Set when the agent is asked to end.
     pub(crate) stopping: &'a AtomicBool,
+    /// The database, where it is a file that can be told from another.
+    pub(crate) database: Option<&'a PathBuf>,
 }
 
 impl Beginner<'_> {
@@ -194,6 +201,9 @@ impl Beginner<'_> {
             state: snapshot.state,
             position,
         };
+        if let Some(database) = self.database {
+            unfinished.write_database(inode(database)?)?;
+        }
         reached("spooled");
         let chunks = snapshot.chunks.len() as u64;
         unfinished.write_manifest(Body::of(&Entry::Snapshot(snapshot))?.as_stored())?;
@@ -205,4 +215,10 @@ impl Beginner<'_> {
         self.events.say(Event::SnapshotSpooled { incarnation, chunks, bytes });
         Ok((outbox, folder))
     }
+}
+
+/// Which file a database is.
+fn inode(database: &Path) -> Result<u64, AgentError> {
+    let found = std::fs::metadata(database).map_err(failed("look at the database", database))?;
+    Ok(found.ino())
 }

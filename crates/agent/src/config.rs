@@ -30,6 +30,8 @@ pub struct Config {
     pub wal_bytes_detach: u64,
     /// The program that holds the place in the WAL while no agent runs. Without one, what is committed then may be a gap.
     pub pin: Option<PinProgram>,
+    /// How often the database is scanned in full, and compared with what was captured. Meanwhile nothing is captured.
+    pub audit_interval: Duration,
     /// What bounds the outbox.
     pub outbox: outbox::Options,
     /// How long what is captured may take to be stored, once the agent was asked to end.

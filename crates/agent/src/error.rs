@@ -3,6 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use synddb_protocol::hash::StateHash;
 use synddb_protocol::id::{OutOfRange, StreamId};
 use synddb_protocol::{DecodeError, ParseError};
 use synddb_sqlite::capture::CaptureError;
@@ -125,6 +126,16 @@ pub enum AgentError {
         /// The bound.
         bytes_max: u64,
     },
+    /// A full scan of the database found something else than was captured.
+    #[error(
+        "the database is not what was captured, so it is attached anew; report this. captured=`{captured}` scanned=`{scanned}`"
+    )]
+    NotWhatWasCaptured {
+        /// By what was captured.
+        captured: StateHash,
+        /// By the scan.
+        scanned: StateHash,
+    },
     /// The agent was asked to end before it had attached.
     #[error("the agent was asked to end before it was attached")]
     Stopped,
@@ -145,7 +156,9 @@ impl AgentError {
         match self {
             Self::Capture(error) => is_final(error),
             Self::Snapshot(SnapshotError::Schema(_) | SnapshotError::TooLarge { .. }) => true,
-            Self::Snapshot(_) | Self::Io { .. } | Self::LetGo { .. } => false,
+            Self::Snapshot(_) | Self::Io { .. } | Self::LetGo { .. } | Self::NotWhatWasCaptured { .. } => {
+                false
+            }
             Self::Outbox(error) => match error {
                 OutboxError::Sqlite(_) => false,
                 OutboxError::Owned { .. }

@@ -7,6 +7,7 @@ use synddb_protocol::http::Position;
 use synddb_protocol::id::{Incarnation, StreamId};
 use synddb_sqlite::capture::Lost;
 
+use crate::capture::Audited;
 use crate::status::Problem;
 
 /// Something that happened in an agent.
@@ -34,6 +35,8 @@ pub enum Event {
         /// Why not.
         detail: String,
     },
+    /// The database was scanned in full, and compared with what was captured.
+    Audited(Audited),
     /// A snapshot of the database is on the agent's disk. It was taken at one commit and is not sent yet.
     SnapshotSpooled {
         /// The incarnation that it begins.
@@ -105,6 +108,8 @@ pub enum Because {
     CommittedMeanwhile,
     /// The WAL began anew, or is gone, while no agent was attached: what was committed meanwhile cannot be told.
     WalBeganAnew,
+    /// The database is another file than before: it was put back from a backup, or made anew.
+    Replaced,
     /// The WAL or the database file holds something else at the place where it was left: a file was exchanged.
     ContentDiffers,
 }
@@ -121,6 +126,7 @@ impl std::fmt::Display for How {
                 Because::WalBeganAnew => {
                     "begins anew: the WAL began anew, so what was committed while no agent was attached cannot be told"
                 }
+                Because::Replaced => "begins anew: the database is another file than before",
                 Because::ContentDiffers => "begins anew: the database was exchanged",
             },
         })

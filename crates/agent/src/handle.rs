@@ -13,7 +13,7 @@ use synddb_protocol::id::StreamId;
 use synddb_sqlite::capture::{Waker, WalPosition};
 
 use crate::attach::Left;
-use crate::capture::{Call, Capture, Ended, Start};
+use crate::capture::{Audited, Call, Capture, Ended, Start};
 use crate::config::Config;
 use crate::error::{AgentError, PushError};
 use crate::event::{Event, Events};
@@ -165,6 +165,21 @@ impl Handle {
         } else {
             PushError::TimedOut { status }
         })
+    }
+
+    /// Has the application's database scanned in full, where everything is captured that is committed, and compared with what was captured.
+    /// Meanwhile nothing is captured. A database that is not what was captured is attached anew.
+    ///
+    /// # Errors
+    /// [`PushError`] when it does not come to its end in time, or at all.
+    pub fn audit(&self, deadline: Instant) -> Result<Audited, PushError> {
+        let (answer, answered) = sync_channel(1);
+        self.call(Call::Audit { answer })?;
+        match answered.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+            Ok(audited) => Ok(audited),
+            Err(RecvTimeoutError::Timeout) => Err(PushError::TimedOut { status: Box::new(self.status()) }),
+            Err(RecvTimeoutError::Disconnected) => Err(PushError::Ended),
+        }
     }
 
     /// Asks the agent to end: it captures what is committed, has it stored within the time it was given, and ends. Never waits.

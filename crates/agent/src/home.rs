@@ -7,6 +7,7 @@
 //!   agent.lock                  locked while an agent runs
 //!   incarnations/000000000002/
 //!     manifest                  the body of the snapshot message, exact bytes
+//!     database                  which file the database was: the number of its inode
 //!     chunks/<sha256>           the snapshot's chunks; gone once the snapshot was seen stored
 //!     outbox.db
 //!   incarnations/000000000003.new/    one that did not begin yet
@@ -41,6 +42,9 @@ const UNFINISHED: &str = ".new";
 
 /// The file that names the sequencer's key.
 pub(crate) const SEQUENCER_KEY: &str = "sequencer.pub";
+
+/// The file that says which file the database was.
+const DATABASE: &str = "database";
 
 /// The mode of files that only their owner may read.
 const PRIVATE: u32 = 0o600;
@@ -210,6 +214,17 @@ impl Unfinished {
         write().map_err(failed("write the snapshot's manifest", &file))
     }
 
+    /// Writes down which file the database is.
+    pub(crate) fn write_database(&self, inode: u64) -> Result<(), AgentError> {
+        let file = self.path.join(DATABASE);
+        let write = || -> io::Result<()> {
+            let mut named = create_new(&file)?;
+            named.write_all(format!("{inode}\n").as_bytes())?;
+            named.sync_all()
+        };
+        write().map_err(failed("write down which file the database is", &file))
+    }
+
     /// Where the outbox is made.
     pub(crate) fn outbox(&self) -> PathBuf {
         self.path.join("outbox.db")
@@ -261,6 +276,11 @@ impl IncarnationFolder {
             Entry::Snapshot(snapshot) => Ok(Some(Spooled { body: stored, snapshot })),
             Entry::Submission(_) | Entry::Inbound(_) | Entry::Status(_) | Entry::Epoch(_) => Ok(None),
         }
+    }
+
+    /// Which file the database was when the incarnation began; `None` where that was not written down.
+    pub(crate) fn database(&self) -> Option<u64> {
+        fs::read_to_string(self.path.join(DATABASE)).ok()?.trim().parse().ok()
     }
 
     /// A chunk of the snapshot.

@@ -34,7 +34,7 @@ mod socket;
 mod source;
 mod status;
 
-pub use capture::Ended;
+pub use capture::{Audited, Ended};
 pub use config::{Config, Token};
 pub use error::{AgentError, PushError};
 pub use event::{Because, Event, How};

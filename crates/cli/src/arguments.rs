@@ -58,6 +58,8 @@ pub(crate) enum Command {
     Wait(WaitArguments),
     /// Has the agent send everything committed now, and waits until it is sequenced. Exit code 4 when it is not in time.
     Push(PushArguments),
+    /// Has the agent scan the database in full, and compare it with what was captured. Exit code 1 when it is something else.
+    Audit(AuditArguments),
     /// What agent, sequencer and validator of a database say of themselves.
     Status(StatusArguments),
     /// Ends the following of a database for good, once everything of it is stored. The database is as before; the store stays.
@@ -126,6 +128,9 @@ pub(crate) struct FollowArguments {
     /// Hold the place in the WAL in this process alone. Should it be killed, what is committed until the next start may be a gap.
     #[arg(long)]
     pub(crate) no_pin: bool,
+    /// How often the database is scanned in full, and compared with what was captured. Capturing waits meanwhile, the application does not.
+    #[arg(long, default_value = "1h")]
+    pub(crate) audit_interval: humantime::Duration,
     /// How large the outbox may become, in MiB. Nothing is dropped: the follower slows down.
     #[arg(long, value_name = "MIB", default_value_t = 4096, value_parser = clap::value_parser!(u64).range(1..=1_048_576))]
     pub(crate) outbox_limit: u64,
@@ -148,7 +153,7 @@ pub(crate) struct WalLimit {
 #[derive(Debug, Args)]
 pub(crate) struct LettingGo {
     /// A WAL that is larger than so many MiB is let go while nothing can be captured: the outbox is full, or no agent runs.
-    #[arg(long = "wal-let-go", value_name = "MIB", default_value_t = 1024, value_parser = clap::value_parser!(u64).range(1..=1_048_576))]
+    #[arg(id = "wal_let_go", long = "wal-let-go", value_name = "MIB", default_value_t = 1024, value_parser = clap::value_parser!(u64).range(1..=1_048_576))]
     pub(crate) mib: u64,
     /// How long the place in the WAL is held for an agent that was killed.
     #[arg(long, default_value = "10m")]
@@ -323,6 +328,15 @@ pub(crate) struct PushArguments {
     pub(crate) stored: bool,
     /// How long to wait.
     #[arg(long, default_value = "30s")]
+    pub(crate) timeout: humantime::Duration,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AuditArguments {
+    #[command(flatten)]
+    pub(crate) of: DatabaseArguments,
+    /// How long to wait.
+    #[arg(long, default_value = "10m")]
     pub(crate) timeout: humantime::Duration,
 }
 

@@ -19,6 +19,7 @@ pub fn run(arguments: &Arguments, output: Output) -> Result<Exit, CommandError> 
         Command::Replica(arguments) => services::replica(arguments, output),
         Command::Wait(arguments) => wait::wait(arguments, output),
         Command::Push(arguments) => wait::push(arguments, output),
+        Command::Audit(arguments) => wait::audit(arguments, output),
         Command::Status(arguments) => status::run(arguments, output),
         Command::Detach(arguments) => detach::run(arguments, output),
         Command::Mirror(arguments) => mirror::run(arguments, output),

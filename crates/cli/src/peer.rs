@@ -9,7 +9,7 @@ use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use synddb_agent::SocketPath;
-use synddb_agent::{AgentStatus, Captured, Until};
+use synddb_agent::{AgentStatus, Audited, Captured, Until};
 use synddb_protocol::http::Problem;
 use synddb_sqlite::capture::WalPosition;
 
@@ -59,6 +59,12 @@ pub enum PeerError {
 #[derive(Serialize)]
 struct PushQuery {
     until: Until,
+    wait_ms: u128,
+}
+
+/// What an audit asks.
+#[derive(Serialize)]
+struct AuditQuery {
     wait_ms: u128,
 }
 
@@ -122,6 +128,12 @@ impl Peer {
     pub(crate) async fn push(&self, until: Until, wait: Duration) -> Result<AgentStatus, PeerError> {
         let request =
             self.request(Method::POST, "/push").query(&PushQuery { until, wait_ms: wait.as_millis() });
+        self.ask(request.timeout(wait + ANSWER_MAX)).await
+    }
+
+    /// Has an agent scan its database, for as long as `wait` at most.
+    pub(crate) async fn audit(&self, wait: Duration) -> Result<Audited, PeerError> {
+        let request = self.request(Method::POST, "/audit").query(&AuditQuery { wait_ms: wait.as_millis() });
         self.ask(request.timeout(wait + ANSWER_MAX)).await
     }
 

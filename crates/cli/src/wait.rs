@@ -1,4 +1,4 @@
-//! `synddb wait` and `synddb push`: until what is committed now has come as far as asked.
+//! `synddb wait`, `synddb push` and `synddb audit`: until what is committed now has come as far as asked, or was scanned.
 //!
 //! The target of `wait` is taken from the application's database itself, by its WAL: an agent that lags, or does not run, cannot say
 //! that there is nothing to wait for.
@@ -13,7 +13,7 @@ use synddb_protocol::http::{Position, ReplicaStatus};
 use synddb_service::http::WAIT_MAX;
 use synddb_sqlite::capture::{WalPosition, committed_position};
 
-use crate::arguments::{PushArguments, WaitArguments};
+use crate::arguments::{AuditArguments, PushArguments, WaitArguments};
 use crate::exit::{CommandError, Exit};
 use crate::folder::Folder;
 use crate::output::{Event, Output, Stage};
@@ -63,6 +63,27 @@ pub(crate) fn push(arguments: &PushArguments, output: Output) -> Result<Exit, Co
     })?;
     output.tell(&Event::Reached { stage, next, state: None, elapsed_ms: deadline.elapsed_ms() })?;
     Ok(Exit::Done)
+}
+
+pub(crate) fn audit(arguments: &AuditArguments, output: Output) -> Result<Exit, CommandError> {
+    let database = &arguments.of.database;
+    drop(open_to_read(database)?);
+    let folder = Folder::of(database, arguments.of.dir.as_deref());
+    let deadline = Deadline::after(*arguments.timeout, "the audit has not ended");
+    let audited = process::ask(async {
+        let mut last = Some("no agent was asked".to_owned());
+        while let Some(left) = deadline.left() {
+            let agent = Peer::agent(&folder).map_err(|error| nothing_runs(database, error))?;
+            match agent.audit(left).await {
+                Ok(audited) => return Ok(audited),
+                Err(PeerError::Refused { problem, .. }) => last = Some(problem.detail().to_owned()),
+                Err(error) => return Err(nothing_runs(database, error)),
+            }
+        }
+        Err(deadline.passed(last))
+    })?;
+    output.tell(&Event::Audited(audited))?;
+    Ok(if audited.is_equal() { Exit::Done } else { Exit::Different })
 }
 
 /// When to give up.

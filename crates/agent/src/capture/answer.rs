@@ -23,6 +23,12 @@ impl Capture {
                     // Who does not wait any more is not told.
                     answer.send(captured).ok();
                 }
+                // An application that hands its commits over is not scanned; who asks sees that nobody answers.
+                Call::Audit { answer } => {
+                    if matches!(running.source, Source::Wal(_)) {
+                        self.audits.ask(answer);
+                    }
+                }
                 Call::CatchUp { answer } => {
                     let now = running.source.committed()?;
                     self.catching_up.push((now, answer));

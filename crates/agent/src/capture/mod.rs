@@ -14,6 +14,7 @@
 //! Knows nothing of the network.
 
 mod answer;
+mod audit;
 mod pause;
 mod pinning;
 
@@ -37,6 +38,8 @@ use crate::pin;
 use crate::ship::{Link, Message, Request};
 use crate::source::{Mark, waiting};
 use crate::status::{Captured, Pending, Teller};
+pub use audit::Audited;
+use audit::Audits;
 use pause::{Pauses, failure_of, outbox_full};
 use pinning::PinTried;
 
@@ -61,6 +64,8 @@ pub(crate) enum Call {
     Captured { position: Option<WalPosition>, answer: SyncSender<Captured> },
     /// What comes next once everything is captured that is committed now.
     CatchUp { answer: SyncSender<Position> },
+    /// What a full scan of the database finds.
+    Audit { answer: SyncSender<Audited> },
 }
 
 /// How an agent ended.
@@ -84,6 +89,7 @@ pub(crate) struct Capture {
     /// Who waits until what was committed then is captured.
     catching_up: Vec<(Mark, SyncSender<Position>)>,
     pin_tried: PinTried,
+    audits: Audits,
 }
 
 /// What the thread begins with.
@@ -103,8 +109,19 @@ impl Capture {
         calls: Receiver<Call>,
         link: Link,
     ) -> Self {
-        let pin_tried = PinTried::default();
-        Self { config, home, events, shared, calls, link, wanted: None, catching_up: Vec::new(), pin_tried }
+        let (pin_tried, audits) = (PinTried::default(), Audits::new(config.audit_interval));
+        Self {
+            config,
+            home,
+            events,
+            shared,
+            calls,
+            link,
+            wanted: None,
+            catching_up: Vec::new(),
+            pin_tried,
+            audits,
+        }
     }
 
     /// Captures until it is asked to end, or cannot go on.
@@ -275,6 +292,8 @@ impl Capture {
 
     /// Captures until it is asked to end.
     fn follow(&mut self, running: &mut Running) -> Result<(), AgentError> {
+        // One that is still at work scans for a follower that is gone.
+        self.audits.give_up();
         let mut next_poll = Instant::now();
         let mut is_full = false;
         loop {
@@ -282,7 +301,11 @@ impl Capture {
             let is_asked = self.answer_calls(running)?;
             self.answer_requests(&mut running.outbox)?;
             if self.shared.is_stopping() {
+                self.audits.give_up();
                 return self.catch_up(running);
+            }
+            if self.audit(running)? {
+                continue;
             }
             if !running.outbox.has_room() {
                 self.tell(outbox_full());
@@ -304,7 +327,11 @@ impl Capture {
                 continue;
             }
             if self.poll(running)? == 0 {
-                running.source.wait(&self.shared.waker, pin_again.unwrap_or(IDLE))?;
+                if self.begin_audit(running)? {
+                    continue;
+                }
+                let idle = pin_again.unwrap_or(IDLE).min(self.audits.due_in());
+                running.source.wait(&self.shared.waker, idle)?;
             } else if running.source.behind_bytes()? < GATHER_BYTES {
                 next_poll = Instant::now() + GATHER;
             }
@@ -313,6 +340,9 @@ impl Capture {
 
     /// Captures some of what is committed, if there is room, and answers who waited for it.
     fn poll(&mut self, running: &mut Running) -> Result<u64, AgentError> {
+        if self.audits.is_running() {
+            return Ok(0);
+        }
         let commits = running.source.poll(&mut running.outbox)?;
         if commits > 0 {
             self.note(running);
@@ -407,6 +437,7 @@ mod tests {
             sequencer_key: None,
             wal_bytes_max: 64 << 20,
             wal_bytes_detach: 1 << 30,
+            audit_interval: Duration::from_secs(3600),
             pin: None,
             outbox: Options::default(),
             drain_max: Duration::ZERO,

@@ -127,6 +127,7 @@ impl Opening {
             home: &self.home,
             events: &self.events,
             stopping: &self.shared.stopping,
+            database: None,
         };
         let before = left.as_ref().map(|left| &left.outbox);
         let (outbox, folder) = beginner.begin(connection, state, NO_POSITION, before)?;

@@ -18,18 +18,20 @@ mod error;
 mod file;
 mod find;
 mod packing;
+mod reconciled;
 
 use std::path::Path;
 
 use synddb_protocol::hash::{CommitDigest, StateHash};
 use synddb_protocol::id::{CommitNumber, Incarnation, StreamId};
-use synddb_protocol::submission::Changes;
+use synddb_protocol::submission::{Changes, CommitKind, StateClaim};
 use synddb_sqlite::capture::{Sink, WalPosition};
 use synddb_sqlite::state::RunningState;
 
 pub use error::OutboxError;
 pub use find::{Admitted, Found, Wanted};
 pub use packing::Holds;
+pub use reconciled::Reconciled;
 
 #[cfg(test)]
 pub(crate) use file::failing;
@@ -269,10 +271,7 @@ impl Outbox {
     /// # Errors
     /// [`OutboxError`]; the poll is given up.
     pub fn take_piece(&mut self, changes: Changes) -> Result<(), OutboxError> {
-        self.or_give_up(|outbox| {
-            let packed = outbox.polling()?.packer.piece(changes)?;
-            outbox.stage(&packed)
-        })
+        self.take_part(CommitKind::Transaction, changes)
     }
 
     /// Takes a whole commit, or the last piece of one. `state` is the database's after it.
@@ -280,10 +279,7 @@ impl Outbox {
     /// # Errors
     /// [`OutboxError`]; the poll is given up.
     pub fn take_commit(&mut self, changes: Changes, state: StateHash) -> Result<(), OutboxError> {
-        self.or_give_up(|outbox| {
-            let packed = outbox.polling()?.packer.commit(changes, state)?;
-            outbox.stage(&packed)
-        })
+        self.take_last(CommitKind::Transaction, changes, StateClaim { state, scanned: None })
     }
 
     /// Ends a poll: everything taken since the last one, and the position, in one transaction that survives a power cut when this
@@ -324,6 +320,25 @@ impl Outbox {
     pub fn give_up(&mut self) -> Result<(), OutboxError> {
         self.poll = None;
         self.file.rollback()
+    }
+
+    fn take_part(&mut self, kind: CommitKind, changes: Changes) -> Result<(), OutboxError> {
+        self.or_give_up(|outbox| {
+            let packed = outbox.polling()?.packer.piece(kind, changes)?;
+            outbox.stage(&packed)
+        })
+    }
+
+    fn take_last(
+        &mut self,
+        kind: CommitKind,
+        changes: Changes,
+        claim: StateClaim,
+    ) -> Result<(), OutboxError> {
+        self.or_give_up(|outbox| {
+            let packed = outbox.polling()?.packer.commit(kind, changes, claim)?;
+            outbox.stage(&packed)
+        })
     }
 
     /// The poll under way, begun if there is none.

@@ -118,36 +118,44 @@ pub(super) struct Packer {
     open: Vec<Commit>,
     open_bytes: usize,
     open_schema: usize,
+    /// What a full scan found at the last open commit.
+    scanned: Option<StateHash>,
     group: Option<Group>,
 }
 
 impl Packer {
     pub(super) fn new(stream: StreamId, incarnation: Incarnation, tail: Tail) -> Self {
-        Self { stream, incarnation, tail, open: Vec::new(), open_bytes: 0, open_schema: 0, group: None }
+        let (open, open_bytes, open_schema) = (Vec::new(), 0, 0);
+        Self { stream, incarnation, tail, open, open_bytes, open_schema, scanned: None, group: None }
     }
 
     /// A piece of a commit of which more comes.
-    pub(super) fn piece(&mut self, changes: Changes) -> Result<Vec<Packed>, OutboxError> {
+    pub(super) fn piece(&mut self, kind: CommitKind, changes: Changes) -> Result<Vec<Packed>, OutboxError> {
         let mut packed: Vec<Packed> = self.close()?.into_iter().collect();
         for part in cut(changes) {
-            packed.push(self.part(part, None)?);
+            packed.push(self.part(kind, part, None)?);
         }
         Ok(packed)
     }
 
-    /// A whole commit, or the last piece of one. `state` is the database's after it.
-    pub(super) fn commit(&mut self, changes: Changes, state: StateHash) -> Result<Vec<Packed>, OutboxError> {
+    /// A whole commit, or the last piece of one. `claim` is what the database hashes to after it. One that was scanned ends its submission.
+    pub(super) fn commit(
+        &mut self,
+        kind: CommitKind,
+        changes: Changes,
+        claim: StateClaim,
+    ) -> Result<Vec<Packed>, OutboxError> {
         if self.group.is_none() && is_whole(&changes) {
-            return self.whole(changes, state);
+            return self.whole(kind, changes, claim);
         }
         let mut packed: Vec<Packed> = self.close()?.into_iter().collect();
         let mut parts = cut(changes);
         let last = parts.pop().unwrap_or_default();
         for part in parts {
-            packed.push(self.part(part, None)?);
+            packed.push(self.part(kind, part, None)?);
         }
-        packed.push(self.part(last, Some(StateClaim { state, scanned: None }))?);
-        self.advance(state)?;
+        packed.push(self.part(kind, last, Some(claim))?);
+        self.advance(claim.state)?;
         self.group = None;
         Ok(packed)
     }
@@ -160,7 +168,12 @@ impl Packer {
         Ok((self.close()?, self.tail))
     }
 
-    fn whole(&mut self, changes: Changes, state: StateHash) -> Result<Vec<Packed>, OutboxError> {
+    fn whole(
+        &mut self,
+        kind: CommitKind,
+        changes: Changes,
+        claim: StateClaim,
+    ) -> Result<Vec<Packed>, OutboxError> {
         let mut packed = Vec::new();
         let schema = changes.schema.len();
         if self.open_schema + schema > SCHEMA_CHANGES_MAX {
@@ -170,9 +183,11 @@ impl Packer {
         self.open_schema += schema;
         let prev = self.open.last().map_or(self.tail.last, Commit::digest);
         let number = self.tail.next;
-        self.open.push(Commit { number, prev, kind: CommitKind::Transaction, changes, state: None });
-        self.advance(state)?;
-        if self.open_bytes >= SUBMISSION_BYTES || self.open.len() == SUBMISSION_COMMITS_MAX {
+        self.open.push(Commit { number, prev, kind, changes, state: None });
+        self.advance(claim.state)?;
+        self.scanned = claim.scanned;
+        let is_full = self.open_bytes >= SUBMISSION_BYTES || self.open.len() == SUBMISSION_COMMITS_MAX;
+        if is_full || claim.scanned.is_some() {
             packed.extend(self.close()?);
         }
         Ok(packed)
@@ -183,7 +198,7 @@ impl Packer {
         let mut commits = std::mem::take(&mut self.open);
         (self.open_bytes, self.open_schema) = (0, 0);
         let Some(last) = commits.last_mut() else { return Ok(None) };
-        last.state = Some(StateClaim { state: self.tail.state, scanned: None });
+        last.state = Some(StateClaim { state: self.tail.state, scanned: self.scanned.take() });
         let commit = last.number;
         let commits = Commits::new(commits).map_err(|source| OutboxError::Refused { commit, source })?;
         let digest = commits.digest();
@@ -193,11 +208,16 @@ impl Packer {
         Ok(Some(Packed { holds, digest, body }))
     }
 
-    fn part(&mut self, changes: Changes, last: Option<StateClaim>) -> Result<Packed, OutboxError> {
+    fn part(
+        &mut self,
+        kind: CommitKind,
+        changes: Changes,
+        last: Option<StateClaim>,
+    ) -> Result<Packed, OutboxError> {
         let commit = self.tail.next;
         let group = self.group.get_or_insert(Group { next: Some(PartIndex::FIRST), bytes: 0 });
         let index = group.place(commit)?;
-        let (prev, kind) = (self.tail.last, CommitKind::Transaction);
+        let prev = self.tail.last;
         let part = Part { number: commit, prev, kind, index, changes, last };
         let digest = part.digest();
         let (body, bytes) = self.body(Content::Part(part), commit)?;

@@ -61,6 +61,7 @@ pub(crate) fn config(folder: &Path, url: &str) -> Config {
         sequencer_key: None,
         wal_bytes_max: 64 << 20,
         wal_bytes_detach: 1 << 30,
+        audit_interval: Duration::from_secs(3600),
         pin: None,
         outbox: Options::default(),
         drain_max: PATIENCE,

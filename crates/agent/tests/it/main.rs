@@ -8,6 +8,7 @@
 )]
 
 mod agent;
+mod audited;
 mod bounds;
 mod child;
 mod keeping;

@@ -11,7 +11,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::Duration;
 
 use synddb_protocol::Canonical as _;
-use synddb_protocol::hash::{ChunkHash, CommitDigest, EpochRecordHash};
+use synddb_protocol::hash::{ChunkHash, CommitDigest, EpochRecordHash, StateHash};
 use synddb_protocol::http::{Problem, Reason, Receipts};
 use synddb_protocol::id::{Epoch, StreamId, Timestamp};
 use synddb_protocol::limits::BODY_BYTES_MAX;
@@ -257,6 +257,20 @@ impl Sequencer {
     /// How many commits the log has.
     pub(crate) fn commits(&self) -> usize {
         self.state().commits()
+    }
+
+    /// What the database was found to hash to by full scans, as the log has it.
+    pub(crate) fn scanned(&self) -> Vec<StateHash> {
+        let state = self.state();
+        let submissions = state.entries.iter().filter_map(|entry| match entry {
+            Entry::Submission(submission) => Some(&submission.content),
+            _ => None,
+        });
+        let whole = submissions.filter_map(|content| match content {
+            Content::Commits(commits) => Some(commits.as_slice()),
+            Content::Part(_) => None,
+        });
+        whole.flatten().filter_map(|commit| commit.state?.scanned).collect()
     }
 }
 

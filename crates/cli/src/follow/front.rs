@@ -8,8 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde::Deserialize;
-use synddb_agent::SocketPath;
-use synddb_agent::{AgentStatus, Captured, Handle, Until};
+use synddb_agent::{AgentStatus, Audited, Captured, Handle, SocketPath, Until};
 use synddb_protocol::http::Reason;
 use synddb_service::axum::extract::State;
 use synddb_service::axum::http::StatusCode;
@@ -81,6 +80,7 @@ fn routes(agent: Agent, metrics: Metrics) -> Router {
         .route("/status", get(status))
         .route("/captured", get(captured))
         .route("/push", post(push))
+        .route("/audit", post(audit))
         .route("/stop", post(stop))
         .with_state(agent);
     frame(routes, metrics, probe)
@@ -119,6 +119,24 @@ async fn push(
     let deadline = Instant::now() + Duration::from_millis(query.wait_ms).min(WAIT_MAX);
     let pushed = blocking(move || agent.push(query.until, deadline)).await?;
     pushed.map(Json).map_err(|error| Refusal::new(Reason::Unavailable, error.to_string()))
+}
+
+#[derive(Deserialize)]
+struct AuditQuery {
+    #[serde(default)]
+    wait_ms: u64,
+}
+
+/// A scan takes as long as it takes, so this is waited for longer than for anything else.
+const AUDIT_MAX: Duration = Duration::from_secs(3600);
+
+async fn audit(
+    State(agent): State<Agent>,
+    Query(query): Query<AuditQuery>,
+) -> Result<Json<Audited>, Refusal> {
+    let deadline = Instant::now() + Duration::from_millis(query.wait_ms).min(AUDIT_MAX);
+    let audited = blocking(move || agent.audit(deadline)).await?;
+    audited.map(Json).map_err(|error| Refusal::new(Reason::Unavailable, error.to_string()))
 }
 
 async fn stop(State(agent): State<Agent>) -> StatusCode {

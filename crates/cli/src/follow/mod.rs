@@ -39,6 +39,7 @@ pub(crate) fn run(arguments: &FollowArguments, output: Output) -> Result<Exit, C
         } else {
             Some(pin_program(database, &folder, &arguments.letting_go)?)
         },
+        audit_interval: *arguments.audit_interval,
         outbox: outbox::Options { bytes_max: arguments.outbox_limit << 20 },
         drain_max: *arguments.drain_timeout,
     };
@@ -102,6 +103,7 @@ fn say(output: Output, event: synddb_agent::Event) {
         }
         Told::Pinned { pid } => Event::Pinned { pid },
         Told::Unpinned { detail } => Event::Unpinned { detail },
+        Told::Audited(audited) => Event::Audited(audited),
         Told::SnapshotSpooled { incarnation, chunks, bytes } => {
             Event::SnapshotTaken { incarnation: incarnation.counter.get(), chunks, bytes }
         }

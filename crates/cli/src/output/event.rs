@@ -1,7 +1,7 @@
 //! What commands have to say: a closed set.
 
 use serde::{Deserialize, Serialize};
-use synddb_agent::{AgentStatus, Problem};
+use synddb_agent::{AgentStatus, Audited, Problem};
 use synddb_protocol::hash::StateHash;
 use synddb_protocol::http::{Halt, Position, ReplicaStatus, StreamStatus};
 use synddb_protocol::id::{Sequence, StreamId};
@@ -103,6 +103,8 @@ pub enum Event {
         /// Why not.
         detail: String,
     },
+    /// The database was scanned in full, and compared with what was captured.
+    Audited(Audited),
     /// A snapshot of the database is on the agent's disk, to be sent.
     SnapshotTaken {
         /// The number of the incarnation that it begins.

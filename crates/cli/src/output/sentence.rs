@@ -1,6 +1,6 @@
 //! Events as sentences for people.
 
-use synddb_agent::AgentStatus;
+use synddb_agent::{AgentStatus, Audited};
 use synddb_protocol::hash::StateHash;
 use synddb_protocol::http::{Halt, HaltKind, Position, ReplicaStatus, StreamStatus};
 use synddb_protocol::id::Sequence;
@@ -29,6 +29,17 @@ pub(super) fn of(event: &Event) -> String {
         Event::Pinned { pid } => format!("process {pid} holds the agent's place, should the agent be killed"),
         Event::Unpinned { detail } => {
             format!("warning: no process holds the agent's place, so a kill may leave a gap: {detail}")
+        }
+        Event::Audited(audited) => {
+            let Audited { captured, scanned, scan_ms, .. } = audited;
+            match audited.is_equal() {
+                true => {
+                    format!("scanned in {scan_ms} ms: the database is what was captured, state {captured}")
+                }
+                false => {
+                    format!("the database is not what was captured: captured {captured}, scanned {scanned}")
+                }
+            }
         }
         Event::SnapshotTaken { incarnation, chunks, bytes } => {
             let mib = mib(*bytes);

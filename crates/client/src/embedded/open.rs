@@ -81,6 +81,7 @@ fn config(location: &Location, options: &Options) -> Config {
         // There is no follower whose WAL it would bound.
         wal_bytes_max: 0,
         wal_bytes_detach: 0,
+        audit_interval: std::time::Duration::from_secs(3600),
         pin: None,
         outbox: options.outbox,
         drain_max: options.drain_max,

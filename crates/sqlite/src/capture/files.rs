@@ -18,6 +18,7 @@ use std::sync::atomic::{Ordering, fence};
 use rusqlite::ffi;
 
 use super::CaptureError;
+use super::hold::IndexCopy;
 use crate::connection::{Connection, SqliteError};
 use crate::file::Damaged;
 use crate::file::wal::{FRAME_HEADER_BYTES, FrameHeader, HEADER_BYTES, WalHeader};
@@ -112,6 +113,11 @@ impl Files {
 
     /// What the wal-index says now; `None` while a writer is at work on it.
     pub(super) fn index(&self) -> Option<WalIndex> {
+        self.index_copy()?.read()
+    }
+
+    /// The same, as SQLite has it.
+    pub(super) fn index_copy(&self) -> Option<IndexCopy> {
         let mut head = [0_u8; HEAD_BYTES];
         // SAFETY: SQLite keeps the region of 32 KiB mapped while the anchor is open. Other processes write it, so it is
         // read byte for byte as volatile; what is torn is found by comparing the two copies and the checksum.
@@ -125,7 +131,13 @@ impl Files {
             }
         }
         fence(Ordering::SeqCst);
-        WalIndex::read(&head)
+        WalIndex::read(&head)?;
+        IndexCopy::first_of(&head)
+    }
+
+    /// The database file, without links.
+    pub(super) fn database_path(&self) -> &Path {
+        &self.opened[0].0
     }
 
     /// A page of the database file.

@@ -17,7 +17,7 @@ use rusqlite::ffi;
 use super::attach::regular_file;
 use super::{CaptureError, WalPosition};
 use crate::connection::{Connection, SqliteError};
-use crate::file::wal_index::{COPY_BYTES, WalIndex};
+use crate::file::wal_index::{COPY_BYTES, HEAD_BYTES, WalIndex};
 
 /// A connection on which a read transaction is open.
 pub(super) struct Hold {
@@ -135,6 +135,11 @@ impl WalIndex {
 pub(super) struct IndexCopy([u8; COPY_BYTES]);
 
 impl IndexCopy {
+    /// The first of the two copies that a wal-index begins with.
+    pub(super) fn first_of(head: &[u8; HEAD_BYTES]) -> Option<Self> {
+        head.first_chunk().map(|copy| Self(*copy))
+    }
+
     /// What it says; nothing when it is torn.
     pub(super) fn read(&self) -> Option<WalIndex> {
         WalIndex::read_copy(&self.0)

@@ -10,6 +10,7 @@
 //! | `attach.rs` | where the way begins |
 //! | `follower.rs` | the way along the WAL, and what must stay true on it |
 //! | `resume.rs` | going on exactly where another follower was left |
+//! | `audit.rs` | a full scan of the database where a follower stands |
 //! | `hold.rs`, `recycle.rs` | read transactions held hand over hand; how the WAL stays small |
 //! | `pin.rs` | the same held in another process, which outlives this one |
 //! | `files.rs`, `frames.rs`, `view.rs` | bytes of the three files; commits in the WAL; pages before and after one |
@@ -26,6 +27,7 @@
 //! Knows nothing of streams, commit numbers and submissions: those are the sink's.
 
 mod attach;
+mod audit;
 mod database;
 pub mod embedded;
 mod files;
@@ -49,6 +51,7 @@ use std::path::PathBuf;
 
 use synddb_protocol::submission::Changes;
 
+pub use audit::Auditor;
 pub use follower::{Committed, Follower, Reach};
 pub use hold::committed_position;
 pub use pin::{Pin, Pinning};
