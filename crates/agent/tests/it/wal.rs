@@ -2,12 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use synddb_agent::Captured;
+use synddb_agent::{Because, Captured, Config, Event, How, ProblemKind, Until, outbox};
 use synddb_protocol::submission::Changes;
 use synddb_sqlite::capture::{Follower, Options, Reach, Sink, WalPosition, committed_position};
 use synddb_sqlite::state::RunningState;
 
-use super::agent::Place;
+use super::agent::{Place, Running};
 
 /// Takes everything and keeps nothing.
 struct Nothing;
@@ -154,4 +154,44 @@ fn whoever_rings_ends_a_wait() {
     writing.join().unwrap();
     assert!(follower.poll(&mut Nothing).unwrap() <= 1);
     assert!(started.elapsed() < Duration::from_secs(60));
+}
+
+#[test]
+fn an_agent_lets_go_of_the_wal_rather_than_fill_the_disk() {
+    let place = Place::new();
+    let writer = place.open();
+    place.sequencer.state().stores = false;
+    let bounds = outbox::Options { bytes_max: 20_000 };
+    let wal = || std::fs::metadata(place.folder.path().join("app.db-wal")).unwrap().len();
+    let agent = Running::start(Config { outbox: bounds, wal_bytes_detach: 2 << 20, ..place.config() });
+    agent.attached();
+    let mut number = 0;
+    let mut write = |rows: u32| {
+        for _ in 0..rows {
+            number += 1;
+            writer.execute("INSERT INTO t VALUES(?, randomblob(3000))", [number]).unwrap();
+        }
+    };
+    write(20);
+    agent.warned(ProblemKind::OutboxFull);
+    while wal() < 3 << 20 {
+        write(10);
+    }
+    let again = agent.told("let go", |event| match event {
+        Event::Interrupted { again_ms } => Some(again_ms),
+        _ => None,
+    });
+    assert!(again < 60_000);
+    // Nothing holds the WAL any more, so that the application's own checkpoint begins it anew.
+    let truncate = "PRAGMA wal_checkpoint(TRUNCATE)";
+    assert_eq!(writer.query_row(truncate, [], |row| row.get::<_, i64>(0)).unwrap(), 0);
+    assert_eq!(wal(), 0);
+    write(50);
+    // Attached again only when there is room for what is captured then.
+    place.sequencer.store_all();
+    assert_eq!(agent.attached(), How::New { because: Because::WalBeganAnew });
+    write(5);
+    agent.push(Until::Stored);
+    place.sequencer.assert_replica_equals(&place.database());
+    agent.end();
 }
