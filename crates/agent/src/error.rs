@@ -227,7 +227,10 @@ fn is_final(error: &CaptureError) -> bool {
             | SchemaError::HiddenRowid { .. }
             | SchemaError::Damaged { .. } => true,
         },
-        CaptureError::Missing { .. } | CaptureError::NotWal { .. } | CaptureError::Followed { .. } => true,
+        CaptureError::Missing { .. }
+        | CaptureError::Unfit(_)
+        | CaptureError::NotWal { .. }
+        | CaptureError::Followed { .. } => true,
         CaptureError::Sqlite(error) | CaptureError::State(StateError::Sqlite(error)) => is_refused(error),
         CaptureError::State(StateError::NoRowid { .. })
         | CaptureError::Damaged(_)

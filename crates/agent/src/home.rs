@@ -56,12 +56,10 @@ const PRIVATE: u32 = 0o600;
 pub fn stream_of(folder: &Path) -> Result<StreamId, AgentError> {
     make_folder(folder)?;
     leave::finish(folder)?;
-    let file = folder.join("stream");
-    match fs::read_to_string(&file) {
-        Ok(text) => return read_stream(&file, &text),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => return Err(failed("read the name of the stream", &file)(error)),
+    if let Some(stream) = named_stream(folder)? {
+        return Ok(stream);
     }
+    let file = folder.join("stream");
     let stream = StreamId::from_bytes(drawn()?);
     write_once(folder, &file, &stream.to_key()).map_err(failed("write the name of the stream", &file))?;
     let text = fs::read_to_string(&file).map_err(failed("read the name of the stream", &file))?;
@@ -79,6 +77,31 @@ fn write_once(folder: &Path, file: &Path, line: &str) -> io::Result<()> {
         Ok(_) | Err(_) => {}
     }
     sync_folder(folder)
+}
+
+/// The name of the stream of a folder, if it has one.
+pub(crate) fn named_stream(folder: &Path) -> Result<Option<StreamId>, AgentError> {
+    let file = folder.join("stream");
+    match fs::read_to_string(&file) {
+        Ok(text) => Ok(Some(read_stream(&file, &text)?)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(failed("read the name of the stream", &file)(error)),
+    }
+}
+
+/// The folders of the incarnations that have begun, oldest first; none where the folder of all of them is missing.
+pub(crate) fn begun(incarnations: &Path) -> io::Result<Vec<(IncarnationCounter, PathBuf)>> {
+    let entries = match fs::read_dir(incarnations) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries?,
+    };
+    let mut found = Vec::new();
+    for entry in entries {
+        let entry = entry?;
+        found.extend(counter_of(&entry.file_name().to_string_lossy()).map(|counter| (counter, entry.path())));
+    }
+    found.sort_unstable();
+    Ok(found)
 }
 
 fn read_stream(file: &Path, text: &str) -> Result<StreamId, AgentError> {

@@ -26,6 +26,26 @@ pub fn is_running(folder: &Path) -> Result<bool, AgentError> {
     }
 }
 
+/// How many submissions and snapshots of an agent that has ended were not seen stored.
+///
+/// # Errors
+/// [`AgentError`] when an agent runs, or what it kept cannot be read.
+pub fn pending(folder: &Path) -> Result<u64, AgentError> {
+    let home = Home::open(folder)?;
+    // An agent that was killed has left it.
+    pin::dismiss(folder);
+    pending_of(&home)
+}
+
+fn pending_of(home: &Home) -> Result<u64, AgentError> {
+    let mut pending = 0;
+    for incarnation in home.incarnations()? {
+        pending += u64::from(incarnation.spooled()?.is_some());
+        pending += Outbox::open(&incarnation.outbox(), outbox::Options::default())?.pending().submissions;
+    }
+    Ok(pending)
+}
+
 /// Takes away what an agent that has ended kept in its folder, if all of it was seen stored. Gives the number of submissions and
 /// snapshots that were not; then everything stays.
 ///
@@ -33,13 +53,8 @@ pub fn is_running(folder: &Path) -> Result<bool, AgentError> {
 /// [`AgentError`] when an agent runs, or what it kept cannot be read or removed.
 pub fn forget(folder: &Path) -> Result<u64, AgentError> {
     let home = Home::open(folder)?;
-    // An agent that was killed has left it.
     pin::dismiss(folder);
-    let mut pending = 0;
-    for incarnation in home.incarnations()? {
-        pending += u64::from(incarnation.spooled()?.is_some());
-        pending += Outbox::open(&incarnation.outbox(), outbox::Options::default())?.pending().submissions;
-    }
+    let pending = pending_of(&home)?;
     if pending > 0 {
         return Ok(pending);
     }

@@ -14,6 +14,7 @@
 //! | `ship` | the threads that send, and learn what is stored |
 //! | `leave` | ending for good |
 //! | [`SocketPath`] | sockets in the agent's folder |
+//! | `look` | what a folder holds, seen from outside |
 //! | `metrics` | the names of what is measured |
 //! | `handle`, `status`, `event` | what is told and asked from outside |
 
@@ -26,6 +27,7 @@ mod event;
 mod handle;
 mod home;
 mod leave;
+mod look;
 mod metrics;
 pub mod outbox;
 pub mod pin;
@@ -40,6 +42,7 @@ pub use error::{AgentError, PushError};
 pub use event::{Because, Event, How};
 pub use handle::{Handle, Until, start};
 pub use home::stream_of;
-pub use leave::{forget, is_running};
+pub use leave::{forget, is_running, pending};
+pub use look::{FolderState, IncarnationState, look};
 pub use socket::SocketPath;
 pub use status::{AgentStatus, Captured, Pending, Problem, ProblemKind, Statistics};

@@ -12,9 +12,9 @@ use synddb_storage::StoreUrl;
 use synddb_validator::Mode;
 
 const EXIT_CODES: &str = "Exit codes:
-  0  done; for `diff`, the databases are equal
+  0  done; for `diff`, the databases are equal; for `doctor`, nothing stops following
   1  the databases differ, or a replica is not what the log says it is
-  2  the command line, or what it names, is refused; the text says what to change
+  2  the command line, or what it names, is refused, also by `doctor`; the text says what to change
   3  the command failed on the way
   4  what was waited for did not come in time
   5  ended as asked, but not everything was done; it goes on at the next start
@@ -71,6 +71,10 @@ pub(crate) enum Command {
     Mirror(MirrorArguments),
     /// Says whether two databases are equal, or in what they first differ: header values, schema, every table row by row.
     Diff(DiffArguments),
+    /// Says whether a database can be followed, what may go wrong, and what to do about it. Changes nothing.
+    ///
+    /// Works beside the running application and its agent. Exit code 2 when something stops following.
+    Doctor(DoctorArguments),
     /// Prints a script that completes this command's arguments, to be read by a shell.
     Completions {
         /// The shell.
@@ -131,9 +135,8 @@ pub(crate) struct FollowArguments {
     /// How often the database is scanned in full, and compared with what was captured. Capturing waits meanwhile, the application does not.
     #[arg(long, default_value = "1h")]
     pub(crate) audit_interval: humantime::Duration,
-    /// How large the outbox may become, in MiB. Nothing is dropped: the follower slows down.
-    #[arg(long, value_name = "MIB", default_value_t = 4096, value_parser = clap::value_parser!(u64).range(1..=1_048_576))]
-    pub(crate) outbox_limit: u64,
+    #[command(flatten)]
+    pub(crate) outbox: OutboxLimit,
     /// How long the end may take while the sequencer does not answer.
     #[arg(long, default_value = "60s")]
     pub(crate) drain_timeout: humantime::Duration,
@@ -166,6 +169,13 @@ pub(crate) struct PinArguments {
     pub(crate) of: DatabaseArguments,
     #[command(flatten)]
     pub(crate) letting_go: LettingGo,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct OutboxLimit {
+    /// How large the outbox may become, in MiB. Nothing is dropped: the follower slows down.
+    #[arg(long = "outbox-limit", id = "outbox_mib", value_name = "MIB", default_value_t = 4096, value_parser = clap::value_parser!(u64).range(1..=1_048_576))]
+    pub(crate) mib: u64,
 }
 
 #[derive(Debug, Args)]
@@ -383,6 +393,19 @@ pub(crate) struct DiffArguments {
     pub(crate) one: PathBuf,
     /// The second one.
     pub(crate) other: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DoctorArguments {
+    #[command(flatten)]
+    pub(crate) of: DatabaseArguments,
+    #[command(flatten)]
+    pub(crate) wal: WalLimit,
+    #[command(flatten)]
+    pub(crate) outbox: OutboxLimit,
+    /// Check every page and scan every row as well. A database with a rollback journal takes no commit meanwhile.
+    #[arg(long)]
+    pub(crate) full: bool,
 }
 
 impl Arguments {

@@ -9,7 +9,7 @@ use crate::arguments::DetachArguments;
 use crate::exit::{CommandError, Exit};
 use crate::folder::Folder;
 use crate::output::{Event, Output};
-use crate::peer::Peer;
+use crate::peer::{Peer, PeerError};
 use crate::process;
 use crate::refusal::{Refusal, open_to_read};
 
@@ -26,16 +26,19 @@ pub(crate) fn run(arguments: &DetachArguments, output: Output) -> Result<Exit, C
     // `dev` would start its agent again.
     let _dev = folder.lock()?;
     stop_agent(&folder, *arguments.timeout)?;
-    let pending = synddb_agent::forget(folder.path())?;
-    if pending > 0 {
-        return Err(Refusal::NotStored { submissions: pending }.into());
-    }
+    refuse_pending(synddb_agent::pending(folder.path())?)?;
+    // Before anything is forgotten: where others keep the mode from being switched, the command can be run again.
+    let journal_mode = close(database, arguments.restore_journal_mode)?;
+    refuse_pending(synddb_agent::forget(folder.path())?)?;
     // It follows the stream that was left. Whoever wants it can rebuild it from the store.
     folder.remove_replica()?;
-    let journal_mode = close(database, arguments.restore_journal_mode)?;
     let kept = folder.store().exists().then(|| folder.path().display().to_string());
     output.tell(&Event::Detached { database: database.display().to_string(), journal_mode, kept })?;
     Ok(Exit::Done)
+}
+
+fn refuse_pending(submissions: u64) -> Result<(), Refusal> {
+    if submissions > 0 { Err(Refusal::NotStored { submissions }) } else { Ok(()) }
 }
 
 /// Has a running agent ship everything and end.
@@ -45,7 +48,12 @@ fn stop_agent(folder: &Folder, patience: Duration) -> Result<(), CommandError> {
     }
     let deadline = Instant::now() + patience;
     process::ask(async {
-        Peer::agent(folder)?.stop().await?;
+        match Peer::agent(folder)?.stop().await {
+            Err(source @ PeerError::Silent { .. }) => {
+                return Err(Refusal::AgentRuns { folder: folder.path().to_owned(), source }.into());
+            }
+            stopped => stopped?,
+        }
         while synddb_agent::is_running(folder.path())? {
             if Instant::now() > deadline {
                 let detail = "its status says what it waits for".to_owned();
@@ -62,7 +70,12 @@ fn close(database: &Path, restore: bool) -> Result<String, CommandError> {
     let connection = Connection::open(database)?;
     let sqlite = connection.sqlite();
     if restore {
-        sqlite.pragma_update(None, "journal_mode", "DELETE").map_err(SqliteError::from)?;
+        match sqlite.pragma_update(None, "journal_mode", "DELETE").map_err(SqliteError::from) {
+            Err(error) if error.is_busy() => {
+                return Err(Refusal::StillOpen { file: database.to_owned() }.into());
+            }
+            switched => switched?,
+        }
     }
     Ok(sqlite.pragma_query_value(None, "journal_mode", |row| row.get(0)).map_err(SqliteError::from)?)
 }

@@ -200,6 +200,7 @@ impl CommandError {
             )
             | Self::Capture(
                 CaptureError::Schema(_)
+                | CaptureError::Unfit(_)
                 | CaptureError::Missing { .. }
                 | CaptureError::NotWal { .. }
                 | CaptureError::Followed { .. },

@@ -16,6 +16,7 @@
 //! | `wait`, `status`, `detach` | waiting, looking, ending for good |
 //! | `mirror` | keeps a second file equal to an application's, without network |
 //! | `diff` | says whether two databases are equal |
+//! | `doctor` | says whether a database can be followed, and what to do about it |
 //!
 //! Knows how roles are put together, and nothing of what they do.
 
@@ -24,6 +25,7 @@ mod commands;
 mod detach;
 mod dev;
 mod diff;
+mod doctor;
 mod exit;
 mod folder;
 mod follow;
@@ -38,8 +40,9 @@ mod wait;
 
 pub use arguments::Arguments;
 pub use commands::run;
+pub use doctor::{Code, Count, Finding, Severity};
 pub use exit::{CommandError, Exit};
 pub use mirror::{Divergence, Summary};
-pub use output::{Event, Output, Process, Stage};
+pub use output::{Event, Output, Process, Stage, Writer};
 pub use peer::PeerError;
 pub use refusal::Refusal;

@@ -1,14 +1,16 @@
 //! What a command refuses before it touches anything.
 
 use std::fs;
-use std::io::Read as _;
+use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use synddb_sqlite::connection::Connection;
+use synddb_sqlite::inspect::{self, Head, Unfit, check_place};
 use synddb_sqlite::rusqlite::ffi;
 
 use crate::exit::CommandError;
+use crate::peer::PeerError;
 
 /// What was named on the command line and cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -19,12 +21,9 @@ pub enum Refusal {
         /// The file.
         file: PathBuf,
     },
-    /// The file is no database, or encrypted.
-    #[error("this is no database that SQLite can read; name one. file=`{}`", file.display())]
-    NotADatabase {
-        /// The file.
-        file: PathBuf,
-    },
+    /// The database cannot be followed, or the file is none.
+    #[error(transparent)]
+    Unfit(#[from] Unfit),
     /// Both names lead to one file.
     #[error("both names lead to one file; name two. one=`{}` other=`{}`", one.display(), other.display())]
     SameFile {
@@ -66,7 +65,7 @@ pub enum Refusal {
         /// The folder.
         folder: PathBuf,
         /// Why not.
-        source: std::io::Error,
+        source: io::Error,
     },
     /// Nothing answers for a database.
     #[error("nothing runs for this database; start `synddb dev` or `synddb follow` on it. file=`{}`", database.display())]
@@ -94,6 +93,26 @@ pub enum Refusal {
         /// How many submissions wait.
         submissions: u64,
     },
+    /// An agent runs that cannot be asked to end.
+    #[error(
+        "an agent runs in this folder and does not answer; end it, or the application that it is part of, first. folder=`{}`",
+        folder.display()
+    )]
+    AgentRuns {
+        /// The folder.
+        folder: PathBuf,
+        /// Why it cannot be asked.
+        source: PeerError,
+    },
+    /// Others have the database open, so that its journal mode cannot be switched.
+    #[error(
+        "others have the database open, so it cannot be switched back; close it there, or detach without --restore-journal-mode. file=`{}`",
+        file.display()
+    )]
+    StillOpen {
+        /// The database.
+        file: PathBuf,
+    },
     /// Another mirror writes to the target.
     #[error("another process mirrors to the target; stop that one first. file=`{}`", file.display())]
     InUse {
@@ -111,34 +130,39 @@ pub(crate) fn open_to_read(file: &Path) -> Result<Connection, CommandError> {
         return Err(Refusal::Missing { file: file.to_owned() }.into());
     }
     match Connection::open_to_read(file) {
-        Err(error) if file.is_dir() || error.primary() == ffi::SQLITE_NOTADB => {
-            Err(Refusal::NotADatabase { file: file.to_owned() }.into())
-        }
+        Err(error) if file.is_dir() || error.primary() == ffi::SQLITE_NOTADB => Err(no_database(file)),
         opened => Ok(opened?),
     }
 }
 
-/// Refuses what is no database by its first bytes, without a lock: a database that somebody keeps locked is one.
+fn no_database(file: &Path) -> CommandError {
+    Refusal::from(Unfit::NotADatabase { path: file.to_owned() }).into()
+}
+
+/// Refuses what cannot be followed by where it lies, who may write it and its first bytes, without a lock: a database that somebody keeps
+/// locked is one.
 ///
 /// Only for a process that has no connection to the file: closing a file drops every lock that the process holds on it.
 ///
 /// # Errors
-/// [`Refusal`] when there is no file, or it is no database.
+/// [`Refusal`] when there is no file, it is no database, or it cannot be followed.
 pub(crate) fn check_database(file: &Path) -> Result<(), CommandError> {
-    /// What every database file begins with (SQLite file format, section 1.3). One that nobody wrote to yet is empty.
-    const MAGIC: &[u8] = b"SQLite format 3\0";
-    let mut head = Vec::new();
-    let read = fs::File::open(file).and_then(|opened| opened.take(MAGIC.len() as u64).read_to_end(&mut head));
-    match read {
-        Ok(_) if head.is_empty() || head == MAGIC => Ok(()),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            Err(Refusal::Missing { file: file.to_owned() }.into())
+    match Head::read(file) {
+        Ok(Head::Unfit(unfit)) => return Err(Refusal::from(unfit).into()),
+        // What is damaged is refused by whoever reads it, with the page.
+        Ok(Head::Empty | Head::Database(_) | Head::Damaged(_)) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Err(Refusal::Missing { file: file.to_owned() }.into());
         }
-        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
-            Err(CommandError::system("read the database")(error))
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            return Err(CommandError::system("read the database")(error));
         }
-        Ok(_) | Err(_) => Err(Refusal::NotADatabase { file: file.to_owned() }.into()),
+        Err(_) => return Err(no_database(file)),
     }
+    check_place(file).map_err(Refusal::from)?;
+    let file = file.canonicalize().map_err(CommandError::system("find the database"))?;
+    let access = inspect::access(&file).map_err(CommandError::system("look at the database"))?;
+    Ok(access.check().map_err(Refusal::from)?)
 }
 
 /// Refuses two names of one file, be it by a link of either kind.

@@ -6,6 +6,7 @@ pub mod changeset;
 pub mod compare;
 pub mod connection;
 pub mod file;
+pub mod inspect;
 pub mod lock;
 pub mod query;
 pub mod schema;

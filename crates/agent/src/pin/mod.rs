@@ -25,6 +25,7 @@ use std::time::Duration;
 
 use synddb_sqlite::capture::WalPosition;
 
+pub use peer::running;
 pub(crate) use peer::{PinPeer, dismiss};
 pub use serve::{PinConfig, serve};
 

@@ -133,6 +133,11 @@ impl Drop for PinPeer {
     }
 }
 
+/// The number of the process that holds the place of a folder's agent, if one does. For whoever looks: nothing is asked of it.
+pub fn running(folder: &Path) -> Option<u32> {
+    PinPeer::find(folder).map(|pin| pin.pid())
+}
+
 /// Has the pin of a folder end, if there is one.
 pub(crate) fn dismiss(folder: &Path) {
     if let Some(mut pin) = PinPeer::find(folder) {

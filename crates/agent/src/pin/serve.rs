@@ -1,5 +1,6 @@
 //! What a pin does: it holds a read transaction, answers its agent, and ends when it should.
 
+use std::collections::VecDeque;
 use std::fs;
 use std::io::{self, Read as _, Write as _};
 use std::os::fd::AsFd as _;
@@ -20,6 +21,9 @@ use crate::socket::SocketPath;
 
 /// Between two looks at the WAL and at the names of the files.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+/// Connections at a time. One more takes the place of the oldest.
+const AGENTS_MAX: usize = 4;
 
 /// What a pin is told when it starts.
 #[derive(Debug, Clone)]
@@ -43,11 +47,24 @@ pub fn serve(config: &PinConfig) -> Result<(), AgentError> {
     let listener = inherited().map_err(failed("take the pin's socket from standard input"))?;
     let pinning = Pinning::open(&config.database)?;
     let socket = SocketPath::of_pin(&config.folder).map_err(failed("open the folder"))?;
-    let names = [pinning.path().to_owned(), socket.path()];
+    let beside = |suffix: &str| {
+        let mut name = pinning.path().as_os_str().to_owned();
+        name.push(suffix);
+        PathBuf::from(name)
+    };
+    let names = [beside(""), beside("-wal"), beside("-shm"), socket.path()];
     let files = names.each_ref().map(|name| file_at(name));
     let alone_since = Instant::now();
-    let server =
-        Server { config, pinning, listener, _socket: socket, names, files, agent: None, alone_since };
+    let server = Server {
+        config,
+        pinning,
+        listener,
+        _socket: socket,
+        names,
+        files,
+        agents: VecDeque::new(),
+        alone_since,
+    };
     server.run().map_err(failed("serve the pin's socket"))
 }
 
@@ -57,10 +74,11 @@ struct Server<'c> {
     listener: UnixListener,
     /// Keeps the name of the socket alive.
     _socket: SocketPath,
-    /// The database and the socket: by their names, and as which files these were found.
-    names: [PathBuf; 2],
-    files: [Option<(u64, u64)>; 2],
-    agent: Option<UnixStream>,
+    /// The database, what lies beside it, and the socket: by their names, and as which files these were found.
+    names: [PathBuf; 4],
+    files: [Option<(u64, u64)>; 4],
+    /// Who is connected: the agent, and whoever looks whether there is a pin and asks nothing.
+    agents: VecDeque<UnixStream>,
     /// Since when there is no agent.
     alone_since: Instant,
 }
@@ -74,13 +92,25 @@ enum Goes {
 
 impl Server<'_> {
     fn run(mut self) -> io::Result<()> {
+        let served = self.serve();
+        let [.., socket] = &self.names;
+        if file_at(socket) == self.files[3] {
+            // Whoever looks sees that there is none. What cannot be removed is removed by the next agent.
+            fs::remove_file(socket).ok();
+        }
+        served
+    }
+
+    fn serve(&mut self) -> io::Result<()> {
         loop {
             let woken = self.wait()?;
             if self.should_end() {
                 return Ok(());
             }
-            if woken.agent && self.answer() == Goes::Ends {
-                return Ok(());
+            for at in woken.agents.into_iter().rev() {
+                if self.answer(at) == Goes::Ends {
+                    return Ok(());
+                }
             }
             if woken.listener {
                 self.welcome();
@@ -89,21 +119,16 @@ impl Server<'_> {
     }
 
     fn wait(&self) -> io::Result<Woken> {
-        let mut fds =
-            [PollFd::new(&self.listener, PollFlags::IN), PollFd::new(&self.listener, PollFlags::IN)];
-        let fds = match &self.agent {
-            Some(agent) => {
-                fds[1] = PollFd::new(agent, PollFlags::IN);
-                &mut fds[..]
-            }
-            None => &mut fds[..1],
-        };
-        match poll(fds, Timespec::try_from(LOOK_AGAIN).ok().as_ref()) {
+        let listener = PollFd::new(&self.listener, PollFlags::IN);
+        let agents = self.agents.iter().map(|agent| PollFd::new(agent, PollFlags::IN));
+        let mut fds: Vec<PollFd<'_>> = std::iter::once(listener).chain(agents).collect();
+        match poll(&mut fds, Timespec::try_from(LOOK_AGAIN).ok().as_ref()) {
             Ok(_) | Err(Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
-        let is_woken = |at: usize| fds.get(at).is_some_and(|fd: &PollFd<'_>| !fd.revents().is_empty());
-        Ok(Woken { listener: is_woken(0), agent: is_woken(1) })
+        let is_woken = |fd: &PollFd<'_>| !fd.revents().is_empty();
+        let agents = (0..self.agents.len()).filter(|at| is_woken(&fds[at + 1])).collect();
+        Ok(Woken { listener: is_woken(&fds[0]), agents })
     }
 
     /// Whether there is no more reason to hold anything: the files are others now, or nobody comes, or it costs too much.
@@ -111,16 +136,14 @@ impl Server<'_> {
         if self.names.each_ref().map(|name| file_at(name)) != self.files {
             return true;
         }
-        if self.agent.is_some() {
+        if !self.agents.is_empty() {
             return false;
         }
-        let mut wal = self.names[0].as_os_str().to_owned();
-        wal.push("-wal");
-        let bytes = fs::metadata(PathBuf::from(wal)).map_or(0, |wal| wal.len());
+        let bytes = fs::metadata(&self.names[1]).map_or(0, |wal| wal.len());
         self.alone_since.elapsed() > self.config.linger || bytes > self.config.wal_bytes_max
     }
 
-    /// An agent has come: the one before is gone.
+    /// Somebody has come: the next agent, or one that only looks.
     fn welcome(&mut self) {
         let Ok((mut agent, _)) = self.listener.accept() else { return };
         let mut greeting = GREETING.to_vec();
@@ -128,13 +151,14 @@ impl Server<'_> {
         let timeouts =
             agent.set_read_timeout(Some(ANSWER_MAX)).and(agent.set_write_timeout(Some(ANSWER_MAX)));
         if timeouts.and_then(|()| agent.write_all(&greeting)).is_ok() {
-            self.agent = Some(agent);
+            self.agents.truncate(AGENTS_MAX - 1);
+            self.agents.push_front(agent);
         }
     }
 
     /// Answers what the agent asks. One that does not read or write any more is gone; what is held stays.
-    fn answer(&mut self) -> Goes {
-        let Some(mut agent) = self.agent.take() else { return Goes::On };
+    fn answer(&mut self, at: usize) -> Goes {
+        let Some(mut agent) = self.agents.remove(at) else { return Goes::On };
         let mut byte = [0];
         self.alone_since = Instant::now();
         let Some(request) = agent.read_exact(&mut byte).ok().and_then(|()| Request::read(byte[0])) else {
@@ -157,7 +181,7 @@ impl Server<'_> {
             Request::Held | Request::End => "pin asked",
         });
         if agent.write_all(&answer.to_bytes()).is_ok() {
-            self.agent = Some(agent);
+            self.agents.insert(at, agent);
         }
         Goes::On
     }
@@ -165,7 +189,8 @@ impl Server<'_> {
 
 struct Woken {
     listener: bool,
-    agent: bool,
+    /// Who asks something, or is gone.
+    agents: Vec<usize>,
 }
 
 /// Which file a name leads to: device and inode.

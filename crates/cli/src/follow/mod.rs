@@ -1,5 +1,6 @@
 //! `synddb follow`: the agent beside an application, with its HTTP front.
 
+mod attaching;
 mod front;
 
 use std::ffi::OsString;
@@ -25,6 +26,7 @@ pub(crate) fn run(arguments: &FollowArguments, output: Output) -> Result<Exit, C
     check_database(database)?;
     let token = Token::read(&arguments.token_file)?;
     let folder = Folder::of(database, dir.as_deref());
+    let attaching = attaching::attaching(database, &folder, arguments.wal.mib);
     folder.make()?;
     let config = synddb_agent::Config {
         database: database.clone(),
@@ -40,10 +42,11 @@ pub(crate) fn run(arguments: &FollowArguments, output: Output) -> Result<Exit, C
             Some(pin_program(database, &folder, &arguments.letting_go)?)
         },
         audit_interval: *arguments.audit_interval,
-        outbox: outbox::Options { bytes_max: arguments.outbox_limit << 20 },
+        outbox: outbox::Options { bytes_max: arguments.outbox.mib << 20 },
         drain_max: *arguments.drain_timeout,
     };
     let complete = process::serve(output, arguments.stop_on_eof, async |metrics, shutdown| {
+        output.mention(&attaching);
         let agent = Arc::new(synddb_agent::start(config, move |event| say(output, event))?);
         // The front ends after the agent, so that it can be asked how the drain goes.
         let ended = Shutdown::new();

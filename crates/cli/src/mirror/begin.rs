@@ -13,7 +13,7 @@ use synddb_sqlite::snapshot::{StoredChunk, Writer, restore};
 use super::replica::Replica;
 use crate::arguments::MirrorArguments;
 use crate::exit::CommandError;
-use crate::refusal::{Refusal, beside, check_two_files, open_to_read};
+use crate::refusal::{Refusal, beside, check_database, check_two_files, open_to_read};
 
 /// What runs.
 pub(super) struct Begun {
@@ -26,6 +26,7 @@ pub(super) struct Begun {
 pub(super) fn begin(arguments: &MirrorArguments) -> Result<Begun, CommandError> {
     let MirrorArguments { source, target, .. } = arguments;
     check_two_files(source, target)?;
+    check_database(source)?;
     // Only to refuse it in our words; the follower opens it for itself.
     drop(open_to_read(source)?);
     let folder = beside(target, "-synddb");

@@ -6,6 +6,7 @@ use synddb_protocol::hash::StateHash;
 use synddb_protocol::http::{Halt, Position, ReplicaStatus, StreamStatus};
 use synddb_protocol::id::{Sequence, StreamId};
 
+use crate::doctor::{Count, Finding};
 use crate::mirror::Summary;
 
 /// A process of the system. They are ordered as the data flows.
@@ -40,6 +41,17 @@ pub enum Stage {
     Stored,
     /// They are in the replica.
     Applied,
+}
+
+/// A process that writes a database with an SQLite that can lose commits by itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Writer {
+    /// Its name and number.
+    pub who: String,
+    /// Its version of SQLite, as far as it can be seen.
+    pub sqlite: String,
+    /// What that may do.
+    pub risk: String,
 }
 
 /// Something that happened.
@@ -83,6 +95,20 @@ pub enum Event {
         /// Of a sequencer: the key that signs, which readers pin.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         key: Option<String>,
+    },
+    /// The agent is about to follow the application's database: what that changes.
+    Attaching {
+        /// The database.
+        database: String,
+        /// Whether its journal mode is switched to WAL, which persists.
+        switches_to_wal: bool,
+        /// The folder that is made.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        makes: Option<String>,
+        /// About how large the WAL may become, in MiB.
+        wal_limit_mib: u64,
+        /// Writers that can lose commits by themselves. Those of other users cannot be seen.
+        writers_at_risk: Vec<Writer>,
     },
     /// The agent follows the application's database.
     Attached {
@@ -223,6 +249,10 @@ pub enum Event {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         kept: Option<String>,
     },
+    /// Something that `doctor` found.
+    Finding(Finding),
+    /// How much `doctor` found.
+    Examined(Count),
     /// The command did not come to its end.
     Failed {
         /// The exit code.

@@ -8,8 +8,9 @@ mod sentence;
 
 use std::io::{self, Write as _};
 
-pub use event::{Event, Process, Stage};
+pub use event::{Event, Process, Stage, Writer};
 pub(crate) use progress::Progress;
+pub(crate) use sentence::mib;
 
 use crate::exit::CommandError;
 

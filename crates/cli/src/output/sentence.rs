@@ -5,7 +5,8 @@ use synddb_protocol::hash::StateHash;
 use synddb_protocol::http::{Halt, HaltKind, Position, ReplicaStatus, StreamStatus};
 use synddb_protocol::id::Sequence;
 
-use super::{Event, Stage};
+use super::{Event, Stage, Writer};
+use crate::doctor::{Count, Finding};
 use crate::mirror::Summary;
 
 /// The sentence; empty where people are told otherwise.
@@ -22,6 +23,9 @@ pub(super) fn of(event: &Event) -> String {
         Event::Listening { process, url, key } => {
             let key = key.as_ref().map_or_else(String::new, |key| format!(", signs with {key}"));
             format!("{process} listens at {url}{key}")
+        }
+        Event::Attaching { database, switches_to_wal, makes, wal_limit_mib, writers_at_risk } => {
+            attaching(database, *switches_to_wal, makes.as_deref(), *wal_limit_mib, writers_at_risk)
         }
         Event::Attached { stream, incarnation, how } => {
             format!("agent follows the database, stream {stream}, incarnation {incarnation}: {how}")
@@ -81,11 +85,54 @@ pub(super) fn of(event: &Event) -> String {
             let kept = kept.as_ref().map_or_else(String::new, |kept| {
                 format!("; what was published stays in {kept}, which may be removed")
             });
-            format!("detached from {database}, journal mode {journal_mode}{kept}")
+            let back = if journal_mode.eq_ignore_ascii_case("wal") {
+                ", which stays; `PRAGMA journal_mode=DELETE` switches it back while nobody else has it open"
+            } else {
+                ""
+            };
+            format!("detached from {database}, journal mode {journal_mode}{back}{kept}")
+        }
+        Event::Finding(finding) => found(finding),
+        Event::Examined(Count { warnings, refused: 0, .. }) => {
+            format!("the database can be followed; warnings: {warnings}")
+        }
+        Event::Examined(Count { warnings, refused, .. }) => {
+            format!("the database cannot be followed as it is; refused: {refused}, warnings: {warnings}")
         }
         // Errors are printed for people on standard error.
         Event::Failed { .. } => String::new(),
     }
+}
+
+/// What changes, in one line each: people must read it.
+fn attaching(
+    database: &str,
+    switches_to_wal: bool,
+    makes: Option<&str>,
+    wal_limit_mib: u64,
+    writers: &[Writer],
+) -> String {
+    let mut lines = vec![format!("attaching to {database}")];
+    if switches_to_wal {
+        lines.push("  switches it to journal_mode=WAL, which persists".to_owned());
+    }
+    lines.extend(makes.map(|folder| format!("  makes {folder}")));
+    lines.push(format!(
+        "  while it is followed: journal_mode=DELETE and locking_mode=EXCLUSIVE fail with \"database is locked\", TRUNCATE and RESTART \
+         checkpoints may return busy, the last close leaves -wal and -shm, and the WAL is kept to about {wal_limit_mib} MiB"
+    ));
+    let at_risk = writers.iter().map(|Writer { who, sqlite, risk }| {
+        format!("  risk: {who} has SQLite {sqlite}, which {risk}, followed or not; update it")
+    });
+    lines.extend(at_risk);
+    lines.join("\n")
+}
+
+/// A line, and below it what to do.
+fn found(finding: &Finding) -> String {
+    let Finding { code, severity, seen, fix } = finding;
+    let fix = fix.as_ref().map_or_else(String::new, |fix| format!("\n         {fix}"));
+    format!("{:<8} {code}: {seen}{fix}", severity.to_string())
 }
 
 fn progress(summary: &Summary) -> String {
@@ -182,7 +229,8 @@ fn status(
     lines.join("\n")
 }
 
-fn mib(bytes: u64) -> String {
+/// A size for people.
+pub(crate) fn mib(bytes: u64) -> String {
     let tenths = bytes.saturating_mul(10) >> 20;
     format!("{}.{} MiB", tenths / 10, tenths % 10)
 }

@@ -15,15 +15,15 @@ use super::programs::{assert_same, shown, sql};
 const TOKEN: &str = "a-token-of-more-than-thirty-two-characters";
 
 /// `synddb sequencer` over a store in the same folder.
-struct Sequencer {
+pub(crate) struct Sequencer {
     child: Child,
-    url: String,
+    pub(crate) url: String,
     key: String,
     store: String,
 }
 
 impl Sequencer {
-    fn start(folder: &Path) -> Self {
+    pub(crate) fn start(folder: &Path) -> Self {
         let path = |name: &str| folder.join(name).display().to_string();
         let store = format!("file://{}", path("store"));
         std::fs::create_dir(path("store")).unwrap();

@@ -8,6 +8,7 @@
 mod dev;
 mod differences;
 mod diverged;
+mod doctor;
 mod embedded;
 mod mirrored;
 mod processes;

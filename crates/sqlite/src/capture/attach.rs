@@ -15,7 +15,7 @@ use crate::connection::{Connection, PATIENCE, SqliteError};
 use crate::file::Damaged;
 use crate::file::header::Header;
 
-/// The file itself, whatever links lead to it.
+/// The file itself, whatever links lead to it, in a place where it can be followed.
 pub(super) fn regular_file(path: &Path) -> Result<PathBuf, CaptureError> {
     let missing = || CaptureError::Missing { path: path.to_owned() };
     let path = path.canonicalize().map_err(|source| {
@@ -24,7 +24,11 @@ pub(super) fn regular_file(path: &Path) -> Result<PathBuf, CaptureError> {
         }
         CaptureError::Io { doing: "find", path: path.to_owned(), source }
     })?;
-    if path.is_file() { Ok(path) } else { Err(missing()) }
+    if !path.is_file() {
+        return Err(missing());
+    }
+    crate::inspect::check_place(&path)?;
+    Ok(path)
 }
 
 /// A connection that never checkpoints by itself: when and under which lock that is safe is decided in recycle.rs.

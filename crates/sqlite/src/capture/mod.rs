@@ -61,6 +61,7 @@ pub use wake::Waker;
 use crate::connection::SqliteError;
 use crate::file::Damaged;
 use crate::file::wal::{Checksum, Salts};
+use crate::inspect::Unfit;
 use crate::schema::SchemaError;
 use crate::state::{RunningState, StateError};
 
@@ -220,6 +221,9 @@ pub enum CaptureError {
         /// Where.
         path: PathBuf,
     },
+    /// The database lies where none can be followed.
+    #[error(transparent)]
+    Unfit(#[from] Unfit),
     /// The database cannot be switched to WAL mode.
     #[error(
         "cannot switch the database to WAL mode; close other connections, or run `PRAGMA journal_mode=WAL` yourself. \

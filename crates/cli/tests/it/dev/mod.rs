@@ -2,6 +2,7 @@
 
 mod beginning;
 mod bodies;
+mod detached;
 mod exchanged;
 mod harness;
 mod killed;
@@ -10,4 +11,4 @@ mod served;
 mod stopped;
 mod walk;
 
-pub(crate) use harness::{PATIENCE, shown_replica};
+pub(crate) use harness::{Dev, PATIENCE, shown_replica};
