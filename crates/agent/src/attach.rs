@@ -4,11 +4,15 @@
 //! the pin that was left, if any --> Follower::resume at the outbox's position, with its state? --yes--> go on
 //!                                                          | no, and why
 //!                                                          v
-//!                                   Follower::attach --> spool a snapshot --> manifest --> outbox --> name the folder: the incarnation exists
+//!            Follower::attach, and the last captured state --> what differs, as one commit (reconcile.rs) --> go on
+//!                                                          | none, or another file
+//!                                                          v
+//!                       spool a snapshot --> manifest --> outbox --> name the folder: the incarnation exists
 //! ```
 //!
 //! What must stay true: a gap is never silent. Going on exactly needs proof that everything committed since is still to be read
-//! (`synddb_sqlite::capture::Follower::resume`). Everything else is a new incarnation that names what the one before it ended with.
+//! (`synddb_sqlite::capture::Follower::resume`). Everything else is a commit of its own kind, or a new incarnation that names what the one before
+//! it ended with. A database that is another file than before was put back, or made anew: that is no gap of this incarnation.
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -28,7 +32,8 @@ use crate::error::{AgentError, not_attached};
 use crate::event::{Because, Event, Events, How};
 use crate::home::{Home, IncarnationFolder, drawn, failed};
 use crate::outbox::{Beginning, Outbox};
-use crate::pin::PinPeer;
+use crate::pin::{self, PinPeer};
+use crate::reconcile::{self, Live, Outcome};
 use crate::ship;
 use crate::source::Source;
 
@@ -82,31 +87,83 @@ impl Attacher<'_> {
     pub(crate) fn attach(&self, left: &mut Option<Left>) -> Result<Attached, AgentError> {
         let options = capture::Options::for_wal(self.config.wal_bytes_max);
         let mut pin = PinPeer::find(self.home.folder());
-        let because = match left.take() {
-            None => Because::FirstAttach,
-            Some(found) => match self.resume(&found, options, pin.as_mut()) {
-                Ok(Ok(follower)) => {
-                    let running = Running {
-                        source: self.source(follower, pin),
-                        outbox: found.outbox,
-                        folder: found.folder,
-                    };
-                    return Ok(Attached { running, before: None, how: How::Resumed });
-                }
-                Ok(Err(lost)) => {
-                    let was = found.folder.database();
-                    let is_another = was.is_some_and(|was| inode(&self.config.database).ok() != Some(was));
-                    *left = Some(found);
-                    if is_another { Because::Replaced } else { lost.into() }
-                }
-                Err(error) => {
-                    *left = Some(found);
-                    return Err(error);
-                }
-            },
+        let Some(found) = left.take() else {
+            let follower = self.follow(options)?;
+            return self.anew(follower, pin, left, Because::FirstAttach);
         };
-        let follower = Follower::attach(&self.config.database, options)
-            .map_err(|error| not_attached(error, &self.config.database))?;
+        let because = match self.resume(&found, options, pin.as_mut()) {
+            Ok(Ok(follower)) => return Ok(self.go_on(follower, pin, found, How::Resumed)),
+            Ok(Err(lost)) => {
+                let was = found.folder.database();
+                let is_another = was.is_some_and(|was| inode(&self.config.database).ok() != Some(was));
+                if is_another { Because::Replaced } else { lost.into() }
+            }
+            Err(error) => {
+                *left = Some(found);
+                return Err(error);
+            }
+        };
+        // What it held is of no use any more, and what comes now may take long.
+        drop(pin);
+        pin::dismiss(self.home.folder());
+        let found = left.insert(found);
+        match self.reconcile(found, options, &because)? {
+            Ok((follower, rows)) => {
+                let how = How::Reconciled { because, rows };
+                let found = left.take().ok_or(AgentError::NothingLeft)?;
+                Ok(self.go_on(follower, None, found, how))
+            }
+            Err(follower) => self.anew(follower, None, left, because),
+        }
+    }
+
+    /// Makes what differs from the last captured state one commit, where that state can be had; says how many rows differ.
+    fn reconcile(
+        &self,
+        left: &mut Left,
+        options: capture::Options,
+        because: &Because,
+    ) -> Result<Result<(Follower, u64), Follower>, AgentError> {
+        if *because == Because::Replaced || self.config.last_state.is_none() {
+            return self.follow(options).map(Err);
+        }
+        // Restored first: while the database is attached, its WAL does not begin anew.
+        let base = reconcile::restore_last(self.config, left.outbox.stream(), self.stopping)?;
+        let follower = self.follow(options)?;
+        let live = Live { reader: follower.reader(), state: follower.state(), position: follower.position() };
+        let outcome = match base {
+            Ok(base) => reconcile::reconcile(&base, live, &mut left.outbox, self.stopping)?,
+            Err(why) => Outcome::Impossible(why),
+        };
+        Ok(match outcome {
+            Outcome::Reconciled { rows } => Ok((follower, rows)),
+            Outcome::Impossible(why) => {
+                self.events.say(Event::NotReconciled { detail: synddb_protocol::chain(&why) });
+                Err(follower)
+            }
+        })
+    }
+
+    fn follow(&self, options: capture::Options) -> Result<Follower, AgentError> {
+        Follower::attach(&self.config.database, options)
+            .map_err(|error| not_attached(error, &self.config.database))
+    }
+
+    /// Goes on in the incarnation that was left.
+    fn go_on(&self, follower: Follower, pin: Option<PinPeer>, left: Left, how: How) -> Attached {
+        let running =
+            Running { source: self.source(follower, pin), outbox: left.outbox, folder: left.folder };
+        Attached { running, before: None, how }
+    }
+
+    /// Begins an incarnation with what the follower stands at.
+    fn anew(
+        &self,
+        follower: Follower,
+        pin: Option<PinPeer>,
+        left: &mut Option<Left>,
+        because: Because,
+    ) -> Result<Attached, AgentError> {
         let Attacher { config, home, events, stopping, .. } = *self;
         let database = Some(&config.database);
         let beginner = Beginner { config, home, events, stopping, database };

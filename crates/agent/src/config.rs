@@ -2,12 +2,14 @@
 
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use synddb_protocol::signing::VerifyingKey;
 
 use crate::outbox;
 use crate::pin::PinProgram;
+use crate::reconcile::LastState;
 
 /// What to follow, where to keep what was captured, and where to send it.
 #[derive(Debug, Clone)]
@@ -36,6 +38,9 @@ pub struct Config {
     pub outbox: outbox::Options,
     /// How long what is captured may take to be stored, once the agent was asked to end.
     pub drain_max: Duration,
+    /// Where the last captured state is restored from when it cannot be proven that nothing was committed in between. Without it, and where that
+    /// fails, a new incarnation begins with a snapshot.
+    pub last_state: Option<Arc<dyn LastState>>,
 }
 
 /// A bearer token (RFC 6750). It is never printed.

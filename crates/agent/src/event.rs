@@ -35,6 +35,11 @@ pub enum Event {
         /// Why not.
         detail: String,
     },
+    /// What was committed while no agent was attached could not be made one commit, so that a new incarnation begins.
+    NotReconciled {
+        /// Why not.
+        detail: String,
+    },
     /// The database was scanned in full, and compared with what was captured.
     Audited(Audited),
     /// A snapshot of the database is on the agent's disk. It was taken at one commit and is not sent yet.
@@ -91,6 +96,14 @@ pub enum Event {
 pub enum How {
     /// Exactly where it was left, whatever was committed in between.
     Resumed,
+    /// In the same incarnation, after a gap: what differs is one commit of its own kind. The state is exact, and the transactions in the gap
+    /// are not told apart any more.
+    Reconciled {
+        /// Why it could not go on exactly.
+        because: Because,
+        /// How many rows differ.
+        rows: u64,
+    },
     /// As a new incarnation, which begins with a snapshot.
     New {
         /// Why.
@@ -116,19 +129,28 @@ pub enum Because {
 
 impl std::fmt::Display for How {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Resumed => f.write_str("goes on exactly where it was left"),
+            Self::Reconciled { because, rows } => {
+                write!(f, "goes on after a gap, which is one commit now. rows=`{rows}`: {because}")
+            }
+            Self::New { because } => write!(f, "begins anew: {because}"),
+        }
+    }
+}
+
+impl std::fmt::Display for Because {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
-            Self::Resumed => "goes on exactly where it was left",
-            Self::New { because } => match because {
-                Because::FirstAttach => "begins: the database was never followed before",
-                Because::CommittedMeanwhile => {
-                    "begins anew: what was committed while no agent was attached cannot be told any more"
-                }
-                Because::WalBeganAnew => {
-                    "begins anew: the WAL began anew, so what was committed while no agent was attached cannot be told"
-                }
-                Because::Replaced => "begins anew: the database is another file than before",
-                Because::ContentDiffers => "begins anew: the database was exchanged",
-            },
+            Self::FirstAttach => "the database was never followed before",
+            Self::CommittedMeanwhile => {
+                "what was committed while no agent was attached cannot be told any more"
+            }
+            Self::WalBeganAnew => {
+                "the WAL began anew, so what was committed while no agent was attached cannot be told"
+            }
+            Self::Replaced => "the database is another file than before",
+            Self::ContentDiffers => "the database was exchanged",
         })
     }
 }

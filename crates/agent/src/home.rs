@@ -12,6 +12,7 @@
 //!     outbox.db
 //!   incarnations/000000000003.new/    one that did not begin yet
 //!   incarnations.left/          all of it stored, and being left for good (leave.rs)
+//!   last/                       the last captured state, restored from elsewhere to reconcile; may be removed at any time
 //! ```
 //!
 //! What must stay true:
@@ -45,6 +46,9 @@ pub(crate) const SEQUENCER_KEY: &str = "sequencer.pub";
 
 /// The file that says which file the database was.
 const DATABASE: &str = "database";
+
+/// The folder in which the last captured state is restored.
+pub(crate) const LAST: &str = "last";
 
 /// The mode of files that only their owner may read.
 const PRIVATE: u32 = 0o600;
@@ -349,7 +353,7 @@ fn create_new(file: &Path) -> io::Result<File> {
 }
 
 /// Makes a folder that only its owner may read. One that is there already may be read, but not written, by others.
-fn make_folder(folder: &Path) -> Result<(), AgentError> {
+pub(crate) fn make_folder(folder: &Path) -> Result<(), AgentError> {
     match DirBuilder::new().mode(0o700).create(folder) {
         Ok(()) => return Ok(()),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}

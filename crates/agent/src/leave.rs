@@ -5,7 +5,7 @@ use std::io;
 use std::path::Path;
 
 use crate::error::AgentError;
-use crate::home::{Home, SEQUENCER_KEY, failed};
+use crate::home::{Home, LAST, SEQUENCER_KEY, failed};
 use crate::outbox::{self, Outbox};
 use crate::pin;
 
@@ -85,6 +85,13 @@ pub(crate) fn finish(folder: &Path) -> Result<(), AgentError> {
             Ok(()) | Err(_) => {}
         }
     }
+    let last = folder.join(LAST);
+    match fs::remove_dir_all(&last) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            return Err(failed("remove the last captured state", &last)(error));
+        }
+        Ok(()) | Err(_) => {}
+    }
     fs::remove_dir_all(&left).map_err(failed("remove the incarnations", &left))
 }
 
@@ -116,7 +123,8 @@ mod tests {
         assert!(is_running(folder.path()).unwrap());
         assert!(matches!(forget(folder.path()), Err(AgentError::Locked { .. })));
         drop(home);
+        fs::create_dir_all(folder.path().join(LAST).join("replica.db.restoring")).unwrap();
         assert_eq!(forget(folder.path()).unwrap(), 0);
-        assert!(!folder.path().join("stream").exists());
+        assert!(!folder.path().join("stream").exists() && !folder.path().join(LAST).exists());
     }
 }

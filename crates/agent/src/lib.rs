@@ -8,6 +8,7 @@
 //! | `home` | the agent's folder: its lock, the stream's name, the incarnations |
 //! | `attach` | going on exactly, or as a new incarnation that begins with a snapshot |
 //! | [`pin`] | the process that holds the place in the WAL, and outlives the agent |
+//! | [`reconcile`] | going on in the same incarnation, where what was committed meanwhile is not told apart any more |
 //! | [`embedded`] | commits that an application hands over itself |
 //! | `source` | what commits are taken from |
 //! | `capture` | the thread that captures, and answers |
@@ -31,6 +32,7 @@ mod look;
 mod metrics;
 pub mod outbox;
 pub mod pin;
+pub mod reconcile;
 mod ship;
 mod socket;
 mod source;

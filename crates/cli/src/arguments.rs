@@ -122,6 +122,10 @@ pub(crate) struct FollowArguments {
     /// The key that must sign receipts and checkpoints.
     #[arg(long, env = "SYNDDB_AGENT_SEQUENCER_KEY")]
     pub(crate) sequencer_key: Option<VerifyingKey>,
+    /// The store in which the sequencer puts batches, `file:///folder`. From there the last captured state is restored when it cannot be proven that
+    /// nothing was committed while no agent ran, so that only what differs is sent, and not a snapshot.
+    #[arg(long, env = "SYNDDB_AGENT_STORE")]
+    pub(crate) store: Option<StoreUrl>,
     /// Answer on this port of the loopback interface as well, not only on the socket.
     #[arg(long)]
     pub(crate) port: Option<u16>,

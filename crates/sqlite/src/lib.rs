@@ -9,6 +9,7 @@ pub mod file;
 pub mod inspect;
 pub mod lock;
 pub mod query;
+pub mod reconcile;
 pub mod schema;
 pub mod session;
 pub mod snapshot;

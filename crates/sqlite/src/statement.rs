@@ -36,7 +36,15 @@ pub struct Statement {
 /// The rows of a statement that runs: for those who read several statements side by side.
 pub struct Rows<'s> {
     statement: &'s mut Statement,
-    ended: bool,
+    stands: Stands,
+}
+
+/// Where the rows of a statement stand.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stands {
+    Before,
+    OnRow,
+    Ended,
 }
 
 /// The row a statement stands on.
@@ -96,7 +104,7 @@ impl Statement {
 
     /// Starts a statement that takes no values, to be asked for one row after the other.
     pub fn rows(&mut self) -> Rows<'_> {
-        Rows { statement: self, ended: false }
+        Rows { statement: self, stands: Stands::Before }
     }
 
     fn run<E: From<SqliteError>>(
@@ -200,17 +208,31 @@ impl Rows<'_> {
     /// # Errors
     /// [`SqliteError`] when the statement fails; then there is no further row.
     pub fn next_row(&mut self) -> Result<Option<Row<'_>>, SqliteError> {
-        if self.ended {
-            return Ok(None);
+        self.advance()?;
+        Ok(self.current())
+    }
+
+    /// Steps to the next row, for who goes on looking at the one where another statement stands.
+    ///
+    /// # Errors
+    /// As [`Rows::next_row`].
+    pub fn advance(&mut self) -> Result<(), SqliteError> {
+        if self.stands == Stands::Ended {
+            return Ok(());
         }
         // SAFETY: the statement is open; its connection is used by this thread alone.
         let code = unsafe { ffi::sqlite3_step(self.statement.statement) };
-        if code == ffi::SQLITE_ROW {
-            return Ok(Some(Row { statement: self.statement }));
+        // Another step after the last row would start the statement anew.
+        self.stands = if code == ffi::SQLITE_ROW { Stands::OnRow } else { Stands::Ended };
+        match code {
+            ffi::SQLITE_ROW | ffi::SQLITE_DONE => Ok(()),
+            code => Err(self.statement.error(code)),
         }
-        // Another step would start the statement anew.
-        self.ended = true;
-        if code == ffi::SQLITE_DONE { Ok(None) } else { Err(self.statement.error(code)) }
+    }
+
+    /// The row that was stepped to last, or `None` before the first and after the last one.
+    pub fn current(&self) -> Option<Row<'_>> {
+        (self.stands == Stands::OnRow).then_some(Row { statement: self.statement })
     }
 }
 

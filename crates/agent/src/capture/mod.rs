@@ -441,6 +441,7 @@ mod tests {
             pin: None,
             outbox: Options::default(),
             drain_max: Duration::ZERO,
+            last_state: None,
         };
         let (told, events) = channel();
         let agent = start(config, move |event| drop(told.send(event))).unwrap();

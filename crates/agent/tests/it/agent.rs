@@ -65,6 +65,7 @@ pub(crate) fn config(folder: &Path, url: &str) -> Config {
         pin: None,
         outbox: Options::default(),
         drain_max: PATIENCE,
+        last_state: None,
     }
 }
 

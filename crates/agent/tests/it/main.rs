@@ -18,6 +18,8 @@ mod parts;
 mod pinned;
 mod property;
 mod reader;
+mod reconcile;
+mod reconciled;
 mod resuming;
 mod sequencer;
 mod shipping;

@@ -4,13 +4,14 @@ use synddb_agent::outbox::{Held, Holds, Outbox};
 use synddb_protocol::id::CommitNumber;
 use synddb_protocol::limits::{BODY_BYTES_MAX, SCHEMA_CHANGES_MAX};
 use synddb_protocol::log::{Body, ClientState, Entry, MessageType};
-use synddb_protocol::submission::{Changes, Content, StateClaim, Submission};
+use synddb_protocol::submission::{Changes, CommitKind, Content, StateClaim, Submission};
 
 use super::beginning;
 
 /// A commit as it was put together again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Read {
+    pub(crate) kind: CommitKind,
     pub(crate) changes: Changes,
     pub(crate) claim: Option<StateClaim>,
     /// In how many parts it came; 0 for a whole one.
@@ -58,7 +59,8 @@ impl Reader {
                 let (first, last) = (commits.first().number, commits.last().number);
                 assert_eq!(held.holds, Holds::Commits { first, last });
                 for commit in commits.as_slice() {
-                    let read = Read { changes: commit.changes.clone(), claim: commit.state, parts: 0 };
+                    let (kind, changes) = (commit.kind, commit.changes.clone());
+                    let read = Read { kind, changes, claim: commit.state, parts: 0 };
                     self.commits.push(read);
                 }
             }
@@ -66,7 +68,7 @@ impl Reader {
                 let is_last = part.last.is_some();
                 assert_eq!(held.holds, Holds::Part { commit: part.number, index: part.index, is_last });
                 assert!(part.changes.schema.len() <= SCHEMA_CHANGES_MAX);
-                let empty = Read { changes: Changes::default(), claim: None, parts: 0 };
+                let empty = Read { kind: part.kind, changes: Changes::default(), claim: None, parts: 0 };
                 let mut read = self.open.take().unwrap_or(empty);
                 read.parts += 1;
                 read.claim = part.last;

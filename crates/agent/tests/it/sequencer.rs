@@ -17,8 +17,8 @@ use synddb_protocol::id::{Epoch, StreamId, Timestamp};
 use synddb_protocol::limits::BODY_BYTES_MAX;
 use synddb_protocol::log::{Body, Entry, EpochStart, LogError, MessageType, Receipt, Tip, Versions};
 use synddb_protocol::signing::SigningKey;
-use synddb_protocol::submission::{Content, Snapshot};
-use synddb_sqlite::apply::{Applier, CommitChanges};
+use synddb_protocol::submission::{CommitKind, Content, Snapshot, StateClaim};
+use synddb_sqlite::apply::{Applier, SubmissionApplier, position};
 use synddb_sqlite::compare::first_difference;
 use synddb_sqlite::snapshot::restore;
 
@@ -211,37 +211,48 @@ impl Sequencer {
     pub(crate) fn assert_replica_equals(&self, database: &Path) {
         let folder = tempfile::tempdir().unwrap();
         let replica = folder.path().join("replica.db");
+        self.rebuild(&replica);
+        assert_eq!(first_difference(database, &replica).unwrap(), None);
+    }
+
+    /// Rebuilds the database from the log, every claim checked, as a replica that says where it stands.
+    pub(crate) fn rebuild(&self, replica: &Path) {
         let state = self.state();
         let from = state.entries.iter().rposition(|entry| matches!(entry, Entry::Snapshot(_))).unwrap();
         let Entry::Snapshot(snapshot) = &state.entries[from] else { panic!("no snapshot") };
-        restore(&replica, snapshot, |chunk| state.chunks.get(&chunk.hash).cloned().ok_or("no such chunk"))
+        restore(replica, snapshot, |chunk| state.chunks.get(&chunk.hash).cloned().ok_or("no such chunk"))
             .unwrap();
-        let connection = synddb_sqlite::connection::Connection::open(&replica).unwrap();
-        let mut applier = Applier::over(connection).unwrap();
+        let mut applier = SubmissionApplier::new(Applier::open(replica).unwrap(), replica.parent().unwrap());
+        applier.begin().unwrap();
         for entry in &state.entries[from..] {
-            let Entry::Submission(submission) = entry else { continue };
-            let Content::Commits(commits) = &submission.content else {
-                panic!("parts are not put together here")
-            };
-            for commit in commits.as_slice() {
-                let changes = &commit.changes;
-                applier.begin().unwrap();
-                applier
-                    .apply(CommitChanges {
-                        schema: &changes.schema,
-                        rows: &changes.rows[..],
-                        user_version: changes.user_version,
-                        application_id: changes.application_id,
-                    })
-                    .unwrap();
-                applier.commit().unwrap();
-                if let Some(claim) = commit.state {
-                    assert_eq!(claim.state, applier.state().hash());
-                }
+            if let Entry::Submission(submission) = entry {
+                applier.take(&submission.content).unwrap();
             }
         }
-        drop(applier);
-        assert_eq!(first_difference(database, &replica).unwrap(), None);
+        let connection = applier.applier().connection();
+        position::create(connection).unwrap();
+        let checkpoint = state.tip.as_ref().unwrap().checkpoint(state.epoch, 0).unwrap();
+        let (stream, size) = (checkpoint.stream, checkpoint.size.get().cast_signed());
+        let bytes = checkpoint.sign(&state.key).unwrap().to_bytes();
+        let sql = "INSERT INTO _synddb_position VALUES(1, ?, ?, ?)";
+        connection.sqlite().execute(sql, (stream.as_bytes(), size, bytes)).unwrap();
+        applier.commit().unwrap();
+    }
+
+    /// How the commits in the log came about, and what they claim; of commits in parts, what their last part says.
+    pub(crate) fn claims(&self) -> Vec<(CommitKind, Option<StateClaim>)> {
+        let state = self.state();
+        let mut claims = Vec::new();
+        for entry in &state.entries {
+            let Entry::Submission(submission) = entry else { continue };
+            match &submission.content {
+                Content::Commits(commits) => {
+                    claims.extend(commits.as_slice().iter().map(|commit| (commit.kind, commit.state)));
+                }
+                Content::Part(part) => claims.extend(part.last.map(|claim| (part.kind, Some(claim)))),
+            }
+        }
+        claims
     }
 
     /// The snapshots in the log, in order.

@@ -130,6 +130,7 @@ async fn supervised(
         .with("--sequencer", sequencer_url.clone())
         .with("--token-file", text(folder.token()))
         .with("--sequencer-key", key.clone())
+        .with("--store", store.clone())
         .with("--wal-limit", arguments.wal.mib.to_string());
     folder
         .set_running(Some(&Running { sequencer: sequencer_url.clone(), validator: validator_url.clone() }))?;

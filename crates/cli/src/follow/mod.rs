@@ -2,21 +2,25 @@
 
 mod attaching;
 mod front;
+mod last_state;
 
 use std::ffi::OsString;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use synddb_agent::outbox;
 use synddb_agent::pin::{PinConfig, PinProgram};
+use synddb_agent::reconcile::LastState;
+use synddb_agent::{How, outbox};
 use synddb_service::secret::Token;
 use synddb_service::shutdown::Shutdown;
+
+pub use last_state::StoredState;
 
 use crate::arguments::{DatabaseArguments, FollowArguments, LettingGo, PinArguments};
 use crate::exit::{CommandError, Exit};
 use crate::folder::Folder;
-use crate::output::{Event, Output, Process};
+use crate::output::{Continuity, Event, Output, Process};
 use crate::process;
 use crate::refusal::check_database;
 
@@ -44,6 +48,10 @@ pub(crate) fn run(arguments: &FollowArguments, output: Output) -> Result<Exit, C
         audit_interval: *arguments.audit_interval,
         outbox: outbox::Options { bytes_max: arguments.outbox.mib << 20 },
         drain_max: *arguments.drain_timeout,
+        last_state: arguments
+            .store
+            .clone()
+            .map(|store| Arc::new(StoredState::of(store)) as Arc<dyn LastState>),
     };
     let complete = process::serve(output, arguments.stop_on_eof, async |metrics, shutdown| {
         output.mention(&attaching);
@@ -102,10 +110,17 @@ fn say(output: Output, event: synddb_agent::Event) {
     use synddb_agent::Event as Told;
     let event = match event {
         Told::Attached { stream, incarnation, how, .. } => {
-            Event::Attached { stream, incarnation: incarnation.counter.get(), how: how.to_string() }
+            let continuity = match &how {
+                How::Resumed => Continuity::Exact,
+                How::Reconciled { .. } => Continuity::Reconciled,
+                How::New { .. } => Continuity::Incarnation,
+            };
+            let incarnation = incarnation.counter.get();
+            Event::Attached { stream, incarnation, continuity, how: how.to_string() }
         }
         Told::Pinned { pid } => Event::Pinned { pid },
         Told::Unpinned { detail } => Event::Unpinned { detail },
+        Told::NotReconciled { detail } => Event::NotReconciled { detail },
         Told::Audited(audited) => Event::Audited(audited),
         Told::SnapshotSpooled { incarnation, chunks, bytes } => {
             Event::SnapshotTaken { incarnation: incarnation.counter.get(), chunks, bytes }

@@ -54,6 +54,18 @@ pub struct Writer {
     pub risk: String,
 }
 
+/// What became of the time in which a database was not followed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Continuity {
+    /// Nothing: every transaction in it was captured.
+    Exact,
+    /// It is one commit, in the same incarnation.
+    Reconciled,
+    /// A new incarnation begins after it.
+    Incarnation,
+}
+
 /// Something that happened.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
@@ -116,7 +128,9 @@ pub enum Event {
         stream: StreamId,
         /// The number of the incarnation.
         incarnation: u64,
-        /// How it came about: that it goes on exactly, or why it begins anew.
+        /// What became of the time in which it was not followed.
+        continuity: Continuity,
+        /// The same in words, with the reason.
         how: String,
     },
     /// Another process holds the agent's place in the WAL, and outlives the agent.
@@ -126,6 +140,11 @@ pub enum Event {
     },
     /// No other process holds the place: should the agent be killed, there may be a gap.
     Unpinned {
+        /// Why not.
+        detail: String,
+    },
+    /// What was committed while no agent was attached could not be made one commit, so that a new incarnation begins.
+    NotReconciled {
         /// Why not.
         detail: String,
     },

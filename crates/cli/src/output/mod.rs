@@ -8,7 +8,7 @@ mod sentence;
 
 use std::io::{self, Write as _};
 
-pub use event::{Event, Process, Stage, Writer};
+pub use event::{Continuity, Event, Process, Stage, Writer};
 pub(crate) use progress::Progress;
 pub(crate) use sentence::mib;
 

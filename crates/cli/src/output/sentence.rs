@@ -27,13 +27,14 @@ pub(super) fn of(event: &Event) -> String {
         Event::Attaching { database, switches_to_wal, makes, wal_limit_mib, writers_at_risk } => {
             attaching(database, *switches_to_wal, makes.as_deref(), *wal_limit_mib, writers_at_risk)
         }
-        Event::Attached { stream, incarnation, how } => {
+        Event::Attached { stream, incarnation, how, .. } => {
             format!("agent follows the database, stream {stream}, incarnation {incarnation}: {how}")
         }
         Event::Pinned { pid } => format!("process {pid} holds the agent's place, should the agent be killed"),
         Event::Unpinned { detail } => {
             format!("warning: no process holds the agent's place, so a kill may leave a gap: {detail}")
         }
+        Event::NotReconciled { detail } => format!("warning: the gap cannot be made one commit: {detail}"),
         Event::Audited(audited) => {
             let Audited { captured, scanned, scan_ms, .. } = audited;
             match audited.is_equal() {

@@ -85,6 +85,7 @@ fn config(location: &Location, options: &Options) -> Config {
         pin: None,
         outbox: options.outbox,
         drain_max: options.drain_max,
+        last_state: None,
     }
 }
 

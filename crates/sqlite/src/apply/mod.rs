@@ -22,6 +22,7 @@ mod alter;
 mod convert;
 mod divergence;
 mod places;
+pub mod position;
 mod rows;
 mod schema;
 mod sequence;

@@ -1,4 +1,4 @@
-//! What leaves the capture: the changes of one commit, in pieces when they are large.
+//! What leaves the capture, or a reconcile: the changes of one commit, in pieces when they are large.
 
 use synddb_protocol::submission::{Changes, SchemaChange};
 
@@ -6,21 +6,21 @@ use super::{PIECE_BYTES, PollError, Sink};
 use crate::state::RunningState;
 
 /// The changes of one commit on their way to the sink.
-pub(super) struct Out<'s, S> {
+pub(crate) struct Out<'s, S> {
     sink: &'s mut S,
     /// Row changes that were not handed over yet.
-    pub(super) rows: Vec<u8>,
+    pub(in crate::capture) rows: Vec<u8>,
     changes: Changes,
     count: u64,
 }
 
 impl<'s, S: Sink> Out<'s, S> {
-    pub(super) fn new(sink: &'s mut S, schema: Vec<SchemaChange>) -> Self {
+    pub(crate) fn new(sink: &'s mut S, schema: Vec<SchemaChange>) -> Self {
         Self { sink, rows: Vec::new(), changes: Changes { schema, ..Changes::default() }, count: 0 }
     }
 
     /// A row change was written to `rows`. Hands a piece over when there is a whole one; it is cut at any byte.
-    pub(super) fn row_written(&mut self) -> Result<(), PollError<S::Error>> {
+    pub(in crate::capture) fn row_written(&mut self) -> Result<(), PollError<S::Error>> {
         self.count += 1;
         let mut at = 0;
         while self.rows.len() - at > PIECE_BYTES {
@@ -38,18 +38,18 @@ impl<'s, S: Sink> Out<'s, S> {
     }
 
     /// How many rows changed up to here.
-    pub(super) fn count(&self) -> u64 {
+    pub(crate) fn count(&self) -> u64 {
         self.count
     }
 
     /// The header of the database has these values now.
-    pub(super) fn set_header(&mut self, user_version: Option<i32>, application_id: Option<i32>) {
+    pub(crate) fn set_header(&mut self, user_version: Option<i32>, application_id: Option<i32>) {
         self.changes.user_version = user_version;
         self.changes.application_id = application_id;
     }
 
     /// Hands over the rest, and returns how many rows changed.
-    pub(super) fn finish(mut self, state: &RunningState) -> Result<u64, PollError<S::Error>> {
+    pub(crate) fn finish(mut self, state: &RunningState) -> Result<u64, PollError<S::Error>> {
         self.changes.rows = self.rows;
         self.sink.commit(self.changes, state).map_err(PollError::Sink)?;
         Ok(self.count)

@@ -92,7 +92,7 @@ pub(super) enum Combine {
 }
 
 /// Writes the changes of one table.
-pub(super) struct TableWriter<'w, 's, S> {
+pub(crate) struct TableWriter<'w, 's, S> {
     layout: &'w Layout,
     table: Table,
     out: &'w mut Out<'s, S>,
@@ -106,7 +106,7 @@ pub(super) struct TableWriter<'w, 's, S> {
 }
 
 impl<'w, 's, S: Sink> TableWriter<'w, 's, S> {
-    pub(super) fn new(layout: &'w Layout, out: &'w mut Out<'s, S>, hash: Option<&'w mut TableHash>) -> Self {
+    pub(crate) fn new(layout: &'w Layout, out: &'w mut Out<'s, S>, hash: Option<&'w mut TableHash>) -> Self {
         let table = changeset_table(layout);
         Self { layout, table, out, hash, begun: false, gone: BTreeMap::new(), come: BTreeMap::new() }
     }
@@ -138,8 +138,17 @@ impl<'w, 's, S: Sink> TableWriter<'w, 's, S> {
     ) -> Result<(), PollError<S::Error>> {
         let layout = self.layout;
         let read = |payload| columns(layout, rowid, payload).map_err(CaptureError::from);
-        let before = before.map(read).transpose()?;
-        let after = after.map(read).transpose()?;
+        self.change(rowid, before.map(read).transpose()?, after.map(read).transpose()?)
+    }
+
+    /// Writes what became of a row, told by the values of its columns. The rowid is 0 in a WITHOUT ROWID table.
+    pub(crate) fn change(
+        &mut self,
+        rowid: i64,
+        before: Option<Vec<Value<'_>>>,
+        after: Option<Vec<Value<'_>>>,
+    ) -> Result<(), PollError<S::Error>> {
+        let layout = self.layout;
         if before == after {
             return Ok(());
         }

@@ -9,10 +9,10 @@ const SEEDS: u64 = 24;
 const COMMITS: usize = 25;
 
 /// A small generator (SplitMix64), so that a seed means the same run everywhere.
-struct Random(u64);
+pub(crate) struct Random(pub(crate) u64);
 
 impl Random {
-    fn next(&mut self, below: usize) -> usize {
+    pub(crate) fn next(&mut self, below: usize) -> usize {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut value = self.0;
         value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -20,7 +20,7 @@ impl Random {
         usize::try_from((value ^ (value >> 31)) % below as u64).unwrap()
     }
 
-    fn of(&mut self, choices: &[&str]) -> String {
+    pub(crate) fn of(&mut self, choices: &[&str]) -> String {
         choices[self.next(choices.len())].to_owned()
     }
 
@@ -52,7 +52,7 @@ impl Random {
         self.of(&["a", "b", "c", "d"])
     }
 
-    fn create(&mut self) -> String {
+    pub(crate) fn create(&mut self) -> String {
         let (table, kind) = (self.table(), self.of(&["", "INT", "TEXT COLLATE NOCASE", "REAL", "NUMERIC"]));
         let bodies = [
             format!("(a {kind}, b, c)"),
@@ -104,7 +104,7 @@ impl Random {
         }
     }
 
-    fn statement(&mut self) -> String {
+    pub(crate) fn statement(&mut self) -> String {
         let (name, table, column) = (self.next(3), self.table(), self.column());
         match self.next(24) {
             0 => self.create(),

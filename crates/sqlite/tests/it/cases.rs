@@ -14,13 +14,13 @@ use super::mirrored::{Mirrored, Outcome};
 
 const CASES: &str = include_str!("cases.txt");
 
-struct Case {
-    name: &'static str,
-    setup: String,
-    steps: Vec<String>,
+pub(crate) struct Case {
+    pub(crate) name: &'static str,
+    pub(crate) setup: String,
+    pub(crate) steps: Vec<String>,
 }
 
-fn cases() -> Vec<Case> {
+pub(crate) fn cases() -> Vec<Case> {
     let mut cases: Vec<Case> = Vec::new();
     for line in CASES.lines().filter(|line| !line.trim().is_empty() && !line.starts_with('#')) {
         if let Some(name) = line.strip_prefix("== ") {

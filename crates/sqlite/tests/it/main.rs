@@ -28,6 +28,7 @@ mod lost_locks;
 mod mirrored;
 mod query;
 mod query_costly;
+mod reconcile;
 mod resume;
 mod snapshot;
 mod state;

@@ -154,11 +154,11 @@ impl LeftBehind {
     }
 }
 
-fn scan(path: &Path) -> Result<StateHash, Box<dyn Error>> {
+pub(crate) fn scan(path: &Path) -> Result<StateHash, Box<dyn Error>> {
     Ok(RunningState::scan(&Connection::open(path)?)?.hash())
 }
 
-fn integrity(path: &Path) -> Result<String, rusqlite::Error> {
+pub(crate) fn integrity(path: &Path) -> Result<String, rusqlite::Error> {
     let sql = "SELECT group_concat(integrity_check, '; ') FROM pragma_integrity_check";
     rusqlite::Connection::open(path)?.query_row(sql, [], |row| row.get(0))
 }

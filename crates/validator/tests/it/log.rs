@@ -42,13 +42,14 @@ struct Packer {
     next: CommitNumber,
     last: CommitDigest,
     group: Option<PartIndex>,
+    kind: CommitKind,
     packed: Vec<Content>,
 }
 
 impl Packer {
     fn part(&mut self, changes: Changes, last: Option<StateClaim>) {
         let index = self.group.unwrap_or(PartIndex::FIRST);
-        let (number, kind) = (self.next, CommitKind::Transaction);
+        let (number, kind) = (self.next, self.kind);
         let part = Part { number, prev: self.last, kind, index, changes, last };
         self.last = part.digest();
         self.group = index.next();
@@ -79,13 +80,14 @@ impl Sink for Packer {
     }
 
     fn commit(&mut self, changes: Changes, state: &RunningState) -> Result<(), Self::Error> {
-        let claim = StateClaim { state: state.hash(), scanned: None };
+        let scanned = (self.kind == CommitKind::Reconcile).then(|| state.hash());
+        let claim = StateClaim { state: state.hash(), scanned };
         let changes = self.pieces(changes);
         if self.group.is_some() {
             self.part(changes, Some(claim));
             self.group = None;
         } else {
-            let (number, prev, kind) = (self.next, self.last, CommitKind::Transaction);
+            let (number, prev, kind) = (self.next, self.last, self.kind);
             let commits =
                 Commits::new(vec![Commit { number, prev, kind, changes, state: Some(claim) }]).unwrap();
             self.last = commits.digest();
@@ -130,6 +132,7 @@ impl Log {
             next: CommitNumber::FIRST,
             last: CommitDigest::from_bytes([0; 32]),
             group: None,
+            kind: CommitKind::Transaction,
             packed: Vec::new(),
         };
         let mut log = Self {
@@ -259,6 +262,23 @@ impl Log {
     /// The application runs `sql`, and what it commits is signed.
     pub(crate) fn run(&mut self, sql: &str) {
         for content in self.capture(sql) {
+            self.submit(content);
+        }
+    }
+
+    /// The application runs `sql` as one transaction that nobody saw: what it comes to is signed as a reconcile.
+    pub(crate) fn reconcile(&mut self, sql: &str) {
+        self.packer.kind = CommitKind::Reconcile;
+        self.run(sql);
+        self.packer.kind = CommitKind::Transaction;
+    }
+
+    /// A full scan of the application's database found what was captured, and that is signed.
+    pub(crate) fn audit(&mut self) {
+        self.packer.kind = CommitKind::Reconcile;
+        self.packer.commit(Changes::default(), self.follower.state()).unwrap();
+        self.packer.kind = CommitKind::Transaction;
+        for content in std::mem::take(&mut self.packer.packed) {
             self.submit(content);
         }
     }

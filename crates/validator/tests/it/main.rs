@@ -13,6 +13,7 @@ mod other_store;
 mod places;
 mod queried;
 mod rebuilt;
+mod reconciled;
 mod replaced;
 mod running;
 mod stores;

@@ -7,6 +7,7 @@ mod exchanged;
 mod harness;
 mod killed;
 mod large;
+mod reconciled;
 mod served;
 mod stopped;
 mod walk;
