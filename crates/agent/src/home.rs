@@ -322,11 +322,13 @@ impl IncarnationFolder {
 
     /// Removes the incarnation, of which everything was seen stored.
     pub(crate) fn remove(&self) -> Result<(), AgentError> {
-        // Without its name first: what is left after a crash is no incarnation with half of its files.
+        // Without its name first, durably: what is left after a crash is no incarnation with half of its files.
         let mut unnamed = self.path.clone().into_os_string();
         unnamed.push(UNFINISHED);
         let unnamed = PathBuf::from(unnamed);
-        let gone = fs::rename(&self.path, &unnamed).and_then(|()| remove(&unnamed));
+        let gone = fs::rename(&self.path, &unnamed)
+            .and_then(|()| sync_folder(unnamed.parent().unwrap_or(&unnamed)))
+            .and_then(|()| remove(&unnamed));
         gone.map_err(failed("remove a stored incarnation", &self.path))
     }
 }
@@ -352,9 +354,15 @@ fn create_new(file: &Path) -> io::Result<File> {
     File::options().write(true).create_new(true).mode(PRIVATE).open(file)
 }
 
-/// Makes a folder that only its owner may read. One that is there already may be read, but not written, by others.
+/// Makes a folder that only its owner may read, durably. One that is there already may be read, but not written, by others.
 pub(crate) fn make_folder(folder: &Path) -> Result<(), AgentError> {
-    match DirBuilder::new().mode(0o700).create(folder) {
+    let made = DirBuilder::new().mode(0o700).create(folder);
+    match &made {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {}
+        // Also one that is there: whoever made it may have died before its name was synced, and with the name all would be gone.
+        Ok(()) | Err(_) => sync_name(folder).map_err(failed("sync the name of", folder))?,
+    }
+    match made {
         Ok(()) => return Ok(()),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
         Err(error) => return Err(failed("make the agent's folder", folder)(error)),
@@ -367,7 +375,21 @@ pub(crate) fn make_folder(folder: &Path) -> Result<(), AgentError> {
     Ok(())
 }
 
-fn sync_folder(folder: &Path) -> io::Result<()> {
+/// Makes a folder's name survive a power cut.
+fn sync_name(folder: &Path) -> io::Result<()> {
+    let above = match folder.parent() {
+        Some(above) if !above.as_os_str().is_empty() => above,
+        _ => Path::new("."),
+    };
+    match sync_folder(above) {
+        // Who may not read the folder above did not make this one.
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+        synced => synced,
+    }
+}
+
+/// Makes the names in a folder survive a power cut.
+pub(crate) fn sync_folder(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
 

@@ -5,7 +5,7 @@ use std::io;
 use std::path::Path;
 
 use crate::error::AgentError;
-use crate::home::{Home, LAST, SEQUENCER_KEY, failed};
+use crate::home::{Home, LAST, SEQUENCER_KEY, failed, sync_folder};
 use crate::outbox::{self, Outbox};
 use crate::pin;
 
@@ -60,6 +60,7 @@ pub fn forget(folder: &Path) -> Result<u64, AgentError> {
     }
     let incarnations = folder.join("incarnations");
     fs::rename(&incarnations, folder.join(LEFT))
+        .and_then(|()| sync_folder(folder))
         .map_err(failed("put the incarnations away", &incarnations))?;
     finish(folder)?;
     Ok(0)
@@ -92,6 +93,8 @@ pub(crate) fn finish(folder: &Path) -> Result<(), AgentError> {
         }
         Ok(()) | Err(_) => {}
     }
+    // In this order also when the power fails: each step is durable before the next one.
+    sync_folder(folder).map_err(failed("remove what the agent was known by", folder))?;
     fs::remove_dir_all(&left).map_err(failed("remove the incarnations", &left))
 }
 

@@ -11,6 +11,7 @@ mod diverged;
 mod doctor;
 mod embedded;
 mod mirrored;
+mod powercut;
 mod processes;
 mod programs;
 mod refusals;

@@ -197,12 +197,19 @@ fn make_private(path: &Path) -> Result<(), JournalError> {
     make().map_err(|source| JournalError::Folder { folder, source })
 }
 
-/// Makes a folder and those above it that are missing, for their owner alone, each durable in the one above.
+/// Makes a folder and those above it that are missing, for their owner alone, each durable in the one above. Of one that is there that is
+/// made sure as well: who made it may have died before.
 fn make_folder(folder: &Path) -> Result<(), JournalError> {
-    if folder.is_dir() {
-        return Ok(());
-    }
     let above = folder.parent().filter(|above| !above.as_os_str().is_empty());
+    if folder.is_dir() {
+        return match Folder::open(above.unwrap_or(Path::new("."))).and_then(|above| above.sync_all()) {
+            // Who may not read the folder above did not make this one.
+            Err(error) if error.kind() != io::ErrorKind::PermissionDenied => {
+                Err(JournalError::Folder { folder: folder.to_owned(), source: error })
+            }
+            Ok(()) | Err(_) => Ok(()),
+        };
+    }
     if let Some(above) = above {
         make_folder(above)?;
     }

@@ -111,6 +111,8 @@ impl Follower {
         let (hold, position, changes) = position_of(hold, &files)?;
         let mut pages = Pages::new(files, usable_bytes(&header));
         let unsummed_frames = load_frames(&mut pages, position)?;
+        // What a snapshot shows from here on leaves as well, and with `synchronous=NORMAL` nobody may have synced it yet (I2).
+        pages.files.sync_wal()?;
         let database = Database::walk(pages, hold.connection())?;
         let resumed = Resumed { hold, spare, database, guard: None, unsummed_frames };
         let counted = Some(Counted { changes, commits: 0 });

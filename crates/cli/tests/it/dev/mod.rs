@@ -12,4 +12,5 @@ mod served;
 mod stopped;
 mod walk;
 
-pub(crate) use harness::{Dev, PATIENCE, shown_replica};
+pub(crate) use harness::{Dev, PATIENCE, PATIENCE_TEXT, shown_replica};
+pub(crate) use served::curl;

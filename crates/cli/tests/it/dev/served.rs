@@ -7,7 +7,7 @@ use crate::processes::{run, synddb};
 use crate::programs::{finish, program, sql, start};
 
 /// `curl` on a URL of a validator or sequencer: the status code, and the body as JSON.
-pub(super) fn curl(arguments: &[&str]) -> (u16, Value) {
+pub(crate) fn curl(arguments: &[&str]) -> (u16, Value) {
     let mut curl = program("curl");
     curl.args(["--silent", "--show-error", "--write-out", "\n%{http_code}"]).args(arguments);
     let told = finish(start(curl, ""));
