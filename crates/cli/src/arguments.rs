@@ -13,7 +13,7 @@ use synddb_validator::Mode;
 
 const EXIT_CODES: &str = "Exit codes:
   0  done; for `diff`, the databases are equal; for `doctor`, nothing stops following
-  1  the databases differ, or a replica is not what the log says it is
+  1  the databases differ, a replica is not what the log says it is, or a database is not what was captured
   2  the command line, or what it names, is refused, also by `doctor`; the text says what to change
   3  the command failed on the way
   4  what was waited for did not come in time
