@@ -25,6 +25,7 @@ use std::path::Path;
 use synddb_protocol::hash::{CommitDigest, StateHash};
 use synddb_protocol::id::{CommitNumber, Incarnation, StreamId};
 use synddb_protocol::submission::{Changes, CommitKind, StateClaim};
+use synddb_sqlite::capture::probes::reached;
 use synddb_sqlite::capture::{Sink, WalPosition};
 use synddb_sqlite::state::RunningState;
 
@@ -261,6 +262,7 @@ impl Outbox {
         }
         let bytes = self.file.bytes_through(id)?;
         self.file.delete_through(id)?;
+        reached("forgotten");
         self.head = id.next();
         self.bytes = self.bytes.saturating_sub(bytes);
         Ok(())

@@ -8,6 +8,7 @@ use synddb_protocol::id::Incarnation;
 use synddb_protocol::limits::BODY_BYTES_MAX;
 use synddb_protocol::log::{Body, Entry, MessageType};
 use synddb_protocol::submission::{Commit, Content, SnapshotPlace};
+use synddb_sqlite::capture::probes::reached;
 
 use super::client::{Answer, ClientError, Placed};
 use super::leg::{Leg, SnapshotIs};
@@ -21,7 +22,9 @@ pub(super) const OTHER_AGENT: &str =
 
 impl Shipper {
     pub(super) fn send_submission(&mut self, held: Held) {
-        match self.client.submit(&held.body, self.within()) {
+        let answered = self.client.submit(&held.body, self.within());
+        reached("sent");
+        match answered {
             Ok(Answer::Done(placed)) => {
                 let incarnation = self.legs[self.cursor.leg].incarnation;
                 self.cursor.wanted = Wanted::After(held.id);

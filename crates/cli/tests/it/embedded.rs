@@ -8,9 +8,9 @@ use std::time::Instant;
 
 use synddb_client::{Database, Ended, Error, Location, Options, Until};
 
-use super::dev::{PATIENCE, shown_replica};
 use super::processes::{diff, run, synddb};
 use super::programs::{assert_same, shown, sql};
+use super::roles::{PATIENCE, shown_replica};
 
 const TOKEN: &str = "a-token-of-more-than-thirty-two-characters";
 

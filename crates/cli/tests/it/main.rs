@@ -5,15 +5,18 @@
     reason = "a test fails by panicking, and says with what the programs answered"
 )]
 
+mod cases;
 mod dev;
 mod differences;
 mod diverged;
 mod doctor;
 mod embedded;
+mod kills;
 mod mirrored;
 mod powercut;
 mod processes;
 mod programs;
 mod refusals;
+mod roles;
 mod soak;
 mod writers;

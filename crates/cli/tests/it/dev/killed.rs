@@ -9,6 +9,8 @@ use std::fs;
 use std::path::Path;
 use std::process::Child;
 
+use serde_json::Value;
+
 use super::harness::{Dev, positions};
 use crate::programs::{python, sql, start};
 
@@ -108,6 +110,11 @@ fn killed_in_turn(folder: &Path, processes: &[&str]) -> (Dev, usize) {
         kills += 1;
         println!("kill {process} after {} commits, at {at:?}", writer.acknowledged());
         dev.kill(process);
+        if *process == "agent" {
+            // One that is killed before it follows does not show how it goes on.
+            let attached = |event: &&Value| event["event"] == "attached";
+            dev.wait(|events| (events.iter().filter(attached).count() > kills).then_some(()));
+        }
     }
     writer.finish();
     dev.assert_replica_equals();

@@ -12,5 +12,6 @@ mod served;
 mod stopped;
 mod walk;
 
-pub(crate) use harness::{Dev, PATIENCE, PATIENCE_TEXT, shown_replica};
+pub(crate) use crate::roles::{PATIENCE, PATIENCE_TEXT};
+pub(crate) use harness::Dev;
 pub(crate) use served::curl;

@@ -2,9 +2,10 @@
 
 use serde_json::Value;
 
-use super::harness::{Dev, PATIENCE_TEXT};
+use super::harness::Dev;
 use crate::processes::{run, synddb};
 use crate::programs::{finish, program, sql, start};
+use crate::roles::PATIENCE_TEXT;
 
 /// `curl` on a URL of a validator or sequencer: the status code, and the body as JSON.
 pub(crate) fn curl(arguments: &[&str]) -> (u16, Value) {

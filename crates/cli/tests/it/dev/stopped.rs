@@ -13,7 +13,7 @@ fn wait_fails_while_a_process_stands_still() {
     for process in ["agent", "sequencer", "validator"] {
         dev.signal(process, "STOP");
         sql(&app, "INSERT INTO t VALUES (1);");
-        let (exit, told, errors) = dev.wait("700ms");
+        let (exit, told, errors) = dev.wait_applied("700ms");
         println!("{process} stopped: exit {exit}: {}", errors.trim());
         assert_eq!(exit, 4, "{process}: {told}{errors}");
         dev.signal(process, "CONT");

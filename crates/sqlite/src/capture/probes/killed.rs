@@ -1,15 +1,15 @@
 //! Places on the way where a test kills the process.
 //!
 //! `SYNDDB_KILL_AT=<label>@<n>` has the process killed, as by `kill -9`, when it comes by the label for the n-th time. Without the feature
-//! `probes` no place is one.
+//! `killable`, which `probes` includes, no place is one.
 
 /// The process comes by a place. It may be the last thing that it does.
-#[cfg(not(feature = "probes"))]
+#[cfg(not(feature = "killable"))]
 #[inline]
 pub const fn reached(_label: &str) {}
 
 /// The process comes by a place. It may be the last thing that it does.
-#[cfg(feature = "probes")]
+#[cfg(feature = "killable")]
 pub fn reached(label: &str) {
     use std::sync::OnceLock;
     use std::sync::atomic::{AtomicU64, Ordering};
