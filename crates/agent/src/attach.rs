@@ -86,7 +86,7 @@ impl Attacher<'_> {
     /// Attaches, and goes on with the incarnation that was left or begins another one. When it fails, `left` is as it was.
     pub(crate) fn attach(&self, left: &mut Option<Left>) -> Result<Attached, AgentError> {
         let options = capture::Options::for_wal(self.config.wal_bytes_max);
-        let mut pin = PinPeer::find(self.home.folder());
+        let mut pin = PinPeer::find(&self.config.database, self.home.folder());
         let Some(found) = left.take() else {
             let follower = self.follow(options)?;
             return self.anew(follower, pin, left, Because::FirstAttach);

@@ -32,7 +32,7 @@ pub struct Config {
     pub wal_bytes_detach: u64,
     /// The program that holds the place in the WAL while no agent runs. Without one, what is committed then may be a gap.
     pub pin: Option<PinProgram>,
-    /// How often the database is scanned in full, and compared with what was captured. Meanwhile nothing is captured.
+    /// How often the database is scanned in full, and compared with what was captured; zero for never. Meanwhile nothing is captured.
     pub audit_interval: Duration,
     /// What bounds the outbox.
     pub outbox: outbox::Options,

@@ -190,26 +190,6 @@ impl<E: Into<Impossible>> From<E> for Failed {
     }
 }
 
-/// Restores the last captured state from where the configuration says, and goes on from it: [`restore_last`], then [`reconcile`].
-///
-/// For who attaches, has the outbox of an incarnation, and cannot prove that nothing was committed since its position: at
-/// [`Outcome::Reconciled`] it goes on in that incarnation from `live.position`, at [`Outcome::Impossible`] it begins a new one and says why.
-/// Restoring may take long, and all the while `live` keeps the WAL from beginning anew; who minds restores first, and attaches then.
-///
-/// # Errors
-/// As of both.
-pub fn from_last_state(
-    config: &Config,
-    live: Live<'_>,
-    outbox: &mut Outbox,
-    stopping: &AtomicBool,
-) -> Result<Outcome, AgentError> {
-    match restore_last(config, outbox.stream(), stopping)? {
-        Ok(base) => reconcile(&base, live, outbox, stopping),
-        Err(why) => Ok(Outcome::Impossible(why)),
-    }
-}
-
 /// Restores the last captured state from where the configuration says, and names its file.
 ///
 /// # Errors

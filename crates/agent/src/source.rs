@@ -103,10 +103,10 @@ impl Source {
         }
     }
 
-    /// How large the WAL's file is, in bytes.
-    pub(crate) fn wal_file_bytes(&self) -> Result<u64, AgentError> {
+    /// How much of the WAL holds something, in bytes. Its file never becomes shorter.
+    pub(crate) fn wal_used_bytes(&self) -> Result<u64, AgentError> {
         Ok(match self {
-            Self::Wal(follower) => follower.wal_file_bytes()?,
+            Self::Wal(follower) => follower.used_bytes()?,
             Self::Fed(_) => 0,
         })
     }

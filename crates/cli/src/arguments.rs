@@ -136,7 +136,8 @@ pub(crate) struct FollowArguments {
     /// Hold the place in the WAL in this process alone. Should it be killed, what is committed until the next start may be a gap.
     #[arg(long)]
     pub(crate) no_pin: bool,
-    /// How often the database is scanned in full, and compared with what was captured. Capturing waits meanwhile, the application does not.
+    /// How often the database is scanned in full, and compared with what was captured; 0s for never. Capturing waits meanwhile, the application
+    /// does not.
     #[arg(long, default_value = "1h")]
     pub(crate) audit_interval: humantime::Duration,
     #[command(flatten)]
@@ -159,12 +160,20 @@ pub(crate) struct WalLimit {
 /// When the application's disk is worth more than a log without a gap.
 #[derive(Debug, Args)]
 pub(crate) struct LettingGo {
-    /// A WAL that is larger than so many MiB is let go while nothing can be captured: the outbox is full, or no agent runs.
+    /// A WAL that is larger than so many MiB is let go while nothing can be captured: the outbox is full, or no agent runs. It is twice the
+    /// limit of the WAL at least.
     #[arg(id = "wal_let_go", long = "wal-let-go", value_name = "MIB", default_value_t = 1024, value_parser = clap::value_parser!(u64).range(1..=1_048_576))]
     pub(crate) mib: u64,
     /// How long the place in the WAL is held for an agent that was killed.
     #[arg(long, default_value = "10m")]
     pub(crate) pin_linger: humantime::Duration,
+}
+
+impl LettingGo {
+    /// The bound beside a limit of the WAL, in MiB.
+    pub(crate) fn beside(&self, limit: &WalLimit) -> u64 {
+        self.mib.max(2 * limit.mib)
+    }
 }
 
 #[derive(Debug, Args)]

@@ -21,6 +21,9 @@ use crate::peer::{Peer, PeerError};
 use crate::process;
 use crate::refusal::{Refusal, open_to_read};
 
+/// A time that nobody waits for.
+const FOREVER: Duration = Duration::from_secs(365 * 24 * 3600);
+
 /// Between two looks.
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
@@ -74,7 +77,7 @@ pub(crate) fn audit(arguments: &AuditArguments, output: Output) -> Result<Exit, 
         let mut last = Some("no agent was asked".to_owned());
         while let Some(left) = deadline.left() {
             let agent = Peer::agent(&folder).map_err(|error| nothing_runs(database, error))?;
-            match agent.audit(left).await {
+            match agent.audit(left.min(WAIT_MAX)).await {
                 Ok(audited) => return Ok(audited),
                 Err(PeerError::Refused { problem, .. }) => last = Some(problem.detail().to_owned()),
                 Err(error) => return Err(nothing_runs(database, error)),
@@ -96,7 +99,7 @@ struct Deadline {
 impl Deadline {
     fn after(timeout: Duration, what: &'static str) -> Self {
         let since = Instant::now();
-        Self { since, at: since + timeout, what }
+        Self { since, at: since.checked_add(timeout).unwrap_or(since + FOREVER), what }
     }
 
     fn left(&self) -> Option<Duration> {

@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! everything is captured, and an audit is due or asked for --> a scan on a thread of its own, at that very position
-//!     nothing is captured meanwhile --> the same state? --yes--> kept as an empty commit with the scanned state
-//!                                                       --no---> the capture is not trusted any more: attach anew
+//!     nothing is captured meanwhile --> the same state? kept as an empty commit with the scanned state
+//!                                                       --no--> the capture is not trusted any more: attach anew
 //! ```
 //!
 //! What must stay true: the scan stands exactly at the position that the outbox names, so nothing is polled until it has ended. The application
@@ -73,16 +73,19 @@ enum Told {
 }
 
 impl Audits {
+    /// The first is due after a whole interval; an interval of nothing is for whoever wants none but those that are asked for.
     pub(super) fn new(interval: Duration) -> Self {
+        let interval = if interval.is_zero() { WAIT_MAX } else { interval };
         Self { due: Instant::now() + interval.min(WAIT_MAX), askers: Vec::new(), running: None }
     }
 
-    /// Somebody asks for one. Who cannot wait in line is not answered, and sees that.
+    /// Somebody asks for one. A scan that runs already counts. Of too many the first is not answered, and sees that: its time was up long ago.
     pub(super) fn ask(&mut self, asker: SyncSender<Audited>) {
-        if self.askers.len() < CALLS_MAX {
-            self.askers.push(asker);
-            self.due = Instant::now();
+        if self.askers.len() >= CALLS_MAX {
+            self.askers.remove(0);
         }
+        self.askers.push(asker);
+        self.due = Instant::now();
     }
 
     /// How long until one is due.
@@ -114,7 +117,11 @@ impl Audits {
 impl Capture {
     /// Begins an audit if one is due; says whether it did. Only when everything is captured and kept that is committed.
     pub(super) fn begin_audit(&mut self, running: &Running) -> Result<bool, AgentError> {
-        let Source::Wal(follower) = &running.source else { return Ok(false) };
+        let Source::Wal(follower) = &running.source else {
+            // An application that hands its commits over is not scanned.
+            self.audits.later(WAIT_MAX);
+            return Ok(false);
+        };
         if !self.audits.is_due() || self.audits.running.is_some() {
             return Ok(false);
         }
@@ -140,7 +147,7 @@ impl Capture {
             }
             Ok(Told::Ended(ended)) => ended,
             Err(TryRecvError::Empty) => {
-                let is_costly = running.source.wal_file_bytes()? > self.config.wal_bytes_detach;
+                let is_costly = running.source.wal_used_bytes()? > self.config.wal_bytes_detach;
                 if let Some(interrupt) = scan.interrupt.as_ref().filter(|_| is_costly) {
                     interrupt.interrupt();
                 }
@@ -151,12 +158,18 @@ impl Capture {
         };
         let took = scan.began.elapsed();
         self.audits.running = None;
-        self.audits.later(self.config.audit_interval);
+        let interval = self.config.audit_interval;
+        self.audits.later(if interval.is_zero() { WAIT_MAX } else { interval });
         match ended {
             Ok(Some(scanned)) => self.audited(running, scanned, took)?,
             // It could not be read, or was given up.
             Ok(None) => self.audits.later(AGAIN),
-            Err(error) => tracing::warn!(%error, "an audit did not come to its end"),
+            Err(error) => {
+                tracing::warn!(%error, "an audit did not come to its end");
+                if !self.audits.askers.is_empty() {
+                    self.audits.later(AGAIN);
+                }
+            }
         }
         Ok(false)
     }
@@ -169,9 +182,8 @@ impl Capture {
     ) -> Result<(), AgentError> {
         let outbox = &mut running.outbox;
         let captured = outbox.state();
-        if scanned == captured {
-            outbox.keep_audit(outbox.position(), scanned)?;
-        }
+        // Sent either way: where they differ, it is every reader's proof that the capture missed something.
+        outbox.keep_audit(outbox.position(), scanned)?;
         let scan_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
         let audited = Audited { next: outbox.end(), captured, scanned, scan_ms };
         self.events.say(Event::Audited(audited));
@@ -189,9 +201,9 @@ impl Capture {
 
 fn scan(auditor: &Auditor, tell: &SyncSender<Told>, waker: &Waker) {
     let ended = auditor.scan(|interrupt| {
-        // Whoever does not wait for it any more has gone.
-        tell.send(Told::Reads(interrupt)).ok();
+        let is_waited_for = tell.send(Told::Reads(interrupt)).is_ok();
         waker.wake();
+        is_waited_for
     });
     tell.send(Told::Ended(ended)).ok();
     waker.wake();

@@ -158,8 +158,11 @@ impl Capture {
             self.send(Message::Leg { incarnation, folder, start, outbox: None })?;
         }
         let mut pauses = Pauses::default();
+        let mut has_let_go = false;
         while !self.shared.is_stopping() {
-            self.wait_for_room(left)?;
+            if std::mem::take(&mut has_let_go) && !self.wait_for_room(left)? {
+                break;
+            }
             let attacher = Attacher {
                 config: &self.config,
                 home: &self.home,
@@ -174,7 +177,8 @@ impl Capture {
                     let followed = self.follow(&mut running);
                     // The follower goes, and with it every lock on the application's files. Who waits is answered by the next
                     // incarnation, which holds what is waited for.
-                    let Running { outbox, folder, .. } = running;
+                    let Running { source, outbox, folder } = running;
+                    drop(source);
                     let outbox = match &followed {
                         Ok(()) => outbox,
                         Err(error) => self.reopen(outbox, &folder, error, &mut pauses)?,
@@ -187,25 +191,34 @@ impl Capture {
             match followed {
                 Ok(()) => {
                     // Whoever ends in order leaves nothing behind that holds the application's WAL.
-                    pin::dismiss(self.home.folder());
+                    if pin::dismiss(self.home.folder()) {
+                        self.pin_tried.ended();
+                    }
                     return Ok(());
                 }
                 Err(error) if error.is_final() => return Err(error),
-                Err(error) => self.pause(&error, &mut pauses, left)?,
+                Err(error) => {
+                    has_let_go = matches!(error, AgentError::LetGo { .. });
+                    self.pause(&error, &mut pauses, left)?;
+                }
             }
         }
         Ok(())
     }
 
-    /// Waits until what is captured next has room. Without it the database is not attached: the WAL would grow with nobody to capture it.
-    fn wait_for_room(&mut self, left: &mut Option<Left>) -> Result<(), AgentError> {
-        let Some(left) = left else { return Ok(()) };
-        while !left.outbox.has_room() && !self.shared.is_stopping() {
-            self.tell(outbox_full());
+    /// Waits until what is captured next has room, after the WAL was let go: attached without it, the WAL would grow with nobody to capture it. Says
+    /// whether there is room now; otherwise the agent was asked to end.
+    fn wait_for_room(&mut self, left: &mut Option<Left>) -> Result<bool, AgentError> {
+        let Some(left) = left else { return Ok(true) };
+        while !left.outbox.has_room() {
+            if self.shared.is_stopping() {
+                return Ok(false);
+            }
+            self.refuse_calls();
             self.answer_requests(&mut left.outbox)?;
             self.shared.waker.wait(IDLE).map_err(waiting)?;
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Takes commits that are handed over. What fails and can pass is tried again: whoever hands them over has them still.
@@ -310,7 +323,7 @@ impl Capture {
             if !running.outbox.has_room() {
                 self.tell(outbox_full());
                 is_full = true;
-                let bytes = running.source.wal_file_bytes()?;
+                let bytes = running.source.wal_used_bytes()?;
                 if bytes > self.config.wal_bytes_detach {
                     pin::dismiss(self.home.folder());
                     return Err(AgentError::LetGo { bytes, bytes_max: self.config.wal_bytes_detach });
@@ -326,7 +339,9 @@ impl Capture {
                 self.shared.waker.wait(wait).map_err(waiting)?;
                 continue;
             }
-            if self.poll(running)? == 0 {
+            let commits = self.poll(running)?;
+            self.tell_pinned(running);
+            if commits == 0 {
                 if self.begin_audit(running)? {
                     continue;
                 }

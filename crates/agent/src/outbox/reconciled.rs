@@ -1,4 +1,4 @@
-//! What enters an outbox without being a transaction of the application: a reconcile, and what an audit found.
+//! What enters an outbox and was not captured: a reconcile, and what an audit found.
 
 use synddb_protocol::hash::StateHash;
 use synddb_protocol::submission::{Changes, CommitKind, StateClaim};
@@ -31,7 +31,7 @@ impl Outbox {
             return Err(OutboxError::PollOpen);
         }
         let claim = StateClaim { state: self.state(), scanned: Some(scanned) };
-        self.take_last(CommitKind::Reconcile, Changes::default(), claim)?;
+        self.take_last(CommitKind::Transaction, Changes::default(), claim)?;
         self.keep(position)
     }
 }

@@ -3,6 +3,8 @@
 //! ```text
 //! agent --one byte--> pin: held? open next! close last! end!        pin.sock in the agent's folder
 //!       <-- 25 bytes- pin: yes or no, and the position that is held
+//!
+//! once connected, unasked: its process, and which file it holds a place of
 //! ```
 //!
 //! It does nothing else, so nothing in it can go wrong: no capture, no network, no disk. An agent that is killed leaves it running; the next
@@ -20,7 +22,8 @@ mod peer;
 mod serve;
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use synddb_sqlite::capture::WalPosition;
@@ -38,8 +41,11 @@ pub struct PinProgram {
     pub arguments: Vec<OsString>,
 }
 
-/// How long an answer of a pin may take. The application may wait for the write lock meanwhile.
+/// How long an answer of a pin may take.
 const ANSWER_MAX: Duration = Duration::from_secs(2);
+
+/// How long moving may take: the application may wait for the write lock meanwhile.
+const MOVE_MAX: Duration = Duration::from_millis(250);
 
 /// What an agent asks, in one byte.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -99,8 +105,48 @@ impl Answer {
     }
 }
 
-/// What a pin says of itself when an agent has come: these bytes, and its process number.
-const GREETING: [u8; 4] = *b"pin1";
+/// What a greeting begins with.
+const GREETING: [u8; 8] = *b"synddb-1";
 
-/// How long a greeting is.
-const GREETING_BYTES: usize = GREETING.len() + 4;
+/// What a pin says of itself when somebody has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Greeting {
+    /// The number of its process, as itself sees it.
+    pid: u32,
+    /// In which namespace that number counts.
+    namespace: u64,
+    /// Which file it holds a place of: device and inode.
+    database: (u64, u64),
+}
+
+impl Greeting {
+    const BYTES: usize = GREETING.len() + 4 * 8;
+
+    fn to_bytes(self) -> [u8; Self::BYTES] {
+        let Self { pid, namespace, database: (device, inode) } = self;
+        let mut bytes = [0; Self::BYTES];
+        let (start, words) = bytes.split_at_mut(GREETING.len());
+        start.copy_from_slice(&GREETING);
+        for (place, word) in words.chunks_exact_mut(8).zip([pid.into(), namespace, device, inode]) {
+            place.copy_from_slice(&word.to_be_bytes());
+        }
+        bytes
+    }
+
+    fn from_bytes(bytes: &[u8; Self::BYTES]) -> Option<Self> {
+        let words = bytes.strip_prefix(&GREETING)?;
+        let word = |at: usize| Some(u64::from_be_bytes(*words.get(8 * at..)?.first_chunk()?));
+        let pid = u32::try_from(word(0)?).ok()?;
+        Some(Self { pid, namespace: word(1)?, database: (word(2)?, word(3)?) })
+    }
+}
+
+/// In which namespace process numbers count here; 0 where nobody says.
+fn namespace() -> u64 {
+    file_at(Path::new("/proc/self/ns/pid")).map_or(0, |(_, inode)| inode)
+}
+
+/// Which file a name leads to: device and inode.
+fn file_at(name: &Path) -> Option<(u64, u64)> {
+    std::fs::metadata(name).ok().map(|found| (found.dev(), found.ino()))
+}

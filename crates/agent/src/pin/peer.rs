@@ -1,7 +1,9 @@
 //! The agent's side of a pin: starting one, finding one that was left, asking it.
 
+use std::fs::Permissions;
 use std::io::{self, Read as _, Write as _};
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
@@ -11,7 +13,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use synddb_sqlite::capture::{Pin, WalPosition};
 
-use super::{ANSWER_MAX, Answer, GREETING, GREETING_BYTES, PinProgram, Request};
+use super::{ANSWER_MAX, Answer, Greeting, MOVE_MAX, PinProgram, Request, file_at, namespace};
 use crate::socket::SocketPath;
 
 /// A pin that answers. One that stops answering is killed: what it holds would keep the WAL from beginning anew.
@@ -19,25 +21,31 @@ use crate::socket::SocketPath;
 pub(crate) struct PinPeer {
     stream: UnixStream,
     pid: u32,
-    /// The process itself, whatever gets its number later.
-    process: OwnedFd,
-    /// Of a pin that this agent has started.
-    child: Option<Child>,
+    /// The process itself, whatever gets its number later. Unknown where its number counts in another namespace: that one is never killed.
+    process: Option<OwnedFd>,
 }
 
 impl PinPeer {
-    /// The pin that an agent before this one has left, if there is one.
-    pub(crate) fn find(folder: &Path) -> Option<Self> {
+    /// The pin that an agent before this one has left, if there is one and it holds a place of this very database.
+    pub(crate) fn find(database: &Path, folder: &Path) -> Option<Self> {
+        let (pin, held) = Self::look(folder)?;
+        (file_at(database) == Some(held)).then_some(pin)
+    }
+
+    /// The pin of a folder, and which file it holds a place of.
+    fn look(folder: &Path) -> Option<(Self, (u64, u64))> {
         let socket = SocketPath::of_pin(folder).ok()?;
-        Self::meet(UnixStream::connect(socket.path()).ok()?, None).ok()
+        Self::meet(UnixStream::connect(socket.path()).ok()?).ok()
     }
 
     /// Starts a pin. Only the agent that holds the folder's lock may.
-    pub(crate) fn start(program: &PinProgram, folder: &Path) -> io::Result<Self> {
+    pub(crate) fn start(program: &PinProgram, database: &Path, folder: &Path) -> io::Result<(Self, Child)> {
         let socket = SocketPath::of_pin(folder)?;
         socket.clear()?;
         let listener = UnixListener::bind(socket.path())?;
-        let child = Command::new(&program.program)
+        // Whatever mask new files get.
+        std::fs::set_permissions(socket.path(), Permissions::from_mode(0o600))?;
+        let mut child = Command::new(&program.program)
             .args(&program.arguments)
             // It outlives this process, also where a terminal ends both.
             .process_group(0)
@@ -46,7 +54,19 @@ impl PinPeer {
             .stderr(Stdio::null())
             .spawn()?;
         // Now the listener is the child's alone: if that ends, so does the connection.
-        Self::meet(UnixStream::connect(socket.path())?, Some(child))
+        let met = UnixStream::connect(socket.path()).and_then(Self::meet);
+        let met = met.and_then(|(pin, held)| match file_at(database) == Some(held) {
+            true => Ok(pin),
+            false => Err(io::Error::other("the database was exchanged meanwhile")),
+        });
+        match met {
+            Ok(pin) => Ok((pin, child)),
+            Err(error) => {
+                child.kill().ok();
+                child.wait().ok();
+                Err(error)
+            }
+        }
     }
 
     /// The number of its process.
@@ -54,34 +74,26 @@ impl PinPeer {
         self.pid
     }
 
-    fn meet(mut stream: UnixStream, mut child: Option<Child>) -> io::Result<Self> {
-        let mut greeting = [0; GREETING_BYTES];
-        let greeted = stream
-            .set_read_timeout(Some(ANSWER_MAX))
-            .and_then(|()| stream.set_write_timeout(Some(ANSWER_MAX)))
-            .and_then(|()| stream.read_exact(&mut greeting));
-        let (start, pid) = greeting.split_at(GREETING.len());
-        let pid = pid.first_chunk().map_or(0, |pid| u32::from_be_bytes(*pid));
-        let named = i32::try_from(pid).ok().and_then(Pid::from_raw).filter(|_| start == GREETING);
-        let stranger = || io::Error::other("what answers at the socket is no pin");
-        let process = greeted.and_then(|()| named.ok_or_else(stranger)).and_then(|pid| {
-            // It has just answered, so the number is its own.
-            Ok(pidfd_open(pid, PidfdFlags::empty())?)
-        });
-        match process {
-            Ok(process) => Ok(Self { stream, pid, process, child }),
-            Err(error) => {
-                if let Some(child) = &mut child {
-                    end(child);
-                }
-                Err(error)
-            }
-        }
+    fn meet(mut stream: UnixStream) -> io::Result<(Self, (u64, u64))> {
+        let mut greeting = [0; Greeting::BYTES];
+        stream.set_read_timeout(Some(ANSWER_MAX))?;
+        stream.set_write_timeout(Some(ANSWER_MAX))?;
+        stream.read_exact(&mut greeting)?;
+        let greeting = Greeting::from_bytes(&greeting);
+        let greeting = greeting.ok_or_else(|| io::Error::other("what answers at the socket is no pin"))?;
+        let Greeting { pid, namespace: its, database } = greeting;
+        let here = namespace();
+        let number = i32::try_from(pid).ok().and_then(Pid::from_raw).filter(|_| its == here && here != 0);
+        // It has just answered, so the number is its own.
+        let process = number.and_then(|number| pidfd_open(number, PidfdFlags::empty()).ok());
+        Ok((Self { stream, pid, process }, database))
     }
 
     fn ask(&mut self, request: Request) -> io::Result<Answer> {
         let mut answer = [0; Answer::BYTES];
-        let asked = self.stream.write_all(&[request.byte()]);
+        let within = if request == Request::Held { ANSWER_MAX } else { MOVE_MAX };
+        let asked = self.stream.set_read_timeout(Some(within));
+        let asked = asked.and_then(|()| self.stream.write_all(&[request.byte()]));
         match asked.and_then(|()| self.stream.read_exact(&mut answer)) {
             Ok(()) => Ok(Answer::from_bytes(answer)),
             Err(error) => {
@@ -91,11 +103,10 @@ impl PinPeer {
         }
     }
 
-    fn kill(&mut self) {
-        // One that is gone cannot be killed, which is as good.
-        pidfd_send_signal(&self.process, Signal::KILL).ok();
-        if let Some(child) = &mut self.child {
-            child.wait().ok();
+    fn kill(&self) {
+        if let Some(process) = &self.process {
+            // One that is gone cannot be killed, which is as good.
+            pidfd_send_signal(process, Signal::KILL).ok();
         }
     }
 }
@@ -124,30 +135,17 @@ impl Pin for PinPeer {
     }
 }
 
-impl Drop for PinPeer {
-    fn drop(&mut self) {
-        // A pin outlives this value. One that is dead leaves nothing but its number, which is given back here.
-        if let Some(child) = &mut self.child {
-            child.try_wait().ok();
-        }
-    }
-}
-
 /// The number of the process that holds the place of a folder's agent, if one does. For whoever looks: nothing is asked of it.
 pub fn running(folder: &Path) -> Option<u32> {
-    PinPeer::find(folder).map(|pin| pin.pid())
+    PinPeer::look(folder).map(|(pin, _)| pin.pid())
 }
 
-/// Has the pin of a folder end, if there is one.
-pub(crate) fn dismiss(folder: &Path) {
-    if let Some(mut pin) = PinPeer::find(folder) {
-        // Its end is the answer.
-        pin.stream.write_all(&[Request::End.byte()]).ok();
-        pin.stream.read_exact(&mut [0]).ok();
-    }
-}
-
-fn end(child: &mut Child) {
-    child.kill().ok();
-    child.wait().ok();
+/// Has the pin of a folder end, if there is one; says whether one did.
+pub(crate) fn dismiss(folder: &Path) -> bool {
+    let Some((mut pin, _)) = PinPeer::look(folder) else { return false };
+    // Its end is the answer.
+    let asked = pin.stream.write_all(&[Request::End.byte()]);
+    asked
+        .and_then(|()| pin.stream.read_exact(&mut [0]))
+        .is_err_and(|error| error.kind() == io::ErrorKind::UnexpectedEof)
 }

@@ -4,9 +4,8 @@ use std::collections::VecDeque;
 use std::fs;
 use std::io::{self, Read as _, Write as _};
 use std::os::fd::AsFd as _;
-use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -14,7 +13,7 @@ use rustix::io::Errno;
 use synddb_sqlite::capture::Pinning;
 use synddb_sqlite::capture::probes::reached;
 
-use super::{ANSWER_MAX, Answer, GREETING, Request};
+use super::{ANSWER_MAX, Answer, Greeting, Request, file_at, namespace};
 use crate::error::AgentError;
 use crate::home::failed;
 use crate::socket::SocketPath;
@@ -55,7 +54,7 @@ pub fn serve(config: &PinConfig) -> Result<(), AgentError> {
     let names = [beside(""), beside("-wal"), beside("-shm"), socket.path()];
     let files = names.each_ref().map(|name| file_at(name));
     let alone_since = Instant::now();
-    let server = Server {
+    let mut server = Server {
         config,
         pinning,
         listener,
@@ -64,7 +63,9 @@ pub fn serve(config: &PinConfig) -> Result<(), AgentError> {
         files,
         agents: VecDeque::new(),
         alone_since,
+        wal_bytes_max: config.wal_bytes_max,
     };
+    server.is_left();
     server.run().map_err(failed("serve the pin's socket"))
 }
 
@@ -78,9 +79,17 @@ struct Server<'c> {
     names: [PathBuf; 4],
     files: [Option<(u64, u64)>; 4],
     /// Who is connected: the agent, and whoever looks whether there is a pin and asks nothing.
-    agents: VecDeque<UnixStream>,
+    agents: VecDeque<Connected>,
     /// Since when there is no agent.
     alone_since: Instant,
+    /// How long the WAL's file may become now: it never becomes shorter, and what is there already costs nothing more.
+    wal_bytes_max: u64,
+}
+
+/// A connection. One that has asked something is the agent.
+struct Connected {
+    stream: UnixStream,
+    has_asked: bool,
 }
 
 /// Whether it goes on.
@@ -104,6 +113,9 @@ impl Server<'_> {
     fn serve(&mut self) -> io::Result<()> {
         loop {
             let woken = self.wait()?;
+            if woken.listener {
+                self.welcome();
+            }
             if self.should_end() {
                 return Ok(());
             }
@@ -112,15 +124,12 @@ impl Server<'_> {
                     return Ok(());
                 }
             }
-            if woken.listener {
-                self.welcome();
-            }
         }
     }
 
     fn wait(&self) -> io::Result<Woken> {
         let listener = PollFd::new(&self.listener, PollFlags::IN);
-        let agents = self.agents.iter().map(|agent| PollFd::new(agent, PollFlags::IN));
+        let agents = self.agents.iter().map(|agent| PollFd::new(&agent.stream, PollFlags::IN));
         let mut fds: Vec<PollFd<'_>> = std::iter::once(listener).chain(agents).collect();
         match poll(&mut fds, Timespec::try_from(LOOK_AGAIN).ok().as_ref()) {
             Ok(_) | Err(Errno::INTR) => {}
@@ -136,23 +145,36 @@ impl Server<'_> {
         if self.names.each_ref().map(|name| file_at(name)) != self.files {
             return true;
         }
-        if !self.agents.is_empty() {
+        if self.agents.iter().any(|agent| agent.has_asked) {
             return false;
         }
-        let bytes = fs::metadata(&self.names[1]).map_or(0, |wal| wal.len());
-        self.alone_since.elapsed() > self.config.linger || bytes > self.config.wal_bytes_max
+        self.alone_since.elapsed() > self.config.linger || self.wal_bytes() > self.wal_bytes_max
+    }
+
+    /// From now on there may be no agent.
+    fn is_left(&mut self) {
+        self.alone_since = Instant::now();
+        self.wal_bytes_max = self.wal_bytes().max(self.config.wal_bytes_max);
+    }
+
+    fn wal_bytes(&self) -> u64 {
+        fs::metadata(&self.names[1]).map_or(0, |wal| wal.len())
     }
 
     /// Somebody has come: the next agent, or one that only looks.
     fn welcome(&mut self) {
-        let Ok((mut agent, _)) = self.listener.accept() else { return };
-        let mut greeting = GREETING.to_vec();
-        greeting.extend(std::process::id().to_be_bytes());
+        let Ok((mut stream, _)) = self.listener.accept() else { return };
+        let database = self.files[0].unwrap_or_default();
+        let greeting = Greeting { pid: std::process::id(), namespace: namespace(), database };
         let timeouts =
-            agent.set_read_timeout(Some(ANSWER_MAX)).and(agent.set_write_timeout(Some(ANSWER_MAX)));
-        if timeouts.and_then(|()| agent.write_all(&greeting)).is_ok() {
-            self.agents.truncate(AGENTS_MAX - 1);
-            self.agents.push_front(agent);
+            stream.set_read_timeout(Some(ANSWER_MAX)).and(stream.set_write_timeout(Some(ANSWER_MAX)));
+        if timeouts.and_then(|()| stream.write_all(&greeting.to_bytes())).is_ok() {
+            // Whoever only looks makes room first.
+            if self.agents.len() >= AGENTS_MAX {
+                let looks = self.agents.iter().rposition(|agent| !agent.has_asked);
+                self.agents.remove(looks.unwrap_or(self.agents.len() - 1));
+            }
+            self.agents.push_front(Connected { stream, has_asked: false });
         }
     }
 
@@ -160,10 +182,12 @@ impl Server<'_> {
     fn answer(&mut self, at: usize) -> Goes {
         let Some(mut agent) = self.agents.remove(at) else { return Goes::On };
         let mut byte = [0];
-        self.alone_since = Instant::now();
-        let Some(request) = agent.read_exact(&mut byte).ok().and_then(|()| Request::read(byte[0])) else {
-            return Goes::On;
-        };
+        let asked = agent.stream.read_exact(&mut byte).ok().and_then(|()| Request::read(byte[0]));
+        if asked.is_some() || agent.has_asked {
+            self.is_left();
+        }
+        let Some(request) = asked else { return Goes::On };
+        agent.has_asked = true;
         let answer = match request {
             // A file that SQLite cannot read any more is nothing to hold on to.
             Request::Held => self.pinning.held().map(Answer::at),
@@ -180,7 +204,7 @@ impl Server<'_> {
             Request::CloseLast => "pin closed",
             Request::Held | Request::End => "pin asked",
         });
-        if agent.write_all(&answer.to_bytes()).is_ok() {
+        if agent.stream.write_all(&answer.to_bytes()).is_ok() {
             self.agents.insert(at, agent);
         }
         Goes::On
@@ -191,11 +215,6 @@ struct Woken {
     listener: bool,
     /// Who asks something, or is gone.
     agents: Vec<usize>,
-}
-
-/// Which file a name leads to: device and inode.
-fn file_at(name: &Path) -> Option<(u64, u64)> {
-    fs::metadata(name).ok().map(|found| (found.dev(), found.ino()))
 }
 
 /// The socket that the agent gave as standard input.

@@ -80,6 +80,7 @@ fn a_database_that_was_changed_behind_our_back_is_found_and_attached_anew() {
     assert_eq!(again.scanned, audited.scanned);
     assert!(again.is_equal());
     agent.push(Until::Stored);
+    assert_eq!(place.sequencer.scanned(), [audited.scanned; 2], "the difference is in the log as well");
     place.sequencer.assert_replica_equals(&place.database());
     agent.end();
 }

@@ -1,6 +1,8 @@
 //! Another process holds the agent's place, and outlives it.
 
 use std::io::{BufRead as _, BufReader, Lines, Write as _};
+use std::os::unix::fs::symlink;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command};
 use std::time::{Duration, Instant};
@@ -218,6 +220,50 @@ fn a_pin_of_a_file_that_was_exchanged_ends() {
     agent.kill();
     std::fs::rename(place.database(), place.folder.path().join("other.db")).unwrap();
     ends(pid);
+}
+
+#[test]
+fn a_pin_of_another_file_proves_nothing() {
+    let place = Place::new();
+    let [app, one, other] = ["app.db", "one.db", "other.db"].map(|name| place.folder.path().join(name));
+    std::fs::rename(&app, &one).unwrap();
+    symlink(&one, &app).unwrap();
+    let writer = Connection::open(&one).unwrap();
+    let mut agent = Killable::start(&place, Role::FollowPinned);
+    let pin = agent.pin;
+    write(&writer, 0..5);
+    agent.push();
+    agent.kill();
+    // The same content under the same name, and commits that come to nothing.
+    writer.execute_batch(&format!("VACUUM INTO '{}'", other.display())).unwrap();
+    std::fs::remove_file(&app).unwrap();
+    symlink(&other, &app).unwrap();
+    let application = place.open();
+    application.execute_batch("INSERT INTO t VALUES(100, 'lost'); DELETE FROM t WHERE a = 100").unwrap();
+    truncate(&application);
+    application.execute_batch("INSERT INTO t VALUES(101, 'seen')").unwrap();
+    let agent = start(&place, self::pin(Role::Pin, place.folder.path()));
+    assert_eq!(agent.attached(), How::New { because: Because::Replaced });
+    agent.push(Until::Stored);
+    place.sequencer.assert_replica_equals(&place.database());
+    agent.end();
+    ends(pin);
+}
+
+#[test]
+fn whoever_only_looks_at_a_pin_keeps_it_from_nothing() {
+    let place = Place::new();
+    let writer = place.open();
+    let agent = Killable::start(&place, Role::FollowPinnedBriefly);
+    let pin = agent.pin;
+    assert_eq!(synddb_agent::pin::running(&place.home()), Some(pin));
+    agent.kill();
+    let looks: Vec<_> = (0..6).map(|_| UnixStream::connect(place.home().join("pin.sock")).unwrap()).collect();
+    write(&writer, 0..400);
+    ends(pin);
+    drop(looks);
+    assert_eq!(synddb_agent::pin::running(&place.home()), None);
+    assert!(!place.home().join("pin.sock").exists());
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use synddb_agent::outbox::{Options, Outbox};
-use synddb_agent::reconcile::{Impossible, LastState, Live, Outcome, from_last_state, reconcile};
+use synddb_agent::reconcile::{Impossible, LastState, Live, Outcome, reconcile, restore_last};
 use synddb_agent::{AgentError, Config, How, Until};
 use synddb_protocol::id::StreamId;
 use synddb_protocol::signing::VerifyingKey;
@@ -236,7 +236,11 @@ fn the_last_state_comes_from_where_the_configuration_says() {
     let mut outbox = outbox(&place);
     let mut attempt = |last_state: Option<Arc<dyn LastState>>| {
         let config = Config { last_state, ..place.config() };
-        from_last_state(&config, live(&follower), &mut outbox, &AtomicBool::new(false)).unwrap()
+        let nobody = AtomicBool::new(false);
+        match restore_last(&config, outbox.stream(), &nobody).unwrap() {
+            Ok(base) => reconcile(&base, live(&follower), &mut outbox, &nobody).unwrap(),
+            Err(why) => Outcome::Impossible(why),
+        }
     };
     let key = place.sequencer.key();
     assert!(matches!(attempt(None), Outcome::Impossible(Impossible::NoSource)));

@@ -99,7 +99,7 @@ fn an_audit_changes_nothing_and_says_what_was_found() {
     let claim = |scanned| StateClaim { state: state(1), scanned };
     assert_eq!(claims, [claim(None), claim(Some(state(1))), claim(Some(state(9)))]);
     for audit in &reader.commits[1..] {
-        assert_eq!((audit.kind, &audit.changes), (CommitKind::Reconcile, &Changes::default()));
+        assert_eq!((audit.kind, &audit.changes), (CommitKind::Transaction, &Changes::default()));
     }
     assert_eq!((outbox.position(), outbox.state()), (position(2), state(1)));
 }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use synddb_sqlite::inspect::{User, Version, Weakness, users_of};
+use synddb_sqlite::inspect::{self, User, Version, Weakness, users_of};
 
 use super::finding::{Code, Findings};
 
@@ -62,8 +62,5 @@ pub(crate) fn named(user: &User) -> String {
 
 /// A process in words, by its number.
 pub(super) fn name_of(pid: u32) -> String {
-    match std::fs::read_to_string(format!("/proc/{pid}/comm")) {
-        Ok(name) => format!("{} (process {pid})", name.trim_end()),
-        Err(_) => format!("process {pid}"),
-    }
+    format!("{} (process {pid})", inspect::name_of(pid)).trim_start().to_owned()
 }

@@ -127,14 +127,11 @@ struct AuditQuery {
     wait_ms: u64,
 }
 
-/// A scan takes as long as it takes, so this is waited for longer than for anything else.
-const AUDIT_MAX: Duration = Duration::from_secs(3600);
-
 async fn audit(
     State(agent): State<Agent>,
     Query(query): Query<AuditQuery>,
 ) -> Result<Json<Audited>, Refusal> {
-    let deadline = Instant::now() + Duration::from_millis(query.wait_ms).min(AUDIT_MAX);
+    let deadline = Instant::now() + Duration::from_millis(query.wait_ms).min(WAIT_MAX);
     let audited = blocking(move || agent.audit(deadline)).await?;
     audited.map(Json).map_err(|error| Refusal::new(Reason::Unavailable, error.to_string()))
 }

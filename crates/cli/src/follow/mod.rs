@@ -32,6 +32,7 @@ pub(crate) fn run(arguments: &FollowArguments, output: Output) -> Result<Exit, C
     let folder = Folder::of(database, dir.as_deref());
     let attaching = attaching::attaching(database, &folder, arguments.wal.mib);
     folder.make()?;
+    let let_go = arguments.letting_go.beside(&arguments.wal);
     let config = synddb_agent::Config {
         database: database.clone(),
         folder: folder.path().to_owned(),
@@ -39,11 +40,11 @@ pub(crate) fn run(arguments: &FollowArguments, output: Output) -> Result<Exit, C
         token: token.expose().to_owned().into(),
         sequencer_key: arguments.sequencer_key,
         wal_bytes_max: arguments.wal.mib << 20,
-        wal_bytes_detach: arguments.letting_go.mib << 20,
+        wal_bytes_detach: let_go << 20,
         pin: if arguments.no_pin {
             None
         } else {
-            Some(pin_program(database, &folder, &arguments.letting_go)?)
+            Some(pin_program(database, &folder, let_go, &arguments.letting_go)?)
         },
         audit_interval: *arguments.audit_interval,
         outbox: outbox::Options { bytes_max: arguments.outbox.mib << 20 },
@@ -89,7 +90,12 @@ pub(crate) fn pin(arguments: &PinArguments) -> Result<Exit, CommandError> {
 }
 
 /// This program, as a pin.
-fn pin_program(database: &Path, folder: &Folder, letting_go: &LettingGo) -> Result<PinProgram, CommandError> {
+fn pin_program(
+    database: &Path,
+    folder: &Folder,
+    let_go_mib: u64,
+    letting_go: &LettingGo,
+) -> Result<PinProgram, CommandError> {
     let program = std::env::current_exe().map_err(CommandError::system("find this program"))?;
     let text = |text: &str| OsString::from(text);
     let arguments = vec![
@@ -98,7 +104,7 @@ fn pin_program(database: &Path, folder: &Folder, letting_go: &LettingGo) -> Resu
         text("--dir"),
         folder.path().into(),
         text("--wal-let-go"),
-        text(&letting_go.mib.to_string()),
+        text(&let_go_mib.to_string()),
         text("--pin-linger"),
         text(&letting_go.pin_linger.to_string()),
     ];

@@ -24,18 +24,22 @@ pub struct Auditor {
 
 impl Auditor {
     /// What the database hashes to at the position of the follower that gave this; nothing when that is not there to be read any more.
-    /// The follower must not be polled until this has begun to read, which is when it hands over what can interrupt it.
+    /// The follower must not be polled until this has begun to read, which is when it hands over what can interrupt it; it goes on when that
+    /// answers that it should.
     ///
     /// # Errors
     /// [`CaptureError`] when the database cannot be read, or the scan was interrupted.
-    pub fn scan(&self, reads: impl FnOnce(InterruptHandle)) -> Result<Option<StateHash>, CaptureError> {
+    pub fn scan(
+        &self,
+        reads: impl FnOnce(InterruptHandle) -> bool,
+    ) -> Result<Option<StateHash>, CaptureError> {
         let connection = connect(&self.path)?;
         connection.set_patience(PATIENCE)?;
         let Ok(hold) = Hold::open_at(connection, &self.now, self.position)? else { return Ok(None) };
-        reads(hold.connection().sqlite().get_interrupt_handle());
-        let state = RunningState::scan(hold.connection())?.hash();
+        let goes_on = reads(hold.connection().sqlite().get_interrupt_handle());
+        let state = if goes_on { Some(RunningState::scan(hold.connection())?.hash()) } else { None };
         drop(hold.close());
-        Ok(Some(state))
+        Ok(state)
     }
 }
 

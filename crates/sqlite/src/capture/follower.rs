@@ -178,6 +178,11 @@ impl Follower {
         self.pinned.is_there()
     }
 
+    /// Whether the pin holds a place that this follower has captured up to: should it end now, the next one goes on exactly.
+    pub fn is_kept(&self) -> bool {
+        self.pinned.is_placed()
+    }
+
     /// The connection whose read transaction stands exactly at the position as long as nothing was polled: for a snapshot.
     pub fn reader(&self) -> &Connection {
         self.holds.held().connection()
@@ -311,7 +316,8 @@ impl Follower {
     pub(super) fn advance<S: Sink>(&mut self, sink: &mut S, frames: u32) -> Result<u64, PollError<S::Error>> {
         let index = self.index()?;
         let mut last = index.last_frame;
-        if index.salts != self.position.salts {
+        let begins = index.salts != self.position.salts;
+        if begins {
             // The held read transaction stood on the database file, so the generation before is complete there, and nothing
             // of it was left to capture.
             if !planted(Bug::KeepEndedGeneration) {
@@ -333,6 +339,10 @@ impl Follower {
         }
         if last == self.position.frame {
             self.check_count(&index)?;
+            if begins {
+                // Nothing was committed; whoever goes on from here still looks for this generation.
+                self.persist(sink)?;
+            }
             return Ok(0);
         }
         let commits = self.capture_to(last, frames, sink)?;
@@ -344,15 +354,19 @@ impl Follower {
         self.statistics.wal_bytes_max = self.statistics.wal_bytes_max.max(self.wal_bytes(last));
         self.check_count(&index)?;
         if commits > 0 {
-            // I2: nothing leaves that the application's disk could still forget.
             reached("captured");
-            self.pinned.check(self.position, self.holds.generation())?;
-            self.database.pages.files.sync_wal()?;
-            reached("synced");
-            sink.persist(&self.position, &self.database.state).map_err(PollError::Sink)?;
+            self.persist(sink)?;
             reached("kept");
         }
         Ok(commits)
+    }
+
+    fn persist<S: Sink>(&mut self, sink: &mut S) -> Result<(), PollError<S::Error>> {
+        self.pinned.check(self.position, self.holds.generation())?;
+        // I2: nothing leaves that the application's disk could still forget.
+        self.database.pages.files.sync_wal()?;
+        reached("synced");
+        sink.persist(&self.position, &self.database.state).map_err(PollError::Sink)
     }
 
     /// Whether as many commits were captured as SQLite has counted, once all of them should be. A generation of the WAL that began and

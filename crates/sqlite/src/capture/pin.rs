@@ -149,6 +149,11 @@ impl Pinned {
         self.pin.is_some()
     }
 
+    /// Whether the pin holds a place of this follower.
+    pub(super) fn is_placed(&self) -> bool {
+        self.pin.is_some() && self.is_placed
+    }
+
     /// What can be read from when the pin has ended.
     pub(super) fn descriptor(&self) -> Option<BorrowedFd<'_>> {
         self.pin.as_ref().and_then(|pin| pin.descriptor())
@@ -178,6 +183,11 @@ impl Pinned {
         {
             self.is_placed = true;
         }
+    }
+
+    /// Whether the pin answers, if there is one. One that does not is forgotten, so that the next call says that all is well.
+    pub(super) fn answers(&mut self) -> bool {
+        self.pin.is_none() || self.ask(|pin| pin.held()).is_some()
     }
 
     /// Moves to a transaction at what is committed now. Only while nobody can commit, and everything was kept. Says whether nothing of this pin

@@ -66,7 +66,8 @@ impl Follower {
         if self.holds_unsummed() {
             self.cut_off_tried = Some(Instant::now());
         }
-        if self.is_far_behind()? || !self.lock()? {
+        // A pin that does not answer is found out before anybody has to wait for it.
+        if self.is_far_behind()? || !self.pinned.answers() || !self.lock()? {
             return Ok(0);
         }
         self.statistics.write_locks += 1;

@@ -15,6 +15,7 @@
 //!   generation can have begun.
 //! - Whatever the WAL says, the content decides: its state hash must be the one that was kept with the position.
 
+use rusqlite::ffi;
 use synddb_protocol::hash::StateHash;
 
 use super::attach::{load_frames, page_one, usable_bytes};
@@ -69,7 +70,41 @@ pub(super) struct Resumed {
 }
 
 /// Finds a position again in the files of a database, on which `now` stands at the latest commit.
+///
+/// What cannot be read there says nothing of the database as it is now: a power cut in the middle of a checkpoint leaves half of a page that only the
+/// latest frames make whole.
 pub(super) fn resume(
+    files: Files,
+    now: Hold,
+    spare: Connection,
+    left: &Left,
+    pin: Option<&mut (dyn Pin + '_)>,
+) -> Result<Result<Resumed, Lost>, CaptureError> {
+    find(files, now, spare, left, pin).or_else(|error| match error {
+        CaptureError::Damaged(_)
+        | CaptureError::Gap { .. }
+        | CaptureError::Schema(_)
+        | CaptureError::State(_)
+        | CaptureError::EncodingChanged
+        | CaptureError::PageSizeChanged => Ok(Err(Lost::OtherContent)),
+        CaptureError::Sqlite(error)
+            if matches!(error.primary(), ffi::SQLITE_CORRUPT | ffi::SQLITE_NOTADB) =>
+        {
+            Ok(Err(Lost::OtherContent))
+        }
+        error @ (CaptureError::Sqlite(_)
+        | CaptureError::Io { .. }
+        | CaptureError::Missing { .. }
+        | CaptureError::Unfit(_)
+        | CaptureError::NotWal { .. }
+        | CaptureError::Busy
+        | CaptureError::Followed { .. }
+        | CaptureError::Replaced { .. }
+        | CaptureError::Stopped) => Err(error),
+    })
+}
+
+fn find(
     files: Files,
     now: Hold,
     spare: Connection,

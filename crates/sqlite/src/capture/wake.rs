@@ -188,12 +188,12 @@ impl Follower {
         self.wal_bytes(self.position.frame)
     }
 
-    /// How large the WAL's file is, in bytes.
+    /// The size of the WAL up to what is committed now, in bytes of frames.
     ///
     /// # Errors
-    /// [`CaptureError`] when the file is not there.
-    pub fn wal_file_bytes(&self) -> Result<u64, CaptureError> {
-        self.database.pages.files.wal_len()
+    /// [`CaptureError`] when the wal-index cannot be read.
+    pub fn used_bytes(&self) -> Result<u64, CaptureError> {
+        Ok(self.wal_bytes(self.index()?.last_frame))
     }
 
     fn has_news(&self) -> Result<bool, CaptureError> {

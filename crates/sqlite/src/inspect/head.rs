@@ -2,9 +2,11 @@
 
 use std::fs::File;
 use std::io::{self, Read as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 use super::Unfit;
+use super::processes::NONBLOCK;
 use crate::file::Damaged;
 use crate::file::header::{HEADER_BYTES, Header};
 
@@ -55,8 +57,13 @@ impl Head {
     /// # Errors
     /// When the file cannot be opened or read.
     pub fn read(path: &Path) -> io::Result<Self> {
-        let file = File::open(path)?;
-        let length = file.metadata()?.len();
+        // A pipe would keep us waiting.
+        let file = File::options().read(true).custom_flags(NONBLOCK).open(path)?;
+        let found = file.metadata()?;
+        if !found.is_file() {
+            return Err(io::Error::other("it is no regular file"));
+        }
+        let length = found.len();
         let mut bytes = Vec::new();
         file.take(LOOKED_AT as u64).read_to_end(&mut bytes)?;
         Ok(Self::of(path, &bytes, length))

@@ -27,7 +27,7 @@ pub use file_system::{FileSystem, FileSystemKind};
 pub use head::{Form, Head, JournalMode};
 pub use locks::{Locked, Locker, locked, owner_seems_to_run};
 pub use open::{Opened, ReadBy, open};
-pub use processes::{Processes, User, users_of};
+pub use processes::{Processes, User, name_of, users_of};
 pub use schema::{Module, cannot_follow, modules};
 pub use version::{Version, Weakness};
 

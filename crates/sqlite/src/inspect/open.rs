@@ -47,7 +47,8 @@ pub fn open(path: &Path, mode: JournalMode) -> Result<Opened, SqliteError> {
     let length = |suffix| std::fs::metadata(beside(path, suffix)).map_or(0, |file| file.len());
     let by = match mode {
         JournalMode::Rollback => ReadBy::File,
-        JournalMode::Wal if beside(path, "-shm").exists() => ReadBy::Wal,
+        // With an index alone, SQLite would make a WAL.
+        JournalMode::Wal if beside(path, "-shm").exists() && beside(path, "-wal").exists() => ReadBy::Wal,
         JournalMode::Wal if length("-wal") == 0 => ReadBy::FileAlone,
         JournalMode::Wal => ReadBy::WithoutItsWal,
     };

@@ -5,9 +5,9 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
-use std::fs;
+use std::fs::{self, OpenOptions};
 use std::io::Read as _;
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use super::version::{Version, compiled_into};
@@ -16,8 +16,17 @@ use super::{FileId, id_of};
 /// Most users of a file that are told of.
 const USERS_MAX: usize = 64;
 
-/// Largest program or library that is searched, in bytes.
-const SEARCHED_MAX: u64 = 512 << 20;
+/// Most bytes of programs and libraries that are searched in one look.
+const SEARCHED_MAX: u64 = 1 << 30;
+
+/// A file that is opened so never keeps anybody waiting, whatever it is.
+pub(super) const NONBLOCK: i32 = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+
+/// Which programs and libraries were searched, and how much more may be.
+struct Searched {
+    found: BTreeMap<FileId, Option<Version>>,
+    left: u64,
+}
 
 /// A process that has a file open.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,23 +58,29 @@ pub fn users_of(path: &Path) -> Processes {
     };
     let wanted = Wanted { id, name };
     let ours = id_of(Path::new("/proc/self/exe")).ok();
-    let mut searched = BTreeMap::new();
+    let mut searched = Searched { found: BTreeMap::new(), left: SEARCHED_MAX };
     let pids = processes.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
     for pid in pids.filter(|pid| *pid != std::process::id()) {
         let process = PathBuf::from(format!("/proc/{pid}"));
         match has_open(&process, &wanted) {
             None => found.unseen += 1,
             Some(true) if found.users.len() < USERS_MAX => {
-                let name = fs::read_to_string(process.join("comm")).unwrap_or_default();
+                let name = name_of(pid);
                 let is_ours = ours.is_some() && id_of(&process.join("exe")).ok() == ours;
                 let sqlite = if is_ours { vec![Version::ours()] } else { sqlite_in(&process, &mut searched) };
-                found.users.push(User { pid, name: name.trim_end().to_owned(), is_ours, sqlite });
+                found.users.push(User { pid, name, is_ours, sqlite });
             }
             Some(_) => {}
         }
     }
     found.users.sort_by_key(|user| user.pid);
     found
+}
+
+/// What a process calls itself, as one line of plain text.
+pub fn name_of(pid: u32) -> String {
+    let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+    name.trim_end().escape_default().to_string()
 }
 
 /// The file that is looked for.
@@ -94,7 +109,7 @@ fn has_open(process: &Path, wanted: &Wanted<'_>) -> Option<bool> {
 }
 
 /// Every SQLite that the programs and libraries of a process hold.
-fn sqlite_in(process: &Path, searched: &mut BTreeMap<FileId, Option<Version>>) -> Vec<Version> {
+fn sqlite_in(process: &Path, searched: &mut Searched) -> Vec<Version> {
     let maps = fs::read_to_string(process.join("maps")).unwrap_or_default();
     let mut found = Vec::new();
     for line in maps.lines() {
@@ -106,17 +121,17 @@ fn sqlite_in(process: &Path, searched: &mut BTreeMap<FileId, Option<Version>>) -
         let file = process.join("root").join(line[start..].trim_start_matches('/'));
         let Ok(metadata) = fs::metadata(&file) else { continue };
         let id = (metadata.dev(), metadata.ino());
-        let version = *searched.entry(id).or_insert_with(|| search(&file, metadata.len()));
+        let Searched { found: known, left } = &mut *searched;
+        let version = *known.entry(id).or_insert_with(|| search(&file, left));
         found.extend(version.filter(|version| !found.contains(version)));
     }
     found
 }
 
-fn search(file: &Path, length: u64) -> Option<Version> {
-    if length > SEARCHED_MAX {
-        return None;
-    }
-    let mut bytes = Vec::new();
-    fs::File::open(file).ok()?.take(SEARCHED_MAX).read_to_end(&mut bytes).ok()?;
-    compiled_into(&bytes)
+fn search(file: &Path, left: &mut u64) -> Option<Version> {
+    // What lies there now may be something that never answers, like a pipe.
+    let file = OpenOptions::new().read(true).custom_flags(NONBLOCK).open(file).ok()?;
+    let length = file.metadata().ok().filter(|metadata| metadata.is_file())?.len();
+    *left = left.checked_sub(length)?;
+    compiled_into(file.take(length)).ok()?
 }

@@ -1,6 +1,8 @@
 //! Versions of SQLite, and what they do to a database by themselves.
 
+use std::collections::BTreeSet;
 use std::fmt;
+use std::io::Read;
 
 /// A version of SQLite.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -94,23 +96,45 @@ const LAST_OF: [(u16, u16); 12] = [
 
 /// The SQLite that is compiled into a library or program, by the texts in its bytes: `sqlite_source_id()` shows that there is one, and of what
 /// year, and `sqlite3_version` is the highest version that there was by then. Approximate by nature: a text is no proof.
-pub(super) fn compiled_into(bytes: &[u8]) -> Option<Version> {
-    let (mut year, mut versions) = (None, Vec::new());
-    for text in bytes.split(|byte| *byte == 0) {
-        year = year.max(source_year(text));
-        // What comes before a text need not end in a zero.
-        let start =
-            text.iter().rposition(|byte| !byte.is_ascii_digit() && *byte != b'.').map_or(0, |at| at + 1);
-        if let tail @ [b'3', b'.', ..] = &text[start..]
-            && tail.len() <= LONGEST
-        {
-            versions.extend(Version::parse(tail));
+pub(super) fn compiled_into(mut program: impl Read) -> std::io::Result<Option<Version>> {
+    let (mut year, mut versions) = (None, BTreeSet::new());
+    let (mut window, mut filled) = (vec![0; WINDOW_BYTES], 0);
+    loop {
+        let read = program.read(&mut window[filled..])?;
+        filled += read;
+        // Of a text that goes on, the end comes with the next bytes; one that is longer than any of ours is cut.
+        let whole = match window[..filled].iter().rposition(|byte| *byte == 0) {
+            Some(at) if read > 0 && filled - at < WINDOW_BYTES / 2 => at + 1,
+            _ => filled,
+        };
+        for text in window[..whole].split(|byte| *byte == 0) {
+            year = year.max(source_year(text));
+            // What comes before a text need not end in a zero.
+            let start =
+                text.iter().rposition(|byte| !byte.is_ascii_digit() && *byte != b'.').map_or(0, |at| at + 1);
+            if let tail @ [b'3', b'.', ..] = &text[start..]
+                && tail.len() <= LONGEST
+                && versions.len() < VERSIONS_MAX
+            {
+                versions.extend(Version::parse(tail));
+            }
         }
+        if read == 0 {
+            break;
+        }
+        window.copy_within(whole..filled, 0);
+        filled -= whole;
     }
-    let year = year?;
+    let Some(year) = year else { return Ok(None) };
     let last = LAST_OF.iter().find(|(of, _)| *of >= year).map_or(u16::MAX, |(_, last)| *last);
-    versions.into_iter().filter(|version| version.minor >= 7 && version.minor <= last).max()
+    Ok(versions.into_iter().rfind(|version| version.minor >= 7 && version.minor <= last))
 }
+
+/// So much of a program is looked at together.
+const WINDOW_BYTES: usize = 1 << 20;
+
+/// Most texts of a program that look like versions and are kept.
+const VERSIONS_MAX: usize = 10_000;
 
 /// The longest text of a version.
 const LONGEST: usize = "3.999.999.99".len();
@@ -167,8 +191,8 @@ mod tests {
         let bytes = |version: &str| {
             format!("\x01\x023.99.1\0{id}\x003.11.2\0x{version}\0 about 3.2.1 \0").into_bytes()
         };
-        assert_eq!(compiled_into(&bytes("3.40.1")), Some(Version::new(40, 1)));
-        assert_eq!(compiled_into(b"3.40.1\0"), None, "no SQLite is there");
-        assert_eq!(compiled_into(&bytes("3.8.7.1")), Some(Version::new(11, 2)));
+        assert_eq!(compiled_into(bytes("3.40.1").as_slice()).unwrap(), Some(Version::new(40, 1)));
+        assert_eq!(compiled_into(b"3.40.1\0".as_slice()).unwrap(), None, "no SQLite is there");
+        assert_eq!(compiled_into(bytes("3.8.7.1").as_slice()).unwrap(), Some(Version::new(11, 2)));
     }
 }

@@ -30,6 +30,18 @@ fn every_way_in_which_a_database_may_lie_there_is_read_and_left_as_it_was() {
     sql(&app, "PRAGMA journal_mode = WAL;");
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     examine(&app).says("journal_mode", "ok", "is in WAL mode");
+    // An index alone, as a crash may leave it: SQLite would make a WAL.
+    let beside = |suffix: &str| {
+        let mut name = app.clone().into_os_string();
+        name.push(suffix);
+        std::path::PathBuf::from(name)
+    };
+    for index in [Vec::new(), vec![0; 32_768]] {
+        fs::write(beside("-shm"), index).unwrap();
+        examine(&app).says("readable", "ok", "reads");
+        assert!(!beside("-wal").exists());
+    }
+    fs::remove_file(beside("-shm")).unwrap();
 
     // Open, with commits in the WAL: what is only there is seen.
     let application = Application::start(&app, "CREATE TABLE _synddb_mine (a)");
@@ -38,9 +50,7 @@ fn every_way_in_which_a_database_may_lie_there_is_read_and_left_as_it_was() {
     examine(&app).says("schema", "refused", "_synddb_mine");
 
     // Copied without the index.
-    let mut index = app.clone().into_os_string();
-    index.push("-shm");
-    fs::remove_file(index).unwrap();
+    fs::remove_file(beside("-shm")).unwrap();
     examine(&app).says("readable", "warning", "without its index");
 
     let found = examine(&app);
@@ -162,6 +172,15 @@ fn a_full_look_reads_every_page_and_row() {
     found.says("integrity", "refused", "integrity_check");
     assert_eq!(found.exit, 2);
     assert_eq!(examine(&app).exit, 0, "a short look does not read that page");
+}
+
+#[test]
+fn what_is_no_file_keeps_nobody_waiting() {
+    let folder = tempfile::tempdir().unwrap();
+    let pipe = folder.path().join("pipe.db");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let (exit, _, errors) = run(synddb(["doctor", pipe.to_str().unwrap()]));
+    assert_eq!(exit, 2, "{errors}");
 }
 
 #[test]
