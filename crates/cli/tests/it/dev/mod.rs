@@ -1,5 +1,6 @@
 //! The whole walk: an application that knows nothing, and a replica that equals it. Real processes, whatever happens to them.
 
+mod audited;
 mod beginning;
 mod bodies;
 mod detached;
