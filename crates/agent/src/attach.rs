@@ -14,8 +14,7 @@
 //! (`synddb_sqlite::capture::Follower::resume`). Everything else is a commit of its own kind, or a new incarnation that names what the one before
 //! it ended with. A database that is another file than before was put back, or made anew: that is no gap of this incarnation.
 
-use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use synddb_protocol::id::{Incarnation, IncarnationCounter, IncarnationNonce};
@@ -24,6 +23,7 @@ use synddb_protocol::submission::{Predecessor, Snapshot, SnapshotPlace};
 use synddb_sqlite::capture::probes::reached;
 use synddb_sqlite::capture::{self, Follower, Lost, Pin, Waker, WalPosition};
 use synddb_sqlite::connection::Connection;
+use synddb_sqlite::name::FileId;
 use synddb_sqlite::snapshot::{StoredChunk, Writer};
 use synddb_sqlite::state::RunningState;
 
@@ -95,7 +95,9 @@ impl Attacher<'_> {
             Ok(Ok(follower)) => return Ok(self.go_on(follower, pin, found, How::Resumed)),
             Ok(Err(lost)) => {
                 let was = found.folder.database();
-                let is_another = was.is_some_and(|was| inode(&self.config.database).ok() != Some(was));
+                let is_another = was.is_some_and(|was| {
+                    FileId::at(&self.config.database).ok().map(|file| file.inode) != Some(was)
+                });
                 if is_another { Because::Replaced } else { lost.into() }
             }
             Err(error) => {
@@ -259,7 +261,8 @@ impl Beginner<'_> {
             position,
         };
         if let Some(database) = self.database {
-            unfinished.write_database(inode(database)?)?;
+            let file = FileId::at(database).map_err(failed("look at the database", database))?;
+            unfinished.write_database(file.inode)?;
         }
         reached("spooled");
         let chunks = snapshot.chunks.len() as u64;
@@ -272,10 +275,4 @@ impl Beginner<'_> {
         self.events.say(Event::SnapshotSpooled { incarnation, chunks, bytes });
         Ok((outbox, folder))
     }
-}
-
-/// Which file a database is.
-fn inode(database: &Path) -> Result<u64, AgentError> {
-    let found = std::fs::metadata(database).map_err(failed("look at the database", database))?;
-    Ok(found.ino())
 }

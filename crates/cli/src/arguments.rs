@@ -171,7 +171,7 @@ pub(crate) struct LettingGo {
 
 impl LettingGo {
     /// The bound beside a limit of the WAL, in MiB.
-    pub(crate) fn beside(&self, limit: &WalLimit) -> u64 {
+    pub(crate) fn at_least_twice(&self, limit: &WalLimit) -> u64 {
         self.mib.max(2 * limit.mib)
     }
 }

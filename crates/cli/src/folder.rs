@@ -12,9 +12,10 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use synddb_sqlite::name::beside;
 
 use crate::exit::CommandError;
-use crate::refusal::{Refusal, beside};
+use crate::refusal::Refusal;
 
 /// The folder of one database.
 #[derive(Debug, Clone)]

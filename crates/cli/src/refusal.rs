@@ -178,10 +178,3 @@ pub(crate) fn check_two_files(one: &Path, other: &Path) -> Result<(), Refusal> {
         _ => Ok(()),
     }
 }
-
-/// The name of what stands beside a database: `app.db` and `-wal` give `app.db-wal`.
-pub(crate) fn beside(file: &Path, suffix: &str) -> PathBuf {
-    let mut name = file.as_os_str().to_owned();
-    name.push(suffix);
-    name.into()
-}

@@ -16,6 +16,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::{OpenFlags, ffi};
 use synddb_protocol::submission::TextEncoding;
 
+use crate::name::beside;
 use crate::statement::Statement;
 
 /// How long locks of other connections are waited for, unless somebody has less patience.
@@ -118,9 +119,7 @@ impl Connection {
         let path = &path
             .canonicalize()
             .map_err(|_| SqliteError::new("there is no such file", ffi::SQLITE_CANTOPEN))?;
-        let mut wal = path.as_os_str().to_owned();
-        wal.push("-wal");
-        let has_wal = Path::new(&wal).exists();
+        let has_wal = beside(path, "-wal").exists();
         let attempt = |read_only: bool| -> Result<Self, SqliteError> {
             let connection = if read_only { Self::open_read_only(path) } else { Self::open(path) }?;
             let sqlite = connection.sqlite();

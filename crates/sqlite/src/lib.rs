@@ -8,6 +8,7 @@ pub mod connection;
 pub mod file;
 pub mod inspect;
 pub mod lock;
+pub mod name;
 pub mod query;
 pub mod reconcile;
 pub mod schema;

@@ -22,11 +22,11 @@ mod peer;
 mod serve;
 
 use std::ffi::OsString;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use synddb_sqlite::capture::WalPosition;
+use synddb_sqlite::name::FileId;
 
 pub use peer::running;
 pub(crate) use peer::{PinPeer, dismiss};
@@ -115,15 +115,15 @@ struct Greeting {
     pid: u32,
     /// In which namespace that number counts.
     namespace: u64,
-    /// Which file it holds a place of: device and inode.
-    database: (u64, u64),
+    /// Which file it holds a place of.
+    database: FileId,
 }
 
 impl Greeting {
     const BYTES: usize = GREETING.len() + 4 * 8;
 
     fn to_bytes(self) -> [u8; Self::BYTES] {
-        let Self { pid, namespace, database: (device, inode) } = self;
+        let Self { pid, namespace, database: FileId { device, inode } } = self;
         let mut bytes = [0; Self::BYTES];
         let (start, words) = bytes.split_at_mut(GREETING.len());
         start.copy_from_slice(&GREETING);
@@ -137,16 +137,11 @@ impl Greeting {
         let words = bytes.strip_prefix(&GREETING)?;
         let word = |at: usize| Some(u64::from_be_bytes(*words.get(8 * at..)?.first_chunk()?));
         let pid = u32::try_from(word(0)?).ok()?;
-        Some(Self { pid, namespace: word(1)?, database: (word(2)?, word(3)?) })
+        Some(Self { pid, namespace: word(1)?, database: FileId { device: word(2)?, inode: word(3)? } })
     }
 }
 
 /// In which namespace process numbers count here; 0 where nobody says.
 fn namespace() -> u64 {
-    file_at(Path::new("/proc/self/ns/pid")).map_or(0, |(_, inode)| inode)
-}
-
-/// Which file a name leads to: device and inode.
-fn file_at(name: &Path) -> Option<(u64, u64)> {
-    std::fs::metadata(name).ok().map(|found| (found.dev(), found.ino()))
+    FileId::at(Path::new("/proc/self/ns/pid")).map_or(0, |file| file.inode)
 }

@@ -12,8 +12,9 @@ use std::process::{Child, Command, Stdio};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use synddb_sqlite::capture::{Pin, WalPosition};
+use synddb_sqlite::name::FileId;
 
-use super::{ANSWER_MAX, Answer, Greeting, MOVE_MAX, PinProgram, Request, file_at, namespace};
+use super::{ANSWER_MAX, Answer, Greeting, MOVE_MAX, PinProgram, Request, namespace};
 use crate::socket::SocketPath;
 
 /// A pin that answers. One that stops answering is killed: what it holds would keep the WAL from beginning anew.
@@ -29,11 +30,11 @@ impl PinPeer {
     /// The pin that an agent before this one has left, if there is one and it holds a place of this very database.
     pub(crate) fn find(database: &Path, folder: &Path) -> Option<Self> {
         let (pin, held) = Self::look(folder)?;
-        (file_at(database) == Some(held)).then_some(pin)
+        (FileId::at(database).ok() == Some(held)).then_some(pin)
     }
 
     /// The pin of a folder, and which file it holds a place of.
-    fn look(folder: &Path) -> Option<(Self, (u64, u64))> {
+    fn look(folder: &Path) -> Option<(Self, FileId)> {
         let socket = SocketPath::of_pin(folder).ok()?;
         Self::meet(UnixStream::connect(socket.path()).ok()?).ok()
     }
@@ -55,7 +56,7 @@ impl PinPeer {
             .spawn()?;
         // Now the listener is the child's alone: if that ends, so does the connection.
         let met = UnixStream::connect(socket.path()).and_then(Self::meet);
-        let met = met.and_then(|(pin, held)| match file_at(database) == Some(held) {
+        let met = met.and_then(|(pin, held)| match FileId::at(database).ok() == Some(held) {
             true => Ok(pin),
             false => Err(io::Error::other("the database was exchanged meanwhile")),
         });
@@ -74,7 +75,7 @@ impl PinPeer {
         self.pid
     }
 
-    fn meet(mut stream: UnixStream) -> io::Result<(Self, (u64, u64))> {
+    fn meet(mut stream: UnixStream) -> io::Result<(Self, FileId)> {
         let mut greeting = [0; Greeting::BYTES];
         stream.set_read_timeout(Some(ANSWER_MAX))?;
         stream.set_write_timeout(Some(ANSWER_MAX))?;

@@ -12,8 +12,9 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use synddb_sqlite::capture::Pinning;
 use synddb_sqlite::capture::probes::reached;
+use synddb_sqlite::name::{FileId, beside};
 
-use super::{ANSWER_MAX, Answer, Greeting, Request, file_at, namespace};
+use super::{ANSWER_MAX, Answer, Greeting, Request, namespace};
 use crate::error::AgentError;
 use crate::home::failed;
 use crate::socket::SocketPath;
@@ -46,13 +47,9 @@ pub fn serve(config: &PinConfig) -> Result<(), AgentError> {
     let listener = inherited().map_err(failed("take the pin's socket from standard input"))?;
     let pinning = Pinning::open(&config.database)?;
     let socket = SocketPath::of_pin(&config.folder).map_err(failed("open the folder"))?;
-    let beside = |suffix: &str| {
-        let mut name = pinning.path().as_os_str().to_owned();
-        name.push(suffix);
-        PathBuf::from(name)
-    };
-    let names = [beside(""), beside("-wal"), beside("-shm"), socket.path()];
-    let files = names.each_ref().map(|name| file_at(name));
+    let database = pinning.path();
+    let names = [database.to_owned(), beside(database, "-wal"), beside(database, "-shm"), socket.path()];
+    let files = files_at(&names);
     let alone_since = Instant::now();
     let mut server = Server {
         config,
@@ -77,7 +74,7 @@ struct Server<'c> {
     _socket: SocketPath,
     /// The database, what lies beside it, and the socket: by their names, and as which files these were found.
     names: [PathBuf; 4],
-    files: [Option<(u64, u64)>; 4],
+    files: [Option<FileId>; 4],
     /// Who is connected: the agent, and whoever looks whether there is a pin and asks nothing.
     agents: VecDeque<Connected>,
     /// Since when there is no agent.
@@ -103,7 +100,7 @@ impl Server<'_> {
     fn run(mut self) -> io::Result<()> {
         let served = self.serve();
         let [.., socket] = &self.names;
-        if file_at(socket) == self.files[3] {
+        if FileId::at(socket).ok() == self.files[3] {
             // Whoever looks sees that there is none. What cannot be removed is removed by the next agent.
             fs::remove_file(socket).ok();
         }
@@ -142,7 +139,7 @@ impl Server<'_> {
 
     /// Whether there is no more reason to hold anything: the files are others now, or nobody comes, or it costs too much.
     fn should_end(&self) -> bool {
-        if self.names.each_ref().map(|name| file_at(name)) != self.files {
+        if files_at(&self.names) != self.files {
             return true;
         }
         if self.agents.iter().any(|agent| agent.has_asked) {
@@ -164,7 +161,7 @@ impl Server<'_> {
     /// Somebody has come: the next agent, or one that only looks.
     fn welcome(&mut self) {
         let Ok((mut stream, _)) = self.listener.accept() else { return };
-        let database = self.files[0].unwrap_or_default();
+        let Some(database) = self.files[0] else { return };
         let greeting = Greeting { pid: std::process::id(), namespace: namespace(), database };
         let timeouts =
             stream.set_read_timeout(Some(ANSWER_MAX)).and(stream.set_write_timeout(Some(ANSWER_MAX)));
@@ -215,6 +212,11 @@ struct Woken {
     listener: bool,
     /// Who asks something, or is gone.
     agents: Vec<usize>,
+}
+
+/// Which files names lead to.
+fn files_at<const N: usize>(names: &[PathBuf; N]) -> [Option<FileId>; N] {
+    names.each_ref().map(|name| FileId::at(name).ok())
 }
 
 /// The socket that the agent gave as standard input.

@@ -4,6 +4,7 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::time::{Duration, Instant};
 
 use synddb_agent::{AgentError, Because, Config, Event, How, Until, stream_of};
+use synddb_sqlite::rusqlite::Connection;
 
 use super::agent::{Place, Running};
 use super::child::{Role, spawn_asking};
@@ -29,14 +30,20 @@ fn nothing_committed_in_between_goes_on_exactly() {
     place.sequencer.assert_replica_equals(&place.database());
 }
 
-#[test]
-fn something_committed_in_between_is_captured_after_all() {
-    let place = Place::new();
+/// The connection of an application of which an agent captured a commit, and ended.
+fn left(place: &Place) -> Connection {
     let writer = place.open();
     let agent = place.start();
     agent.attached();
     writer.execute_batch("INSERT INTO t VALUES(1, 1)").unwrap();
     agent.end();
+    writer
+}
+
+#[test]
+fn something_committed_in_between_is_captured_after_all() {
+    let place = Place::new();
+    let writer = left(&place);
     writer.execute_batch("INSERT INTO t VALUES(2, 'nobody saw it')").unwrap();
     writer.execute_batch("INSERT INTO t VALUES(3, 'nor that')").unwrap();
     let agent = place.start();
@@ -52,11 +59,7 @@ fn something_committed_in_between_is_captured_after_all() {
 #[test]
 fn something_copied_back_in_between_begins_anew() {
     let place = Place::new();
-    let writer = place.open();
-    let agent = place.start();
-    agent.attached();
-    writer.execute_batch("INSERT INTO t VALUES(1, 1)").unwrap();
-    agent.end();
+    let writer = left(&place);
     writer.execute_batch("INSERT INTO t VALUES(2, 'nobody saw it'); PRAGMA wal_checkpoint").unwrap();
     let agent = place.start();
     assert_eq!(agent.attached(), anew(Because::CommittedMeanwhile));
@@ -73,11 +76,7 @@ fn something_copied_back_in_between_begins_anew() {
 #[test]
 fn a_wal_that_the_application_took_away_begins_anew() {
     let place = Place::new();
-    let writer = place.open();
-    let agent = place.start();
-    agent.attached();
-    writer.execute_batch("INSERT INTO t VALUES(1, 1)").unwrap();
-    agent.end();
+    let writer = left(&place);
     // The last connection to close takes the WAL away. Nothing proves that nothing was committed.
     drop(writer);
     let agent = place.start();
@@ -90,11 +89,7 @@ fn a_wal_that_the_application_took_away_begins_anew() {
 #[test]
 fn a_replaced_database_begins_anew() {
     let place = Place::new();
-    let writer = place.open();
-    let agent = place.start();
-    agent.attached();
-    writer.execute_batch("INSERT INTO t VALUES(1, 1)").unwrap();
-    agent.end();
+    let writer = left(&place);
     drop(writer);
     for suffix in ["", "-wal", "-shm"] {
         std::fs::remove_file(place.folder.path().join(format!("app.db{suffix}"))).ok();

@@ -8,11 +8,11 @@ use synddb_protocol::submission::TextEncoding;
 use synddb_sqlite::inspect::{
     self, FileSystem, FileSystemKind, Form, Head, JournalMode, Locked, Locker, Unfit, check_place,
 };
+use synddb_sqlite::name::beside;
 
 use super::finding::{Code, Findings};
 use super::processes::name_of;
 use crate::output::mib;
-use crate::refusal::beside;
 
 /// Looks at the file, and says how it is to be read; `None` where it cannot be.
 pub(super) fn examine(path: &Path, wal_bytes_max: u64, findings: &mut Findings) -> Option<JournalMode> {

@@ -5,6 +5,7 @@ use std::path::Path;
 use synddb_agent::{AgentStatus, FolderState, Pending};
 use synddb_protocol::chain;
 use synddb_sqlite::inspect::{FileSystem, FileSystemKind, owner_seems_to_run, users_of};
+use synddb_sqlite::name::beside;
 
 use super::finding::{Code, Findings};
 use super::processes::named;
@@ -13,7 +14,6 @@ use crate::folder::Folder;
 use crate::output::mib;
 use crate::peer::Peer;
 use crate::process;
-use crate::refusal::beside;
 
 pub(super) fn examine(path: &Path, folder: &Folder, arguments: &DoctorArguments, findings: &mut Findings) {
     let found = match synddb_agent::look(folder.path()) {

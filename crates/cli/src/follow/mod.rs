@@ -32,7 +32,7 @@ pub(crate) fn run(arguments: &FollowArguments, output: Output) -> Result<Exit, C
     let folder = Folder::of(database, dir.as_deref());
     let attaching = attaching::attaching(database, &folder, arguments.wal.mib);
     folder.make()?;
-    let let_go = arguments.letting_go.beside(&arguments.wal);
+    let let_go = arguments.letting_go.at_least_twice(&arguments.wal);
     let config = synddb_agent::Config {
         database: database.clone(),
         folder: folder.path().to_owned(),

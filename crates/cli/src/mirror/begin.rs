@@ -8,12 +8,13 @@ use synddb_agent::outbox::{self, Beginning, Outbox, OutboxError};
 use synddb_protocol::id::{Incarnation, IncarnationCounter, IncarnationNonce, StreamId};
 use synddb_protocol::submission::{Snapshot, SnapshotPlace};
 use synddb_sqlite::capture::{self, Follower};
+use synddb_sqlite::name::beside;
 use synddb_sqlite::snapshot::{StoredChunk, Writer, restore};
 
 use super::replica::Replica;
 use crate::arguments::MirrorArguments;
 use crate::exit::CommandError;
-use crate::refusal::{Refusal, beside, check_database, check_two_files, open_to_read};
+use crate::refusal::{Refusal, check_database, check_two_files, open_to_read};
 
 /// What runs.
 pub(super) struct Begun {

@@ -8,6 +8,7 @@ use std::path::Path;
 
 use synddb_sqlite::connection::{Connection, SqliteError};
 use synddb_sqlite::lock;
+use synddb_sqlite::name::beside;
 use synddb_sqlite::rusqlite;
 use synddb_sqlite::rusqlite::OpenFlags;
 use synddb_sqlite::rusqlite::config::DbConfig;
@@ -64,9 +65,7 @@ fn switch_to_wal(sqlite: &rusqlite::Connection) -> Result<(), Error> {
 /// Takes the lock that followers take. A descriptor of the `-wal` may be closed at any time: no lock of SQLite is on it.
 fn take_lock(path: &Path) -> Result<File, Error> {
     let path = path.canonicalize().map_err(failed("find", path))?;
-    let mut name = path.clone().into_os_string();
-    name.push("-wal");
-    let wal = Path::new(&name);
+    let wal = &beside(&path, "-wal");
     let file = File::open(wal).map_err(failed("open", wal))?;
     match lock::take(&file) {
         Ok(()) => Ok(file),

@@ -10,7 +10,7 @@
 
 use std::ffi::{c_int, c_void};
 use std::fs::{File, TryLockError};
-use std::os::unix::fs::{FileExt, MetadataExt as _};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::ptr;
 use std::sync::atomic::{Ordering, fence};
@@ -24,6 +24,7 @@ use crate::file::Damaged;
 use crate::file::wal::{FRAME_HEADER_BYTES, FrameHeader, HEADER_BYTES, WalHeader};
 use crate::file::wal_index::{COPY_BYTES, HEAD_BYTES, WalIndex};
 use crate::lock;
+use crate::name::{FileId, beside};
 
 /// The three files of one database.
 pub(super) struct Files {
@@ -37,9 +38,6 @@ pub(super) struct Files {
     /// Database and WAL by their names, and as which files these were opened.
     opened: [(PathBuf, FileId); 2],
 }
-
-/// Which file a name leads to: device and inode.
-type FileId = (u64, u64);
 
 /// Size of the first region of the `-shm`.
 const REGION_BYTES: c_int = 32_768;
@@ -57,14 +55,12 @@ impl Files {
             return Err(SqliteError::new("cannot reach the database file", code).into());
         }
         let index = map_index(database)?;
-        let database_id = id_of(path).map_err(|source| CaptureError::Io {
+        let database_id = FileId::at(path).map_err(|source| CaptureError::Io {
             doing: "find",
             path: path.to_owned(),
             source,
         })?;
-        let mut name = path.as_os_str().to_owned();
-        name.push("-wal");
-        let wal_path = PathBuf::from(name);
+        let wal_path = beside(path, "-wal");
         let wal = File::open(&wal_path).map_err(|source| CaptureError::Io {
             doing: "open",
             path: wal_path.clone(),
@@ -78,7 +74,7 @@ impl Files {
                 return Err(CaptureError::Io { doing: "lock", path: wal_path, source });
             }
         }
-        let id = wal.metadata().map(|found| (found.dev(), found.ino()));
+        let id = wal.metadata().map(|found| FileId::of(&found));
         let id = id.map_err(|source| CaptureError::Io { doing: "find", path: wal_path.clone(), source })?;
         // With `synchronous=NORMAL` nobody may have made the WAL's name durable yet, and then syncing its bytes is not enough (I2).
         let folder = path.parent().unwrap_or(path);
@@ -94,7 +90,7 @@ impl Files {
     /// Makes sure that the names still lead to the files that are open. What an application commits to other ones is nowhere here.
     pub(super) fn check_in_place(&self) -> Result<(), CaptureError> {
         for (path, opened) in &self.opened {
-            if id_of(path).ok() != Some(*opened) {
+            if FileId::at(path).ok() != Some(*opened) {
                 return Err(CaptureError::Replaced { path: path.clone() });
             }
         }
@@ -224,11 +220,6 @@ impl Files {
     fn io(&self, doing: &'static str, source: std::io::Error) -> CaptureError {
         CaptureError::Io { doing, path: self.wal_path.clone(), source }
     }
-}
-
-/// Looks at a name without opening what it leads to.
-fn id_of(path: &Path) -> std::io::Result<FileId> {
-    std::fs::metadata(path).map(|found| (found.dev(), found.ino()))
 }
 
 /// Where SQLite has mapped the start of the `-shm`.

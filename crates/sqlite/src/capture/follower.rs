@@ -13,13 +13,14 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::attach::{Opened, load_frames, position_of, usable_bytes};
+use super::counted::Counted;
 use super::database::Database;
 use super::frames::{FrameReader, UNSUMMED};
 use super::hold::{Hold, Holds, Target};
 use super::pin::{Pin, Pinned};
 use super::probes::planted::{Bug, planted};
 use super::probes::reached;
-use super::resume::{Left, Lost, Resumed, resume};
+use super::resume::{Left, Lost, Resumed, as_lost, resume};
 use super::view::Pages;
 use super::wake::{LOOK_AGAIN, Wake};
 use super::{CaptureError, Options, PollError, Sink, Statistics, WalPosition};
@@ -32,29 +33,6 @@ use crate::state::RunningState;
 const TORN_PATIENCE: Duration = Duration::from_millis(50);
 /// How many generations of the WAL that have ended are remembered.
 const ENDED_MAX: usize = 64;
-
-/// Where what SQLite counted and what was captured were last compared.
-#[derive(Debug, Clone, Copy)]
-struct Counted {
-    /// What the wal-index counted.
-    changes: u32,
-    /// Commits that were captured.
-    commits: u64,
-}
-
-/// So near to its end a count that is smaller than the last one has come round, and is not that of a recovery, which begins at 0.
-const COUNT_END: u32 = u32::MAX - (1 << 24);
-
-impl Counted {
-    /// How many commits SQLite has counted since; `None` after a recovery, which counts from 0 again.
-    fn until(self, changes: u32) -> Option<u64> {
-        let came_round = self.changes > COUNT_END && changes < 1 << 24;
-        if changes >= self.changes || came_round {
-            return Some(changes.wrapping_sub(self.changes).into());
-        }
-        None
-    }
-}
 
 /// What was committed at some time, to be compared with what was captured.
 #[derive(Debug, Clone, Copy)]
@@ -93,7 +71,7 @@ pub struct Follower {
     /// When it was last tried to cut that generation off.
     pub(super) cut_off_tried: Option<Instant>,
     /// Unknown after going on somewhere, until everything is captured.
-    counted: Option<Counted>,
+    pub(super) counted: Option<Counted>,
     /// The last generations that were captured to their end.
     ended: VecDeque<Salts>,
     pub(super) wake: Wake,
@@ -131,7 +109,8 @@ impl Follower {
         pin: Option<&mut (dyn Pin + '_)>,
     ) -> Result<Result<Self, Lost>, CaptureError> {
         let Opened { anchor, hold, files, spare, writer, wake, .. } = Opened::open(path)?;
-        match resume(files, hold, spare, left, pin)? {
+        let resumed = resume(files, hold, spare, left, pin);
+        match resumed.or_else(|error| as_lost(error).map(Err))? {
             Ok(resumed) => Self::begin(resumed, &anchor, writer, wake, left.position, options, None).map(Ok),
             Err(lost) => Ok(Err(lost)),
         }
@@ -367,44 +346,6 @@ impl Follower {
         self.database.pages.files.sync_wal()?;
         reached("synced");
         sink.persist(&self.position, &self.database.state).map_err(PollError::Sink)
-    }
-
-    /// Whether as many commits were captured as SQLite has counted, once all of them should be. A generation of the WAL that began and
-    /// ended unseen shows here and nowhere else: locks that something dropped leave no other trace.
-    ///
-    /// There may be more: SQLite counts a commit once that it has padded to a whole sector with copies of its last frame.
-    fn check_count(&mut self, index: &WalIndex) -> Result<(), CaptureError> {
-        if self.position.frame != index.last_frame {
-            return Ok(());
-        }
-        let Some(counted) = self.counted else {
-            self.counted = Some(Counted { changes: index.changes, commits: self.statistics.commits });
-            return Ok(());
-        };
-        let captured = self.statistics.commits - counted.commits;
-        match counted.until(index.changes) {
-            Some(made) if captured < made => return Err(CaptureError::Gap { frame: index.last_frame }),
-            // The recovery stopped at a frame that was captured as committed. What came in its place was not.
-            None if self.holds_unsummed() => return Err(CaptureError::Gap { frame: index.last_frame }),
-            Some(_) | None => {}
-        }
-        self.counted = Some(Counted { changes: index.changes, commits: self.statistics.commits });
-        Ok(())
-    }
-
-    /// The same when the WAL has begun anew, before anything of it is captured and kept: more is told by the count than this generation has
-    /// when another one began and ended unseen.
-    fn check_generation(&self, index: &WalIndex) -> Result<(), CaptureError> {
-        let Some(counted) = self.counted else { return Ok(()) };
-        let mut commits = self.statistics.commits - counted.commits;
-        let Some(made) = counted.until(index.changes) else { return Ok(()) };
-        for frame in (1..=index.last_frame).rev() {
-            if commits >= made {
-                return Ok(());
-            }
-            commits += u64::from(self.database.pages.files.frame_header(frame)?.size_after != 0);
-        }
-        if commits >= made { Ok(()) } else { Err(CaptureError::Gap { frame: 0 }) }
     }
 
     fn capture_to<S: Sink>(

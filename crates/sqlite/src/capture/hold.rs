@@ -9,7 +9,7 @@
 
 #![allow(unsafe_code, reason = "SQLite's snapshots are not in rusqlite; each call says why it is sound")]
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::ptr;
 
 use rusqlite::ffi;
@@ -18,6 +18,7 @@ use super::attach::regular_file;
 use super::{CaptureError, WalPosition};
 use crate::connection::{Connection, SqliteError};
 use crate::file::wal_index::{COPY_BYTES, HEAD_BYTES, WalIndex};
+use crate::name::beside;
 
 /// A connection on which a read transaction is open.
 pub(super) struct Hold {
@@ -279,10 +280,8 @@ impl Holds {
 /// [`CaptureError`] when there is no database, or it cannot be read.
 pub fn committed_position(path: &Path) -> Result<Option<WalPosition>, CaptureError> {
     let path = regular_file(path)?;
-    let mut wal = path.as_os_str().to_owned();
-    wal.push("-wal");
     // Without one, opening the database would make it.
-    if !std::fs::metadata(PathBuf::from(wal)).is_ok_and(|wal| wal.len() > 0) {
+    if !std::fs::metadata(beside(&path, "-wal")).is_ok_and(|wal| wal.len() > 0) {
         return Ok(None);
     }
     let hold = Hold { connection: Connection::open_to_read(&path)? };

@@ -9,6 +9,7 @@
 //! |---|---|
 //! | `attach.rs` | where the way begins |
 //! | `follower.rs` | the way along the WAL, and what must stay true on it |
+//! | `counted.rs` | whether as many commits were captured as SQLite has counted |
 //! | `resume.rs` | going on exactly where another follower was left |
 //! | `audit.rs` | a full scan of the database where a follower stands |
 //! | `hold.rs`, `recycle.rs` | read transactions held hand over hand; how the WAL stays small |
@@ -28,6 +29,7 @@
 
 mod attach;
 mod audit;
+mod counted;
 mod database;
 pub mod embedded;
 mod files;

@@ -70,41 +70,7 @@ pub(super) struct Resumed {
 }
 
 /// Finds a position again in the files of a database, on which `now` stands at the latest commit.
-///
-/// What cannot be read there says nothing of the database as it is now: a power cut in the middle of a checkpoint leaves half of a page that only the
-/// latest frames make whole.
 pub(super) fn resume(
-    files: Files,
-    now: Hold,
-    spare: Connection,
-    left: &Left,
-    pin: Option<&mut (dyn Pin + '_)>,
-) -> Result<Result<Resumed, Lost>, CaptureError> {
-    find(files, now, spare, left, pin).or_else(|error| match error {
-        CaptureError::Damaged(_)
-        | CaptureError::Gap { .. }
-        | CaptureError::Schema(_)
-        | CaptureError::State(_)
-        | CaptureError::EncodingChanged
-        | CaptureError::PageSizeChanged => Ok(Err(Lost::OtherContent)),
-        CaptureError::Sqlite(error)
-            if matches!(error.primary(), ffi::SQLITE_CORRUPT | ffi::SQLITE_NOTADB) =>
-        {
-            Ok(Err(Lost::OtherContent))
-        }
-        error @ (CaptureError::Sqlite(_)
-        | CaptureError::Io { .. }
-        | CaptureError::Missing { .. }
-        | CaptureError::Unfit(_)
-        | CaptureError::NotWal { .. }
-        | CaptureError::Busy
-        | CaptureError::Followed { .. }
-        | CaptureError::Replaced { .. }
-        | CaptureError::Stopped) => Err(error),
-    })
-}
-
-fn find(
     files: Files,
     now: Hold,
     spare: Connection,
@@ -140,6 +106,33 @@ fn find(
     };
     let is_same = resumed.database.state.hash() == left.state;
     Ok(if is_same { Ok(resumed) } else { Err(Lost::OtherContent) })
+}
+
+/// What an error there means. What cannot be read at an old position says nothing of the database as it is now: a power cut in the middle of a
+/// checkpoint leaves half of a page that only the latest frames make whole.
+pub(super) fn as_lost(error: CaptureError) -> Result<Lost, CaptureError> {
+    match error {
+        CaptureError::Damaged(_)
+        | CaptureError::Gap { .. }
+        | CaptureError::Schema(_)
+        | CaptureError::State(_)
+        | CaptureError::EncodingChanged
+        | CaptureError::PageSizeChanged => Ok(Lost::OtherContent),
+        CaptureError::Sqlite(error)
+            if matches!(error.primary(), ffi::SQLITE_CORRUPT | ffi::SQLITE_NOTADB) =>
+        {
+            Ok(Lost::OtherContent)
+        }
+        error @ (CaptureError::Sqlite(_)
+        | CaptureError::Io { .. }
+        | CaptureError::Missing { .. }
+        | CaptureError::Unfit(_)
+        | CaptureError::NotWal { .. }
+        | CaptureError::Busy
+        | CaptureError::Followed { .. }
+        | CaptureError::Replaced { .. }
+        | CaptureError::Stopped) => Err(error),
+    }
 }
 
 /// Whether both are the same commit of the same generation. Before the first frame there is no checksum that counts.

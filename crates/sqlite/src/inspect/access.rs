@@ -4,6 +4,8 @@ use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
+use crate::name::beside;
+
 use rustix::fs::{Access as Wanted, AtFlags, CWD, accessat};
 
 use super::Unfit;
@@ -44,8 +46,8 @@ impl Access {
 pub fn access(path: &Path) -> io::Result<Access> {
     let owner = std::fs::metadata(path)?.uid();
     let folder = path.parent().unwrap_or(path).to_owned();
-    let beside = ["-wal", "-shm"].map(|suffix| super::beside(path, suffix));
-    let asked = [path.to_owned(), folder].into_iter().chain(beside.into_iter().filter(|file| file.exists()));
+    let others = ["-wal", "-shm"].map(|suffix| beside(path, suffix));
+    let asked = [path.to_owned(), folder].into_iter().chain(others.into_iter().filter(|file| file.exists()));
     let not_writable = asked.filter(|file| !is_writable(file)).collect();
     Ok(Access { not_writable, owner, user: rustix::process::geteuid().as_raw() })
 }

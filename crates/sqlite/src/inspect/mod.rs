@@ -138,19 +138,3 @@ pub fn check_place(path: &Path) -> Result<(), Unfit> {
         Err(_) => Ok(()),
     }
 }
-
-/// The name of what lies beside a database.
-fn beside(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(suffix);
-    name.into()
-}
-
-/// Which file a name leads to: device and inode.
-pub(crate) type FileId = (u64, u64);
-
-/// Looks at a name without opening what it leads to.
-pub(crate) fn id_of(path: &Path) -> std::io::Result<FileId> {
-    use std::os::unix::fs::MetadataExt as _;
-    std::fs::metadata(path).map(|found| (found.dev(), found.ino()))
-}

@@ -11,8 +11,9 @@ use std::time::Duration;
 use rusqlite::OpenFlags;
 use rusqlite::config::DbConfig;
 
-use super::{JournalMode, beside};
+use super::JournalMode;
 use crate::connection::{Connection, SqliteError};
+use crate::name::beside;
 
 /// How long locks of others are waited for: whoever looks is in nobody's way for longer than a look.
 const PATIENCE: Duration = Duration::from_secs(1);

@@ -7,11 +7,11 @@ use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs::{self, OpenOptions};
 use std::io::Read as _;
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use super::version::{Version, compiled_into};
-use super::{FileId, id_of};
+use crate::name::FileId;
 
 /// Most users of a file that are told of.
 const USERS_MAX: usize = 64;
@@ -53,11 +53,12 @@ pub struct Processes {
 /// Looks for the processes that have a file open, except this one.
 pub fn users_of(path: &Path) -> Processes {
     let mut found = Processes::default();
-    let (Ok(id), Some(name), Ok(processes)) = (id_of(path), path.file_name(), fs::read_dir("/proc")) else {
+    let (Ok(id), Some(name), Ok(processes)) = (FileId::at(path), path.file_name(), fs::read_dir("/proc"))
+    else {
         return found;
     };
     let wanted = Wanted { id, name };
-    let ours = id_of(Path::new("/proc/self/exe")).ok();
+    let ours = FileId::at(Path::new("/proc/self/exe")).ok();
     let mut searched = Searched { found: BTreeMap::new(), left: SEARCHED_MAX };
     let pids = processes.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
     for pid in pids.filter(|pid| *pid != std::process::id()) {
@@ -66,7 +67,7 @@ pub fn users_of(path: &Path) -> Processes {
             None => found.unseen += 1,
             Some(true) if found.users.len() < USERS_MAX => {
                 let name = name_of(pid);
-                let is_ours = ours.is_some() && id_of(&process.join("exe")).ok() == ours;
+                let is_ours = ours.is_some() && FileId::at(&process.join("exe")).ok() == ours;
                 let sqlite = if is_ours { vec![Version::ours()] } else { sqlite_in(&process, &mut searched) };
                 found.users.push(User { pid, name, is_ours, sqlite });
             }
@@ -92,7 +93,7 @@ struct Wanted<'p> {
 impl Wanted<'_> {
     fn is(&self, descriptor: &Path) -> bool {
         fs::read_link(descriptor).is_ok_and(|target| target.file_name() == Some(self.name))
-            && id_of(descriptor).is_ok_and(|id| id == self.id)
+            && FileId::at(descriptor).is_ok_and(|id| id == self.id)
     }
 }
 
@@ -120,7 +121,7 @@ fn sqlite_in(process: &Path, searched: &mut Searched) -> Vec<Version> {
         // As the process itself sees it, which may be in a container.
         let file = process.join("root").join(line[start..].trim_start_matches('/'));
         let Ok(metadata) = fs::metadata(&file) else { continue };
-        let id = (metadata.dev(), metadata.ino());
+        let id = FileId::of(&metadata);
         let Searched { found: known, left } = &mut *searched;
         let version = *known.entry(id).or_insert_with(|| search(&file, left));
         found.extend(version.filter(|version| !found.contains(version)));

@@ -4,7 +4,6 @@
 //! passed every check gets the target's name. A failure leaves nothing behind; a power cut may leave the file beside it.
 
 use std::error::Error;
-use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -18,6 +17,7 @@ use super::pages::Geometry;
 use super::source::FilePages;
 use super::{header, rebuild};
 use crate::connection::SqliteError;
+use crate::name::beside;
 use crate::schema::SchemaError;
 use crate::state::{RunningState, StateError};
 
@@ -164,7 +164,7 @@ fn pages(snapshot: &Snapshot) -> Result<u32, RestoreError> {
 struct Place {
     folder: PathBuf,
     target: PathBuf,
-    beside: PathBuf,
+    restoring: PathBuf,
 }
 
 impl Place {
@@ -178,15 +178,15 @@ impl Place {
         // An absolute path, since SQLite takes a relative one that begins with `file:` for a URI.
         let folder = folder.canonicalize().map_err(io)?;
         let target = folder.join(name);
-        let beside = with_suffix(&target, ".restoring");
-        let place = Self { folder, target, beside };
+        let restoring = beside(&target, ".restoring");
+        let place = Self { folder, target, restoring };
         place.check()?;
         Ok(place)
     }
 
     /// SQLite would play a journal or WAL of an earlier file of that name into the new one.
     fn check(&self) -> Result<(), RestoreError> {
-        for path in with_journals(&self.target).into_iter().chain(with_journals(&self.beside)) {
+        for path in with_journals(&self.target).into_iter().chain(with_journals(&self.restoring)) {
             if path.symlink_metadata().is_ok() {
                 return Err(RestoreError::Exists { path });
             }
@@ -195,12 +195,12 @@ impl Place {
     }
 
     fn create(&self) -> Result<Unfinished, RestoreError> {
-        match OpenOptions::new().read(true).write(true).create_new(true).open(&self.beside) {
-            Ok(file) => Ok(Unfinished { path: self.beside.clone(), file, remove: true }),
+        match OpenOptions::new().read(true).write(true).create_new(true).open(&self.restoring) {
+            Ok(file) => Ok(Unfinished { path: self.restoring.clone(), file, remove: true }),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                Err(RestoreError::Exists { path: self.beside.clone() })
+                Err(RestoreError::Exists { path: self.restoring.clone() })
             }
-            Err(source) => Err(RestoreError::Io { path: self.beside.clone(), source }),
+            Err(source) => Err(RestoreError::Io { path: self.restoring.clone(), source }),
         }
     }
 
@@ -248,11 +248,5 @@ impl Drop for Unfinished {
 
 /// The files that SQLite takes for one database.
 fn with_journals(path: &Path) -> [PathBuf; 4] {
-    ["", "-journal", "-wal", "-shm"].map(|suffix| with_suffix(path, suffix))
-}
-
-fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = OsString::from(path);
-    name.push(suffix);
-    name.into()
+    ["", "-journal", "-wal", "-shm"].map(|suffix| beside(path, suffix))
 }

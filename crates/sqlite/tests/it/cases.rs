@@ -57,12 +57,17 @@ fn run(case: &Case) -> Outcome {
     Ok(())
 }
 
+/// Runs something on every case, and names those that fail.
+pub(crate) fn assert_every_case(run: impl Fn(&Case) -> Outcome) {
+    let cases = cases();
+    assert!(cases.len() > 40);
+    let failed =
+        cases.iter().filter_map(|case| run(case).err().map(|error| format!("{}: {error}", case.name)));
+    let failed: Vec<String> = failed.collect();
+    assert!(failed.is_empty(), "{}", failed.join("\n"));
+}
+
 #[test]
 fn every_case_agrees_after_every_line() {
-    let failed: Vec<String> = cases()
-        .iter()
-        .filter_map(|case| run(case).err().map(|error| format!("{}: {error}", case.name)))
-        .collect();
-    assert!(failed.is_empty(), "{}", failed.join("\n"));
-    assert!(cases().len() > 40);
+    assert_every_case(run);
 }

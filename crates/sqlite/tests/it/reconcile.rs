@@ -19,7 +19,7 @@ use synddb_sqlite::schema::{Layout, Objects};
 use synddb_sqlite::state::RunningState;
 
 use super::apply_random::Random;
-use super::cases::{Case, cases};
+use super::cases::{Case, assert_every_case};
 use super::mirrored::{Collected, Outcome, integrity, scan};
 
 /// Seeds of an ordinary run of either random test. `SYNDDB_RANDOM_SEEDS` asks for more.
@@ -114,11 +114,7 @@ fn run(case: &Case) -> Outcome {
 
 #[test]
 fn every_case_is_reconciled() {
-    let failed: Vec<String> = cases()
-        .iter()
-        .filter_map(|case| run(case).err().map(|error| format!("{}: {error}", case.name)))
-        .collect();
-    assert!(failed.is_empty(), "{}", failed.join("\n"));
+    assert_every_case(run);
 }
 
 fn database(path: &Path, sql: &str) {

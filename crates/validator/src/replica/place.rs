@@ -1,11 +1,11 @@
 //! The files of a replica, the lock that one process holds on them, and what a killed process left.
 
-use std::ffi::OsString;
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
+use synddb_sqlite::name::beside;
 use tracing::warn;
 
 use crate::error::ReplicaError;
@@ -51,7 +51,7 @@ impl Place {
             .create(true)
             .truncate(false)
             .mode(0o600)
-            .open(with_suffix(&file, ".lock"))
+            .open(beside(&file, ".lock"))
             .map_err(io("lock"))?;
         match synddb_sqlite::lock::take(&lock) {
             Ok(()) => {}
@@ -82,7 +82,7 @@ impl Place {
     }
 
     fn staging(&self) -> PathBuf {
-        with_suffix(&self.file, ".restoring")
+        beside(&self.file, ".restoring")
     }
 
     /// Makes that folder, with nothing in it.
@@ -124,7 +124,7 @@ impl Place {
     fn remove_orphans(&self) -> Result<(), ReplicaError> {
         let mut found = false;
         for suffix in BESIDE {
-            match fs::remove_file(with_suffix(&self.file, suffix)) {
+            match fs::remove_file(beside(&self.file, suffix)) {
                 Ok(()) => found = true,
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => return Err(self.io("remove what was left without", error)),
@@ -155,12 +155,6 @@ impl Place {
     }
 }
 
-fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = OsString::from(path);
-    name.push(suffix);
-    name.into()
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
@@ -176,12 +170,12 @@ mod tests {
         fs::write(place.staged(), "new").unwrap();
         // Whoever takes the file away while the process runs leaves these.
         for suffix in BESIDE {
-            fs::write(with_suffix(&file, suffix), "old").unwrap();
+            fs::write(beside(&file, suffix), "old").unwrap();
         }
         place.rename_staged().unwrap();
         assert_eq!(fs::read(&file).unwrap(), b"new");
         for suffix in BESIDE {
-            assert!(!with_suffix(&file, suffix).exists(), "{suffix}");
+            assert!(!beside(&file, suffix).exists(), "{suffix}");
         }
     }
 
@@ -189,7 +183,7 @@ mod tests {
     fn what_lies_beside_a_replica_stays_until_the_replica_is_gone() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("replica.db");
-        let wal = with_suffix(&file, "-wal");
+        let wal = beside(&file, "-wal");
         fs::write(&file, "replica").unwrap();
         fs::write(&wal, "its commits").unwrap();
         drop(Place::take(&file).unwrap());
