@@ -11,6 +11,8 @@ use synddb_protocol::signing::VerifyingKey;
 use synddb_storage::StoreUrl;
 use synddb_validator::Mode;
 
+use crate::bench::{BenchArguments, FIGURES};
+
 const EXIT_CODES: &str = "Exit codes:
   0  done; for `diff`, the databases are equal; for `doctor`, nothing stops following
   1  the databases differ, a replica is not what the log says it is, or a database is not what was captured
@@ -75,6 +77,9 @@ pub(crate) enum Command {
     ///
     /// Works beside the running application and its agent. Exit code 2 when something stops following.
     Doctor(DoctorArguments),
+    /// Measures what following costs an application on this machine, and how far behind it is.
+    #[command(after_help = FIGURES)]
+    Bench(BenchArguments),
     /// Prints a script that completes this command's arguments, to be read by a shell.
     Completions {
         /// The shell.
@@ -432,7 +437,10 @@ impl Arguments {
     /// The command line as clap knows it.
     pub(crate) fn command_line() -> clap::Command {
         // Scripts branch on exit codes, so every command's help names them.
-        <Self as CommandFactory>::command().mut_subcommands(|command| command.after_help(EXIT_CODES))
+        <Self as CommandFactory>::command().mut_subcommands(|command| {
+            let own = command.get_after_help().map_or_else(String::new, |own| format!("{own}\n\n"));
+            command.after_help(format!("{own}{EXIT_CODES}"))
+        })
     }
 
     /// Whether output is for programs.

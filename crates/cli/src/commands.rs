@@ -3,7 +3,7 @@
 use crate::arguments::{Arguments, Command};
 use crate::exit::{CommandError, Exit};
 use crate::output::Output;
-use crate::{detach, dev, diff, doctor, follow, mirror, services, status, wait};
+use crate::{bench, detach, dev, diff, doctor, follow, mirror, services, status, wait};
 
 /// Runs what the command line asks for.
 ///
@@ -25,6 +25,7 @@ pub fn run(arguments: &Arguments, output: Output) -> Result<Exit, CommandError> 
         Command::Mirror(arguments) => mirror::run(arguments, output),
         Command::Diff(arguments) => diff::run(arguments, output),
         Command::Doctor(arguments) => doctor::run(arguments, output),
+        Command::Bench(arguments) => bench::run(arguments, output),
         Command::Completions { shell } => {
             clap_complete::generate(*shell, &mut Arguments::command_line(), "synddb", &mut std::io::stdout());
             Ok(Exit::Done)

@@ -22,6 +22,7 @@ use synddb_sqlite::state::StateError;
 use synddb_storage::StoreUrlError;
 use synddb_validator::ValidatorError;
 
+use crate::bench::BenchError;
 use crate::mirror::Divergence;
 use crate::output::Process;
 use crate::peer::PeerError;
@@ -166,6 +167,9 @@ pub enum CommandError {
         /// What the replica hashes to.
         found: StateHash,
     },
+    /// A benchmark failed.
+    #[error(transparent)]
+    Bench(#[from] BenchError),
     /// The time is over.
     #[error("the time is over: {what}: {detail}")]
     TimedOut {
@@ -209,6 +213,7 @@ impl CommandError {
             | Self::AnotherHistory { .. }
             | Self::Halted(_)
             | Self::Validator(ValidatorError::Halted { .. }) => Exit::Different,
+            Self::Bench(error) => error.exit(),
             Self::TimedOut { .. } => Exit::TimedOut,
             Self::Over { status, .. } => status.code().and_then(Exit::from_code).unwrap_or(Exit::Failed),
             Self::Agent(AgentError::Stopped) => Exit::Incomplete,

@@ -10,6 +10,7 @@
 //! | `folder` | the folder beside a database: what lies where |
 //! | `process` | what long-running commands begin with |
 //! | `peer` | asking a running process something |
+//! | `stop` | whether a command was asked to end |
 //! | `dev` | agent, sequencer and validator under one command |
 //! | `follow` | the agent, with its HTTP front |
 //! | `services` | sequencer, validator, replica |
@@ -17,10 +18,12 @@
 //! | `mirror` | keeps a second file equal to an application's, without network |
 //! | `diff` | says whether two databases are equal |
 //! | `doctor` | says whether a database can be followed, and what to do about it |
+//! | `bench` | what following costs the application, and how far behind it is |
 //!
 //! Knows how roles are put together, and nothing of what they do.
 
 mod arguments;
+mod bench;
 mod commands;
 mod detach;
 mod dev;
@@ -36,9 +39,14 @@ mod process;
 mod refusal;
 mod services;
 mod status;
+mod stop;
 mod wait;
 
 pub use arguments::Arguments;
+pub use bench::{
+    Agent, BenchError, CallsPerMinute, Figures, Giant, Idle, Latencies, Latency, Machine, Measured, Paced,
+    Pairs, Ratio, Single, Synchronous, Walk,
+};
 pub use commands::run;
 pub use doctor::{Code, Count, Finding, Severity};
 pub use exit::{CommandError, Exit};

@@ -5,6 +5,7 @@ use std::future::Future;
 use synddb_service::process::{self, Setting};
 use synddb_service::shutdown::Shutdown;
 use synddb_service::telemetry::{Format, Metrics};
+use tokio::runtime::{Builder, Runtime};
 
 use crate::exit::CommandError;
 use crate::output::Output;
@@ -28,12 +29,13 @@ pub(crate) fn ask<T, F>(body: F) -> Result<T, CommandError>
 where
     F: Future<Output = Result<T, CommandError>>,
 {
+    runtime()?.block_on(body)
+}
+
+/// What runs something that asks peers, for a command that asks again and again.
+pub(crate) fn runtime() -> Result<Runtime, CommandError> {
     use_ring();
-    tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(CommandError::system("start a runtime"))?
-        .block_on(body)
+    Builder::new_current_thread().enable_all().build().map_err(CommandError::system("start a runtime"))
 }
 
 /// The one TLS provider of the process. Only the first call installs it, which is all that is needed.

@@ -28,32 +28,10 @@ pub(crate) fn run(arguments: &FollowArguments, output: Output) -> Result<Exit, C
     let DatabaseArguments { database, dir } = &arguments.of;
     // What can be refused is, before anything is made.
     check_database(database)?;
-    let token = Token::read(&arguments.token_file)?;
     let folder = Folder::of(database, dir.as_deref());
+    let config = config(arguments, &folder)?;
     let attaching = attaching::attaching(database, &folder, arguments.wal.mib);
     folder.make()?;
-    let let_go = arguments.letting_go.at_least_twice(&arguments.wal);
-    let config = synddb_agent::Config {
-        database: database.clone(),
-        folder: folder.path().to_owned(),
-        sequencer: arguments.sequencer.clone(),
-        token: token.expose().to_owned().into(),
-        sequencer_key: arguments.sequencer_key,
-        wal_bytes_max: arguments.wal.mib << 20,
-        wal_bytes_detach: let_go << 20,
-        pin: if arguments.no_pin {
-            None
-        } else {
-            Some(pin_program(database, &folder, let_go, &arguments.letting_go)?)
-        },
-        audit_interval: *arguments.audit_interval,
-        outbox: outbox::Options { bytes_max: arguments.outbox.mib << 20 },
-        drain_max: *arguments.drain_timeout,
-        last_state: arguments
-            .store
-            .clone()
-            .map(|store| Arc::new(StoredState::of(store)) as Arc<dyn LastState>),
-    };
     let complete = process::serve(output, arguments.stop_on_eof, async |metrics, shutdown| {
         output.mention(&attaching);
         let agent = Arc::new(synddb_agent::start(config, move |event| say(output, event))?);
@@ -87,6 +65,37 @@ pub(crate) fn pin(arguments: &PinArguments) -> Result<Exit, CommandError> {
         linger: *letting_go.pin_linger,
     })?;
     Ok(Exit::Done)
+}
+
+/// The agent that the arguments describe.
+pub(crate) fn config(
+    arguments: &FollowArguments,
+    folder: &Folder,
+) -> Result<synddb_agent::Config, CommandError> {
+    let database = &arguments.of.database;
+    let token = Token::read(&arguments.token_file)?;
+    let let_go = arguments.letting_go.at_least_twice(&arguments.wal);
+    Ok(synddb_agent::Config {
+        database: database.clone(),
+        folder: folder.path().to_owned(),
+        sequencer: arguments.sequencer.clone(),
+        token: token.expose().to_owned().into(),
+        sequencer_key: arguments.sequencer_key,
+        wal_bytes_max: arguments.wal.mib << 20,
+        wal_bytes_detach: let_go << 20,
+        pin: if arguments.no_pin {
+            None
+        } else {
+            Some(pin_program(database, folder, let_go, &arguments.letting_go)?)
+        },
+        audit_interval: *arguments.audit_interval,
+        outbox: outbox::Options { bytes_max: arguments.outbox.mib << 20 },
+        drain_max: *arguments.drain_timeout,
+        last_state: arguments
+            .store
+            .clone()
+            .map(|store| Arc::new(StoredState::of(store)) as Arc<dyn LastState>),
+    })
 }
 
 /// This program, as a pin.

@@ -8,7 +8,6 @@
 
 mod begin;
 mod replica;
-mod stop;
 
 use std::time::{Duration, Instant};
 
@@ -21,8 +20,8 @@ use crate::arguments::MirrorArguments;
 use crate::exit::{CommandError, Exit};
 use crate::output::{Event, Output};
 use crate::refusal::open_to_read;
+use crate::stop::Stop;
 use begin::{Begun, begin};
-use stop::Stop;
 
 pub use replica::Divergence;
 

@@ -6,6 +6,7 @@ use synddb_protocol::hash::StateHash;
 use synddb_protocol::http::{Halt, Position, ReplicaStatus, StreamStatus};
 use synddb_protocol::id::{Sequence, StreamId};
 
+use crate::bench::{Machine, Measured};
 use crate::doctor::{Count, Finding};
 use crate::mirror::Summary;
 
@@ -272,6 +273,18 @@ pub enum Event {
     Finding(Finding),
     /// How much `doctor` found.
     Examined(Count),
+    /// A benchmark begins.
+    Measuring(Machine),
+    /// A scenario of a benchmark is done.
+    Measured(Box<Measured>),
+    /// A benchmark is done: everything that it measured.
+    Benchmarked {
+        /// On what.
+        #[serde(flatten)]
+        machine: Machine,
+        /// What was measured, in its order.
+        measured: Vec<Measured>,
+    },
     /// The command did not come to its end.
     Failed {
         /// The exit code.

@@ -6,6 +6,7 @@ use synddb_protocol::http::{Halt, HaltKind, Position, ReplicaStatus, StreamStatu
 use synddb_protocol::id::Sequence;
 
 use super::{Event, Stage, Writer};
+use crate::bench::report;
 use crate::doctor::{Count, Finding};
 use crate::mirror::Summary;
 
@@ -100,6 +101,10 @@ pub(super) fn of(event: &Event) -> String {
         Event::Examined(Count { warnings, refused, .. }) => {
             format!("the database cannot be followed as it is; refused: {refused}, warnings: {warnings}")
         }
+        Event::Measuring(machine) => report::heading(machine),
+        Event::Measured(measured) => report::line(measured),
+        // Each was printed when it was done.
+        Event::Benchmarked { .. } => String::new(),
         // Errors are printed for people on standard error.
         Event::Failed { .. } => String::new(),
     }

@@ -1,4 +1,4 @@
-//! When a mirror is asked to end: a signal, or the end of standard input.
+//! When a command that waits by itself is asked to end: a signal, or the end of standard input.
 
 use std::io::{self, Read as _};
 use std::sync::Arc;
@@ -10,13 +10,13 @@ use signal_hook::flag;
 /// What a shell reports for a program that SIGINT ended.
 const INTERRUPTED: i32 = 130;
 
-/// Whether the mirror was asked to end.
+/// Whether the command was asked to end.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Stop(Arc<AtomicBool>);
+pub(crate) struct Stop(Arc<AtomicBool>);
 
 impl Stop {
     /// Set by SIGINT and SIGTERM. A second signal ends the process at once.
-    pub(super) fn on_signals() -> io::Result<Self> {
+    pub(crate) fn on_signals() -> io::Result<Self> {
         let stop = Self::default();
         for signal in [SIGINT, SIGTERM] {
             // In this order: the first signal finds the flag unset.
@@ -27,7 +27,7 @@ impl Stop {
     }
 
     /// Set also when standard input ends. The thread that waits for it ends with the process.
-    pub(super) fn or_on_eof(&self) -> io::Result<()> {
+    pub(crate) fn or_on_eof(&self) -> io::Result<()> {
         let flag = Arc::clone(&self.0);
         let wait = move || {
             let mut input = io::stdin().lock();
@@ -39,7 +39,7 @@ impl Stop {
         std::thread::Builder::new().name("standard input".to_owned()).spawn(wait).map(drop)
     }
 
-    pub(super) fn is_asked(&self) -> bool {
+    pub(crate) fn is_asked(&self) -> bool {
         self.0.load(Ordering::SeqCst)
     }
 }

@@ -1,0 +1,59 @@
+//! A sequencer for an agent that is measured as it works: one that is sent what was captured does not gather it.
+//!
+//! What must stay true: it keeps up, since nobody waits for what it does.
+
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use synddb_storage::StoreUrl;
+
+use super::agent::without_settings;
+use super::child::Child;
+use super::{Bench, BenchError};
+use crate::exit::CommandError;
+use crate::output::Event;
+
+/// How long it may take until it listens.
+const LISTENING_MAX: Duration = Duration::from_secs(60);
+
+/// A sequencer, with a store of files.
+pub(super) struct Sequencer {
+    child: Child,
+    url: String,
+}
+
+impl Sequencer {
+    /// Starts one that keeps everything in a folder, and returns when it listens.
+    pub(super) fn start(bench: &Bench, folder: &Path, token: &Path) -> Result<Self, BenchError> {
+        let failed = BenchError::system;
+        let store = folder.join("store");
+        std::fs::create_dir(&store).map_err(failed("make a folder"))?;
+        let store = StoreUrl::folder(&store).map_err(CommandError::from)?.to_string();
+        let program = std::env::current_exe().map_err(failed("find this program"))?;
+        let mut command = Command::new(program);
+        command.args(["sequencer", "--json", "--stop-on-eof", "--listen", "127.0.0.1:0", "--store", &store]);
+        command.arg("--dir").arg(folder.join("sequencer")).arg("--token-file").arg(token);
+        command.arg("--key-file").arg(folder.join("sequencer.key"));
+        without_settings(&mut command);
+        let mut child = Child::start(bench, "sequencer", command)?;
+        loop {
+            let line = child.next("listen", LISTENING_MAX)?;
+            match serde_json::from_str(&line) {
+                Ok(Event::Listening { url, .. }) => return Ok(Self { child, url }),
+                Ok(_) => {}
+                Err(_) => return Err(child.foreign(&line)),
+            }
+        }
+    }
+
+    /// Where it listens.
+    pub(super) fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Has it end, after everything is stored.
+    pub(super) fn end(self) -> Result<(), BenchError> {
+        self.child.end()
+    }
+}
