@@ -174,6 +174,8 @@ impl AgentError {
                 | OutboxError::TooManyParts { .. }
                 | OutboxError::Refused { .. }
                 | OutboxError::Unfinished { .. }
+                | OutboxError::StateUntold { .. }
+                | OutboxError::Mispacked { .. }
                 | OutboxError::PollOpen
                 | OutboxError::NotHeld { .. }
                 | OutboxError::OtherPlace { .. }

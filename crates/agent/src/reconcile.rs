@@ -352,6 +352,8 @@ fn of_outbox(error: OutboxError) -> Failed {
         | OutboxError::Damaged { .. }
         | OutboxError::Full { .. }
         | OutboxError::Unfinished { .. }
+        | OutboxError::StateUntold { .. }
+        | OutboxError::Mispacked { .. }
         | OutboxError::PollOpen
         | OutboxError::NotHeld { .. }
         | OutboxError::OtherDigest { .. }

@@ -56,6 +56,12 @@ pub struct Statistics {
     pub wal_bytes_max: u64,
     /// How often the write lock was taken.
     pub write_locks: u64,
+    /// How long it was held altogether, in microseconds: the application could read then, and not write.
+    #[serde(default)]
+    pub write_locked_us: u64,
+    /// The longest time.
+    #[serde(default)]
+    pub write_locked_us_max: u64,
     /// Frames of the WAL that the application's SQLite committed and that a power cut would lose: update it to 3.50.2 or later.
     #[serde(default)]
     pub unsummed_frames: u64,
@@ -63,9 +69,26 @@ pub struct Statistics {
 
 impl From<capture::Statistics> for Statistics {
     fn from(seen: capture::Statistics) -> Self {
-        let capture::Statistics { commits, rows, wal_resets, wal_bytes_max, write_locks, unsummed_frames } =
-            seen;
-        Self { commits, rows, wal_resets, wal_bytes_max, write_locks, unsummed_frames }
+        let capture::Statistics {
+            commits,
+            rows,
+            wal_resets,
+            wal_bytes_max,
+            write_locks,
+            write_locked_us,
+            write_locked_us_max,
+            unsummed_frames,
+        } = seen;
+        Self {
+            commits,
+            rows,
+            wal_resets,
+            wal_bytes_max,
+            write_locks,
+            write_locked_us,
+            write_locked_us_max,
+            unsummed_frames,
+        }
     }
 }
 

@@ -22,6 +22,8 @@ const ROW_DOMAIN: &[u8] = b"synddb/row/v1";
 const STATE_DOMAIN: &str = "synddb/state/v1";
 /// Lanes of an LtHash16.
 const LANES: usize = 1024;
+/// Room for most rows. It bounds nothing.
+const ROW_BYTES_USUAL: usize = 256;
 
 /// A stored value: its storage class and its bytes (SQLite, "Datatypes", section 2).
 ///
@@ -91,12 +93,12 @@ impl TableHash {
     ///
     /// A WITHOUT ROWID table's identity is its key columns, which stand among the columns.
     pub fn add<'v>(&mut self, rowid: Option<i64>, columns: impl IntoIterator<Item = Value<'v>>) {
-        self.combine(rowid, columns, u16::wrapping_add);
+        self.add_written(&written(rowid, columns));
     }
 
     /// Removes a row that was added.
     pub fn remove<'v>(&mut self, rowid: Option<i64>, columns: impl IntoIterator<Item = Value<'v>>) {
-        self.combine(rowid, columns, u16::wrapping_sub);
+        self.remove_written(&written(rowid, columns));
     }
 
     /// The digest of the rows: BLAKE3 of the lanes, little-endian.
@@ -108,42 +110,64 @@ impl TableHash {
         TableDigest::from_bytes(*blake3::hash(&bytes).as_bytes())
     }
 
-    fn combine<'v>(
-        &mut self,
-        rowid: Option<i64>,
-        columns: impl IntoIterator<Item = Value<'v>>,
-        combine: impl Fn(u16, u16) -> u16,
-    ) {
+    /// Adds a row that was written with [`write_row`].
+    pub fn add_written(&mut self, row: &[u8]) {
+        self.combine(row, u16::wrapping_add);
+    }
+
+    /// Removes a row that was written with [`write_row`], and added before or elsewhere.
+    pub fn remove_written(&mut self, row: &[u8]) {
+        self.combine(row, u16::wrapping_sub);
+    }
+
+    /// Adds what was accumulated apart, of rows of the same table: everything that was added there, and removed.
+    pub fn merge(&mut self, apart: &Self) {
+        for (lane, apart) in self.lanes.iter_mut().zip(apart.lanes.iter()) {
+            *lane = lane.wrapping_add(*apart);
+        }
+    }
+
+    fn combine(&mut self, row: &[u8], combine: impl Fn(u16, u16) -> u16) {
         let mut element = [0; 2 * LANES];
-        row_hasher(rowid, columns).finalize_xof().fill(&mut element);
+        blake3::Hasher::new().update(row).finalize_xof().fill(&mut element);
         for (lane, bytes) in self.lanes.iter_mut().zip(element.chunks_exact(2)) {
             *lane = combine(*lane, u16::from_le_bytes([bytes[0], bytes[1]]));
         }
     }
 }
 
-/// Feeds a row to BLAKE3 in a form in which no two rows are alike.
-fn row_hasher<'v>(rowid: Option<i64>, columns: impl IntoIterator<Item = Value<'v>>) -> blake3::Hasher {
-    let mut hasher = blake3::Hasher::new();
-    hasher.update(ROW_DOMAIN);
+/// Writes behind `bytes` what BLAKE3 is fed for a row, in which no two rows are alike: for who accumulates it later, or elsewhere.
+pub fn write_row<'v>(bytes: &mut Vec<u8>, rowid: Option<i64>, columns: impl IntoIterator<Item = Value<'v>>) {
+    bytes.extend_from_slice(ROW_DOMAIN);
     match rowid {
-        None => hasher.update(&[0]),
-        Some(rowid) => hasher.update(&[1]).update(&rowid.to_le_bytes()),
-    };
+        None => bytes.push(0),
+        Some(rowid) => tagged(bytes, 1, rowid.to_le_bytes()),
+    }
     for column in columns {
         match column {
-            Value::Null => hasher.update(&[0]),
-            Value::Integer(value) => hasher.update(&[1]).update(&value.to_le_bytes()),
-            Value::Real(value) => hasher.update(&[2]).update(&value.to_bits().to_le_bytes()),
-            Value::Text(bytes) => sized(&mut hasher, 3, bytes),
-            Value::Blob(bytes) => sized(&mut hasher, 4, bytes),
-        };
+            Value::Null => bytes.push(0),
+            Value::Integer(value) => tagged(bytes, 1, value.to_le_bytes()),
+            Value::Real(value) => tagged(bytes, 2, value.to_bits().to_le_bytes()),
+            Value::Text(value) => sized(bytes, 3, value),
+            Value::Blob(value) => sized(bytes, 4, value),
+        }
     }
-    hasher
 }
 
-fn sized<'h>(hasher: &'h mut blake3::Hasher, class: u8, bytes: &[u8]) -> &'h mut blake3::Hasher {
-    hasher.update(&[class]).update(&(bytes.len() as u64).to_le_bytes()).update(bytes)
+fn written<'v>(rowid: Option<i64>, columns: impl IntoIterator<Item = Value<'v>>) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(ROW_BYTES_USUAL);
+    write_row(&mut bytes, rowid, columns);
+    bytes
+}
+
+fn tagged(bytes: &mut Vec<u8>, class: u8, value: [u8; 8]) {
+    bytes.push(class);
+    bytes.extend_from_slice(&value);
+}
+
+fn sized(bytes: &mut Vec<u8>, class: u8, value: &[u8]) {
+    tagged(bytes, class, (value.len() as u64).to_le_bytes());
+    bytes.extend_from_slice(value);
 }
 
 /// Everything that the state hash covers.
@@ -240,6 +264,25 @@ mod tests {
         other.remove(Some(3), ROW);
         assert_eq!(one, other);
         assert_eq!(TableHash::from_bytes(&other.to_bytes().try_into().unwrap()), one);
+    }
+
+    #[test]
+    fn what_was_accumulated_apart_counts_as_if_it_had_been_here() {
+        let mut here = TableHash::default();
+        here.add(Some(1), ROW);
+        here.add(Some(2), ROW);
+        here.remove(Some(1), ROW);
+        let mut row = Vec::new();
+        write_row(&mut row, Some(2), ROW);
+        let mut apart = TableHash::default();
+        apart.remove(Some(1), ROW);
+        apart.add_written(&row);
+        let mut merged = TableHash::default();
+        merged.add(Some(1), ROW);
+        merged.merge(&apart);
+        assert_eq!(merged, here);
+        merged.remove_written(&row);
+        assert_eq!(merged, TableHash::default());
     }
 
     #[test]

@@ -49,8 +49,10 @@ const IDLE: Duration = Duration::from_secs(600);
 /// Between two looks at the application's WAL while nothing can be captured.
 const WATCH: Duration = Duration::from_secs(1);
 
-/// How long commits wait for others while the application is busy, so that they share an fsync and a request.
+/// How long commits wait for others while many come and the sequencer does not keep up, so that they share an fsync and a request.
 const GATHER: Duration = Duration::from_millis(10);
+/// So many submissions that are not seen stored mean that the sequencer does not keep up.
+const SUBMISSIONS_AHEAD: u64 = 64;
 
 /// So much that is committed and not captured, in bytes of the WAL, is not left to wait.
 const GATHER_BYTES: u64 = 1 << 20;
@@ -210,15 +212,18 @@ impl Capture {
     /// whether there is room now; otherwise the agent was asked to end.
     fn wait_for_room(&mut self, left: &mut Option<Left>) -> Result<bool, AgentError> {
         let Some(left) = left else { return Ok(true) };
-        while !left.outbox.has_room() {
+        loop {
             if self.shared.is_stopping() {
                 return Ok(false);
             }
             self.refuse_calls();
             self.answer_requests(&mut left.outbox)?;
+            // Asked after what may have made room: nobody rings again for that.
+            if left.outbox.has_room() {
+                return Ok(true);
+            }
             self.shared.waker.wait(IDLE).map_err(waiting)?;
         }
-        Ok(true)
     }
 
     /// Takes commits that are handed over. What fails and can pass is tried again: whoever hands them over has them still.
@@ -339,6 +344,7 @@ impl Capture {
                 self.shared.waker.wait(wait).map_err(waiting)?;
                 continue;
             }
+            let began = Instant::now();
             let commits = self.poll(running)?;
             self.tell_pinned(running);
             if commits == 0 {
@@ -348,7 +354,10 @@ impl Capture {
                 let idle = pin_again.unwrap_or(IDLE).min(self.audits.due_in());
                 running.source.wait(&self.shared.waker, idle)?;
             } else if running.source.behind_bytes()? < GATHER_BYTES {
-                next_poll = Instant::now() + GATHER;
+                // As long as keeping these took, so that a busy application shares the disk with us half the time at most.
+                let now = Instant::now();
+                let is_ahead = commits > 1 && running.outbox.pending().submissions > SUBMISSIONS_AHEAD;
+                next_poll = now + if is_ahead { GATHER } else { (now - began).min(GATHER) };
             }
         }
     }

@@ -101,6 +101,18 @@ pub enum OutboxError {
         /// The number it would have had.
         commit: CommitNumber,
     },
+    /// A submission was to end where nobody has told the state, which would be a fault of the capture.
+    #[error("the state before the commit was not told while it could be; attach again. commit=`{commit}`")]
+    StateUntold {
+        /// The commit behind the submission.
+        commit: CommitNumber,
+    },
+    /// A submission has another digest than the one behind it names, which would be a fault of the packing.
+    #[error("a submission has another digest than was packed; attach again. commit=`{commit}`")]
+    Mispacked {
+        /// Its first commit.
+        commit: CommitNumber,
+    },
     /// Something was to be forgotten while a poll is under way.
     #[error("a poll is under way; end it with `keep`, or give it up")]
     PollOpen,

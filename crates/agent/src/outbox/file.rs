@@ -21,7 +21,7 @@ use synddb_sqlite::capture::WalPosition;
 use synddb_sqlite::connection::SqliteError;
 use synddb_sqlite::rusqlite::{self, OpenFlags, OptionalExtension as _, Row, ffi, params};
 
-use super::packing::{Holds, Packed, Tail};
+use super::packing::{Holds, Sealed, Tail};
 use super::{Held, OutboxError, SubmissionId};
 
 /// `PRAGMA application_id` of an outbox: "SOut".
@@ -193,14 +193,14 @@ impl File {
         found.and_then(PlaceRow::place).ok_or_else(|| self.damaged("where it stands"))
     }
 
-    pub(super) fn insert(&self, id: SubmissionId, packed: &Packed) -> Result<(), OutboxError> {
-        let (first, last, part, is_last) = match packed.holds {
+    pub(super) fn insert(&self, id: SubmissionId, sealed: &Sealed) -> Result<(), OutboxError> {
+        let (first, last, part, is_last) = match sealed.holds {
             Holds::Commits { first, last } => (first, last, None, true),
             Holds::Part { commit, index, is_last } => (commit, commit, Some(index.get()), is_last),
         };
         let sql = "INSERT INTO submissions VALUES (?, ?, ?, ?, ?, ?, ?)";
         let mut statement = self.sqlite.prepare_cached(sql).map_err(SqliteError::from)?;
-        let (digest, body) = (packed.digest.as_bytes(), &packed.body);
+        let (digest, body) = (sealed.digest.as_bytes(), &sealed.body);
         let values =
             params![stored(id.get()), stored(first.get()), stored(last.get()), part, is_last, digest, body];
         statement.execute(values).map_err(SqliteError::from)?;

@@ -4,7 +4,7 @@ use synddb_protocol::hash::CommitDigest;
 use synddb_protocol::http::Position;
 use synddb_protocol::id::{CommitNumber, Incarnation, OutOfRange};
 use synddb_protocol::submission::Changes;
-use synddb_sqlite::capture::{Sink, WalPosition};
+use synddb_sqlite::capture::{CommittedState, Sink, WalPosition};
 use synddb_sqlite::state::RunningState;
 
 use super::{Held, Holds, Outbox, OutboxError, SubmissionId};
@@ -151,11 +151,15 @@ impl Drop for Admitted<'_> {
 impl Sink for Admitted<'_> {
     type Error = OutboxError;
 
+    fn apart(&mut self, state: &mut CommittedState<'_>) -> Result<(), OutboxError> {
+        Sink::apart(&mut *self.0, state)
+    }
+
     fn piece(&mut self, changes: Changes) -> Result<(), OutboxError> {
         Sink::piece(&mut *self.0, changes)
     }
 
-    fn commit(&mut self, changes: Changes, state: &RunningState) -> Result<(), OutboxError> {
+    fn commit(&mut self, changes: Changes, state: &mut CommittedState<'_>) -> Result<(), OutboxError> {
         Sink::commit(&mut *self.0, changes, state)
     }
 

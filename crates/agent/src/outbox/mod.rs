@@ -19,6 +19,7 @@ mod file;
 mod find;
 mod packing;
 mod reconciled;
+mod sealing;
 
 use std::path::Path;
 
@@ -26,7 +27,7 @@ use synddb_protocol::hash::{CommitDigest, StateHash};
 use synddb_protocol::id::{CommitNumber, Incarnation, StreamId};
 use synddb_protocol::submission::{Changes, CommitKind, StateClaim};
 use synddb_sqlite::capture::probes::reached;
-use synddb_sqlite::capture::{Sink, WalPosition};
+use synddb_sqlite::capture::{CommittedState, Sink, WalPosition};
 use synddb_sqlite::state::RunningState;
 
 pub use error::OutboxError;
@@ -37,7 +38,8 @@ pub use reconciled::Reconciled;
 #[cfg(test)]
 pub(crate) use file::failing;
 use file::{File, Place};
-use packing::{Packed, Packer, Tail};
+use packing::{Claim, Packed, Packer, Sealed, Tail};
+use sealing::Sealer;
 
 /// What bounds an outbox.
 #[derive(Debug, Clone, Copy)]
@@ -140,6 +142,7 @@ pub struct Outbox {
 /// What one poll gave so far. The submissions that it filled stand in a transaction that is not committed.
 struct Poll {
     packer: Packer,
+    sealer: Sealer,
     next: SubmissionId,
     bytes: u64,
 }
@@ -281,7 +284,7 @@ impl Outbox {
     /// # Errors
     /// [`OutboxError`]; the poll is given up.
     pub fn take_commit(&mut self, changes: Changes, state: StateHash) -> Result<(), OutboxError> {
-        self.take_last(CommitKind::Transaction, changes, StateClaim { state, scanned: None })
+        self.take_last(CommitKind::Transaction, changes, Claim::Known(StateClaim { state, scanned: None }))
     }
 
     /// Ends a poll: everything taken since the last one, and the position, in one transaction that survives a power cut when this
@@ -290,10 +293,7 @@ impl Outbox {
     /// # Errors
     /// [`OutboxError`]; the poll is given up.
     pub fn keep(&mut self, position: WalPosition) -> Result<(), OutboxError> {
-        if self.poll.is_none() && position == self.kept.position {
-            return Ok(());
-        }
-        self.or_give_up(|outbox| outbox.end_poll(position))
+        self.keep_with(position, None)
     }
 
     /// Keeps whole commits that their maker has durably, all of them or none, also above the budget: while they wait elsewhere nobody can go on,
@@ -327,7 +327,7 @@ impl Outbox {
     fn take_part(&mut self, kind: CommitKind, changes: Changes) -> Result<(), OutboxError> {
         self.or_give_up(|outbox| {
             let packed = outbox.polling()?.packer.piece(kind, changes)?;
-            outbox.stage(&packed)
+            outbox.stage(packed)
         })
     }
 
@@ -335,12 +335,23 @@ impl Outbox {
         &mut self,
         kind: CommitKind,
         changes: Changes,
-        claim: StateClaim,
+        claim: Claim<'_, '_>,
     ) -> Result<(), OutboxError> {
         self.or_give_up(|outbox| {
-            let packed = outbox.polling()?.packer.commit(kind, changes, claim)?;
-            outbox.stage(&packed)
+            let packer = &mut outbox.polling()?.packer;
+            // Whoever measures how soon a commit is here listens to this, and how soon it is durable, to `kept`.
+            tracing::trace!(name: "captured", commit = packer.next().get(), "captured");
+            let packed = packer.commit(kind, changes, claim)?;
+            outbox.stage(packed)
         })
+    }
+
+    /// Ends a poll at whose end the database has this state, where not every commit of it came with its own.
+    fn keep_with(&mut self, position: WalPosition, state: Option<&RunningState>) -> Result<(), OutboxError> {
+        if self.poll.is_none() && position == self.kept.position {
+            return Ok(());
+        }
+        self.or_give_up(|outbox| outbox.end_poll(position, state))
     }
 
     /// The poll under way, begun if there is none.
@@ -352,29 +363,53 @@ impl Outbox {
             self.file.begin()?;
         }
         let Place { stream, incarnation, tail, next, .. } = self.kept;
-        let begin = || Poll { packer: Packer::new(stream, incarnation, tail), next, bytes: 0 };
+        let begin = || Poll {
+            packer: Packer::new(stream, incarnation, tail),
+            sealer: Sealer::default(),
+            next,
+            bytes: 0,
+        };
         Ok(self.poll.get_or_insert_with(begin))
     }
 
-    /// Writes what the poll filled into its transaction.
-    fn stage(&mut self, packed: &[Packed]) -> Result<(), OutboxError> {
-        let Some(poll) = &mut self.poll else { return Ok(()) };
-        for submission in packed {
-            self.file.insert(poll.next, submission)?;
-            poll.next = poll.next.next();
-            poll.bytes += submission.body.len() as u64;
+    /// Has what the poll filled sealed, and writes what is into its transaction.
+    fn stage(&mut self, packed: Vec<Packed>) -> Result<(), OutboxError> {
+        for packed in packed {
+            if let Some(sealed) = self.polling()?.sealer.next(packed)? {
+                self.insert(&sealed)?;
+            }
         }
         Ok(())
     }
 
-    fn end_poll(&mut self, position: WalPosition) -> Result<(), OutboxError> {
-        let (packed, tail) = self.polling()?.packer.end()?;
-        self.stage(packed.as_slice())?;
+    /// Writes what is still being sealed into the transaction as well.
+    fn settle(&mut self) -> Result<(), OutboxError> {
+        let Some(sealed) = self.polling()?.sealer.last()? else { return Ok(()) };
+        self.insert(&sealed)
+    }
+
+    fn insert(&mut self, sealed: &Sealed) -> Result<(), OutboxError> {
+        let Some(poll) = &mut self.poll else { return Ok(()) };
+        self.file.insert(poll.next, sealed)?;
+        poll.next = poll.next.next();
+        poll.bytes += sealed.body.len() as u64;
+        Ok(())
+    }
+
+    fn end_poll(&mut self, position: WalPosition, state: Option<&RunningState>) -> Result<(), OutboxError> {
+        let (packed, tail) = self.polling()?.packer.end(state.map(|state| || state.hash()))?;
+        self.settle()?;
+        if let Some(packed) = packed {
+            let sealed = self.polling()?.sealer.now(packed)?;
+            self.insert(&sealed)?;
+        }
         let poll = self.polling()?;
         let (next, bytes) = (poll.next, poll.bytes);
         let kept = Place { position, tail, next, ..self.kept };
         self.file.write_place(&kept)?;
         self.file.commit()?;
+        // The last commit that is durable now; 0 before the first.
+        tracing::debug!(name: "kept", commit = kept.tail.next.get() - 1, "kept");
         self.poll = None;
         self.kept = kept;
         self.bytes += bytes;
@@ -400,15 +435,23 @@ impl Outbox {
 impl Sink for Outbox {
     type Error = OutboxError;
 
+    fn apart(&mut self, state: &mut CommittedState<'_>) -> Result<(), OutboxError> {
+        // Where nothing was taken yet, what was kept says the state.
+        if let Some(poll) = &mut self.poll {
+            poll.packer.apart(state);
+        }
+        Ok(())
+    }
+
     fn piece(&mut self, changes: Changes) -> Result<(), OutboxError> {
         self.take_piece(changes)
     }
 
-    fn commit(&mut self, changes: Changes, state: &RunningState) -> Result<(), OutboxError> {
-        self.take_commit(changes, state.hash())
+    fn commit(&mut self, changes: Changes, state: &mut CommittedState<'_>) -> Result<(), OutboxError> {
+        self.take_last(CommitKind::Transaction, changes, Claim::Behind(state))
     }
 
-    fn persist(&mut self, position: &WalPosition, _state: &RunningState) -> Result<(), OutboxError> {
-        self.keep(*position)
+    fn persist(&mut self, position: &WalPosition, state: &RunningState) -> Result<(), OutboxError> {
+        self.keep_with(*position, Some(state))
     }
 }

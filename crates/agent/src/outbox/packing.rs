@@ -1,19 +1,16 @@
 //! From captured commits to submissions: numbers, digests, sizes. Pure: it writes nothing anywhere.
 //!
-//! What must stay true: numbers are dense, each commit or part names the digest before it, and every body made here was read
-//! again by the code that its readers use.
+//! What must stay true: numbers are dense, each commit or part names the digest before it, and a submission claims the state behind its last
+//! commit, never that of another one. The state is asked for only where a submission ends, since to know it is work.
 
 use synddb_protocol::hash::{CommitDigest, StateHash};
 use synddb_protocol::id::{CommitNumber, Incarnation, PartIndex, StreamId};
 use synddb_protocol::limits::{
-    BODY_BYTES_MAX, BODY_COMPRESSED_MAX, GROUP_BYTES_MAX, NAME_BYTES_MAX, SCHEMA_CHANGES_MAX, SQL_BYTES_MAX,
+    BODY_BYTES_MAX, BODY_COMPRESSED_MAX, NAME_BYTES_MAX, SCHEMA_CHANGES_MAX, SQL_BYTES_MAX,
     SUBMISSION_COMMITS_MAX,
 };
-use synddb_protocol::log::{Body, Entry};
-use synddb_protocol::submission::{
-    Changes, Commit, CommitKind, Commits, Content, Part, SchemaChange, SchemaRow, StateClaim, Submission,
-};
-use synddb_sqlite::capture::PIECE_BYTES;
+use synddb_protocol::submission::{Changes, Commit, CommitKind, Part, SchemaChange, SchemaRow, StateClaim};
+use synddb_sqlite::capture::{APART_BYTES, CommittedState, PIECE_BYTES};
 
 use super::OutboxError;
 
@@ -37,6 +34,8 @@ const _: () = {
     assert!(submission + submission / 200 <= BODY_COMPRESSED_MAX && submission <= BODY_BYTES_MAX);
     // So a commit over `PART_BYTES` comes out in two parts at least.
     assert!(OVERHEAD_BYTES + SCHEMA_CHANGE_BYTES <= PART_BYTES);
+    // So of a commit that ends the submission before it, the follower tells before.
+    assert!(OVERHEAD_BYTES + APART_BYTES <= PART_BYTES);
 };
 
 /// Where the chain of an incarnation stands.
@@ -71,14 +70,68 @@ pub enum Holds {
     },
 }
 
-/// A submission, ready to be kept and sent.
+impl Holds {
+    /// The first commit that something of is in it.
+    pub(super) const fn first_commit(self) -> CommitNumber {
+        match self {
+            Self::Commits { first, .. } => first,
+            Self::Part { commit, .. } => commit,
+        }
+    }
+}
+
+/// A submission whose bytes are still to be made.
 #[derive(Debug)]
 pub(super) struct Packed {
     pub(super) holds: Holds,
     /// The digest of its last commit, or of its part.
     pub(super) digest: CommitDigest,
+    pub(super) stream: StreamId,
+    pub(super) incarnation: Incarnation,
+    pub(super) content: Unchecked,
+}
+
+/// What a submission carries, while nobody has looked whether a reader would take it.
+#[derive(Debug)]
+pub(super) enum Unchecked {
+    Commits(Vec<Commit>),
+    Part(Part),
+}
+
+/// What the database hashes to after a commit.
+#[derive(Debug)]
+pub(super) enum Claim<'c, 's> {
+    Known(StateClaim),
+    /// To be asked for where it is needed.
+    Behind(&'c mut CommittedState<'s>),
+}
+
+impl Claim<'_, '_> {
+    fn ask(self) -> StateClaim {
+        match self {
+            Self::Known(claim) => claim,
+            Self::Behind(state) => StateClaim { state: state.hash(), scanned: None },
+        }
+    }
+}
+
+/// A state that was asked for, with the place that it belongs to: it is never taken for that of another one.
+#[derive(Debug, Clone, Copy)]
+struct StateBefore {
+    commit: CommitNumber,
+    state: StateHash,
+}
+
+/// A submission, ready to be kept and sent.
+#[derive(Debug)]
+pub(super) struct Sealed {
+    pub(super) holds: Holds,
+    /// The digest of its last commit, or of its part.
+    pub(super) digest: CommitDigest,
     /// Its exact bytes.
     pub(super) body: Vec<u8>,
+    /// How many these are after decompression.
+    pub(super) content_bytes: usize,
 }
 
 /// A huge commit that is coming in parts.
@@ -86,8 +139,6 @@ pub(super) struct Packed {
 struct Group {
     /// The part that comes next; `None` when there may be no more.
     next: Option<PartIndex>,
-    /// The bodies of the parts so far, after decompression, in bytes.
-    bytes: u64,
 }
 
 impl Group {
@@ -97,14 +148,6 @@ impl Group {
         self.next = index.next();
         Ok(index)
     }
-
-    fn grow(&mut self, body_bytes: usize, commit: CommitNumber) -> Result<(), OutboxError> {
-        self.bytes = self.bytes.saturating_add(body_bytes as u64);
-        if self.bytes > GROUP_BYTES_MAX {
-            return Err(OutboxError::CommitTooLarge { commit });
-        }
-        Ok(())
-    }
 }
 
 /// Makes submissions of the commits of one poll.
@@ -112,8 +155,12 @@ impl Group {
 pub(super) struct Packer {
     stream: StreamId,
     incarnation: Incarnation,
-    /// Behind everything packed and everything in `open`, save that `last` is the digest before `open`.
-    tail: Tail,
+    /// The number of the next commit, behind everything packed and everything in `open`.
+    next: CommitNumber,
+    /// The digest of what was packed last: before `open`.
+    last: CommitDigest,
+    /// The last state that was told. That behind `open` only where it is the one before `next`.
+    known: StateBefore,
     /// Commits that wait for others. The last one's digest depends on whether it will carry a state claim, so it is not known.
     open: Vec<Commit>,
     open_bytes: usize,
@@ -126,7 +173,30 @@ pub(super) struct Packer {
 impl Packer {
     pub(super) fn new(stream: StreamId, incarnation: Incarnation, tail: Tail) -> Self {
         let (open, open_bytes, open_schema) = (Vec::new(), 0, 0);
-        Self { stream, incarnation, tail, open, open_bytes, open_schema, scanned: None, group: None }
+        let Tail { next, last, state } = tail;
+        let known = StateBefore { commit: next, state };
+        Self {
+            stream,
+            incarnation,
+            next,
+            last,
+            known,
+            open,
+            open_bytes,
+            open_schema,
+            scanned: None,
+            group: None,
+        }
+    }
+
+    /// The number of the next commit.
+    pub(super) const fn next(&self) -> CommitNumber {
+        self.next
+    }
+
+    /// The next commit may end the submission before it, and this is the last time that the state there can be asked for.
+    pub(super) fn apart(&mut self, state: &mut CommittedState<'_>) {
+        self.learn(|| state.hash());
     }
 
     /// A piece of a commit of which more comes.
@@ -143,7 +213,7 @@ impl Packer {
         &mut self,
         kind: CommitKind,
         changes: Changes,
-        claim: StateClaim,
+        claim: Claim<'_, '_>,
     ) -> Result<Vec<Packed>, OutboxError> {
         if self.group.is_none() && is_whole(&changes) {
             return self.whole(kind, changes, claim);
@@ -154,25 +224,35 @@ impl Packer {
         for part in parts {
             packed.push(self.part(kind, part, None)?);
         }
+        let claim = claim.ask();
         packed.push(self.part(kind, last, Some(claim))?);
-        self.advance(claim.state)?;
+        self.advance()?;
+        self.learn(|| claim.state);
         self.group = None;
         Ok(packed)
     }
 
-    /// The end of the poll: what waits for more becomes a submission, and the tail stands behind it.
-    pub(super) fn end(&mut self) -> Result<(Option<Packed>, Tail), OutboxError> {
+    /// The end of the poll: what waits for more becomes a submission, and the tail stands behind it. `state` tells what the database hashes to
+    /// there; nothing where every commit came with its state.
+    pub(super) fn end(
+        &mut self,
+        state: Option<impl FnOnce() -> StateHash>,
+    ) -> Result<(Option<Packed>, Tail), OutboxError> {
         if self.group.is_some() {
-            return Err(OutboxError::Unfinished { commit: self.tail.next });
+            return Err(OutboxError::Unfinished { commit: self.next });
         }
-        Ok((self.close()?, self.tail))
+        if let Some(state) = state {
+            self.learn(state);
+        }
+        let packed = self.close()?;
+        Ok((packed, Tail { next: self.next, last: self.last, state: self.state()? }))
     }
 
     fn whole(
         &mut self,
         kind: CommitKind,
         changes: Changes,
-        claim: StateClaim,
+        claim: Claim<'_, '_>,
     ) -> Result<Vec<Packed>, OutboxError> {
         let mut packed = Vec::new();
         let schema = changes.schema.len();
@@ -181,31 +261,39 @@ impl Packer {
         }
         self.open_bytes += size(&changes);
         self.open_schema += schema;
-        let prev = self.open.last().map_or(self.tail.last, Commit::digest);
-        let number = self.tail.next;
+        let prev = self.open.last().map_or(self.last, Commit::digest);
+        let number = self.next;
         self.open.push(Commit { number, prev, kind, changes, state: None });
-        self.advance(claim.state)?;
-        self.scanned = claim.scanned;
+        self.advance()?;
         let is_full = self.open_bytes >= SUBMISSION_BYTES || self.open.len() == SUBMISSION_COMMITS_MAX;
-        if is_full || claim.scanned.is_some() {
+        if is_full || matches!(claim, Claim::Known(_)) {
+            let StateClaim { state, scanned } = claim.ask();
+            self.learn(|| state);
+            self.scanned = scanned;
+        }
+        if is_full || self.scanned.is_some() {
             packed.extend(self.close()?);
         }
         Ok(packed)
     }
 
-    /// Makes one submission of the open commits, if there are any. The state hash before the next commit is its claim.
+    /// Makes one submission of the open commits, if there are any. The state before the next commit is its claim.
     fn close(&mut self) -> Result<Option<Packed>, OutboxError> {
+        if self.open.is_empty() {
+            return Ok(None);
+        }
+        let state = self.state()?;
         let mut commits = std::mem::take(&mut self.open);
         (self.open_bytes, self.open_schema) = (0, 0);
-        let Some(last) = commits.last_mut() else { return Ok(None) };
-        last.state = Some(StateClaim { state: self.tail.state, scanned: self.scanned.take() });
-        let commit = last.number;
-        let commits = Commits::new(commits).map_err(|source| OutboxError::Refused { commit, source })?;
-        let digest = commits.digest();
-        let holds = Holds::Commits { first: commits.first().number, last: commit };
-        let (body, _) = self.body(Content::Commits(commits), commit)?;
-        self.tail.last = digest;
-        Ok(Some(Packed { holds, digest, body }))
+        let (Some(first), Some(last)) = (commits.first().map(|first| first.number), commits.last_mut())
+        else {
+            return Ok(None);
+        };
+        last.state = Some(StateClaim { state, scanned: self.scanned.take() });
+        let holds = Holds::Commits { first, last: last.number };
+        let digest = last.digest();
+        self.last = digest;
+        Ok(Some(self.packed(holds, digest, Unchecked::Commits(commits))))
     }
 
     fn part(
@@ -214,33 +302,40 @@ impl Packer {
         changes: Changes,
         last: Option<StateClaim>,
     ) -> Result<Packed, OutboxError> {
-        let commit = self.tail.next;
-        let group = self.group.get_or_insert(Group { next: Some(PartIndex::FIRST), bytes: 0 });
+        let commit = self.next;
+        let group = self.group.get_or_insert(Group { next: Some(PartIndex::FIRST) });
         let index = group.place(commit)?;
-        let prev = self.tail.last;
+        let prev = self.last;
         let part = Part { number: commit, prev, kind, index, changes, last };
         let digest = part.digest();
-        let (body, bytes) = self.body(Content::Part(part), commit)?;
-        if let Some(group) = &mut self.group {
-            group.grow(bytes, commit)?;
-        }
-        self.tail.last = digest;
-        Ok(Packed { holds: Holds::Part { commit, index, is_last: last.is_some() }, digest, body })
+        self.last = digest;
+        let holds = Holds::Part { commit, index, is_last: last.is_some() };
+        Ok(self.packed(holds, digest, Unchecked::Part(part)))
     }
 
-    fn body(&self, content: Content, commit: CommitNumber) -> Result<(Vec<u8>, usize), OutboxError> {
-        let (stream, incarnation) = (self.stream, self.incarnation);
-        let body = Body::of(&Entry::Submission(Submission { stream, incarnation, content }))
-            .map_err(|source| OutboxError::Refused { commit, source })?;
-        let bytes = body.content_bytes();
-        Ok((body.into_stored(), bytes))
+    fn packed(&self, holds: Holds, digest: CommitDigest, content: Unchecked) -> Packed {
+        Packed { holds, digest, stream: self.stream, incarnation: self.incarnation, content }
     }
 
     /// Steps behind a commit.
-    fn advance(&mut self, state: StateHash) -> Result<(), OutboxError> {
-        self.tail.next = CommitNumber::new(self.tail.next.get() + 1)?;
-        self.tail.state = state;
+    fn advance(&mut self) -> Result<(), OutboxError> {
+        self.next = CommitNumber::new(self.next.get() + 1)?;
         Ok(())
+    }
+
+    /// Takes the state before the next commit, which is asked for only where it is not known.
+    fn learn(&mut self, state: impl FnOnce() -> StateHash) {
+        if self.known.commit != self.next {
+            self.known = StateBefore { commit: self.next, state: state() };
+        }
+    }
+
+    /// The state before the next commit.
+    fn state(&self) -> Result<StateHash, OutboxError> {
+        if self.known.commit == self.next {
+            return Ok(self.known.state);
+        }
+        Err(OutboxError::StateUntold { commit: self.next })
     }
 }
 
@@ -305,18 +400,43 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_group_ends_at_its_bounds() {
+    fn a_group_has_no_part_too_many() {
         let commit = CommitNumber::FIRST;
-        let mut group = Group { next: Some(PartIndex::FIRST), bytes: 0 };
-        for _ in 0..GROUP_BYTES_MAX / BODY_BYTES_MAX as u64 {
-            group.grow(BODY_BYTES_MAX, commit).unwrap();
-        }
-        assert!(matches!(group.grow(1, commit), Err(OutboxError::CommitTooLarge { .. })));
-
         let last = u64::from(synddb_protocol::limits::PARTS_MAX) - 1;
-        let mut group = Group { next: PartIndex::new(last).ok(), bytes: 0 };
+        let mut group = Group { next: PartIndex::new(last).ok() };
         assert_eq!(u64::from(group.place(commit).unwrap()), last);
         assert!(matches!(group.place(commit), Err(OutboxError::TooManyParts { .. })));
+    }
+
+    #[test]
+    fn a_submission_never_ends_with_a_state_that_was_not_told_there() {
+        use synddb_protocol::id::{IncarnationCounter, IncarnationNonce};
+        use synddb_protocol::submission::TextEncoding;
+        use synddb_sqlite::connection::Connection;
+        use synddb_sqlite::state::RunningState;
+
+        let connection = Connection::in_memory(TextEncoding::Utf8).unwrap();
+        let running = RunningState::scan(&connection).unwrap();
+        let nonce = IncarnationNonce::from_bytes([1; 16]);
+        let incarnation = Incarnation { counter: IncarnationCounter::FIRST, nonce };
+        let (last, state) = (CommitDigest::from_bytes([2; 32]), StateHash::from_bytes([3; 32]));
+        let tail = Tail { next: CommitNumber::FIRST, last, state };
+        let open = || {
+            let mut packer = Packer::new(StreamId::from_bytes([4; 32]), incarnation, tail);
+            let mut state = CommittedState::from(&running);
+            let claim = Claim::Behind(&mut state);
+            let packed = packer.commit(CommitKind::Transaction, Changes::default(), claim).unwrap();
+            assert!(packed.is_empty());
+            packer
+        };
+        let untold = |error| matches!(error, OutboxError::StateUntold { .. });
+        assert!(untold(open().piece(CommitKind::Transaction, Changes::default()).unwrap_err()));
+        assert!(untold(open().end(None::<fn() -> StateHash>).unwrap_err()));
+        let mut told = open();
+        told.apart(&mut CommittedState::from(&running));
+        assert_eq!(told.piece(CommitKind::Transaction, Changes::default()).unwrap().len(), 2);
+        let (packed, tail) = open().end(Some(|| state)).unwrap();
+        assert_eq!((packed.is_some(), tail.state), (true, state));
     }
 
     #[test]

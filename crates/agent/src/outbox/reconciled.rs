@@ -2,9 +2,10 @@
 
 use synddb_protocol::hash::StateHash;
 use synddb_protocol::submission::{Changes, CommitKind, StateClaim};
-use synddb_sqlite::capture::{Sink, WalPosition};
+use synddb_sqlite::capture::{CommittedState, Sink, WalPosition};
 use synddb_sqlite::state::RunningState;
 
+use super::packing::Claim;
 use super::{Held, Outbox, OutboxError, SubmissionId};
 
 impl Outbox {
@@ -30,7 +31,7 @@ impl Outbox {
         if self.poll.is_some() {
             return Err(OutboxError::PollOpen);
         }
-        let claim = StateClaim { state: self.state(), scanned: Some(scanned) };
+        let claim = Claim::Known(StateClaim { state: self.state(), scanned: Some(scanned) });
         self.take_last(CommitKind::Transaction, Changes::default(), claim)?;
         self.keep(position)
     }
@@ -40,7 +41,7 @@ impl Outbox {
 pub struct Reconciled<'o>(&'o mut Outbox);
 
 impl Reconciled<'_> {
-    /// The submission that follows `after` among those that were taken, or the first of them, exactly as it will be sent: for who looks at
+    /// The submission that follows `after` among those of the commits that were taken, or the first of them, exactly as it will be sent: for who looks at
     /// it before it is kept.
     ///
     /// # Errors
@@ -69,9 +70,11 @@ impl Sink for Reconciled<'_> {
         self.0.take_part(CommitKind::Reconcile, changes)
     }
 
-    fn commit(&mut self, changes: Changes, state: &RunningState) -> Result<(), OutboxError> {
+    fn commit(&mut self, changes: Changes, state: &mut CommittedState<'_>) -> Result<(), OutboxError> {
         let state = state.hash();
-        self.0.take_last(CommitKind::Reconcile, changes, StateClaim { state, scanned: Some(state) })
+        let claim = Claim::Known(StateClaim { state, scanned: Some(state) });
+        self.0.take_last(CommitKind::Reconcile, changes, claim)?;
+        self.0.or_give_up(Outbox::settle)
     }
 
     fn persist(&mut self, position: &WalPosition, _state: &RunningState) -> Result<(), OutboxError> {

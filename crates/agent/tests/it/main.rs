@@ -11,6 +11,7 @@ mod agent;
 mod audited;
 mod bounds;
 mod child;
+mod claims;
 mod keeping;
 mod killed;
 mod losing;

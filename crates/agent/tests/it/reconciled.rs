@@ -2,7 +2,7 @@
 
 use synddb_agent::outbox::{Options, Outbox, OutboxError};
 use synddb_protocol::submission::{Changes, CommitKind, StateClaim, TextEncoding};
-use synddb_sqlite::capture::Sink as _;
+use synddb_sqlite::capture::{CommittedState, Sink as _};
 use synddb_sqlite::connection::Connection;
 use synddb_sqlite::state::RunningState;
 
@@ -20,7 +20,12 @@ fn a_reconcile_is_one_commit_of_its_own_kind_between_others() {
     outbox.take_commit(rows([1]), state(1)).unwrap();
     outbox.keep(position(1)).unwrap();
     let mut taking = outbox.reconciled().unwrap();
-    taking.commit(Changes { schema: drops(2), user_version: Some(3), ..rows([2]) }, &live()).unwrap();
+    taking
+        .commit(
+            Changes { schema: drops(2), user_version: Some(3), ..rows([2]) },
+            &mut CommittedState::from(&live()),
+        )
+        .unwrap();
     let held = taking.taken(None).unwrap().unwrap();
     assert_eq!(taking.taken(Some(held.id)).unwrap(), None);
     taking.persist(&position(2), &live()).unwrap();
@@ -50,7 +55,7 @@ fn a_reconcile_in_pieces_has_one_kind() {
     let pieces = [noise(4 << 20), noise(3 << 20)];
     let mut taking = outbox.reconciled().unwrap();
     taking.piece(Changes { schema: drops(1), ..rows(pieces[0].clone()) }).unwrap();
-    taking.commit(rows(pieces[1].clone()), &live()).unwrap();
+    taking.commit(rows(pieces[1].clone()), &mut CommittedState::from(&live())).unwrap();
     let mut looked_at = Vec::new();
     while let Some(held) = taking.taken(looked_at.last().map(|(id, _)| *id)).unwrap() {
         looked_at.push((held.id, held.body));
@@ -77,7 +82,7 @@ fn a_reconcile_that_is_not_kept_leaves_nothing() {
     let held = all(&outbox);
     let mut taking = outbox.reconciled().unwrap();
     taking.piece(rows(noise(4 << 20))).unwrap();
-    taking.commit(rows([2]), &live()).unwrap();
+    taking.commit(rows([2]), &mut CommittedState::from(&live())).unwrap();
     drop(taking);
     assert_eq!(all(&outbox), held);
     assert_eq!((outbox.next_commit().get(), outbox.position(), outbox.state()), (2, position(1), state(1)));
@@ -113,7 +118,7 @@ fn the_budget_bounds_audits_and_no_reconcile() {
     assert!(!outbox.has_room());
     assert!(matches!(outbox.keep_audit(position(1), state(1)), Err(OutboxError::Full { .. })));
     let mut taking = outbox.reconciled().unwrap();
-    taking.commit(rows([2]), &live()).unwrap();
+    taking.commit(rows([2]), &mut CommittedState::from(&live())).unwrap();
     taking.persist(&position(2), &live()).unwrap();
     drop(taking);
     assert!(matches!(outbox.take_commit(rows([3]), state(3)), Err(OutboxError::Full { .. })));

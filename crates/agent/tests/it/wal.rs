@@ -4,7 +4,9 @@ use std::time::{Duration, Instant};
 
 use synddb_agent::{Because, Captured, Config, Event, How, ProblemKind, Until, outbox};
 use synddb_protocol::submission::Changes;
-use synddb_sqlite::capture::{Follower, Options, Reach, Sink, WalPosition, committed_position};
+use synddb_sqlite::capture::{
+    CommittedState, Follower, Options, Reach, Sink, WalPosition, committed_position,
+};
 use synddb_sqlite::state::RunningState;
 
 use super::agent::{Place, Running};
@@ -19,7 +21,7 @@ impl Sink for Nothing {
         Ok(())
     }
 
-    fn commit(&mut self, _: Changes, _: &RunningState) -> Result<(), Self::Error> {
+    fn commit(&mut self, _: Changes, _: &mut CommittedState<'_>) -> Result<(), Self::Error> {
         Ok(())
     }
 
@@ -85,7 +87,7 @@ fn a_follower_knows_the_generations_that_it_captured_to_their_end() {
 
     drop(follower);
     // Small, so that the WAL begins anew all the time.
-    let mut follower = Follower::attach(&path, Options::for_wal(64 << 10)).unwrap();
+    let mut follower = Follower::attach(&path, Options::for_wal(16 << 10)).unwrap();
     let mut seen = Vec::new();
     for number in 10..200 {
         writer.execute("INSERT INTO t VALUES(?, randomblob(3000))", [number]).unwrap();

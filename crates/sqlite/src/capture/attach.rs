@@ -31,7 +31,7 @@ pub(super) fn regular_file(path: &Path) -> Result<PathBuf, CaptureError> {
     Ok(path)
 }
 
-/// A connection that never checkpoints by itself: when and under which lock that is safe is decided in recycle.rs.
+/// A connection that never checkpoints by itself: when that is safe is decided in recycle.rs.
 pub(super) fn connect(path: &Path) -> Result<Connection, CaptureError> {
     let connection = Connection::open(path)?;
     connection.execute("PRAGMA wal_autocheckpoint = 0; PRAGMA mmap_size = 0")?;

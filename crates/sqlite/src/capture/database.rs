@@ -17,9 +17,10 @@ use super::probes::planted::{Bug, planted};
 use super::probes::{Footprints, Step};
 use super::rows::{Join, RowVisitor};
 use super::table::{Combine, TableWriter, accumulate, columns};
+use super::tally::{Counting, Tally, apart};
 use super::tree::{Tree, changed_pages};
 use super::view::{CommitView, Pages, Side};
-use super::{CaptureError, PollError, Sink, WalPosition};
+use super::{CaptureError, CommittedState, PollError, Sink, WalPosition};
 use crate::connection::Connection;
 use crate::file::header::Header;
 use crate::file::{Damaged, record};
@@ -43,7 +44,9 @@ pub(super) struct Database {
     schema: BTreeMap<i64, Object>,
     tables: Rc<BTreeMap<TreeId, Captured>>,
     next_tree: TreeId,
+    /// The state at the position, save what `tally` has of it.
     pub(super) state: RunningState,
+    tally: Tally,
     pub(super) footprints: Footprints,
 }
 
@@ -82,7 +85,7 @@ impl Database {
         let mut schema = BTreeMap::new();
         let nothing = FxHashMap::default();
         let view = CommitView::new(&pages, &nothing);
-        let mut reader = SchemaReader { places: &mut schema, encoding };
+        let mut reader = SchemaReader { places: &mut schema, encoding, is_changed: false };
         let tree = Tree { id: TreeId::SCHEMA, has_rowids: true, root_before: None, root_after: 1 };
         walk_tree(tree, &view, &mut map, &mut reader)?;
         let objects = Objects::new(schema.values().cloned());
@@ -105,7 +108,13 @@ impl Database {
             next_tree = TreeId(next_tree.0 + 1);
         }
         let (tables, footprints) = (Rc::new(tables), Footprints::new());
-        Ok(Self { pages, map, schema, tables, next_tree, state, footprints })
+        Ok(Self { pages, map, schema, tables, next_tree, state, tally: Tally::default(), footprints })
+    }
+
+    /// The state at the position, between two commits.
+    pub(super) fn settled(&mut self) -> &RunningState {
+        self.tally.settle(&mut self.state);
+        &self.state
     }
 
     /// Captures the commit that stands behind a position. Returns how many rows changed.
@@ -128,9 +137,17 @@ impl Database {
             let tree = Tree { id: TreeId::SCHEMA, has_rowids: true, root_before: Some(1), root_after: 1 };
             let pages = changed_pages(tree, &view, &self.map, &marks, &mut relabel)?;
             let mut join = Join { view: &view, map: &self.map, marks: &marks, relabel: &mut relabel };
-            let mut reader = SchemaReader { places: &mut self.schema, encoding: self.state.encoding() };
+            let encoding = self.state.encoding();
+            let mut reader = SchemaReader { places: &mut self.schema, encoding, is_changed: false };
             join.rows(tree, pages, &mut reader)?;
-            plan.change_schema(&self.schema, &mut self.state)?
+            // Page 1, on which the tree begins, is written by every commit after which the file is longer.
+            if reader.is_changed {
+                apart(sink, &mut self.tally, &mut self.state)?;
+                self.tally.settle(&mut self.state);
+                plan.change_schema(&self.schema, &mut self.state)?
+            } else {
+                Vec::new()
+            }
         } else {
             Vec::new()
         };
@@ -139,9 +156,10 @@ impl Database {
         let mut out = Out::new(sink, changes);
         for job in &plan.jobs {
             let pages = changed_pages(job.tree, &view, &self.map, &marks, &mut relabel)?;
-            let hash = if job.rehashed { None } else { Some(self.state.table(&job.layout.name)) };
+            let counting =
+                (!job.rehashed).then(|| Counting::new(&mut self.tally, &mut self.state, &job.layout.name));
             let count = out.count();
-            let mut writer = TableWriter::new(&job.layout, &mut out, hash);
+            let mut writer = TableWriter::new(&job.layout, &mut out, counting);
             let mut join = Join { view: &view, map: &self.map, marks: &marks, relabel: &mut relabel };
             join.rows(job.tree, pages, &mut writer)?;
             writer.finish()?;
@@ -153,7 +171,8 @@ impl Database {
         if let Some(header) = header {
             step.header_changed(self.note_header(&header, &mut out));
         }
-        let rows = out.finish(&self.state)?;
+        self.tally.end_commit();
+        let rows = out.finish(&mut CommittedState::open(&mut self.tally, &mut self.state))?;
         let alive_after = |tree| tree == TreeId::SCHEMA || plan.tables.contains_key(&tree);
         step.labels(&self.map, &relabel, frames.keys().copied(), alive, alive_after);
         self.footprints.push(step);
@@ -346,12 +365,15 @@ impl RowVisitor for Labels {
 struct SchemaReader<'r> {
     places: &'r mut BTreeMap<i64, Object>,
     encoding: TextEncoding,
+    /// Whether there was any that came, went or changed.
+    is_changed: bool,
 }
 
 impl RowVisitor for SchemaReader<'_> {
     type Error = CaptureError;
 
     fn row(&mut self, rowid: i64, _: Option<&[u8]>, after: Option<&[u8]>) -> Result<(), CaptureError> {
+        self.is_changed = true;
         let Some(payload) = after else {
             self.places.remove(&rowid);
             return Ok(());

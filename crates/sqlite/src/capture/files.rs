@@ -8,11 +8,13 @@
 
 #![allow(unsafe_code, reason = "SQLite's file methods are C functions; each call says why it is sound")]
 
+use std::cell::{Ref, RefCell};
 use std::ffi::{c_int, c_void};
 use std::fs::{File, TryLockError};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::ptr;
+use std::sync::Arc;
 use std::sync::atomic::{Ordering, fence};
 
 use rusqlite::ffi;
@@ -33,12 +35,32 @@ pub(super) struct Files {
     database: *mut ffi::sqlite3_file,
     index: *const u8,
     wal_path: PathBuf,
-    wal: File,
+    wal: Arc<File>,
+    ahead: RefCell<Ahead>,
     page_size: usize,
     /// Database and WAL by their names, and as which files these were opened.
     opened: [(PathBuf, FileId); 2],
 }
 
+/// Consecutive frames that were read ahead.
+#[derive(Default)]
+struct Ahead {
+    first: u32,
+    count: u32,
+    /// As large as it ever was.
+    bytes: Vec<u8>,
+}
+
+impl Ahead {
+    /// Which of them a frame is.
+    fn place(&self, frame: u32) -> Option<usize> {
+        let at = frame.checked_sub(self.first)?;
+        (at < self.count).then_some(at as usize)
+    }
+}
+
+/// Bytes of frames that are read at once.
+const READ_BYTES: usize = 1 << 20;
 /// Size of the first region of the `-shm`.
 const REGION_BYTES: c_int = 32_768;
 
@@ -84,7 +106,16 @@ impl Files {
             source,
         })?;
         let opened = [(path.to_owned(), database_id), (wal_path.clone(), id)];
-        Ok(Self { anchor: anchor.clone(), database, index, wal_path, wal, page_size, opened })
+        Ok(Self {
+            anchor: anchor.clone(),
+            database,
+            index,
+            wal_path,
+            wal: Arc::new(wal),
+            ahead: RefCell::default(),
+            page_size,
+            opened,
+        })
     }
 
     /// Makes sure that the names still lead to the files that are open. What an application commits to other ones is nowhere here.
@@ -136,9 +167,9 @@ impl Files {
         &self.opened[0].0
     }
 
-    /// A page of the database file.
-    pub(super) fn page(&self, page: u32) -> Result<Vec<u8>, CaptureError> {
-        let mut bytes = vec![0; self.page_size];
+    /// Reads a page of the database file into `bytes`, whatever these were.
+    pub(super) fn page(&self, page: u32, bytes: &mut Vec<u8>) -> Result<(), CaptureError> {
+        bytes.resize(self.page_size, 0);
         let length = c_int::try_from(self.page_size).unwrap_or(0);
         let offset = i64::from(page - 1) * i64::from(length);
         // SAFETY: the file is open while the anchor is, and the buffer has `length` bytes.
@@ -149,7 +180,7 @@ impl Files {
             })
         };
         match code {
-            ffi::SQLITE_OK => Ok(bytes),
+            ffi::SQLITE_OK => Ok(()),
             ffi::SQLITE_IOERR_SHORT_READ => Err(Damaged::new("the file ends before the page", page).into()),
             code => Err(SqliteError::new("cannot read a page of the database file", code).into()),
         }
@@ -180,9 +211,43 @@ impl Files {
         Ok(header)
     }
 
-    /// Reads consecutive frames, from this one on, into `frames`, which is a whole number of them.
-    pub(super) fn frames(&self, first: u32, frames: &mut [u8]) -> Result<(), CaptureError> {
-        self.read_wal(frames, self.frame_offset(first))
+    /// A frame, and with it those that follow it, up to `last` and to what is read at once. They are kept until others are read, so only
+    /// committed ones of the running generation may be asked for.
+    pub(super) fn frame(&self, frame: u32, last: u32) -> Result<Ref<'_, [u8]>, CaptureError> {
+        if !self.is_ahead(frame) {
+            let most = u32::try_from(READ_BYTES / self.frame_bytes()).unwrap_or(1).max(1);
+            let count = last.saturating_sub(frame).saturating_add(1).min(most);
+            let mut ahead = self.ahead.borrow_mut();
+            // Nothing is there while it is read, nor after it failed.
+            ahead.count = 0;
+            let length = count as usize * self.frame_bytes();
+            if ahead.bytes.len() < length {
+                ahead.bytes.resize(length, 0);
+            }
+            self.read_wal(&mut ahead.bytes[..length], self.frame_offset(frame))?;
+            (ahead.first, ahead.count) = (frame, count);
+        }
+        let length = self.frame_bytes();
+        Ok(Ref::map(self.ahead.borrow(), |ahead| {
+            let start = ahead.place(frame).unwrap_or(0) * length;
+            &ahead.bytes[start..start + length]
+        }))
+    }
+
+    /// Whether a frame was read ahead.
+    pub(super) fn is_ahead(&self, frame: u32) -> bool {
+        self.ahead.borrow().place(frame).is_some()
+    }
+
+    /// The last frame that was read ahead.
+    pub(super) fn ahead_to(&self) -> u32 {
+        let ahead = self.ahead.borrow();
+        (ahead.first + ahead.count).saturating_sub(1)
+    }
+
+    /// Another generation has other frames under the same numbers.
+    pub(super) fn forget_ahead(&self) {
+        self.ahead.borrow_mut().count = 0;
     }
 
     /// The header of a frame.
@@ -192,11 +257,17 @@ impl Files {
         Ok(FrameHeader::read(&bytes))
     }
 
-    /// The page that a frame holds.
-    pub(super) fn frame_page(&self, frame: u32) -> Result<Vec<u8>, CaptureError> {
-        let mut bytes = vec![0; self.page_size];
-        self.read_wal(&mut bytes, self.frame_offset(frame) + FRAME_HEADER_BYTES as u64)?;
-        Ok(bytes)
+    /// Reads the page that a frame holds into `bytes`, whatever these were.
+    pub(super) fn frame_page(&self, frame: u32, bytes: &mut Vec<u8>) -> Result<(), CaptureError> {
+        let ahead = self.ahead.borrow();
+        if let Some(at) = ahead.place(frame) {
+            let end = (at + 1) * self.frame_bytes();
+            bytes.clear();
+            bytes.extend_from_slice(&ahead.bytes[end - self.page_size..end]);
+            return Ok(());
+        }
+        bytes.resize(self.page_size, 0);
+        self.read_wal(bytes, self.frame_offset(frame) + FRAME_HEADER_BYTES as u64)
     }
 
     /// Bytes of a frame in the WAL.
@@ -206,7 +277,17 @@ impl Files {
 
     /// Makes everything that was written to the WAL survive a power cut (I2).
     pub(super) fn sync_wal(&self) -> Result<(), CaptureError> {
-        self.wal.sync_data().map_err(|source| self.io("sync", source))
+        self.wal_synced(self.wal.sync_data())
+    }
+
+    /// The same, for another thread to do.
+    pub(super) fn wal_to_sync(&self) -> Arc<File> {
+        Arc::clone(&self.wal)
+    }
+
+    /// What syncing the WAL there has come to.
+    pub(super) fn wal_synced(&self, synced: std::io::Result<()>) -> Result<(), CaptureError> {
+        synced.map_err(|source| self.io("sync", source))
     }
 
     fn frame_offset(&self, frame: u32) -> u64 {

@@ -65,6 +65,10 @@ pub struct Follower {
     pub(super) options: Options,
     /// Where the write lock was last taken to have everything copied back.
     pub(super) recycled_at: Option<WalPosition>,
+    /// When it was last tried to take it.
+    pub(super) lock_tried: Option<Instant>,
+    /// Whether somebody else had it then.
+    pub(super) was_refused: bool,
     pub(super) statistics: Statistics,
     /// The last generation in which SQLite left frames that a recovery would stop at.
     pub(super) unsummed_in: Option<Salts>,
@@ -137,6 +141,8 @@ impl Follower {
             position,
             options,
             recycled_at: None,
+            lock_tried: None,
+            was_refused: false,
             statistics: Statistics { unsummed_frames, ..Statistics::default() },
             unsummed_in: (unsummed_frames > 0).then_some(position.salts),
             cut_off_tried: None,
@@ -218,14 +224,12 @@ impl Follower {
                 self.pinned.next_reaches(Target::new(&index, self.holds.generation()));
             }
         }
-        let frame_bytes = self.database.pages.files.frame_bytes();
-        let step_bytes = STEP_BYTES.min(usize::try_from(self.options.bytes_max).unwrap_or(STEP_BYTES));
-        let step = u32::try_from(step_bytes / frame_bytes).unwrap_or(u32::MAX).max(1);
-        let commits = self.advance(sink, step)?;
+        let portion = self.portion()?;
+        let commits = self.advance(sink, portion)?;
         self.holds.close_last(self.position);
         self.pinned.close_last(self.position, self.holds.generation());
         reached("swapped");
-        if self.wants_recycling() {
+        if self.wants_recycling()? {
             return Ok(commits + self.recycle(sink)?);
         }
         Ok(commits)
@@ -291,8 +295,14 @@ impl Follower {
         }
     }
 
-    /// Captures up to what is committed now, or whole commits of at least so many frames, and persists it.
-    pub(super) fn advance<S: Sink>(&mut self, sink: &mut S, frames: u32) -> Result<u64, PollError<S::Error>> {
+    /// Captures whole commits up to what is committed now, or so many of them as a portion is, and persists them.
+    pub(super) fn advance<S: Sink>(
+        &mut self,
+        sink: &mut S,
+        portion: Portion,
+    ) -> Result<u64, PollError<S::Error>> {
+        // What was left ahead of half a commit may be other frames by now: a writer that died before it was one, and a recovery.
+        self.database.pages.files.forget_ahead();
         let index = self.index()?;
         let mut last = index.last_frame;
         let begins = index.salts != self.position.salts;
@@ -320,11 +330,11 @@ impl Follower {
             self.check_count(&index)?;
             if begins {
                 // Nothing was committed; whoever goes on from here still looks for this generation.
-                self.persist(sink)?;
+                self.persist(sink, false)?;
             }
             return Ok(0);
         }
-        let commits = self.capture_to(last, frames, sink)?;
+        let (commits, is_synced) = self.capture_and_sync(last, portion, sink)?;
         if self.position.frame == index.last_frame && self.position.checksum == UNSUMMED {
             // What SQLite itself goes on from.
             self.position.checksum = index.checksum;
@@ -334,32 +344,65 @@ impl Follower {
         self.check_count(&index)?;
         if commits > 0 {
             reached("captured");
-            self.persist(sink)?;
+            self.persist(sink, is_synced)?;
             reached("kept");
         }
         Ok(commits)
     }
 
-    fn persist<S: Sink>(&mut self, sink: &mut S) -> Result<(), PollError<S::Error>> {
+    fn persist<S: Sink>(&mut self, sink: &mut S, is_synced: bool) -> Result<(), PollError<S::Error>> {
         self.pinned.check(self.position, self.holds.generation())?;
         // I2: nothing leaves that the application's disk could still forget.
-        self.database.pages.files.sync_wal()?;
+        if !is_synced {
+            self.database.pages.files.sync_wal()?;
+        }
         reached("synced");
-        sink.persist(&self.position, &self.database.state).map_err(PollError::Sink)
+        sink.persist(&self.position, self.database.settled()).map_err(PollError::Sink)
+    }
+
+    /// Captures, and says whether the WAL was synced as well: everything up to `last` was written before this begins, so where it is much,
+    /// the disk can be at work meanwhile.
+    fn capture_and_sync<S: Sink>(
+        &mut self,
+        last: u32,
+        portion: Portion,
+        sink: &mut S,
+    ) -> Result<(u64, bool), PollError<S::Error>> {
+        if self.wal_bytes(last - self.position.frame) < SYNC_BESIDE_BYTES {
+            return Ok((self.capture_to(last, portion, sink)?, false));
+        }
+        let wal = self.database.pages.files.wal_to_sync();
+        let (commits, synced) = std::thread::scope(|scope| {
+            let sync = std::thread::Builder::new().name("synddb-sync".to_owned());
+            let sync = sync.spawn_scoped(scope, || wal.sync_data());
+            (self.capture_to(last, portion, sink), sync.map(|sync| sync.join()))
+        });
+        let commits = commits?;
+        // Where there was no thread for it, it is still to be done.
+        let is_synced = match synced {
+            Ok(Ok(synced)) => self.database.pages.files.wal_synced(synced).map(|()| true)?,
+            Ok(Err(_)) | Err(_) => false,
+        };
+        Ok((commits, is_synced))
     }
 
     fn capture_to<S: Sink>(
         &mut self,
         last: u32,
-        frames: u32,
+        portion: Portion,
         sink: &mut S,
     ) -> Result<u64, PollError<S::Error>> {
         let mut commits = 0;
-        let enough = self.position.frame.saturating_add(frames);
-        while self.position.frame < enough {
+        let first = self.position.frame;
+        let is_enough = |frame: u32| match portion {
+            Portion::Frames(frames) => frame - first >= frames,
+            Portion::Until(deadline) => Instant::now() >= deadline,
+            Portion::All => false,
+        };
+        loop {
             let files = &self.database.pages.files;
             let mut reader = FrameReader::new(files, self.position, last)?;
-            let ahead = reader.commits(READ_AHEAD_FRAMES)?;
+            let ahead = reader.commits()?;
             if reader.unsummed() > 0 {
                 self.statistics.unsummed_frames += reader.unsummed();
                 self.unsummed_in = Some(self.position.salts);
@@ -372,6 +415,9 @@ impl Follower {
                 self.statistics.rows += self.database.capture(self.position, commit, sink)?;
                 self.position = end;
                 commits += 1;
+            }
+            if is_enough(self.position.frame) {
+                break;
             }
         }
         Ok(commits)
@@ -391,7 +437,16 @@ impl Follower {
     }
 }
 
-/// Frames that are read before the first commit of them is captured.
-const READ_AHEAD_FRAMES: u32 = 256;
-/// Bytes of frames that are captured before they are persisted.
-const STEP_BYTES: usize = 8 << 20;
+/// How much of what is committed is captured before it is persisted.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Portion {
+    /// At least so many frames.
+    Frames(u32),
+    /// What is captured by then, and something.
+    Until(Instant),
+    /// Everything.
+    All,
+}
+
+/// So many bytes of frames are worth a thread that syncs them meanwhile.
+const SYNC_BESIDE_BYTES: u64 = 256 << 10;

@@ -8,9 +8,6 @@ use super::{CaptureError, WalPosition};
 use crate::file::Damaged;
 use crate::file::wal::{Checksum, FRAME_HEADER_BYTES, FrameHeader};
 
-/// Bytes of frames that are read at once.
-const READ_BYTES: usize = 1 << 20;
-
 /// The checksum of a frame that SQLite has not summed up. Such frames are captured (ADR 21).
 pub(super) const UNSUMMED: Checksum = [0, 0];
 
@@ -32,9 +29,6 @@ pub(super) struct FrameReader<'f> {
     before: Option<Checksum>,
     unsummed: u64,
     last: u32,
-    buffer: Vec<u8>,
-    /// Frames in the buffer that are still to come, as a range of bytes.
-    ahead: std::ops::Range<usize>,
 }
 
 impl<'f> FrameReader<'f> {
@@ -48,7 +42,7 @@ impl<'f> FrameReader<'f> {
         let at = WalPosition { checksum, ..position };
         let before = (checksum != UNSUMMED).then_some(checksum);
         let big_endian = header.big_endian;
-        Ok(Self { files, big_endian, at, before, unsummed: 0, last, buffer: Vec::new(), ahead: 0..0 })
+        Ok(Self { files, big_endian, at, before, unsummed: 0, last })
     }
 
     /// How many frames were read that SQLite has not summed up.
@@ -56,23 +50,23 @@ impl<'f> FrameReader<'f> {
         self.unsummed
     }
 
-    /// The next whole commits, of at least this many frames together if there are so many. None when there is no whole one.
-    pub(super) fn commits(&mut self, frames: u32) -> Result<Vec<CommitFrames>, CaptureError> {
-        let end = self.at.frame.saturating_add(frames);
+    /// The next whole commit, and those after it that end in what was read for it, so that their pages need not be read again. None when there
+    /// is no whole one.
+    pub(super) fn commits(&mut self) -> Result<Vec<CommitFrames>, CaptureError> {
         let mut commits = Vec::new();
-        while self.at.frame < end {
-            match self.commit()? {
-                Some(commit) => commits.push(commit),
-                None => break,
-            }
+        let mut end = self.last;
+        while let Some(commit) = self.commit(end)? {
+            commits.push(commit);
+            end = self.files.ahead_to();
         }
         Ok(commits)
     }
 
-    /// The next whole commit, or `None` when the rest is none.
-    fn commit(&mut self) -> Result<Option<CommitFrames>, CaptureError> {
+    /// The next whole commit, or `None` when none ends by `end`; the reader then stands where it stood.
+    fn commit(&mut self, end: u32) -> Result<Option<CommitFrames>, CaptureError> {
+        let begun = (self.at, self.before, self.unsummed);
         let mut frames = FxHashMap::default();
-        while self.at.frame < self.last {
+        while self.at.frame < end {
             let header = self.frame()?;
             if !planted(Bug::KeepFirstFrame) || !frames.contains_key(&header.page) {
                 frames.insert(header.page, self.at.frame);
@@ -82,27 +76,19 @@ impl<'f> FrameReader<'f> {
                 return Ok(Some(CommitFrames { frames, end: self.at }));
             }
         }
+        (self.at, self.before, self.unsummed) = begun;
         Ok(None)
     }
 
     fn frame(&mut self) -> Result<FrameHeader, CaptureError> {
         let number = self.at.frame + 1;
-        let length = self.files.frame_bytes();
-        if self.ahead.is_empty() {
-            let count =
-                (self.last - self.at.frame).min(u32::try_from(READ_BYTES / length).unwrap_or(1).max(1));
-            self.buffer.resize(length * count as usize, 0);
-            self.files.frames(number, &mut self.buffer)?;
-            self.ahead = 0..self.buffer.len();
-        }
-        let frame = &self.buffer[self.ahead.start..self.ahead.start + length];
-        self.ahead.start += length;
+        let frame = self.files.frame(number, self.last)?;
         let head = frame.first_chunk::<FRAME_HEADER_BYTES>();
         let header = head.map(FrameHeader::read).ok_or(Damaged::new("a frame is cut off", number))?;
         if header.salts != self.at.salts && !header.is_unsummed() {
             return Err(CaptureError::Gap { frame: number });
         }
-        let sum = |before| FrameHeader::sum(frame, self.big_endian, before);
+        let sum = |before| FrameHeader::sum(&frame, self.big_endian, before);
         if !header.is_unsummed() && self.before.is_some_and(|before| sum(before) != header.checksum) {
             return Err(Damaged::new("the checksum of a committed frame of the WAL", number).into());
         }

@@ -245,6 +245,14 @@ impl Holds {
         }
     }
 
+    /// Closes the next transaction, if one is open. The held one stays, and is moved on as soon as it can be.
+    pub(super) fn drop_next(&mut self) {
+        if let Some(next) = self.next.take() {
+            self.spare = Some(next.hold.close());
+            self.swap_target.frame = 0;
+        }
+    }
+
     /// Closes the held transaction if everything up to the next one was captured.
     pub(super) fn close_last(&mut self, position: WalPosition) {
         let is_reached = |target: Target| target.is_reached(position, self.generation);
@@ -256,9 +264,7 @@ impl Holds {
 
     /// Moves to a transaction at the position. Only while nobody can commit, and everything was captured.
     pub(super) fn move_here(&mut self, position: WalPosition) -> Result<bool, SqliteError> {
-        if let Some(next) = self.next.take() {
-            self.spare = Some(next.hold.close());
-        }
+        self.drop_next();
         if !self.open_next()? {
             return Ok(false);
         }

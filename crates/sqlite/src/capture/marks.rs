@@ -58,6 +58,11 @@ impl Marks {
         self.heads.contains(&page)
     }
 
+    /// Whether any payload spills to a page that was written.
+    pub(super) fn has_dirty_heads(&self) -> bool {
+        !self.heads.is_empty()
+    }
+
     /// Whether something dirty lies below this page.
     pub(super) fn leads_on(&self, page: u32) -> bool {
         self.below.contains_key(&page)

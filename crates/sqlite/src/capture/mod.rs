@@ -18,6 +18,7 @@
 //! | `database.rs` | what is known at the position, and one commit's way through it |
 //! | `map.rs`, `marks.rs`, `tree.rs` | what each page is; what a commit touched; which pages of a tree changed |
 //! | `rows.rs`, `table.rs`, `out.rs` | rows before and after; as changes; on their way to the sink |
+//! | `tally.rs`, `hashing.rs` | what rows add to the state, until somebody asks for it; hashed on a thread of its own |
 //! | `wake.rs` | sleeping until something may have been committed, or somebody rings |
 //! | `embedded/` | the other way to capture: one connection, from inside its transactions |
 //! | `probes/` | what tests ask: what a commit did to the trees, and faults that they plant |
@@ -35,6 +36,7 @@ pub mod embedded;
 mod files;
 mod follower;
 mod frames;
+mod hashing;
 mod hold;
 mod map;
 mod marks;
@@ -45,6 +47,7 @@ mod recycle;
 mod resume;
 mod rows;
 pub(crate) mod table;
+mod tally;
 mod tree;
 mod view;
 mod wake;
@@ -58,6 +61,7 @@ pub use follower::{Committed, Follower, Reach};
 pub use hold::committed_position;
 pub use pin::{Pin, Pinning};
 pub use resume::{Left, Lost};
+pub use tally::CommittedState;
 pub use wake::Waker;
 
 use crate::connection::SqliteError;
@@ -70,7 +74,14 @@ use crate::state::{RunningState, StateError};
 /// Most bytes of rows in one piece of a commit. Even when they cannot be compressed, they fit the body of a message.
 pub const PIECE_BYTES: usize = 4 << 20;
 
-const _: () = assert!(PIECE_BYTES <= synddb_protocol::limits::BODY_COMPRESSED_MAX / 2);
+/// A sink hears of a commit that changes more than so many bytes before it is given anything of it ([`Sink::apart`]).
+pub const APART_BYTES: usize = 256 << 10;
+
+const _: () = {
+    assert!(PIECE_BYTES <= synddb_protocol::limits::BODY_COMPRESSED_MAX / 2);
+    // So it hears of every commit that comes in pieces.
+    assert!(APART_BYTES <= PIECE_BYTES);
+};
 
 /// A place in the application's WAL: everything up to it was captured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -140,9 +151,21 @@ impl std::str::FromStr for WalPosition {
 /// The commits of one poll come in commit order; each is either one `commit`, or some `piece`s and then one `commit`. The rows of
 /// a commit in pieces are one changeset, cut between the pieces at any byte; its schema changes come in the first piece, everything else
 /// in the last. After an error the follower stops for good: what was persisted is all there is.
+///
+/// Only between two commits there is a state to ask for, and to know it is work. So a sink asks for the one that it claims, no later than this: behind
+/// a commit in `commit`, in `apart`, or in `persist`.
 pub trait Sink {
     /// What can go wrong.
     type Error;
+
+    /// The next commit changes the schema, or more than [`APART_BYTES`] of rows or of changes, so that it may not go where the ones before it are.
+    /// The state is the database's before it, which from here on cannot be asked for any more. Of a reconcile nothing is told.
+    ///
+    /// # Errors
+    /// When the state cannot be kept.
+    fn apart(&mut self, _state: &mut CommittedState<'_>) -> Result<(), Self::Error> {
+        Ok(())
+    }
 
     /// A piece of a commit that is too large for one; more follow.
     ///
@@ -154,7 +177,7 @@ pub trait Sink {
     ///
     /// # Errors
     /// When it cannot be taken.
-    fn commit(&mut self, changes: Changes, state: &RunningState) -> Result<(), Self::Error>;
+    fn commit(&mut self, changes: Changes, state: &mut CommittedState<'_>) -> Result<(), Self::Error>;
 
     /// The end of a poll: keep all commits given so far and the position, durably and in one transaction. What was given survives a
     /// power cut on the application's disk already. `state` is the database's at the position.
@@ -181,7 +204,7 @@ pub struct Options {
 impl Options {
     /// The usual proportions, for a WAL of at most about so many bytes.
     pub const fn for_wal(bytes_max: u64) -> Self {
-        Self { swap_bytes: bytes_max / 20, recycle_bytes: bytes_max / 8, bytes_max }
+        Self { swap_bytes: bytes_max / 20, recycle_bytes: bytes_max / 2, bytes_max }
     }
 }
 
@@ -303,6 +326,10 @@ pub struct Statistics {
     pub wal_bytes_max: u64,
     /// How often the write lock was taken.
     pub write_locks: u64,
+    /// How long it was held altogether, in microseconds: the application could read then, and not write.
+    pub write_locked_us: u64,
+    /// The longest time.
+    pub write_locked_us_max: u64,
     /// Frames that the application's SQLite committed and did not sum up (a fault of versions up to 3.50.1): after a power cut it would
     /// lose them by itself.
     pub unsummed_frames: u64,

@@ -2,8 +2,8 @@
 
 use synddb_protocol::submission::{Changes, SchemaChange};
 
-use super::{PIECE_BYTES, PollError, Sink};
-use crate::state::RunningState;
+use super::tally::Counting;
+use super::{CommittedState, PIECE_BYTES, PollError, Sink};
 
 /// The changes of one commit on their way to the sink.
 pub(crate) struct Out<'s, S> {
@@ -20,8 +20,14 @@ impl<'s, S: Sink> Out<'s, S> {
     }
 
     /// A row change was written to `rows`. Hands a piece over when there is a whole one; it is cut at any byte.
-    pub(in crate::capture) fn row_written(&mut self) -> Result<(), PollError<S::Error>> {
+    pub(in crate::capture) fn row_written(
+        &mut self,
+        counting: Option<&mut Counting<'_>>,
+    ) -> Result<(), PollError<S::Error>> {
         self.count += 1;
+        if let Some(counting) = counting {
+            counting.row_written(self.sink, self.rows.len())?;
+        }
         let mut at = 0;
         while self.rows.len() - at > PIECE_BYTES {
             let rows = self.rows[at..at + PIECE_BYTES].to_vec();
@@ -49,7 +55,7 @@ impl<'s, S: Sink> Out<'s, S> {
     }
 
     /// Hands over the rest, and returns how many rows changed.
-    pub(crate) fn finish(mut self, state: &RunningState) -> Result<u64, PollError<S::Error>> {
+    pub(crate) fn finish(mut self, state: &mut CommittedState<'_>) -> Result<u64, PollError<S::Error>> {
         self.changes.rows = self.rows;
         self.sink.commit(self.changes, state).map_err(PollError::Sink)?;
         Ok(self.count)

@@ -4,11 +4,12 @@
 //! checkpoint would run after every commit and in vain. So the held transaction moves on, and when that is not enough, everything is
 //! copied back under the write lock, and the transaction moves to where it does not stop the next writer from beginning anew.
 //!
-//! The application waits for the write lock for some milliseconds then. Only when the WAL has reached its limit does it wait for as long as
-//! the rest takes to be captured: its disk is worth more than its speed.
+//! The application waits for the write lock for some milliseconds then, so most is copied back before it is taken. An application that outruns
+//! the follower waits in pieces once the WAL comes near its limit, and at the limit for as long as the rest takes to be captured: its disk is
+//! worth more than its speed (ADR 24).
 //!
-//! Checkpoints run only under the write lock: SQLite before 3.51.3 can lose commits when a checkpoint races with a writer that begins the
-//! WAL anew, and which SQLite the application links cannot be known. FULL, RESTART and TRUNCATE are never used, with one exception: where
+//! Checkpoints run under the write lock, or while the follower's own read transaction keeps the WAL from beginning anew: SQLite before 3.51.3
+//! can lose commits when a checkpoint races with a writer that begins it anew, and which SQLite the application links cannot be known. FULL, RESTART and TRUNCATE are never used, with one exception: where
 //! the WAL holds frames that a recovery would stop at, copying back is not enough. A recovery would then lay the frames before them over
 //! newer pages of the database file, which is damage where there was only loss; so that WAL is cut off at once (ADR 21), by a TRUNCATE
 //! after the write lock was given back. When a writer holds the lock by then, SQLite runs it as PASSIVE, without the lock. That is harmless:
@@ -17,21 +18,57 @@
 
 use std::time::{Duration, Instant};
 
-use super::follower::Follower;
+use super::follower::{Follower, Portion};
 use super::probes::reached;
-use super::{CaptureError, PollError, Sink};
+use super::{CaptureError, PollError, Sink, WalPosition};
 use crate::connection::SqliteError;
 
 /// How long the write lock is tried for. The application comes first; the next poll tries again.
 const LOCK_PATIENCE: Duration = Duration::from_millis(2);
+/// The same once the WAL comes near its limit: an application that writes without a pause lets go for microseconds only.
+const LOCK_PATIENCE_MAX: Duration = Duration::from_millis(20);
 /// How long a checkpoint that the application runs is waited for, under the write lock.
 const CHECKPOINT_PATIENCE: Duration = Duration::from_millis(20);
 
 /// When it is tried again to cut a WAL off that a reader stood in.
 pub(super) const CUT_OFF_AGAIN: Duration = Duration::from_millis(250);
 
-/// Most bytes of frames that are captured while the application waits for the write lock, as long as the WAL has not reached its limit.
+/// How long the application is made to wait at once while the follower catches up with it, as long as the WAL has not reached its limit.
+const CATCH_UP: Duration = Duration::from_millis(60);
+/// How long it is let go in between.
+const LET_GO: Duration = Duration::from_millis(5);
+/// The write lock is taken for a small WAL as well when it was not for so long: an application that writes little at a time is spared a large
+/// one, which costs it more with every commit than the lock does.
+const SELDOM: Duration = Duration::from_millis(400);
+/// The least time between two attempts for which most is copied back before.
+const COPY_AGAIN: Duration = Duration::from_millis(50);
+/// Bytes of frames that are captured before they are persisted.
+const STEP_BYTES: u64 = 8 << 20;
+/// Most bytes of frames that are captured while the application waits for the write lock, as long as the WAL is well below its limit.
 const LOCKED_BYTES_MAX: u64 = 2 << 20;
+/// How often a read transaction is opened again that SQLite has placed further back than it could: its slots were all taken.
+const MOVES_MAX: u32 = 3;
+
+/// What came of copying back.
+enum Copied {
+    /// The database file has everything.
+    All,
+    /// A reader stands in the way of the rest.
+    UpToReader,
+    /// The writer of the last commit is at its own checkpoint.
+    Busy,
+}
+
+/// How full the WAL is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Pressure {
+    /// Well below its limit.
+    None,
+    /// More than half of it: an application that is faster than the follower is made to wait now and then.
+    High,
+    /// It has reached the limit.
+    Full,
+}
 
 impl Follower {
     /// Whether the held transaction should move on.
@@ -45,15 +82,31 @@ impl Follower {
             && self.wal_bytes(now.frame.saturating_sub(held.frame)) >= bytes / 4
     }
 
-    /// Whether the WAL has grown so much that the write lock is worth taking: also after it was taken in vain, or nobody wrote since. And
-    /// whether it holds frames that a recovery would stop at: the sooner it is cut off, the less is at stake.
-    pub(super) fn wants_recycling(&self) -> bool {
+    /// Whether the WAL has grown so much that the write lock is worth taking: also after it was taken in vain, or nobody wrote since. Whether
+    /// the application outruns the follower, and the WAL comes near its limit. And whether it holds frames that a recovery would stop at: the
+    /// sooner it is cut off, the less is at stake.
+    pub(super) fn wants_recycling(&self) -> Result<bool, CaptureError> {
         let done =
             self.recycled_at.filter(|done| done.salts == self.position.salts).map_or(0, |done| done.frame);
         if self.holds_unsummed() && self.cut_off_tried.is_none_or(|at| at.elapsed() >= CUT_OFF_AGAIN) {
-            return true;
+            return Ok(true);
         }
-        self.wal_bytes(self.position.frame.saturating_sub(done)) >= self.options.recycle_bytes
+        let outruns = self.pressure()? != Pressure::None && self.behind_bytes()? > LOCKED_BYTES_MAX;
+        if outruns && !self.is_obstructed() {
+            return Ok(true);
+        }
+        let grown = self.wal_bytes(self.position.frame.saturating_sub(done));
+        let is_seldom = self.lock_tried.is_none_or(|at| at.elapsed() >= SELDOM);
+        Ok(grown >= self.options.recycle_bytes || grown >= self.options.swap_bytes && is_seldom)
+    }
+
+    /// Whether everything was captured in this generation shortly before, and a reader kept the WAL from beginning anew. While it stands there
+    /// the WAL grows, with us as without, and making the application wait would gain nothing. Whether it still does is tried again when the
+    /// WAL has grown as much as a large one.
+    fn is_obstructed(&self) -> bool {
+        let in_vain = self.recycled_at.filter(|done| done.salts == self.position.salts);
+        let grown = |done: WalPosition| self.position.frame.saturating_sub(done.frame);
+        in_vain.is_some_and(|done| (1..self.options.recycle_bytes).contains(&self.wal_bytes(grown(done))))
     }
 
     /// Whether the running generation has frames that a recovery would stop at.
@@ -67,20 +120,48 @@ impl Follower {
             self.cut_off_tried = Some(Instant::now());
         }
         // A pin that does not answer is found out before anybody has to wait for it.
-        if self.is_far_behind()? || !self.pinned.answers() || !self.lock()? {
+        if self.is_far_behind()? || !self.pinned.answers() {
             return Ok(0);
         }
-        self.statistics.write_locks += 1;
-        let result = self.recycle_locked(sink);
-        // The lock is let go whatever happened; a failure to do so shows at the next use.
-        let unlocked = self.writer.execute("ROLLBACK");
-        reached("unlocked");
-        let (commits, is_clear) = result?;
-        unlocked?;
+        let tried = self.lock_tried.replace(Instant::now());
+        let is_seldom = tried.is_none_or(|at| at.elapsed() >= COPY_AGAIN);
+        // Frames that a recovery would stop at are copied back only when the WAL is cut off at once.
+        if is_seldom && self.pressure()? == Pressure::None && !self.holds_unsummed() {
+            // Most of it is copied back before anybody has to wait for that.
+            self.copy_back_some()?;
+        }
+        if !self.was_refused {
+            // SQLite has four places for readers. With one of them free, the transaction that locks stands at what is committed last, and
+            // not further back, where it would itself be in the way of copying back.
+            self.holds.drop_next();
+        }
+        let (mut commits, mut is_clear) = self.recycle_once(sink)?;
+        if !is_clear && self.recycled_at == Some(self.position) {
+            // It was: the writer of the last commit had its own place still. By now all others stand at one.
+            let (more, clear) = self.recycle_once(sink)?;
+            (commits, is_clear) = (commits + more, clear);
+        }
         if is_clear && self.holds_unsummed() {
             self.cut_off()?;
         }
         Ok(commits)
+    }
+
+    /// Takes the write lock, if it is to be had, and does so.
+    fn recycle_once<S: Sink>(&mut self, sink: &mut S) -> Result<(u64, bool), PollError<S::Error>> {
+        self.was_refused = !self.lock()?;
+        if self.was_refused {
+            return Ok((0, false));
+        }
+        let locked = Instant::now();
+        let result = self.recycle_locked(sink);
+        // The lock is let go whatever happened; a failure to do so shows at the next use.
+        let unlocked = self.writer.execute("ROLLBACK");
+        self.count_lock(locked.elapsed());
+        reached("unlocked");
+        let done = result?;
+        unlocked?;
+        Ok(done)
     }
 
     /// The same under the write lock. Says how many commits that were, and whether nothing of the WAL is needed any more.
@@ -88,15 +169,57 @@ impl Follower {
         if self.is_far_behind()? {
             return Ok((0, false));
         }
-        let commits = self.advance(sink, u32::MAX)?;
+        let committed = self.index()?.last_frame;
+        let portion = match self.pressure()? {
+            Pressure::Full if !self.is_obstructed() => Portion::All,
+            Pressure::Full | Pressure::None | Pressure::High => Portion::Until(Instant::now() + CATCH_UP),
+        };
+        let commits = self.advance(sink, portion)?;
+        if self.position.frame < committed {
+            // The application goes on, and the follower has come nearer.
+            return Ok((commits, false));
+        }
         self.recycled_at = Some(self.position);
         reached("locked");
-        if self.move_here()? && self.copy_back()? {
-            reached("copied back");
-            // The WAL is copied back entirely and cannot grow, so these stand on the database file.
-            return Ok((commits, self.move_here()?));
+        for _ in 0..MOVES_MAX {
+            if !self.move_here()? {
+                break;
+            }
+            if self.copy_back()? {
+                reached("copied back");
+                // The WAL is copied back entirely and cannot grow, so these stand on the database file.
+                return Ok((commits, self.move_here()?));
+            }
         }
         Ok((commits, false))
+    }
+
+    fn count_lock(&mut self, took: Duration) {
+        let took = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        let statistics = &mut self.statistics;
+        statistics.write_locks += 1;
+        statistics.write_locked_us = statistics.write_locked_us.saturating_add(took);
+        statistics.write_locked_us_max = statistics.write_locked_us_max.max(took);
+    }
+
+    /// How much a poll captures before it looks around.
+    pub(super) fn portion(&self) -> Result<Portion, CaptureError> {
+        let frame_bytes = self.database.pages.files.frame_bytes() as u64;
+        let frames = u32::try_from(STEP_BYTES.min(self.options.bytes_max) / frame_bytes).unwrap_or(u32::MAX);
+        Ok(match self.pressure()? {
+            Pressure::None => Portion::Frames(frames.max(1)),
+            Pressure::High | Pressure::Full => Portion::Until(Instant::now() + LET_GO),
+        })
+    }
+
+    /// How full the WAL is.
+    fn pressure(&self) -> Result<Pressure, CaptureError> {
+        let (bytes, max) = (self.wal_bytes(self.index()?.last_frame), self.options.bytes_max);
+        Ok(match bytes {
+            _ if bytes >= max => Pressure::Full,
+            _ if bytes >= max / 8 * 5 => Pressure::High,
+            _ => Pressure::None,
+        })
     }
 
     /// Moves all read transactions to the position, which is what is committed.
@@ -125,41 +248,51 @@ impl Follower {
             return Ok(true);
         }
         let left = index.last_frame.saturating_sub(self.position.frame);
-        Ok(self.wal_bytes(left) > LOCKED_BYTES_MAX
-            && self.wal_bytes(index.last_frame) < self.options.bytes_max)
+        let is_waited_for = self.pressure()? != Pressure::None && !self.is_obstructed();
+        Ok(self.wal_bytes(left) > LOCKED_BYTES_MAX && !is_waited_for)
     }
 
     /// Takes the write lock, unless a writer keeps it.
-    fn lock(&self) -> Result<bool, SqliteError> {
+    fn lock(&self) -> Result<bool, CaptureError> {
+        let patience = match self.pressure()? {
+            Pressure::None => LOCK_PATIENCE,
+            Pressure::High | Pressure::Full => LOCK_PATIENCE_MAX,
+        };
         let started = Instant::now();
         loop {
             match self.writer.execute("BEGIN IMMEDIATE") {
                 Ok(()) => return Ok(true),
-                Err(error) if error.is_busy() && started.elapsed() < LOCK_PATIENCE => std::hint::spin_loop(),
+                Err(error) if error.is_busy() && started.elapsed() < patience => std::hint::spin_loop(),
                 Err(error) if error.is_busy() => return Ok(false),
-                Err(error) => return Err(error),
+                Err(error) => return Err(error.into()),
             }
         }
     }
 
     /// Copies everything back that no other reader is in the way of; says whether that was all.
     fn copy_back(&self) -> Result<bool, CaptureError> {
-        let anchor = self.database.pages.files.anchor();
         let started = Instant::now();
         loop {
-            let pragma = "PRAGMA wal_checkpoint(PASSIVE)";
-            let (busy, frames, copied): (i64, i64, i64) = anchor
-                .sqlite()
-                .query_row(pragma, [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
-                .map_err(SqliteError::from)?;
-            if busy == 0 && frames == copied {
-                return Ok(true);
+            match self.copy_back_some()? {
+                Copied::All => return Ok(true),
+                Copied::UpToReader => return Ok(false),
+                Copied::Busy if started.elapsed() > CHECKPOINT_PATIENCE => return Ok(false),
+                Copied::Busy => std::thread::yield_now(),
             }
-            // Busy means that the writer of the last commit is at its own checkpoint; otherwise a reader stands in the way.
-            if busy == 0 || started.elapsed() > CHECKPOINT_PATIENCE {
-                return Ok(false);
-            }
-            std::thread::yield_now();
         }
+    }
+
+    fn copy_back_some(&self) -> Result<Copied, CaptureError> {
+        let anchor = self.database.pages.files.anchor();
+        let pragma = "PRAGMA wal_checkpoint(PASSIVE)";
+        let (busy, frames, copied): (i64, i64, i64) = anchor
+            .sqlite()
+            .query_row(pragma, [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+            .map_err(SqliteError::from)?;
+        Ok(match (busy, frames == copied) {
+            (0, true) => Copied::All,
+            (0, false) => Copied::UpToReader,
+            _ => Copied::Busy,
+        })
     }
 }

@@ -97,7 +97,9 @@ pub(super) fn resume(
             let Some(held) = held.filter(|held| is_same_commit(held, &was)) else {
                 return Ok(Err(Lost::WalBeganAnew));
             };
-            let header = Header::read(&files.page(1)?)?;
+            let mut first = Vec::new();
+            files.page(1, &mut first)?;
+            let header = Header::read(&first)?;
             let database = Database::walk_alone(Pages::new(files, usable_bytes(&header)), &header)?;
             // Where nothing was committed, the own transaction stands on the database file as well.
             let guard = committed.map(|(_, index)| Guard { target: Target::new(&index, 0), held });

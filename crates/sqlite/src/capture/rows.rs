@@ -3,6 +3,8 @@
 //! In a table of rowids both sides are in the order of rowids, so they are merged page by page. In a WITHOUT ROWID table the order
 //! is the business of collations, so cells of equal bytes cancel and the rest is for the caller to join.
 
+use std::borrow::Cow;
+use std::ops::Range;
 use std::rc::Rc;
 
 use super::CaptureError;
@@ -10,7 +12,7 @@ use super::map::{Label, PageMap, Relabel, Role, TreeId};
 use super::marks::Marks;
 use super::probes::planted::{Bug, planted};
 use super::tree::{ChangedPages, Tree};
-use super::view::{CommitView, Side};
+use super::view::{CommitView, PageBytes, Side};
 use crate::file::Damaged;
 use crate::file::page::Cell;
 
@@ -56,7 +58,15 @@ impl Join<'_> {
     ) -> Result<(), V::Error> {
         let mut before = Cursor::open(self.view, Side::Before, pages.before)?;
         let mut after = Cursor::open(self.view, Side::After, pages.after)?;
+        // Between which bytes the page that both stand on is not what it was.
+        let mut difference = None;
         loop {
+            let same = self.same_cells(&before, &after, &mut difference)?;
+            if same > 0 {
+                before.advance(self.view, same)?;
+                after.advance(self.view, same)?;
+                continue;
+            }
             let (old, new) = (before.cell(self.view)?, after.cell(self.view)?);
             match (old, new) {
                 (None, None) => return Ok(()),
@@ -68,22 +78,58 @@ impl Join<'_> {
                         let payload = self.come(tree, &new, after.page())?;
                         visitor.row(new.rowid, Some(&old), Some(&payload))?;
                     }
-                    before.advance(self.view)?;
-                    after.advance(self.view)?;
+                    before.advance(self.view, 1)?;
+                    after.advance(self.view, 1)?;
                 }
                 (Some(old), new) if new.is_none_or(|new| old.rowid < new.rowid) => {
                     let payload = self.gone(&old)?;
                     visitor.row(old.rowid, Some(&payload), None)?;
-                    before.advance(self.view)?;
+                    before.advance(self.view, 1)?;
                 }
                 (_, Some(new)) => {
                     let payload = self.come(tree, &new, after.page())?;
                     visitor.row(new.rowid, None, Some(&payload))?;
-                    after.advance(self.view)?;
+                    after.advance(self.view, 1)?;
                 }
-                (Some(_), None) => before.advance(self.view)?,
+                (Some(_), None) => before.advance(self.view, 1)?,
             }
         }
+    }
+
+    /// How many cells from here on stayed where they are on one page, as can be told without comparing them. Most commits change few rows of a
+    /// page, and reading the others twice would be most of the work.
+    fn same_cells(
+        &self,
+        before: &Cursor,
+        after: &Cursor,
+        known: &mut Option<(u32, Range<usize>)>,
+    ) -> Result<usize, CaptureError> {
+        let (Some(old), Some(new)) = (&before.leaf, &after.leaf) else { return Ok(0) };
+        // Where overflow pages were written, equal cells may hold other rows.
+        if old.page != new.page || self.marks.has_dirty_heads() {
+            return Ok(0);
+        }
+        let (was, is) = (self.view.page(old.page, &old.bytes)?, self.view.page(new.page, &new.bytes)?);
+        // Pointers to cells move when rows come and go.
+        let from = was.cells_start().max(is.cells_start());
+        let known = match known {
+            Some(known) if known.0 == new.page => known,
+            _ => known.insert((new.page, self.view.difference(&old.bytes, &new.bytes, from))),
+        };
+        let Range { start, end } = known.1;
+        let is_before = |at: usize, place: usize| {
+            place >= from && is.cell(at).is_ok_and(|cell| place + cell.bytes.len() <= start)
+        };
+        let stayed = |at: usize, place: usize| place >= end || place < start && is_before(at, place);
+        let places = was.places(before.at).zip(is.places(after.at));
+        let mut same = 0;
+        for (old, new) in places {
+            if old != new || !stayed(after.at + same, new) {
+                break;
+            }
+            same += 1;
+        }
+        Ok(same)
     }
 
     /// Nothing was there before, so rows need no order.
@@ -96,7 +142,7 @@ impl Join<'_> {
         for number in pages {
             let bytes = self.view.bytes(Side::After, *number)?;
             let page = self.view.page(*number, &bytes).map_err(CaptureError::from)?;
-            page.check_cells().map_err(CaptureError::from)?;
+            bytes.check_cells(&page).map_err(CaptureError::from)?;
             for at in 0..page.cells() {
                 let cell = page.cell(at).map_err(CaptureError::from)?;
                 let payload = self.come(tree, &cell, *number)?;
@@ -160,7 +206,7 @@ impl Join<'_> {
     }
 
     /// The payload of a row that is gone; its overflow pages are no longer its own.
-    fn gone(&mut self, cell: &Cell<'_>) -> Result<Vec<u8>, CaptureError> {
+    fn gone<'c>(&mut self, cell: &Cell<'c>) -> Result<Cow<'c, [u8]>, CaptureError> {
         let (payload, chain) = self.view.payload(Side::Before, cell)?;
         for page in chain {
             // One that already belongs to something else was never labelled for this row, or was given up before.
@@ -170,7 +216,7 @@ impl Join<'_> {
     }
 
     /// The payload of a row that came; its overflow pages are its own now.
-    fn come(&mut self, tree: TreeId, cell: &Cell<'_>, page: u32) -> Result<Vec<u8>, CaptureError> {
+    fn come<'c>(&mut self, tree: TreeId, cell: &Cell<'c>, page: u32) -> Result<Cow<'c, [u8]>, CaptureError> {
         let (payload, chain) = self.view.payload(Side::After, cell)?;
         let mut parent = page;
         for page in chain {
@@ -191,7 +237,7 @@ impl Join<'_> {
     }
 }
 
-type Loaded = Vec<(u32, Rc<[u8]>)>;
+type Loaded = Vec<(u32, Rc<PageBytes>)>;
 
 fn load(view: &CommitView<'_>, side: Side, pages: &[u32]) -> Result<Loaded, CaptureError> {
     pages.iter().map(|page| Ok((*page, view.bytes(side, *page)?))).collect()
@@ -202,7 +248,7 @@ fn cells<'l>(view: &CommitView<'_>, loaded: &'l Loaded) -> Result<Vec<(u32, Cell
     let mut cells = Vec::new();
     for (number, bytes) in loaded {
         let page = view.page(*number, bytes)?;
-        page.check_cells()?;
+        bytes.check_cells(&page)?;
         for at in 0..page.cells() {
             cells.push((*number, page.cell(at)?));
         }
@@ -211,12 +257,19 @@ fn cells<'l>(view: &CommitView<'_>, loaded: &'l Loaded) -> Result<Vec<(u32, Cell
     Ok(cells)
 }
 
+/// A leaf in memory.
+struct Leaf {
+    page: u32,
+    bytes: Rc<PageBytes>,
+    cells: usize,
+}
+
 /// Goes through the cells of leaves of one tree in the order of their rowids, with one leaf in memory.
 struct Cursor {
     side: Side,
     /// The leaves that are still to come, last one first.
     pages: Vec<u32>,
-    leaf: Option<(u32, Rc<[u8]>)>,
+    leaf: Option<Leaf>,
     at: usize,
 }
 
@@ -226,7 +279,7 @@ impl Cursor {
         for page in pages {
             let bytes = view.bytes(side, page)?;
             // A leaf without cells is the root of an empty table.
-            if let Some((first, last)) = view.page(page, &bytes)?.check_cells()? {
+            if let Some((first, last)) = bytes.check_cells(&view.page(page, &bytes)?)? {
                 keyed.push((first, last, page));
             }
         }
@@ -242,28 +295,29 @@ impl Cursor {
 
     fn next_leaf(&mut self, view: &CommitView<'_>) -> Result<(), CaptureError> {
         self.at = 0;
-        self.leaf = match self.pages.pop() {
-            Some(page) => Some((page, view.bytes(self.side, page)?)),
-            None => None,
-        };
+        self.leaf = None;
+        if let Some(page) = self.pages.pop() {
+            let bytes = view.bytes(self.side, page)?;
+            let cells = view.page(page, &bytes)?.cells();
+            self.leaf = Some(Leaf { page, bytes, cells });
+        }
         Ok(())
     }
 
     /// The cell it stands on.
     fn cell(&self, view: &CommitView<'_>) -> Result<Option<Cell<'_>>, CaptureError> {
-        let Some((number, bytes)) = &self.leaf else { return Ok(None) };
-        Ok(Some(view.page(*number, bytes)?.cell(self.at)?))
+        let Some(leaf) = &self.leaf else { return Ok(None) };
+        Ok(Some(view.page(leaf.page, &leaf.bytes)?.cell(self.at)?))
     }
 
     /// The leaf it stands on; 0 behind the last one.
     fn page(&self) -> u32 {
-        self.leaf.as_ref().map_or(0, |(page, _)| *page)
+        self.leaf.as_ref().map_or(0, |leaf| leaf.page)
     }
 
-    fn advance(&mut self, view: &CommitView<'_>) -> Result<(), CaptureError> {
-        let Some((number, bytes)) = &self.leaf else { return Ok(()) };
-        let cells = view.page(*number, bytes)?.cells();
-        self.at += 1;
-        if self.at >= cells { self.next_leaf(view) } else { Ok(()) }
+    fn advance(&mut self, view: &CommitView<'_>, cells: usize) -> Result<(), CaptureError> {
+        self.at += cells;
+        let is_passed = self.leaf.as_ref().is_some_and(|leaf| self.at >= leaf.cells);
+        if is_passed { self.next_leaf(view) } else { Ok(()) }
     }
 }

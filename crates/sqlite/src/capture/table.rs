@@ -8,6 +8,7 @@ use super::CaptureError;
 use super::out::Out;
 use super::probes::planted::{Bug, planted};
 use super::rows::RowVisitor;
+use super::tally::Counting;
 use super::{PollError, Sink};
 use crate::changeset::{self, Table};
 use crate::file::{Damaged, record};
@@ -30,17 +31,26 @@ pub(super) fn columns<'v>(
     rowid: i64,
     payload: &'v [u8],
 ) -> Result<Vec<Value<'v>>, Damaged> {
-    let fields = record::fields(payload).ok_or(Damaged::new("a row is no record", 0))?;
-    let mut values = vec![Value::Null; layout.columns.len()];
-    for (at, column) in layout.record.iter().enumerate() {
-        let column = if planted(Bug::KeyInTableOrder) { &at } else { column };
-        let described = &layout.columns[*column];
-        values[*column] = match fields.get(at) {
-            Some(field) if planted(Bug::IgnoreRealAffinity) => *field,
-            Some(field) => misread(described.read(*field)),
-            None if planted(Bug::IgnoreDefaults) => Value::Null,
-            None => described.default.borrow(),
-        };
+    // Room for the rowid, which a changeset may name first.
+    let mut values = Vec::with_capacity(layout.columns.len() + 1);
+    values.resize(layout.columns.len(), Value::Null);
+    let mut places = layout.record.iter().enumerate();
+    let mut next = || {
+        let (at, column) = places.next()?;
+        Some(if planted(Bug::KeyInTableOrder) { at } else { *column })
+    };
+    let read = record::each_field(payload, |field| {
+        // What a record has beyond the columns of its table nobody reads.
+        if let Some(column) = next() {
+            let is_raw = planted(Bug::IgnoreRealAffinity);
+            values[column] = if is_raw { field } else { misread(layout.columns[column].read(field)) };
+        }
+    });
+    read.ok_or(Damaged::new("a row is no record", 0))?;
+    // Or shorter: of a column that was added since.
+    while let Some(column) = next() {
+        let default = layout.columns[column].default.borrow();
+        values[column] = if planted(Bug::IgnoreDefaults) { Value::Null } else { default };
     }
     if let Identity::IntegerKey { column } = layout.identity
         && !planted(Bug::LoseIntegerKey)
@@ -96,8 +106,8 @@ pub(crate) struct TableWriter<'w, 's, S> {
     layout: &'w Layout,
     table: Table,
     out: &'w mut Out<'s, S>,
-    /// `None` where the table is hashed as a whole after the commit.
-    hash: Option<&'w mut TableHash>,
+    /// `None` where the table is hashed as a whole after the commit, and where the state is known.
+    counting: Option<Counting<'w>>,
     begun: bool,
     /// Rows of a WITHOUT ROWID table that are gone, by identity, until it is known whether they came again.
     gone: BTreeMap<Vec<u8>, Vec<u8>>,
@@ -106,9 +116,9 @@ pub(crate) struct TableWriter<'w, 's, S> {
 }
 
 impl<'w, 's, S: Sink> TableWriter<'w, 's, S> {
-    pub(crate) fn new(layout: &'w Layout, out: &'w mut Out<'s, S>, hash: Option<&'w mut TableHash>) -> Self {
+    pub(crate) fn new(layout: &'w Layout, out: &'w mut Out<'s, S>, counting: Option<Counting<'w>>) -> Self {
         let table = changeset_table(layout);
-        Self { layout, table, out, hash, begun: false, gone: BTreeMap::new(), come: BTreeMap::new() }
+        Self { layout, table, out, counting, begun: false, gone: BTreeMap::new(), come: BTreeMap::new() }
     }
 
     /// Writes what had to wait until all rows were seen. Deletes come first: two keys may be equal to a collation and differ in bytes.
@@ -156,12 +166,12 @@ impl<'w, 's, S: Sink> TableWriter<'w, 's, S> {
             changeset::write_table(&mut self.out.rows, &self.table);
             self.begun = true;
         }
-        if let Some(hash) = self.hash.as_deref_mut() {
+        if let Some(counting) = &mut self.counting {
             if let Some(before) = &before {
-                accumulate(hash, layout, rowid, before, Combine::Remove);
+                counting.gather(layout, rowid, before, Combine::Remove);
             }
             if let Some(after) = &after {
-                accumulate(hash, layout, rowid, after, Combine::Add);
+                counting.gather(layout, rowid, after, Combine::Add);
             }
         }
         let identified = |values| identified(layout, rowid, values);
@@ -173,7 +183,7 @@ impl<'w, 's, S: Sink> TableWriter<'w, 's, S> {
             }
             (None, None) => {}
         }
-        self.out.row_written()
+        self.out.row_written(self.counting.as_mut())
     }
 
     /// The identity of a row of a WITHOUT ROWID table, as bytes: class and bytes of each key column.

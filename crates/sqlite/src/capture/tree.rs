@@ -3,7 +3,7 @@
 //! Rows move between leaves whenever a page splits or is merged, and freed pages are mostly not in the WAL, so rows are compared over
 //! all pages that changed, appeared or died together. A page is alive when the new root reaches it.
 
-use rustc_hash::FxHashSet;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::CaptureError;
 use super::map::{Label, PageMap, Relabel, Role, TreeId};
@@ -39,11 +39,38 @@ pub(super) fn changed_pages(
     marks: &Marks,
     relabel: &mut Relabel,
 ) -> Result<ChangedPages, CaptureError> {
-    let mut search =
-        Search { tree, view, map, marks, alive: FxHashSet::default(), found: ChangedPages::default() };
+    let (alive, kept) = (FxHashSet::default(), FxHashMap::default());
+    let mut search = Search { tree, view, map, marks, alive, kept, found: ChangedPages::default() };
     search.descend(relabel)?;
     search.look_back(relabel)?;
     Ok(search.found)
+}
+
+/// How many children of a page are the first and the last ones before and after. There are hundreds of them, and most commits change one.
+#[derive(Debug, Clone, Copy, Default)]
+struct Kept {
+    first: usize,
+    last: usize,
+}
+
+impl Kept {
+    fn of(before: &[u32], after: &[u32]) -> Self {
+        let first = before.iter().zip(after).take_while(|(before, after)| before == after).count();
+        let (before, after) = (&before[first..], &after[first..]);
+        let last = before.iter().rev().zip(after.iter().rev()).take_while(|(before, after)| before == after);
+        Self { first, last: last.count() }
+    }
+
+    /// Whether a child is one of these.
+    fn hold(self, children: &[u32], child: u32) -> bool {
+        let last = children.len() - self.last;
+        children[..self.first].contains(&child) || children[last..].contains(&child)
+    }
+
+    /// All other children.
+    fn others(self, children: &[u32]) -> &[u32] {
+        &children[self.first..children.len() - self.last]
+    }
 }
 
 struct Search<'s> {
@@ -51,8 +78,10 @@ struct Search<'s> {
     view: &'s CommitView<'s>,
     map: &'s PageMap,
     marks: &'s Marks,
-    /// Pages that the new root reaches: visited ones, and children of visited changed ones.
+    /// Pages that the new root reaches: visited ones, and children of visited changed ones that are not kept ones.
     alive: FxHashSet<u32>,
+    /// What stayed of the children of changed pages.
+    kept: FxHashMap<u32, Kept>,
     found: ChangedPages,
 }
 
@@ -110,16 +139,30 @@ impl Search<'_> {
         if planted(Bug::SkipRightmostChild) {
             children.pop();
         }
-        for child in children {
-            self.alive.insert(child);
-            match self.before(child) {
-                Some(label) if !self.is_changed(child) && !self.marks.leads_on(child) => {
-                    self.adopt(child, label, page, relabel);
+        let kept = self.kept_children(page, &children)?;
+        self.kept.insert(page, kept);
+        // Of those that stayed, only these have to be looked at; the labels of the others say that they hang here already.
+        let marked = self.marks.below(page).filter(|child| kept.hold(&children, *child));
+        stack.extend(marked.map(|child| (child, page)));
+        for child in kept.others(&children) {
+            self.alive.insert(*child);
+            match self.before(*child) {
+                Some(label) if !self.is_changed(*child) && !self.marks.leads_on(*child) => {
+                    self.adopt(*child, label, page, relabel);
                 }
-                _ => stack.push((child, page)),
+                _ => stack.push((*child, page)),
             }
         }
         Ok(())
+    }
+
+    /// What stayed of the children of a page that was in this tree before.
+    fn kept_children(&self, page: u32, after: &[u32]) -> Result<Kept, CaptureError> {
+        if after.is_empty() || self.before(page).is_none_or(|label| label.role != Role::Interior) {
+            return Ok(Kept::default());
+        }
+        let bytes = self.view.bytes(Side::Before, page)?;
+        Ok(Kept::of(&self.view.page(page, &bytes)?.children()?, after))
     }
 
     /// An unchanged page may hang on another parent now.
@@ -147,8 +190,10 @@ impl Search<'_> {
             if !self.alive.contains(&page) && !planted(Bug::KeepStaleLabels) {
                 relabel.clear(page);
             }
-            let children = content.children()?.into_iter();
-            let dead = children.filter(|child| self.before(*child).is_some() && !self.alive.contains(child));
+            let children = content.children()?;
+            let kept = self.kept.get(&page).copied().unwrap_or_default();
+            let gone = kept.others(&children).iter().copied();
+            let dead = gone.filter(|child| self.before(*child).is_some() && !self.alive.contains(child));
             if !planted(Bug::ForgetFreedPages) {
                 queue.extend(dead);
             }

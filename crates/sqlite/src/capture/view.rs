@@ -3,7 +3,9 @@
 //! A page is its newest frame among the frames that were captured, or else what the database file holds. The file holds nothing
 //! newer: copying back stops at the held read transaction, which is never ahead of the position.
 
-use std::cell::{Cell, RefCell};
+use std::borrow::Cow;
+use std::cell::{Cell, OnceCell, RefCell};
+use std::ops::{Deref, Range};
 use std::rc::Rc;
 
 use rustc_hash::FxHashMap;
@@ -29,23 +31,58 @@ const READS_MAX: u64 = 2;
 /// Pages kept to be read again: the page after one commit is the page before the next one.
 const CACHED_MAX: usize = 512;
 
+/// The bytes of a page, and what was found out about them.
+pub(super) struct PageBytes {
+    bytes: Vec<u8>,
+    /// What [`Page::check_cells`] found.
+    rowids: OnceCell<Option<(i64, i64)>>,
+}
+
+impl Deref for PageBytes {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl PageBytes {
+    /// [`Page::check_cells`] of the page that these are, once.
+    pub(super) fn check_cells(&self, page: &Page<'_>) -> Result<Option<(i64, i64)>, Damaged> {
+        if let Some(rowids) = self.rowids.get() {
+            return Ok(*rowids);
+        }
+        let rowids = page.check_cells()?;
+        Ok(*self.rowids.get_or_init(|| rowids))
+    }
+}
+
 /// Every page of the database at the position.
 pub(super) struct Pages {
     pub(super) files: Files,
     /// Newest captured frame of each page, of the running generation only.
     frames: FxHashMap<u32, u32>,
-    cache: RefCell<FxHashMap<Source, Rc<[u8]>>>,
+    cache: RefCell<FxHashMap<Source, Rc<PageBytes>>>,
+    /// Room for pages, given back by the cache: never more than it holds.
+    spare: RefCell<Vec<Vec<u8>>>,
     usable: usize,
 }
 
 impl Pages {
     pub(super) fn new(files: Files, usable: usize) -> Self {
-        Self { files, frames: FxHashMap::default(), cache: RefCell::default(), usable }
+        Self {
+            files,
+            frames: FxHashMap::default(),
+            cache: RefCell::default(),
+            spare: RefCell::default(),
+            usable,
+        }
     }
 
     /// A new generation of the WAL began; the one before is complete in the database file.
     pub(super) fn forget_frames(&mut self) {
         self.frames.clear();
+        self.files.forget_ahead();
         self.cache.borrow_mut().clear();
     }
 
@@ -59,18 +96,20 @@ impl Pages {
         self.usable
     }
 
-    fn read(&self, source: Source) -> Result<Rc<[u8]>, CaptureError> {
+    fn read(&self, source: Source) -> Result<Rc<PageBytes>, CaptureError> {
         if let Some(bytes) = self.cache.borrow().get(&source) {
             return Ok(Rc::clone(bytes));
         }
-        let bytes: Rc<[u8]> = match source {
-            Source::Frame(frame) => self.files.frame_page(frame)?,
-            Source::Database(page) => self.files.page(page)?,
+        let mut bytes = self.spare.borrow_mut().pop().unwrap_or_default();
+        match source {
+            Source::Frame(frame) => self.files.frame_page(frame, &mut bytes)?,
+            Source::Database(page) => self.files.page(page, &mut bytes)?,
         }
-        .into();
+        let bytes = Rc::new(PageBytes { bytes, rowids: OnceCell::new() });
         let mut cache = self.cache.borrow_mut();
         if cache.len() >= CACHED_MAX {
-            cache.clear();
+            let unused = cache.drain().filter_map(|(_, page)| Some(Rc::into_inner(page)?.bytes));
+            self.spare.borrow_mut().extend(unused);
         }
         cache.insert(source, Rc::clone(&bytes));
         Ok(bytes)
@@ -109,7 +148,7 @@ impl<'p> CommitView<'p> {
     }
 
     /// The bytes of a page.
-    pub(super) fn bytes(&self, side: Side, page: u32) -> Result<Rc<[u8]>, CaptureError> {
+    pub(super) fn bytes(&self, side: Side, page: u32) -> Result<Rc<PageBytes>, CaptureError> {
         if page == 0 {
             return Err(Damaged::new("a pointer to page 0", 0).into());
         }
@@ -117,6 +156,12 @@ impl<'p> CommitView<'p> {
         let frame = changed.or_else(|| self.pages.frames.get(&page)).copied();
         let frame = frame.filter(|_| side == Side::After || !planted(Bug::ReadBehindWal));
         self.pages.read(frame.map_or(Source::Database(page), Source::Frame))
+    }
+
+    /// Between which bytes, from this one on, a page is not the same before and after.
+    pub(super) fn difference(&self, before: &[u8], after: &[u8], from: usize) -> Range<usize> {
+        let usable = self.pages.usable();
+        difference(before.get(..usable).unwrap_or(before), after.get(..usable).unwrap_or(after), from)
     }
 
     /// A b-tree page of these bytes.
@@ -144,11 +189,14 @@ impl<'p> CommitView<'p> {
     }
 
     /// The whole payload of a cell, and the pages that it spills to.
-    pub(super) fn payload(
+    pub(super) fn payload<'c>(
         &self,
         side: Side,
-        cell: &page::Cell<'_>,
-    ) -> Result<(Vec<u8>, Vec<u32>), CaptureError> {
+        cell: &page::Cell<'c>,
+    ) -> Result<(Cow<'c, [u8]>, Vec<u32>), CaptureError> {
+        if cell.local.len() as u64 == cell.payload {
+            return Ok((Cow::Borrowed(cell.local), Vec::new()));
+        }
         let mut payload = cell.local.to_vec();
         let mut chain = Vec::new();
         let mut next = cell.overflow.unwrap_or(0);
@@ -177,6 +225,47 @@ impl<'p> CommitView<'p> {
             }
             next = u32_at(&bytes, 0).unwrap_or(0);
         }
-        Ok((payload, chain))
+        Ok((Cow::Owned(payload), chain))
+    }
+}
+
+/// Between which bytes, from this one on, two pages differ; all of them when they are not equally long.
+fn difference(one: &[u8], other: &[u8], from: usize) -> Range<usize> {
+    /// Bytes that are compared at once.
+    const STEP: usize = 64;
+    let (Some(a), Some(b)) = (one.get(from..), other.get(from..)) else { return 0..usize::MAX };
+    if a.len() != b.len() {
+        return 0..usize::MAX;
+    }
+    let same = |(one, other): &(&[u8], &[u8])| one == other;
+    let steps = a.rchunks_exact(STEP).zip(b.rchunks_exact(STEP)).take_while(same).count();
+    let end = a.len() - STEP * steps;
+    let bytes = a[..end].iter().rev().zip(b[..end].iter().rev()).take_while(|(one, other)| one == other);
+    let end = end - bytes.count();
+    let (a, b) = (&a[..end], &b[..end]);
+    let start = STEP * a.chunks_exact(STEP).zip(b.chunks_exact(STEP)).take_while(same).count();
+    let bytes = a[start..].iter().zip(&b[start..]).take_while(|(one, other)| one == other);
+    from + start + bytes.count()..from + end
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_differs_is_found_to_the_byte() {
+        let page: Vec<u8> = (0..=255).cycle().take(4096).collect();
+        for at in [0, 1, 63, 64, 65, 2000, 4031, 4032, 4033, 4094, 4095] {
+            let mut other = page.clone();
+            other[at] ^= 1;
+            assert_eq!(difference(&page, &other, 0), at..at + 1);
+            assert_eq!(difference(&page, &other, at), at..at + 1);
+            assert!(difference(&page, &other, at + 1).is_empty());
+            other[4095] ^= 2;
+            assert_eq!(difference(&page, &other, 0), at..4096);
+        }
+        assert!(difference(&page, &page, 0).is_empty());
+        assert_eq!(difference(&page, &page[1..], 0), 0..usize::MAX);
+        assert_eq!(difference(&page, &page, 4097), 0..usize::MAX);
     }
 }

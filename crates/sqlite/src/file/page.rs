@@ -142,6 +142,18 @@ impl<'p> Page<'p> {
         Ok(rowids)
     }
 
+    /// Behind the pointers to cells. SQLite puts no cell before it.
+    pub fn cells_start(&self) -> usize {
+        self.pointers() + 2 * self.cells
+    }
+
+    /// Where the cells from this one on begin.
+    pub fn places(&self, from: usize) -> impl Iterator<Item = usize> + use<'p> {
+        let pointers = self.bytes.get(self.pointers()..self.pointers() + 2 * self.cells).unwrap_or_default();
+        let pointers = pointers.get(2 * from..).unwrap_or_default();
+        pointers.chunks_exact(2).map(|place| u16::from_be_bytes([place[0], place[1]]).into())
+    }
+
     fn read_cell(&self, at: usize) -> Option<Cell<'p>> {
         let start = self.cell_start(at)? + if self.kind == PageKind::IndexInterior { 4 } else { 0 };
         let bytes = self.bytes.get(start..)?;

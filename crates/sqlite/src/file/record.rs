@@ -9,6 +9,14 @@ const HEADER_BYTES_MAX: u64 = 98_307;
 
 /// The fields of a record, in the order in which they are stored. `None` when the bytes are no record.
 pub fn fields(payload: &[u8]) -> Option<Vec<Value<'_>>> {
+    let mut fields = Vec::new();
+    each_field(payload, |field| fields.push(field))?;
+    Some(fields)
+}
+
+/// Shows the fields of a record, in the order in which they are stored, to `visit`. `None` when the bytes are no record, of which
+/// some may have been shown.
+pub fn each_field<'p>(payload: &'p [u8], mut visit: impl FnMut(Value<'p>)) -> Option<()> {
     let (header, mut at) = varint(payload)?;
     if header > HEADER_BYTES_MAX {
         return None;
@@ -16,16 +24,15 @@ pub fn fields(payload: &[u8]) -> Option<Vec<Value<'_>>> {
     let header = usize::try_from(header).ok()?;
     let types = payload.get(..header)?;
     let mut body = header;
-    let mut fields = Vec::with_capacity(header.saturating_sub(at));
     while at < header {
         let (serial, length) = varint(types.get(at..)?)?;
         at += length;
         let size = size_of(serial)?;
         let bytes = payload.get(body..body.checked_add(size)?)?;
         body += size;
-        fields.push(value(serial, bytes)?);
+        visit(value(serial, bytes)?);
     }
-    Some(fields)
+    Some(())
 }
 
 /// How many bytes a value of this serial type takes.

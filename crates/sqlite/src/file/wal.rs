@@ -96,7 +96,15 @@ impl FrameHeader {
 
 /// Runs a checksum on over bytes, eight at a time.
 fn sum(big_endian: bool, before: Checksum, bytes: &[u8]) -> Checksum {
-    let word = if big_endian { u32::from_be_bytes } else { u32::from_le_bytes };
+    // Decided once: this runs over every byte that an application writes.
+    if big_endian {
+        sum_of(before, bytes, u32::from_be_bytes)
+    } else {
+        sum_of(before, bytes, u32::from_le_bytes)
+    }
+}
+
+fn sum_of(before: Checksum, bytes: &[u8], word: impl Fn([u8; 4]) -> u32) -> Checksum {
     let [mut one, mut two] = before;
     for pair in bytes.chunks_exact(8) {
         let (first, second) = ([pair[0], pair[1], pair[2], pair[3]], [pair[4], pair[5], pair[6], pair[7]]);

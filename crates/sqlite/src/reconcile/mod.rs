@@ -25,7 +25,7 @@ use std::sync::atomic::AtomicBool;
 use synddb_protocol::submission::TextEncoding;
 
 use crate::capture::out::Out;
-use crate::capture::{CaptureError, PollError, Sink};
+use crate::capture::{CaptureError, CommittedState, PollError, Sink};
 use crate::connection::{Connection, SqliteError};
 use crate::file::Damaged;
 use crate::schema::{
@@ -91,7 +91,7 @@ impl<E> From<Damaged> for ReconcileError<E> {
     }
 }
 
-/// Hands what makes `live` of `base` to `sink`, as one commit that is not persisted, and returns how many rows differ.
+/// Hands what makes `live` of `base` to `sink`, as one commit that is not persisted and of which [`Sink::apart`] tells nothing, and returns how many rows differ.
 ///
 /// Each connection has a transaction open, so that it sees one state; `state` is that of `live`, by a scan in the same transaction.
 /// Asks `stopping` before each row.
@@ -129,7 +129,7 @@ pub fn difference<S: Sink>(
         (user_version != before.user_version()).then_some(user_version),
         (application_id != before.application_id()).then_some(application_id),
     );
-    Ok(out.finish(state)?)
+    Ok(out.finish(&mut CommittedState::from(state))?)
 }
 
 const LOST: SchemaError = SchemaError::Damaged { what: "a table is not in its own schema" };

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use synddb_protocol::submission::Changes;
-use synddb_sqlite::capture::{CaptureError, Follower, Options, Sink, WalPosition};
+use synddb_sqlite::capture::{CaptureError, CommittedState, Follower, Options, Sink, WalPosition};
 use synddb_sqlite::connection::Connection;
 use synddb_sqlite::rusqlite;
 use synddb_sqlite::state::RunningState;
@@ -24,7 +24,7 @@ impl Sink for Kept {
         Ok(())
     }
 
-    fn commit(&mut self, changes: Changes, _: &RunningState) -> Result<(), Self::Error> {
+    fn commit(&mut self, changes: Changes, _: &mut CommittedState<'_>) -> Result<(), Self::Error> {
         self.commits.push(changes);
         Ok(())
     }

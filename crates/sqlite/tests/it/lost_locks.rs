@@ -105,7 +105,7 @@ impl synddb_sqlite::capture::Sink for Keeps {
     fn commit(
         &mut self,
         _: synddb_protocol::submission::Changes,
-        _: &synddb_sqlite::state::RunningState,
+        _: &mut synddb_sqlite::capture::CommittedState<'_>,
     ) -> Result<(), Self::Error> {
         Ok(())
     }

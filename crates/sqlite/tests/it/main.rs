@@ -26,6 +26,7 @@ mod hostile;
 mod lock_byte;
 mod lost_locks;
 mod mirrored;
+mod portions;
 mod query;
 mod query_costly;
 mod reconcile;

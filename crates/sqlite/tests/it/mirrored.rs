@@ -9,7 +9,7 @@ use synddb_protocol::hash::StateHash;
 use synddb_protocol::submission::Changes;
 use synddb_sqlite::apply::{Applier, CommitChanges};
 use synddb_sqlite::capture::{
-    CaptureError, Follower, Left, Lost, Options, Pin, PollError, Sink, WalPosition,
+    CaptureError, CommittedState, Follower, Left, Lost, Options, Pin, PollError, Sink, WalPosition,
 };
 use synddb_sqlite::compare::first_difference;
 use synddb_sqlite::connection::Connection;
@@ -38,7 +38,7 @@ impl Sink for Collected {
         Ok(())
     }
 
-    fn commit(&mut self, mut changes: Changes, state: &RunningState) -> Result<(), Infallible> {
+    fn commit(&mut self, mut changes: Changes, state: &mut CommittedState<'_>) -> Result<(), Infallible> {
         if let Some(mut begun) = self.begun.take() {
             begun.rows.extend(changes.rows);
             changes = Changes { schema: begun.schema, rows: begun.rows, ..changes };

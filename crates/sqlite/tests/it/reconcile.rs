@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use synddb_protocol::submission::{Changes, SchemaChange};
 use synddb_sqlite::apply::{Applier, CommitChanges};
-use synddb_sqlite::capture::{PIECE_BYTES, Sink, WalPosition};
+use synddb_sqlite::capture::{CommittedState, PIECE_BYTES, Sink, WalPosition};
 use synddb_sqlite::changeset::{Reader, RowChange, Step};
 use synddb_sqlite::compare::first_difference;
 use synddb_sqlite::connection::Connection;
@@ -259,7 +259,7 @@ impl Sink for Pieces {
         Ok(())
     }
 
-    fn commit(&mut self, changes: Changes, _: &RunningState) -> Result<(), Self::Error> {
+    fn commit(&mut self, changes: Changes, _: &mut CommittedState<'_>) -> Result<(), Self::Error> {
         self.piece(changes)
     }
 

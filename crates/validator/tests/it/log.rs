@@ -17,7 +17,7 @@ use synddb_protocol::submission::{
     Changes, Commit, CommitKind, Commits, Content, Part, Predecessor, Snapshot, SnapshotPlace, StateClaim,
     Submission,
 };
-use synddb_sqlite::capture::{Follower, Options, Sink, WalPosition};
+use synddb_sqlite::capture::{CommittedState, Follower, Options, Sink, WalPosition};
 use synddb_sqlite::rusqlite;
 use synddb_sqlite::snapshot::Writer;
 use synddb_sqlite::state::RunningState;
@@ -79,7 +79,7 @@ impl Sink for Packer {
         Ok(())
     }
 
-    fn commit(&mut self, changes: Changes, state: &RunningState) -> Result<(), Self::Error> {
+    fn commit(&mut self, changes: Changes, state: &mut CommittedState<'_>) -> Result<(), Self::Error> {
         let scanned = (self.kind == CommitKind::Reconcile).then(|| state.hash());
         let claim = StateClaim { state: state.hash(), scanned };
         let changes = self.pieces(changes);
@@ -276,7 +276,8 @@ impl Log {
     /// A full scan of the application's database found what was captured, and that is signed.
     pub(crate) fn audit(&mut self) {
         self.packer.kind = CommitKind::Reconcile;
-        self.packer.commit(Changes::default(), self.follower.state()).unwrap();
+        let mut state = CommittedState::from(self.follower.state());
+        self.packer.commit(Changes::default(), &mut state).unwrap();
         self.packer.kind = CommitKind::Transaction;
         for content in std::mem::take(&mut self.packer.packed) {
             self.submit(content);

@@ -57,11 +57,13 @@ pub enum Bug {
     IgnoreConstantTypes,
     /// A text is taken to end at its first zero byte.
     EndTextAtNul,
+    /// The state before a large commit is told with rows of that commit in it.
+    CountUnderWay,
 }
 
 impl Bug {
     /// Every fault.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 27] = [
         Self::SkipOverflowChains,
         Self::TrustPageType,
         Self::ReadPastLastFrame,
@@ -88,6 +90,7 @@ impl Bug {
         Self::LoseIntegerKey,
         Self::IgnoreConstantTypes,
         Self::EndTextAtNul,
+        Self::CountUnderWay,
     ];
 }
 

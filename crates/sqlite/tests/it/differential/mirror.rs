@@ -9,7 +9,7 @@ use std::time::Duration;
 use synddb_protocol::hash::StateHash;
 use synddb_protocol::submission::Changes;
 use synddb_sqlite::apply::{Applier, CommitChanges};
-use synddb_sqlite::capture::{Follower, Options, Sink, WalPosition};
+use synddb_sqlite::capture::{CommittedState, Follower, Options, Sink, WalPosition};
 use synddb_sqlite::compare;
 use synddb_sqlite::connection::Connection;
 use synddb_sqlite::rusqlite::{self, backup::Backup};
@@ -39,16 +39,37 @@ pub(super) struct Mirror {
 }
 
 /// Takes commits as they come and puts pieces together.
-#[derive(Default)]
 struct Collected {
-    commits: Vec<(Changes, StateHash)>,
+    commits: Vec<(Changes, Option<StateHash>)>,
+    /// Which commits it asks for their state: that of several is settled at once then.
+    asks_each: usize,
+    /// The state before the next commit, if it is known.
+    before: Option<StateHash>,
     open: Option<Changes>,
     pieces: u64,
     persisted: bool,
 }
 
+impl Collected {
+    fn new(before: StateHash, asks_each: usize) -> Self {
+        Self { commits: Vec::new(), asks_each, before: Some(before), open: None, pieces: 0, persisted: false }
+    }
+}
+
 impl Sink for Collected {
     type Error = Infallible;
+
+    fn apart(&mut self, state: &mut CommittedState<'_>) -> Result<(), Infallible> {
+        let told = state.hash();
+        if let Some(before) = self.before {
+            assert_eq!(told, before, "the state before a commit is not that behind the one before");
+        }
+        if let Some((_, last)) = self.commits.last_mut() {
+            // If it was not asked for, what is applied has to come to it.
+            *last = Some(told);
+        }
+        Ok(())
+    }
 
     fn piece(&mut self, changes: Changes) -> Result<(), Infallible> {
         let joined = join(self.open.take(), changes);
@@ -57,17 +78,22 @@ impl Sink for Collected {
         Ok(())
     }
 
-    fn commit(&mut self, changes: Changes, state: &RunningState) -> Result<(), Infallible> {
+    fn commit(&mut self, changes: Changes, state: &mut CommittedState<'_>) -> Result<(), Infallible> {
         let joined = join(self.open.take(), changes);
-        self.commits.push((joined, state.hash()));
+        let asks = self.commits.len().is_multiple_of(self.asks_each);
+        self.before = asks.then(|| state.hash());
+        self.commits.push((joined, self.before));
         self.persisted = false;
         Ok(())
     }
 
     fn persist(&mut self, _: &WalPosition, state: &RunningState) -> Result<(), Infallible> {
-        if let Some((_, last)) = self.commits.last() {
-            assert_eq!(state.hash(), *last, "the state at the position is not that of the last commit");
+        let told = state.hash();
+        if let Some((_, last)) = self.commits.last_mut() {
+            let last = *last.get_or_insert(told);
+            assert_eq!(told, last, "the state at the position is not that of the last commit");
         }
+        self.before = Some(told);
         self.persisted = true;
         Ok(())
     }
@@ -125,7 +151,8 @@ impl Mirror {
         testimonies: &BTreeMap<u64, Testimony>,
         report: &mut Report,
     ) -> Result<u64, String> {
-        let mut sink = Collected::default();
+        let asks_each = usize::try_from(self.random.range(1, 4)).unwrap();
+        let mut sink = Collected::new(self.follower.state().hash(), asks_each);
         let before = self.follower.statistics();
         let mut captured = 0;
         loop {
@@ -156,7 +183,8 @@ impl Mirror {
             self.applier.begin().map_err(|error| words("begin")(&error))?;
             for (number, (changes, state)) in group {
                 self.apply(changes)?;
-                if self.applier.state().hash() != *state {
+                let applied = self.applier.state().hash();
+                if state.is_some_and(|state| state != applied) {
                     return Err(format!(
                         "the state hash differs after captured commit {number} of {captured}"
                     ));
@@ -169,7 +197,7 @@ impl Mirror {
                         report.session_rows += compared;
                     }
                     Some(Testimony::Recorder(recorded, after)) => {
-                        oracle::compare_recorded(changes, recorded, (*state, *after))?;
+                        oracle::compare_recorded(changes, recorded, (applied, *after))?;
                         report.recorder_commits += 1;
                     }
                 }
@@ -218,7 +246,7 @@ impl Mirror {
     }
 
     /// What was applied and given up leaves no trace.
-    fn apply_and_give_up(&mut self, group: &[(u64, &(Changes, StateHash))]) -> Result<(), String> {
+    fn apply_and_give_up(&mut self, group: &[(u64, &(Changes, Option<StateHash>))]) -> Result<(), String> {
         let before = self.applier.state().hash();
         self.applier.begin().map_err(|error| words("begin")(&error))?;
         for (_, (changes, _)) in group {

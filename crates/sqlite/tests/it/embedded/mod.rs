@@ -14,7 +14,7 @@ use synddb_protocol::hash::StateHash;
 use synddb_protocol::submission::{Changes, SchemaChange, SchemaRow};
 use synddb_sqlite::apply::{Applier, CommitChanges};
 use synddb_sqlite::capture::embedded::{RecordError, Recorder, Scope};
-use synddb_sqlite::capture::{Follower, Options, Sink, WalPosition};
+use synddb_sqlite::capture::{CommittedState, Follower, Options, Sink, WalPosition};
 use synddb_sqlite::changeset::{Reader, RowChange, Step};
 use synddb_sqlite::compare::first_difference;
 use synddb_sqlite::connection::Connection;
@@ -95,7 +95,7 @@ impl Sink for Collected {
         panic!("no case here is large enough for pieces")
     }
 
-    fn commit(&mut self, changes: Changes, state: &RunningState) -> Result<(), Infallible> {
+    fn commit(&mut self, changes: Changes, state: &mut CommittedState<'_>) -> Result<(), Infallible> {
         self.0.push((changes, state.hash()));
         Ok(())
     }

@@ -7,7 +7,9 @@ use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
 use synddb_protocol::submission::Changes;
-use synddb_sqlite::capture::{CaptureError, Follower, Options, PIECE_BYTES, PollError, Sink, WalPosition};
+use synddb_sqlite::capture::{
+    CaptureError, CommittedState, Follower, Options, PIECE_BYTES, PollError, Sink, WalPosition,
+};
 use synddb_sqlite::compare;
 use synddb_sqlite::connection::Connection;
 use synddb_sqlite::file::wal::{FRAME_HEADER_BYTES, HEADER_BYTES};
@@ -136,7 +138,7 @@ impl Sink for Taken {
         Ok(())
     }
 
-    fn commit(&mut self, changes: Changes, _: &RunningState) -> Result<(), Infallible> {
+    fn commit(&mut self, changes: Changes, _: &mut CommittedState<'_>) -> Result<(), Infallible> {
         self.take(&changes);
         let rows = std::mem::take(&mut self.rows);
         assert!(copied(rows.as_slice()).expect("what is captured can be read") == rows);
