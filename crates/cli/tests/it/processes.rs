@@ -27,6 +27,14 @@ pub(crate) fn diff(one: &Path, other: &Path) -> (i32, String, String) {
     run(synddb(["diff", one.to_str().unwrap(), other.to_str().unwrap()]))
 }
 
+/// Starts a process that is asked by its input and answers in lines: both are the test's.
+pub(crate) fn spoken_to(mut command: Command) -> (Child, Option<ChildStdin>, Lines<BufReader<ChildStdout>>) {
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let input = child.stdin.take();
+    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    (child, input, lines)
+}
+
 /// A mirror that runs.
 pub(crate) struct Mirror {
     pub(crate) source: PathBuf,
@@ -56,13 +64,8 @@ impl Mirror {
         let (source, target) = (folder.join("app.db"), folder.join("copy.db"));
         let arguments = ["mirror", source.to_str().unwrap(), target.to_str().unwrap()];
         let options = ["--json", "--verify", "--stop-on-eof"];
-        let mut child = synddb(arguments.into_iter().chain(options).chain(more.iter().copied()))
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let input = child.stdin.take();
-        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let (child, input, lines) =
+            spoken_to(synddb(arguments.into_iter().chain(options).chain(more.iter().copied())));
         let mut mirror = Self { source, target, child, input, lines };
         let ready = mirror.next().expect("the mirror ended before it was ready");
         assert_eq!(ready["event"], "ready", "{ready}");

@@ -1,7 +1,7 @@
 //! Hashing rows: what batches of them add to their tables, on a thread of its own.
 //!
-//! A row takes BLAKE3 about two microseconds whatever its size, which is a third of what capturing a small row takes. It needs nothing but
-//! the row's bytes, and sums do not mind in which order they are made.
+//! What BLAKE3 takes for a small row is a third of what capturing it takes. It needs nothing but the row's bytes, and sums do not mind in which
+//! order they are made.
 //!
 //! What must stay true: of every batch that was handed over, all rows are in what [`Hashing::collect`] gives next, or a fault of the thread goes
 //! on in the caller.

@@ -9,10 +9,11 @@
 //! worth more than its speed (ADR 24).
 //!
 //! Checkpoints run under the write lock, or while the follower's own read transaction keeps the WAL from beginning anew: SQLite before 3.51.3
-//! can lose commits when a checkpoint races with a writer that begins it anew, and which SQLite the application links cannot be known. FULL, RESTART and TRUNCATE are never used, with one exception: where
-//! the WAL holds frames that a recovery would stop at, copying back is not enough. A recovery would then lay the frames before them over
-//! newer pages of the database file, which is damage where there was only loss; so that WAL is cut off at once (ADR 21), by a TRUNCATE
-//! after the write lock was given back. When a writer holds the lock by then, SQLite runs it as PASSIVE, without the lock. That is harmless:
+//! can lose commits when a checkpoint races with a writer that begins it anew, and which SQLite the application links cannot be known.
+//!
+//! FULL, RESTART and TRUNCATE are never used, with one exception: where the WAL holds frames that a recovery would stop at, copying back is
+//! not enough. A recovery would then lay the frames before them over newer pages of the database file, which is damage where there was only
+//! loss; so that WAL is cut off at once (ADR 21), by a TRUNCATE after the write lock was given back. When a writer holds the lock by then, SQLite runs it as PASSIVE, without the lock. That is harmless:
 //! the follower's own read transaction stands on the database file alone then (read lock 0), which keeps any checkpoint from copying
 //! anything back; and the fault lies in the one who checkpoints, here our own SQLite, which has the repair (ADR 12).
 

@@ -1,13 +1,13 @@
 //! The writer of a benchmark, without the benchmark: that it writes what it says, so that what is compared is the same.
 
-use std::io::{BufRead as _, BufReader, Lines, Write as _};
+use std::io::{BufReader, Lines, Write as _};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, ChildStdout, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout};
 
 use serde_json::{Value, json};
 
 use super::folder;
-use crate::processes::synddb;
+use crate::processes::{spoken_to, synddb};
 use crate::programs::sql;
 
 /// A writer that runs.
@@ -23,13 +23,7 @@ impl Writer {
             "database": database, "sqlite": "libsqlite3.so.0", "workload": workload,
             "synchronous": "normal", "until": until, "warm_up": 60.0, "capture": capture,
         });
-        let mut child = synddb(["bench", "write", &order.to_string()])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let input = child.stdin.take();
-        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let (child, input, lines) = spoken_to(synddb(["bench", "write", &order.to_string()]));
         let mut writer = Self { child, input, lines };
         assert_eq!(writer.next()["said"], "ready");
         writer
