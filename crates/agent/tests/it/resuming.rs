@@ -91,10 +91,27 @@ fn a_replaced_database_begins_anew() {
     let place = Place::new();
     let writer = left(&place);
     drop(writer);
-    for suffix in ["", "-wal", "-shm"] {
-        std::fs::remove_file(place.folder.path().join(format!("app.db{suffix}"))).ok();
-    }
+    // Kept under another name, so that the new file cannot be given the inode of the old one.
+    std::fs::rename(place.database(), place.folder.path().join("old.db")).unwrap();
     place.open().execute_batch("CREATE TABLE other(x); INSERT INTO other VALUES(1)").unwrap();
+    let agent = place.start();
+    assert_eq!(agent.attached(), anew(Because::Replaced));
+    agent.push(Until::Stored);
+    place.sequencer.assert_replica_equals(&place.database());
+    agent.end();
+}
+
+#[test]
+fn a_database_overwritten_in_its_place_begins_anew() {
+    let place = Place::new();
+    let writer = left(&place);
+    drop(writer);
+    let other = place.folder.path().join("other.db");
+    let connection = Connection::open(&other).unwrap();
+    connection.execute_batch("CREATE TABLE other(x); INSERT INTO other VALUES(1)").unwrap();
+    drop(connection);
+    // The inode is the same. What tells is that the last connection took the WAL away; what is sent is the other content.
+    std::fs::write(place.database(), std::fs::read(&other).unwrap()).unwrap();
     let agent = place.start();
     assert_eq!(agent.attached(), anew(Because::WalBeganAnew));
     agent.push(Until::Stored);
