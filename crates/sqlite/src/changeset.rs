@@ -137,18 +137,19 @@ pub fn write_update(out: &mut Vec<u8>, key: &[bool], old: &[Value<'_>], new: &[V
 fn write_value(out: &mut Vec<u8>, value: Option<Value<'_>>) {
     match value {
         None => out.push(0),
-        Some(Value::Integer(value)) => {
-            out.push(1);
-            out.extend_from_slice(&value.to_be_bytes());
-        }
-        Some(Value::Real(value)) => {
-            out.push(2);
-            out.extend_from_slice(&value.to_bits().to_be_bytes());
-        }
+        Some(Value::Integer(value)) => write_number(out, 1, value.to_be_bytes()),
+        Some(Value::Real(value)) => write_number(out, 2, value.to_bits().to_be_bytes()),
         Some(Value::Text(bytes)) => write_bytes(out, 3, bytes),
         Some(Value::Blob(bytes)) => write_bytes(out, 4, bytes),
         Some(Value::Null) => out.push(5),
     }
+}
+
+fn write_number(out: &mut Vec<u8>, class: u8, number: [u8; 8]) {
+    // One append of nine bytes: each looks whether there is room.
+    let mut item = [class; 9];
+    item[1..].copy_from_slice(&number);
+    out.extend_from_slice(&item);
 }
 
 fn write_bytes(out: &mut Vec<u8>, class: u8, bytes: &[u8]) {

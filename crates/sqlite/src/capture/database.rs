@@ -47,6 +47,8 @@ pub(super) struct Database {
     /// The state at the position, save what `tally` has of it.
     pub(super) state: RunningState,
     tally: Tally,
+    /// Room for the row changes of a commit.
+    rows: Vec<u8>,
     pub(super) footprints: Footprints,
 }
 
@@ -108,7 +110,8 @@ impl Database {
             next_tree = TreeId(next_tree.0 + 1);
         }
         let (tables, footprints) = (Rc::new(tables), Footprints::new());
-        Ok(Self { pages, map, schema, tables, next_tree, state, tally: Tally::default(), footprints })
+        let (tally, rows) = (Tally::default(), Vec::new());
+        Ok(Self { pages, map, schema, tables, next_tree, state, tally, rows, footprints })
     }
 
     /// The state at the position, between two commits.
@@ -153,7 +156,7 @@ impl Database {
         };
         plan.touched(&marks);
         step.schema_changed(!changes.is_empty());
-        let mut out = Out::new(sink, changes);
+        let mut out = Out::new(sink, changes, &mut self.rows);
         for job in &plan.jobs {
             let pages = changed_pages(job.tree, &view, &self.map, &marks, &mut relabel)?;
             let counting =
@@ -169,7 +172,7 @@ impl Database {
             }
         }
         if let Some(header) = header {
-            step.header_changed(self.note_header(&header, &mut out));
+            step.header_changed(note_header(&mut self.state, &header, &mut out));
         }
         self.tally.end_commit();
         let rows = out.finish(&mut CommittedState::open(&mut self.tally, &mut self.state))?;
@@ -194,17 +197,16 @@ impl Database {
         }
         Ok(header)
     }
+}
 
-    /// Takes what the header says now, and says whether that is something else.
-    fn note_header<S: Sink>(&mut self, header: &Header, out: &mut Out<'_, S>) -> bool {
-        let user_version = (header.user_version != self.state.user_version()).then_some(header.user_version);
-        let application_id =
-            (header.application_id != self.state.application_id()).then_some(header.application_id);
-        self.state.set_user_version(header.user_version);
-        self.state.set_application_id(header.application_id);
-        out.set_header(user_version, application_id);
-        user_version.is_some() || application_id.is_some()
-    }
+/// Takes what the header says now, and says whether that is something else.
+fn note_header<S: Sink>(state: &mut RunningState, header: &Header, out: &mut Out<'_, S>) -> bool {
+    let user_version = (header.user_version != state.user_version()).then_some(header.user_version);
+    let application_id = (header.application_id != state.application_id()).then_some(header.application_id);
+    state.set_user_version(header.user_version);
+    state.set_application_id(header.application_id);
+    out.set_header(user_version, application_id);
+    user_version.is_some() || application_id.is_some()
 }
 
 impl Captured {
@@ -328,7 +330,7 @@ impl RowVisitor for Hasher<'_> {
 
     fn row(&mut self, rowid: i64, _: Option<&[u8]>, after: Option<&[u8]>) -> Result<(), CaptureError> {
         if let Some(payload) = after {
-            let columns = columns(self.layout, rowid, payload)?;
+            let columns = columns(self.layout, rowid, payload, Vec::new())?;
             let hash = self.state.table(&self.layout.name);
             accumulate(hash, self.layout, rowid, &columns, Combine::Add);
         }

@@ -8,20 +8,17 @@
 //!
 //! Knows nothing of commits: which rows may be counted together is its caller's to know.
 
-use std::panic::resume_unwind;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::thread::JoinHandle;
-
 use synddb_protocol::state::{TableHash, Value, write_row};
 
 use super::table::Combine;
+use crate::beside::Beside;
 
-/// How many batches wait for the thread at most. Whoever hands over one more waits.
-const BATCHES_WAITING_MAX: usize = 2;
+/// How many batches wait for the thread at most, for it to be at work while its owner is at something else. Whoever hands over one more waits.
+const BATCHES_WAITING_MAX: usize = 4;
 
 /// Most bytes of rows in a batch that is handed over: so a few times as much is in memory at most. A batch that is larger because of one large row
 /// is hashed by its caller.
-const BATCH_BYTES_MAX: usize = 1 << 20;
+pub(super) const BATCH_BYTES_MAX: usize = 2 << 20;
 
 /// What BLAKE3 gives for a row, in bytes: most of what it costs.
 const ELEMENT_BYTES: usize = 2048;
@@ -62,6 +59,12 @@ impl Batch {
         let before = self.bytes.len();
         write_row(&mut self.bytes, rowid, columns);
         self.rows.push(Row { table, combine, length: self.bytes.len() - before });
+    }
+
+    /// An empty one with room for as much, save what one large row took.
+    pub(super) fn like(other: &Self) -> Self {
+        let bytes = other.bytes.len().min(BATCH_BYTES_MAX);
+        Self { rows: Vec::with_capacity(other.rows.len()), bytes: Vec::with_capacity(bytes) }
     }
 
     /// All of it.
@@ -121,29 +124,24 @@ impl Sums {
 pub(super) struct Hashing {
     /// What was hashed here.
     here: Sums,
-    beside: Beside,
+    worker: Worker,
 }
 
 #[derive(Debug, Default)]
-enum Beside {
+enum Worker {
     /// Nothing was worth a thread yet.
     #[default]
     NotYet,
-    Thread(Worker),
+    Thread {
+        thread: Beside<Work, Sums>,
+        /// Whether something was handed over whose sums were not collected.
+        owes: bool,
+    },
     /// No thread could be started.
     Never,
 }
 
 #[derive(Debug)]
-struct Worker {
-    /// `None` once it is to end.
-    work: Option<SyncSender<Work>>,
-    sums: Receiver<Sums>,
-    thread: Option<JoinHandle<()>>,
-    /// Whether something was handed over whose sums were not collected.
-    owes: bool,
-}
-
 enum Work {
     Hash(Batch),
     /// Send what the batches so far add.
@@ -158,86 +156,43 @@ impl Hashing {
 
     /// Has a batch hashed beside the caller.
     pub(super) fn hand_over(&mut self, batch: Batch) {
-        if matches!(self.beside, Beside::NotYet) {
-            self.beside = Worker::start().map_or(Beside::Never, Beside::Thread);
+        if matches!(self.worker, Worker::NotYet) {
+            self.worker = Worker::start();
         }
-        match &mut self.beside {
-            Beside::Thread(worker) if batch.bytes.len() <= BATCH_BYTES_MAX => {
-                worker.owes = true;
-                worker.give(Work::Hash(batch));
+        match &mut self.worker {
+            Worker::Thread { thread, owes } if batch.bytes.len() <= BATCH_BYTES_MAX => {
+                *owes = true;
+                thread.give(Work::Hash(batch));
             }
-            Beside::Thread(_) | Beside::NotYet | Beside::Never => self.here.add(&batch, batch.extent()),
+            Worker::Thread { .. } | Worker::NotYet | Worker::Never => self.here.add(&batch, batch.extent()),
         }
     }
 
     /// What all rows so far add that were not collected before, once they are hashed: from here, and from beside.
     pub(super) fn collect(&mut self) -> [Sums; 2] {
-        let beside = match &mut self.beside {
-            Beside::Thread(worker) if worker.owes => worker.collect(),
-            Beside::Thread(_) | Beside::NotYet | Beside::Never => Sums::default(),
+        let beside = match &mut self.worker {
+            Worker::Thread { thread, owes } if *owes => {
+                thread.give(Work::Collect);
+                *owes = false;
+                thread.take()
+            }
+            Worker::Thread { .. } | Worker::NotYet | Worker::Never => Sums::default(),
         };
         [std::mem::take(&mut self.here), beside]
     }
 }
 
 impl Worker {
-    fn start() -> Option<Self> {
-        let (work, taken) = sync_channel(BATCHES_WAITING_MAX);
-        let (given, sums) = sync_channel(1);
-        let thread = std::thread::Builder::new().name("synddb-rows".to_owned());
-        let thread = thread.spawn(move || work_off(&taken, &given)).ok()?;
-        Some(Self { work: Some(work), sums, thread: Some(thread), owes: false })
-    }
-
-    fn give(&mut self, work: Work) {
-        let is_given = self.work.as_ref().is_some_and(|sender| sender.send(work).is_ok());
-        if !is_given {
-            self.fault();
-        }
-    }
-
-    fn collect(&mut self) -> Sums {
-        self.give(Work::Collect);
-        match self.sums.recv() {
-            Ok(sums) => {
-                self.owes = false;
-                sums
+    fn start() -> Self {
+        let mut sums = Sums::default();
+        let thread = Beside::start("synddb-rows", BATCHES_WAITING_MAX, move |work| match work {
+            Work::Hash(batch) => {
+                sums.add(&batch, batch.extent());
+                None
             }
-            Err(_) => self.fault(),
-        }
-    }
-
-    /// The thread is gone although nobody told it to end: what ended it goes on here.
-    fn fault(&mut self) -> ! {
-        self.work = None;
-        match self.thread.take().map(JoinHandle::join) {
-            Some(Err(fault)) => resume_unwind(fault),
-            Some(Ok(())) | None => resume_unwind(Box::new("the thread that hashes rows is gone")),
-        }
-    }
-}
-
-impl Drop for Worker {
-    fn drop(&mut self) {
-        self.work = None;
-        if let Some(thread) = self.thread.take() {
-            // Where it failed, nobody asked for what it owes.
-            thread.join().ok();
-        }
-    }
-}
-
-fn work_off(work: &Receiver<Work>, given: &SyncSender<Sums>) {
-    let mut sums = Sums::default();
-    for work in work {
-        match work {
-            Work::Hash(batch) => sums.add(&batch, batch.extent()),
-            Work::Collect => {
-                if given.send(std::mem::take(&mut sums)).is_err() {
-                    return;
-                }
-            }
-        }
+            Work::Collect => Some(std::mem::take(&mut sums)),
+        });
+        thread.map_or(Self::Never, |thread| Self::Thread { thread, owes: false })
     }
 }
 
@@ -272,7 +227,7 @@ mod tests {
         let mut expected = Sums::default();
         expected.add(&batch(0..300), batch(0..300).extent());
         let expected = merged(&[expected]);
-        for mut hashing in [Hashing::default(), Hashing { here: Sums::default(), beside: Beside::Never }] {
+        for mut hashing in [Hashing::default(), Hashing { here: Sums::default(), worker: Worker::Never }] {
             for round in 0..3 {
                 (0..20).for_each(|part| hashing.hand_over(batch(part * 10..part * 10 + 10)));
                 hashing.hash(&batch(200..300), batch(200..300).extent());

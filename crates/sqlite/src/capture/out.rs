@@ -5,18 +5,23 @@ use synddb_protocol::submission::{Changes, SchemaChange};
 use super::tally::Counting;
 use super::{CommittedState, PIECE_BYTES, PollError, Sink};
 
+/// Most room that is kept from one commit to the next, in bytes.
+const ROOM_MAX: usize = 256 << 10;
+
 /// The changes of one commit on their way to the sink.
 pub(crate) struct Out<'s, S> {
     sink: &'s mut S,
     /// Row changes that were not handed over yet.
-    pub(in crate::capture) rows: Vec<u8>,
+    pub(in crate::capture) rows: &'s mut Vec<u8>,
     changes: Changes,
     count: u64,
 }
 
 impl<'s, S: Sink> Out<'s, S> {
-    pub(crate) fn new(sink: &'s mut S, schema: Vec<SchemaChange>) -> Self {
-        Self { sink, rows: Vec::new(), changes: Changes { schema, ..Changes::default() }, count: 0 }
+    /// Begins with these schema changes. `rows` is room for what is written, emptied here and by [`Self::finish`].
+    pub(crate) fn new(sink: &'s mut S, schema: Vec<SchemaChange>, rows: &'s mut Vec<u8>) -> Self {
+        rows.clear();
+        Self { sink, rows, changes: Changes { schema, ..Changes::default() }, count: 0 }
     }
 
     /// A row change was written to `rows`. Hands a piece over when there is a whole one; it is cut at any byte.
@@ -56,7 +61,13 @@ impl<'s, S: Sink> Out<'s, S> {
 
     /// Hands over the rest, and returns how many rows changed.
     pub(crate) fn finish(mut self, state: &mut CommittedState<'_>) -> Result<u64, PollError<S::Error>> {
-        self.changes.rows = self.rows;
+        self.changes.rows = if self.rows.capacity() > ROOM_MAX {
+            std::mem::take(self.rows)
+        } else {
+            // A commit that waits in a submission holds its own bytes only, and the room stays.
+            self.rows.clone()
+        };
+        self.rows.clear();
         self.sink.commit(self.changes, state).map_err(PollError::Sink)?;
         Ok(self.count)
     }

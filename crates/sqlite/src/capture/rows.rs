@@ -67,10 +67,9 @@ impl Join<'_> {
                 after.advance(self.view, same)?;
                 continue;
             }
-            let (old, new) = (before.cell(self.view)?, after.cell(self.view)?);
-            match (old, new) {
-                (None, None) => return Ok(()),
-                (Some(old), Some(new)) if old.rowid == new.rowid => {
+            let Some(old) = before.cell(self.view)? else { return self.rest_new(tree, after, visitor) };
+            match after.cell(self.view)? {
+                Some(new) if old.rowid == new.rowid => {
                     if self.is_same(&old, &new) {
                         self.adopt(tree, &new, after.page());
                     } else {
@@ -81,19 +80,37 @@ impl Join<'_> {
                     before.advance(self.view, 1)?;
                     after.advance(self.view, 1)?;
                 }
-                (Some(old), new) if new.is_none_or(|new| old.rowid < new.rowid) => {
-                    let payload = self.gone(&old)?;
-                    visitor.row(old.rowid, Some(&payload), None)?;
-                    before.advance(self.view, 1)?;
-                }
-                (_, Some(new)) => {
+                Some(new) if new.rowid < old.rowid => {
                     let payload = self.come(tree, &new, after.page())?;
                     visitor.row(new.rowid, None, Some(&payload))?;
                     after.advance(self.view, 1)?;
                 }
-                (Some(_), None) => before.advance(self.view, 1)?,
+                Some(_) | None => {
+                    let payload = self.gone(&old)?;
+                    visitor.row(old.rowid, Some(&payload), None)?;
+                    before.advance(self.view, 1)?;
+                }
             }
         }
+    }
+
+    /// Nothing of before is left, so the rest is new: most of it where rows are added at the end.
+    fn rest_new<V: RowVisitor>(
+        &mut self,
+        tree: TreeId,
+        mut after: Cursor,
+        visitor: &mut V,
+    ) -> Result<(), V::Error> {
+        while let Some(leaf) = &after.leaf {
+            let page = self.view.page(leaf.page, &leaf.bytes).map_err(CaptureError::from)?;
+            for at in after.at..leaf.cells {
+                let cell = page.cell(at).map_err(CaptureError::from)?;
+                let payload = self.come(tree, &cell, leaf.page)?;
+                visitor.row(cell.rowid, None, Some(&payload))?;
+            }
+            after.next_leaf(self.view)?;
+        }
+        Ok(())
     }
 
     /// How many cells from here on stayed where they are on one page, as can be told without comparing them. Most commits change few rows of a

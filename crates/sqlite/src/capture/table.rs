@@ -25,14 +25,16 @@ pub(super) fn changeset_table(layout: &Layout) -> Table {
     Table { name: layout.name.clone(), key }
 }
 
-/// The values of a row's columns, in schema order, as reading the table gives them.
+/// The values of a row's columns, in schema order, as reading the table gives them. They are written into `values`, whatever these were.
 pub(super) fn columns<'v>(
     layout: &'v Layout,
     rowid: i64,
     payload: &'v [u8],
+    mut values: Vec<Value<'v>>,
 ) -> Result<Vec<Value<'v>>, Damaged> {
+    values.clear();
     // Room for the rowid, which a changeset may name first.
-    let mut values = Vec::with_capacity(layout.columns.len() + 1);
+    values.reserve(layout.columns.len() + 1);
     values.resize(layout.columns.len(), Value::Null);
     let mut places = layout.record.iter().enumerate();
     let mut next = || {
@@ -101,6 +103,24 @@ pub(super) enum Combine {
     Remove,
 }
 
+/// Room for the values of the two sides of a row, so that not every row takes memory anew.
+#[derive(Default)]
+struct Room(Vec<Vec<Value<'static>>>);
+
+impl Room {
+    fn take<'v>(&mut self) -> Vec<Value<'v>> {
+        self.0.pop().unwrap_or_default()
+    }
+
+    fn give_back(&mut self, mut values: Vec<Value<'_>>) {
+        if self.0.len() < 2 {
+            // No value stays, so what they were borrowed from may go. To collect nothing keeps the memory, as std does it.
+            values.clear();
+            self.0.push(values.into_iter().map(|_| Value::Null).collect());
+        }
+    }
+}
+
 /// Writes the changes of one table.
 pub(crate) struct TableWriter<'w, 's, S> {
     layout: &'w Layout,
@@ -109,6 +129,7 @@ pub(crate) struct TableWriter<'w, 's, S> {
     /// `None` where the table is hashed as a whole after the commit, and where the state is known.
     counting: Option<Counting<'w>>,
     begun: bool,
+    room: Room,
     /// Rows of a WITHOUT ROWID table that are gone, by identity, until it is known whether they came again.
     gone: BTreeMap<Vec<u8>, Vec<u8>>,
     /// Rows of it that came, by identity.
@@ -118,7 +139,8 @@ pub(crate) struct TableWriter<'w, 's, S> {
 impl<'w, 's, S: Sink> TableWriter<'w, 's, S> {
     pub(crate) fn new(layout: &'w Layout, out: &'w mut Out<'s, S>, counting: Option<Counting<'w>>) -> Self {
         let table = changeset_table(layout);
-        Self { layout, table, out, counting, begun: false, gone: BTreeMap::new(), come: BTreeMap::new() }
+        let (gone, come) = (BTreeMap::new(), BTreeMap::new());
+        Self { layout, table, out, counting, begun: false, room: Room::default(), gone, come }
     }
 
     /// Writes what had to wait until all rows were seen. Deletes come first: two keys may be equal to a collation and differ in bytes.
@@ -147,8 +169,10 @@ impl<'w, 's, S: Sink> TableWriter<'w, 's, S> {
         after: Option<&[u8]>,
     ) -> Result<(), PollError<S::Error>> {
         let layout = self.layout;
-        let read = |payload| columns(layout, rowid, payload).map_err(CaptureError::from);
-        self.change(rowid, before.map(read).transpose()?, after.map(read).transpose()?)
+        let mut read =
+            |payload| columns(layout, rowid, payload, self.room.take()).map_err(CaptureError::from);
+        let (before, after) = (before.map(&mut read).transpose()?, after.map(&mut read).transpose()?);
+        self.change(rowid, before, after)
     }
 
     /// Writes what became of a row, told by the values of its columns. The rowid is 0 in a WITHOUT ROWID table.
@@ -163,7 +187,7 @@ impl<'w, 's, S: Sink> TableWriter<'w, 's, S> {
             return Ok(());
         }
         if !self.begun {
-            changeset::write_table(&mut self.out.rows, &self.table);
+            changeset::write_table(self.out.rows, &self.table);
             self.begun = true;
         }
         if let Some(counting) = &mut self.counting {
@@ -175,20 +199,21 @@ impl<'w, 's, S: Sink> TableWriter<'w, 's, S> {
             }
         }
         let identified = |values| identified(layout, rowid, values);
-        match (before.map(identified), after.map(identified)) {
-            (None, Some(new)) => changeset::write_insert(&mut self.out.rows, &new),
-            (Some(old), None) => changeset::write_delete(&mut self.out.rows, &old),
-            (Some(old), Some(new)) => {
-                changeset::write_update(&mut self.out.rows, &self.table.key, &old, &new)
-            }
+        let (before, after) = (before.map(identified), after.map(identified));
+        let rows = &mut *self.out.rows;
+        match (&before, &after) {
+            (None, Some(new)) => changeset::write_insert(rows, new),
+            (Some(old), None) => changeset::write_delete(rows, old),
+            (Some(old), Some(new)) => changeset::write_update(rows, &self.table.key, old, new),
             (None, None) => {}
         }
+        before.into_iter().chain(after).for_each(|values| self.room.give_back(values));
         self.out.row_written(self.counting.as_mut())
     }
 
     /// The identity of a row of a WITHOUT ROWID table, as bytes: class and bytes of each key column.
     fn key(&self, payload: &[u8]) -> Result<Vec<u8>, CaptureError> {
-        let values = columns(self.layout, 0, payload)?;
+        let values = columns(self.layout, 0, payload, Vec::new())?;
         let mut key = Vec::new();
         if let Identity::Key { columns } = &self.layout.identity {
             let identity: Vec<Value<'_>> = columns.iter().map(|column| values[*column]).collect();

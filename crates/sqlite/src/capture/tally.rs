@@ -18,15 +18,19 @@ use std::collections::BTreeMap;
 use synddb_protocol::hash::StateHash;
 use synddb_protocol::state::Value;
 
-use super::hashing::{Batch, Extent, Hashing, TableNumber};
+use super::hashing::{BATCH_BYTES_MAX, Batch, Extent, Hashing, TableNumber};
 use super::probes::planted::{Bug, planted};
 use super::table::Combine;
 use super::{APART_BYTES, PollError, Sink};
 use crate::schema::Layout;
 use crate::state::RunningState;
 
-/// So much is worth waking a thread, which takes some microseconds itself, as [`Batch::weight`]: about 60 rows.
-const HAND_OVER_WEIGHT: usize = 128 << 10;
+/// So much is worth waking a thread, as [`Batch::weight`]: about 500 rows, a fifth of a millisecond. Smaller batches cost more in waking than
+/// they spare.
+const HAND_OVER_WEIGHT: usize = 1 << 20;
+
+/// So only a batch with one large row is hashed by who gathered it.
+const _: () = assert!(HAND_OVER_WEIGHT + APART_BYTES <= BATCH_BYTES_MAX);
 
 /// The state of a database behind the commits that a sink was given. To be told costs what is not counted yet, so whoever does not need to know does
 /// not ask.
@@ -149,7 +153,8 @@ impl Tally {
 
     fn complete_all(&mut self) {
         if self.gathered.weight() >= HAND_OVER_WEIGHT {
-            self.hashing.hand_over(std::mem::take(&mut self.gathered));
+            let next = Batch::like(&self.gathered);
+            self.hashing.hand_over(std::mem::replace(&mut self.gathered, next));
         }
         self.complete = self.gathered.extent();
     }

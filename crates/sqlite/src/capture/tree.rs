@@ -135,16 +135,15 @@ impl Search<'_> {
         if self.holds_rows(role) {
             self.found.after.push(page);
         }
-        let mut children = content.children()?;
-        if planted(Bug::SkipRightmostChild) {
-            children.pop();
-        }
-        let kept = self.kept_children(page, &children)?;
+        let children = bytes.children(&content)?;
+        let left_out = usize::from(planted(Bug::SkipRightmostChild)).min(children.len());
+        let children = &children[..children.len() - left_out];
+        let kept = self.kept_children(page, children)?;
         self.kept.insert(page, kept);
         // Of those that stayed, only these have to be looked at; the labels of the others say that they hang here already.
-        let marked = self.marks.below(page).filter(|child| kept.hold(&children, *child));
+        let marked = self.marks.below(page).filter(|child| kept.hold(children, *child));
         stack.extend(marked.map(|child| (child, page)));
-        for child in kept.others(&children) {
+        for child in kept.others(children) {
             self.alive.insert(*child);
             match self.before(*child) {
                 Some(label) if !self.is_changed(*child) && !self.marks.leads_on(*child) => {
@@ -162,7 +161,7 @@ impl Search<'_> {
             return Ok(Kept::default());
         }
         let bytes = self.view.bytes(Side::Before, page)?;
-        Ok(Kept::of(&self.view.page(page, &bytes)?.children()?, after))
+        Ok(Kept::of(bytes.children(&self.view.page(page, &bytes)?)?, after))
     }
 
     /// An unchanged page may hang on another parent now.
@@ -190,9 +189,9 @@ impl Search<'_> {
             if !self.alive.contains(&page) && !planted(Bug::KeepStaleLabels) {
                 relabel.clear(page);
             }
-            let children = content.children()?;
+            let children = bytes.children(&content)?;
             let kept = self.kept.get(&page).copied().unwrap_or_default();
-            let gone = kept.others(&children).iter().copied();
+            let gone = kept.others(children).iter().copied();
             let dead = gone.filter(|child| self.before(*child).is_some() && !self.alive.contains(child));
             if !planted(Bug::ForgetFreedPages) {
                 queue.extend(dead);

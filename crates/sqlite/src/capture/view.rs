@@ -36,6 +36,8 @@ pub(super) struct PageBytes {
     bytes: Vec<u8>,
     /// What [`Page::check_cells`] found.
     rowids: OnceCell<Option<(i64, i64)>>,
+    /// What [`Page::children`] found.
+    children: OnceCell<Vec<u32>>,
 }
 
 impl Deref for PageBytes {
@@ -54,6 +56,15 @@ impl PageBytes {
         }
         let rowids = page.check_cells()?;
         Ok(*self.rowids.get_or_init(|| rowids))
+    }
+
+    /// [`Page::children`] of the page that these are, once.
+    pub(super) fn children(&self, page: &Page<'_>) -> Result<&[u32], Damaged> {
+        if let Some(children) = self.children.get() {
+            return Ok(children);
+        }
+        let children = page.children()?;
+        Ok(self.children.get_or_init(|| children))
     }
 }
 
@@ -105,7 +116,7 @@ impl Pages {
             Source::Frame(frame) => self.files.frame_page(frame, &mut bytes)?,
             Source::Database(page) => self.files.page(page, &mut bytes)?,
         }
-        let bytes = Rc::new(PageBytes { bytes, rowids: OnceCell::new() });
+        let bytes = Rc::new(PageBytes { bytes, rowids: OnceCell::new(), children: OnceCell::new() });
         let mut cache = self.cache.borrow_mut();
         if cache.len() >= CACHED_MAX {
             let unused = cache.drain().filter_map(|(_, page)| Some(Rc::into_inner(page)?.bytes));

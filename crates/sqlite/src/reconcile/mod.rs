@@ -112,7 +112,8 @@ pub fn difference<S: Sink>(
     check_indexes(state.objects(), Some(before.objects()), live.encoding())?;
     let old = (before.objects(), before.layouts());
     let SchemaDifference { changes, tables } = schema_difference(old, (state.objects(), state.layouts()));
-    let mut out = Out::new(sink, changes);
+    let mut rows = Vec::new();
+    let mut out = Out::new(sink, changes, &mut rows);
     for fate in tables {
         let (name, kept) = match &fate {
             TableFate::New { name } => (name, None),
