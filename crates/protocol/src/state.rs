@@ -161,8 +161,10 @@ fn written<'v>(rowid: Option<i64>, columns: impl IntoIterator<Item = Value<'v>>)
 }
 
 fn tagged(bytes: &mut Vec<u8>, class: u8, value: [u8; 8]) {
-    bytes.push(class);
-    bytes.extend_from_slice(&value);
+    // One append of nine bytes: each looks whether there is room.
+    let mut item = [class; 9];
+    item[1..].copy_from_slice(&value);
+    bytes.extend_from_slice(&item);
 }
 
 fn sized(bytes: &mut Vec<u8>, class: u8, value: &[u8]) {

@@ -87,7 +87,7 @@ pub enum OutboxError {
         /// The number it would have had.
         commit: CommitNumber,
     },
-    /// A commit that holds something over a bound, such as a name.
+    /// A commit that holds something over a bound, such as a name, or is of a submission that a reader would refuse otherwise.
     #[error("the commit holds what no reader takes. commit=`{commit}`")]
     Refused {
         /// The number it would have had.
@@ -107,10 +107,10 @@ pub enum OutboxError {
         /// The commit behind the submission.
         commit: CommitNumber,
     },
-    /// A submission has another digest than the one behind it names, which would be a fault of the packing.
-    #[error("a submission has another digest than was packed; attach again. commit=`{commit}`")]
+    /// What was sealed is not what was packed, which would be a fault of the sealing.
+    #[error("a submission has other commits than were packed; attach again. commit=`{commit}`")]
     Mispacked {
-        /// Its first commit.
+        /// The commit that was to come.
         commit: CommitNumber,
     },
     /// Something was to be forgotten while a poll is under way.

@@ -1,7 +1,7 @@
 //! What was captured and not yet seen in the store, durably.
 //!
 //! ```text
-//! follower --piece, commit--> packer --exact bytes--> file --next--> who sends
+//! follower --piece, commit--> packer --> sealer --exact bytes--> file --next--> who sends
 //!          --persist--------> one COMMIT: submissions, position, numbers, digest
 //! ```
 //!
@@ -135,6 +135,8 @@ pub struct Outbox {
     bytes: u64,
     /// The poll under way.
     poll: Option<Poll>,
+    /// Makes the bytes of what the poll fills. It outlives the poll, so that its thread is started once.
+    sealer: Sealer,
     /// Whether whoever polls has asked for room before ([`Outbox::admitted`]).
     is_admitted: bool,
 }
@@ -142,8 +144,9 @@ pub struct Outbox {
 /// What one poll gave so far. The submissions that it filled stand in a transaction that is not committed.
 struct Poll {
     packer: Packer,
-    sealer: Sealer,
     next: SubmissionId,
+    /// The commit that the next submission begins with.
+    next_commit: CommitNumber,
     bytes: u64,
 }
 
@@ -157,7 +160,8 @@ impl Outbox {
         let tail = Tail { next: CommitNumber::FIRST, last: snapshot, state };
         let kept = Place { stream, incarnation, position, tail, next: SubmissionId::FIRST };
         let file = File::create(path, &kept)?;
-        Ok(Self { file, options, kept, head: SubmissionId::FIRST, bytes: 0, poll: None, is_admitted: false })
+        let (head, sealer) = (SubmissionId::FIRST, Sealer::new(tail.last));
+        Ok(Self { file, options, kept, head, bytes: 0, poll: None, sealer, is_admitted: false })
     }
 
     /// Opens an outbox as its last owner left it, however that one ended.
@@ -175,7 +179,8 @@ impl Outbox {
                 return Err(file.damaged("the newest submission is not the last one kept"));
             }
         }
-        Ok(Self { file, options, kept, head, bytes, poll: None, is_admitted: false })
+        let sealer = Sealer::new(kept.tail.last);
+        Ok(Self { file, options, kept, head, bytes, poll: None, sealer, is_admitted: false })
     }
 
     /// Opens an outbox anew after something in it failed. Whether a COMMIT that failed is durable, only the file knows, so nothing may
@@ -361,12 +366,13 @@ impl Outbox {
                 return Err(self.full());
             }
             self.file.begin()?;
+            self.sealer.begin(self.kept.tail.last);
         }
         let Place { stream, incarnation, tail, next, .. } = self.kept;
         let begin = || Poll {
             packer: Packer::new(stream, incarnation, tail),
-            sealer: Sealer::default(),
             next,
+            next_commit: tail.next,
             bytes: 0,
         };
         Ok(self.poll.get_or_insert_with(begin))
@@ -375,7 +381,7 @@ impl Outbox {
     /// Has what the poll filled sealed, and writes what is into its transaction.
     fn stage(&mut self, packed: Vec<Packed>) -> Result<(), OutboxError> {
         for packed in packed {
-            if let Some(sealed) = self.polling()?.sealer.next(packed)? {
+            if let Some(sealed) = self.sealer.next(packed)? {
                 self.insert(&sealed)?;
             }
         }
@@ -384,12 +390,13 @@ impl Outbox {
 
     /// Writes what is still being sealed into the transaction as well.
     fn settle(&mut self) -> Result<(), OutboxError> {
-        let Some(sealed) = self.polling()?.sealer.last()? else { return Ok(()) };
+        let Some(sealed) = self.sealer.settle()? else { return Ok(()) };
         self.insert(&sealed)
     }
 
     fn insert(&mut self, sealed: &Sealed) -> Result<(), OutboxError> {
         let Some(poll) = &mut self.poll else { return Ok(()) };
+        poll.next_commit = sealed.holds.follows(poll.next_commit)?;
         self.file.insert(poll.next, sealed)?;
         poll.next = poll.next.next();
         poll.bytes += sealed.body.len() as u64;
@@ -397,14 +404,19 @@ impl Outbox {
     }
 
     fn end_poll(&mut self, position: WalPosition, state: Option<&RunningState>) -> Result<(), OutboxError> {
-        let (packed, tail) = self.polling()?.packer.end(state.map(|state| || state.hash()))?;
+        let (packed, state) = self.polling()?.packer.end(state.map(|state| || state.hash()))?;
         self.settle()?;
         if let Some(packed) = packed {
-            let sealed = self.polling()?.sealer.now(packed)?;
+            let sealed = self.sealer.now(packed)?;
             self.insert(&sealed)?;
         }
+        let last = self.sealer.last();
         let poll = self.polling()?;
+        if poll.next_commit != poll.packer.next() {
+            return Err(OutboxError::Mispacked { commit: poll.next_commit });
+        }
         let (next, bytes) = (poll.next, poll.bytes);
+        let tail = Tail { next: poll.packer.next(), last, state };
         let kept = Place { position, tail, next, ..self.kept };
         self.file.write_place(&kept)?;
         self.file.commit()?;

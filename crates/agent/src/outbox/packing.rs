@@ -1,7 +1,7 @@
-//! From captured commits to submissions: numbers, digests, sizes. Pure: it writes nothing anywhere.
+//! From captured commits to submissions: numbers, sizes, states. Pure: it writes nothing anywhere.
 //!
-//! What must stay true: numbers are dense, each commit or part names the digest before it, and a submission claims the state behind its last
-//! commit, never that of another one. The state is asked for only where a submission ends, since to know it is work.
+//! What must stay true: numbers are dense, and a submission claims the state behind its last commit, never that of another one. The state is
+//! asked for only where a submission ends, since to know it is work. Hashing what changed is work too, so the chain is linked by sealing.rs.
 
 use synddb_protocol::hash::{CommitDigest, StateHash};
 use synddb_protocol::id::{CommitNumber, Incarnation, PartIndex, StreamId};
@@ -9,7 +9,7 @@ use synddb_protocol::limits::{
     BODY_BYTES_MAX, BODY_COMPRESSED_MAX, NAME_BYTES_MAX, SCHEMA_CHANGES_MAX, SQL_BYTES_MAX,
     SUBMISSION_COMMITS_MAX,
 };
-use synddb_protocol::submission::{Changes, Commit, CommitKind, Part, SchemaChange, SchemaRow, StateClaim};
+use synddb_protocol::submission::{Changes, CommitKind, SchemaChange, SchemaRow, StateClaim};
 use synddb_sqlite::capture::{APART_BYTES, CommittedState, PIECE_BYTES};
 
 use super::OutboxError;
@@ -71,31 +71,42 @@ pub enum Holds {
 }
 
 impl Holds {
-    /// The first commit that something of is in it.
-    pub(super) const fn first_commit(self) -> CommitNumber {
-        match self {
-            Self::Commits { first, .. } => first,
-            Self::Part { commit, .. } => commit,
+    /// Makes sure that it begins with this commit, and says which one follows it.
+    pub(super) fn follows(self, commit: CommitNumber) -> Result<CommitNumber, OutboxError> {
+        let (first, last, is_whole) = match self {
+            Self::Commits { first, last } => (first, last, true),
+            Self::Part { commit, is_last, .. } => (commit, commit, is_last),
+        };
+        if first != commit {
+            return Err(OutboxError::Mispacked { commit });
         }
+        if is_whole { Ok(CommitNumber::new(last.get() + 1)?) } else { Ok(commit) }
     }
 }
 
-/// A submission whose bytes are still to be made.
+/// A submission that is still to be linked to the one before it, and whose bytes are still to be made.
 #[derive(Debug)]
 pub(super) struct Packed {
-    pub(super) holds: Holds,
-    /// The digest of its last commit, or of its part.
-    pub(super) digest: CommitDigest,
     pub(super) stream: StreamId,
     pub(super) incarnation: Incarnation,
-    pub(super) content: Unchecked,
+    pub(super) content: Unlinked,
 }
 
-/// What a submission carries, while nobody has looked whether a reader would take it.
+/// What a submission carries, before it names what is before it. Nobody has looked whether a reader would take it.
 #[derive(Debug)]
-pub(super) enum Unchecked {
-    Commits(Vec<Commit>),
-    Part(Part),
+pub(super) enum Unlinked {
+    Commits {
+        first: CommitNumber,
+        changes: Vec<(CommitKind, Changes)>,
+        claim: StateClaim,
+    },
+    Part {
+        commit: CommitNumber,
+        kind: CommitKind,
+        index: PartIndex,
+        changes: Changes,
+        last: Option<StateClaim>,
+    },
 }
 
 /// What the database hashes to after a commit.
@@ -157,12 +168,12 @@ pub(super) struct Packer {
     incarnation: Incarnation,
     /// The number of the next commit, behind everything packed and everything in `open`.
     next: CommitNumber,
-    /// The digest of what was packed last: before `open`.
-    last: CommitDigest,
     /// The last state that was told. That behind `open` only where it is the one before `next`.
     known: StateBefore,
-    /// Commits that wait for others. The last one's digest depends on whether it will carry a state claim, so it is not known.
-    open: Vec<Commit>,
+    /// The number of the first open commit; of none while `open` is empty.
+    first: CommitNumber,
+    /// Commits that wait for others.
+    open: Vec<(CommitKind, Changes)>,
     open_bytes: usize,
     open_schema: usize,
     /// What a full scan found at the last open commit.
@@ -173,14 +184,14 @@ pub(super) struct Packer {
 impl Packer {
     pub(super) fn new(stream: StreamId, incarnation: Incarnation, tail: Tail) -> Self {
         let (open, open_bytes, open_schema) = (Vec::new(), 0, 0);
-        let Tail { next, last, state } = tail;
+        let Tail { next, state, .. } = tail;
         let known = StateBefore { commit: next, state };
         Self {
             stream,
             incarnation,
             next,
-            last,
             known,
+            first: next,
             open,
             open_bytes,
             open_schema,
@@ -232,12 +243,12 @@ impl Packer {
         Ok(packed)
     }
 
-    /// The end of the poll: what waits for more becomes a submission, and the tail stands behind it. `state` tells what the database hashes to
-    /// there; nothing where every commit came with its state.
+    /// The end of the poll: what waits for more becomes a submission. `state` tells what the database hashes to there; nothing where every
+    /// commit came with its state. Returns the state there as well.
     pub(super) fn end(
         &mut self,
         state: Option<impl FnOnce() -> StateHash>,
-    ) -> Result<(Option<Packed>, Tail), OutboxError> {
+    ) -> Result<(Option<Packed>, StateHash), OutboxError> {
         if self.group.is_some() {
             return Err(OutboxError::Unfinished { commit: self.next });
         }
@@ -245,7 +256,7 @@ impl Packer {
             self.learn(state);
         }
         let packed = self.close()?;
-        Ok((packed, Tail { next: self.next, last: self.last, state: self.state()? }))
+        Ok((packed, self.state()?))
     }
 
     fn whole(
@@ -261,9 +272,10 @@ impl Packer {
         }
         self.open_bytes += size(&changes);
         self.open_schema += schema;
-        let prev = self.open.last().map_or(self.last, Commit::digest);
-        let number = self.next;
-        self.open.push(Commit { number, prev, kind, changes, state: None });
+        if self.open.is_empty() {
+            self.first = self.next;
+        }
+        self.open.push((kind, changes));
         self.advance()?;
         let is_full = self.open_bytes >= SUBMISSION_BYTES || self.open.len() == SUBMISSION_COMMITS_MAX;
         if is_full || matches!(claim, Claim::Known(_)) {
@@ -282,18 +294,10 @@ impl Packer {
         if self.open.is_empty() {
             return Ok(None);
         }
-        let state = self.state()?;
-        let mut commits = std::mem::take(&mut self.open);
+        let claim = StateClaim { state: self.state()?, scanned: self.scanned.take() };
+        let changes = std::mem::take(&mut self.open);
         (self.open_bytes, self.open_schema) = (0, 0);
-        let (Some(first), Some(last)) = (commits.first().map(|first| first.number), commits.last_mut())
-        else {
-            return Ok(None);
-        };
-        last.state = Some(StateClaim { state, scanned: self.scanned.take() });
-        let holds = Holds::Commits { first, last: last.number };
-        let digest = last.digest();
-        self.last = digest;
-        Ok(Some(self.packed(holds, digest, Unchecked::Commits(commits))))
+        Ok(Some(self.packed(Unlinked::Commits { first: self.first, changes, claim })))
     }
 
     fn part(
@@ -305,16 +309,11 @@ impl Packer {
         let commit = self.next;
         let group = self.group.get_or_insert(Group { next: Some(PartIndex::FIRST) });
         let index = group.place(commit)?;
-        let prev = self.last;
-        let part = Part { number: commit, prev, kind, index, changes, last };
-        let digest = part.digest();
-        self.last = digest;
-        let holds = Holds::Part { commit, index, is_last: last.is_some() };
-        Ok(self.packed(holds, digest, Unchecked::Part(part)))
+        Ok(self.packed(Unlinked::Part { commit, kind, index, changes, last }))
     }
 
-    fn packed(&self, holds: Holds, digest: CommitDigest, content: Unchecked) -> Packed {
-        Packed { holds, digest, stream: self.stream, incarnation: self.incarnation, content }
+    fn packed(&self, content: Unlinked) -> Packed {
+        Packed { stream: self.stream, incarnation: self.incarnation, content }
     }
 
     /// Steps behind a commit.
@@ -435,8 +434,8 @@ mod tests {
         let mut told = open();
         told.apart(&mut CommittedState::from(&running));
         assert_eq!(told.piece(CommitKind::Transaction, Changes::default()).unwrap().len(), 2);
-        let (packed, tail) = open().end(Some(|| state)).unwrap();
-        assert_eq!((packed.is_some(), tail.state), (true, state));
+        let (packed, told) = open().end(Some(|| state)).unwrap();
+        assert_eq!((packed.is_some(), told), (true, state));
     }
 
     #[test]

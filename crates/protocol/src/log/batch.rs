@@ -7,8 +7,9 @@
 //!
 //! `e`, `h`, `s` and `t` repeat what messages and checkpoint say, for readers that seek; each is compared.
 
+use crate::encoding::DecodeError;
 use crate::encoding::cbor::{MapKey, Reader, Writer, check_limit};
-use crate::encoding::{DecodeError, frame};
+use crate::encoding::frame::{self, Level};
 use crate::hash::sha256;
 use crate::id::Sequence;
 use crate::limits::{
@@ -129,7 +130,7 @@ impl Batch {
     pub fn to_stored(&self) -> Result<Vec<u8>, DecodeError> {
         let bytes = self.to_cbor();
         check_limit("batch", bytes.len(), BATCH_BYTES_MAX)?;
-        Ok(frame::compress(&bytes))
+        Ok(frame::compress(&bytes, Level::Usual))
     }
 
     /// Reads what [`Self::to_stored`] wrote. No signature is checked by that.

@@ -1,7 +1,8 @@
 //! What a message carries: a submission, or one of the few other kinds of entry.
 
 use crate::encoding::cbor::{MapKey, Reader, Writer, check_limit};
-use crate::encoding::{Canonical, DecodeError, frame};
+use crate::encoding::frame::{self, Level};
+use crate::encoding::{Canonical, DecodeError};
 use crate::hash::{ChainHash, EpochRecordHash};
 use crate::id::{Address, InboundNonce, StreamId};
 use crate::limits::{BODY_BYTES_MAX, BODY_COMPRESSED_MAX, INBOUND_EVENT_BYTES_MAX, REASON_BYTES_MAX};
@@ -107,7 +108,7 @@ impl Entry {
 
 /// The body of a message, as stored: canonical CBOR in one zstd frame, within every bound.
 ///
-/// A leader signs nothing else, so what it signs can be read.
+/// A leader signs nothing else, so what it signs can be read: what it did not make itself it has opened.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Body {
     entry: Entry,
@@ -121,7 +122,20 @@ impl Body {
     /// # Errors
     /// [`DecodeError`] when a reader would refuse it: something in it is over its limit.
     pub fn of(entry: &Entry) -> Result<Self, DecodeError> {
-        Self::read(entry.message_type(), frame::compress(&entry.to_cbor()), BODY_BYTES_MAX)
+        Self::read(entry.message_type(), frame::compress(&entry.to_cbor(), Level::Usual), BODY_BYTES_MAX)
+    }
+
+    /// The body that carries a submission, for whoever makes many. What [`Commits`](crate::submission::Commits) has checked is not checked
+    /// again, and the frame is not opened; everything else is read as by a reader.
+    ///
+    /// # Errors
+    /// As [`Self::of`].
+    pub fn carrying(submission: Submission) -> Result<Self, DecodeError> {
+        let content = submission.to_bytes();
+        Submission::check_bytes(&content)?;
+        let stored = frame::compress(&content, Level::Fast);
+        check_limit("message body", stored.len(), BODY_COMPRESSED_MAX)?;
+        Ok(Self { entry: Entry::Submission(submission), stored, content_bytes: content.len() })
     }
 
     /// Opens what a client sent or a store holds, at most `limit` bytes after decompression, and keeps

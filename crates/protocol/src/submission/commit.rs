@@ -267,28 +267,48 @@ impl Commits {
     /// # Errors
     /// [`DecodeError`] when there are none or too many, or one does not follow the one before it.
     pub fn new(commits: Vec<Commit>) -> Result<Self, DecodeError> {
-        const WHAT: &str = "commits";
-        if commits.is_empty() {
-            return Err(DecodeError::Invalid { what: WHAT, why: "a submission has at least one" });
-        }
-        check_limit(WHAT, commits.len(), SUBMISSION_COMMITS_MAX)?;
+        check_count(commits.len())?;
         let mut before: Option<(CommitNumber, CommitDigest)> = None;
         for commit in &commits {
             if let Some((number, digest)) = before {
                 if number.next() != Some(commit.number) {
-                    return Err(DecodeError::Invalid { what: WHAT, why: "their numbers must be dense" });
+                    return Err(not_commits("their numbers must be dense"));
                 }
                 if commit.prev != digest {
-                    let why = "each must name the digest of the one before";
-                    return Err(DecodeError::Invalid { what: WHAT, why });
+                    return Err(not_commits("each must name the digest of the one before"));
                 }
             }
             before = Some((commit.number, commit.digest()));
         }
         let (_, digest) = before.expect("the list is not empty");
         let Some(claim) = commits.last().and_then(|commit| commit.state) else {
-            return Err(DecodeError::Invalid { what: WHAT, why: "the last one carries a state hash" });
+            return Err(not_commits("the last one carries a state hash"));
         };
+        Ok(Self { commits, digest, state: claim.state })
+    }
+
+    /// Links commits to a chain: the first one has this number and names `prev`, and the last one carries `claim`. Each is hashed once; what
+    /// [`Self::new`] checks is true by construction.
+    ///
+    /// # Errors
+    /// [`DecodeError`] when there are none or too many, or their numbers are used up.
+    pub fn link(
+        first: CommitNumber,
+        prev: CommitDigest,
+        changes: Vec<(CommitKind, Changes)>,
+        claim: StateClaim,
+    ) -> Result<Self, DecodeError> {
+        check_count(changes.len())?;
+        let last = changes.len() - 1;
+        let (mut number, mut digest) = (Some(first), prev);
+        let mut commits = Vec::with_capacity(changes.len());
+        for (at, (kind, changes)) in changes.into_iter().enumerate() {
+            let this = number.ok_or(not_commits("their numbers are used up"))?;
+            let commit =
+                Commit { number: this, prev: digest, kind, changes, state: (at == last).then_some(claim) };
+            (number, digest) = (this.next(), commit.digest());
+            commits.push(commit);
+        }
         Ok(Self { commits, digest, state: claim.state })
     }
 
@@ -316,6 +336,17 @@ impl Commits {
     pub const fn state(&self) -> StateHash {
         self.state
     }
+}
+
+fn check_count(commits: usize) -> Result<(), DecodeError> {
+    if commits == 0 {
+        return Err(not_commits("a submission has at least one"));
+    }
+    check_limit("commits", commits, SUBMISSION_COMMITS_MAX)
+}
+
+const fn not_commits(why: &'static str) -> DecodeError {
+    DecodeError::Invalid { what: "commits", why }
 }
 
 /// What a submission carries.
@@ -364,13 +395,47 @@ impl Canonical for Submission {
     }
 
     fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        let mut fields = reader.fields(Self::WHAT, 3)?;
+        let UncheckedSubmission { stream, incarnation, content } = UncheckedSubmission::read(reader)?;
+        let content = match content {
+            UncheckedContent::Commits(commits) => Content::Commits(Commits::new(commits)?),
+            UncheckedContent::Part(part) => Content::Part(part),
+        };
+        Ok(Self { stream, incarnation, content })
+    }
+}
+
+impl Submission {
+    /// Whether a reader takes these bytes, which must be those of a submission whose commits are known to follow each other: that alone is
+    /// not looked at again.
+    pub(crate) fn check_bytes(bytes: &[u8]) -> Result<(), DecodeError> {
+        check_limit(Self::WHAT, bytes.len(), Self::BYTES_MAX)?;
+        let mut reader = Reader::new(bytes);
+        UncheckedSubmission::read(&mut reader)?;
+        reader.end(Self::WHAT)
+    }
+}
+
+/// A submission, while nobody has looked whether its commits follow each other.
+struct UncheckedSubmission {
+    stream: StreamId,
+    incarnation: Incarnation,
+    content: UncheckedContent,
+}
+
+enum UncheckedContent {
+    Commits(Vec<Commit>),
+    Part(Part),
+}
+
+impl UncheckedSubmission {
+    fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let mut fields = reader.fields(Submission::WHAT, 3)?;
         let stream = fields.required(reader, MapKey::Int(1), |reader| reader.array_of("stream"))?;
         let incarnation = fields.required(reader, MapKey::Int(2), Incarnation::read)?;
         let commits = fields.optional(reader, MapKey::Int(3), read_commits)?;
         let content = match commits {
-            Some(commits) => Content::Commits(commits),
-            None => Content::Part(fields.required(reader, MapKey::Int(4), Part::read)?),
+            Some(commits) => UncheckedContent::Commits(commits),
+            None => UncheckedContent::Part(fields.required(reader, MapKey::Int(4), Part::read)?),
         };
         fields.end(reader)?;
         Ok(Self { stream: StreamId::from_bytes(stream), incarnation, content })
@@ -379,7 +444,7 @@ impl Canonical for Submission {
 
 /// Reads the commits of a submission. Their schema changes are bounded together, because the shortest
 /// one takes four bytes on the wire and a hundred in memory.
-fn read_commits(reader: &mut Reader<'_>) -> Result<Commits, DecodeError> {
+fn read_commits(reader: &mut Reader<'_>) -> Result<Vec<Commit>, DecodeError> {
     let count = reader.array("commits", SUBMISSION_COMMITS_MAX)?;
     let mut commits = Vec::new();
     let mut schema_changes = 0;
@@ -389,5 +454,5 @@ fn read_commits(reader: &mut Reader<'_>) -> Result<Commits, DecodeError> {
         check_limit("schema changes of a submission", schema_changes, SCHEMA_CHANGES_MAX)?;
         commits.push(commit);
     }
-    Commits::new(commits)
+    Ok(commits)
 }

@@ -1,7 +1,7 @@
 //! A snapshot: a whole database at a place in the stream, as a list of chunks. Body of type 2.
 
 use crate::encoding::cbor::{MapKey, Reader, Writer};
-use crate::encoding::frame;
+use crate::encoding::frame::{self, Level};
 use crate::encoding::{Canonical, DecodeError};
 use crate::hash::{ChunkHash, CommitDigest, StateHash, sha256};
 use crate::id::{CommitNumber, Incarnation, OutOfRange, PartIndex, StreamId};
@@ -62,7 +62,7 @@ impl Chunk {
     /// [`DecodeError::OverLimit`] when they are more than a chunk holds.
     pub fn seal(pages: &[u8], page_size: PageSize) -> Result<(Self, Vec<u8>), DecodeError> {
         over("pages of a chunk, in bytes", pages.len() as u64, CHUNK_BYTES_MAX as u64)?;
-        let stored = frame::compress(pages);
+        let stored = frame::compress(pages, Level::Usual);
         let stored_bytes = stored.len() as u64;
         over("stored bytes of a chunk", stored_bytes, CHUNK_STORED_MAX as u64)?;
         let pages = pages.len() as u64 / u64::from(page_size.get());

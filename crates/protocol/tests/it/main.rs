@@ -8,6 +8,7 @@ mod corpus;
 mod decoders;
 mod equivocation;
 mod http;
+mod linked;
 mod log;
 mod mutation;
 mod round_trip;
