@@ -190,6 +190,11 @@ impl Board {
         self.entries().told()
     }
 
+    /// What the sequencer is sent next, as the status says it.
+    pub(crate) fn sequenced_next(&self) -> Option<Position> {
+        self.entries().status.sequenced_next
+    }
+
     /// Changes the status.
     pub(crate) fn note(&self, change: impl FnOnce(&mut AgentStatus)) {
         let mut entries = self.entries();

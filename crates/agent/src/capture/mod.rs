@@ -51,8 +51,8 @@ const WATCH: Duration = Duration::from_secs(1);
 
 /// How long commits wait for others while many come and the sequencer does not keep up, so that they share an fsync and a request.
 const GATHER: Duration = Duration::from_millis(10);
-/// So many submissions that are not seen stored mean that the sequencer does not keep up.
-const SUBMISSIONS_AHEAD: u64 = 64;
+/// So many commits that are captured and have no receipt mean that the sequencer does not keep up.
+const COMMITS_AHEAD: u64 = 256;
 
 /// So much that is committed and not captured, in bytes of the WAL, is not left to wait.
 const GATHER_BYTES: u64 = 1 << 20;
@@ -356,10 +356,17 @@ impl Capture {
             } else if running.source.behind_bytes()? < GATHER_BYTES {
                 // As long as keeping these took, so that a busy application shares the disk with us half the time at most.
                 let now = Instant::now();
-                let is_ahead = commits > 1 && running.outbox.pending().submissions > SUBMISSIONS_AHEAD;
+                let is_ahead = commits > 1 && self.commits_ahead(running) > COMMITS_AHEAD;
                 next_poll = now + if is_ahead { GATHER } else { (now - began).min(GATHER) };
             }
         }
+    }
+
+    /// How many commits are captured and have no receipt.
+    fn commits_ahead(&self, running: &Running) -> u64 {
+        let next = running.outbox.end();
+        let sent = self.shared.board.sequenced_next().filter(|sent| sent.incarnation == next.incarnation);
+        next.commit.get() - sent.map_or(1, |sent| sent.commit.get().min(next.commit.get()))
     }
 
     /// Captures some of what is committed, if there is room, and answers who waited for it.
