@@ -17,6 +17,7 @@ mod answer;
 mod audit;
 mod pause;
 mod pinning;
+mod processors;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -42,6 +43,7 @@ pub use audit::Audited;
 use audit::Audits;
 use pause::{Pauses, failure_of, outbox_full};
 use pinning::PinTried;
+use processors::Processors;
 
 /// The longest sleep of an idle agent. Nothing depends on it: commits and callers wake it.
 const IDLE: Duration = Duration::from_secs(600);
@@ -92,6 +94,7 @@ pub(crate) struct Capture {
     catching_up: Vec<(Mark, SyncSender<Position>)>,
     pin_tried: PinTried,
     audits: Audits,
+    processors: Processors,
 }
 
 /// What the thread begins with.
@@ -123,6 +126,7 @@ impl Capture {
             catching_up: Vec::new(),
             pin_tried,
             audits,
+            processors: Processors::default(),
         }
     }
 
@@ -130,6 +134,7 @@ impl Capture {
     pub(crate) fn run(mut self, start: Start) -> Result<Ended, AgentError> {
         let (captured, left) = match start {
             Start::Attach(left) => {
+                self.processors = Processors::leave_one();
                 let mut left = left.map(|left| *left);
                 (self.capture(&mut left), left)
             }
@@ -353,7 +358,11 @@ impl Capture {
                 }
                 let idle = pin_again.unwrap_or(IDLE).min(self.audits.due_in());
                 running.source.wait(&self.shared.waker, idle)?;
-            } else if running.source.behind_bytes()? < GATHER_BYTES {
+                continue;
+            }
+            let behind = running.source.behind_bytes()?;
+            self.processors.note_behind(behind);
+            if behind < GATHER_BYTES {
                 // As long as keeping these took, so that a busy application shares the disk with us half the time at most.
                 let now = Instant::now();
                 let is_ahead = commits > 1 && self.commits_ahead(running) > COMMITS_AHEAD;

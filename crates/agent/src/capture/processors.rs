@@ -1,0 +1,134 @@
+//! Leaving a processor to the application, where there are few.
+//!
+//! Who captures much keeps two processors busy, and an application that waits for its disk is then woken where somebody is at work: a commit that
+//! syncs takes 2 ms instead of 0.2. A scheduler finds an idle processor where there are more than a few (ADR 25).
+
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+
+/// With so many processors there is an idle one.
+const MANY: u32 = 4;
+
+/// From so much on that is committed and not captured, in bytes of the WAL, the application outruns the capture, and will be made to wait for it.
+const OUTRUN_BYTES: u64 = 8 << 20;
+/// Down to so much it is caught up with.
+const CAUGHT_UP_BYTES: u64 = 1 << 20;
+
+/// On which processors a thread runs that may leave one alone.
+#[derive(Default)]
+pub(super) struct Processors {
+    /// `None` where none is left alone.
+    few: Option<Few>,
+    leaves_one: bool,
+}
+
+struct Few {
+    all: CpuSet,
+    but_one: CpuSet,
+}
+
+impl Processors {
+    /// Has this thread, and those that it starts, leave one of the processors that it may run on alone, if these are few.
+    ///
+    /// Where that cannot be had, everything works without it.
+    pub(super) fn leave_one() -> Self {
+        let mut processors = Self { few: Few::of_this_thread(), leaves_one: false };
+        processors.set(true);
+        processors
+    }
+
+    /// Has this thread run on all of them while the application outruns it: it does not wait for its disk then, but for us. What was started
+    /// before stays where it is.
+    pub(super) fn note_behind(&mut self, bytes: u64) {
+        if bytes >= OUTRUN_BYTES {
+            self.set(false);
+        } else if bytes <= CAUGHT_UP_BYTES {
+            self.set(true);
+        }
+    }
+
+    fn set(&mut self, leaves_one: bool) {
+        let Some(Few { all, but_one }) = &self.few else { return };
+        if self.leaves_one == leaves_one {
+            return;
+        }
+        self.leaves_one = leaves_one;
+        if let Err(error) = sched_setaffinity(None, if leaves_one { but_one } else { all }) {
+            tracing::debug!(error = %error, "cannot leave a processor to the application");
+            self.few = None;
+        }
+    }
+}
+
+impl Few {
+    fn of_this_thread() -> Option<Self> {
+        let all = sched_getaffinity(None).ok().filter(|all| (2..MANY).contains(&all.count()))?;
+        let interrupts = std::fs::read_to_string("/proc/interrupts").unwrap_or_default();
+        let candidates: Vec<usize> = (0..CpuSet::MAX_CPU).filter(|at| all.is_set(*at)).collect();
+        let mut but_one = all;
+        but_one.unset(left_to_application(&candidates, &interrupts)?);
+        Some(Self { all, but_one })
+    }
+}
+
+/// The processor that serves most interrupts of devices: whoever waits for a disk is woken there at once. The last one where nothing tells.
+fn left_to_application(candidates: &[usize], interrupts: &str) -> Option<usize> {
+    let mut lines = interrupts.lines();
+    let columns: Vec<usize> = lines
+        .next()
+        .unwrap_or_default()
+        .split_whitespace()
+        .map_while(|name| name.strip_prefix("CPU")?.parse().ok())
+        .collect();
+    let mut served = vec![0_u64; columns.len()];
+    for line in lines {
+        // Interrupts of devices have numbers; those between processors, and of timers, have names.
+        let Some((number, counts)) = line.split_once(':') else { continue };
+        if number.trim().parse::<u32>().is_ok() {
+            for (sum, count) in served.iter_mut().zip(counts.split_whitespace()) {
+                *sum += count.parse().unwrap_or(0);
+            }
+        }
+    }
+    let of = |processor: usize| columns.iter().position(|column| *column == processor).map(|at| served[at]);
+    candidates.iter().copied().max_by_key(|processor| of(*processor))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const INTERRUPTS: &str = "           CPU0       CPU2       CPU3
+  1:          9          0          0   IO-APIC   1-edge      i8042
+ 36:          0          7      90000  PCI-MSIX   1-edge      virtio1-req.0
+ 37:          0         50          0  PCI-MSIX   0-edge      virtio2-input.0
+LOC:     100000      90000     800000  Local timer interrupts
+ERR:          3
+";
+
+    #[test]
+    fn the_processor_of_the_disk_is_left() {
+        assert_eq!(left_to_application(&[0, 2, 3], INTERRUPTS), Some(3));
+        assert_eq!(left_to_application(&[0, 2], INTERRUPTS), Some(2));
+        assert_eq!(left_to_application(&[0, 1], INTERRUPTS), Some(0));
+        assert_eq!(left_to_application(&[0, 1], "not such a file"), Some(1), "nothing tells");
+        assert_eq!(left_to_application(&[], INTERRUPTS), None);
+    }
+
+    #[test]
+    fn a_thread_and_those_that_it_starts_leave_one_of_few() {
+        let count = || sched_getaffinity(None).unwrap().count();
+        let before = count();
+        let seen = std::thread::spawn(move || {
+            let mut processors = Processors::leave_one();
+            let mut seen = vec![count(), std::thread::spawn(count).join().unwrap()];
+            for behind in [OUTRUN_BYTES, CAUGHT_UP_BYTES + 1, CAUGHT_UP_BYTES] {
+                processors.note_behind(behind);
+                seen.push(count());
+            }
+            seen
+        });
+        let few = if (2..MANY).contains(&before) { before - 1 } else { before };
+        assert_eq!(seen.join().unwrap(), [few, few, before, before, few]);
+        assert_eq!(count(), before, "nobody else does");
+    }
+}
