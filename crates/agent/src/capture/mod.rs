@@ -53,7 +53,7 @@ const WATCH: Duration = Duration::from_secs(1);
 
 /// How long commits wait for others while many come and the sequencer does not keep up, so that they share an fsync and a request.
 const GATHER: Duration = Duration::from_millis(10);
-/// So many commits that are captured and have no receipt mean that the sequencer does not keep up.
+/// So many commits that are captured and not known to be sequenced mean that the sequencer does not keep up.
 const COMMITS_AHEAD: u64 = 256;
 
 /// So much that is committed and not captured, in bytes of the WAL, is not left to wait.
@@ -134,7 +134,7 @@ impl Capture {
     pub(crate) fn run(mut self, start: Start) -> Result<Ended, AgentError> {
         let (captured, left) = match start {
             Start::Attach(left) => {
-                self.processors = Processors::leave_one();
+                self.processors = Processors::leave_one(self.config.wal_bytes_max);
                 let mut left = left.map(|left| *left);
                 (self.capture(&mut left), left)
             }
@@ -302,6 +302,7 @@ impl Capture {
         let (incarnation, start) = (running.outbox.incarnation(), running.outbox.start()?);
         let folder = running.folder.clone();
         self.send(Message::Leg { incarnation, folder, start, outbox: None })?;
+        self.processors.note_behind(0);
         self.shared.board.tell(Teller::Capture, None);
         self.note(&running);
         let next = running.outbox.end();
@@ -360,9 +361,7 @@ impl Capture {
                 running.source.wait(&self.shared.waker, idle)?;
                 continue;
             }
-            let behind = running.source.behind_bytes()?;
-            self.processors.note_behind(behind);
-            if behind < GATHER_BYTES {
+            if running.source.behind_bytes()? < GATHER_BYTES {
                 // As long as keeping these took, so that a busy application shares the disk with us half the time at most.
                 let now = Instant::now();
                 let is_ahead = commits > 1 && self.commits_ahead(running) > COMMITS_AHEAD;
@@ -371,7 +370,7 @@ impl Capture {
         }
     }
 
-    /// How many commits are captured and have no receipt.
+    /// How many commits are captured and not known to be sequenced.
     fn commits_ahead(&self, running: &Running) -> u64 {
         let next = running.outbox.end();
         let sent = self.shared.board.sequenced_next().filter(|sent| sent.incarnation == next.incarnation);
@@ -383,6 +382,7 @@ impl Capture {
         if self.audits.is_running() {
             return Ok(0);
         }
+        self.processors.note_behind(running.source.behind_bytes()?);
         let commits = running.source.poll(&mut running.outbox)?;
         if commits > 0 {
             self.note(running);

@@ -5,13 +5,16 @@
 
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
+/// What names interrupts of timers and between processors, which have numbers on some machines.
+const NO_DEVICES: [&str; 5] = ["timer", "percpu", "pmu", "resched", "callfunc"];
+
 /// With so many processors there is an idle one.
 const MANY: u32 = 4;
 
-/// From so much on that is committed and not captured, in bytes of the WAL, the application outruns the capture, and will be made to wait for it.
-const OUTRUN_BYTES: u64 = 8 << 20;
-/// Down to so much it is caught up with.
-const CAUGHT_UP_BYTES: u64 = 1 << 20;
+/// Where so much of the largest WAL is committed and not captured, the application outruns the capture, and will be made to wait for it.
+const OUTRUN: u64 = 8;
+/// Down to such a part of that it is caught up with.
+const CAUGHT_UP: u64 = 8;
 
 /// On which processors a thread runs that may leave one alone.
 #[derive(Default)]
@@ -19,6 +22,7 @@ pub(super) struct Processors {
     /// `None` where none is left alone.
     few: Option<Few>,
     leaves_one: bool,
+    outrun_bytes: u64,
 }
 
 struct Few {
@@ -30,8 +34,9 @@ impl Processors {
     /// Has this thread, and those that it starts, leave one of the processors that it may run on alone, if these are few.
     ///
     /// Where that cannot be had, everything works without it.
-    pub(super) fn leave_one() -> Self {
-        let mut processors = Self { few: Few::of_this_thread(), leaves_one: false };
+    pub(super) fn leave_one(wal_bytes_max: u64) -> Self {
+        let outrun_bytes = wal_bytes_max / OUTRUN;
+        let mut processors = Self { few: Few::of_this_thread(), leaves_one: false, outrun_bytes };
         processors.set(true);
         processors
     }
@@ -39,27 +44,33 @@ impl Processors {
     /// Has this thread run on all of them while the application outruns it: it does not wait for its disk then, but for us. What was started
     /// before stays where it is.
     pub(super) fn note_behind(&mut self, bytes: u64) {
-        if bytes >= OUTRUN_BYTES {
+        if bytes >= self.outrun_bytes {
             self.set(false);
-        } else if bytes <= CAUGHT_UP_BYTES {
+        } else if bytes <= self.outrun_bytes / CAUGHT_UP {
             self.set(true);
         }
     }
 
     fn set(&mut self, leaves_one: bool) {
-        let Some(Few { all, but_one }) = &self.few else { return };
-        if self.leaves_one == leaves_one {
-            return;
-        }
-        self.leaves_one = leaves_one;
-        if let Err(error) = sched_setaffinity(None, if leaves_one { but_one } else { all }) {
-            tracing::debug!(error = %error, "cannot leave a processor to the application");
+        let Some(few) = self.few.as_ref().filter(|_| self.leaves_one != leaves_one) else { return };
+        // Whoever gave this thread other processors meanwhile is not overruled.
+        let is_ours = sched_getaffinity(None).is_ok_and(|now| now == *few.set(self.leaves_one));
+        let done = if is_ours { sched_setaffinity(None, few.set(leaves_one)).is_ok() } else { false };
+        if !done {
+            tracing::warn!(
+                "the processors of the capture were changed from outside, or cannot be: they stay as they are"
+            );
             self.few = None;
         }
+        self.leaves_one = leaves_one;
     }
 }
 
 impl Few {
+    const fn set(&self, leaves_one: bool) -> &CpuSet {
+        if leaves_one { &self.but_one } else { &self.all }
+    }
+
     fn of_this_thread() -> Option<Self> {
         let all = sched_getaffinity(None).ok().filter(|all| (2..MANY).contains(&all.count()))?;
         let interrupts = std::fs::read_to_string("/proc/interrupts").unwrap_or_default();
@@ -70,7 +81,8 @@ impl Few {
     }
 }
 
-/// The processor that serves most interrupts of devices: whoever waits for a disk is woken there at once. The last one where nothing tells.
+/// The processor that serves most interrupts of devices: where a disk has one queue, whoever waits for it is woken there soonest. The last one where
+/// nothing tells.
 fn left_to_application(candidates: &[usize], interrupts: &str) -> Option<usize> {
     let mut lines = interrupts.lines();
     let columns: Vec<usize> = lines
@@ -81,9 +93,9 @@ fn left_to_application(candidates: &[usize], interrupts: &str) -> Option<usize> 
         .collect();
     let mut served = vec![0_u64; columns.len()];
     for line in lines {
-        // Interrupts of devices have numbers; those between processors, and of timers, have names.
+        // Interrupts of devices have numbers.
         let Some((number, counts)) = line.split_once(':') else { continue };
-        if number.trim().parse::<u32>().is_ok() {
+        if number.trim().parse::<u32>().is_ok() && !NO_DEVICES.iter().any(|name| line.contains(name)) {
             for (sum, count) in served.iter_mut().zip(counts.split_whitespace()) {
                 *sum += count.parse().unwrap_or(0);
             }
@@ -101,6 +113,7 @@ mod tests {
   1:          9          0          0   IO-APIC   1-edge      i8042
  36:          0          7      90000  PCI-MSIX   1-edge      virtio1-req.0
  37:          0         50          0  PCI-MSIX   0-edge      virtio2-input.0
+ 11:     900000          0          0     GICv3  27 Level     arch_timer
 LOC:     100000      90000     800000  Local timer interrupts
 ERR:          3
 ";
@@ -119,9 +132,9 @@ ERR:          3
         let count = || sched_getaffinity(None).unwrap().count();
         let before = count();
         let seen = std::thread::spawn(move || {
-            let mut processors = Processors::leave_one();
+            let mut processors = Processors::leave_one(64 << 20);
             let mut seen = vec![count(), std::thread::spawn(count).join().unwrap()];
-            for behind in [OUTRUN_BYTES, CAUGHT_UP_BYTES + 1, CAUGHT_UP_BYTES] {
+            for behind in [8 << 20, (1 << 20) + 1, 1 << 20] {
                 processors.note_behind(behind);
                 seen.push(count());
             }
