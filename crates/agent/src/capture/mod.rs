@@ -134,7 +134,7 @@ impl Capture {
     pub(crate) fn run(mut self, start: Start) -> Result<Ended, AgentError> {
         let (captured, left) = match start {
             Start::Attach(left) => {
-                self.processors = Processors::leave_one(self.config.wal_bytes_max);
+                self.processors = Processors::of_this_thread(self.config.wal_bytes_max);
                 let mut left = left.map(|left| *left);
                 (self.capture(&mut left), left)
             }

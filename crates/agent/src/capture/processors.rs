@@ -15,6 +15,8 @@ const MANY: u32 = 4;
 const OUTRUN: u64 = 8;
 /// Down to such a part of that it is caught up with.
 const CAUGHT_UP: u64 = 8;
+/// So little in bytes of the WAL is captured in no time, and soonest where the disk answers.
+const LITTLE_BYTES: u64 = 64 << 10;
 
 /// On which processors a thread runs that may leave one alone.
 #[derive(Default)]
@@ -22,6 +24,7 @@ pub(super) struct Processors {
     /// `None` where none is left alone.
     few: Option<Few>,
     leaves_one: bool,
+    is_outrun: bool,
     outrun_bytes: u64,
 }
 
@@ -31,24 +34,26 @@ struct Few {
 }
 
 impl Processors {
-    /// Has this thread, and those that it starts, leave one of the processors that it may run on alone, if these are few.
+    /// Has this thread, and those that it starts meanwhile, leave one of the processors that it may run on alone while it has much to do, if
+    /// these are few.
     ///
     /// Where that cannot be had, everything works without it.
-    pub(super) fn leave_one(wal_bytes_max: u64) -> Self {
-        let outrun_bytes = wal_bytes_max / OUTRUN;
-        let mut processors = Self { few: Few::of_this_thread(), leaves_one: false, outrun_bytes };
-        processors.set(true);
-        processors
+    pub(super) fn of_this_thread(wal_bytes_max: u64) -> Self {
+        Self {
+            few: Few::of_this_thread(),
+            leaves_one: false,
+            is_outrun: false,
+            outrun_bytes: wal_bytes_max / OUTRUN,
+        }
     }
 
-    /// Has this thread run on all of them while the application outruns it: it does not wait for its disk then, but for us. What was started
-    /// before stays where it is.
+    /// Takes how much is about to be captured. While the application outruns this thread it runs on all of them: what the application waits for
+    /// then is not its disk. What was started before stays where it is.
     pub(super) fn note_behind(&mut self, bytes: u64) {
-        if bytes >= self.outrun_bytes {
-            self.set(false);
-        } else if bytes <= self.outrun_bytes / CAUGHT_UP {
-            self.set(true);
-        }
+        let is_outrun = bytes >= self.outrun_bytes;
+        let was_outrun = self.is_outrun && bytes > self.outrun_bytes / CAUGHT_UP;
+        self.is_outrun = is_outrun || was_outrun;
+        self.set(!self.is_outrun && bytes >= LITTLE_BYTES);
     }
 
     fn set(&mut self, leaves_one: bool) {
@@ -132,16 +137,17 @@ ERR:          3
         let count = || sched_getaffinity(None).unwrap().count();
         let before = count();
         let seen = std::thread::spawn(move || {
-            let mut processors = Processors::leave_one(64 << 20);
-            let mut seen = vec![count(), std::thread::spawn(count).join().unwrap()];
-            for behind in [8 << 20, (1 << 20) + 1, 1 << 20] {
+            let mut processors = Processors::of_this_thread(64 << 20);
+            let mut seen = Vec::new();
+            for behind in [LITTLE_BYTES - 1, LITTLE_BYTES, 8 << 20, (1 << 20) + 1, 1 << 20] {
                 processors.note_behind(behind);
-                seen.push(count());
+                seen.push((count(), std::thread::spawn(count).join().unwrap()));
             }
             seen
         });
         let few = if (2..MANY).contains(&before) { before - 1 } else { before };
-        assert_eq!(seen.join().unwrap(), [few, few, before, before, few]);
+        let expected = [before, few, before, before, few].map(|count| (count, count));
+        assert_eq!(seen.join().unwrap(), expected);
         assert_eq!(count(), before, "nobody else does");
     }
 }
