@@ -15,7 +15,10 @@ use super::harness::{Dev, positions};
 use crate::programs::{python, sql, start};
 
 /// Commits, unless the environment says.
-const COMMITS: &str = "2500";
+const COMMITS: usize = 2500;
+
+/// How many times as many where an agent is killed: the writer goes on while the next one attaches.
+const WHILE_ATTACHING: usize = 4;
 
 /// Commits that are acknowledged between two kills, at least.
 const BETWEEN: usize = 50;
@@ -32,21 +35,23 @@ for number in range(int(sys.argv[3])):
     os.fsync(acknowledged)
 ";
 
-fn commits() -> String {
-    std::env::var("SYNDDB_KILL_COMMITS").unwrap_or_else(|_| COMMITS.to_owned())
+fn commits() -> usize {
+    std::env::var("SYNDDB_KILL_COMMITS").map_or(COMMITS, |commits| commits.parse().unwrap())
 }
 
 struct Writer {
     child: Child,
     acknowledged: std::path::PathBuf,
+    commits: usize,
 }
 
 impl Writer {
-    fn start(folder: &Path) -> Self {
+    fn start(folder: &Path, commits: usize) -> Self {
         let acknowledged = folder.join("acknowledged");
         let app = folder.join("app.db");
-        let arguments = [app.to_str().unwrap(), acknowledged.to_str().unwrap(), &commits()];
-        Self { child: start(python(WRITER, arguments), ""), acknowledged }
+        let count = commits.to_string();
+        let arguments = [app.to_str().unwrap(), acknowledged.to_str().unwrap(), &count];
+        Self { child: start(python(WRITER, arguments), ""), acknowledged, commits }
     }
 
     fn is_done(&mut self) -> bool {
@@ -86,15 +91,15 @@ impl Writer {
             seen.len()
         );
         assert_eq!((lost, doubled), (0, 0));
-        assert_eq!(acknowledged.lines().count().to_string(), commits());
+        assert_eq!(acknowledged.lines().count(), self.commits);
     }
 }
 
 /// Runs the writer, kills one of `processes` after every few commits, and compares at the end.
-fn killed_in_turn(folder: &Path, processes: &[&str]) -> (Dev, usize) {
+fn killed_in_turn(folder: &Path, processes: &[&str], commits: usize) -> (Dev, usize) {
     sql(&folder.join("app.db"), "CREATE TABLE event (number INTEGER, payload BLOB);");
     let dev = Dev::start(folder);
-    let mut writer = Writer::start(folder);
+    let mut writer = Writer::start(folder, commits);
     let (mut kills, mut at_work) = (0, 0);
     for process in processes.iter().cycle() {
         writer.advance(BETWEEN);
@@ -127,7 +132,7 @@ fn killed_in_turn(folder: &Path, processes: &[&str]) -> (Dev, usize) {
 #[test]
 fn sequencer_and_validator_lose_nothing() {
     let folder = tempfile::tempdir().unwrap();
-    let (dev, at_work) = killed_in_turn(folder.path(), &["sequencer", "validator"]);
+    let (dev, at_work) = killed_in_turn(folder.path(), &["sequencer", "validator"], commits());
     assert!(at_work > 0, "nothing was in flight at any kill, so nothing was tested");
     // The agent lived, so nothing began anew.
     let attached: Vec<_> = dev.events().into_iter().filter(|event| event["event"] == "attached").collect();
@@ -138,7 +143,7 @@ fn sequencer_and_validator_lose_nothing() {
 #[test]
 fn an_agent_goes_on_exactly_or_begins_an_incarnation() {
     let folder = tempfile::tempdir().unwrap();
-    let (dev, _) = killed_in_turn(folder.path(), &["agent"]);
+    let (dev, _) = killed_in_turn(folder.path(), &["agent"], commits() * WHILE_ATTACHING);
     let attached: Vec<_> = dev.events().into_iter().filter(|event| event["event"] == "attached").collect();
     assert!(attached.len() > 3, "{attached:?}");
     for pair in attached.windows(2) {
@@ -153,7 +158,7 @@ fn an_agent_goes_on_exactly_or_begins_an_incarnation() {
 fn everything_killed_at_once_goes_on() {
     let folder = tempfile::tempdir().unwrap();
     sql(&folder.path().join("app.db"), "CREATE TABLE event (number INTEGER, payload BLOB);");
-    let mut writer = Writer::start(folder.path());
+    let mut writer = Writer::start(folder.path(), commits());
     let mut dev = Dev::start(folder.path());
     for _ in 0..3 {
         writer.advance(BETWEEN);
