@@ -59,9 +59,8 @@ impl Processors {
     fn set(&mut self, leaves_one: bool) {
         let Some(few) = self.few.as_ref().filter(|_| self.leaves_one != leaves_one) else { return };
         // Whoever gave this thread other processors meanwhile is not overruled.
-        let is_ours = sched_getaffinity(None).is_ok_and(|now| now == *few.set(self.leaves_one));
-        let done = if is_ours { sched_setaffinity(None, few.set(leaves_one)).is_ok() } else { false };
-        if !done {
+        let is_ours = sched_getaffinity(None).is_ok_and(|now| now == *few.processors(self.leaves_one));
+        if !is_ours || sched_setaffinity(None, few.processors(leaves_one)).is_err() {
             tracing::warn!(
                 "the processors of the capture were changed from outside, or cannot be: they stay as they are"
             );
@@ -72,7 +71,7 @@ impl Processors {
 }
 
 impl Few {
-    const fn set(&self, leaves_one: bool) -> &CpuSet {
+    const fn processors(&self, leaves_one: bool) -> &CpuSet {
         if leaves_one { &self.but_one } else { &self.all }
     }
 
