@@ -19,10 +19,10 @@
 //! is there, never for what a length claims.
 
 use std::io::{BufRead, Read};
+use std::ops::Range;
 
 use synddb_protocol::state::Value;
 
-use crate::value::OwnedValue;
 
 /// Most columns a table can have in SQLite (`SQLITE_MAX_COLUMN`, at its highest), and the rowid.
 const COLUMNS_MAX: usize = 32_768;
@@ -30,6 +30,9 @@ const COLUMNS_MAX: usize = 32_768;
 const NAME_MAX: u64 = synddb_protocol::limits::NAME_BYTES_MAX as u64;
 /// Longest text or blob in bytes (`SQLITE_MAX_LENGTH`, at its highest).
 const LENGTH_MAX: u64 = i32::MAX as u64;
+
+/// How much room for texts and blobs is kept from one change to the next, in bytes.
+const KEPT_BYTES_MAX: usize = 1 << 20;
 
 const TABLE: u8 = b'T';
 const INSERT: u8 = 18;
@@ -171,14 +174,42 @@ fn write_varint(out: &mut Vec<u8>, value: u64) {
 pub struct Reader<R> {
     source: R,
     table: Option<Table>,
-    old: Vec<Option<OwnedValue>>,
-    new: Vec<Option<OwnedValue>>,
+    old: Vec<Item>,
+    new: Vec<Item>,
+    /// The texts and blobs of the change that was read last.
+    bytes: Vec<u8>,
+}
+
+/// A value of the change that was read last.
+#[derive(Debug, Clone)]
+enum Item {
+    Absent,
+    Null,
+    Integer(i64),
+    Real(f64),
+    /// Where it stands among the bytes.
+    Text(Range<usize>),
+    Blob(Range<usize>),
+}
+
+impl Item {
+    fn borrow<'v>(&self, bytes: &'v [u8]) -> Option<Value<'v>> {
+        let stored = |range: &Range<usize>| bytes.get(range.clone()).unwrap_or_default();
+        Some(match self {
+            Self::Absent => return None,
+            Self::Null => Value::Null,
+            Self::Integer(value) => Value::Integer(*value),
+            Self::Real(value) => Value::Real(*value),
+            Self::Text(range) => Value::Text(stored(range)),
+            Self::Blob(range) => Value::Blob(stored(range)),
+        })
+    }
 }
 
 impl<R: BufRead> Reader<R> {
     /// Reads from where `source` stands to its end.
     pub fn new(source: R) -> Self {
-        Self { source, table: None, old: Vec::new(), new: Vec::new() }
+        Self { source, table: None, old: Vec::new(), new: Vec::new(), bytes: Vec::new() }
     }
 
     /// The next table or change, or `None` at the end.
@@ -234,6 +265,9 @@ impl<R: BufRead> Reader<R> {
         };
         self.old.clear();
         self.new.clear();
+        self.bytes.clear();
+        // The room that one large row took is not kept.
+        self.bytes.shrink_to(KEPT_BYTES_MAX);
         for _ in 0..if code == INSERT { 0 } else { columns } {
             let value = self.value()?;
             self.old.push(value);
@@ -243,15 +277,16 @@ impl<R: BufRead> Reader<R> {
             self.new.push(value);
         }
         match code {
-            INSERT => Ok(RowChange::Insert { new: all(&self.new)? }),
-            DELETE => Ok(RowChange::Delete { old: all(&self.old)? }),
+            INSERT => Ok(RowChange::Insert { new: all(&self.new, &self.bytes)? }),
+            DELETE => Ok(RowChange::Delete { old: all(&self.old, &self.bytes)? }),
             _ => self.update(),
         }
     }
 
     fn update(&self) -> Result<RowChange<'_>, ChangesetError> {
         let key = self.table.as_ref().map(|table| table.key.as_slice()).unwrap_or_default();
-        for ((old, new), key) in self.old.iter().zip(&self.new).zip(key) {
+        let [old, new] = [&self.old, &self.new].map(|items| present(items, &self.bytes));
+        for ((old, new), key) in old.iter().zip(&new).zip(key) {
             let right = if *key {
                 old.is_some() && new.is_none()
             } else {
@@ -261,42 +296,41 @@ impl<R: BufRead> Reader<R> {
                 return Err(ChangesetError::Invalid { why: "an update holds the identity and what changed" });
             }
         }
-        if self.new.iter().all(Option::is_none) {
+        if new.iter().all(Option::is_none) {
             return Err(ChangesetError::Invalid { why: "an update changes something" });
         }
-        let (old, new) = (present(&self.old), present(&self.new));
         Ok(RowChange::Update { old, new })
     }
 
-    fn value(&mut self) -> Result<Option<OwnedValue>, ChangesetError> {
-        Ok(Some(match self.byte()? {
-            0 => return Ok(None),
-            1 => Value::Integer(i64::from_be_bytes(self.array()?)).into(),
+    fn value(&mut self) -> Result<Item, ChangesetError> {
+        Ok(match self.byte()? {
+            0 => Item::Absent,
+            1 => Item::Integer(i64::from_be_bytes(self.array()?)),
             2 => {
                 let value = f64::from_bits(u64::from_be_bytes(self.array()?));
                 if value.is_nan() {
                     return Err(ChangesetError::Invalid { why: "SQLite stores no NaN" });
                 }
-                Value::Real(value).into()
+                Item::Real(value)
             }
-            3 => Value::Text(&self.bytes()?).into(),
-            4 => Value::Blob(&self.bytes()?).into(),
-            5 => OwnedValue::NULL,
+            3 => Item::Text(self.bytes()?),
+            4 => Item::Blob(self.bytes()?),
+            5 => Item::Null,
             _ => return Err(ChangesetError::Invalid { why: "there is no such kind of value" }),
-        }))
+        })
     }
 
-    fn bytes(&mut self) -> Result<Vec<u8>, ChangesetError> {
+    fn bytes(&mut self) -> Result<Range<usize>, ChangesetError> {
         let length = self.varint()?;
         if length > LENGTH_MAX {
             return Err(ChangesetError::Invalid { why: "no value is so long" });
         }
-        let mut bytes = Vec::new();
-        (&mut self.source).take(length).read_to_end(&mut bytes)?;
-        if bytes.len() as u64 != length {
+        let begin = self.bytes.len();
+        (&mut self.source).take(length).read_to_end(&mut self.bytes)?;
+        if (self.bytes.len() - begin) as u64 != length {
             return Err(ChangesetError::Truncated);
         }
-        Ok(bytes)
+        Ok(begin..self.bytes.len())
     }
 
     fn varint(&mut self) -> Result<u64, ChangesetError> {
@@ -326,15 +360,17 @@ impl<R: BufRead> Reader<R> {
 }
 
 /// All values of a row, none of them absent.
-fn all(values: &[Option<OwnedValue>]) -> Result<Vec<Value<'_>>, ChangesetError> {
-    let values = values.iter().map(|value| value.as_ref().map(OwnedValue::borrow));
-    values
-        .collect::<Option<_>>()
-        .ok_or(ChangesetError::Invalid { why: "an insert or delete holds every value" })
+fn all<'v>(items: &[Item], bytes: &'v [u8]) -> Result<Vec<Value<'v>>, ChangesetError> {
+    let mut values = Vec::with_capacity(items.len());
+    for item in items {
+        let missing = ChangesetError::Invalid { why: "an insert or delete holds every value" };
+        values.push(item.borrow(bytes).ok_or(missing)?);
+    }
+    Ok(values)
 }
 
-fn present(values: &[Option<OwnedValue>]) -> Vec<Option<Value<'_>>> {
-    values.iter().map(|value| value.as_ref().map(OwnedValue::borrow)).collect()
+fn present<'v>(items: &[Item], bytes: &'v [u8]) -> Vec<Option<Value<'v>>> {
+    items.iter().map(|item| item.borrow(bytes)).collect()
 }
 
 #[cfg(test)]
