@@ -20,6 +20,7 @@
 
 mod alter;
 mod convert;
+mod counted;
 mod divergence;
 mod places;
 pub mod position;
@@ -49,6 +50,7 @@ use crate::schema::SchemaError;
 use crate::state::{RunningState, StateError};
 use crate::statement::Statement;
 use alter::Alteration;
+use counted::Counted;
 use schema::Plan;
 use sequence::Sequence;
 use stand_in::StandIns;
@@ -103,6 +105,7 @@ pub struct CommitChanges<'a, R> {
 pub struct Applier {
     connection: Connection,
     state: RunningState,
+    counted: Counted,
     tables: Tables,
     stand_ins: StandIns,
     save: Statement,
@@ -132,6 +135,7 @@ impl Applier {
             save: connection.prepare("SAVEPOINT synddb_commit")?,
             release: connection.prepare("RELEASE synddb_commit")?,
             undo: connection.prepare("ROLLBACK TO synddb_commit")?,
+            counted: Counted::default(),
             tables: Tables::default(),
             stand_ins: StandIns::new(&connection),
             altered: false,
@@ -146,6 +150,7 @@ impl Applier {
     /// [`ApplyError::Sqlite`] when one is open already, or another connection writes.
     pub fn begin(&mut self) -> Result<(), ApplyError> {
         self.connection.execute("BEGIN IMMEDIATE")?;
+        self.counted.forget();
         while self.state.depth() > 0 {
             self.state.restore();
         }
@@ -166,16 +171,23 @@ impl Applier {
     /// [`ApplyError::Divergence`] when the replica is not what the application's database was; the others when it could not be
     /// found out.
     pub fn apply<R: BufRead + Clone>(&mut self, changes: CommitChanges<'_, R>) -> Result<(), ApplyError> {
-        self.apply_and(changes, Self::settle)
+        let applied = self.apply_and(changes, Self::settle);
+        self.count();
+        applied
     }
 
-    /// As [`Applier::apply`], but tables may be left with another text in the schema, until [`Applier::settle`]: it costs far more to give
-    /// a table another text than to write a row.
+    /// As [`Applier::apply`], but the state may be behind until [`Applier::count`], and tables may be left with another text in the schema, until
+    /// [`Applier::settle`]: it costs far more to give a table another text than to write a row.
     fn apply_unsettled<R: BufRead + Clone>(
         &mut self,
         changes: CommitChanges<'_, R>,
     ) -> Result<(), ApplyError> {
         self.apply_and(changes, |_| Ok(()))
+    }
+
+    /// Brings the state up to what was applied.
+    fn count(&mut self) {
+        self.counted.settle(&mut self.state);
     }
 
     /// Gives every table its own text again. Where there is nothing to do, nothing is done.
@@ -199,12 +211,16 @@ impl Applier {
         if !changes.schema.is_empty() {
             self.settle()?;
             self.stand_ins.forget();
+            // What tables held before goes with them where they go, and stays should the commit be taken back.
+            self.count();
         }
+        self.counted.begin_commit();
         self.save()?;
         match self.apply_all(&changes).and_then(|()| then(self)) {
             Ok(()) => {
                 self.release.execute(&[])?;
                 self.state.release();
+                self.counted.end_commit();
                 Ok(())
             }
             Err(error) => {
@@ -220,6 +236,7 @@ impl Applier {
     /// [`ApplyError::Sqlite`]; where [`SqliteError::is_busy`] the transaction is still open, and the same call may succeed later.
     pub fn commit(&mut self) -> Result<(), ApplyError> {
         self.settle()?;
+        self.count();
         let result = self.connection.execute("COMMIT");
         if result.is_ok() {
             self.state.release();
@@ -272,8 +289,9 @@ impl Applier {
         self.apply_rows(&changes.rows, &mut sequence)?;
         sequence.settle(&self.connection, &self.state)?;
         if let Some(alteration) = alteration {
-            // What is made now is made by the texts of the commit alone.
+            // What is made now is made by the texts of the commit alone, and from the rows that it left.
             self.settle()?;
+            self.count();
             alteration.after_rows(&mut self.state)?;
         }
         if let Some(version) = changes.user_version {
@@ -301,8 +319,9 @@ impl Applier {
         let mut in_place = true;
         loop {
             self.save()?;
-            let (state, tables) = (&mut self.state, &mut self.tables);
-            let mut pass = rows::Pass::new(&self.connection, state, tables, sequence, &mut self.stand_ins);
+            let (state, counted, tables) = (&mut self.state, &mut self.counted, &mut self.tables);
+            let stand_ins = &mut self.stand_ins;
+            let mut pass = rows::Pass::new(&self.connection, state, counted, tables, sequence, stand_ins);
             let result = if in_place { pass.in_place(rows.clone()) } else { pass.out_and_in(rows) };
             match result {
                 Ok(()) => break,
@@ -313,6 +332,7 @@ impl Applier {
             self.undo.execute(&[])?;
             self.release.execute(&[])?;
             self.state.restore();
+            self.counted.take_back();
             sequence.clone_from(&before);
             self.reload()?;
         }
@@ -339,6 +359,7 @@ impl Applier {
             self.release.execute(&[])?;
             self.state.restore();
         }
+        self.counted.take_back();
         self.reload()?;
         // Commits before this one may have left other texts.
         self.settle()?;
@@ -348,6 +369,7 @@ impl Applier {
 
     /// The transaction is gone: the state follows.
     fn given_up(&mut self) -> Result<(), ApplyError> {
+        self.counted.forget();
         while self.state.depth() > 0 {
             self.state.restore();
         }

@@ -13,6 +13,7 @@ use std::io::BufRead;
 use synddb_protocol::state::Value;
 
 use super::schema::SEQUENCE;
+use super::counted::Counted;
 use super::sequence::Sequence;
 use super::stand_in::StandIns;
 use super::table::Table;
@@ -20,6 +21,7 @@ use super::tables::Tables;
 use super::{ApplyError, Divergence};
 use crate::changeset::{ChangesetError, Reader, RowChange, Step};
 use crate::connection::{Connection, SqliteError};
+use crate::state::hashing::{Combine, TableNumber};
 use crate::state::{RunningState, element};
 use crate::value::OwnedValue;
 
@@ -71,13 +73,14 @@ impl From<RowError> for ApplyError {
 #[derive(Clone, Copy)]
 enum Target {
     Sequence,
-    Table(usize),
+    Table(usize, TableNumber),
 }
 
 /// One pass over the rows of a commit.
 pub(super) struct Pass<'p> {
     connection: &'p Connection,
     state: &'p mut RunningState,
+    counted: &'p mut Counted,
     tables: &'p mut Tables,
     sequence: &'p mut Sequence,
     stand_ins: &'p mut StandIns,
@@ -87,12 +90,13 @@ impl<'p> Pass<'p> {
     pub(super) fn new(
         connection: &'p Connection,
         state: &'p mut RunningState,
+        counted: &'p mut Counted,
         tables: &'p mut Tables,
         sequence: &'p mut Sequence,
         stand_ins: &'p mut StandIns,
     ) -> Self {
         tables.limit();
-        Self { connection, state, tables, sequence, stand_ins }
+        Self { connection, state, counted, tables, sequence, stand_ins }
     }
 
     /// Changes every row in place, in the order of the changeset.
@@ -101,20 +105,20 @@ impl<'p> Pass<'p> {
     /// [`RowError::Clash`] when a row is in the way of another one; [`RowError::Computed`] when a value must be given.
     pub(super) fn in_place<R: BufRead>(&mut self, rows: R) -> Result<(), RowError> {
         self.each(rows, |pass, target, change| {
-            let Target::Table(at) = target else {
+            let Target::Table(at, number) = target else {
                 return Ok(pass.sequence.change(change, pass.state)?);
             };
             match change {
-                RowChange::Insert { new } => pass.insert(at, new),
-                RowChange::Delete { old } => pass.delete(at, old),
+                RowChange::Insert { new } => pass.insert(at, number, new),
+                RowChange::Delete { old } => pass.delete(at, number, old),
                 RowChange::Update { old, new } => {
                     let table = pass.tables.get(at);
                     let before = table.read(old)?;
                     let after = merged(&before, new);
                     let before: Vec<_> = before.iter().map(OwnedValue::borrow).collect();
                     table.update(&before, &after, new, pass.stand_ins)?;
-                    count(pass.state, table, &before, Count::Remove)?;
-                    Ok(count(pass.state, table, &after, Count::Add)?)
+                    count(pass.counted, number, table, &before, Combine::Remove)?;
+                    Ok(count(pass.counted, number, table, &after, Combine::Add)?)
                 }
             }
         })
@@ -127,29 +131,29 @@ impl<'p> Pass<'p> {
     pub(super) fn out_and_in<R: BufRead + Clone>(&mut self, rows: &R) -> Result<(), RowError> {
         let mut updated = VecDeque::new();
         self.each(rows.clone(), |pass, target, change| {
-            let Target::Table(at) = target else {
+            let Target::Table(at, number) = target else {
                 return Ok(pass.sequence.change(change, pass.state)?);
             };
             match change {
                 RowChange::Insert { .. } => Ok(()),
-                RowChange::Delete { old } => pass.delete(at, old),
+                RowChange::Delete { old } => pass.delete(at, number, old),
                 RowChange::Update { old, new } => {
                     let before = pass.tables.get(at).read(old)?;
                     let after: Vec<OwnedValue> = merged(&before, new).into_iter().map(Into::into).collect();
                     updated.push_back(after);
                     let before: Vec<_> = before.iter().map(OwnedValue::borrow).collect();
-                    pass.take_out(at, &before)
+                    pass.take_out(at, number, &before)
                 }
             }
         })?;
         self.each(rows.clone(), |pass, target, change| {
-            let Target::Table(at) = target else { return Ok(()) };
+            let Target::Table(at, number) = target else { return Ok(()) };
             match change {
                 RowChange::Delete { .. } => Ok(()),
-                RowChange::Insert { new } => pass.put_in(at, new),
+                RowChange::Insert { new } => pass.put_in(at, number, new),
                 RowChange::Update { .. } => {
                     let row = updated.pop_front().unwrap_or_default();
-                    pass.put_in(at, &row.iter().map(OwnedValue::borrow).collect::<Vec<_>>())
+                    pass.put_in(at, number, &row.iter().map(OwnedValue::borrow).collect::<Vec<_>>())
                 }
             }
         })?;
@@ -172,7 +176,11 @@ impl<'p> Pass<'p> {
                     if is_sequence || self.tables.get(at).autoincrement {
                         self.sequence.load(self.connection, self.state)?;
                     }
-                    target = Some(if is_sequence { Target::Sequence } else { Target::Table(at) });
+                    target = Some(if is_sequence {
+                        Target::Sequence
+                    } else {
+                        Target::Table(at, self.counted.table(&table.name))
+                    });
                 }
                 Step::Row(change) => {
                     let Some(target) = target else {
@@ -185,49 +193,45 @@ impl<'p> Pass<'p> {
         Ok(())
     }
 
-    fn insert(&mut self, at: usize, new: &[Value<'_>]) -> Result<(), RowError> {
+    fn insert(&mut self, at: usize, number: TableNumber, new: &[Value<'_>]) -> Result<(), RowError> {
         let table = self.tables.get(at);
         table.insert(new, self.stand_ins)?;
-        Ok(count(self.state, table, new, Count::Add)?)
+        Ok(count(self.counted, number, table, new, Combine::Add)?)
     }
 
-    fn delete(&mut self, at: usize, old: &[Value<'_>]) -> Result<(), RowError> {
+    fn delete(&mut self, at: usize, number: TableNumber, old: &[Value<'_>]) -> Result<(), RowError> {
         let expected: Vec<Option<Value<'_>>> = old.iter().map(|value| Some(*value)).collect();
         self.tables.get(at).read(&expected)?;
-        self.take_out(at, old)
+        self.take_out(at, number, old)
     }
 
-    fn take_out(&mut self, at: usize, row: &[Value<'_>]) -> Result<(), RowError> {
+    fn take_out(&mut self, at: usize, number: TableNumber, row: &[Value<'_>]) -> Result<(), RowError> {
         let table = self.tables.get(at);
         table.delete(row, self.stand_ins)?;
-        Ok(count(self.state, table, row, Count::Remove)?)
+        Ok(count(self.counted, number, table, row, Combine::Remove)?)
     }
 
     /// Inserts a row that no row of the commit can be in the way of any more.
-    fn put_in(&mut self, at: usize, row: &[Value<'_>]) -> Result<(), RowError> {
-        match self.insert(at, row) {
+    fn put_in(&mut self, at: usize, number: TableNumber, row: &[Value<'_>]) -> Result<(), RowError> {
+        match self.insert(at, number, row) {
             Err(RowError::Clash(clash)) => Err(self.tables.get(at).in_the_way(row, *clash)),
             result => result,
         }
     }
 }
 
-/// Which way a row is counted.
-#[derive(Clone, Copy)]
-enum Count {
-    Add,
-    Remove,
-}
-
-fn count(state: &mut RunningState, table: &Table, row: &[Value<'_>], count: Count) -> Result<(), ApplyError> {
-    let name = &table.layout.name;
-    let (rowid, columns) = element(&table.layout, row)
-        .ok_or_else(|| Divergence::Shape { table: name.clone(), why: "a rowid is an integer" })?;
-    let rows = state.table(name);
-    match count {
-        Count::Add => rows.add(rowid, columns.iter().copied()),
-        Count::Remove => rows.remove(rowid, columns.iter().copied()),
-    }
+fn count(
+    counted: &mut Counted,
+    number: TableNumber,
+    table: &Table,
+    row: &[Value<'_>],
+    combine: Combine,
+) -> Result<(), ApplyError> {
+    let (rowid, columns) = element(&table.layout, row).ok_or_else(|| Divergence::Shape {
+        table: table.layout.name.clone(),
+        why: "a rowid is an integer",
+    })?;
+    counted.gather(number, rowid, columns.iter().copied(), combine);
     Ok(())
 }
 

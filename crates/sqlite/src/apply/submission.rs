@@ -184,6 +184,7 @@ impl SubmissionApplier {
                     Ok(())
                 });
                 let settled = self.applier.settle();
+                self.applier.count();
                 result?;
                 settled.map_err(|source| SubmissionError::of(commits.last().number, source))?;
                 Ok(applied)
@@ -232,8 +233,9 @@ impl SubmissionApplier {
         Ok(Applied { commits: 1, row_bytes: group.bytes })
     }
 
-    fn check(&self, commit: CommitNumber, claim: Option<StateClaim>) -> Result<(), SubmissionError> {
+    fn check(&mut self, commit: CommitNumber, claim: Option<StateClaim>) -> Result<(), SubmissionError> {
         let Some(StateClaim { state: claimed, .. }) = claim else { return Ok(()) };
+        self.applier.count();
         let found = self.applier.state().hash();
         if found == claimed { Ok(()) } else { Err(SubmissionError::State { commit, claimed, found }) }
     }

@@ -16,7 +16,7 @@ use super::out::Out;
 use super::probes::planted::{Bug, planted};
 use super::probes::{Footprints, Step};
 use super::rows::{Join, RowVisitor};
-use super::table::{Combine, TableWriter, accumulate, columns};
+use super::table::{TableWriter, accumulate, columns};
 use super::tally::{Counting, Tally, apart};
 use super::tree::{Tree, changed_pages};
 use super::view::{CommitView, Pages, Side};
@@ -27,6 +27,7 @@ use crate::file::{Damaged, record};
 use crate::schema::{
     Layout, Object, Objects, SchemaDifference, SchemaError, TableFate, check_indexes, difference,
 };
+use crate::state::hashing::Combine;
 use crate::state::RunningState;
 
 /// A table whose rows are captured.

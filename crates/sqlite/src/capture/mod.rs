@@ -18,7 +18,7 @@
 //! | `database.rs` | what is known at the position, and one commit's way through it |
 //! | `map.rs`, `marks.rs`, `tree.rs` | what each page is; what a commit touched; which pages of a tree changed |
 //! | `rows.rs`, `table.rs`, `out.rs` | rows before and after; as changes; on their way to the sink |
-//! | `tally.rs`, `hashing.rs` | what rows add to the state, until somebody asks for it; hashed on a thread of its own |
+//! | `tally.rs` | what rows add to the state, until somebody asks for it; hashed on a thread of its own (`state/hashing.rs`) |
 //! | `wake.rs` | sleeping until something may have been committed, or somebody rings |
 //! | `embedded/` | the other way to capture: one connection, from inside its transactions |
 //! | `probes/` | what tests ask: what a commit did to the trees, and faults that they plant |
@@ -36,7 +36,6 @@ pub mod embedded;
 mod files;
 mod follower;
 mod frames;
-mod hashing;
 mod hold;
 mod map;
 mod marks;

@@ -12,6 +12,7 @@ use super::tally::Counting;
 use super::{PollError, Sink};
 use crate::changeset::{self, Table};
 use crate::file::{Damaged, record};
+use crate::state::hashing::Combine;
 use crate::schema::{Identity, Layout};
 
 /// How a table's changesets name its columns.
@@ -94,13 +95,6 @@ pub(super) fn accumulate(
         Combine::Add => hash.add(rowid, columns.iter().copied()),
         Combine::Remove => hash.remove(rowid, columns.iter().copied()),
     }
-}
-
-/// What to do with a row of a hash.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Combine {
-    Add,
-    Remove,
 }
 
 /// Room for the values of the two sides of a row, so that not every row takes memory anew.

@@ -18,16 +18,11 @@ use std::collections::BTreeMap;
 use synddb_protocol::hash::StateHash;
 use synddb_protocol::state::Value;
 
-use super::hashing::{BATCH_BYTES_MAX, Batch, Extent, Hashing, TableNumber};
 use super::probes::planted::{Bug, planted};
-use super::table::Combine;
 use super::{APART_BYTES, PollError, Sink};
 use crate::schema::Layout;
 use crate::state::RunningState;
-
-/// So much is worth waking a thread, as [`Batch::weight`]: about 500 rows, a fifth of a millisecond. Smaller batches cost more in waking than
-/// they spare.
-const HAND_OVER_WEIGHT: usize = 1 << 20;
+use crate::state::hashing::{BATCH_BYTES_MAX, Batch, Combine, Extent, HAND_OVER_WEIGHT, Hashing, TableNumber};
 
 /// So only a batch with one large row is hashed by who gathered it.
 const _: () = assert!(HAND_OVER_WEIGHT + APART_BYTES <= BATCH_BYTES_MAX);

@@ -8,6 +8,7 @@
 //!
 //! Knows nothing of commits, and does not check that what it is told happened.
 
+pub(crate) mod hashing;
 mod scan;
 mod undo;
 

@@ -7,7 +7,8 @@ use synddb_protocol::state::{TableHash, Value};
 
 use super::touched::{Original, Touched, TouchedRows, row_bytes};
 use super::{RecordError, TRANSACTION_BYTES_MAX};
-use crate::capture::table::{Combine, accumulate, changeset_table};
+use crate::capture::table::{accumulate, changeset_table};
+use crate::state::hashing::Combine;
 use crate::changeset::{self, Reader, Step};
 use crate::connection::{Connection, SqliteError, quoted};
 use crate::schema::{Identity, Layout};

@@ -1,6 +1,6 @@
 //! Hashing rows: what batches of them add to their tables, on a thread of its own.
 //!
-//! What BLAKE3 takes for a small row is a third of what capturing it takes. It needs nothing but the row's bytes, and sums do not mind in which
+//! What BLAKE3 takes for a small row is a third of what capturing it takes, or applying it. It needs nothing but the row's bytes, and sums do not mind in which
 //! order they are made.
 //!
 //! What must stay true: of every batch that was handed over, all rows are in what [`Hashing::collect`] gives next, or a fault of the thread goes
@@ -10,7 +10,6 @@
 
 use synddb_protocol::state::{TableHash, Value, write_row};
 
-use super::table::Combine;
 use crate::beside::Beside;
 
 /// How many batches wait for the thread at most, for it to be at work while its owner is at something else. Whoever hands over one more waits.
@@ -18,18 +17,29 @@ const BATCHES_WAITING_MAX: usize = 4;
 
 /// Most bytes of rows in a batch that is handed over: so a few times as much is in memory at most. A batch that is larger because of one large row
 /// is hashed by its caller.
-pub(super) const BATCH_BYTES_MAX: usize = 2 << 20;
+pub(crate) const BATCH_BYTES_MAX: usize = 2 << 20;
 
 /// What BLAKE3 gives for a row, in bytes: most of what it costs.
 const ELEMENT_BYTES: usize = 2048;
 
+/// What to do with a row of a hash.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Combine {
+    Add,
+    Remove,
+}
+
+/// So much is worth waking a thread, as [`Batch::weight`]: about 500 rows, a fifth of a millisecond. Smaller batches cost more in waking than
+/// they spare.
+pub(crate) const HAND_OVER_WEIGHT: usize = 1 << 20;
+
 /// Names a table in batches and sums.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct TableNumber(pub(super) usize);
+pub(crate) struct TableNumber(pub(crate) usize);
 
 /// Rows that came and went, in the form in which they are hashed.
 #[derive(Debug, Default)]
-pub(super) struct Batch {
+pub(crate) struct Batch {
     rows: Vec<Row>,
     bytes: Vec<u8>,
 }
@@ -43,13 +53,13 @@ struct Row {
 
 /// How far into a batch something reaches.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Extent {
+pub(crate) struct Extent {
     rows: usize,
     bytes: usize,
 }
 
 impl Batch {
-    pub(super) fn push<'v>(
+    pub(crate) fn push<'v>(
         &mut self,
         table: TableNumber,
         rowid: Option<i64>,
@@ -62,28 +72,40 @@ impl Batch {
     }
 
     /// An empty one with room for as much, save what one large row took.
-    pub(super) fn like(other: &Self) -> Self {
+    pub(crate) fn like(other: &Self) -> Self {
         let bytes = other.bytes.len().min(BATCH_BYTES_MAX);
         Self { rows: Vec::with_capacity(other.rows.len()), bytes: Vec::with_capacity(bytes) }
     }
 
     /// All of it.
-    pub(super) fn extent(&self) -> Extent {
+    pub(crate) fn extent(&self) -> Extent {
         Extent { rows: self.rows.len(), bytes: self.bytes.len() }
     }
 
     /// The bytes of the rows behind `extent`.
-    pub(super) fn bytes_behind(&self, extent: Extent) -> usize {
+    pub(crate) fn bytes_behind(&self, extent: Extent) -> usize {
         self.bytes.len() - extent.bytes
     }
 
     /// What it costs to hash it, as bytes that BLAKE3 reads and gives.
-    pub(super) fn weight(&self) -> usize {
-        self.bytes.len() + self.rows.len() * ELEMENT_BYTES
+    pub(crate) fn weight(&self) -> usize {
+        self.weight_behind(Extent::default())
+    }
+
+    /// What it costs to hash the rows behind `extent`.
+    pub(crate) fn weight_behind(&self, extent: Extent) -> usize {
+        self.bytes_behind(extent) + (self.rows.len() - extent.rows) * ELEMENT_BYTES
+    }
+
+    /// Drops the rows behind `extent`.
+    pub(crate) fn truncate(&mut self, extent: Extent) {
+        self.rows.truncate(extent.rows);
+        self.bytes.truncate(extent.bytes);
+        self.bytes.shrink_to(BATCH_BYTES_MAX);
     }
 
     /// Drops the rows up to `extent`, and does not keep the memory that a large one took.
-    pub(super) fn drop_through(&mut self, extent: Extent) {
+    pub(crate) fn drop_through(&mut self, extent: Extent) {
         self.rows.drain(..extent.rows);
         self.bytes.drain(..extent.bytes);
         self.bytes.shrink_to(BATCH_BYTES_MAX);
@@ -92,11 +114,11 @@ impl Batch {
 
 /// What rows add to their tables.
 #[derive(Debug, Default)]
-pub(super) struct Sums(Vec<Option<TableHash>>);
+pub(crate) struct Sums(Vec<Option<TableHash>>);
 
 impl Sums {
     /// Adds the rows of a batch up to `extent`.
-    pub(super) fn add(&mut self, batch: &Batch, extent: Extent) {
+    pub(crate) fn add(&mut self, batch: &Batch, extent: Extent) {
         let mut bytes = &batch.bytes[..];
         for row in &batch.rows[..extent.rows] {
             let (here, rest) = bytes.split_at(row.length);
@@ -113,15 +135,26 @@ impl Sums {
         }
     }
 
+    /// Adds what others add.
+    pub(crate) fn merge(&mut self, others: &Self) {
+        for (table, other) in others.0.iter().enumerate() {
+            let Some(other) = other else { continue };
+            if self.0.len() <= table {
+                self.0.resize(table + 1, None);
+            }
+            self.0[table].get_or_insert_with(TableHash::default).merge(other);
+        }
+    }
+
     /// What rows of this table add to it, if there were any.
-    pub(super) fn get(&self, TableNumber(table): TableNumber) -> Option<&TableHash> {
+    pub(crate) fn get(&self, TableNumber(table): TableNumber) -> Option<&TableHash> {
         self.0.get(table)?.as_ref()
     }
 }
 
 /// Hashes rows, on a thread of its own where there is one. It ends with this.
 #[derive(Debug, Default)]
-pub(super) struct Hashing {
+pub(crate) struct Hashing {
     /// What was hashed here.
     here: Sums,
     worker: Worker,
@@ -150,12 +183,12 @@ enum Work {
 
 impl Hashing {
     /// Hashes rows of a batch here and now, up to `extent`.
-    pub(super) fn hash(&mut self, batch: &Batch, extent: Extent) {
+    pub(crate) fn hash(&mut self, batch: &Batch, extent: Extent) {
         self.here.add(batch, extent);
     }
 
     /// Has a batch hashed beside the caller.
-    pub(super) fn hand_over(&mut self, batch: Batch) {
+    pub(crate) fn hand_over(&mut self, batch: Batch) {
         if matches!(self.worker, Worker::NotYet) {
             self.worker = Worker::start();
         }
@@ -169,7 +202,7 @@ impl Hashing {
     }
 
     /// What all rows so far add that were not collected before, once they are hashed: from here, and from beside.
-    pub(super) fn collect(&mut self) -> [Sums; 2] {
+    pub(crate) fn collect(&mut self) -> [Sums; 2] {
         let beside = match &mut self.worker {
             Worker::Thread { thread, owes } if *owes => {
                 thread.give(Work::Collect);
