@@ -44,8 +44,8 @@ mod wait;
 
 pub use arguments::Arguments;
 pub use bench::{
-    Agent, BenchError, CallsPerMinute, Figures, Giant, Idle, Latencies, Latency, Machine, Measured, Paced,
-    Pairs, Ratio, Single, Synchronous, Walk,
+    Agent, BenchError, CallsPerMinute, CatchUp, Figures, Giant, Idle, Lag, Lags, Latencies, Latency, Machine,
+    Measured, Paced, Pairs, Ratio, Single, Synchronous, Walk,
 };
 pub use commands::run;
 pub use doctor::{Code, Count, Finding, Severity};

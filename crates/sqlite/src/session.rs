@@ -41,7 +41,20 @@ unsafe extern "C" {
         changeset: *mut *mut c_void,
     ) -> c_int;
     fn sqlite3session_delete(session: *mut RawSession);
+    fn sqlite3changeset_apply(
+        database: *mut ffi::sqlite3,
+        length: c_int,
+        changeset: *mut c_void,
+        filter: Option<unsafe extern "C" fn(context: *mut c_void, table: *const c_char) -> c_int>,
+        conflict: Option<
+            unsafe extern "C" fn(context: *mut c_void, kind: c_int, changes: *mut c_void) -> c_int,
+        >,
+        context: *mut c_void,
+    ) -> c_int;
 }
+
+/// `SQLITE_CHANGESET_ABORT` of sqlite3session.h.
+const CHANGESET_ABORT: c_int = 2;
 
 /// What a session takes for the identity of rows in tables without a declared primary key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -147,6 +160,26 @@ impl Drop for Session {
     }
 }
 
+/// Applies a changeset by SQLite's own means (`sqlite3changeset_apply`): what `apply` is compared with. Every conflict ends it.
+///
+/// Changesets of this crate are of SQLite's format where each table's identity is its declared primary key, and the encoding is UTF-8.
+///
+/// # Errors
+/// [`SqliteError`] when it is no changeset, or does not apply; nothing of it is applied then. A table that is not there is passed over,
+/// as SQLite does.
+pub fn apply_changeset(connection: &Connection, changeset: &[u8]) -> Result<(), SqliteError> {
+    unsafe extern "C" fn abort(_: *mut c_void, _: c_int, _: *mut c_void) -> c_int {
+        CHANGESET_ABORT
+    }
+    let length = c_int::try_from(changeset.len()).map_err(|_| failed(ffi::SQLITE_TOOBIG))?;
+    // SAFETY: the connection is open, and the changeset has `length` bytes, which SQLite only reads.
+    let code = unsafe {
+        let bytes = changeset.as_ptr().cast_mut().cast::<c_void>();
+        sqlite3changeset_apply(connection.handle(), length, bytes, None, Some(abort), ptr::null_mut())
+    };
+    if code == ffi::SQLITE_OK { Ok(()) } else { Err(failed(code)) }
+}
+
 /// These functions do not set the connection's error, so its message would be another call's.
 fn failed(code: c_int) -> SqliteError {
     // SAFETY: SQLite returns a static text for every code.
@@ -179,6 +212,28 @@ mod tests {
         let new = vec![None, Some(Value::Text(b"z"))];
         assert_eq!(reader.step().unwrap(), Some(Step::Row(RowChange::Update { old, new })));
         assert_eq!(reader.step().unwrap(), None);
+    }
+
+    #[test]
+    fn a_changeset_is_applied_or_nothing_of_it() {
+        let make = || {
+            let connection = Connection::in_memory(TextEncoding::Utf8).unwrap();
+            connection.execute("CREATE TABLE t(a INTEGER PRIMARY KEY, b); INSERT INTO t VALUES(1, 'x')").unwrap();
+            connection
+        };
+        let (one, other) = (make(), make());
+        let mut session = Session::open(&one, Keyless::Skip).unwrap();
+        session.attach(None).unwrap();
+        one.execute("INSERT INTO t VALUES(2, 'new'); UPDATE t SET b = 'y' WHERE a = 1").unwrap();
+        let bytes = session.changeset().unwrap();
+        let rows = |connection: &Connection| {
+            let rows = "SELECT group_concat(a || b, ' ' ORDER BY a) FROM t";
+            connection.sqlite().query_row(rows, [], |row| row.get::<_, String>(0)).unwrap()
+        };
+        apply_changeset(&other, &bytes).unwrap();
+        assert_eq!(rows(&other), "1y 2new");
+        assert!(apply_changeset(&other, &bytes).is_err(), "what it changes is not there any more");
+        assert_eq!(rows(&other), "1y 2new");
     }
 
     #[test]

@@ -35,6 +35,26 @@ What the figures mean:
   Figures of one run compare with each other. They do not compare with those of another machine, folder or day.
   Everything takes about twenty minutes, during which the machine should have nothing else to do.";
 
+/// What is measured of a replica, and what the figures mean.
+const REPLICA_FIGURES: &str = "\
+What is measured:
+  A process writes a new database with the system's SQLite for some seconds, alone; then another one writes as many transactions
+  beside an agent and a sequencer, until all of them are stored. The stored log is then read in turn by a replica, a process as a user would
+  start it (`synddb replica --once`), and by SQLite's own `sqlite3changeset_apply`, which gets the same row changes. At the end the replica
+  is compared row by row with the application's database and with what SQLite made. If anything differs there are no figures, and the exit code is 1.
+
+What the figures mean:
+  replica      row changes a second, from the start of the process until everything is applied: signatures, hashes, the log's tree, and the state
+               hash after every submission are checked, and the first snapshot is restored
+  changeset    row changes a second of sqlite3changeset_apply, a call for each commit, in transactions as large as the replica's, with the same
+               pragmas; reading and opening the log does not count
+  ratio        replica through changeset, of one pair: median of the pairs [least..most]
+  app          row changes a second that the writer made alone, and the replica's through that
+  cpu, memory  of the replica's process: processor time for each row change, and the most memory that it had
+  lag          of commits that come every 25, 10 and 1 ms under `synddb dev`: from the return of COMMIT until the row is seen in the replica's file by
+               somebody who looks every fifth of a millisecond
+  Figures of one run compare with each other. They do not compare with those of another machine, folder or day.";
+
 #[derive(Debug, Args)]
 pub(crate) struct BenchArguments {
     #[command(subcommand)]
@@ -46,6 +66,9 @@ pub(super) enum Bench {
     /// Measures what capture costs the writer.
     #[command(after_help = FIGURES)]
     Capture(CaptureArguments),
+    /// Measures how fast a replica catches up with a stored log, and how far behind a live one is.
+    #[command(after_help = REPLICA_FIGURES)]
+    Replica(ReplicaArguments),
     /// Writes a database, as it is told. Benchmarks start it.
     #[command(hide = true)]
     Write {
@@ -54,26 +77,62 @@ pub(super) enum Bench {
     },
 }
 
+/// What every benchmark is told.
 #[derive(Debug, Args)]
-pub(super) struct CaptureArguments {
+pub(super) struct RunArguments {
     /// How long the writer writes in each run.
     #[arg(long, default_value_t = 5.0, value_parser = seconds)]
     pub(super) seconds: f64,
-    /// Pairs of runs, one without the agent and one with it.
+    /// Pairs of runs: of each, one is what the other is compared with.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub(super) pairs: u32,
-    /// How long the writer may take in each run to get warm; 0 begins cold, and a scenario that did is marked.
-    #[arg(long, value_name = "SECONDS", default_value_t = 30.0, value_parser = no_seconds_or_more)]
-    pub(super) warm_up: f64,
-    /// Only these scenarios.
-    #[arg(long, value_name = "NAME", value_delimiter = ',')]
-    pub(super) only: Vec<Scenario>,
     /// Where the folder with everything that is made goes, on a real disk. It is removed at the end.
     #[arg(long, value_name = "FOLDER", default_value = ".")]
     pub(super) dir: PathBuf,
     /// The library that the writer writes with.
     #[arg(long, value_name = "LIBRARY", default_value = "libsqlite3.so.0")]
     pub(super) sqlite: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ReplicaArguments {
+    #[command(flatten)]
+    pub(super) run: RunArguments,
+    /// Only these scenarios.
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    pub(super) only: Vec<ReplicaScenario>,
+}
+
+/// What is measured of a replica. They run in this order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum ReplicaScenario {
+    /// A log of transactions of 100 INSERTs.
+    Rows,
+    /// A log of an order book.
+    Orders,
+    /// The same with four indexes.
+    OrdersIndexed,
+    /// How long after its COMMIT a row is in a live replica.
+    Lag,
+}
+
+impl ReplicaScenario {
+    /// Its name on the command line.
+    pub(super) fn name(self) -> String {
+        self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
+    }
+}
+
+#[derive(Debug, Args)]
+pub(super) struct CaptureArguments {
+    #[command(flatten)]
+    pub(super) run: RunArguments,
+    /// How long the writer may take in each run to get warm; 0 begins cold, and a scenario that did is marked.
+    #[arg(long, value_name = "SECONDS", default_value_t = 30.0, value_parser = no_seconds_or_more)]
+    pub(super) warm_up: f64,
+    /// Only these scenarios.
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    pub(super) only: Vec<Scenario>,
     /// How large the database of `walk` is, in bytes.
     #[arg(long, value_name = "BYTES", default_value_t = 1_000_000_000)]
     pub(super) walk_bytes: u64,

@@ -123,6 +123,22 @@ pub enum BenchError {
         /// How often it said that some were durable.
         kept: usize,
     },
+    /// A replica is not the application's database.
+    #[error("the replica is not the database; keep this output and report it. scenario=`{scenario}` difference=`{difference}`")]
+    Different {
+        /// The scenario.
+        scenario: String,
+        /// In what they differ first.
+        difference: String,
+    },
+    /// A row was not seen in the replica although everything is applied.
+    #[error("not every commit was seen in the replica; report this. commits=`{commits}` seen=`{seen}`")]
+    NotSeen {
+        /// Commits that there were.
+        commits: u64,
+        /// The last one that was seen.
+        seen: u64,
+    },
     /// It was asked to end.
     #[error("the benchmark was asked to end; nothing of it is left")]
     Interrupted,
@@ -150,7 +166,7 @@ impl BenchError {
             | Self::NoRoom { .. }
             | Self::NoLibrary { .. }
             | Self::NoSessions { .. } => Exit::Refused,
-            Self::Lost { .. } | Self::NotEqual { .. } => Exit::Different,
+            Self::Lost { .. } | Self::NotEqual { .. } | Self::Different { .. } => Exit::Different,
             Self::TooLate { .. } => Exit::TimedOut,
             Self::Interrupted => Exit::Incomplete,
             // One that ended well, too early, is no success.
@@ -160,6 +176,7 @@ impl BenchError {
             }
             Self::Command(error) => error.exit(),
             Self::Unseen { .. }
+            | Self::NotSeen { .. }
             | Self::Sqlite { .. }
             | Self::Foreign { .. }
             | Self::Peer(_)

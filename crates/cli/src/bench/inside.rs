@@ -9,8 +9,9 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::time::{Duration, Instant};
 
 use clap::FromArgMatches as _;
-use synddb_agent::{Captured, Event, Handle};
+use synddb_agent::{Captured, Event, Handle, Until};
 use synddb_protocol::http::Position;
+use synddb_protocol::id::StreamId;
 
 use super::agent::{judge, too_late};
 use super::{Bench, BenchError};
@@ -21,6 +22,12 @@ use crate::follow;
 
 /// How long it may take for what is asked of it.
 const PATIENCE: Duration = Duration::from_secs(120);
+
+/// How long it may take until everything is stored.
+const STORED_MAX: Duration = Duration::from_secs(600);
+
+/// Between two looks at whether the benchmark was asked to end.
+const LOOK_UP: Duration = Duration::from_millis(500);
 
 /// Between two looks.
 const LOOK_AGAIN: Duration = Duration::from_millis(2);
@@ -68,6 +75,23 @@ impl Inside {
             std::thread::sleep(LOOK_AGAIN);
         }
         Err(too_late("capture everything", PATIENCE))
+    }
+
+    /// The stream.
+    pub(super) fn stream(&self) -> StreamId {
+        self.agent.status().stream
+    }
+
+    /// Returns when everything that is committed now is stored.
+    pub(super) fn store(&self, bench: &Bench) -> Result<(), BenchError> {
+        let since = Instant::now();
+        while since.elapsed() < STORED_MAX {
+            bench.go_on()?;
+            if self.agent.push(Until::Stored, Instant::now() + LOOK_UP).is_ok() {
+                return Ok(());
+            }
+        }
+        Err(too_late("see everything stored", STORED_MAX))
     }
 
     /// Makes sure that it captured exactly what was committed since it follows. Nobody may write meanwhile.

@@ -27,7 +27,7 @@ const SCENARIO: &str = "latency";
 
 /// From the beginning of one commit to that of the next, by run: so long that each finds an agent at rest, and so short that it is at work.
 /// Between both it may still gather what comes after the commit before.
-const EVERY_MS: [u64; 3] = [25, 10, 1];
+pub(super) const EVERY_MS: [u64; 3] = [25, 10, 1];
 
 /// How often the disk is asked for its own time, before and after.
 const DISK_SYNCS: usize = 200;
@@ -119,7 +119,7 @@ fn paced(
 }
 
 /// How many commits of one pace there are in a time.
-fn transactions(seconds: f64, every: Duration) -> u64 {
+pub(super) fn transactions(seconds: f64, every: Duration) -> u64 {
     let given = Duration::try_from_secs_f64(seconds).unwrap_or_default();
     let fit = u64::try_from(given.as_nanos() / every.as_nanos().max(1)).unwrap_or(COMMITTED_MAX);
     fit.clamp(1, COMMITTED_MAX)
@@ -155,7 +155,7 @@ impl Delays {
 }
 
 /// Median, 99th percentile and maximum.
-fn spread(mut nanoseconds: Vec<u64>) -> Latency {
+pub(super) fn spread(mut nanoseconds: Vec<u64>) -> Latency {
     nanoseconds.sort_unstable();
     let at = |percent: usize| {
         let place = (nanoseconds.len() * percent).div_ceil(100).saturating_sub(1);

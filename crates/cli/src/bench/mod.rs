@@ -10,6 +10,7 @@
 //! child.rs       what both have in common
 //! usage.rs       what processes used, by the kernel; calls.rs: what they call of it
 //! latency.rs     how soon a commit is captured: inside.rs the agent in this process, listener.rs when it says so
+//! replica/       how fast a replica catches up with a stored log, and how far behind a live one is
 //! giant.rs, walk.rs, idle.rs   one huge transaction; a database that is there already; nothing to do
 //! ```
 //!
@@ -27,6 +28,7 @@ mod inside;
 mod latency;
 mod listener;
 mod pairs;
+mod replica;
 pub(crate) mod report;
 mod scenario;
 mod sequencer;
@@ -46,6 +48,7 @@ pub use giant::Giant;
 pub use idle::{CallsPerMinute, Idle};
 pub use latency::{Latencies, Paced};
 pub use pairs::{Agent, Figures, Pairs, Ratio, Single};
+pub use replica::{CatchUp, Lag, Lags};
 pub use report::{Machine, Measured};
 pub use walk::Walk;
 pub use writer::{Latency, Synchronous};
@@ -53,7 +56,7 @@ pub use writer::{Latency, Synchronous};
 use crate::exit::{CommandError, Exit};
 use crate::output::{Event, Output, Progress};
 use crate::stop::Stop;
-use arguments::{Bench as Which, CaptureArguments, Scenario};
+use arguments::{Bench as Which, CaptureArguments, RunArguments, Scenario};
 use scenario::Paired;
 use writer::Order;
 
@@ -80,6 +83,7 @@ struct Bench {
 pub(crate) fn run(arguments: &BenchArguments, output: Output) -> Result<Exit, CommandError> {
     match &arguments.bench {
         Which::Capture(arguments) => capture(arguments, output),
+        Which::Replica(arguments) => replica::run(arguments, output),
         Which::Write { order } => Ok(write(order)?),
     }
 }
@@ -120,39 +124,16 @@ fn begin(
     arguments: &CaptureArguments,
     output: Output,
 ) -> Result<(Bench, Machine, Vec<Scenario>), BenchError> {
-    let CaptureArguments { seconds, warm_up, pairs, only, dir, sqlite, walk_bytes } = arguments;
-    let no_room = |source| BenchError::NoRoom { folder: dir.clone(), source };
-    let file_system = FileSystem::of(dir).map_err(no_room)?;
-    if file_system.kind == FileSystemKind::Memory {
-        return Err(BenchError::InMemory { folder: dir.clone(), file_system });
-    }
-    let sqlite = &named(sqlite)?;
-    let library = writer::look(sqlite)?;
-    if !library.sessions && only.iter().any(|scenario| scenario.needs_sessions()) {
-        return Err(BenchError::NoSessions { library: sqlite.clone() });
-    }
-    // Before there is anything that would stay.
-    let stop = Stop::on_signals().map_err(BenchError::system("catch signals"))?;
-    let dir = dir.canonicalize().map_err(no_room)?;
-    let folder = tempfile::Builder::new().prefix("synddb-bench-").tempdir_in(dir).map_err(no_room)?;
-    let scenarios = scenarios(arguments, library.sessions);
+    let CaptureArguments { run, warm_up, only, walk_bytes } = arguments;
+    let needs_sessions = only.iter().any(|scenario| scenario.needs_sessions());
+    let (bench, machine) = Bench::begin(run, needs_sessions, output)?;
+    let scenarios = scenarios(arguments, machine.sessions);
     let machine = Machine {
-        synddb: env!("CARGO_PKG_VERSION").to_owned(),
-        is_optimized: !cfg!(debug_assertions),
-        sqlite: library.version,
-        sessions: library.sessions,
-        file_system: file_system.to_string(),
-        processors: std::thread::available_parallelism().map_or(1, usize::from),
-        seconds: *seconds,
-        pairs: *pairs,
         scenarios: scenarios.iter().copied().map(Scenario::name).collect(),
         has_pairs: scenarios.iter().any(|scenario| scenario.is_paired()),
+        ..machine
     };
-    let progress = Progress::begin(output);
-    let (sqlite, walk_bytes) = (sqlite.clone(), *walk_bytes);
-    let (seconds, warm_up, pairs) = (*seconds, *warm_up, *pairs);
-    let bench = Bench { folder, sqlite, seconds, warm_up, pairs, walk_bytes, stop, progress };
-    Ok((bench, machine, scenarios))
+    Ok((Bench { warm_up: *warm_up, walk_bytes: *walk_bytes, ..bench }, machine, scenarios))
 }
 
 /// A library as processes find it whose working folder is another one: a path is one from here, a name is looked for by the loader.
@@ -185,6 +166,43 @@ fn measure(bench: &Bench, scenario: Scenario) -> Result<Vec<Measured>, BenchErro
 }
 
 impl Bench {
+    /// Refuses what can be refused, before anything is made. Nothing gets warm, and no scenario is named.
+    fn begin(
+        arguments: &RunArguments,
+        needs_sessions: bool,
+        output: Output,
+    ) -> Result<(Self, Machine), BenchError> {
+        let RunArguments { seconds, pairs, dir, sqlite } = arguments;
+        let no_room = |source| BenchError::NoRoom { folder: dir.clone(), source };
+        let file_system = FileSystem::of(dir).map_err(no_room)?;
+        if file_system.kind == FileSystemKind::Memory {
+            return Err(BenchError::InMemory { folder: dir.clone(), file_system });
+        }
+        let sqlite = named(sqlite)?;
+        let library = writer::look(&sqlite)?;
+        if !library.sessions && needs_sessions {
+            return Err(BenchError::NoSessions { library: sqlite });
+        }
+        // Before there is anything that would stay.
+        let stop = Stop::on_signals().map_err(BenchError::system("catch signals"))?;
+        let dir = dir.canonicalize().map_err(no_room)?;
+        let folder = tempfile::Builder::new().prefix("synddb-bench-").tempdir_in(dir).map_err(no_room)?;
+        let machine = Machine {
+            synddb: env!("CARGO_PKG_VERSION").to_owned(),
+            is_optimized: !cfg!(debug_assertions),
+            sqlite: library.version,
+            sessions: library.sessions,
+            file_system: file_system.to_string(),
+            processors: std::thread::available_parallelism().map_or(1, usize::from),
+            seconds: *seconds,
+            pairs: *pairs,
+            scenarios: Vec::new(),
+            has_pairs: false,
+        };
+        let (seconds, pairs, progress) = (*seconds, *pairs, Progress::begin(output));
+        Ok((Self { folder, sqlite, seconds, warm_up: 0.0, pairs, walk_bytes: 0, stop, progress }, machine))
+    }
+
     /// A folder for one run, empty; it goes when the value does.
     fn room(&self) -> Result<TempDir, BenchError> {
         TempDir::new_in(self.folder.path()).map_err(BenchError::system("make a folder"))

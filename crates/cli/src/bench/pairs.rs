@@ -123,7 +123,7 @@ pub(super) fn measure(bench: &Bench, paired: &Paired) -> Result<Pairs, BenchErro
     })
 }
 
-fn ratio(of_pairs: Vec<f64>) -> Ratio {
+pub(super) fn ratio(of_pairs: Vec<f64>) -> Ratio {
     let (min, max) =
         of_pairs.iter().fold((f64::INFINITY, 0_f64), |(min, max), &one| (min.min(one), max.max(one)));
     Ratio { median: median(of_pairs.iter().copied()), min, max, of_pairs }
@@ -163,7 +163,7 @@ fn agent(runs: &[Run]) -> Option<Agent> {
 }
 
 /// The one in the middle, or the mean of the two in the middle.
-fn median(of: impl IntoIterator<Item = f64>) -> f64 {
+pub(super) fn median(of: impl IntoIterator<Item = f64>) -> f64 {
     let mut all: Vec<f64> = of.into_iter().collect();
     all.sort_by(f64::total_cmp);
     match (all.get(all.len().saturating_sub(1) / 2), all.get(all.len() / 2)) {

@@ -5,7 +5,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Agent, CallsPerMinute, Figures, Giant, Idle, Latencies, Latency, Paced, Pairs, Synchronous, Walk,
+    Agent, CallsPerMinute, CatchUp, Figures, Giant, Idle, Lag, Lags, Latencies, Latency, Paced, Pairs, Ratio,
+    Synchronous, Walk,
 };
 use crate::output::mib;
 
@@ -48,6 +49,10 @@ pub enum Measured {
     Walk(Walk),
     /// An agent with nothing to do.
     Idle(Idle),
+    /// A replica that catches up with a stored log.
+    CatchUp(Box<CatchUp>),
+    /// How far behind a live replica is.
+    Lag(Lags),
 }
 
 /// What people read first.
@@ -93,12 +98,14 @@ pub(crate) fn line(measured: &Measured) -> String {
         Measured::Giant(giant) => of_giant(giant),
         Measured::Walk(walk) => of_walk(walk),
         Measured::Idle(idle) => of_idle(idle),
+        Measured::CatchUp(caught_up) => of_catch_up(caught_up),
+        Measured::Lag(lags) => of_lags(lags),
     }
 }
 
 fn of_pairs(pairs: &Pairs) -> String {
     let Pairs { scenario, bare, captured, ratio, agent, is_warm, .. } = pairs;
-    let ratio = format!("{:.2} [{:.2}..{:.2}]", ratio.median, ratio.min, ratio.max);
+    let ratio = of_ratio(ratio);
     let agent = agent.as_ref().map_or_else(String::new, |agent| {
         let Agent { cpu_us_per_row, memory_bytes_max, write_locked_us_max, .. } = agent;
         let (locks, locked_us) = (agent.write_locks_per_second, agent.write_locked_us_per_second);
@@ -185,6 +192,34 @@ fn of_idle(idle: &Idle) -> String {
     format!(
         "idle: {cpu_percent:.3} % of a processor, {wakeups_per_minute:.1} wake-ups a minute, over {seconds:.0} s; {calls}"
     )
+}
+
+fn of_catch_up(caught_up: &CatchUp) -> String {
+    let CatchUp { scenario, transactions, row_changes, stored_bytes, .. } = caught_up;
+    format!(
+        "catch-up of {scenario}: {transactions} transactions, {row_changes} row changes, {} stored; replica {:.0} row changes/s, \
+         changeset_apply {:.0}/s, ratio {}; app {:.0}/s, replica through app {:.2}; {:.2} us of processor a row change, {}",
+        mib(*stored_bytes),
+        caught_up.replica_per_second,
+        caught_up.changeset_per_second,
+        of_ratio(&caught_up.ratio),
+        caught_up.app_per_second,
+        caught_up.replica_per_second / caught_up.app_per_second,
+        caught_up.cpu_us_per_row_change,
+        mib(caught_up.memory_bytes_max),
+    )
+}
+
+fn of_lags(lags: &Lags) -> String {
+    let mut lines = format!("\n{:<21} {:>9}  {:>23}   p50 p99 max, us", "lag", "commits", "until in the replica");
+    for Lag { every_ms, commits, applied } in &lags.runs {
+        lines += &format!("\n{:<21} {commits:>9}  {:>23}", format!("every {every_ms} ms"), latency(applied));
+    }
+    lines
+}
+
+fn of_ratio(ratio: &Ratio) -> String {
+    format!("{:.2} [{:.2}..{:.2}]", ratio.median, ratio.min, ratio.max)
 }
 
 /// Three times, in microseconds.

@@ -25,10 +25,10 @@ use crate::process;
 const CAPTURED_MAX: Duration = Duration::from_secs(120);
 
 /// How long processes may take to run.
-const RUNNING_MAX: Duration = Duration::from_secs(60);
+pub(super) const RUNNING_MAX: Duration = Duration::from_secs(60);
 
 /// How long everything may take to be in the replica, once it is written.
-const APPLIED_MAX: Duration = Duration::from_secs(600);
+pub(super) const APPLIED_MAX: Duration = Duration::from_secs(600);
 
 /// What is written, and what is compared with the writer alone.
 #[derive(Debug, Clone, Copy)]
@@ -166,13 +166,8 @@ impl Paired {
     }
 
     fn replicated(&self, bench: &Bench, database: &Path, mut writer: Writer) -> Result<Run, BenchError> {
-        let synddb = |name, command: &str, operands: &[&Path], more: &[&str]| {
-            let program = std::env::current_exe().map_err(BenchError::system("find this program"))?;
-            let mut started = Command::new(program);
-            started.arg(command).args(operands).args(more).arg("--json");
-            without_settings(&mut started);
-            Child::start(bench, name, started)
-        };
+        let synddb =
+            |name, command, operands: &[&Path], more: &[&str]| synddb(bench, name, command, operands, more);
         let dev = ["--port", "0", "--validator-port", "0", "--stop-on-eof"];
         let mut dev = synddb("`dev`", "dev", &[database], &dev)?;
         while !matches!(said(&mut dev, "begin", RUNNING_MAX)?, Event::Running { .. }) {}
@@ -205,7 +200,7 @@ impl Paired {
 }
 
 /// A writer that nothing runs beside.
-fn alone(bench: &Bench, database: &Path, mut writer: Writer) -> Result<Run, BenchError> {
+pub(super) fn alone(bench: &Bench, database: &Path, mut writer: Writer) -> Result<Run, BenchError> {
     let Warmed { is_warm, .. } = writer.warm_up()?;
     bench.sync()?;
     let since = Instant::now();
@@ -224,8 +219,23 @@ fn status(database: &Path) -> Result<AgentStatus, BenchError> {
     Ok(process::ask(asked)?)
 }
 
+/// Starts one of this program's own commands.
+pub(super) fn synddb(
+    bench: &Bench,
+    name: &'static str,
+    command: &str,
+    operands: &[&Path],
+    more: &[&str],
+) -> Result<Child, BenchError> {
+    let program = std::env::current_exe().map_err(BenchError::system("find this program"))?;
+    let mut started = Command::new(program);
+    started.arg(command).args(operands).args(more).arg("--json");
+    without_settings(&mut started);
+    Child::start(bench, name, started)
+}
+
 /// The next thing that a command says.
-fn said(child: &mut Child, doing: &'static str, patience: Duration) -> Result<Event, BenchError> {
+pub(super) fn said(child: &mut Child, doing: &'static str, patience: Duration) -> Result<Event, BenchError> {
     let line = child.next(doing, patience)?;
     serde_json::from_str(&line).map_err(|_| child.foreign(&line))
 }

@@ -21,6 +21,8 @@ const LISTENING_MAX: Duration = Duration::from_secs(60);
 pub(super) struct Sequencer {
     child: Child,
     url: String,
+    key: String,
+    store: String,
 }
 
 impl Sequencer {
@@ -40,7 +42,7 @@ impl Sequencer {
         loop {
             let line = child.next("listen", LISTENING_MAX)?;
             match serde_json::from_str(&line) {
-                Ok(Event::Listening { url, .. }) => return Ok(Self { child, url }),
+                Ok(Event::Listening { url, key: Some(key), .. }) => return Ok(Self { child, url, key, store }),
                 Ok(_) => {}
                 Err(_) => return Err(child.foreign(&line)),
             }
@@ -50,6 +52,16 @@ impl Sequencer {
     /// Where it listens.
     pub(super) fn url(&self) -> &str {
         &self.url
+    }
+
+    /// The key that signs.
+    pub(super) fn key(&self) -> &str {
+        &self.key
+    }
+
+    /// Where the log is stored.
+    pub(super) fn store(&self) -> &str {
+        &self.store
     }
 
     /// Has it end, after everything is stored.

@@ -1,6 +1,7 @@
 //! `synddb bench`: that it measures what was captured whole, refuses what would mislead, and leaves nothing. No figure is judged.
 
 mod measures;
+mod replica;
 mod writer;
 
 use std::fs;
