@@ -1,8 +1,9 @@
 //! Compression: exactly one zstd frame that states its content size, opened within a bound.
 //!
-//! RFC 8878. A frame that names a dictionary, leaves its content size open, is followed by anything,
-//! or claims more than the bound is refused before memory is taken for its content. Which of the many
-//! frames for one content a writer chose does not matter: what is signed is the body as stored.
+//! RFC 8878. A frame that names a dictionary, carries a checksum, leaves its content size open, is followed by
+//! anything, or claims more than the bound is refused before memory is taken for its content. Its head has one
+//! form for one content: no bit of it is free. Which of the many sequences of blocks for one content a writer chose
+//! does not matter: what is signed is the body as stored.
 
 use zstd::zstd_safe;
 
@@ -16,6 +17,16 @@ pub(crate) enum Level {
     Fast = 1,
     /// For batches, chunks and single bodies: what is read more often than it is written.
     Usual = 3,
+}
+
+impl Level {
+    /// The window of a content that is larger than it: zstd's for this level, as a power of two.
+    const fn window(self) -> u8 {
+        match self {
+            Self::Fast => 19,
+            Self::Usual => 21,
+        }
+    }
 }
 
 /// First bytes of a zstd frame; a skippable frame has others.
@@ -41,6 +52,21 @@ pub(crate) fn decompress(what: &'static str, frame: &[u8], limit: usize) -> Resu
     }
 }
 
+/// The same for what only a writer of this system makes, at one level: then the window has one size as well.
+pub(crate) fn decompress_at(
+    what: &'static str,
+    frame: &[u8],
+    limit: usize,
+    level: Level,
+) -> Result<Vec<u8>, DecodeError> {
+    match window(frame) {
+        Some(window) if window != level.window() => {
+            Err(DecodeError::Compression { what, why: "its window is not the one of its writer" })
+        }
+        Some(_) | None => decompress(what, frame, limit),
+    }
+}
+
 /// The size that `frame`, which must be exactly one frame, states for its content.
 pub(crate) fn content_size(what: &'static str, frame: &[u8]) -> Result<u64, DecodeError> {
     let refuse = |why| DecodeError::Compression { what, why };
@@ -50,10 +76,50 @@ pub(crate) fn content_size(what: &'static str, frame: &[u8]) -> Result<u64, Deco
     if zstd_safe::find_frame_compressed_size(frame) != Ok(frame.len()) {
         return Err(refuse("it is not exactly one whole frame"));
     }
-    match zstd_safe::get_frame_content_size(frame) {
-        Ok(Some(size)) => Ok(size),
-        Ok(None) | Err(_) => Err(refuse("the frame does not state its content size")),
+    let size = match zstd_safe::get_frame_content_size(frame) {
+        Ok(Some(size)) => size,
+        Ok(None) | Err(_) => return Err(refuse("the frame does not state its content size")),
+    };
+    check_head(frame, size).map_err(refuse)?;
+    Ok(size)
+}
+
+/// In the first byte of a head: the content is its own window.
+const SINGLE_SEGMENT: u8 = 0x20;
+/// In the first byte of a head: one bit that means nothing, one that is reserved, the checksum's, and two of a dictionary.
+const ABSENT: u8 = 0x1f;
+
+/// The window that the head of a frame names, as a power of two; `None` when it is the content itself.
+fn window(frame: &[u8]) -> Option<u8> {
+    match frame.get(MAGIC.len()..) {
+        Some([first, window, ..]) if first & SINGLE_SEGMENT == 0 => Some((window >> 3) + 10),
+        _ => None,
     }
+}
+
+/// Refuses a head (RFC 8878, section 3.1.1.1) other than the one that zstd writes for a content of this size: what nobody looks at
+/// must not be free to change.
+fn check_head(frame: &[u8], size: u64) -> Result<(), &'static str> {
+    let head = frame.get(MAGIC.len()..).unwrap_or_default();
+    let Some(first) = head.first() else { return Err("it is not a zstd frame") };
+    if first & ABSENT != 0 {
+        return Err("the frame has a checksum, a dictionary, or a bit that is not in use");
+    }
+    let shortest = match size {
+        0..256 => 0,
+        256..65_792 => 1,
+        65_792..0xffff_ffff => 2,
+        _ => 3,
+    };
+    if first >> 6 != shortest {
+        return Err("the frame states its content size in more bytes than needed");
+    }
+    let Some(window) = window(frame) else { return Ok(()) };
+    let mantissa = head.get(1).map_or(0, |descriptor| descriptor & 7);
+    if mantissa != 0 || size.checked_shr(window.into()).is_none_or(|windows| windows == 0) {
+        return Err("the frame has another window than zstd writes");
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -82,5 +148,39 @@ mod tests {
         for bytes in [twice, skippable, trailing, cut, Vec::new()] {
             assert!(matches!(decompress("test", &bytes, 100), Err(DecodeError::Compression { .. })));
         }
+    }
+
+    #[test]
+    fn no_bit_of_a_head_is_free() {
+        for (length, level) in [
+            (0, Level::Usual),
+            (255, Level::Usual),
+            (256, Level::Fast),
+            (65_791, Level::Usual),
+            (65_792, Level::Usual),
+            (600_000, Level::Fast),
+            (3_000_000, Level::Usual),
+        ] {
+            let content = vec![7; length];
+            let frame = compress(&content, level);
+            assert_eq!(decompress_at("test", &frame, length, level).unwrap(), content, "{length}");
+            let stated = [1, 2, 4, 8][usize::from(frame[4] >> 6)];
+            let head = MAGIC.len() + 1 + usize::from(window(&frame).is_some()) + stated;
+            for bit in 0..8 * head {
+                let mut flipped = frame.clone();
+                flipped[bit / 8] ^= 1 << (bit % 8);
+                let opened = decompress_at("test", &flipped, length, level);
+                assert!(opened.is_err(), "{length}: bit {bit} of the head");
+            }
+        }
+    }
+
+    #[test]
+    fn a_checksum_is_refused() {
+        let mut frame = Vec::with_capacity(100);
+        let mut context = zstd_safe::CCtx::create();
+        context.set_parameter(zstd_safe::CParameter::ChecksumFlag(true)).unwrap();
+        context.compress2(&mut frame, b"content").unwrap();
+        assert!(matches!(decompress("test", &frame, 100), Err(DecodeError::Compression { .. })));
     }
 }

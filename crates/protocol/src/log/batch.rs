@@ -139,7 +139,7 @@ impl Batch {
     /// [`DecodeError`] when the object is over its limits or not canonical.
     pub fn from_stored(stored: &[u8]) -> Result<Self, DecodeError> {
         check_limit("stored batch", stored.len(), BATCH_STORED_MAX)?;
-        Self::from_cbor(&frame::decompress("batch", stored, BATCH_BYTES_MAX)?)
+        Self::from_cbor(&frame::decompress_at("batch", stored, BATCH_BYTES_MAX, Level::Usual)?)
     }
 
     /// The batch before its outer compression.
