@@ -200,6 +200,16 @@ pub enum Refused {
         /// The message after what was applied.
         next: Sequence,
     },
+    /// The batch that ends where the replica stands is not the one that was applied: its leader signed two logs, or it is another store.
+    #[error(
+        "the store holds another batch than was applied, which ends at the same place; did its leader sign two logs? first=`{first}` last=`{last}`"
+    )]
+    Forked {
+        /// The batch's first message.
+        first: Sequence,
+        /// Its last one, where the replica stands.
+        last: Sequence,
+    },
     /// The store goes on, and not from where the replica stands.
     #[error(
         "the store goes on without the batch that follows what was applied; is it another store? next=`{next}` found=`{found}`"
@@ -392,6 +402,7 @@ const fn needs_upgrade(refused: &Refused) -> bool {
         | Refused::TooLarge(_)
         | Refused::StoreEnds { .. }
         | Refused::Straddles { .. }
+        | Refused::Forked { .. }
         | Refused::Skipped { .. }
         | Refused::EpochAbsent { .. }
         | Refused::ChunkMissing { .. }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use synddb_protocol::chain;
 use synddb_protocol::id::{Sequence, StreamId};
-use synddb_protocol::log::{Batch, BatchError};
+use synddb_protocol::log::{Batch, BatchError, SignedCheckpoint};
 use synddb_service::shutdown::Shutdown;
 use synddb_storage::{BatchStore, GetError, Key, ListError, last_batch};
 use tokio::sync::mpsc::Sender;
@@ -111,6 +111,8 @@ pub(crate) struct Fetch {
     pub(crate) store: PatientStore,
     pub(crate) stream: StreamId,
     pub(crate) next: Sequence,
+    /// The checkpoint of the batch before that.
+    pub(crate) last: Option<SignedCheckpoint>,
     pub(crate) news: News,
     pub(crate) mode: Mode,
     pub(crate) shutdown: Shutdown,
@@ -128,7 +130,7 @@ impl Fetch {
             let asked = self.shutdown.is_asked();
             let mut step = self.step(&room).await;
             if matches!(step, Step::Absent) && std::mem::take(&mut doubted) {
-                step = match store_end::check(&self.store, self.stream, self.next).await {
+                step = match store_end::check(&self.store, self.stream, self.next, self.last.as_ref()).await {
                     Ok(()) => step,
                     Err(Elsewhere::GaveUp) => Step::GaveUp,
                     Err(Elsewhere::Failed(error)) => Step::Failed(error),
@@ -184,6 +186,7 @@ impl Fetch {
         }
         // At the end of the numbers there is no next batch, and the verifier refuses what claims one.
         self.next = batch.last().next().unwrap_or(batch.last());
+        self.last = Some(batch.checkpoint().clone());
         Step::Batch(Box::new(Ahead::of(batch, room)))
     }
 }

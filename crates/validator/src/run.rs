@@ -252,6 +252,7 @@ impl Following<'_> {
             tokio::time::sleep(DRAIN_MAX).await;
             late.cancel();
         });
+        let last = checkpoint.clone();
         let joined = join(&store, stream, keys.clone(), &place, checkpoint).await?;
         let Some(joined) = joined else { return Ok(nothing) };
         let Joined { leaders, tip, checkpoint } = joined;
@@ -259,8 +260,8 @@ impl Following<'_> {
         let (fetched, to_verify) = mpsc::channel(FETCHED_MAX);
         let (verified, to_apply) = mpsc::channel(VERIFIED_MAX);
         let news = News::new(sequencer, Duration::from_millis(config.poll_ms_max), view.clone());
-        let fetch =
-            Fetch { store: store.clone(), stream, next, news, mode: config.mode, shutdown: shutdown.clone() };
+        let (mode, asked) = (config.mode, shutdown.clone());
+        let fetch = Fetch { store: store.clone(), stream, next, last, news, mode, shutdown: asked };
         stages.spawn(fetch.run(fetched));
         stages.spawn(Verify::new(store.clone(), keys, leaders, tip).run(to_verify, verified));
         let patient = config.mode == Mode::Follow;

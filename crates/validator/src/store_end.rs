@@ -5,7 +5,7 @@
 //! when a sequencer says that less is stored. What a sequencer says decides only when; what is found in the store decides.
 
 use synddb_protocol::id::{Sequence, StreamId};
-use synddb_protocol::log::{Batch, BatchError};
+use synddb_protocol::log::{Batch, BatchError, SignedCheckpoint};
 use synddb_storage::{GetError, Key};
 use tokio::task::spawn_blocking;
 use tracing::warn;
@@ -22,8 +22,14 @@ pub(crate) enum Elsewhere {
     Failed(Box<ValidatorError>),
 }
 
-/// Checks that the store's batches end right before `next`, or go on with it.
-pub(crate) async fn check(store: &PatientStore, stream: StreamId, next: Sequence) -> Result<(), Elsewhere> {
+/// Checks that the store's batches end right before `next`, or go on with it. Where they end, they end with `applied`, which is the checkpoint
+/// of the last batch that was: a leader that signs two logs may give both the same places.
+pub(crate) async fn check(
+    store: &PatientStore,
+    stream: StreamId,
+    next: Sequence,
+    applied: Option<&SignedCheckpoint>,
+) -> Result<(), Elsewhere> {
     let lacks = |end| refused(next, Refused::StoreEnds { end, next });
     let mut at = match store.last_batch(stream).await {
         Ok(last) => last.unwrap_or(Sequence::FIRST),
@@ -39,7 +45,13 @@ pub(crate) async fn check(store: &PatientStore, stream: StreamId, next: Sequence
         let Some(object) = get(store, stream, at).await? else { return Err(lacks(at.previous())) };
         let decoded = spawn_blocking(move || Batch::from_stored(&object)).await;
         let last = match decoded {
-            Ok(Ok(batch)) if batch.first() == at => batch.last(),
+            Ok(Ok(batch)) if batch.first() == at => {
+                let last = batch.last();
+                if last.next() == Some(next) && applied.is_some_and(|applied| applied != batch.checkpoint()) {
+                    return Err(refused(next, Refused::Forked { first: at, last }));
+                }
+                last
+            }
             Ok(Ok(batch)) => {
                 return Err(refused(at, Refused::Misplaced { expected: at, found: batch.first() }));
             }
