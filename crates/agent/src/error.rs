@@ -227,6 +227,7 @@ fn is_final(error: &CaptureError) -> bool {
             SchemaError::Foreign { .. }
             | SchemaError::Reserved { .. }
             | SchemaError::HiddenRowid { .. }
+            | SchemaError::TooWide { .. }
             | SchemaError::Damaged { .. } => true,
         },
         CaptureError::Missing { .. }

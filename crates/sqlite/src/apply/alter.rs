@@ -317,9 +317,9 @@ fn stored_sql(object: &Object) -> Value<'_> {
 
 /// Whose fault an error is: the commit's when SQLite does not take what it says, otherwise the machine's.
 fn blame(name: &str, error: SqliteError) -> ApplyError {
-    use rusqlite::ffi::{SQLITE_CONSTRAINT, SQLITE_CORRUPT, SQLITE_ERROR};
+    use rusqlite::ffi::{SQLITE_CONSTRAINT, SQLITE_CORRUPT, SQLITE_ERROR, SQLITE_MISMATCH, SQLITE_TOOBIG};
     match error.primary() {
-        SQLITE_ERROR | SQLITE_CONSTRAINT | SQLITE_CORRUPT => {
+        SQLITE_ERROR | SQLITE_CONSTRAINT | SQLITE_CORRUPT | SQLITE_MISMATCH | SQLITE_TOOBIG => {
             Divergence::Unreadable { name: name.to_owned(), source: error }.into()
         }
         _ => error.into(),

@@ -5,12 +5,16 @@
 //! Everything is asked of SQLite, which is given the table's own text in a scratch database: no SQL is parsed here, and what
 //! SQLite makes of a default or a type is what counts.
 
+use rusqlite::OptionalExtension as _;
 use synddb_protocol::state::Value;
 use synddb_protocol::submission::{ObjectKind, TextEncoding};
 
 use super::{Object, Objects, SchemaError};
 use crate::connection::{Connection, SqliteError, quoted};
 use crate::value::OwnedValue;
+
+/// Most columns of a result (`SQLITE_MAX_COLUMN`), and so of a table.
+pub(super) const COLUMNS_MAX: usize = 2000;
 
 /// What a column does to the values put into it (SQLite, "Datatypes", section 3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -214,6 +218,10 @@ impl Scratch<'_> {
         };
         let (record, key_fields) =
             if without_rowid { self.keyed_record(&infos)? } else { ((0..stored.len()).collect(), 0) };
+        // It could be written, and never be read again.
+        if matches!(identity, Identity::Rowid { .. }) && stored.len() >= COLUMNS_MAX {
+            return Err(SchemaError::TooWide { name: self.name.to_owned() });
+        }
         let derived = self.derived(&infos, strict)?;
         let defaults = self.defaults(&stored, &record, key_fields)?;
         let columns = stored
@@ -267,19 +275,22 @@ impl Scratch<'_> {
         Ok(infos.collect::<Result<_, _>>()?)
     }
 
-    fn is_without_rowid(&self) -> Result<bool, SqliteError> {
+    fn is_without_rowid(&self) -> Result<bool, SchemaError> {
         self.table_list("wr")
     }
 
-    fn is_strict(&self) -> Result<bool, SqliteError> {
+    fn is_strict(&self) -> Result<bool, SchemaError> {
         self.table_list("strict")
     }
 
-    fn table_list(&self, column: &str) -> Result<bool, SqliteError> {
+    fn table_list(&self, column: &str) -> Result<bool, SchemaError> {
         let sql = format!(
             "SELECT {column} FROM pragma_table_list WHERE schema = 'main' AND name = ?1 COLLATE NOCASE"
         );
-        Ok(self.connection.sqlite().query_row(&sql, [self.name], |row| row.get(0))?)
+        let found = self.connection.sqlite().query_row(&sql, [self.name], |row| row.get(0)).optional();
+        found
+            .map_err(SqliteError::from)?
+            .ok_or(SchemaError::Damaged { what: "a text makes another table than it is stored for" })
     }
 
     /// The column that is the rowid, if there is one. A lone key column declared INTEGER is it, unless its text says `DESC` in a

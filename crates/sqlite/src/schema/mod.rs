@@ -45,6 +45,16 @@ pub enum SchemaError {
         /// The table.
         name: String,
     },
+    /// The table has as many columns as a result may have, so that its rows cannot be read together with their rowids.
+    #[error(
+        "a table without INTEGER PRIMARY KEY must have fewer columns than SQLite reads at once; remove one, or give it that key. \
+         table=`{name}` columns_max=`{}`",
+        layout::COLUMNS_MAX - 1
+    )]
+    TooWide {
+        /// The table.
+        name: String,
+    },
     /// A row of `sqlite_schema` that no SQLite writes.
     #[error("sqlite_schema is damaged; run `PRAGMA integrity_check`. what=`{what}`")]
     Damaged {

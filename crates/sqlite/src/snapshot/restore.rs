@@ -95,6 +95,35 @@ pub enum RestoreError {
     },
 }
 
+impl RestoreError {
+    /// Whether this machine failed (a full disk, a file that is there, a chunk that cannot be got). Otherwise the snapshot is not what it should
+    /// be, and whoever restores it again finds the same.
+    pub const fn is_of_machine(&self) -> bool {
+        use rusqlite::ffi::{
+            SQLITE_CONSTRAINT, SQLITE_CORRUPT, SQLITE_ERROR, SQLITE_MISMATCH, SQLITE_NOTADB, SQLITE_TOOBIG,
+        };
+        match self {
+            Self::Sqlite(error) => !matches!(
+                error.primary(),
+                SQLITE_CONSTRAINT
+                    | SQLITE_CORRUPT
+                    | SQLITE_ERROR
+                    | SQLITE_MISMATCH
+                    | SQLITE_NOTADB
+                    | SQLITE_TOOBIG
+            ),
+            Self::Exists { .. } | Self::Fetch { .. } | Self::Io { .. } => true,
+            Self::Chunk { .. }
+            | Self::Invalid { .. }
+            | Self::Damaged { .. }
+            | Self::Index { .. }
+            | Self::State { .. }
+            | Self::Scan(_)
+            | Self::Schema(_) => false,
+        }
+    }
+}
+
 /// Restores a snapshot into a new file, with chunks that `fetch` gets by name, and returns its state.
 ///
 /// Every index is rebuilt, `PRAGMA integrity_check` passes, and a full scan gives the snapshot's state hash, before the file is

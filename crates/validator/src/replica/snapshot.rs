@@ -54,10 +54,11 @@ fn blame(place: &Place, sequence: Sequence, error: RestoreError) -> Ended {
             Err(source) => failed(place, RestoreError::Fetch { hash, source }),
         },
         RestoreError::Chunk { hash, source } => refused(Refused::ChunkDamaged { hash, source }),
-        RestoreError::Exists { .. } | RestoreError::Sqlite(_) | RestoreError::Io { .. } => {
-            failed(place, error)
-        }
-        RestoreError::Invalid { .. }
+        error if error.is_of_machine() => failed(place, error),
+        RestoreError::Exists { .. }
+        | RestoreError::Sqlite(_)
+        | RestoreError::Io { .. }
+        | RestoreError::Invalid { .. }
         | RestoreError::Damaged { .. }
         | RestoreError::Index { .. }
         | RestoreError::State { .. }
