@@ -43,6 +43,7 @@ struct Packer {
     last: CommitDigest,
     group: Option<PartIndex>,
     kind: CommitKind,
+    part_bytes: usize,
     packed: Vec<Content>,
 }
 
@@ -58,8 +59,8 @@ impl Packer {
 
     /// Cuts rows at any byte, and keeps back the last piece.
     fn pieces(&mut self, mut changes: Changes) -> Changes {
-        while changes.rows.len() > PART_BYTES {
-            let rest = changes.rows.split_off(PART_BYTES);
+        while changes.rows.len() > self.part_bytes {
+            let rest = changes.rows.split_off(self.part_bytes);
             let schema = std::mem::take(&mut changes.schema);
             self.part(
                 Changes { schema, rows: std::mem::replace(&mut changes.rows, rest), ..Changes::default() },
@@ -133,6 +134,7 @@ impl Log {
             last: CommitDigest::from_bytes([0; 32]),
             group: None,
             kind: CommitKind::Transaction,
+            part_bytes: PART_BYTES,
             packed: Vec::new(),
         };
         let mut log = Self {
@@ -282,6 +284,11 @@ impl Log {
         for content in std::mem::take(&mut self.packer.packed) {
             self.submit(content);
         }
+    }
+
+    /// Cuts what comes from here on into parts of so many bytes.
+    pub(crate) const fn cut_parts(&mut self, bytes: usize) {
+        self.packer.part_bytes = bytes;
     }
 
     /// Signs a submission.

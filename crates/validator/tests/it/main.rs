@@ -6,9 +6,12 @@
     reason = "a test fails by panicking, and looks at one arm of many"
 )]
 
+mod flipped;
 mod halted;
+mod hostile;
 mod killed;
 mod log;
+mod mutated;
 mod other_store;
 mod places;
 mod queried;
