@@ -371,7 +371,13 @@ fn refused() -> Json {
         result
     };
     let frame_twice = [body.clone(), body.clone()].concat();
-    let vectors: [(&str, &str, Vec<u8>); 17] = [
+    let unused_bit = edit(&body, 4, body[4] | 0x10);
+    let longer_size = {
+        assert_eq!(body[4], 0x60, "its size stands in two bytes, less 256");
+        let size = u32::from(u16::from_le_bytes([body[5], body[6]])) + 256;
+        splice(&edit(&body, 4, 0xa0), 5, 2, &size.to_le_bytes())
+    };
+    let vectors: [(&str, &str, Vec<u8>); 19] = [
         ("message", "s in the upper half of the order", negated),
         ("message", "r is zero", splice(&message, signature, 32, &[0; 32])),
         ("message", "r is the order or more", splice(&message, signature, 32, &[0xff; 32])),
@@ -393,6 +399,8 @@ fn refused() -> Json {
         }),
         ("submission", "a key twice", edit(&submission, 1 + 1 + 34, 1)),
         ("body of type 0", "two frames", frame_twice),
+        ("body of type 0", "a bit of its frame's head that is not in use", unused_bit),
+        ("body of type 0", "its content size in more bytes than needed", longer_size),
         ("batch", "its newest version is unknown", edit(&cbor, cbor.len() - 1, 3)),
         ("batch", "a time that its checkpoint does not have", {
             let time = cbor.len() - 3 - 1;
