@@ -316,3 +316,43 @@ def test_state_hash():
         [[unhex(table["name"]), unhex(table["digest"])] for table in state["tables"]],
     ])
     assert sha256(encoded) == unhex(state["hash"])
+
+
+UPGRADE = load("upgrade.json")
+
+
+@pytest.mark.parametrize("log", UPGRADE["logs"], ids=lambda log: log["name"])
+def test_readers_stop_at_the_first_epoch_that_is_newer(log):
+    aad = {"message": MESSAGES["external_aad"].encode(), "checkpoint": CHECKPOINTS["external_aad"].encode()}
+    signers = {unhex(signer["address"]): signer for signer in UPGRADE["signers"]}
+    leaves, found = [], []
+    for vector in log["batches"]:
+        batch = cbor2.loads(zstandard.ZstdDecompressor().decompress(unhex(vector["stored"])))
+        assert (batch["s"], batch["e"]) == (vector["first"], vector["last"])
+        assert batch["s"] == len(leaves) + 1
+        for cose, body in batch["m"]:
+            encoded = cbor2.dumps(cose)
+            cwt.COSE.new().decode(encoded, cose_key(signers[cose.value[1][4]]), external_aad=aad["message"])
+            leaves.append(encoded)
+            assert sha256(body) == cose.value[2]
+            if cbor2.loads(cose.value[0])[LABELS["type"]] == 5:
+                content = cbor2.loads(zstandard.ZstdDecompressor().decompress(body))
+                found.append((len(leaves), content[2], content[1], cose.value[1][4]))
+        checkpoint = batch["c"]
+        signer = signers[checkpoint.value[1][4]]
+        cwt.COSE.new().decode(cbor2.dumps(checkpoint), cose_key(signer), external_aad=aad["checkpoint"])
+        claim = cbor2.loads(checkpoint.value[2])
+        assert claim[1] == merkle_root(leaves)
+        assert claim[9] == found[-1][1], "a checkpoint names the versions of the last epoch"
+    assert len(leaves) == log["end"]["size"]
+    assert claim[4][4] == unhex(log["end"]["state"])
+    assert len(found) == len(log["epochs"])
+    for (sequence, versions, record, key), epoch in zip(found, log["epochs"]):
+        assert (sequence, versions) == (epoch["sequence"], epoch["versions"])
+        assert record == sha256(unhex(epoch["record"]))
+        assert cbor2.loads(unhex(epoch["record"])).value[1][4] == key
+    for reader in log["readers"]:
+        protocol, apply = reader["supports"]
+        newer = [(sequence, versions) for sequence, versions, _, _ in found if versions[0] > protocol or versions[1] > apply]
+        expected = newer[0] if newer else (None, None)
+        assert (reader["stops_at"], reader["found"]) == expected

@@ -14,11 +14,14 @@ use synddb_protocol::id::{Epoch, Sequence, StreamId, Timestamp};
 use synddb_protocol::limits::BODY_BYTES_MAX;
 use synddb_protocol::log::tree::{self, NoSuchProof, Node};
 use synddb_protocol::log::{
-    Body, Entry, EpochRecord, Equivocation, Frontier, KeyProof, MessageHeader, MessageType, Receipt,
+    APPLY_VERSION, Batch, Body, Entry, EpochRecord, Equivocation, Frontier, KeyProof, MessageHeader,
+    MessageType, PROTOCOL_VERSION, Receipt, Tip, Versions,
 };
 use synddb_protocol::signing::SigningKey;
 use synddb_protocol::state::{State, TableHash, Value};
-use synddb_protocol::submission::{Content, ObjectKind, SchemaRow, Submission, TextEncoding};
+use synddb_protocol::submission::{Content, ObjectKind, SchemaRow, Snapshot, Submission, TextEncoding};
+
+use sample::Leader;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let dir = std::env::args().nth(1).ok_or("usage: vectors DIR")?;
@@ -32,6 +35,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         ("equivocation.json", equivocation()),
         ("state.json", state()),
         ("refused.json", refused()),
+        ("upgrade.json", upgrade()),
     ];
     std::fs::create_dir_all(&dir)?;
     for (name, content) in files {
@@ -206,6 +210,97 @@ fn batches() -> Json {
         "epoch_record": hex(&sample::record(1, &sample::key(7)).to_bytes()),
         "vectors": vectors.collect::<Vec<_>>(),
     })
+}
+
+/// The newest rules that any reader of `upgrade.json` knows.
+const NEWEST: Versions = Versions { protocol: PROTOCOL_VERSION + 1, apply: APPLY_VERSION + 2 };
+
+/// What a real database was captured as: `the_log_of_the_vectors_carries_what_is_captured` of `synddb-validator` writes it anew.
+const CAPTURED: &str = include_str!("captured.json");
+
+fn upgrade() -> Json {
+    let captured: Json = serde_json::from_str(CAPTURED).expect("it is JSON");
+    let now = Versions { protocol: PROTOCOL_VERSION, apply: APPLY_VERSION };
+    let before = Versions { protocol: now.protocol - 1, ..now };
+    let after = Versions { apply: now.apply + 1, ..now };
+    let next = Versions { protocol: now.protocol + 1, ..now };
+    json!({
+        "about": "Logs in which the second epoch follows other rules than the first, and where a reader of each version stops: \
+                  at the first epoch message that it does not know, with upgrade_required. The commits are those of a real \
+                  database. versions, supports and found are [protocol version, apply version].",
+        "stream": sample::stream().to_string(),
+        "signers": [signer(7), signer(9)],
+        "newest": versions(NEWEST),
+        "chunks": captured["chunks"],
+        "snapshot": captured["snapshot"],
+        "submissions": captured["submissions"],
+        "logs": [
+            rolling("protocol", &captured, [before, now], &[before, now, next]),
+            rolling("apply", &captured, [now, after], &[now, next, after, NEWEST]),
+            rolling("back", &captured, [now, before], &[before, now, next]),
+        ],
+    })
+}
+
+fn versions(versions: Versions) -> Json {
+    json!([versions.protocol, versions.apply])
+}
+
+/// A log of two epochs of these versions, in four batches, and where each reader stops.
+fn rolling(name: &str, captured: &Json, rules: [Versions; 2], readers: &[Versions]) -> Json {
+    let snapshot = Snapshot::from_bytes(&unhex(&captured["snapshot"])).expect("it is a snapshot");
+    let submissions: Vec<Entry> = captured["submissions"]
+        .as_array()
+        .expect("it is a list")
+        .iter()
+        .map(|bytes| Entry::Submission(Submission::from_bytes(&unhex(bytes)).expect("it is a submission")))
+        .collect();
+    let mut batches = Vec::new();
+    let mut first =
+        Leader::begin_as(1, sample::key(7), Tip::start(sample::stream()).supporting(NEWEST), rules[0]);
+    first.push(&Entry::Snapshot(snapshot));
+    batches.push(first.cut());
+    first.push(&submissions[0]);
+    batches.push(first.cut());
+    let mut second = Leader::begin_as(2, sample::key(9), first.tip.clone(), rules[1]);
+    let upgraded_at = second.tip.last().expect("it has begun");
+    for submission in &submissions[1..] {
+        second.push(submission);
+        batches.push(second.cut());
+    }
+    let client = second.tip.client().expect("it has begun");
+    let epochs = [(&first, 1), (&second, upgraded_at.get())];
+    json!({
+        "name": name,
+        "epochs": epochs.iter().zip(rules).map(|((leader, sequence), rules)| json!({
+            "epoch": leader.epoch.get(),
+            "record": hex(&leader.record().to_bytes()),
+            "sequence": sequence,
+            "versions": versions(rules),
+        })).collect::<Vec<_>>(),
+        "batches": batches.iter().map(|batch: &Batch| json!({
+            "first": batch.first().get(),
+            "last": batch.last().get(),
+            "stored": hex(&batch.to_stored().expect("it is small")),
+        })).collect::<Vec<_>>(),
+        "end": { "size": second.tip.last().map(Sequence::get), "state": client.state.to_string() },
+        "readers": readers.iter().map(|reader| {
+            let stops = epochs.iter().zip(rules).find(|(_, rules)| !rules.are_known_to(*reader));
+            json!({
+                "supports": versions(*reader),
+                "stops_at": stops.map(|((_, sequence), _)| sequence),
+                "found": stops.map(|(_, rules)| versions(rules)),
+            })
+        }).collect::<Vec<_>>(),
+    })
+}
+
+fn unhex(value: &Json) -> Vec<u8> {
+    let digits = value.as_str().and_then(|text| text.strip_prefix("0x")).expect("it is hex");
+    (0..digits.len())
+        .step_by(2)
+        .map(|at| u8::from_str_radix(&digits[at..at + 2], 16).expect("it is hex"))
+        .collect()
 }
 
 fn log_tree() -> Json {

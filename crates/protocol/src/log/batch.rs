@@ -16,7 +16,8 @@ use crate::limits::{
     BATCH_BODIES_MAX, BATCH_BYTES_MAX, BATCH_MESSAGES_MAX, BATCH_STORED_MAX, BODY_COMPRESSED_MAX,
 };
 use crate::log::{
-    Leaders, LogError, Message, MessageError, SignedCheckpoint, Tip, TrustedCheckpoint, VerifiedMessage,
+    Leaders, LogError, Message, MessageError, MessageHeader, SignedCheckpoint, Tip, TrustedCheckpoint,
+    VerifiedMessage,
 };
 use crate::signing::SignatureError;
 
@@ -215,6 +216,7 @@ impl Batch {
     /// # Errors
     /// [`BatchError`] for the first thing refused, with its place. Nothing is accepted in part.
     pub fn verify(self, leaders: &Leaders, tip: &Tip) -> Result<VerifiedBatch, BatchError> {
+        self.check_revoked(leaders)?;
         let checkpoint = self.checkpoint.verify(leaders).map_err(BatchError::CheckpointSignature)?;
         let mut after = tip.clone();
         let mut room = BATCH_BODIES_MAX;
@@ -229,6 +231,17 @@ impl Batch {
         }
         let tip = after.after_checkpoint(&checkpoint).map_err(BatchError::Checkpoint)?;
         Ok(VerifiedBatch { messages, checkpoint, tip })
+    }
+
+    /// Where a batch goes beyond what a revoked key is believed for, the first such message is what is named. Whoever only uses the
+    /// name of that key is refused as well, by its signature.
+    fn check_revoked(&self, leaders: &Leaders) -> Result<(), BatchError> {
+        for message in &self.messages {
+            let MessageHeader { epoch, sequence, .. } = *message.receipt.header();
+            let refused = leaders.revoked().check(message.receipt.key(), epoch, sequence);
+            refused.map_err(|source| BatchError::Message { sequence, source: source.into() })?;
+        }
+        Ok(())
     }
 }
 

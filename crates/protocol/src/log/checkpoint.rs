@@ -204,6 +204,7 @@ impl SignedCheckpoint {
             self.checkpoint.stream,
             self.checkpoint.epoch,
             self.key(),
+            self.checkpoint.size,
         )?)?;
         Ok(TrustedCheckpoint(self))
     }

@@ -128,6 +128,11 @@ impl SignedEpochRecord {
         EpochRecordHash::of(&self.to_bytes())
     }
 
+    /// The epoch claimed. Worth nothing before the record is verified.
+    pub const fn epoch(&self) -> Epoch {
+        self.record.epoch
+    }
+
     /// The name of the epoch's key.
     pub fn key(&self) -> KeyId {
         self.envelope.key()
@@ -136,9 +141,10 @@ impl SignedEpochRecord {
     /// The claim, if a trusted key signed it.
     ///
     /// # Errors
-    /// [`SignatureError`] when the key is not trusted or the signature is not its.
+    /// [`SignatureError`] when the key is not trusted for this epoch, or the signature is not its.
     pub fn verify(&self, keys: &TrustedKeys) -> Result<&EpochRecord, SignatureError> {
         self.envelope.verify(keys)?;
+        keys.revoked().check_claim(self.key(), self.record.epoch)?;
         Ok(&self.record)
     }
 

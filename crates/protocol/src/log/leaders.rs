@@ -3,13 +3,16 @@
 //! A trusted key is not enough to sign for an epoch. It must have claimed the epoch with a record, which a
 //! store holds create-only under the epoch's number. A record counts only as the object under that number:
 //! that is what keeps a deposed leader from putting itself into an epoch that it never claimed.
+//!
+//! A key that is revoked keeps what it signed up to its last valid (epoch, size), and no more: whether by a record, a message or a
+//! checkpoint, and also in an epoch that was admitted before.
 
 use std::collections::BTreeMap;
 
 use crate::hash::EpochRecordHash;
-use crate::id::{Epoch, KeyId, StreamId};
+use crate::id::{Epoch, KeyId, Sequence, StreamId};
 use crate::log::SignedEpochRecord;
-use crate::signing::{SignatureError, TrustedKeys, VerifyingKey};
+use crate::signing::{Revocations, SignatureError, TrustedKeys, VerifyingKey};
 
 /// Why a record does not admit its epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -83,6 +86,21 @@ impl Leaders {
     /// goes on with [`Self::pass`].
     pub fn admit(&mut self, record: &SignedEpochRecord) -> Result<(), AdmissionError> {
         record.verify(&self.trusted)?;
+        self.enter(record)
+    }
+
+    /// The same by a judgement that was made elsewhere: whoever trusts keys by what proves them says that `key` may claim the very epoch
+    /// of `record`. What is revoked is refused all the same.
+    ///
+    /// # Errors
+    /// [`AdmissionError`]; nothing is admitted then.
+    pub fn admit_as(&mut self, record: &SignedEpochRecord, key: &VerifyingKey) -> Result<(), AdmissionError> {
+        record.verify(&TrustedKeys::pinned([*key]))?;
+        self.trusted.revoked().check_claim(key.id(), record.epoch())?;
+        self.enter(record)
+    }
+
+    fn enter(&mut self, record: &SignedEpochRecord) -> Result<(), AdmissionError> {
         let (claim, key) = record.recover()?;
         if claim.stream != self.stream {
             return Err(AdmissionError::ForeignStream { expected: self.stream, found: claim.stream });
@@ -109,6 +127,16 @@ impl Leaders {
         Ok(())
     }
 
+    /// Replaces what is revoked. What was verified before is not looked at again: ask [`super::Signers`].
+    pub fn set_revoked(&mut self, revoked: Revocations) {
+        self.trusted.set_revoked(revoked);
+    }
+
+    /// What is revoked.
+    pub const fn revoked(&self) -> &Revocations {
+        self.trusted.revoked()
+    }
+
     fn advance(&mut self, found: Epoch) -> Result<(), AdmissionError> {
         if self.next != Some(found) {
             return Err(AdmissionError::Gap { expected: self.next, found });
@@ -128,21 +156,33 @@ impl Leaders {
         self.next
     }
 
+    /// Whether `key` was admitted as the leader of `epoch`.
+    pub fn leads(&self, epoch: Epoch, key: KeyId) -> bool {
+        matches!(self.epochs.get(&epoch), Some(Some(admitted)) if admitted.key.id() == key)
+    }
+
+    /// Whether the object of `epoch` was read and admitted nobody.
+    pub fn is_passed(&self, epoch: Epoch) -> bool {
+        matches!(self.epochs.get(&epoch), Some(None))
+    }
+
     /// The record by which `epoch` was admitted.
     pub(super) fn record(&self, epoch: Epoch) -> Option<EpochRecordHash> {
         self.epochs.get(&epoch)?.map(|admitted| admitted.record)
     }
 
-    /// The key of `epoch` in `stream`, if it is the one named.
+    /// The key of `epoch` in `stream`, if it is the one named and may sign there: a message by its sequence, a checkpoint by its size.
     pub(super) fn key(
         &self,
         stream: StreamId,
         epoch: Epoch,
         named: KeyId,
+        at: Sequence,
     ) -> Result<&VerifyingKey, SignatureError> {
         if stream != self.stream {
             return Err(SignatureError::ForeignStream { stream });
         }
+        self.trusted.revoked().check(named, epoch, at)?;
         match self.epochs.get(&epoch) {
             Some(Some(admitted)) if admitted.key.id() == named => Ok(&admitted.key),
             Some(_) => Err(SignatureError::UntrustedKey { key: named }),

@@ -111,7 +111,8 @@ impl Receipt {
     /// # Errors
     /// [`SignatureError`] when the epoch is not admitted, or the signature is not its leader's.
     pub fn verify(&self, leaders: &Leaders) -> Result<(), SignatureError> {
-        self.envelope.verify_with(leaders.key(self.header.stream, self.header.epoch, self.key())?)
+        let MessageHeader { stream, epoch, sequence, .. } = self.header;
+        self.envelope.verify_with(leaders.key(stream, epoch, self.key(), sequence)?)
     }
 
     /// The public key behind the address that the receipt names.

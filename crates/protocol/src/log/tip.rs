@@ -51,10 +51,15 @@ pub enum LogError {
         found: KeyId,
     },
     /// The leader follows newer rules.
-    #[error("upgrade required: the log is written by newer rules. protocol=`{}` apply=`{}`", found.protocol, found.apply)]
+    #[error(
+        "upgrade required: the log is written by newer rules. protocol=`{}` apply=`{}` supported_protocol=`{}` supported_apply=`{}`",
+        found.protocol, found.apply, supported.protocol, supported.apply
+    )]
     UpgradeRequired {
         /// The leader's versions.
         found: Versions,
+        /// The reader's.
+        supported: Versions,
     },
     /// The message was verified for another stream.
     #[error("the message belongs to another stream. expected=`{expected}` found=`{found}`")]
@@ -94,6 +99,8 @@ pub struct Tip {
     frontier: Frontier,
     /// `None` before the first epoch message.
     versions: Option<Versions>,
+    /// The newest rules that whoever holds this tip knows.
+    supported: Versions,
 }
 
 impl Tip {
@@ -110,7 +117,14 @@ impl Tip {
             status: StatusLevel::Healthy,
             frontier: Frontier::default(),
             versions: None,
+            supported: Versions::SUPPORTED,
         }
+    }
+
+    /// The same tip for a reader that knows other rules than this build does: one of an older or of a later release.
+    #[must_use]
+    pub fn supporting(self, supported: Versions) -> Self {
+        Self { supported, ..self }
     }
 
     /// The tip at a checkpoint whose signer is believed, without the messages before it.
@@ -122,8 +136,16 @@ impl Tip {
     /// # Errors
     /// [`LogError::UpgradeRequired`] when the log is written by newer rules.
     pub fn trusting(checkpoint: &TrustedCheckpoint) -> Result<Self, LogError> {
+        Self::trusting_as(checkpoint, Versions::SUPPORTED)
+    }
+
+    /// The same for a reader that knows these rules.
+    ///
+    /// # Errors
+    /// [`LogError::UpgradeRequired`] when the log is written by newer rules.
+    pub fn trusting_as(checkpoint: &TrustedCheckpoint, supported: Versions) -> Result<Self, LogError> {
         let claim = checkpoint.claim();
-        check_versions(claim.versions)?;
+        check_versions(claim.versions, supported)?;
         Ok(Self {
             stream: claim.stream,
             timestamp: claim.timestamp,
@@ -135,6 +157,7 @@ impl Tip {
             status: claim.status,
             frontier: claim.frontier.clone(),
             versions: Some(claim.versions),
+            supported,
         })
     }
 
@@ -263,7 +286,7 @@ impl Tip {
     }
 
     fn check_new_leader(&self, leader: Leader, start: &EpochStart) -> Result<(), LogError> {
-        check_versions(start.versions)?;
+        check_versions(start.versions, self.supported)?;
         let last = self.last_leader.map(|leader| leader.epoch);
         if last.is_some_and(|last| leader.epoch <= last) {
             return Err(LogError::Epoch { last, found: leader.epoch });
@@ -357,8 +380,8 @@ impl Tip {
     }
 }
 
-fn check_versions(found: Versions) -> Result<(), LogError> {
-    if found.are_supported() { Ok(()) } else { Err(LogError::UpgradeRequired { found }) }
+fn check_versions(found: Versions, supported: Versions) -> Result<(), LogError> {
+    if found.are_known_to(supported) { Ok(()) } else { Err(LogError::UpgradeRequired { found, supported }) }
 }
 
 fn check_key(expected: Leader, found: Leader) -> Result<(), LogError> {

@@ -10,7 +10,8 @@ pub const PROTOCOL_VERSION: u64 = 2;
 pub const APPLY_VERSION: u64 = 1;
 
 /// What an epoch message names. A reader that meets a newer one stops and asks for an upgrade, also
-/// when it meets it first in a checkpoint.
+/// when it meets it first in a checkpoint. An older one is no fault, also after a newer one: a reader
+/// knows all rules up to its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Versions {
     /// The leader's [`PROTOCOL_VERSION`].
@@ -23,9 +24,9 @@ impl Versions {
     /// What this build follows.
     pub const SUPPORTED: Self = Self { protocol: PROTOCOL_VERSION, apply: APPLY_VERSION };
 
-    /// Whether this build knows the rules.
-    pub const fn are_supported(self) -> bool {
-        self.protocol <= PROTOCOL_VERSION && self.apply <= APPLY_VERSION
+    /// Whether a reader that supports `reader` knows these rules: its own, and all before.
+    pub const fn are_known_to(self, reader: Self) -> bool {
+        self.protocol <= reader.protocol && self.apply <= reader.apply
     }
 
     pub(super) fn write(self, writer: &mut Writer) {

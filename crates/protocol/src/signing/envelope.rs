@@ -14,7 +14,7 @@ use crate::encoding::DecodeError;
 use crate::encoding::cbor::{MapKey, Reader, Writer};
 use crate::hash::sha256;
 use crate::id::{Address, Epoch, KeyId, Sequence, StreamId, Timestamp};
-use crate::signing::{SigningKey, TrustedKeys, VerifyingKey};
+use crate::signing::{LastValid, SigningKey, TrustedKeys, VerifyingKey};
 
 /// The kinds that are signed. Each has an `external_aad` of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,12 +67,31 @@ pub enum SignatureError {
         /// The epoch.
         epoch: Epoch,
     },
+    /// The key is revoked, and this lies beyond the last place up to which it is believed.
+    #[error(
+        "the key is revoked, and this lies beyond what it is believed for. key_id=`{key}` last_valid=`{last_valid}` epoch=`{epoch}`{}",
+        at(*sequence)
+    )]
+    Revoked {
+        /// The key named.
+        key: KeyId,
+        /// Up to where it is believed.
+        last_valid: LastValid,
+        /// The epoch named.
+        epoch: Epoch,
+        /// The sequence of the message, or the size of the checkpoint; a record has neither.
+        sequence: Option<Sequence>,
+    },
     /// The signature is not the named key's over these bytes.
     #[error("the signature does not fit its content and key. key_id=`{key}`")]
     BadSignature {
         /// The key named.
         key: KeyId,
     },
+}
+
+fn at(sequence: Option<Sequence>) -> String {
+    sequence.map_or_else(String::new, |sequence| format!(" sequence=`{sequence}`"))
 }
 
 /// The protected header: what a signature says about itself.

@@ -8,6 +8,7 @@ use sha3::{Digest as _, Keccak256};
 use crate::encoding::ParseError;
 use crate::encoding::text::bytes_from_hex;
 use crate::id::{Address, KeyId};
+use crate::signing::{LastValid, Revocations};
 
 /// A key that signs for the log.
 ///
@@ -151,12 +152,13 @@ impl<'de> serde::Deserialize<'de> for VerifyingKey {
 #[derive(Debug, Clone, Default)]
 pub struct TrustedKeys {
     keys: BTreeMap<KeyId, VerifyingKey>,
+    revoked: Revocations,
 }
 
 impl TrustedKeys {
     /// Trusts exactly these keys.
     pub fn pinned(keys: impl IntoIterator<Item = VerifyingKey>) -> Self {
-        Self { keys: keys.into_iter().map(|key| (key.id(), key)).collect() }
+        Self { keys: keys.into_iter().map(|key| (key.id(), key)).collect(), revoked: Revocations::default() }
     }
 
     /// Trusts one more key.
@@ -164,7 +166,22 @@ impl TrustedKeys {
         self.keys.insert(key.id(), key);
     }
 
-    /// The key with this name, if it is trusted.
+    /// Trusts a key only up to a place, whether or not it is among these.
+    pub fn revoke(&mut self, key: KeyId, last_valid: LastValid) {
+        self.revoked.revoke(key, last_valid);
+    }
+
+    /// What is revoked.
+    pub const fn revoked(&self) -> &Revocations {
+        &self.revoked
+    }
+
+    /// Replaces what is revoked.
+    pub fn set_revoked(&mut self, revoked: Revocations) {
+        self.revoked = revoked;
+    }
+
+    /// The key with this name, if it is trusted. One that is revoked is, up to its last valid place.
     pub fn get(&self, id: KeyId) -> Option<&VerifyingKey> {
         self.keys.get(&id)
     }

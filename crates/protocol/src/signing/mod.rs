@@ -4,7 +4,9 @@
 
 mod envelope;
 mod key;
+mod revoked;
 
 pub(crate) use envelope::{Envelope, Header};
 pub use envelope::{Kind, SignatureError};
 pub use key::{SigningKey, TrustedKeys, VerifyingKey};
+pub use revoked::{LastValid, Revocations};

@@ -112,13 +112,13 @@ fn newer_rules_ask_for_an_upgrade() {
         let start = epoch_start(2, &leader.key, found);
         let header = MessageHeader { epoch: Epoch::new(2).unwrap(), ..leader.header(&start) };
         let refused = try_header(&leader, header, &start, &leader.key);
-        assert_eq!(refused, Err(LogError::UpgradeRequired { found }));
+        assert_eq!(refused, Err(LogError::UpgradeRequired { found, supported }));
 
         // Whoever joins at a checkpoint meets them there.
         let mut claim = leader.tip.checkpoint(Epoch::FIRST, 0).unwrap();
         claim.versions = found;
         let checkpoint = claim.sign(&leader.key).unwrap().verify(&leader.leaders()).unwrap();
-        assert_eq!(Tip::trusting(&checkpoint), Err(LogError::UpgradeRequired { found }));
+        assert_eq!(Tip::trusting(&checkpoint), Err(LogError::UpgradeRequired { found, supported }));
     }
 }
 

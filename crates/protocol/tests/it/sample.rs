@@ -166,9 +166,14 @@ pub(crate) struct Leader {
 impl Leader {
     /// Begins `epoch` at `tip` with its epoch message.
     pub(crate) fn begin(epoch: u64, key: SigningKey, tip: Tip) -> Self {
+        Self::begin_as(epoch, key, tip, Versions::SUPPORTED)
+    }
+
+    /// The same by rules of these versions.
+    pub(crate) fn begin_as(epoch: u64, key: SigningKey, tip: Tip, versions: Versions) -> Self {
         let epoch = Epoch::new(epoch).expect("it starts at 1");
         let mut leader = Self { key, epoch, tip, pending: Vec::new() };
-        let start = EpochStart { record: leader.record().hash(), versions: Versions::SUPPORTED };
+        let start = EpochStart { record: leader.record().hash(), versions };
         leader.push(&Entry::Epoch(start));
         leader
     }

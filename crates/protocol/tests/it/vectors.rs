@@ -9,8 +9,8 @@ use synddb_protocol::id::StreamId;
 use synddb_protocol::limits::BODY_BYTES_MAX;
 use synddb_protocol::log::tree::{verify_consistency, verify_inclusion};
 use synddb_protocol::log::{
-    Batch, Body, Equivocation, Leaders, MessageType, Receipt, SignedCheckpoint, SignedEpochRecord, Tip,
-    tree::leaf_hash,
+    Batch, BatchError, Body, Equivocation, Leaders, LogError, MessageType, Receipt, SignedCheckpoint,
+    SignedEpochRecord, Tip, Versions, tree::leaf_hash,
 };
 use synddb_protocol::signing::{TrustedKeys, VerifyingKey};
 use synddb_protocol::state::{State, TableHash, Value};
@@ -211,5 +211,77 @@ fn refused_bytes_are_refused() {
             other => panic!("unknown kind {other}"),
         };
         assert!(!accepted, "accepted: {}", vector["name"]);
+    }
+}
+
+fn versions(value: &Json) -> Versions {
+    Versions { protocol: value[0].as_u64().unwrap(), apply: value[1].as_u64().unwrap() }
+}
+
+/// The leaders of a log in `upgrade.json`, of keys that a reader pins.
+fn leaders_of(file: &Json, log: &Json) -> Leaders {
+    let keys =
+        list(&file["signers"]).iter().map(|signer| signer["public"].as_str().unwrap().parse().unwrap());
+    let stream = file["stream"].as_str().unwrap().parse().unwrap();
+    let mut leaders = Leaders::new(stream, TrustedKeys::pinned(keys));
+    for epoch in list(&log["epochs"]) {
+        leaders.admit(&SignedEpochRecord::from_bytes(&bytes(&epoch["record"])).unwrap()).unwrap();
+    }
+    leaders
+}
+
+#[test]
+fn readers_of_adjacent_versions_replay_a_log_in_which_the_leader_is_upgraded() {
+    let file = read("upgrade.json");
+    for log in list(&file["logs"]) {
+        let leaders = leaders_of(&file, log);
+        let batches: Vec<Batch> = list(&log["batches"])
+            .iter()
+            .map(|batch| Batch::from_stored(&bytes(&batch["stored"])).unwrap())
+            .collect();
+        let newest = versions(&file["newest"]);
+        let start = Tip::start(leaders.stream());
+        // The tips after each batch, by a reader that knows everything.
+        let tips: Vec<Tip> = batches
+            .iter()
+            .scan(start.clone().supporting(newest), |tip, batch| {
+                *tip = batch.clone().verify(&leaders, tip).unwrap().tip().clone();
+                Some(tip.clone())
+            })
+            .collect();
+        let end = tips.last().unwrap();
+        assert_eq!(end.last().unwrap().get(), log["end"]["size"]);
+        assert_eq!(end.client().unwrap().state.to_string(), log["end"]["state"]);
+        for reader in list(&log["readers"]) {
+            let supported = versions(&reader["supports"]);
+            let mut tip = start.clone().supporting(supported);
+            let mut stopped = None;
+            for (batch, expected) in batches.iter().zip(&tips) {
+                match batch.clone().verify(&leaders, &tip) {
+                    Ok(verified) => tip = verified.tip().clone(),
+                    Err(error) => {
+                        let BatchError::Log {
+                            sequence,
+                            source: LogError::UpgradeRequired { found, supported: known },
+                        } = error
+                        else {
+                            panic!("{error}")
+                        };
+                        assert_eq!((found, known), (versions(&reader["found"]), supported));
+                        assert_eq!(batch.first(), sequence, "an epoch begins a batch");
+                        stopped = Some(sequence.get());
+                        // Nothing of the batch was taken; after the upgrade the same tip goes on.
+                        tip = batch.clone().verify(&leaders, &tip.supporting(newest)).unwrap().tip().clone();
+                    }
+                }
+                assert_eq!(tip.clone().supporting(newest), *expected);
+            }
+            assert_eq!(stopped, reader["stops_at"].as_u64(), "{} {supported:?}", log["name"]);
+            // Whoever joins at the last checkpoint is asked for what the last epoch needs.
+            let checkpoint = batches.last().unwrap().checkpoint().clone().verify(&leaders).unwrap();
+            let last = versions(&list(&log["epochs"]).last().unwrap()["versions"]);
+            let joined = Tip::trusting_as(&checkpoint, supported);
+            assert_eq!(joined.is_ok(), last.are_known_to(supported), "{joined:?}");
+        }
     }
 }

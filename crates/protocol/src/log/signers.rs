@@ -1,0 +1,134 @@
+//! Who signed what of a log: for each epoch its key, and how far it went.
+//!
+//! A key that is revoked after the fact may have signed a part of what a reader holds, long before the leader whose checkpoint the reader
+//! stands at. So a reader keeps this beside its tip, and asks it whenever revocations change.
+
+use std::collections::BTreeMap;
+
+use crate::id::{Epoch, KeyId, Sequence};
+use crate::log::{Checkpoint, VerifiedBatch};
+use crate::signing::{LastValid, Revocations};
+
+/// What one epoch's key signed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Signed {
+    /// The key.
+    pub key: KeyId,
+    /// The last message, or the size of the last checkpoint, that it signed.
+    pub through: Sequence,
+}
+
+/// What a revocation takes from under a reader.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum RevokedError {
+    /// A revoked key signed more of the log than it is believed for.
+    #[error(
+        "a revoked key signed more of the log than it is believed for. key_id=`{key}` last_valid=`{last_valid}` epoch=`{epoch}` \
+         through=`{through}`"
+    )]
+    Signed {
+        /// The key.
+        key: KeyId,
+        /// Up to where it is believed.
+        last_valid: LastValid,
+        /// The epoch in which it went too far.
+        epoch: Epoch,
+        /// How far it went there.
+        through: Sequence,
+    },
+    /// The reader joined the log behind what the key is believed for, and does not know who signed what lies between.
+    #[error(
+        "a key is revoked from before what is known here of who signed the log. key_id=`{key}` last_valid=`{last_valid}` \
+         unknown_through=`{unknown}`"
+    )]
+    Unknown {
+        /// The key.
+        key: KeyId,
+        /// Up to where it is believed.
+        last_valid: LastValid,
+        /// Where the reader's knowledge begins.
+        unknown: LastValid,
+    },
+}
+
+impl RevokedError {
+    /// The messages that are not believed any more: the first one, and the last one that is known of.
+    pub fn span(&self) -> (Sequence, Sequence) {
+        let (last_valid, through) = match *self {
+            Self::Signed { last_valid, through, .. } => (last_valid, through),
+            Self::Unknown { last_valid, unknown, .. } => {
+                (last_valid, unknown.size.unwrap_or(Sequence::FIRST))
+            }
+        };
+        let first = last_valid.size.map_or(Some(Sequence::FIRST), Sequence::next).unwrap_or(through);
+        (first.min(through), through)
+    }
+}
+
+/// Who signed what of a log.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Signers {
+    unknown: Option<LastValid>,
+    epochs: BTreeMap<Epoch, Signed>,
+}
+
+impl Signers {
+    /// For a reader that joins at a checkpoint and does not know who signed what is before it.
+    pub fn joining(checkpoint: &Checkpoint) -> Self {
+        let unknown = LastValid { epoch: checkpoint.epoch, size: Some(checkpoint.size) };
+        Self { unknown: Some(unknown), epochs: BTreeMap::new() }
+    }
+
+    /// What was kept: where knowledge begins, if not at the first message, and what each epoch's key signed.
+    pub fn kept(unknown: Option<LastValid>, epochs: impl IntoIterator<Item = (Epoch, Signed)>) -> Self {
+        Self { unknown, epochs: epochs.into_iter().collect() }
+    }
+
+    /// Nothing is known of who signed up to here. `None` for a reader that read the log from its first message.
+    pub const fn unknown(&self) -> Option<LastValid> {
+        self.unknown
+    }
+
+    /// What each epoch's key signed, in the order of the epochs.
+    pub fn epochs(&self) -> impl Iterator<Item = (Epoch, Signed)> {
+        self.epochs.iter().map(|(epoch, signed)| (*epoch, *signed))
+    }
+
+    /// The same from an epoch on.
+    pub fn since(&self, epoch: Epoch) -> impl Iterator<Item = (Epoch, Signed)> {
+        self.epochs.range(epoch..).map(|(epoch, signed)| (*epoch, *signed))
+    }
+
+    /// Adds who signed a batch. No epoch before that of its first message changes.
+    pub fn add(&mut self, batch: &VerifiedBatch) {
+        for message in batch.messages() {
+            self.note(message.header().epoch, message.receipt().key(), message.header().sequence);
+        }
+        let claim = batch.checkpoint().claim();
+        self.note(claim.epoch, batch.checkpoint().key(), claim.size);
+    }
+
+    fn note(&mut self, epoch: Epoch, key: KeyId, through: Sequence) {
+        self.epochs.insert(epoch, Signed { key, through });
+    }
+
+    /// Whether everything is still believed.
+    ///
+    /// # Errors
+    /// [`RevokedError`] for the first epoch in which a revoked key signed too much.
+    pub fn check(&self, revoked: &Revocations) -> Result<(), RevokedError> {
+        if let Some(unknown) = self.unknown
+            && let Some((key, last_valid)) = revoked.iter().find(|(_, last_valid)| *last_valid < unknown)
+        {
+            return Err(RevokedError::Unknown { key, last_valid, unknown });
+        }
+        for (&epoch, &Signed { key, through }) in &self.epochs {
+            if let Some(last_valid) = revoked.last_valid(key)
+                && !last_valid.covers(epoch, through)
+            {
+                return Err(RevokedError::Signed { key, last_valid, epoch, through });
+            }
+        }
+        Ok(())
+    }
+}
