@@ -295,9 +295,13 @@ struct LogArguments {
     #[serde(skip_serializing_if = "Option::is_none")]
     stream: Option<StreamId>,
     /// A key that may sign the log; several may be named. Take it from whoever runs the sequencer, not from the store.
-    #[arg(long = "sequencer-key")]
+    #[arg(long = "sequencer-key", conflicts_with = "keys_file")]
     #[serde(skip_serializing_if = "Vec::is_empty")]
     sequencer_keys: Vec<VerifyingKey>,
+    /// A file in TOML of the keys that may sign the log, and of those that are revoked, instead. It is read again when it changes.
+    #[arg(long)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    keys_file: Option<PathBuf>,
     /// The sequencer's URL, to hear of new messages at once. It is never believed.
     #[arg(long)]
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -318,6 +318,8 @@ pub enum HaltKind {
     Divergence,
     /// An object of the log is not what a trusted leader would store.
     Refused,
+    /// A key was revoked that signed a part of what the replica holds.
+    Revoked,
     /// The log is written by newer rules.
     UpgradeRequired,
 }
@@ -328,7 +330,7 @@ pub enum HaltKind {
 pub struct Halt {
     /// Why.
     pub kind: HaltKind,
-    /// The first message that is not in the replica.
+    /// The first message that is not in the replica, or that is not believed any more.
     pub from: Sequence,
     /// The last message that is known to be missing: the end of the object that holds `from`, if it could be read.
     pub to: Sequence,

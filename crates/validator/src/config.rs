@@ -6,12 +6,15 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use synddb_protocol::id::StreamId;
-use synddb_protocol::signing::VerifyingKey;
+use synddb_protocol::log::Versions;
+use synddb_protocol::signing::{TrustedKeys, VerifyingKey};
 use synddb_sqlite::query::Limits;
 use synddb_storage::StoreUrl;
 
-/// What a validator is told. Every field has a default but [`stream`](Self::stream) and
-/// [`sequencer_keys`](Self::sequencer_keys), which nobody can guess.
+use crate::keys::RevokedKey;
+
+/// What a validator is told. Every field has a default but [`stream`](Self::stream) and whom to believe, which nobody can guess: one of
+/// [`sequencer_keys`](Self::sequencer_keys) and [`keys_file`](Self::keys_file).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
@@ -21,8 +24,12 @@ pub struct Config {
     pub stream: Option<StreamId>,
     /// The file that becomes the replica. Its folder must exist.
     pub replica: PathBuf,
-    /// The public keys that may lead the log, pinned by whoever runs this: at least one.
+    /// The public keys that may lead the log, pinned by whoever runs this: at least one, or [`keys_file`](Self::keys_file).
     pub sequencer_keys: Vec<VerifyingKey>,
+    /// Pinned keys that are revoked, and up to where each is believed.
+    pub revoked: Vec<RevokedKey>,
+    /// A file of the keys that may lead the log, and of those that are revoked. It is read again when it changes.
+    pub keys_file: Option<PathBuf>,
     /// Where HTTP is served, if anywhere.
     pub listen: Option<SocketAddr>,
     /// The URL of a sequencer that is asked whether there is news, so that an idle log costs the store nothing. Never trusted.
@@ -39,6 +46,9 @@ pub struct Config {
     /// every other key.
     #[serde(skip_serializing)]
     pub config: Option<PathBuf>,
+    /// The newest rules that this reader knows. No file sets it: it is for tests in which releases run beside each other.
+    #[serde(skip)]
+    pub supported: Versions,
 }
 
 /// When to end.
@@ -73,6 +83,8 @@ impl Default for Config {
             stream: None,
             replica: PathBuf::from("replica.db"),
             sequencer_keys: Vec::new(),
+            revoked: Vec::new(),
+            keys_file: None,
             listen: None,
             sequencer: None,
             poll_ms_max: 2000,
@@ -80,6 +92,7 @@ impl Default for Config {
             lag_max: 10_000,
             query: QueryConfig::default(),
             config: None,
+            supported: Versions::SUPPORTED,
         }
     }
 }
@@ -99,6 +112,35 @@ impl QueryConfig {
     }
 }
 
+/// Whom a configuration believes.
+#[derive(Debug)]
+pub(crate) enum Trusted {
+    /// Keys that it names.
+    Pinned(TrustedKeys),
+    /// Keys that a file names.
+    File(PathBuf),
+}
+
+impl Trusted {
+    /// Whom `config` believes: exactly one of the two ways is named.
+    pub(crate) fn of(config: &Config) -> Result<Self, ConfigProblem> {
+        match (&config.keys_file, config.sequencer_keys.as_slice()) {
+            (None, []) => Err(ConfigProblem::NoKeys),
+            (Some(file), []) if config.revoked.is_empty() => Ok(Self::File(file.clone())),
+            (Some(_), _) => Err(ConfigProblem::TwoSources),
+            (None, keys) => {
+                let mut trusted = TrustedKeys::pinned(keys.iter().copied());
+                for revoked in &config.revoked {
+                    let last_valid =
+                        revoked.last_valid().map_err(|_| ConfigProblem::Revoked { size: revoked.size })?;
+                    trusted.revoke(revoked.key.id(), last_valid);
+                }
+                Ok(Self::Pinned(trusted))
+            }
+        }
+    }
+}
+
 /// Why a configuration cannot be run.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigProblem {
@@ -106,8 +148,21 @@ pub enum ConfigProblem {
     #[error("no stream is named; set `stream` to the identifier that `synddb status` of the agent shows")]
     NoStream,
     /// Nobody said whom to believe.
-    #[error("no key is pinned; set `sequencer_keys` to the public keys that may lead the log")]
+    #[error(
+        "no key is trusted; set `sequencer_keys` to the public keys that may lead the log, or `keys_file` to a file of them"
+    )]
     NoKeys,
+    /// Two places say whom to believe.
+    #[error(
+        "`keys_file` says which keys are trusted and revoked; leave out `sequencer_keys` and `revoked`, or `keys_file`"
+    )]
+    TwoSources,
+    /// No log has this size.
+    #[error("a key is revoked at a size that no log has; name the size of a checkpoint, or 0. size=`{size}`")]
+    Revoked {
+        /// What was given.
+        size: u64,
+    },
     /// The replica has no name.
     #[error("the replica is no file; set `replica` to the path of one. path=`{}`", path.display())]
     NoFile {

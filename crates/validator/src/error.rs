@@ -12,7 +12,7 @@ use synddb_protocol::chain;
 use synddb_protocol::hash::{ChunkHash, StateHash};
 use synddb_protocol::http::{Halt, HaltKind};
 use synddb_protocol::id::{Epoch, Sequence, StreamId};
-use synddb_protocol::log::{BatchError, LogError};
+use synddb_protocol::log::{BatchError, LogError, RevokedError};
 use synddb_protocol::signing::SignatureError;
 use synddb_sqlite::apply::{ApplyError, SubmissionError};
 use synddb_sqlite::connection::SqliteError;
@@ -20,6 +20,7 @@ use synddb_sqlite::snapshot::RestoreError;
 use synddb_storage::{GetError, OpenError};
 
 use crate::config::ConfigProblem;
+use crate::keys::KeysFileError;
 
 /// Why a validator ended other than as it was asked to.
 #[derive(Debug, thiserror::Error)]
@@ -27,6 +28,9 @@ pub enum ValidatorError {
     /// The configuration says what cannot be run.
     #[error(transparent)]
     Config(#[from] ConfigProblem),
+    /// The file of keys cannot be used.
+    #[error(transparent)]
+    Keys(#[from] KeysFileError),
     /// The log or the replica stopped it, for good.
     #[error("the validator halted. from=`{}` to=`{}`", halt.from, halt.to)]
     Halted {
@@ -70,7 +74,7 @@ impl ValidatorError {
     /// Whether another start must fail again until somebody changes what was named.
     pub fn is_refusal(&self) -> bool {
         match self {
-            Self::Config(_) | Self::Open(_) | Self::Listen { .. } => true,
+            Self::Config(_) | Self::Keys(_) | Self::Open(_) | Self::Listen { .. } => true,
             Self::Replica(error) => match **error {
                 ReplicaError::InUse { .. }
                 | ReplicaError::NotOurs { .. }
@@ -122,6 +126,17 @@ pub enum HaltCause {
         sequence: Sequence,
         /// Why.
         source: Refused,
+    },
+    /// A key was revoked that signed a part of what the replica holds.
+    #[error(
+        "the replica holds what a revoked key signed beyond what it is believed for; resync it: move it away, with its -wal and -shm, to \
+         fetch it again from a store that goes on without that. sequence=`{sequence}`"
+    )]
+    Revoked {
+        /// The first message that is not believed any more.
+        sequence: Sequence,
+        /// What says so.
+        source: RevokedError,
     },
     /// The log is written by newer rules.
     #[error("the log is written by newer rules; install a newer release. sequence=`{sequence}`")]
@@ -280,10 +295,10 @@ pub enum ReplicaError {
         /// What is wrong with it.
         source: DecodeError,
     },
-    /// The checkpoint that the replica stands at is not signed by a key that is pinned now.
+    /// The checkpoint that the replica stands at is not signed by a key that is trusted now.
     #[error(
-        "the checkpoint that the replica stands at is not signed by a pinned key; pin that key, or move the file away, with its -wal \
-         and -shm. \
+        "the checkpoint that the replica stands at is not signed by a key that is trusted; trust that key, or move the file away, with \
+         its -wal and -shm. \
          file=`{}` epoch=`{epoch}`",
         file.display()
     )]
@@ -369,6 +384,7 @@ impl HaltCause {
         match self {
             Self::Diverged { .. } => HaltKind::Divergence,
             Self::Refused { .. } => HaltKind::Refused,
+            Self::Revoked { .. } => HaltKind::Revoked,
             Self::UpgradeRequired { .. } => HaltKind::UpgradeRequired,
         }
     }
@@ -380,6 +396,12 @@ impl HaltCause {
         } else {
             Self::Refused { sequence, source }
         }
+    }
+
+    /// The halt of a replica that holds what is not believed any more.
+    pub(crate) fn revoked(source: RevokedError) -> ValidatorError {
+        let (from, to) = source.span();
+        Self::Revoked { sequence: from, source }.into_error(from, to)
     }
 
     /// The halt with everything between `from` and `to` missing from the replica.

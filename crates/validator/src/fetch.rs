@@ -25,9 +25,9 @@ use crate::pipeline::{Ahead, Item, Room};
 use crate::store_end::{self, Elsewhere};
 
 /// The first wait after a store did not answer.
-const RETRY_MIN: Duration = Duration::from_millis(100);
+pub(crate) const RETRY_MIN: Duration = Duration::from_millis(100);
 /// The longest wait between two tries.
-const RETRY_MAX: Duration = Duration::from_secs(10);
+pub(crate) const RETRY_MAX: Duration = Duration::from_secs(10);
 
 /// Why an object was not got.
 #[derive(Debug)]
@@ -100,7 +100,7 @@ impl PatientStore {
 }
 
 /// A time from half of `wait` to all of it, so that many replicas do not ask at once.
-fn spread(wait: Duration) -> Duration {
+pub(crate) fn spread(wait: Duration) -> Duration {
     // Hashers of the standard library begin with random keys.
     let eighths = u32::try_from(RandomState::new().hash_one(0u8) % 5).unwrap_or(0) + 4;
     wait * eighths / 8

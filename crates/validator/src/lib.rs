@@ -6,6 +6,7 @@
 //! |---|---|
 //! | `config` | [`Config`]: what a validator is told |
 //! | `run` | [`run`]: how the parts are put together, and how it ends |
+//! | [`keys`] | which keys may lead the log: pinned, or in a file that may change |
 //! | `fetch` | objects of the store, in order, ahead of who needs them |
 //! | `news` | waiting until there may be another batch |
 //! | `verify` | which leaders are admitted; batches become verified ones |
@@ -19,6 +20,7 @@ mod config;
 mod door;
 mod error;
 mod fetch;
+pub mod keys;
 mod news;
 mod pipeline;
 mod replica;
@@ -30,4 +32,4 @@ mod view;
 
 pub use config::{Config, ConfigProblem, Mode, QueryConfig};
 pub use error::{Divergence, HaltCause, Refused, ReplicaError, ValidatorError};
-pub use run::{End, Event, run, run_over};
+pub use run::{End, Event, run, run_over, run_trusting};

@@ -15,8 +15,6 @@ use synddb_protocol::chain;
 use synddb_protocol::hash::StateHash;
 use synddb_protocol::http::Halt;
 use synddb_protocol::id::{Sequence, StreamId};
-use synddb_protocol::log::SignedCheckpoint;
-use synddb_protocol::signing::TrustedKeys;
 use synddb_service::http::serve;
 use synddb_service::shutdown::Shutdown;
 use synddb_service::telemetry::Metrics;
@@ -28,15 +26,16 @@ use tokio::task::{JoinHandle, JoinSet, spawn_blocking};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use crate::config::{Config, ConfigProblem, Mode};
+use crate::config::{Config, ConfigProblem, Mode, Trusted};
 use crate::door::Door;
 use crate::error::ValidatorError;
 use crate::fetch::{Fetch, PatientStore};
+use crate::keys::{KeySource, KeysFile, PatientKeys, Pinned};
 use crate::news::{News, Sequencer};
 use crate::pipeline::{DRAIN_MAX, FETCHED_MAX, VERIFIED_MAX};
-use crate::replica::{Context, Owner, Place, position};
+use crate::replica::{Context, Owner, Place, position, signers};
 use crate::serve::{Serving, router};
-use crate::verify::{Joined, Verify, join};
+use crate::verify::{Joined, Kept, Verify, join};
 use crate::view::View;
 
 /// Events that wait for whoever called.
@@ -100,7 +99,7 @@ pub async fn run(
     on_event: impl FnMut(Event) + Send + 'static,
 ) -> Result<End, ValidatorError> {
     let store = Source::Address(config.store.clone());
-    Box::pin(run_from(store, config, metrics, shutdown, on_event)).await
+    Box::pin(run_from(store, None, config, metrics, shutdown, on_event)).await
 }
 
 /// The same over a store that is open; `config.store` is not looked at.
@@ -114,7 +113,22 @@ pub async fn run_over(
     shutdown: Shutdown,
     on_event: impl FnMut(Event) + Send + 'static,
 ) -> Result<End, ValidatorError> {
-    Box::pin(run_from(Source::Open(store), config, metrics, shutdown, on_event)).await
+    Box::pin(run_from(Source::Open(store), None, config, metrics, shutdown, on_event)).await
+}
+
+/// The same with keys from another source than the configuration can name; what it says of keys is not looked at.
+///
+/// # Errors
+/// [`ValidatorError`].
+pub async fn run_trusting(
+    store: Arc<dyn BatchStore>,
+    keys: Arc<dyn KeySource>,
+    config: Config,
+    metrics: Metrics,
+    shutdown: Shutdown,
+    on_event: impl FnMut(Event) + Send + 'static,
+) -> Result<End, ValidatorError> {
+    Box::pin(run_from(Source::Open(store), Some(keys), config, metrics, shutdown, on_event)).await
 }
 
 /// Where the store is.
@@ -125,19 +139,23 @@ enum Source {
 
 async fn run_from(
     source: Source,
+    keys: Option<Arc<dyn KeySource>>,
     config: Config,
     metrics: Metrics,
     shutdown: Shutdown,
     mut on_event: impl FnMut(Event) + Send + 'static,
 ) -> Result<End, ValidatorError> {
-    let checked = Checked::of(&config)?;
+    let checked = Checked::of(&config, keys).await?;
     let (file, stream) = (config.replica.clone(), checked.stream);
     let taken = spawn_blocking(move || {
         let place = Place::take(&file)?;
-        let checkpoint = position::of(&place, stream)?;
-        Ok::<_, ValidatorError>((place, checkpoint))
+        let kept = match position::of(&place, stream)? {
+            Some(checkpoint) => Some(Kept { signers: signers::of(&place)?, checkpoint }),
+            None => None,
+        };
+        Ok::<_, ValidatorError>((place, kept))
     });
-    let (place, checkpoint) = taken.await.map_err(|_| ValidatorError::Fault { part: "replica" })??;
+    let (place, kept) = taken.await.map_err(|_| ValidatorError::Fault { part: "replica" })??;
     let view = View::new(stream);
     let door = Door::new(config.query.concurrent_max);
     let (events, mut happened) = mpsc::channel(EVENTS_MAX);
@@ -159,7 +177,7 @@ async fn run_from(
     let following =
         Following { config: &config, checked, shutdown: shutdown.clone(), view: view.clone(), door, events };
     let ended = {
-        let mut following = Box::pin(following.run(source, place, checkpoint));
+        let mut following = Box::pin(following.run(source, place, kept));
         loop {
             tokio::select! {
                 biased;
@@ -192,16 +210,15 @@ async fn run_from(
 /// What a configuration says, with nothing missing.
 struct Checked {
     stream: StreamId,
-    keys: TrustedKeys,
+    keys: Arc<dyn KeySource>,
     sequencer: Option<Sequencer>,
 }
 
 impl Checked {
-    fn of(config: &Config) -> Result<Self, ValidatorError> {
+    /// `keys` go before what the configuration says of keys.
+    async fn of(config: &Config, keys: Option<Arc<dyn KeySource>>) -> Result<Self, ValidatorError> {
         let stream = config.stream.ok_or(ConfigProblem::NoStream)?;
-        if config.sequencer_keys.is_empty() {
-            return Err(ConfigProblem::NoKeys.into());
-        }
+        let trusted = if keys.is_some() { None } else { Some(Trusted::of(config)?) };
         if config.replica.file_name().is_none() {
             return Err(ConfigProblem::NoFile { path: config.replica.clone() }.into());
         }
@@ -216,7 +233,13 @@ impl Checked {
             return Err(ConfigProblem::Zero { key }.into());
         }
         let sequencer = config.sequencer.as_deref().map(|url| Sequencer::at(url, stream)).transpose()?;
-        Ok(Self { stream, keys: TrustedKeys::pinned(config.sequencer_keys.iter().copied()), sequencer })
+        let keys: Arc<dyn KeySource> = match (keys, trusted) {
+            (Some(keys), _) => keys,
+            (None, Some(Trusted::Pinned(keys))) => Arc::new(Pinned::new(keys)),
+            (None, Some(Trusted::File(file))) => Arc::new(KeysFile::open(&file).await?),
+            (None, None) => return Err(ConfigProblem::NoKeys.into()),
+        };
+        Ok(Self { stream, keys, sequencer })
     }
 }
 
@@ -231,12 +254,7 @@ struct Following<'c> {
 }
 
 impl Following<'_> {
-    async fn run(
-        self,
-        source: Source,
-        place: Place,
-        checkpoint: Option<SignedCheckpoint>,
-    ) -> Result<End, ValidatorError> {
+    async fn run(self, source: Source, place: Place, kept: Option<Kept>) -> Result<End, ValidatorError> {
         let Self { config, checked: Checked { stream, keys, sequencer }, shutdown, view, door, events } =
             self;
         let nothing = End { sequence: None, state: None };
@@ -252,10 +270,11 @@ impl Following<'_> {
             tokio::time::sleep(DRAIN_MAX).await;
             late.cancel();
         });
-        let last = checkpoint.clone();
-        let joined = join(&store, stream, keys.clone(), &place, checkpoint).await?;
+        let last = kept.as_ref().map(|kept| kept.checkpoint.clone());
+        let keys = PatientKeys::new(keys, shutdown.clone(), stop.clone());
+        let joined = join(&store, stream, &keys, config.supported, &place, kept).await?;
         let Some(joined) = joined else { return Ok(nothing) };
-        let Joined { leaders, tip, checkpoint } = joined;
+        let Joined { leaders, tip, signers, checkpoint } = joined;
         let next = tip.next().unwrap_or(Sequence::FIRST);
         let (fetched, to_verify) = mpsc::channel(FETCHED_MAX);
         let (verified, to_apply) = mpsc::channel(VERIFIED_MAX);
@@ -263,11 +282,12 @@ impl Following<'_> {
         let (mode, asked) = (config.mode, shutdown.clone());
         let fetch = Fetch { store: store.clone(), stream, next, last, news, mode, shutdown: asked };
         stages.spawn(fetch.run(fetched));
-        stages.spawn(Verify::new(store.clone(), keys, leaders, tip).run(to_verify, verified));
+        stages
+            .spawn(Verify::new(store.clone(), keys, leaders, tip, signers.clone()).run(to_verify, verified));
         let patient = config.mode == Mode::Follow;
         let runtime = Handle::current();
         let context = Context { runtime, store, stream, view, door, patient, events, stop: stop.clone() };
-        let mut owner = Box::pin(own(move || Owner::run(place, checkpoint, context, to_apply)));
+        let mut owner = Box::pin(own(move || Owner::run(place, checkpoint, signers, context, to_apply)));
         tokio::select! {
             ended = &mut owner => ended,
             () = stop.cancelled() => {

@@ -62,6 +62,7 @@ impl RestoreError {
                 ReplicaError::InUse { .. } | ReplicaError::Io { .. } | ReplicaError::Spool { .. }
             ),
             ValidatorError::Config(_)
+            | ValidatorError::Keys(_)
             | ValidatorError::Open(_)
             | ValidatorError::Store(_)
             | ValidatorError::Listen { .. }

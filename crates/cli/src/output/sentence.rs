@@ -169,9 +169,11 @@ fn halted(halt: &Halt) -> String {
     let what = match kind {
         HaltKind::Divergence => "the replica diverged",
         HaltKind::Refused => "the log is not what a trusted leader would store",
+        HaltKind::Revoked => "a key was revoked that signed them",
         HaltKind::UpgradeRequired => "newer software is needed",
     };
-    format!("replica halted, messages {from} to {to} are missing: {what}: {detail}")
+    let state = if *kind == HaltKind::Revoked { "not believed any more" } else { "missing" };
+    format!("replica halted, messages {from} to {to} are {state}: {what}: {detail}")
 }
 
 fn reached(stage: Stage, next: &Position, state: Option<StateHash>, elapsed_ms: u64) -> String {

@@ -12,6 +12,7 @@ mod differences;
 mod diverged;
 mod doctor;
 mod embedded;
+mod keys;
 mod kills;
 mod mirrored;
 mod powercut;

@@ -291,11 +291,11 @@ pub(crate) fn status(home: &Path) -> Option<Value> {
     serde_json::from_slice(&answer[body + 4..]).ok()
 }
 
-/// Everything that the programs of the system see of a replica, but for the table in which it keeps its position.
+/// Everything that the programs of the system see of a replica, but for the tables in which it keeps its position.
 pub(crate) fn shown_replica(replica: &Path) -> String {
     let copy = tempfile::tempdir().unwrap();
     let copy = copy.path().join("copy.db");
     sql(replica, &format!(".backup '{}'", copy.display()));
-    sql(&copy, "DROP TABLE _synddb_position;");
+    sql(&copy, "DROP TABLE _synddb_position; DROP TABLE _synddb_signers;");
     shown(&copy)
 }

@@ -3,6 +3,7 @@
 //! ```text
 //! place.rs     the files beside each other, the lock, what a killed process left
 //! position.rs  where the contents stand, in the same file
+//! signers.rs   who signed what the contents come from, in the same file
 //! working.rs   a file that is written: applier, transaction, position
 //! chunks.rs    chunks of a snapshot, fetched ahead
 //! snapshot.rs  a snapshot beside the replica, and how it takes the replica's place
@@ -19,6 +20,7 @@ mod chunks;
 mod owner;
 mod place;
 pub(crate) mod position;
+pub(crate) mod signers;
 mod snapshot;
 mod working;
 

@@ -3,8 +3,8 @@
 //! While more is waiting, batches share a transaction; when nothing is, what was applied is committed at once. A transaction ends only at
 //! a batch behind which no commit is coming in parts, so that a restart reads everything again that was in memory alone.
 
-use synddb_protocol::id::{Sequence, StreamId};
-use synddb_protocol::log::{Entry, TrustedCheckpoint, VerifiedBatch, VerifiedMessage};
+use synddb_protocol::id::{Epoch, Sequence, StreamId};
+use synddb_protocol::log::{Entry, Signers, TrustedCheckpoint, VerifiedBatch, VerifiedMessage};
 use synddb_protocol::submission::{Content, Snapshot, SnapshotPlace, StateClaim};
 use synddb_sqlite::apply::Applied;
 use tokio::runtime::Handle;
@@ -51,6 +51,9 @@ pub(crate) struct Owner {
     staged: Option<Working>,
     /// Where the open transaction may be committed.
     pending: Option<TrustedCheckpoint>,
+    /// Who signed what was applied, and the first epoch of which that is not committed.
+    signers: Signers,
+    signers_since: Option<Epoch>,
     /// Bytes of bodies in the open transaction.
     bytes: usize,
     standing: Option<Standing>,
@@ -67,6 +70,7 @@ impl Owner {
     pub(crate) fn run(
         place: Place,
         checkpoint: Option<TrustedCheckpoint>,
+        signers: Signers,
         context: Context,
         mut from: Receiver<Item<Box<VerifiedBatch>>>,
     ) -> Result<End, ValidatorError> {
@@ -76,6 +80,8 @@ impl Owner {
             live: None,
             staged: None,
             pending: None,
+            signers,
+            signers_since: None,
             bytes: 0,
             standing: None,
             looked_at: None,
@@ -153,6 +159,9 @@ impl Owner {
             None => batch.messages(),
         };
         self.apply(messages, &batch)?;
+        let epoch = batch.messages().first().map(|message| message.header().epoch);
+        self.signers.add(&batch);
+        self.signers_since = self.signers_since.or(epoch);
         self.bytes += batch.messages().iter().map(VerifiedMessage::body_bytes).sum::<usize>();
         if !in_parts && self.working().is_some() {
             self.pending = Some(batch.checkpoint().clone());
@@ -211,8 +220,9 @@ impl Owner {
         let Some(checkpoint) = self.pending.take() else { return Ok(()) };
         let stop = self.context.stop.clone();
         self.bytes = 0;
-        let Some(working) = self.working_mut() else { return Ok(()) };
-        working.commit(&checkpoint, || stop.is_cancelled())?;
+        let since = self.signers_since.take();
+        let Some(working) = self.staged.as_mut().or(self.live.as_mut()) else { return Ok(()) };
+        working.commit(&checkpoint, (&self.signers, since), || stop.is_cancelled())?;
         let restored = self.staged.is_some();
         if restored {
             self.publish(&checkpoint)?;
@@ -295,6 +305,10 @@ impl Owner {
     /// The error of another stage. A batch that was refused is not all that is missing when a commit was coming in parts.
     fn missing(&self, error: ValidatorError) -> ValidatorError {
         if let ValidatorError::Halted { halt, source } = error {
+            if matches!(*source, HaltCause::Revoked { .. }) {
+                self.context.view.distrust();
+                return ValidatorError::Halted { halt, source };
+            }
             return source.into_error(self.first_missing(), halt.to);
         }
         error

@@ -3,15 +3,15 @@
 use std::path::{Path, PathBuf};
 
 use synddb_protocol::hash::StateHash;
-use synddb_protocol::id::Sequence;
-use synddb_protocol::log::TrustedCheckpoint;
+use synddb_protocol::id::{Epoch, Sequence};
+use synddb_protocol::log::{Signers, TrustedCheckpoint};
 use synddb_protocol::submission::Content;
 use synddb_sqlite::apply::{Applied, Applier, ApplyError, SubmissionApplier};
 use synddb_sqlite::connection::{Connection, SqliteError};
 use synddb_sqlite::state::RunningState;
 use tracing::warn;
 
-use super::{Ended, Place, position};
+use super::{Ended, Place, position, signers};
 use crate::error::{Divergence, HaltCause, ReplicaError};
 
 /// How a file keeps what is committed.
@@ -30,6 +30,8 @@ pub(super) struct Working {
     journal: Journal,
     /// SQLite's number for "somebody else wrote", as of the last transaction.
     version: i64,
+    /// Whether who signed what was written since the file was opened.
+    has_signers: bool,
 }
 
 impl Working {
@@ -44,9 +46,10 @@ impl Working {
             }
             Journal::Rollback => position::create(&connection).map_err(sqlite)?,
         }
+        signers::create(&connection).map_err(sqlite)?;
         let applier = Applier::over(connection).map_err(|source| unreadable(file, at, source))?;
         let applier = SubmissionApplier::new(applier, place.folder());
-        let mut working = Self { applier, file: file.to_owned(), journal, version: 0 };
+        let mut working = Self { applier, file: file.to_owned(), journal, version: 0, has_signers: false };
         working.version = working.data_version()?;
         Ok(working)
     }
@@ -129,17 +132,24 @@ impl Working {
         self.execute("ROLLBACK TO synddb_batch; RELEASE synddb_batch")
     }
 
-    /// Commits the transaction together with the position.
+    /// Commits the transaction together with the position, and with who signed what led to it: what is new there begins with an epoch.
     pub(super) fn commit(
         &mut self,
         checkpoint: &TrustedCheckpoint,
+        signers: (&Signers, Option<Epoch>),
         is_over: impl Fn() -> bool,
     ) -> Result<(), Ended> {
         position::write(self.applier.applier().connection(), checkpoint)
             .map_err(|source| self.sqlite(source))?;
+        let (signed, since) = signers;
+        signers::write(self.applier.applier().connection(), signed, since.filter(|_| self.has_signers))
+            .map_err(|source| self.sqlite(source))?;
         loop {
             match self.applier.commit() {
-                Ok(()) => return Ok(()),
+                Ok(()) => {
+                    self.has_signers = true;
+                    return Ok(());
+                }
                 Err(ApplyError::Sqlite(error)) if error.is_busy() && !is_over() => {
                     warn!(file = %self.file.display(), "the replica is locked by another connection; waiting for it");
                 }

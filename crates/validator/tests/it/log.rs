@@ -175,8 +175,19 @@ impl Log {
     /// Another leader begins: it stores its claim, and signs from here on.
     pub(crate) async fn lead(&mut self, epoch: u64, number: u8) {
         let epoch = Epoch::new(epoch).unwrap();
+        self.admit(epoch, number).await;
+        self.start(epoch, number).await;
+    }
+
+    /// Stores a claim, which counts from here on.
+    pub(crate) async fn admit(&mut self, epoch: Epoch, number: u8) {
         let record = self.claim(epoch, number).await;
         self.leaders.admit(&record).unwrap();
+    }
+
+    /// Signs from here on as the leader of an epoch that it claimed.
+    pub(crate) async fn start(&mut self, epoch: Epoch, number: u8) {
+        let record = self.claim(epoch, number).await;
         (self.epoch, self.key) = (epoch, key(number));
         let start = EpochStart { record: record.hash(), versions: Versions::SUPPORTED };
         self.sign(&Entry::Epoch(start));

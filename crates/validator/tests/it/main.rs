@@ -6,9 +6,11 @@
     reason = "a test fails by panicking, and looks at one arm of many"
 )]
 
+mod contract;
 mod flipped;
 mod halted;
 mod hostile;
+mod keys;
 mod killed;
 mod log;
 mod mutated;
@@ -20,3 +22,4 @@ mod reconciled;
 mod replaced;
 mod running;
 mod stores;
+mod versions;
