@@ -216,7 +216,6 @@ fn expect<T: PartialEq + fmt::Debug>(
     }
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "it is what `map_err` gives")]
 fn violation(cause: impl std::error::Error) -> Violation {
     Violation(synddb_protocol::chain(&cause))
 }
