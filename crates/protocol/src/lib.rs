@@ -11,6 +11,7 @@
 //! | [`submission`] | what a client sends: commits, parts, snapshots |
 //! | [`log`] | messages, batches, checkpoints, the log tree, and the fold that checks them |
 //! | [`state`] | the state hash of a database |
+//! | [`contents`] | what a replica says of its contents: digests of tables, of runs of rows, and rows |
 //! | [`http`] | the JSON that services answer with |
 //!
 //! Does no I/O, reads no clock, draws no randomness (I13): time and chance are arguments, so that the
@@ -18,6 +19,7 @@
 //! vectors for other languages, is in `spec/`.
 
 mod chain;
+pub mod contents;
 pub mod encoding;
 pub mod hash;
 pub mod http;

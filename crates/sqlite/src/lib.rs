@@ -6,6 +6,7 @@ pub mod capture;
 pub mod changeset;
 pub mod compare;
 pub mod connection;
+pub mod contents;
 pub mod file;
 pub mod inspect;
 pub mod lock;

@@ -2,12 +2,15 @@
 //!
 //! Names and SQL are bytes as the file stores them, in its text encoding.
 
+use serde::{Deserialize, Serialize};
+
 use crate::encoding::cbor::{Reader, Writer};
 use crate::encoding::{Canonical, DecodeError};
 use crate::limits::{NAME_BYTES_MAX, SQL_BYTES_MAX};
 
 /// The text encoding of a database file (SQLite file format, section 1.3.13).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum TextEncoding {
     /// UTF-8, number 1 in the file header.
     Utf8,
@@ -47,7 +50,8 @@ impl Canonical for TextEncoding {
 }
 
 /// What a row of `sqlite_schema` describes: its `type` column.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum ObjectKind {
     /// A table, also a virtual one.
     Table,

@@ -1,9 +1,13 @@
-//! Where the contents of a replica stand: one row in the same file, written in the transaction that changes the contents (I8).
+//! Where the contents of a replica stand: one row in the same file, written in the transaction that changes the contents (I8). Beside it, the
+//! states that were committed before, as far back as [`STATES_KEPT`] messages: what two replicas of one log say of their past.
 //!
-//! The table's name keeps it outside of the state hash and of every comparison with the application's database.
+//! The tables' names keep them outside of the state hash and of every comparison with the application's database.
 
 use rusqlite::{OptionalExtension as _, params};
 use synddb_protocol::DecodeError;
+use synddb_protocol::contents::{STATES_KEPT, STATES_MAX, State};
+use synddb_protocol::hash::StateHash;
+use synddb_protocol::id::Sequence;
 use synddb_protocol::log::{SignedCheckpoint, TrustedCheckpoint};
 
 use crate::connection::{Connection, SqliteError};
@@ -12,7 +16,7 @@ use crate::connection::{Connection, SqliteError};
 const EXISTS: &str =
     "SELECT count(*) FROM main.sqlite_schema WHERE type = 'table' AND name = '_synddb_position'";
 
-/// Makes the table in a file that has none.
+/// Makes the tables in a file that has none.
 ///
 /// # Errors
 /// [`SqliteError`] when there is one already, or SQLite fails.
@@ -24,6 +28,17 @@ pub fn create(connection: &Connection) -> Result<(), SqliteError> {
              sequence INTEGER NOT NULL,
              checkpoint BLOB NOT NULL
          )",
+    )?;
+    keep_states(connection)
+}
+
+/// Makes the table of states in a replica that was made before there was one.
+///
+/// # Errors
+/// [`SqliteError`] when SQLite fails.
+pub fn keep_states(connection: &Connection) -> Result<(), SqliteError> {
+    connection.execute(
+        "CREATE TABLE IF NOT EXISTS main._synddb_states(sequence INTEGER PRIMARY KEY, state BLOB NOT NULL)",
     )
 }
 
@@ -41,7 +56,46 @@ pub fn write(connection: &Connection, checkpoint: &TrustedCheckpoint) -> Result<
         claim.size.get().cast_signed(),
         checkpoint.to_bytes()
     ])?;
+    if let Some(client) = &claim.client {
+        write_state(connection, claim.size, client.state)?;
+    }
     Ok(())
+}
+
+/// Writes what the state is here, and forgets what is too far behind.
+fn write_state(connection: &Connection, sequence: Sequence, state: StateHash) -> Result<(), SqliteError> {
+    let at = sequence.get().cast_signed();
+    let mut statement = connection
+        .sqlite()
+        .prepare_cached("INSERT OR REPLACE INTO main._synddb_states(sequence, state) VALUES(?1, ?2)")?;
+    statement.execute(params![at, state.as_bytes()])?;
+    let mut statement =
+        connection.sqlite().prepare_cached("DELETE FROM main._synddb_states WHERE sequence <= ?1")?;
+    statement.execute(params![at.saturating_sub(STATES_KEPT.cast_signed())])?;
+    Ok(())
+}
+
+/// The states that a replica was committed in up to a message, newest first, and at most [`STATES_MAX`]. None of a file that keeps none.
+///
+/// # Errors
+/// [`SqliteError`] when they cannot be read. A row that is no state is left out.
+pub fn states(sqlite: &rusqlite::Connection, through: Sequence) -> Result<Vec<State>, SqliteError> {
+    let exists = "SELECT count(*) FROM main.sqlite_schema WHERE type = 'table' AND name = '_synddb_states'";
+    if sqlite.query_row(exists, [], |row| row.get::<_, i64>(0))? == 0 {
+        return Ok(Vec::new());
+    }
+    let mut statement = sqlite.prepare(
+        "SELECT sequence, state FROM main._synddb_states WHERE sequence <= ?1 ORDER BY sequence DESC LIMIT ?2",
+    )?;
+    let most = i64::try_from(STATES_MAX).unwrap_or(i64::MAX);
+    let mut rows = statement.query(params![through.get().cast_signed(), most])?;
+    let mut states = Vec::new();
+    while let Some(row) = rows.next()? {
+        let sequence = u64::try_from(row.get::<_, i64>(0)?).ok().and_then(|at| Sequence::new(at).ok());
+        let state = row.get::<_, [u8; 32]>(1).ok().map(StateHash::from_bytes);
+        states.extend(sequence.zip(state).map(|(sequence, state)| State { sequence, state }));
+    }
+    Ok(states)
 }
 
 /// Why there is no position.

@@ -26,7 +26,7 @@ use std::time::{Duration, Instant};
 use rusqlite::types::{Value, ValueRef};
 use rusqlite::{OpenFlags, ffi};
 
-use crate::connection::{PATIENCE, SqliteError};
+use crate::connection::{Connection, PATIENCE, SqliteError};
 
 /// Longest SQL text of a query, in bytes. Long values are parameters.
 pub const SQL_BYTES_MAX: usize = 16 << 10;
@@ -34,6 +34,9 @@ pub const SQL_BYTES_MAX: usize = 16 << 10;
 pub const VALUE_BYTES_MAX: usize = 1 << 20;
 /// Most parameters of a query.
 pub const PARAMETERS_MAX: usize = 1000;
+
+/// Instructions of SQLite's machine between two looks at the clock, where nothing of a stranger is computed.
+const INSTRUCTIONS: i32 = 1000;
 
 /// What one query may cost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -164,6 +167,22 @@ impl Reading {
     /// The connection, for what its owner reads of the same state. Not for SQL of strangers.
     pub const fn trusted(&self) -> &rusqlite::Connection {
         &self.sqlite
+    }
+
+    /// The same state, for questions that are not SQL. Statements are interrupted once the time is over, or `is_over` says so.
+    ///
+    /// # Errors
+    /// [`QueryError::Unreadable`].
+    pub fn into_bounded(
+        mut self,
+        time: Duration,
+        is_over: impl Fn() -> bool + Send + 'static,
+    ) -> Result<Connection, QueryError> {
+        let unreadable = |error: rusqlite::Error| QueryError::Unreadable(error.into());
+        let end = Instant::now() + time;
+        let handler = move || is_over() || Instant::now() >= end;
+        self.sqlite.progress_handler(INSTRUCTIONS, Some(handler)).map_err(unreadable)?;
+        Connection::over(self.sqlite).map_err(QueryError::Unreadable)
     }
 
     /// Answers one query of a stranger.

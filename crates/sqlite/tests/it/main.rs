@@ -18,6 +18,7 @@ mod capture_files;
 mod capture_matrix;
 mod cases;
 mod compare;
+mod contents;
 mod differential;
 mod embedded;
 #[cfg(feature = "probes")]
