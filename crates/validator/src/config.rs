@@ -42,6 +42,9 @@ pub struct Config {
     pub lag_max: u64,
     /// What queries may cost.
     pub query: QueryConfig,
+    /// Longest time that one question about whole tables may take, in milliseconds: what `synddb diff --remote` asks. One is answered at a
+    /// time, beside the queries.
+    pub scan_ms_max: u64,
     /// The file that this was read from. Looked at by the process alone, and known here because `SYNDDB_VALIDATOR_CONFIG` has the prefix of
     /// every other key.
     #[serde(skip_serializing)]
@@ -91,6 +94,7 @@ impl Default for Config {
             mode: Mode::Follow,
             lag_max: 10_000,
             query: QueryConfig::default(),
+            scan_ms_max: 60_000,
             config: None,
             supported: Versions::SUPPORTED,
         }

@@ -12,11 +12,13 @@
 //! | `verify` | which leaders are admitted; batches become verified ones |
 //! | `replica` | the file: applying, position, snapshots; one thread owns it |
 //! | `serve` | HTTP |
+//! | `contents` | HTTP about what is in the replica, in digests: for who compares two |
 //! | `store_end` | whether the store still holds what the replica stands on |
 //! | `view` | what others may know of the replica while it changes |
 //! | `error` | [`ValidatorError`]: halted by the log, or failed by the machine |
 
 mod config;
+mod contents;
 mod door;
 mod error;
 mod fetch;

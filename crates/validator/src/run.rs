@@ -165,6 +165,7 @@ async fn run_from(
                 view: view.clone(),
                 replica: place.file().to_owned(),
                 limits: config.query.limits(),
+                scan_max: Duration::from_millis(config.scan_ms_max),
                 door: door.clone(),
                 lag_max: config.lag_max,
             };
@@ -227,6 +228,7 @@ impl Checked {
             ("query.bytes_max", config.query.bytes_max as u64),
             ("query.ms_max", config.query.ms_max),
             ("query.concurrent_max", config.query.concurrent_max as u64),
+            ("scan_ms_max", config.scan_ms_max),
             ("poll_ms_max", config.poll_ms_max),
         ];
         if let Some((key, _)) = bounds.into_iter().find(|(_, bound)| *bound == 0) {

@@ -5,6 +5,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -19,6 +20,7 @@ use synddb_service::telemetry::Metrics;
 use synddb_sqlite::query::{Cell, Limits, Oversize, QueryError, Reading};
 use tokio::task::spawn_blocking;
 
+use crate::contents;
 use crate::door::Door;
 use crate::replica::position;
 use crate::view::View;
@@ -34,6 +36,8 @@ pub(crate) struct Serving {
     pub(crate) view: View,
     pub(crate) replica: PathBuf,
     pub(crate) limits: Limits,
+    /// Longest time of one question about whole tables.
+    pub(crate) scan_max: Duration,
     pub(crate) door: Door,
     pub(crate) lag_max: u64,
 }
@@ -41,7 +45,8 @@ pub(crate) struct Serving {
 /// The routes of a validator.
 pub(crate) fn router(serving: Serving, metrics: Metrics) -> Router {
     let probe = probe(serving.view.clone(), serving.lag_max);
-    let routes = Router::new().route("/status", get(status)).route("/query", post(query)).with_state(serving);
+    let routes = Router::new().route("/status", get(status)).route("/query", post(query));
+    let routes = routes.merge(contents::routes()).with_state(serving);
     frame(routes, metrics, probe)
 }
 

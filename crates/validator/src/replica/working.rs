@@ -43,6 +43,7 @@ impl Working {
             Journal::Wal => {
                 set_wal(&connection).map_err(sqlite)?;
                 connection.execute("PRAGMA synchronous = NORMAL").map_err(sqlite)?;
+                position::keep_states(&connection).map_err(sqlite)?;
             }
             Journal::Rollback => position::create(&connection).map_err(sqlite)?,
         }

@@ -6,6 +6,7 @@
     reason = "a test fails by panicking, and looks at one arm of many"
 )]
 
+mod compared;
 mod contract;
 mod flipped;
 mod halted;

@@ -1,0 +1,139 @@
+//! HTTP about what is in the replica, in digests: what `synddb diff --remote` asks to find the first difference of two.
+//!
+//! Each answer is of one committed state and says which. It reads the file as it is, also that of a replica that halted because somebody
+//! else wrote into it: then what the file holds is what is asked. Strangers may ask. One question is answered at a time, within a time of its
+//! own, and no further than somebody waits for it; an answer has at most [`ANSWER_BYTES_MAX`] bytes.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use serde::{Deserialize, Serialize};
+use synddb_protocol::chain;
+use synddb_protocol::contents::{ANSWER_BYTES_MAX, Answer, At, RowsQuery};
+use synddb_protocol::http::Reason;
+use synddb_protocol::id::Sequence;
+use synddb_service::axum::Router;
+use synddb_service::axum::extract::State;
+use synddb_service::axum::http::{HeaderValue, header};
+use synddb_service::axum::response::{IntoResponse as _, Response};
+use synddb_service::axum::routing::{get, post};
+use synddb_service::http::{Payload, Query, Refusal};
+use synddb_sqlite::connection::Connection;
+use synddb_sqlite::contents::{self, ContentsError};
+use synddb_sqlite::query::Reading;
+use tokio::task::spawn_blocking;
+
+use crate::replica::position;
+use crate::serve::Serving;
+
+/// The routes of this module.
+pub(crate) fn routes() -> Router<Serving> {
+    Router::new()
+        .route("/tables", get(tables))
+        .route("/tables/rows", post(rows))
+        .route("/schema", get(schema))
+        .route("/states", get(states))
+}
+
+async fn tables(State(serving): State<Serving>) -> Result<Response, Refusal> {
+    answer(serving, contents::contents).await
+}
+
+async fn schema(State(serving): State<Serving>) -> Result<Response, Refusal> {
+    answer(serving, contents::schema).await
+}
+
+async fn rows(
+    State(serving): State<Serving>,
+    Payload(body): Payload<ANSWER_BYTES_MAX>,
+) -> Result<Response, Refusal> {
+    let query: RowsQuery =
+        serde_json::from_slice(&body).map_err(|error| Refusal::new(Reason::Malformed, error.to_string()))?;
+    answer(serving, move |connection| contents::rows(connection, &query)).await
+}
+
+/// The query string of `GET /states`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Through {
+    through: Sequence,
+}
+
+async fn states(
+    State(serving): State<Serving>,
+    Query(Through { through }): Query<Through>,
+) -> Result<Response, Refusal> {
+    answer(serving, move |connection| Ok(position::states(connection.sqlite(), through)?)).await
+}
+
+/// Says that nobody waits any more, by being dropped.
+struct Waiting(Arc<AtomicBool>);
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Answers a question about the committed state of this moment.
+async fn answer<T: Serialize + 'static>(
+    serving: Serving,
+    ask: impl FnOnce(&Connection) -> Result<T, ContentsError> + Send + 'static,
+) -> Result<Response, Refusal> {
+    let Some(turn) = serving.door.enter_to_scan() else {
+        return Err(Refusal::new(
+            Reason::Busy,
+            "another question about whole tables is being answered; try again",
+        ));
+    };
+    let is_over = Arc::new(AtomicBool::new(false));
+    let _waiting = Waiting(Arc::clone(&is_over));
+    let answered = spawn_blocking(move || {
+        let told = told(&serving, is_over, ask);
+        drop(turn);
+        told
+    });
+    let body = answered.await.map_err(|_| Refusal::new(Reason::Internal, "the question met a fault"))??;
+    let json = HeaderValue::from_static("application/json");
+    Ok(([(header::CONTENT_TYPE, json)], body).into_response())
+}
+
+fn told<T: Serialize>(
+    serving: &Serving,
+    is_over: Arc<AtomicBool>,
+    ask: impl FnOnce(&Connection) -> Result<T, ContentsError>,
+) -> Result<Vec<u8>, Refusal> {
+    let unreadable = |error: &dyn std::error::Error| {
+        Refusal::new(Reason::Unavailable, format!("the replica cannot be read: {}", chain(error)))
+    };
+    let reading = Reading::open(&serving.replica).map_err(|error| unreadable(&error))?;
+    let checkpoint = position::read(reading.trusted()).map_err(|error| unreadable(&error))?;
+    let claim = checkpoint.claim();
+    let Some(client) = &claim.client else { return Err(unreadable(&position::NoPosition::None)) };
+    let at = At { stream: claim.stream, sequence: claim.size, state: client.state };
+    let bounded = reading.into_bounded(serving.scan_max, move || is_over.load(Ordering::Relaxed));
+    let connection = bounded.map_err(|error| unreadable(&error))?;
+    let found = ask(&connection).map_err(|error| refusal(serving, &error))?;
+    let body = serde_json::to_vec(&Answer { at, found }).map_err(|error| unreadable(&error))?;
+    if body.len() > ANSWER_BYTES_MAX {
+        let reason = Reason::TooLarge { limit: ANSWER_BYTES_MAX as u64 };
+        return Err(Refusal::new(reason, "the schema is too large to be told"));
+    }
+    Ok(body)
+}
+
+fn refusal(serving: &Serving, error: &ContentsError) -> Refusal {
+    if error.is_interrupted() {
+        let limit = serving.scan_max.as_millis();
+        let detail =
+            format!("the answer takes too long; raise `scan_ms_max` of this validator. limit_ms=`{limit}`");
+        return Refusal::new(Reason::Unavailable, detail);
+    }
+    let reason = match error {
+        ContentsError::State(_) => Reason::Unavailable,
+        ContentsError::NoTable { .. } => Reason::NotFound,
+        ContentsError::Key { .. } => Reason::Malformed,
+        ContentsError::TooLarge { limit, .. } => Reason::TooLarge { limit: *limit as u64 },
+    };
+    Refusal::new(reason, chain(error))
+}
