@@ -415,6 +415,13 @@ pub(crate) struct DiffArguments {
     pub(crate) one: PathBuf,
     /// The second one.
     pub(crate) other: PathBuf,
+    /// Each is the URL of a validator or read replica, or a file. Two replicas are compared at a message at which both stand: in digests first,
+    /// then in the parts that differ, until one row is left.
+    #[arg(long)]
+    pub(crate) remote: bool,
+    /// How long to wait until both replicas stand at one message. Exit code 4 when they do not.
+    #[arg(long, default_value = "60s", requires = "remote")]
+    pub(crate) timeout: humantime::Duration,
 }
 
 #[derive(Debug, Args)]

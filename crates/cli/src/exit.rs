@@ -17,6 +17,7 @@ use synddb_sqlite::apply::ApplyError;
 use synddb_sqlite::capture::{CaptureError, PollError};
 use synddb_sqlite::compare::CompareError;
 use synddb_sqlite::connection::SqliteError;
+use synddb_sqlite::contents::ContentsError;
 use synddb_sqlite::snapshot::{RestoreError, SnapshotError};
 use synddb_sqlite::state::StateError;
 use synddb_storage::StoreUrlError;
@@ -116,6 +117,9 @@ pub enum CommandError {
     /// Comparing failed.
     #[error("cannot compare")]
     Compare(#[from] CompareError),
+    /// A database cannot be asked about its contents.
+    #[error("cannot read what is in the file")]
+    Contents(#[from] ContentsError),
     /// Scanning failed.
     #[error("cannot compute the state hash")]
     State(#[from] StateError),
@@ -230,6 +234,7 @@ impl CommandError {
             | Self::Continuity(_)
             | Self::NeverStill
             | Self::Compare(_)
+            | Self::Contents(_)
             | Self::State(_)
             | Self::Sqlite(_)
             | Self::Process(_)

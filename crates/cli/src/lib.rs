@@ -48,6 +48,7 @@ pub use bench::{
     Measured, Paced, Pairs, Ratio, Single, Synchronous, Walk,
 };
 pub use commands::run;
+pub use diff::{Compared, DifferingRow, History, Stand};
 pub use doctor::{Code, Count, Finding, Severity};
 pub use exit::{CommandError, Exit};
 pub use follow::StoredState;

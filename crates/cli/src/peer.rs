@@ -10,11 +10,13 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use synddb_agent::SocketPath;
 use synddb_agent::{AgentStatus, Audited, Captured, Until};
+use synddb_protocol::contents;
 use synddb_protocol::http::Problem;
 use synddb_sqlite::capture::WalPosition;
 
 use crate::exit::CommandError;
 use crate::folder::Folder;
+use crate::output::printable;
 use crate::refusal::Refusal;
 
 /// Largest answer that is read, in bytes.
@@ -38,12 +40,20 @@ pub enum PeerError {
         source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// The peer refuses.
-    #[error("{peer} refuses: {}", problem.detail())]
+    #[error("{peer} refuses: {}", printable(problem.detail()))]
     Refused {
         /// Who.
         peer: &'static str,
         /// What it says.
         problem: Box<Problem>,
+    },
+    /// What it said cannot be true.
+    #[error("{peer} says what cannot be: {what}")]
+    Contradicts {
+        /// Who.
+        peer: &'static str,
+        /// What it said.
+        what: &'static str,
     },
     /// The answer is none.
     #[error("{peer} answers something else than it should. status=`{status}`")]
@@ -139,7 +149,29 @@ impl Peer {
 
     /// Asks an agent to end.
     pub(crate) async fn stop(&self) -> Result<(), PeerError> {
-        self.send(self.request(Method::POST, "/stop").timeout(ANSWER_MAX)).await.map(drop)
+        self.send(self.request(Method::POST, "/stop").timeout(ANSWER_MAX), ANSWER_BYTES_MAX).await.map(drop)
+    }
+
+    /// Asks a replica for something that may be long.
+    pub(crate) async fn get<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        patience: Duration,
+    ) -> Result<T, PeerError> {
+        self.ask_up_to(contents::ANSWER_BYTES_MAX, self.request(Method::GET, path).timeout(patience)).await
+    }
+
+    /// The same, with a question in JSON.
+    pub(crate) async fn post<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        question: &impl Serialize,
+        patience: Duration,
+    ) -> Result<T, PeerError> {
+        let body = serde_json::to_vec(question)
+            .map_err(|source| PeerError::Silent { peer: self.name, source: source.into() })?;
+        let request = self.request(Method::POST, path).body(body).timeout(patience);
+        self.ask_up_to(contents::ANSWER_BYTES_MAX, request).await
     }
 
     fn request(&self, method: Method, path: &str) -> RequestBuilder {
@@ -147,17 +179,29 @@ impl Peer {
     }
 
     async fn ask<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<T, PeerError> {
-        let (status, body) = self.send(request).await?;
+        self.ask_up_to(ANSWER_BYTES_MAX, request).await
+    }
+
+    async fn ask_up_to<T: DeserializeOwned>(
+        &self,
+        bytes_max: usize,
+        request: RequestBuilder,
+    ) -> Result<T, PeerError> {
+        let (status, body) = self.send(request, bytes_max).await?;
         serde_json::from_slice(&body)
             .map_err(|_| PeerError::Foreign { peer: self.name, status: status.as_u16() })
     }
 
-    async fn send(&self, request: RequestBuilder) -> Result<(StatusCode, Vec<u8>), PeerError> {
+    async fn send(
+        &self,
+        request: RequestBuilder,
+        bytes_max: usize,
+    ) -> Result<(StatusCode, Vec<u8>), PeerError> {
         let silent =
             |source: Box<dyn std::error::Error + Send + Sync>| PeerError::Silent { peer: self.name, source };
         let response = request.send().await.map_err(|source| silent(source.into()))?;
         let status = response.status();
-        let body = bounded(response).await.map_err(|source| silent(source.into()))?;
+        let body = bounded(response, bytes_max).await.map_err(|source| silent(source.into()))?;
         if status.is_success() {
             return Ok((status, body));
         }
@@ -168,10 +212,10 @@ impl Peer {
     }
 }
 
-async fn bounded(mut response: Response) -> io::Result<Vec<u8>> {
+async fn bounded(mut response: Response, bytes_max: usize) -> io::Result<Vec<u8>> {
     let mut body = Vec::new();
     while let Some(piece) = response.chunk().await.map_err(io::Error::other)? {
-        if body.len() + piece.len() > ANSWER_BYTES_MAX {
+        if body.len() + piece.len() > bytes_max {
             return Err(io::Error::other("the answer is too large"));
         }
         body.extend_from_slice(&piece);

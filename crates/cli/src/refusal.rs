@@ -5,6 +5,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
+use synddb_protocol::id::StreamId;
 use synddb_sqlite::connection::Connection;
 use synddb_sqlite::inspect::{self, Head, Unfit, check_place};
 use synddb_sqlite::rusqlite::ffi;
@@ -24,8 +25,8 @@ pub enum Refusal {
     /// The database cannot be followed, or the file is none.
     #[error(transparent)]
     Unfit(#[from] Unfit),
-    /// Both names lead to one file.
-    #[error("both names lead to one file; name two. one=`{}` other=`{}`", one.display(), other.display())]
+    /// Both names lead to one file, or replica.
+    #[error("both names lead to one database; name two. one=`{}` other=`{}`", one.display(), other.display())]
     SameFile {
         /// One name.
         one: PathBuf,
@@ -82,6 +83,14 @@ pub enum Refusal {
     /// A store without anything of a stream.
     #[error("the store holds nothing of this stream; check --store and --stream")]
     NothingStored,
+    /// Replicas of different logs.
+    #[error("the two are replicas of different logs; name two of one. one=`{one}` other=`{other}`")]
+    OtherStream {
+        /// The stream of the first.
+        one: StreamId,
+        /// The stream of the second.
+        other: StreamId,
+    },
     /// Nobody said where a validator is.
     #[error("no validator is known; start `synddb dev`, or name one with --validator URL")]
     NoValidator,

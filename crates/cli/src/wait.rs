@@ -125,7 +125,7 @@ struct Target {
 fn nothing_runs(database: &Path, error: PeerError) -> CommandError {
     match error {
         PeerError::Silent { .. } => Refusal::NothingRuns { database: database.to_owned() }.into(),
-        PeerError::Refused { .. } | PeerError::Foreign { .. } => error.into(),
+        PeerError::Refused { .. } | PeerError::Foreign { .. } | PeerError::Contradicts { .. } => error.into(),
     }
 }
 

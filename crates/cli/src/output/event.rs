@@ -7,6 +7,7 @@ use synddb_protocol::http::{Halt, Position, ReplicaStatus, StreamStatus};
 use synddb_protocol::id::{Sequence, StreamId};
 
 use crate::bench::{Machine, Measured};
+use crate::diff::Compared;
 use crate::doctor::{Count, Finding};
 use crate::mirror::Summary;
 
@@ -88,11 +89,17 @@ pub enum Event {
     Equal {
         /// Their state hash.
         state: String,
+        /// Where both stand, where they are not both files.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        remote: Option<Box<Compared>>,
     },
     /// Two databases differ.
     Different {
         /// The first difference.
         difference: String,
+        /// The same for programs, and what else is known, where they are not both files.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        remote: Option<Box<Compared>>,
     },
     /// Something is waited for.
     Waiting {

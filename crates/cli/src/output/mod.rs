@@ -10,7 +10,7 @@ use std::io::{self, Write as _};
 
 pub use event::{Continuity, Event, Process, Stage, Writer};
 pub(crate) use progress::Progress;
-pub(crate) use sentence::mib;
+pub(crate) use sentence::{mib, printable};
 
 use crate::exit::CommandError;
 

@@ -7,6 +7,7 @@ use synddb_protocol::id::Sequence;
 
 use super::{Event, Stage, Writer};
 use crate::bench::report;
+use crate::diff::Compared;
 use crate::doctor::{Count, Finding};
 use crate::mirror::Summary;
 
@@ -18,8 +19,8 @@ pub(super) fn of(event: &Event) -> String {
         }
         Event::Progress(summary) => progress(summary),
         Event::Stopped(summary) => stopped(summary),
-        Event::Equal { state } => format!("equal, at state {state}"),
-        Event::Different { difference } => difference.clone(),
+        Event::Equal { state, remote } => compared(format!("equal, at state {state}"), remote.as_deref()),
+        Event::Different { difference, remote } => compared(difference.clone(), remote.as_deref()),
         Event::Waiting { reason } => format!("waiting: {reason}"),
         Event::Listening { process, url, key } => {
             let key = key.as_ref().map_or_else(String::new, |key| format!(", signs with {key}"));
@@ -108,6 +109,21 @@ pub(super) fn of(event: &Event) -> String {
         // Errors are printed for people on standard error.
         Event::Failed { .. } => String::new(),
     }
+}
+
+/// What two databases are, and below it what is known of both.
+fn compared(found: String, remote: Option<&Compared>) -> String {
+    let lines = remote.map(Compared::lines).unwrap_or_default();
+    std::iter::once(found).chain(lines).collect::<Vec<_>>().join("\n  ")
+}
+
+/// A text of a stranger on one line, with nothing in it that a terminal obeys or that turns its direction.
+pub(crate) fn printable(text: &str) -> String {
+    let obeyed = |character: char| {
+        character.is_control()
+            || matches!(character, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    text.chars().map(|character| if obeyed(character) { '\u{fffd}' } else { character }).collect()
 }
 
 /// What changes, in one line each: people must read it.

@@ -19,6 +19,7 @@ mod powercut;
 mod processes;
 mod programs;
 mod refusals;
+mod remote;
 mod roles;
 mod soak;
 mod writers;

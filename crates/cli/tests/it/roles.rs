@@ -225,6 +225,23 @@ impl System {
         agent
     }
 
+    /// Another validator of the same log, and its URL.
+    pub(crate) fn another_validator(&self, replica: &Path) -> (Role, String) {
+        let mut validator = synddb(["validator", "--listen", "127.0.0.1:0", "--stop-on-eof", "--json"]);
+        let stream = synddb_agent::stream_of(&self.home).unwrap().to_string();
+        validator.arg("--replica").arg(replica).args(["--store", &self.store()]);
+        validator.args(["--stream", &stream, "--sequencer-key", &self.key]);
+        validator.args(["--sequencer", &format!("http://{}", self.address)]);
+        let validator = Role::start(validator);
+        let url = validator.event("listening", |_| true)["url"].as_str().unwrap().to_owned();
+        (validator, url)
+    }
+
+    /// The validator's URL.
+    pub(crate) fn validator_url(&self) -> &str {
+        &self.validator_url
+    }
+
     /// The store's URL.
     pub(crate) fn store(&self) -> String {
         store(&self.folder)
@@ -296,6 +313,6 @@ pub(crate) fn shown_replica(replica: &Path) -> String {
     let copy = tempfile::tempdir().unwrap();
     let copy = copy.path().join("copy.db");
     sql(replica, &format!(".backup '{}'", copy.display()));
-    sql(&copy, "DROP TABLE _synddb_position; DROP TABLE _synddb_signers;");
+    sql(&copy, "DROP TABLE _synddb_position; DROP TABLE _synddb_signers; DROP TABLE _synddb_states;");
     shown(&copy)
 }

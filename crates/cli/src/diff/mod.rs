@@ -1,0 +1,47 @@
+//! `synddb diff`: whether two databases are equal.
+//!
+//! ```text
+//! side.rs     one of the two: a replica at a URL, or a file
+//! remote.rs   two that are not on this machine: when they can be compared, and what is compared in which order
+//! rows.rs     the first row in which two tables differ, in a few questions
+//! history.rs  how far back two replicas of one log recorded the same states
+//! found.rs    what was found, for programs and in words
+//! ```
+//!
+//! Each file is read in one read transaction, so an application may go on writing; then what is compared is what each held when the
+//! command began.
+
+mod found;
+mod history;
+mod remote;
+mod rows;
+mod side;
+
+use synddb_sqlite::compare::first_difference;
+use synddb_sqlite::state::RunningState;
+
+pub use found::{Compared, DifferingRow, History, Stand};
+
+use crate::arguments::DiffArguments;
+use crate::exit::{CommandError, Exit};
+use crate::output::{Event, Output};
+use crate::refusal::{check_two_files, open_to_read};
+
+pub(crate) fn run(arguments: &DiffArguments, output: Output) -> Result<Exit, CommandError> {
+    let (event, exit) = if arguments.remote { remote::compare(arguments)? } else { compare(arguments)? };
+    output.tell(&event)?;
+    Ok(exit)
+}
+
+fn compare(arguments: &DiffArguments) -> Result<(Event, Exit), CommandError> {
+    check_two_files(&arguments.one, &arguments.other)?;
+    let one = open_to_read(&arguments.one)?;
+    drop(open_to_read(&arguments.other)?);
+    Ok(match first_difference(&arguments.one, &arguments.other)? {
+        None => {
+            let state = RunningState::scan(&one)?.hash().to_string();
+            (Event::Equal { state, remote: None }, Exit::Done)
+        }
+        Some(found) => (Event::Different { difference: found.to_string(), remote: None }, Exit::Different),
+    })
+}
