@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 pub mod apply;
+pub mod as_sql;
 pub mod beside;
 pub mod capture;
 pub mod changeset;

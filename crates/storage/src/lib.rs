@@ -10,6 +10,7 @@
 //! | `object` | [`ObjectBatchStore`]: files and memory, over `object_store` |
 //! | `local` | what files need to survive a power cut (private) |
 //! | `last` | [`last_batch`], [`last_epoch`], [`last_snapshot`]: the end of a log in few requests |
+//! | `survey` | [`Name`]: everything that a store holds, also what is no key
 //! | [`faulty`] | a wrapper that is slow, lossy or behind on demand |
 //! | [`conformance`] | the contract as a suite that every implementation runs |
 
@@ -20,6 +21,7 @@ mod last;
 mod local;
 mod object;
 mod store;
+mod survey;
 mod url;
 
 pub use key::{Folder, Key, KeyError, Kind};
@@ -29,4 +31,5 @@ pub use store::{
     BatchStore, Cause, Existing, Failure, GetError, ListError, PAGE_KEYS_MAX, Page, PageLimit, Put, PutError,
     Start,
 };
+pub use survey::Name;
 pub use url::{StoreUrl, StoreUrlError};

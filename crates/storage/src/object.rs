@@ -121,6 +121,11 @@ impl ObjectBatchStore {
         Ok(Self { objects: Arc::new(files.with_fsync(true)), backend: Backend::Folder(local) })
     }
 
+    /// The objects as the backend has them.
+    pub(crate) fn objects(&self) -> &dyn ObjectStore {
+        &*self.objects
+    }
+
     /// Answers a put that found its key taken.
     async fn compare(&self, key: &Key, bytes: &Bytes) -> Result<Put, PutError> {
         if let Backend::Folder(local) = &self.backend {
@@ -267,7 +272,7 @@ fn io_failure(error: io::Error) -> Failure {
     failure_for(error.kind())(Box::new(error))
 }
 
-fn failure_of(error: object_store::Error) -> Failure {
+pub(crate) fn failure_of(error: object_store::Error) -> Failure {
     use object_store::Error;
     match &error {
         Error::PermissionDenied { .. } | Error::Unauthenticated { .. } => Failure::Denied(Box::new(error)),

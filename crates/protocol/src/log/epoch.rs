@@ -138,6 +138,11 @@ impl SignedEpochRecord {
         self.envelope.key()
     }
 
+    /// What it claims. Worth nothing before [`Self::verify`].
+    pub const fn claim(&self) -> &EpochRecord {
+        &self.record
+    }
+
     /// The claim, if a trusted key signed it.
     ///
     /// # Errors

@@ -182,6 +182,24 @@ impl Message {
         Self { receipt: Receipt::sign(header, body.as_stored(), key), body: body.into_stored() }
     }
 
+    /// Reads one message as a batch holds it. Nothing of it is checked by that.
+    ///
+    /// # Errors
+    /// [`DecodeError`] when the bytes are not exactly a receipt and a body, or the body is over its limit.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let mut reader = Reader::new(bytes);
+        let message = Self::read(&mut reader)?;
+        reader.end("message")?;
+        Ok(message)
+    }
+
+    /// The message as a batch holds it.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut writer = Writer::default();
+        self.write(&mut writer);
+        writer.into_bytes()
+    }
+
     pub(super) fn write(&self, writer: &mut Writer) {
         writer.array(2);
         self.receipt.envelope.write(writer);
