@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, CommandFactory, FromArgMatches as _, Parser, Subcommand};
 use clap_complete::Shell;
 use serde::Serialize;
-use synddb_protocol::id::StreamId;
+use synddb_protocol::id::{Sequence, StreamId};
 use synddb_protocol::signing::VerifyingKey;
 use synddb_storage::StoreUrl;
 use synddb_validator::Mode;
@@ -15,7 +15,7 @@ use crate::bench::{BenchArguments, FIGURES};
 
 const EXIT_CODES: &str = "Exit codes:
   0  done; for `diff`, the databases are equal; for `doctor`, nothing stops following
-  1  the databases differ, a replica is not what the log says it is, or a database is not what was captured
+  1  the databases differ, a replica is not what the log says it is, a database is not what was captured, or a stored log is not whole
   2  the command line, or what it names, is refused, also by `doctor`; the text says what to change
   3  the command failed on the way
   4  what was waited for did not come in time
@@ -73,6 +73,20 @@ pub(crate) enum Command {
     Mirror(MirrorArguments),
     /// Says whether two databases are equal, or in what they first differ: header values, schema, every table row by row.
     Diff(DiffArguments),
+    /// Checks a whole stored log, without a sequencer and without a database: every signature, body, link and chunk. Exit code 1 when it is not
+    /// whole.
+    ///
+    /// Reads the store from the first epoch record and the first batch to the end. What it cannot see is that batches were taken away from the
+    /// end: compare the size and the root that it says with what you know. With --full the database is rebuilt as well, and every state hash
+    /// compared. What the store holds besides is counted, and is no failure.
+    Verify(VerifyArguments),
+    /// Shows an object of a log: a batch, a message, a receipt, a checkpoint, an epoch record.
+    ///
+    /// Row changes are shown as SQL. A log names tables and not columns, so columns have pseudo names: `k1` is the first value of the row and part
+    /// of its identity, `c2` the second and not; where the identity is a rowid that is no column, `k1` is that rowid. Text is shown as UTF-8.
+    /// Characters that a terminal would obey are escaped: as `char(27)` in values, as `\u{1b}` elsewhere. That an object is shown says nothing of
+    /// whether it may be believed: that is what `verify` says of a whole log.
+    Inspect(InspectArguments),
     /// Says whether a database can be followed, what may go wrong, and what to do about it. Changes nothing.
     ///
     /// Works beside the running application and its agent. Exit code 2 when something stops following.
@@ -422,6 +436,50 @@ pub(crate) struct DiffArguments {
     /// How long to wait until both replicas stand at one message. Exit code 4 when they do not.
     #[arg(long, default_value = "60s", requires = "remote")]
     pub(crate) timeout: humantime::Duration,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct VerifyArguments {
+    /// The store: `file:///folder`.
+    pub(crate) store: StoreUrl,
+    /// The stream. Without it, those that the store holds are named.
+    #[arg(long)]
+    pub(crate) stream: Option<StreamId>,
+    /// A key that may sign the log; several may be named. Take it from whoever runs the sequencer, not from the store. Without any, the names of
+    /// the keys that claimed epochs are told.
+    #[arg(long = "sequencer-key")]
+    pub(crate) sequencer_keys: Vec<VerifyingKey>,
+    /// Rebuild the database as well, compare every state hash that the log claims, and scan it in full at the end.
+    #[arg(long)]
+    pub(crate) full: bool,
+    /// The folder in which a scratch folder is made for the database, instead of the system's. It takes about twice the database's size.
+    #[arg(long, requires = "full")]
+    pub(crate) dir: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct InspectArguments {
+    /// The file of an object; `-` is standard input. What it is, its bytes say.
+    #[arg(required_unless_present = "store", conflicts_with_all = ["store", "stream", "sequence"])]
+    pub(crate) file: Option<PathBuf>,
+    /// The store to look into instead: `file:///folder`.
+    #[arg(long, requires_all = ["stream", "sequence"])]
+    pub(crate) store: Option<StoreUrl>,
+    /// The stream.
+    #[arg(long, requires = "store")]
+    pub(crate) stream: Option<StreamId>,
+    /// The message to show. Its batch is looked for.
+    #[arg(long, requires = "store")]
+    pub(crate) sequence: Option<Sequence>,
+    /// A key that may sign the log; several may be named. Without any, nobody is trusted.
+    #[arg(long = "sequencer-key")]
+    pub(crate) sequencer_keys: Vec<VerifyingKey>,
+    /// How many rows, commits, schema changes and chunks are shown of an object, of each at most so many.
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u64).range(0..=1_000_000))]
+    pub(crate) limit: u64,
+    /// How many bytes are shown of each value.
+    #[arg(long, default_value_t = 1024, value_parser = clap::value_parser!(u64).range(0..=8_388_608))]
+    pub(crate) value_bytes: u64,
 }
 
 #[derive(Debug, Args)]

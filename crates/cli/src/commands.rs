@@ -3,7 +3,7 @@
 use crate::arguments::{Arguments, Command};
 use crate::exit::{CommandError, Exit};
 use crate::output::Output;
-use crate::{bench, detach, dev, diff, doctor, follow, mirror, services, status, wait};
+use crate::{bench, detach, dev, diff, doctor, follow, inspect, mirror, services, status, verify, wait};
 
 /// Runs what the command line asks for.
 ///
@@ -24,6 +24,8 @@ pub fn run(arguments: &Arguments, output: Output) -> Result<Exit, CommandError> 
         Command::Detach(arguments) => detach::run(arguments, output),
         Command::Mirror(arguments) => mirror::run(arguments, output),
         Command::Diff(arguments) => diff::run(arguments, output),
+        Command::Verify(arguments) => verify::run(arguments, output),
+        Command::Inspect(arguments) => inspect::run(arguments, output),
         Command::Doctor(arguments) => doctor::run(arguments, output),
         Command::Bench(arguments) => bench::run(arguments, output),
         Command::Completions { shell } => {

@@ -22,8 +22,10 @@ use synddb_sqlite::snapshot::{RestoreError, SnapshotError};
 use synddb_sqlite::state::StateError;
 use synddb_storage::StoreUrlError;
 use synddb_validator::ValidatorError;
+use synddb_validator::fsck::Problem;
 
 use crate::bench::BenchError;
+use crate::inspect::InspectError;
 use crate::mirror::Divergence;
 use crate::output::Process;
 use crate::peer::PeerError;
@@ -171,6 +173,12 @@ pub enum CommandError {
         /// What the replica hashes to.
         found: StateHash,
     },
+    /// A stored log is not whole.
+    #[error(transparent)]
+    Verify(#[from] Box<Problem>),
+    /// An object cannot be shown.
+    #[error(transparent)]
+    Inspect(#[from] InspectError),
     /// A benchmark failed.
     #[error(transparent)]
     Bench(#[from] BenchError),
@@ -217,6 +225,13 @@ impl CommandError {
             | Self::AnotherHistory { .. }
             | Self::Halted(_)
             | Self::Validator(ValidatorError::Halted { .. }) => Exit::Different,
+            Self::Verify(problem) => match **problem {
+                Problem::Interrupted { .. } => Exit::Incomplete,
+                _ if problem.is_of_log() => Exit::Different,
+                _ if problem.is_refusal() => Exit::Refused,
+                _ => Exit::Failed,
+            },
+            Self::Inspect(error) => error.exit(),
             Self::Bench(error) => error.exit(),
             Self::TimedOut { .. } => Exit::TimedOut,
             Self::Over { status, .. } => status.code().and_then(Exit::from_code).unwrap_or(Exit::Failed),

@@ -17,6 +17,8 @@
 //! | `wait`, `status`, `detach` | waiting, looking, ending for good |
 //! | `mirror` | keeps a second file equal to an application's, without network |
 //! | `diff` | says whether two databases are equal |
+//! | `verify` | checks a whole stored log |
+//! | `inspect` | shows an object of a log to people |
 //! | `doctor` | says whether a database can be followed, and what to do about it |
 //! | `bench` | what following costs the application, and how far behind it is |
 //!
@@ -32,6 +34,7 @@ mod doctor;
 mod exit;
 mod folder;
 mod follow;
+mod inspect;
 mod mirror;
 mod output;
 mod peer;
@@ -40,6 +43,7 @@ mod refusal;
 mod services;
 mod status;
 mod stop;
+mod verify;
 mod wait;
 
 pub use arguments::Arguments;
@@ -52,6 +56,7 @@ pub use diff::{Compared, DifferingRow, History, Stand};
 pub use doctor::{Code, Count, Finding, Severity};
 pub use exit::{CommandError, Exit};
 pub use follow::StoredState;
+pub use inspect::{InspectError, Shown, Signed, Trust};
 pub use mirror::{Divergence, Summary};
 pub use output::{Continuity, Event, Output, Process, Stage, Writer};
 pub use peer::PeerError;

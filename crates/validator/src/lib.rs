@@ -14,6 +14,7 @@
 //! | `serve` | HTTP |
 //! | `contents` | HTTP about what is in the replica, in digests: for who compares two |
 //! | `store_end` | whether the store still holds what the replica stands on |
+//! | [`fsck`] | a whole stored log, checked once from its beginning to its end |
 //! | `view` | what others may know of the replica while it changes |
 //! | `error` | [`ValidatorError`]: halted by the log, or failed by the machine |
 
@@ -22,6 +23,7 @@ mod contents;
 mod door;
 mod error;
 mod fetch;
+pub mod fsck;
 pub mod keys;
 mod news;
 mod pipeline;

@@ -288,7 +288,17 @@ impl Following<'_> {
             .spawn(Verify::new(store.clone(), keys, leaders, tip, signers.clone()).run(to_verify, verified));
         let patient = config.mode == Mode::Follow;
         let runtime = Handle::current();
-        let context = Context { runtime, store, stream, view, door, patient, events, stop: stop.clone() };
+        let context = Context {
+            runtime,
+            store,
+            stream,
+            view,
+            door,
+            patient,
+            thorough: false,
+            events,
+            stop: stop.clone(),
+        };
         let mut owner = Box::pin(own(move || Owner::run(place, checkpoint, signers, context, to_apply)));
         tokio::select! {
             ended = &mut owner => ended,
@@ -301,7 +311,7 @@ impl Following<'_> {
 }
 
 /// Runs the owner on a thread of its own, and waits for its end.
-async fn own(
+pub(crate) async fn own(
     owner: impl FnOnce() -> Result<End, ValidatorError> + Send + 'static,
 ) -> Result<End, ValidatorError> {
     let (tell, told) = oneshot::channel();

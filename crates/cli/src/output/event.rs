@@ -5,10 +5,12 @@ use synddb_agent::{AgentStatus, Audited, Problem};
 use synddb_protocol::hash::StateHash;
 use synddb_protocol::http::{Halt, Position, ReplicaStatus, StreamStatus};
 use synddb_protocol::id::{Sequence, StreamId};
+use synddb_validator::fsck::{Progress as CheckProgress, Report};
 
 use crate::bench::{Machine, Measured};
 use crate::diff::Compared;
 use crate::doctor::{Count, Finding};
+use crate::inspect::Shown;
 use crate::mirror::Summary;
 
 /// A process of the system. They are ordered as the data flows.
@@ -276,6 +278,18 @@ pub enum Event {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         kept: Option<String>,
     },
+    /// How far `verify` is; said at most once a second.
+    Verifying(CheckProgress),
+    /// A stored log is whole.
+    Verified {
+        /// What it holds.
+        #[serde(flatten)]
+        report: Box<Report>,
+        /// Milliseconds that it took.
+        elapsed_ms: u64,
+    },
+    /// A piece of an object that `inspect` shows.
+    Shown(Box<Shown>),
     /// Something that `doctor` found.
     Finding(Finding),
     /// How much `doctor` found.

@@ -5,6 +5,7 @@
 mod event;
 mod progress;
 mod sentence;
+mod verified;
 
 use std::io::{self, Write as _};
 

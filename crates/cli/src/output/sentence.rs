@@ -5,7 +5,7 @@ use synddb_protocol::hash::StateHash;
 use synddb_protocol::http::{Halt, HaltKind, Position, ReplicaStatus, StreamStatus};
 use synddb_protocol::id::Sequence;
 
-use super::{Event, Stage, Writer};
+use super::{Event, Stage, Writer, verified};
 use crate::bench::report;
 use crate::diff::Compared;
 use crate::doctor::{Count, Finding};
@@ -95,6 +95,12 @@ pub(super) fn of(event: &Event) -> String {
             };
             format!("detached from {database}, journal mode {journal_mode}{back}{kept}")
         }
+        Event::Verifying(progress) => {
+            let read = mib(progress.read.batch_bytes + progress.read.chunk_bytes);
+            format!("checked to message {}, {read} read", progress.sequence.map_or(0, Sequence::get))
+        }
+        Event::Verified { report, elapsed_ms } => verified::of(report, *elapsed_ms),
+        Event::Shown(shown) => shown.to_string(),
         Event::Finding(finding) => found(finding),
         Event::Examined(Count { warnings, refused: 0, .. }) => {
             format!("the database can be followed; warnings: {warnings}")

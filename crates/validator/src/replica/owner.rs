@@ -36,6 +36,8 @@ pub(crate) struct Context {
     pub(crate) door: Door,
     /// Whether whoever reads the file is waited for as long as it takes, where that is in the way.
     pub(crate) patient: bool,
+    /// Whether also what a later snapshot of the same batch replaces is applied, and compared.
+    pub(crate) thorough: bool,
     pub(crate) events: Sender<Event>,
     /// Cancelled when the time for what is under way is over.
     pub(crate) stop: CancellationToken,
@@ -152,6 +154,9 @@ impl Owner {
         self.context.view.stored(claim.size);
         let messages = match begins {
             Some(at) => {
+                if self.context.thorough {
+                    self.rehearse(&batch.messages()[..at])?;
+                }
                 self.stage(&batch.messages()[at])?;
                 // What stands before it in this batch was replaced by it.
                 &batch.messages()[at + 1..]
@@ -167,6 +172,23 @@ impl Owner {
             self.pending = Some(batch.checkpoint().clone());
         }
         if self.bytes >= TRANSACTION_BYTES { self.commit() } else { Ok(()) }
+    }
+
+    /// Applies what a later snapshot of the same batch replaces, and compares what it claims. None of it is committed.
+    fn rehearse(&mut self, messages: &[VerifiedMessage]) -> Result<(), Ended> {
+        let stop = self.context.stop.clone();
+        for message in messages {
+            if begins_incarnation(message) {
+                self.stage(message)?;
+            }
+            let (sequence, entry) = (message.header().sequence, message.entry());
+            let (Entry::Submission(submission), Some(working)) = (entry, self.working_mut()) else {
+                continue;
+            };
+            working.begin(sequence, || stop.is_cancelled())?;
+            working.take(sequence, &submission.content)?;
+        }
+        Ok(())
     }
 
     fn apply(&mut self, messages: &[VerifiedMessage], batch: &VerifiedBatch) -> Result<(), Ended> {

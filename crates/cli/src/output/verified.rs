@@ -1,0 +1,109 @@
+//! What `verify` found, for people.
+
+use synddb_sqlite::as_sql::shown;
+use synddb_validator::fsck::{Beside, Claim, Counts, EpochRun, Read, Report, Stray};
+
+use super::mib;
+use crate::inspect::utc;
+
+/// Runs of epochs that are written out, at most.
+const RUNS_MAX: usize = 20;
+
+pub(super) fn of(report: &Report, elapsed_ms: u64) -> String {
+    let Report {
+        stream,
+        size,
+        root,
+        state,
+        timestamp,
+        ends_in_commit,
+        batches,
+        counts,
+        epochs,
+        read,
+        rebuilt,
+        beside,
+    } = report;
+    let Counts { submissions, snapshots, inbound, status, epochs: begun, commits, reconciles } = counts;
+    let Read { batch_bytes, chunks, chunk_bytes } = read;
+    let state =
+        state.map_or_else(|| "none: the log has no snapshot yet".to_owned(), |state| state.to_string());
+    let mut lines = vec![
+        format!("the log is whole, {size} messages up to {}", utc(*timestamp)),
+        format!("  stream    {stream}"),
+        format!("  root      {root}"),
+        format!("  state     {state}"),
+        format!("  batches   {batches}, {}", size_text(*batch_bytes)),
+        format!("  chunks    {chunks} read, {}", size_text(*chunk_bytes)),
+        format!(
+            "  messages  submissions {submissions}, snapshots {snapshots}, inbound {inbound}, status {status}, epochs {begun}"
+        ),
+        format!("  commits   {commits}, of which close a gap: {reconciles}"),
+    ];
+    if *ends_in_commit {
+        lines.push("            the log ends between the parts of one more".to_owned());
+    }
+    lines.extend(epochs.iter().take(RUNS_MAX).map(epoch));
+    if epochs.len() > RUNS_MAX {
+        lines.push(format!("  epochs    and {} runs more; --json has them", epochs.len() - RUNS_MAX));
+    }
+    lines.push(match rebuilt {
+        Some(rebuilt) => format!(
+            "  rebuilt   to message {}, every state hash compared, scanned in full: {}",
+            rebuilt.sequence, rebuilt.state
+        ),
+        None => "  rebuilt   no; --full rebuilds the database and compares every state hash".to_owned(),
+    });
+    lines.extend(beside_lines(beside));
+    lines.push(format!("  took      {elapsed_ms} ms"));
+    lines.join("\n")
+}
+
+/// A size for people, exact while it is small.
+fn size_text(bytes: u64) -> String {
+    if bytes < 1 << 20 { format!("{bytes} bytes") } else { mib(bytes) }
+}
+
+fn epoch(run: &EpochRun) -> String {
+    let EpochRun { from, to, claim } = run;
+    let which = if from == to { format!("{from}") } else { format!("{from} to {to}") };
+    match claim {
+        Claim::Admitted { key } => format!("  epoch     {which}: led by {key}"),
+        Claim::Stranger { key } => {
+            format!("  epoch     {which}: passed, claimed by {key}, which is not pinned")
+        }
+        Claim::Damaged { why } => format!("  epoch     {which}: passed, no record: {}", shown(why)),
+        Claim::More => format!("  epoch     {which}: not told apart"),
+    }
+}
+
+fn beside_lines(beside: &Beside) -> Vec<String> {
+    let Beside { batches, epochs, chunks, other, unknown } = beside;
+    let kinds = [
+        ("batches that are not read", batches.as_ref()),
+        ("epoch records behind a gap", Some(epochs)),
+        ("chunks nobody refers to", chunks.as_ref()),
+        ("objects of kinds that nothing reads yet", Some(other)),
+        ("objects with unknown names", Some(unknown)),
+    ];
+    let mut lines = Vec::new();
+    for (what, stray) in kinds {
+        match stray {
+            None => lines.push(format!("  beside    {what}: too many to tell")),
+            Some(Stray { count: 0, .. }) => {}
+            Some(Stray { count, bytes, first }) => {
+                let names: Vec<String> = first.iter().map(|name| shown(name)).collect();
+                let more = if *count > names.len() as u64 { " ..." } else { "" };
+                lines.push(format!(
+                    "  beside    {what}: {count}, {}: {}{more}",
+                    size_text(*bytes),
+                    names.join(" ")
+                ));
+            }
+        }
+    }
+    if lines.is_empty() {
+        lines.push("  beside    nothing".to_owned());
+    }
+    lines
+}

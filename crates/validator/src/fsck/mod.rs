@@ -1,0 +1,372 @@
+//! Checking a whole stored log, from its first epoch record and its first batch to its end, once.
+//!
+//! ```text
+//! fetch --> verify --> look (counts, chunks of every snapshot) --> the report
+//!                        \--> owner (a scratch file), where the database is rebuilt --> scanned in full
+//! ```
+//!
+//! The stages are those of a validator; only `look` stands behind `verify` in place of the owner, or before it.
+//! What the store holds besides is listed at the end: nothing of it is believed, and only a batch behind a hole is the log's own fault.
+//!
+//! That a log ends is seen from the store alone, so one whose last batches were removed is whole, and shorter. Whoever knows its size
+//! compares it with [`Report::size`].
+
+mod beside;
+mod counted;
+mod epochs;
+mod known;
+mod look;
+mod report;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use synddb_protocol::hash::StateHash;
+use synddb_protocol::id::{KeyId, Sequence, StreamId};
+use synddb_protocol::log::{BatchError, Leaders, Signers, Tip};
+use synddb_protocol::signing::{TrustedKeys, VerifyingKey};
+use synddb_service::shutdown::Shutdown;
+use synddb_sqlite::connection::Connection;
+use synddb_sqlite::state::RunningState;
+use synddb_storage::{Failure, ObjectBatchStore, StoreUrl};
+use tokio::runtime::Handle;
+use tokio::sync::{mpsc, watch};
+use tokio::task::{JoinHandle, JoinSet, spawn_blocking};
+use tokio_util::sync::CancellationToken;
+
+pub use self::report::{Beside, Claim, Counts, EpochRun, Listed, Progress, Read, Rebuilt, Report, Stray};
+
+use self::counted::Counted;
+use self::look::{Look, Looked};
+use crate::config::Mode;
+use crate::door::Door;
+use crate::error::{Divergence, HaltCause, Refused, ReplicaError, ValidatorError};
+use crate::fetch::{Fetch, NoAnswer, PatientStore};
+use crate::keys::{PatientKeys, Pinned};
+use crate::news::News;
+use crate::pipeline::{FETCHED_MAX, VERIFIED_MAX};
+use crate::replica::{Context, Owner, Place};
+use crate::run::{End, Event, own};
+use crate::verify::Verify;
+use crate::view::View;
+
+/// Batches that were looked at and are not applied, at most.
+const LOOKED_MAX: usize = 1;
+/// Events of the owner that wait to be heard.
+const EVENTS_MAX: usize = 64;
+/// The name of the database in the scratch folder.
+const SCRATCH: &str = "rebuilt.db";
+
+/// Which log is checked, and whom it is believed of.
+#[derive(Debug, Clone)]
+pub struct Question {
+    /// The store. It must exist.
+    pub store: StoreUrl,
+    /// The stream.
+    pub stream: Option<StreamId>,
+    /// The keys that may lead the log, pinned by whoever asks.
+    pub keys: Vec<VerifyingKey>,
+    /// An empty folder in which the database is rebuilt: about twice its size. `None` leaves that out.
+    pub rebuild_in: Option<PathBuf>,
+}
+
+/// Why a log was not found to be whole.
+#[derive(Debug, thiserror::Error)]
+pub enum Problem {
+    /// The log is refused, its database diverges, or the machine failed.
+    #[error(transparent)]
+    Validator(#[from] ValidatorError),
+    /// An epoch has an object that is no record, and batches need that epoch.
+    #[error("an epoch's record is damaged, and the log needs its leader. epoch=`{epochs}`")]
+    BadRecord {
+        /// The epochs without a record.
+        epochs: Listed,
+        /// Where the log needs one.
+        source: Box<ValidatorError>,
+    },
+    /// The store cannot be listed.
+    #[error("cannot list what the store holds")]
+    List(#[source] Failure),
+    /// Nobody said which log.
+    #[error("no stream is named; choose with --stream. found=`{found}`")]
+    NoStream {
+        /// The streams of which the store holds something.
+        found: Listed,
+    },
+    /// The store holds nothing of that stream.
+    #[error(
+        "the store holds no log of this stream; check the store and --stream. stream=`{stream}` found=`{found}`"
+    )]
+    Nothing {
+        /// The stream.
+        stream: StreamId,
+        /// The streams of which the store holds something.
+        found: Listed,
+    },
+    /// Nobody said whom to believe.
+    #[error(
+        "no key is pinned; name with --sequencer-key the public keys that whoever runs the sequencer gave you. The store's word is worth \
+         nothing here; it says of the keys that claimed epochs: key_ids=`{signers}`"
+    )]
+    NoKeys {
+        /// The names of the keys that signed the log's epoch records.
+        signers: Listed,
+    },
+    /// Every record is signed, and by other keys.
+    #[error(
+        "none of the pinned keys leads this log; ask whoever runs its sequencer. pinned=`{pinned}` key_ids=`{signers}`"
+    )]
+    Strangers {
+        /// The names of the keys that are pinned.
+        pinned: Listed,
+        /// The names of the keys that signed the log's epoch records.
+        signers: Listed,
+    },
+    /// It was asked to end.
+    #[error("ended as asked; nothing is wrong with the first {} messages, and the rest was not looked at", checked.map_or(0, Sequence::get))]
+    Interrupted {
+        /// The last message that was checked.
+        checked: Option<Sequence>,
+    },
+}
+
+impl Problem {
+    /// Whether another start must fail again until somebody changes what was named.
+    pub fn is_refusal(&self) -> bool {
+        match self {
+            Self::NoStream { .. } | Self::Nothing { .. } | Self::NoKeys { .. } | Self::Strangers { .. } => {
+                true
+            }
+            Self::Validator(error) => error.is_refusal(),
+            Self::BadRecord { .. } | Self::List(_) | Self::Interrupted { .. } => false,
+        }
+    }
+
+    /// Whether the log is to blame.
+    pub const fn is_of_log(&self) -> bool {
+        matches!(self, Self::BadRecord { .. } | Self::Validator(ValidatorError::Halted { .. }))
+    }
+}
+
+/// Checks a whole log.
+///
+/// # Errors
+/// [`Problem`] for the first thing that is wrong.
+pub async fn run(
+    question: Question,
+    shutdown: Shutdown,
+    mut on_progress: impl FnMut(Progress) + Send,
+) -> Result<Report, Problem> {
+    let objects = ObjectBatchStore::open_existing(&question.store).await.map_err(ValidatorError::from)?;
+    let Some(stream) = question.stream else {
+        return Err(Problem::NoStream { found: streams(&objects).await? });
+    };
+    let stop = CancellationToken::new();
+    // Whoever stops waiting for this ends every part of it.
+    let _ending = stop.clone().drop_guard();
+    let counted = Arc::new(Counted::new(objects.clone()));
+    let store = PatientStore::new(counted.clone(), shutdown.clone(), stop.clone());
+    let keys = TrustedKeys::pinned(question.keys.iter().copied());
+    let epochs = tokio::select! {
+        () = shutdown.asked() => return Err(Problem::Interrupted { checked: None }),
+        epochs = epochs::read(&store, stream, &keys) => epochs.map_err(failed)?,
+    };
+    if epochs.is_empty() && is_absent(&objects, stream).await? {
+        return Err(Problem::Nothing { stream, found: streams(&objects).await? });
+    }
+    if question.keys.is_empty() {
+        return Err(Problem::NoKeys { signers: epochs.signers() });
+    }
+    if epochs.are_of_strangers() {
+        let pinned = Listed::of(question.keys.iter().map(VerifyingKey::id).map(|id: KeyId| id.to_string()));
+        return Err(Problem::Strangers { pinned, signers: epochs.signers() });
+    }
+    let walk = Walk {
+        store: store.clone(),
+        counted: counted.clone(),
+        stream,
+        keys,
+        shutdown: shutdown.clone(),
+        stop,
+        scratch: question.rebuild_in.map(|folder| folder.join(SCRATCH)),
+    };
+    let (looked, rebuilt) = match walk.run(&mut on_progress).await {
+        Ok(walked) => walked,
+        Err(Problem::Validator(error)) => return Err(epochs.explain(error)),
+        Err(problem) => return Err(problem),
+    };
+    let listing = beside::list(&objects, stream, &looked, epochs.last());
+    let (beside, behind) = tokio::select! {
+        () = shutdown.asked() => return Err(Problem::Interrupted { checked: looked.size() }),
+        listed = listing => listed.map_err(Problem::List)?,
+    };
+    if let Some(found) = behind {
+        beside::check_hole(&store, stream, looked.size(), found).await?;
+    }
+    let Some(report) = looked.into_report(stream, epochs, counted.read(), rebuilt, beside) else {
+        return Err(Problem::Nothing { stream, found: streams(&objects).await? });
+    };
+    Ok(report)
+}
+
+/// The streams of a store.
+async fn streams(objects: &ObjectBatchStore) -> Result<Listed, Problem> {
+    let streams = objects.streams().await.map_err(Problem::List)?;
+    Ok(Listed::of(streams.iter().map(StreamId::to_string)))
+}
+
+/// Whether a store holds nothing at all of a stream.
+async fn is_absent(objects: &ObjectBatchStore, stream: StreamId) -> Result<bool, Problem> {
+    Ok(objects.streams().await.map_err(Problem::List)?.binary_search(&stream).is_err())
+}
+
+fn failed(error: NoAnswer) -> Problem {
+    match error {
+        NoAnswer::GaveUp => Problem::Interrupted { checked: None },
+        NoAnswer::Failed(error) => ValidatorError::from(error).into(),
+    }
+}
+
+/// Going through the log.
+struct Walk {
+    store: PatientStore,
+    counted: Arc<Counted>,
+    stream: StreamId,
+    keys: TrustedKeys,
+    shutdown: Shutdown,
+    stop: CancellationToken,
+    /// The database that is rebuilt.
+    scratch: Option<PathBuf>,
+}
+
+impl Walk {
+    async fn run(
+        self,
+        on_progress: &mut (impl FnMut(Progress) + Send),
+    ) -> Result<(Looked, Option<Rebuilt>), Problem> {
+        let (fetched, to_verify) = mpsc::channel(FETCHED_MAX);
+        let (verified, to_look) = mpsc::channel(VERIFIED_MAX);
+        let (looked, to_apply) = mpsc::channel(LOOKED_MAX);
+        let view = View::new(self.stream);
+        let mut stages = JoinSet::new();
+        let fetch = Fetch {
+            store: self.store.clone(),
+            stream: self.stream,
+            next: Sequence::FIRST,
+            last: None,
+            news: News::new(None, Duration::from_secs(1), view.clone()),
+            mode: Mode::Once,
+            shutdown: self.shutdown.clone(),
+        };
+        stages.spawn(fetch.run(fetched));
+        let leaders = Leaders::new(self.stream, self.keys.clone());
+        let pinned = Arc::new(Pinned::new(self.keys.clone()));
+        let keys = PatientKeys::new(pinned, self.shutdown.clone(), self.stop.clone());
+        let (store, tip) = (self.store.clone(), Tip::start(self.stream));
+        let verify = Verify::new(store, keys, leaders, tip, Signers::default());
+        stages.spawn(verify.run(to_verify, verified));
+        let (applied, mut progress) = watch::channel(None);
+        let mut owner = match &self.scratch {
+            None => None,
+            Some(file) => {
+                let place = Place::take(file).map_err(ValidatorError::from)?;
+                let (events, mut happened) = mpsc::channel(EVENTS_MAX);
+                stages.spawn(async move {
+                    while let Some(event) = happened.recv().await {
+                        if let Event::Applied { sequence, .. } = event {
+                            applied.send_replace(Some(sequence));
+                        }
+                    }
+                });
+                let context = Context {
+                    runtime: Handle::current(),
+                    store: self.store.clone(),
+                    stream: self.stream,
+                    view,
+                    door: Door::new(1),
+                    patient: true,
+                    thorough: true,
+                    events,
+                    stop: self.stop.clone(),
+                };
+                let owning = own(move || Owner::run(place, None, Signers::default(), context, to_apply));
+                Some(tokio::spawn(owning))
+            }
+        };
+        let to_owner = owner.is_some().then_some(looked);
+        let mut look =
+            Look::new(self.store.clone(), self.stream, Arc::clone(&self.counted), progress.clone());
+        let looking = tokio::select! {
+            biased;
+            () = self.shutdown.asked() => None,
+            ended = look.run(to_look, to_owner, on_progress) => Some(ended),
+        };
+        let ended = match (&mut owner, looking) {
+            (_, None) => None,
+            (None, Some(ended)) => Some(ended.map(|()| None)),
+            (Some(owner), Some(ended)) => loop {
+                tokio::select! {
+                    biased;
+                    () = self.shutdown.asked() => break None,
+                    Ok(()) = progress.changed() => on_progress(look.progress()),
+                    owned = &mut *owner => break Some(joined(owned).and_then(|end| ended.map(|()| Some(end)))),
+                }
+            },
+        };
+        // Nothing of it runs on behind whoever asked it to end, or in a folder that is removed.
+        self.stop.cancel();
+        stages.shutdown().await;
+        let Some(ended) = ended else {
+            if let Some(owner) = owner {
+                owner.await.ok();
+            }
+            return Err(Problem::Interrupted { checked: look.size() });
+        };
+        let rebuilt = match (ended?, self.scratch) {
+            (Some(end), Some(file)) => rebuilt(file, end).await?,
+            _ => None,
+        };
+        Ok((look.into_looked(), rebuilt))
+    }
+}
+
+fn joined(owned: Result<Result<End, ValidatorError>, tokio::task::JoinError>) -> Result<End, ValidatorError> {
+    owned.map_err(|_| ValidatorError::Fault { part: "replica" })?
+}
+
+/// Scans what was rebuilt once more, from its file, and compares it with where the log ends.
+async fn rebuilt(file: PathBuf, end: End) -> Result<Option<Rebuilt>, ValidatorError> {
+    let (Some(sequence), Some(expected)) = (end.sequence, end.state) else { return Ok(None) };
+    let scanning: JoinHandle<Result<StateHash, ValidatorError>> = spawn_blocking(move || {
+        let opened = Connection::open_to_read(&file);
+        let connection =
+            opened.map_err(|source| ReplicaError::Sqlite { doing: "open", file: file.clone(), source })?;
+        let scanned = RunningState::scan(&connection);
+        let scanned =
+            scanned.map_err(|source| ReplicaError::Apply { file, source: Box::new(source.into()) })?;
+        Ok(scanned.hash())
+    });
+    let found = scanning.await.map_err(|_| ValidatorError::Fault { part: "scan" })??;
+    if found != expected {
+        let source = Divergence::State { expected, found };
+        return Err(HaltCause::Diverged { sequence, source }.into_error(sequence, sequence));
+    }
+    Ok(Some(Rebuilt { sequence, state: found }))
+}
+
+/// Whether a refusal is that nobody leads an epoch.
+fn lacks_leader(error: &ValidatorError) -> bool {
+    use synddb_protocol::log::MessageError;
+    let ValidatorError::Halted { source, .. } = error else { return false };
+    matches!(
+        **source,
+        HaltCause::Refused {
+            source: Refused::Batch(
+                BatchError::CheckpointSignature(_)
+                    | BatchError::Message { source: MessageError::Signature(_), .. }
+            ),
+            ..
+        }
+    )
+}

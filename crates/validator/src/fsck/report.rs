@@ -1,0 +1,174 @@
+//! What is said of a log.
+
+use serde::{Deserialize, Serialize};
+use synddb_protocol::hash::{StateHash, TreeHash};
+use synddb_protocol::id::{Epoch, KeyId, Sequence, StreamId, Timestamp};
+
+/// Names that are written out of many, at most.
+const LISTED_MAX: usize = 10;
+
+/// Some names of many, for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    first: Vec<String>,
+    more: usize,
+}
+
+impl Listed {
+    /// The first of these.
+    pub(super) fn of(names: impl IntoIterator<Item = String>) -> Self {
+        let mut names = names.into_iter();
+        let first = names.by_ref().take(LISTED_MAX).collect();
+        Self { first, more: names.count() }
+    }
+}
+
+impl std::fmt::Display for Listed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.first.is_empty() {
+            return f.write_str("none");
+        }
+        f.write_str(&self.first.join(" "))?;
+        if self.more > 0 { write!(f, " and {} more", self.more) } else { Ok(()) }
+    }
+}
+
+/// How far a check is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Progress {
+    /// The last message that was checked.
+    pub sequence: Option<Sequence>,
+    /// The last message in the database that is rebuilt.
+    pub rebuilt: Option<Sequence>,
+    /// What was read so far.
+    pub read: Read,
+}
+
+/// What was read of a store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Read {
+    /// Batches, in bytes as stored.
+    pub batch_bytes: u64,
+    /// Chunks of snapshots; twice where they were checked and restored.
+    pub chunks: u64,
+    /// The same in bytes as stored.
+    pub chunk_bytes: u64,
+}
+
+/// A log that is whole.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Report {
+    /// The stream.
+    pub stream: StreamId,
+    /// Messages in the log.
+    pub size: Sequence,
+    /// The root of the log tree over them.
+    pub root: TreeHash,
+    /// The state hash that the last checkpoint claims; `None` before the first snapshot.
+    pub state: Option<StateHash>,
+    /// Log time at the end.
+    pub timestamp: Timestamp,
+    /// Whether the log ends between the parts of a commit.
+    pub ends_in_commit: bool,
+    /// The batches that hold it.
+    pub batches: u64,
+    /// What the messages are.
+    pub counts: Counts,
+    /// Who leads it: runs of epochs with one answer, from the first to the last that somebody claimed.
+    pub epochs: Vec<EpochRun>,
+    /// What was read.
+    pub read: Read,
+    /// The database that was rebuilt, where one was.
+    pub rebuilt: Option<Rebuilt>,
+    /// What else lies in the store.
+    pub beside: Beside,
+}
+
+/// How many messages there are of each type.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Counts {
+    /// Submissions, also those of one part.
+    pub submissions: u64,
+    /// Snapshots.
+    pub snapshots: u64,
+    /// Bridge events.
+    pub inbound: u64,
+    /// Changes of status.
+    pub status: u64,
+    /// Beginnings of epochs.
+    pub epochs: u64,
+    /// Whole commits in the submissions.
+    pub commits: u64,
+    /// Those of them that close a gap.
+    pub reconciles: u64,
+}
+
+/// What an epoch's object says, and whether it is believed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "claim", rename_all = "snake_case")]
+pub enum Claim {
+    /// A pinned key leads it.
+    Admitted {
+        /// The name of the key.
+        key: KeyId,
+    },
+    /// Another key claimed it; it is passed.
+    Stranger {
+        /// The name of the key.
+        key: KeyId,
+    },
+    /// The object is no record of this epoch; it is passed.
+    Damaged {
+        /// What is wrong with it.
+        why: String,
+    },
+    /// There are too many to tell them apart.
+    More,
+}
+
+/// Epochs with one answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EpochRun {
+    /// The first one.
+    pub from: Epoch,
+    /// The last one.
+    pub to: Epoch,
+    /// The answer.
+    #[serde(flatten)]
+    pub claim: Claim,
+}
+
+/// A database that was rebuilt from a log, and scanned in full.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rebuilt {
+    /// The last message in it.
+    pub sequence: Sequence,
+    /// Its state hash, which is the one claimed there.
+    pub state: StateHash,
+}
+
+/// What lies in a store under the stream, and is no part of the log. Nobody reads it. A kind is `None` where the log is too large to tell.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Beside {
+    /// Batches under numbers at which none of the log begins.
+    pub batches: Option<Stray>,
+    /// Epoch records behind the first epoch that nobody claimed.
+    pub epochs: Stray,
+    /// Chunks that no snapshot refers to. A sequencer stores them before their snapshot.
+    pub chunks: Option<Stray>,
+    /// Kinds of objects that this release neither writes nor reads.
+    pub other: Stray,
+    /// Objects whose names are no keys.
+    pub unknown: Stray,
+}
+
+/// Objects that are no part of the log.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Stray {
+    /// How many.
+    pub count: u64,
+    /// Their sizes together, in bytes.
+    pub bytes: u64,
+    /// The first of their names.
+    pub first: Vec<String>,
+}
