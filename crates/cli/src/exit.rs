@@ -178,7 +178,7 @@ pub enum CommandError {
     Verify(#[from] Box<Problem>),
     /// An object cannot be shown.
     #[error(transparent)]
-    Inspect(#[from] InspectError),
+    Inspect(Box<InspectError>),
     /// A benchmark failed.
     #[error(transparent)]
     Bench(#[from] BenchError),
@@ -225,12 +225,7 @@ impl CommandError {
             | Self::AnotherHistory { .. }
             | Self::Halted(_)
             | Self::Validator(ValidatorError::Halted { .. }) => Exit::Different,
-            Self::Verify(problem) => match **problem {
-                Problem::Interrupted { .. } => Exit::Incomplete,
-                _ if problem.is_of_log() => Exit::Different,
-                _ if problem.is_refusal() => Exit::Refused,
-                _ => Exit::Failed,
-            },
+            Self::Verify(problem) => of_log(problem),
             Self::Inspect(error) => error.exit(),
             Self::Bench(error) => error.exit(),
             Self::TimedOut { .. } => Exit::TimedOut,
@@ -264,6 +259,25 @@ impl CommandError {
     /// An error of the operating system while `doing` something.
     pub(crate) fn system(doing: &'static str) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::System { doing, source }
+    }
+}
+
+/// The exit code for a stored log that was not found to be whole.
+fn of_log(problem: &Problem) -> Exit {
+    if matches!(problem, Problem::Interrupted { .. }) {
+        Exit::Incomplete
+    } else if problem.is_of_log() {
+        Exit::Different
+    } else if problem.is_refusal() {
+        Exit::Refused
+    } else {
+        Exit::Failed
+    }
+}
+
+impl From<InspectError> for CommandError {
+    fn from(error: InspectError) -> Self {
+        Self::Inspect(Box::new(error))
     }
 }
 

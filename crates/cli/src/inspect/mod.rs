@@ -18,7 +18,7 @@ mod shown;
 use std::path::PathBuf;
 
 use synddb_protocol::DecodeError;
-use synddb_protocol::id::Sequence;
+use synddb_protocol::id::{KeyId, Sequence};
 use synddb_protocol::limits::BATCH_STORED_MAX;
 use synddb_protocol::log::{Batch, Message, Receipt, SignedCheckpoint, SignedEpochRecord};
 use synddb_protocol::signing::VerifyingKey;
@@ -82,13 +82,13 @@ pub enum InspectError {
     },
     /// The store cannot be opened.
     #[error(transparent)]
-    Open(#[from] OpenError),
+    Open(Box<OpenError>),
     /// The store cannot be listed.
     #[error(transparent)]
-    List(#[from] ListError),
+    List(Box<ListError>),
     /// The store does not give the object.
     #[error(transparent)]
-    Get(#[from] GetError),
+    Get(Box<GetError>),
     /// No batch of the store holds the message.
     #[error(
         "no batch of the store holds this message; check --store, --stream and --sequence. sequence=`{sequence}`"
@@ -101,8 +101,10 @@ pub enum InspectError {
 
 impl InspectError {
     /// The exit code that tells this.
-    pub(crate) const fn exit(&self) -> Exit {
+    pub(crate) fn exit(&self) -> Exit {
         match self {
+            Self::List(_) => Exit::Failed,
+            Self::Get(error) if matches!(**error, GetError::Failed { .. }) => Exit::Failed,
             Self::Read { .. }
             | Self::TooLarge
             | Self::Unknown { .. }
@@ -111,9 +113,26 @@ impl InspectError {
             | Self::Body { .. }
             | Self::Open(_)
             | Self::NotStored { .. }
-            | Self::Get(GetError::TooLarge { .. }) => Exit::Refused,
-            Self::List(_) | Self::Get(GetError::Failed { .. }) => Exit::Failed,
+            | Self::Get(_) => Exit::Refused,
         }
+    }
+}
+
+impl From<OpenError> for InspectError {
+    fn from(error: OpenError) -> Self {
+        Self::Open(Box::new(error))
+    }
+}
+
+impl From<ListError> for InspectError {
+    fn from(error: ListError) -> Self {
+        Self::List(Box::new(error))
+    }
+}
+
+impl From<GetError> for InspectError {
+    fn from(error: GetError) -> Self {
+        Self::Get(Box::new(error))
     }
 }
 
@@ -184,14 +203,14 @@ impl<'a> Screen<'a> {
                 continue;
             }
             match self.message(message) {
-                Err(CommandError::Inspect(error @ InspectError::Body { .. })) => {
-                    self.show(Shown::Note { text: synddb_protocol::chain(&error) })?;
+                Err(CommandError::Inspect(error)) => {
+                    self.show(Shown::Note { text: synddb_protocol::chain(&*error) })?;
                     refused.get_or_insert(error);
                 }
                 shown => shown?,
             }
         }
-        refused.map_or(Ok(()), |error| Err(error.into()))
+        refused.map_or(Ok(()), |error| Err(CommandError::Inspect(error)))
     }
 
     fn message(&mut self, message: &Message) -> Result<(), CommandError> {
@@ -200,27 +219,28 @@ impl<'a> Screen<'a> {
     }
 
     fn receipt(&self, receipt: &Receipt) -> Result<(), CommandError> {
-        let signed = self.signed(receipt.key(), receipt.recover());
+        let signed = self.signed(receipt.key(), receipt.recover().ok());
         self.show(Shown::receipt(receipt, signed))
     }
 
     fn checkpoint(&self, checkpoint: &SignedCheckpoint) -> Result<(), CommandError> {
-        let signed = self.signed(checkpoint.key(), checkpoint.recover());
+        let signed = self.signed(checkpoint.key(), checkpoint.recover().ok());
         self.show(Shown::checkpoint(checkpoint.claim(), signed))
     }
 
     fn epoch_record(&self, record: &SignedEpochRecord) -> Result<(), CommandError> {
-        let recovered = record.recover().map(|(_, key)| key);
+        let recovered = record.recover().ok().map(|(_, key)| key);
         let signed = self.signed(record.key(), recovered);
         self.show(Shown::epoch_record(record, signed, self.value_bytes))
     }
 
-    fn signed<E>(&self, key: synddb_protocol::id::KeyId, recovered: Result<VerifyingKey, E>) -> Signed {
-        let trust = match &recovered {
+    /// Who signed: the key that is named, and the key that made the signature, if it is that one.
+    fn signed(&self, key: KeyId, recovered: Option<VerifyingKey>) -> Signed {
+        let trust = match recovered {
             _ if self.keys.is_empty() => Trust::NobodyPinned,
-            Ok(key) if self.keys.contains(key) => Trust::Pinned,
-            Ok(_) | Err(_) => Trust::NotPinned,
+            Some(key) if self.keys.contains(&key) => Trust::Pinned,
+            Some(_) | None => Trust::NotPinned,
         };
-        Signed { key, is_valid: recovered.is_ok(), trust }
+        Signed { key, is_valid: recovered.is_some(), trust }
     }
 }

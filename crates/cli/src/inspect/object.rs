@@ -122,7 +122,7 @@ pub(super) fn find(
             let page = store.list(&at, PageLimit::MAX).await.map_err(InspectError::from)?;
             let before = |key: &Key| matches!(key, Key::Batch { first, .. } if *first <= sequence);
             let passed = !page.keys.iter().all(before);
-            found = page.keys.into_iter().filter(before).next_back().or(found);
+            found = page.keys.into_iter().rfind(before).or(found);
             start = page.next.filter(|_| !passed);
         }
         let absent = InspectError::NotStored { sequence };
