@@ -269,7 +269,47 @@ impl BatchOverrides {
 }
 
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct ValidatorArguments {
+    #[command(flatten)]
+    pub(crate) of: ValidatorOptions,
+    #[command(subcommand)]
+    pub(crate) again: Option<Again>,
+}
+
+/// What a validator does that halted.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Again {
+    /// Fetches the replica again: moves it away and rebuilds it from the log, checking every step.
+    ///
+    /// Exit code 1 when it halts again: then it is the log that cannot be followed, and not this replica.
+    Resync {
+        #[command(flatten)]
+        of: ValidatorOptions,
+        /// Remove the replica. Otherwise it is kept as `<REPLICA>.diverged-<SEQUENCE>`, and the one that was kept before is removed.
+        #[arg(long)]
+        discard: bool,
+        /// End when everything stored is in the replica.
+        #[arg(long)]
+        once: bool,
+    },
+    /// Accepts that messages are missing in the replica for good, and goes on from the next snapshot.
+    ///
+    /// Everything in between is still verified, and nothing of it is applied. The gap is shown by `/status` from then on.
+    Resume {
+        #[command(flatten)]
+        of: ValidatorOptions,
+        /// The report that the halt wrote: `<REPLICA>.divergence.json`.
+        #[arg(long, value_name = "REPORT")]
+        after_divergence: PathBuf,
+        /// End when everything stored is in the replica. Exit code 5 when the store holds no later snapshot yet.
+        #[arg(long)]
+        once: bool,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ValidatorOptions {
     /// A configuration file in TOML. Environment (`SYNDDB_VALIDATOR_...`) and arguments go before it.
     #[arg(long, env = "SYNDDB_VALIDATOR_CONFIG")]
     pub(crate) config: Option<PathBuf>,
@@ -337,9 +377,10 @@ pub(crate) struct ValidatorOverrides<'a> {
     mode: Option<Mode>,
 }
 
-impl ValidatorArguments {
-    pub(crate) const fn overrides(&self) -> ValidatorOverrides<'_> {
-        ValidatorOverrides { replica: self.replica.as_ref(), log: &self.log, mode: None }
+impl ValidatorOptions {
+    pub(crate) const fn overrides(&self, once: bool) -> ValidatorOverrides<'_> {
+        let mode = if once { Some(Mode::Once) } else { None };
+        ValidatorOverrides { replica: self.replica.as_ref(), log: &self.log, mode }
     }
 }
 

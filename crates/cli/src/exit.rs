@@ -230,7 +230,9 @@ impl CommandError {
             Self::Bench(error) => error.exit(),
             Self::TimedOut { .. } => Exit::TimedOut,
             Self::Over { status, .. } => status.code().and_then(Exit::from_code).unwrap_or(Exit::Failed),
-            Self::Agent(AgentError::Stopped) => Exit::Incomplete,
+            Self::Agent(AgentError::Stopped) | Self::Validator(ValidatorError::NoSnapshot { .. }) => {
+                Exit::Incomplete
+            }
             Self::Agent(AgentError::Fault { .. }) => Exit::Failed,
             // A start that must fail again is not tried again.
             Self::Validator(error) if error.is_refusal() => Exit::Refused,

@@ -4,9 +4,9 @@ use std::time::{Duration, Instant};
 
 use synddb_sequencer::Started;
 use synddb_service::config;
-use synddb_validator::End;
+use synddb_validator::{End, Start};
 
-use crate::arguments::{ReplicaArguments, SequencerArguments, ValidatorArguments};
+use crate::arguments::{Again, ReplicaArguments, SequencerArguments, ValidatorArguments};
 use crate::exit::{CommandError, Exit};
 use crate::output::{Event, Output, Process, Progress};
 use crate::process;
@@ -31,14 +31,21 @@ pub(crate) fn sequencer(arguments: &SequencerArguments, output: Output) -> Resul
 }
 
 pub(crate) fn validator(arguments: &ValidatorArguments, output: Output) -> Result<Exit, CommandError> {
-    let config = config::load(arguments.config.as_deref(), VALIDATOR, &arguments.overrides())?;
-    follow_log(config, arguments.stop_on_eof, output)?;
+    let (options, start, once) = match &arguments.again {
+        None => (&arguments.of, Start::GoOn, false),
+        Some(Again::Resync { of, discard, once }) => (of, Start::Resync { discard: *discard }, *once),
+        Some(Again::Resume { of, after_divergence, once }) => {
+            (of, Start::Resume { report: after_divergence.clone() }, *once)
+        }
+    };
+    let config = config::load(options.config.as_deref(), VALIDATOR, &options.overrides(once))?;
+    follow_log(start, config, options.stop_on_eof, output)?;
     Ok(Exit::Done)
 }
 
 pub(crate) fn replica(arguments: &ReplicaArguments, output: Output) -> Result<Exit, CommandError> {
     let config = config::load(None, VALIDATOR, &arguments.overrides())?;
-    let end = follow_log(config, arguments.stop_on_eof, output)?;
+    let end = follow_log(Start::GoOn, config, arguments.stop_on_eof, output)?;
     if arguments.once && end.sequence.is_none() {
         return Err(Refusal::NothingStored.into());
     }
@@ -46,6 +53,7 @@ pub(crate) fn replica(arguments: &ReplicaArguments, output: Output) -> Result<Ex
 }
 
 fn follow_log(
+    start: Start,
     config: synddb_validator::Config,
     stop_on_eof: bool,
     output: Output,
@@ -57,7 +65,7 @@ fn follow_log(
                 output.mention(&event);
             }
         };
-        Ok(synddb_validator::run(config, metrics, shutdown, on_event).await?)
+        Ok(synddb_validator::run_as(start, config, metrics, shutdown, on_event).await?)
     })?;
     let End { sequence, state } = end;
     output.mention(&Event::CaughtUp { sequence, state });

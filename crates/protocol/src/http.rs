@@ -336,6 +336,95 @@ pub struct Halt {
     pub to: Sequence,
     /// The cause, for people.
     pub detail: String,
+    /// Of a divergence: what of the replica differs, as far as it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub difference: Option<Box<Difference>>,
+}
+
+/// What of a replica differs from what the log makes of it. Names and values are cut when they are long.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Difference {
+    /// The message that could not be applied, or after which the replica stood when it was found to be something else.
+    pub sequence: Sequence,
+    /// The commit that could not be applied.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub commit: Option<CommitNumber>,
+    /// The state hash that is claimed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expected_state: Option<StateHash>,
+    /// The state hash that was found.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub found_state: Option<StateHash>,
+    /// The tables that hold other rows, or are in one database only, as far as they are known.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tables: Vec<String>,
+    /// Whether the first difference was looked for.
+    pub naming: Naming,
+    /// The first thing that differs: `table t`, `index i`, `user_version`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub object: Option<String>,
+    /// The table that holds the row.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub table: Option<String>,
+    /// What identifies the row.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub row: Option<String>,
+    /// The column.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub column: Option<String>,
+    /// What should be there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expected: Option<String>,
+    /// What is there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub found: Option<String>,
+}
+
+/// Whether the first difference of a replica was looked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Naming {
+    /// Nothing had to be looked for: what is known was known at once.
+    Known,
+    /// The log is replayed beside the replica, which takes a while.
+    UnderWay,
+    /// The log was replayed, and both were compared.
+    Done,
+    /// It was switched off.
+    Off,
+    /// It could not be done; the trace says why.
+    Failed,
+}
+
+/// Messages that are not in a replica because whoever runs it went on after a divergence.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Gap {
+    /// The report of the divergence.
+    pub report: String,
+    /// The first message that was not applied.
+    pub from: Sequence,
+    /// The snapshot message from which the replica went on. `None` while none has come.
+    pub to: Option<Sequence>,
+}
+
+/// What a full scan of a replica found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReplicaAudit {
+    /// The last message in the replica.
+    pub sequence: Sequence,
+    /// The state hash that was kept up to date.
+    pub state: StateHash,
+    /// The state hash of what is in the file. `None` when the file cannot be scanned.
+    pub scanned: Option<StateHash>,
+    /// Whether the file is what it should be. A halt follows when it is not.
+    pub equal: bool,
+    /// The tables that differ.
+    pub tables: Vec<String>,
+    /// How long the scan took, in milliseconds.
+    pub scan_ms: u64,
 }
 
 /// What a replica says of itself.
@@ -356,6 +445,9 @@ pub struct ReplicaStatus {
     pub stored: Option<Sequence>,
     /// Where and why it stopped, if it did.
     pub halted: Option<Halt>,
+    /// What is missing because somebody went on after a divergence, oldest first.
+    #[serde(default)]
+    pub gaps: Vec<Gap>,
 }
 
 /// That a message stands in the log.

@@ -45,6 +45,12 @@ pub struct Config {
     /// Longest time that one question about whole tables may take, in milliseconds: what `synddb diff --remote` asks. One is answered at a
     /// time, beside the queries.
     pub scan_ms_max: u64,
+    /// How often the replica is scanned in full and compared with what it should be, in milliseconds; 0 for never. Applying waits meanwhile,
+    /// readers do not.
+    pub audit_interval_ms: u64,
+    /// Whether a replica that is not what it was is compared with another one, which is rebuilt beside it from the log, so that the first
+    /// difference can be named. Costs as much disk as the database, for as long as that takes.
+    pub name_differences: bool,
     /// The file that this was read from. Looked at by the process alone, and known here because `SYNDDB_VALIDATOR_CONFIG` has the prefix of
     /// every other key.
     #[serde(skip_serializing)]
@@ -95,6 +101,8 @@ impl Default for Config {
             lag_max: 10_000,
             query: QueryConfig::default(),
             scan_ms_max: 60_000,
+            audit_interval_ms: 3_600_000,
+            name_differences: true,
             config: None,
             supported: Versions::SUPPORTED,
         }

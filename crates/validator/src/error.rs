@@ -20,7 +20,9 @@ use synddb_sqlite::snapshot::RestoreError;
 use synddb_storage::{GetError, OpenError};
 
 use crate::config::ConfigProblem;
+use crate::difference;
 use crate::keys::KeysFileError;
+use crate::start::StartError;
 
 /// Why a validator ended other than as it was asked to.
 #[derive(Debug, thiserror::Error)]
@@ -38,6 +40,19 @@ pub enum ValidatorError {
         halt: Halt,
         /// The cause.
         source: Box<HaltCause>,
+    },
+    /// What was asked for at the start cannot be done.
+    #[error(transparent)]
+    Start(Box<StartError>),
+    /// The store holds no later snapshot from which the replica could go on.
+    #[error(
+        "the store holds no snapshot behind the gap; start again when there is one, or follow. from=`{from}` after=`{after}`"
+    )]
+    NoSnapshot {
+        /// The first message of the gap.
+        from: Sequence,
+        /// The last message in the store.
+        after: Sequence,
     },
     /// The store cannot be opened.
     #[error(transparent)]
@@ -74,7 +89,11 @@ impl ValidatorError {
     /// Whether another start must fail again until somebody changes what was named.
     pub fn is_refusal(&self) -> bool {
         match self {
-            Self::Config(_) | Self::Keys(_) | Self::Open(_) | Self::Listen { .. } => true,
+            Self::Config(_)
+            | Self::Keys(_)
+            | Self::Start(_)
+            | Self::Open(_)
+            | Self::Listen { .. } => true,
             Self::Replica(error) => match **error {
                 ReplicaError::InUse { .. }
                 | ReplicaError::NotOurs { .. }
@@ -89,9 +108,12 @@ impl ValidatorError {
                 | ReplicaError::Sqlite { .. }
                 | ReplicaError::Io { .. } => false,
             },
-            Self::Halted { .. } | Self::Store(_) | Self::Serve(_) | Self::Client(_) | Self::Fault { .. } => {
-                false
-            }
+            Self::Halted { .. }
+            | Self::NoSnapshot { .. }
+            | Self::Store(_)
+            | Self::Serve(_)
+            | Self::Client(_)
+            | Self::Fault { .. } => false,
         }
     }
 }
@@ -99,6 +121,12 @@ impl ValidatorError {
 impl From<OpenError> for ValidatorError {
     fn from(error: OpenError) -> Self {
         Self::Open(Box::new(error))
+    }
+}
+
+impl From<StartError> for ValidatorError {
+    fn from(error: StartError) -> Self {
+        Self::Start(Box::new(error))
     }
 }
 
@@ -159,7 +187,7 @@ pub enum Divergence {
     Snapshot(#[source] RestoreError),
     /// The replica has another state than the checkpoint that it stands at.
     #[error(
-        "the replica is not what it was; did somebody write into it? move it away, with its -wal and -shm, to fetch it again. \
+        "the replica is not what it was; did somebody write into it? run `synddb validator resync` to fetch it again. \
          expected=`{expected}` found=`{found}`"
     )]
     State {
@@ -167,12 +195,32 @@ pub enum Divergence {
         expected: StateHash,
         /// What a full scan of the replica finds.
         found: StateHash,
+        /// The tables that differ, as far as they are known.
+        tables: Vec<String>,
     },
     /// The replica holds a schema or rows that no log put there.
     #[error(
-        "the replica is not what it was; did somebody write into it? move it away, with its -wal and -shm, to fetch it again"
+        "the replica is not what it was; did somebody write into it? run `synddb validator resync` to fetch it again"
     )]
     Unreadable(#[source] ApplyError),
+    /// Another file has the replica's name.
+    #[error(
+        "another file lies in the replica's place, or none; did somebody put it there? run `synddb validator resync` to fetch it again"
+    )]
+    Replaced,
+    /// What a validator keeps in the replica is not what it wrote.
+    #[error(
+        "the replica's position is not what was written; did somebody write into it? run `synddb validator resync` to fetch it again. \
+         table=`{table}` expected=`{expected}` found=`{found}`"
+    )]
+    Position {
+        /// The table.
+        table: &'static str,
+        /// What was written.
+        expected: String,
+        /// What is there.
+        found: String,
+    },
 }
 
 /// What is wrong with an object of the log.
@@ -389,6 +437,20 @@ impl HaltCause {
         }
     }
 
+    /// Whether it is the replica's file that is to blame, and not the log.
+    pub(crate) const fn is_of_file(&self) -> bool {
+        match self {
+            Self::Diverged { source, .. } => match source {
+                Divergence::State { .. }
+                | Divergence::Unreadable(_)
+                | Divergence::Replaced
+                | Divergence::Position { .. } => true,
+                Divergence::Submission(_) | Divergence::Snapshot(_) => false,
+            },
+            Self::Refused { .. } | Self::Revoked { .. } | Self::UpgradeRequired { .. } => false,
+        }
+    }
+
     /// A refused object, or an object of newer rules.
     pub(crate) fn refused(sequence: Sequence, source: Refused) -> Self {
         if needs_upgrade(&source) {
@@ -406,7 +468,8 @@ impl HaltCause {
 
     /// The halt with everything between `from` and `to` missing from the replica.
     pub(crate) fn into_error(self, from: Sequence, to: Sequence) -> ValidatorError {
-        let halt = Halt { kind: self.kind(), from, to: to.max(from), detail: chain(&self) };
+        let difference = difference::of(&self).map(Box::new);
+        let halt = Halt { kind: self.kind(), from, to: to.max(from), detail: chain(&self), difference };
         ValidatorError::Halted { halt, source: Box::new(self) }
     }
 }

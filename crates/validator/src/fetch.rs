@@ -116,6 +116,8 @@ pub(crate) struct Fetch {
     pub(crate) news: News,
     pub(crate) mode: Mode,
     pub(crate) shutdown: Shutdown,
+    /// Where the end of the store is for this reader, wherever it is for others.
+    pub(crate) until: Option<Sequence>,
 }
 
 impl Fetch {
@@ -129,7 +131,7 @@ impl Fetch {
             // Asked before the look, so that what the store holds when the process is asked to end is fetched.
             let asked = self.shutdown.is_asked();
             let mut step = self.step(&room).await;
-            if matches!(step, Step::Absent) && std::mem::take(&mut doubted) {
+            if matches!(step, Step::Absent) && std::mem::take(&mut doubted) && self.until.is_none() {
                 step = match store_end::check(&self.store, self.stream, self.next, self.last.as_ref()).await {
                     Ok(()) => step,
                     Err(Elsewhere::GaveUp) => Step::GaveUp,
@@ -163,6 +165,9 @@ impl Fetch {
 
     async fn step(&mut self, room: &Room) -> Step {
         let first = self.next;
+        if self.until.is_some_and(|until| first > until) {
+            return Step::Absent;
+        }
         let stored = match self.store.get(&Key::Batch { stream: self.stream, first }).await {
             Ok(Some(stored)) => stored,
             Ok(None) => return Step::Absent,

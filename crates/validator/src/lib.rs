@@ -13,6 +13,12 @@
 //! | `replica` | the file: applying, position, snapshots; one thread owns it |
 //! | `serve` | HTTP |
 //! | `contents` | HTTP about what is in the replica, in digests: for who compares two |
+//! | `watch` | looks and audits by the clock, and for whoever asks |
+//! | `start` | [`Start`]: going on, fetching the replica again, going on behind a gap |
+//! | `halting` | what is said of a halt |
+//! | `naming` | what a replica differs in, by a replay of the log beside it |
+//! | `difference` | the same in the words of a halt |
+//! | `report` | [`Report`]: the file that a divergence leaves |
 //! | `store_end` | whether the store still holds what the replica stands on |
 //! | [`fsck`] | a whole stored log, checked once from its beginning to its end |
 //! | `view` | what others may know of the replica while it changes |
@@ -20,20 +26,28 @@
 
 mod config;
 mod contents;
+mod difference;
 mod door;
 mod error;
 mod fetch;
 pub mod fsck;
+mod halting;
 pub mod keys;
+mod naming;
 mod news;
 mod pipeline;
 mod replica;
+mod report;
 mod run;
 mod serve;
+mod start;
 mod store_end;
 mod verify;
 mod view;
+mod watch;
 
 pub use config::{Config, ConfigProblem, Mode, QueryConfig};
 pub use error::{Divergence, HaltCause, Refused, ReplicaError, ValidatorError};
-pub use run::{End, Event, run, run_over, run_trusting};
+pub use report::Report;
+pub use run::{End, Event, run, run_as, run_over, run_trusting};
+pub use start::{Start, StartError};

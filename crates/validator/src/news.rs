@@ -47,6 +47,7 @@ pub(crate) struct News {
 }
 
 /// A sequencer to ask.
+#[derive(Clone)]
 pub(crate) struct Sequencer {
     client: reqwest::Client,
     url: reqwest::Url,

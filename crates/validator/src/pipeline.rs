@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::error::ValidatorError;
+use crate::replica::Asked;
 
 /// Stored bytes of batches that are fetched and not applied, at most, and those of one batch more.
 const AHEAD_BYTES_MAX: usize = 64 << 20;
@@ -26,6 +27,10 @@ pub(crate) enum Item<B> {
     Batch(Ahead<B>),
     /// The store held nothing more a moment ago.
     End,
+    /// Nothing new came for a while: the file is looked at.
+    Look,
+    /// Somebody asks for a full scan of the replica.
+    Audit(Asked),
     /// Nothing comes after this.
     Failed(Box<ValidatorError>),
 }

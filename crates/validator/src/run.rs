@@ -30,13 +30,16 @@ use crate::config::{Config, ConfigProblem, Mode, Trusted};
 use crate::door::Door;
 use crate::error::ValidatorError;
 use crate::fetch::{Fetch, PatientStore};
+use crate::halting::Halting;
 use crate::keys::{KeySource, KeysFile, PatientKeys, Pinned};
 use crate::news::{News, Sequencer};
 use crate::pipeline::{DRAIN_MAX, FETCHED_MAX, VERIFIED_MAX};
-use crate::replica::{Context, Owner, Place, position, signers};
+use crate::replica::{Context, Owner};
 use crate::serve::{Serving, router};
-use crate::verify::{Joined, Kept, Verify, join};
+use crate::start::{Begun, Start};
+use crate::verify::{Joined, Verify, join};
 use crate::view::View;
+use crate::watch::{Audits, tick};
 
 /// Events that wait for whoever called.
 const EVENTS_MAX: usize = 64;
@@ -98,8 +101,22 @@ pub async fn run(
     shutdown: Shutdown,
     on_event: impl FnMut(Event) + Send + 'static,
 ) -> Result<End, ValidatorError> {
+    run_as(Start::GoOn, config, metrics, shutdown, on_event).await
+}
+
+/// The same, and it begins otherwise than by going on.
+///
+/// # Errors
+/// [`ValidatorError`].
+pub async fn run_as(
+    start: Start,
+    config: Config,
+    metrics: Metrics,
+    shutdown: Shutdown,
+    on_event: impl FnMut(Event) + Send + 'static,
+) -> Result<End, ValidatorError> {
     let store = Source::Address(config.store.clone());
-    Box::pin(run_from(store, None, config, metrics, shutdown, on_event)).await
+    Box::pin(run_from(start, store, None, config, metrics, shutdown, on_event)).await
 }
 
 /// The same over a store that is open; `config.store` is not looked at.
@@ -113,7 +130,7 @@ pub async fn run_over(
     shutdown: Shutdown,
     on_event: impl FnMut(Event) + Send + 'static,
 ) -> Result<End, ValidatorError> {
-    Box::pin(run_from(Source::Open(store), None, config, metrics, shutdown, on_event)).await
+    Box::pin(run_from(Start::GoOn, Source::Open(store), None, config, metrics, shutdown, on_event)).await
 }
 
 /// The same with keys from another source than the configuration can name; what it says of keys is not looked at.
@@ -128,16 +145,18 @@ pub async fn run_trusting(
     shutdown: Shutdown,
     on_event: impl FnMut(Event) + Send + 'static,
 ) -> Result<End, ValidatorError> {
-    Box::pin(run_from(Source::Open(store), Some(keys), config, metrics, shutdown, on_event)).await
+    Box::pin(run_from(Start::GoOn, Source::Open(store), Some(keys), config, metrics, shutdown, on_event)).await
 }
 
 /// Where the store is.
-enum Source {
+#[derive(Clone)]
+pub(crate) enum Source {
     Address(StoreUrl),
     Open(Arc<dyn BatchStore>),
 }
 
 async fn run_from(
+    start: Start,
     source: Source,
     keys: Option<Arc<dyn KeySource>>,
     config: Config,
@@ -146,27 +165,26 @@ async fn run_from(
     mut on_event: impl FnMut(Event) + Send + 'static,
 ) -> Result<End, ValidatorError> {
     let checked = Checked::of(&config, keys).await?;
-    let (file, stream) = (config.replica.clone(), checked.stream);
-    let taken = spawn_blocking(move || {
-        let place = Place::take(&file)?;
-        let kept = match position::of(&place, stream)? {
-            Some(checkpoint) => Some(Kept { signers: signers::of(&place)?, checkpoint }),
-            None => None,
-        };
-        Ok::<_, ValidatorError>((place, kept))
-    });
-    let (place, kept) = taken.await.map_err(|_| ValidatorError::Fault { part: "replica" })??;
+    let (file, stream, asked) = (config.replica.clone(), checked.stream, start.clone());
+    let taken = spawn_blocking(move || Begun::by(&asked, &file, stream));
+    let begun = taken.await.map_err(|_| ValidatorError::Fault { part: "replica" })??;
+    // Kept until the end, also while a halt is served.
+    let (_lock, replica) = (begun.place.lock(), begun.place.file().to_owned());
+    let before = begun.report.clone();
     let view = View::new(stream);
+    view.lacks(&begun.gaps);
     let door = Door::new(config.query.concurrent_max);
+    let audits = Audits::default();
     let (events, mut happened) = mpsc::channel(EVENTS_MAX);
     let mut server = match config.listen {
         Some(address) => {
             let serving = Serving {
                 view: view.clone(),
-                replica: place.file().to_owned(),
+                replica: replica.clone(),
                 limits: config.query.limits(),
                 scan_max: Duration::from_millis(config.scan_ms_max),
                 door: door.clone(),
+                audits: audits.clone(),
                 lag_max: config.lag_max,
             };
             let server = Server::listen(address, serving, metrics).await?;
@@ -175,10 +193,18 @@ async fn run_from(
         }
         None => None,
     };
-    let following =
-        Following { config: &config, checked, shutdown: shutdown.clone(), view: view.clone(), door, events };
-    let ended = {
-        let mut following = Box::pin(following.run(source, place, kept));
+    let following = Following {
+        config: &config,
+        checked: checked.clone(),
+        shutdown: shutdown.clone(),
+        view: view.clone(),
+        door,
+        events,
+        until: None,
+        audits: Some(audits),
+    };
+    let mut ended = {
+        let mut following = Box::pin(following.run(source.clone(), begun));
         loop {
             tokio::select! {
                 biased;
@@ -191,9 +217,14 @@ async fn run_from(
     while let Ok(event) = happened.try_recv() {
         on_event(event);
     }
-    if let Err(ValidatorError::Halted { halt, .. }) = &ended {
+    if let Err(ValidatorError::Halted { halt, source: cause }) = &mut ended {
         error!(from = halt.from.get(), to = halt.to.get(), detail = halt.detail, "halted");
-        view.halted(halt.clone());
+        let halting =
+            Halting { config: &config, checked, view: &view, replica: &replica, shutdown: &shutdown };
+        if matches!(start, Start::Resync { .. }) {
+            halting.advise(halt, before.as_ref());
+        }
+        halting.tell(halt, cause, source).await;
         on_event(Event::Halted(halt.clone()));
         if config.mode == Mode::Follow && server.is_some() {
             tokio::select! {
@@ -209,13 +240,19 @@ async fn run_from(
 }
 
 /// What a configuration says, with nothing missing.
-struct Checked {
-    stream: StreamId,
+#[derive(Clone)]
+pub(crate) struct Checked {
+    pub(crate) stream: StreamId,
     keys: Arc<dyn KeySource>,
     sequencer: Option<Sequencer>,
 }
 
 impl Checked {
+    /// The same for who reads the log a second time: it knows where it ends.
+    pub(crate) fn aside(&self) -> Self {
+        Self { sequencer: None, ..self.clone() }
+    }
+
     /// `keys` go before what the configuration says of keys.
     async fn of(config: &Config, keys: Option<Arc<dyn KeySource>>) -> Result<Self, ValidatorError> {
         let stream = config.stream.ok_or(ConfigProblem::NoStream)?;
@@ -246,19 +283,24 @@ impl Checked {
 }
 
 /// The stages from the store to the replica.
-struct Following<'c> {
-    config: &'c Config,
-    checked: Checked,
-    shutdown: Shutdown,
-    view: View,
-    door: Door,
-    events: mpsc::Sender<Event>,
+pub(crate) struct Following<'c> {
+    pub(crate) config: &'c Config,
+    pub(crate) checked: Checked,
+    pub(crate) shutdown: Shutdown,
+    pub(crate) view: View,
+    pub(crate) door: Door,
+    pub(crate) events: mpsc::Sender<Event>,
+    /// The last message that is read.
+    pub(crate) until: Option<Sequence>,
+    /// Where audits are asked for, if anybody may.
+    pub(crate) audits: Option<Audits>,
 }
 
 impl Following<'_> {
-    async fn run(self, source: Source, place: Place, kept: Option<Kept>) -> Result<End, ValidatorError> {
-        let Self { config, checked: Checked { stream, keys, sequencer }, shutdown, view, door, events } =
-            self;
+    pub(crate) async fn run(self, source: Source, begun: Begun) -> Result<End, ValidatorError> {
+        let Self { config, checked, shutdown, view, door, events, until, audits } = self;
+        let Checked { stream, keys, sequencer } = checked;
+        let Begun { place, kept, gaps, report } = begun;
         let nothing = End { sequence: None, state: None };
         let Some(store) = open(source, config.mode, &shutdown).await? else { return Ok(nothing) };
         let stop = CancellationToken::new();
@@ -281,8 +323,15 @@ impl Following<'_> {
         let (fetched, to_verify) = mpsc::channel(FETCHED_MAX);
         let (verified, to_apply) = mpsc::channel(VERIFIED_MAX);
         let news = News::new(sequencer, Duration::from_millis(config.poll_ms_max), view.clone());
-        let (mode, asked) = (config.mode, shutdown.clone());
-        let fetch = Fetch { store: store.clone(), stream, next, last, news, mode, shutdown: asked };
+        let (mode, shutdown) = (config.mode, shutdown.clone());
+        let fetch = Fetch { store: store.clone(), stream, next, last, news, mode, shutdown, until };
+        if let Some(audits) = audits {
+            audits.open(&verified);
+            let (to, config) = (verified.downgrade(), config.clone());
+            if mode == Mode::Follow {
+                stages.spawn(async move { tick(to, &config).await });
+            }
+        }
         stages.spawn(fetch.run(fetched));
         stages
             .spawn(Verify::new(store.clone(), keys, leaders, tip, signers.clone()).run(to_verify, verified));
@@ -298,6 +347,8 @@ impl Following<'_> {
             thorough: false,
             events,
             stop: stop.clone(),
+            gaps,
+            report,
         };
         let mut owner = Box::pin(own(move || Owner::run(place, checkpoint, signers, context, to_apply)));
         tokio::select! {

@@ -10,12 +10,12 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use synddb_protocol::hash::StateHash;
-use synddb_protocol::http::{Reason, ReplicaStatus};
+use synddb_protocol::http::{Reason, ReplicaAudit, ReplicaStatus};
 use synddb_protocol::id::Sequence;
 use synddb_service::axum::extract::State;
 use synddb_service::axum::routing::{get, post};
 use synddb_service::axum::{Json, Router};
-use synddb_service::http::{Payload, Probe, Readiness, Refusal, frame};
+use synddb_service::http::{Payload, Probe, Query as Asked, Readiness, Refusal, frame};
 use synddb_service::telemetry::Metrics;
 use synddb_sqlite::query::{Cell, Limits, Oversize, QueryError, Reading};
 use tokio::task::spawn_blocking;
@@ -24,11 +24,17 @@ use crate::contents;
 use crate::door::Door;
 use crate::replica::position;
 use crate::view::View;
+use crate::watch::{Audits, NoAudit};
 
 /// Longest body of a query, in bytes: its SQL and its parameters.
 const QUERY_BYTES_MAX: usize = 1 << 20;
 /// Largest integer that every reader of JSON takes exactly.
 const INTEGER_MAX: u64 = 1 << 53;
+
+/// How long the answer to an audit is waited for, unless somebody says otherwise.
+const AUDIT_WAIT: Duration = Duration::from_secs(30);
+/// The longest that somebody may say.
+const AUDIT_WAIT_MAX: Duration = Duration::from_mins(10);
 
 /// What handlers need.
 #[derive(Clone)]
@@ -39,14 +45,19 @@ pub(crate) struct Serving {
     /// Longest time of one question about whole tables.
     pub(crate) scan_max: Duration,
     pub(crate) door: Door,
+    pub(crate) audits: Audits,
     pub(crate) lag_max: u64,
 }
 
 /// The routes of a validator.
 pub(crate) fn router(serving: Serving, metrics: Metrics) -> Router {
     let probe = probe(serving.view.clone(), serving.lag_max);
-    let routes = Router::new().route("/status", get(status)).route("/query", post(query));
-    let routes = routes.merge(contents::routes()).with_state(serving);
+    let routes = Router::new()
+        .route("/status", get(status))
+        .route("/query", post(query))
+        .route("/audit", post(audit))
+        .merge(contents::routes())
+        .with_state(serving);
     frame(routes, metrics, probe)
 }
 
@@ -55,6 +66,12 @@ fn probe(view: View, lag_max: u64) -> Probe {
         let status = view.status();
         if let Some(halt) = status.halted {
             return Readiness::NotReady(format!("halted: {}", halt.detail));
+        }
+        if let Some(open) = status.gaps.iter().find(|gap| gap.to.is_none()) {
+            return Readiness::NotReady(format!(
+                "waiting for a snapshot behind the gap from {} on",
+                open.from
+            ));
         }
         let Some(sequence) = status.sequence else {
             return Readiness::NotReady("there is no verified replica yet".to_owned());
@@ -69,6 +86,32 @@ fn probe(view: View, lag_max: u64) -> Probe {
 
 async fn status(State(serving): State<Serving>) -> Json<ReplicaStatus> {
     Json(serving.view.status())
+}
+
+/// The query of `POST /audit`.
+#[derive(Deserialize)]
+struct AuditQuery {
+    #[serde(default)]
+    wait_ms: Option<u64>,
+}
+
+/// Has the owner scan the file in full.
+async fn audit(
+    State(serving): State<Serving>,
+    Asked(query): Asked<AuditQuery>,
+) -> Result<Json<ReplicaAudit>, Refusal> {
+    let unavailable = |detail| Refusal::new(Reason::Unavailable, detail);
+    let wait = query.wait_ms.map_or(AUDIT_WAIT, Duration::from_millis).min(AUDIT_WAIT_MAX);
+    match tokio::time::timeout(wait, serving.audits.ask()).await {
+        Ok(Ok(audit)) => Ok(Json(audit)),
+        Ok(Err(NoAudit::NoOwner)) => {
+            Err(unavailable("nothing is scanned: there is no replica yet, or it has halted; see /status"))
+        }
+        Ok(Err(NoAudit::TurnedAway)) => {
+            Err(unavailable("the replica could not be scanned, or enough wait; ask again"))
+        }
+        Err(_) => Err(unavailable("the scan did not end in time; ask again with a longer wait_ms")),
+    }
 }
 
 /// The body of `POST /query`.

@@ -249,6 +249,8 @@ impl Verify {
                     self.verify(ahead).await.map(|ahead| Some(Item::Batch(ahead)))
                 }
                 Some(Some(Item::End)) => Ok(Some(Item::End)),
+                Some(Some(Item::Look)) => Ok(Some(Item::Look)),
+                Some(Some(Item::Audit(asked))) => Ok(Some(Item::Audit(asked))),
                 Some(Some(Item::Failed(error))) => Ok(Some(Item::Failed(error))),
                 Some(None) => return,
             };

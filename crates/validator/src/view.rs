@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use synddb_protocol::hash::StateHash;
-use synddb_protocol::http::{Halt, Position, ReplicaStatus};
+use synddb_protocol::http::{Gap, Halt, Position, ReplicaStatus};
 use synddb_protocol::id::{Sequence, StreamId, Timestamp};
 use synddb_protocol::log::Checkpoint;
 use tokio::sync::watch;
+
+use crate::replica::Gaps;
 
 /// Where the replica stands: what is committed in its file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,6 +32,9 @@ impl Standing {
 #[derive(Debug, Clone, Default)]
 struct Known {
     standing: Option<Standing>,
+    /// Where its position says that it stands, also where nothing of it is shown.
+    stood: Option<Standing>,
+    gaps: Vec<Gap>,
     /// The last sequence that anybody said is stored.
     stored: Option<Sequence>,
     halted: Option<Halt>,
@@ -39,19 +44,39 @@ struct Known {
 #[derive(Debug, Clone)]
 pub(crate) struct View {
     stream: StreamId,
+    /// Whether metrics tell of it.
+    is_counted: bool,
     known: Arc<watch::Sender<Known>>,
 }
 
 impl View {
     pub(crate) fn new(stream: StreamId) -> Self {
-        Self { stream, known: Arc::new(watch::Sender::new(Known::default())) }
+        Self { stream, is_counted: true, known: Arc::new(watch::Sender::new(Known::default())) }
+    }
+
+    /// Of a replica that is not the one of this process.
+    pub(crate) fn aside(stream: StreamId) -> Self {
+        Self { is_counted: false, ..Self::new(stream) }
+    }
+
+    /// The replica's position says that it stands here. Whether it does is not known yet.
+    pub(crate) fn stood(&self, standing: Option<Standing>) {
+        self.known.send_modify(|known| known.stood = standing);
+    }
+
+    /// What the replica lacks.
+    pub(crate) fn lacks(&self, gaps: &Gaps) {
+        self.known.send_modify(|known| known.gaps = gaps.told());
     }
 
     /// The replica stands here now.
     pub(crate) fn stands(&self, standing: Standing) {
-        gauge("synddb_validator_applied_sequence", standing.sequence.get());
+        if self.is_counted {
+            gauge("synddb_validator_applied_sequence", standing.sequence.get());
+        }
         self.known.send_modify(|known| {
             known.standing = Some(standing);
+            known.stood = Some(standing);
             known.stored = known.stored.max(Some(standing.sequence));
         });
     }
@@ -81,6 +106,11 @@ impl View {
         self.known.borrow().standing
     }
 
+    /// Where its position says that it stands.
+    pub(crate) fn position(&self) -> Option<Standing> {
+        self.known.borrow().stood
+    }
+
     /// What `GET /status` answers.
     pub(crate) fn status(&self) -> ReplicaStatus {
         let known = self.known.borrow().clone();
@@ -92,6 +122,7 @@ impl View {
             timestamp: known.standing.map_or(Timestamp::ZERO, |standing| standing.timestamp),
             stored: known.stored,
             halted: known.halted,
+            gaps: known.gaps,
         }
     }
 }

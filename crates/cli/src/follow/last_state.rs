@@ -56,13 +56,14 @@ impl RestoreError {
     fn is_of_replica(&self) -> bool {
         let Self::Validator(error) = self else { return false };
         match &**error {
-            ValidatorError::Halted { .. } => true,
+            ValidatorError::Halted { .. } | ValidatorError::NoSnapshot { .. } => true,
             ValidatorError::Replica(error) => !matches!(
                 **error,
                 ReplicaError::InUse { .. } | ReplicaError::Io { .. } | ReplicaError::Spool { .. }
             ),
             ValidatorError::Config(_)
             | ValidatorError::Keys(_)
+            | ValidatorError::Start(_)
             | ValidatorError::Open(_)
             | ValidatorError::Store(_)
             | ValidatorError::Listen { .. }
@@ -119,6 +120,8 @@ impl LastState for StoredState {
             replica: replica.clone(),
             sequencer_keys: vec![key],
             mode: Mode::Once,
+            // It is thrown away and fetched again, whatever is wrong with it.
+            name_differences: false,
             ..Config::default()
         };
         let is_kept = replica.exists();

@@ -2,7 +2,7 @@
 
 use synddb_agent::{AgentStatus, Audited};
 use synddb_protocol::hash::StateHash;
-use synddb_protocol::http::{Halt, HaltKind, Position, ReplicaStatus, StreamStatus};
+use synddb_protocol::http::{Difference, Halt, HaltKind, Naming, Position, ReplicaStatus, StreamStatus};
 use synddb_protocol::id::Sequence;
 
 use super::{Event, Stage, Writer, verified};
@@ -187,15 +187,30 @@ fn stopped(summary: &Summary) -> String {
 }
 
 fn halted(halt: &Halt) -> String {
-    let Halt { kind, from, to, detail } = halt;
+    let Halt { kind, from, to, detail, difference } = halt;
     let what = match kind {
         HaltKind::Divergence => "the replica diverged",
         HaltKind::Refused => "the log is not what a trusted leader would store",
         HaltKind::Revoked => "a key was revoked that signed them",
         HaltKind::UpgradeRequired => "newer software is needed",
     };
+    let named = difference.as_deref().map_or_else(String::new, named);
     let state = if *kind == HaltKind::Revoked { "not believed any more" } else { "missing" };
-    format!("replica halted, messages {from} to {to} are {state}: {what}: {detail}")
+    format!("replica halted, messages {from} to {to} are {state}: {what}: {detail}{named}")
+}
+
+/// What of the replica differs, where it was looked for.
+fn named(difference: &Difference) -> String {
+    let Difference { object: Some(object), row, column, expected, found, naming: Naming::Done, .. } =
+        difference
+    else {
+        return String::new();
+    };
+    let part = |name: &str, value: &Option<String>| {
+        value.as_ref().map_or_else(String::new, |value| format!(" {name}=`{value}`"))
+    };
+    let (row, column) = (part("row", row), part("column", column));
+    format!("; first difference: {object}{row}{column}{}{}", part("expected", expected), part("found", found))
 }
 
 fn reached(stage: Stage, next: &Position, state: Option<StateHash>, elapsed_ms: u64) -> String {

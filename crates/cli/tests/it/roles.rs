@@ -129,9 +129,14 @@ impl Role {
         self.child.wait().unwrap()
     }
 
+    /// Asks it to end by the end of its input.
+    pub(crate) fn close_input(&mut self) {
+        self.input = None;
+    }
+
     /// Asks it to end by the end of its input, and makes sure that it ended well.
     pub(crate) fn end(&mut self) {
-        self.input = None;
+        self.close_input();
         let status = self.ended();
         assert!(status.success(), "{status}: {:#?}", self.events());
     }

@@ -120,9 +120,15 @@ pub fn read(sqlite: &rusqlite::Connection) -> Result<SignedCheckpoint, NoPositio
     if sqlite.query_row(EXISTS, [], |row| row.get::<_, i64>(0))? == 0 {
         return Err(NoPosition::None);
     }
-    let row: Option<Vec<u8>> = sqlite
-        .query_row("SELECT checkpoint FROM main._synddb_position WHERE one = 1", [], |row| row.get(0))
-        .optional()?;
-    let bytes = row.ok_or(NoPosition::None)?;
-    Ok(SignedCheckpoint::from_bytes(&bytes)?)
+    let sql = "SELECT stream, sequence, checkpoint FROM main._synddb_position WHERE one = 1";
+    let row: Option<(Vec<u8>, i64, Vec<u8>)> =
+        sqlite.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).optional()?;
+    let (stream, sequence, bytes) = row.ok_or(NoPosition::None)?;
+    let checkpoint = SignedCheckpoint::from_bytes(&bytes)?;
+    let claim = checkpoint.claim();
+    if stream != claim.stream.as_bytes() || sequence != claim.size.get().cast_signed() {
+        let why = "stream and sequence are those of the checkpoint";
+        return Err(DecodeError::Invalid { what: "position", why }.into());
+    }
+    Ok(checkpoint)
 }

@@ -118,6 +118,95 @@ pub enum Difference {
     },
 }
 
+/// A difference in the words of a report: the first file is what is expected, the second what was found. Values are cut when they are long.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Told {
+    /// What differs: `table t`, `index i`, `user_version`.
+    pub object: String,
+    /// The table that holds the row.
+    pub table: Option<String>,
+    /// What identifies the row.
+    pub row: Option<String>,
+    /// The column.
+    pub column: Option<String>,
+    /// What the first file has.
+    pub expected: String,
+    /// What the second file has.
+    pub found: String,
+}
+
+impl Difference {
+    /// The difference in the words of a report.
+    pub fn told(&self) -> Told {
+        let of = |object: String, expected: String, found: String| Told {
+            object,
+            table: None,
+            row: None,
+            column: None,
+            expected,
+            found,
+        };
+        let named = |kind: ObjectKind, name: &str| format!("{} {name}", word(kind));
+        let sql = |text: &Option<String>, other: &Option<String>| {
+            let (text, other) = (text.as_deref().unwrap_or("(none)"), other.as_deref().unwrap_or("(none)"));
+            excerpt(text, text.chars().zip(other.chars()).take_while(|(one, other)| one == other).count())
+        };
+        match self {
+            Self::Encoding { first, second } => {
+                of("encoding".to_owned(), encoding(*first).to_owned(), encoding(*second).to_owned())
+            }
+            Self::UserVersion { first, second } => {
+                of("user_version".to_owned(), first.to_string(), second.to_string())
+            }
+            Self::ApplicationId { first, second } => {
+                of("application_id".to_owned(), first.to_string(), second.to_string())
+            }
+            Self::Object { kind, name, only_in } => {
+                let (expected, found) = only_in.told(word(*kind));
+                of(named(*kind, name), expected, found)
+            }
+            Self::ObjectTable { kind, name, first, second } => {
+                of(named(*kind, name), format!("on table {first}"), format!("on table {second}"))
+            }
+            Self::Sql { kind, name, first, second } => {
+                of(named(*kind, name), sql(first, second), sql(second, first))
+            }
+            Self::Row { table, identity, only_in } => {
+                let (expected, found) = only_in.told("row");
+                let told = of(format!("table {table}"), expected, found);
+                Told { table: Some(table.clone()), row: Some(identity.to_string()), ..told }
+            }
+            Self::Value { table, identity, column, first, second } => {
+                let shown = |value: &OwnedValue| {
+                    Shown { value: value.borrow(), encoding: identity.encoding }.to_string()
+                };
+                Told {
+                    object: format!("table {table}"),
+                    table: Some(table.clone()),
+                    row: Some(identity.to_string()),
+                    column: Some(column.clone()),
+                    expected: shown(first),
+                    found: shown(second),
+                }
+            }
+            Self::Place { first, second } => {
+                of("order of sqlite_schema".to_owned(), first.clone(), second.clone())
+            }
+        }
+    }
+}
+
+impl Side {
+    /// What is expected and what was found, of something that one file has.
+    fn told(self, what: &str) -> (String, String) {
+        let article = if what.starts_with('i') { "an" } else { "a" };
+        match self {
+            Self::First => (format!("{article} {what}"), format!("no {what}")),
+            Self::Second => (format!("no {what}"), format!("{article} {what}")),
+        }
+    }
+}
+
 impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -11,7 +11,7 @@ mod difference;
 mod open;
 mod rows;
 
-pub use difference::{Difference, RowIdentity, Side};
+pub use difference::{Difference, RowIdentity, Side, Told};
 
 use std::path::{Path, PathBuf};
 

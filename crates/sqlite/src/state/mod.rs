@@ -134,6 +134,16 @@ impl RunningState {
         }))
     }
 
+    /// The name and the digest of each table that stores rows, in the order of their names' bytes. Cached as for [`RunningState::hash`].
+    pub fn table_digests(&self) -> Vec<(String, TableDigest)> {
+        let empty = Rows::default();
+        let digest = |name: &String| {
+            let rows = self.tables.get(name).unwrap_or(&empty);
+            *rows.digest.get_or_init(|| rows.hash.digest())
+        };
+        self.schema.order.values().map(|name| (name.clone(), digest(name))).collect()
+    }
+
     /// The text encoding of the database.
     pub fn encoding(&self) -> TextEncoding {
         self.encoding

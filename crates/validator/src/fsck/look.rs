@@ -125,14 +125,13 @@ impl Look {
                     Ok(()) => Item::Batch(ahead),
                     Err(error) => Item::Failed(error),
                 },
-                Item::End => Item::End,
-                Item::Failed(error) => Item::Failed(error),
+                item @ (Item::End | Item::Look | Item::Audit(_) | Item::Failed(_)) => item,
             };
             on_progress(self.progress());
             let last = matches!(item, Item::Failed(_));
             match (&to, item) {
                 (None, Item::Failed(error)) => return Err(*error),
-                (None, Item::Batch(_) | Item::End) => {}
+                (None, Item::Batch(_) | Item::End | Item::Look | Item::Audit(_)) => {}
                 (Some(to), item) => {
                     // An owner that does not listen any more says why itself.
                     if to.send(item).await.is_err() {

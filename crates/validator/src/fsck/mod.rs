@@ -46,7 +46,7 @@ use crate::fetch::{Fetch, NoAnswer, PatientStore};
 use crate::keys::{PatientKeys, Pinned};
 use crate::news::News;
 use crate::pipeline::{FETCHED_MAX, VERIFIED_MAX};
-use crate::replica::{Context, Owner, Place};
+use crate::replica::{Context, Gaps, Owner, Place};
 use crate::run::{End, Event, own};
 use crate::verify::Verify;
 use crate::view::View;
@@ -258,6 +258,7 @@ impl Walk {
             news: News::new(None, Duration::from_secs(1), view.clone()),
             mode: Mode::Once,
             shutdown: self.shutdown.clone(),
+            until: None,
         };
         stages.spawn(fetch.run(fetched));
         let leaders = Leaders::new(self.stream, self.keys.clone());
@@ -289,6 +290,8 @@ impl Walk {
                     thorough: true,
                     events,
                     stop: self.stop.clone(),
+                    gaps: Gaps::default(),
+                    report: None,
                 };
                 let owning = own(move || Owner::run(place, None, Signers::default(), context, to_apply));
                 Some(tokio::spawn(owning))
@@ -349,7 +352,7 @@ async fn rebuilt(file: PathBuf, end: End) -> Result<Option<Rebuilt>, ValidatorEr
     });
     let found = scanning.await.map_err(|_| ValidatorError::Fault { part: "scan" })??;
     if found != expected {
-        let source = Divergence::State { expected, found };
+        let source = Divergence::State { expected, found, tables: Vec::new() };
         return Err(HaltCause::Diverged { sequence, source }.into_error(sequence, sequence));
     }
     Ok(Some(Rebuilt { sequence, state: found }))

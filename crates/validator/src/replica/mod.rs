@@ -7,6 +7,9 @@
 //! working.rs   a file that is written: applier, transaction, position
 //! chunks.rs    chunks of a snapshot, fetched ahead
 //! snapshot.rs  a snapshot beside the replica, and how it takes the replica's place
+//! gaps.rs      what is missing because somebody went on after a divergence
+//! identity.rs  which file lies under a name
+//! audit.rs     who waits for a full scan, and when the next one may begin
 //! owner.rs     batches in, commits and events out
 //! ```
 //!
@@ -16,7 +19,10 @@
 //! - What readers see is always a whole committed state. A new incarnation is built beside it and takes its place at once.
 //! - The file is what the log says, or the replica halts.
 
+mod audit;
 mod chunks;
+mod gaps;
+mod identity;
 mod owner;
 mod place;
 pub(crate) mod position;
@@ -24,8 +30,11 @@ pub(crate) mod signers;
 mod snapshot;
 mod working;
 
+pub(crate) use audit::Asked;
+pub(crate) use gaps::{GAPS_MAX, Gaps};
 pub(crate) use owner::{Context, Owner};
 pub(crate) use place::Place;
+pub(crate) use working::differing;
 
 use crate::error::{HaltCause, ReplicaError, ValidatorError};
 

@@ -3,6 +3,8 @@
 //! While more is waiting, batches share a transaction; when nothing is, what was applied is committed at once. A transaction ends only at
 //! a batch behind which no commit is coming in parts, so that a restart reads everything again that was in memory alone.
 
+use std::time::Instant;
+
 use synddb_protocol::id::{Epoch, Sequence, StreamId};
 use synddb_protocol::log::{Entry, Signers, TrustedCheckpoint, VerifiedBatch, VerifiedMessage};
 use synddb_protocol::submission::{Content, Snapshot, SnapshotPlace, StateClaim};
@@ -13,13 +15,16 @@ use tokio::sync::mpsc::{Receiver, Sender};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
+use super::audit::Waiting;
 use super::chunks::Chunks;
+use super::gaps::Gaps;
 use super::working::{Journal, Working};
 use super::{Ended, Place, snapshot};
 use crate::door::Door;
-use crate::error::{Divergence, HaltCause, ValidatorError};
+use crate::error::{HaltCause, ValidatorError};
 use crate::fetch::PatientStore;
 use crate::pipeline::{Ahead, Item};
+use crate::report::Report;
 use crate::run::{End, Event};
 use crate::view::{Standing, View};
 
@@ -41,6 +46,10 @@ pub(crate) struct Context {
     pub(crate) events: Sender<Event>,
     /// Cancelled when the time for what is under way is over.
     pub(crate) stop: CancellationToken,
+    /// What the replica lacks.
+    pub(crate) gaps: Gaps,
+    /// What an earlier halt left, until it is settled.
+    pub(crate) report: Option<Report>,
 }
 
 /// The owner of a replica.
@@ -59,6 +68,7 @@ pub(crate) struct Owner {
     /// Bytes of bodies in the open transaction.
     bytes: usize,
     standing: Option<Standing>,
+    waiting: Waiting,
     /// The end of the last batch that was looked at.
     looked_at: Option<Sequence>,
 }
@@ -86,6 +96,7 @@ impl Owner {
             signers_since: None,
             bytes: 0,
             standing: None,
+            waiting: Waiting::new(),
             looked_at: None,
         };
         let opened = match checkpoint {
@@ -94,20 +105,34 @@ impl Owner {
         };
         let ended = opened.and_then(|()| owner.follow(&mut from));
         match ended {
-            Ok(()) | Err(Ended::Interrupted) => Ok(owner.end()),
+            Ok(()) => owner.whole().map(|()| owner.end()),
+            Err(Ended::Interrupted) => Ok(owner.end()),
             Err(Ended::Halted(cause)) => Err(owner.halt(*cause)),
             Err(Ended::Failed(error)) => Err(owner.missing(*error)),
         }
     }
 
     fn open(&mut self, checkpoint: &TrustedCheckpoint) -> Result<(), Ended> {
+        self.standing = Standing::at(checkpoint.claim());
+        self.context.view.stood(self.standing);
+        match self.open_at(checkpoint) {
+            // It is known not to be what it was, and a snapshot is waited for.
+            Err(Ended::Halted(cause)) if self.context.gaps.open().is_some() => {
+                warn!(cause = %synddb_protocol::chain(&*cause), "the replica is not what it was; a later snapshot replaces it");
+                Ok(())
+            }
+            opened => opened,
+        }
+    }
+
+    fn open_at(&mut self, checkpoint: &TrustedCheckpoint) -> Result<(), Ended> {
         let at = checkpoint.claim().size;
-        let live = Working::open(&self.place, self.place.file(), Journal::Wal, at)?;
-        live.check(checkpoint)?;
+        let mut live = Working::open(&self.place, self.place.file(), Journal::Wal, at)?;
+        live.stands_at(checkpoint)?;
         self.live = Some(live);
-        if let Some(standing) = Standing::at(checkpoint.claim()) {
+        if let Some(standing) = self.standing {
             info!(sequence = standing.sequence.get(), state = %standing.state, "the replica is what it was");
-            self.stands(standing);
+            self.stands(standing)?;
         }
         Ok(())
     }
@@ -132,12 +157,44 @@ impl Owner {
                     self.commit()?;
                     self.caught_up();
                 }
+                Item::Look => self.look()?,
+                Item::Audit(asked) => self.waiting.ask(asked),
                 Item::Failed(error) => {
                     self.commit()?;
                     return Err(Ended::Failed(error));
                 }
             }
+            if self.waiting.is_due() {
+                self.commit()?;
+                self.audit()?;
+            }
         }
+    }
+
+    /// Looks whether somebody else wrote. Costs nothing where nobody did.
+    fn look(&mut self) -> Result<(), Ended> {
+        let Some(live) = self.live.as_ref().filter(|live| !live.is_open()) else { return Ok(()) };
+        if live.was_touched()? {
+            self.waiting.ask(None);
+        }
+        Ok(())
+    }
+
+    /// Scans the replica in full and compares. Where a commit is coming in parts, or a snapshot is on its way, it is done later.
+    fn audit(&mut self) -> Result<(), Ended> {
+        let settled = self.staged.is_none() && self.live.as_ref().is_some_and(|live| !live.is_open());
+        let Some(live) = self.live.as_mut().filter(|_| settled) else { return Ok(()) };
+        let began = Instant::now();
+        let (audit, compared) = live.audit();
+        metrics::counter!("synddb_validator_audits_total").increment(1);
+        if compared.is_err() {
+            self.context.view.distrust();
+        }
+        self.waiting.answer(began, audit.as_ref());
+        if let Some(audit) = audit {
+            info!(sequence = audit.sequence.get(), scan_ms = audit.scan_ms, equal = audit.equal, "audited");
+        }
+        compared
     }
 
     /// Applies a batch, or nothing of it.
@@ -145,14 +202,38 @@ impl Owner {
         let (batch, _room) = ahead.split();
         let claim = batch.checkpoint().claim();
         let in_parts = claim.client.as_ref().is_some_and(|client| client.group.is_some());
+        if self.staged.is_none() && self.context.gaps.open().is_some() {
+            return self.pass(&batch);
+        }
         let begins = batch.messages().iter().rposition(begins_incarnation);
         // Behind this batch nothing can be committed, or what is open belongs to another file.
         if in_parts || begins.is_some() {
             self.commit()?;
         }
+        self.take_from(begins, &batch)
+    }
+
+    /// Passes a batch of an open gap. It is verified, and nothing of it is applied, unless it carries a snapshot that closes the gap.
+    fn pass(&mut self, batch: &VerifiedBatch) -> Result<(), Ended> {
+        let Some(after) = self.context.gaps.open().map(|open| open.after) else { return Ok(()) };
+        let closes =
+            |message: &VerifiedMessage| message.header().sequence > after && snapshot_of(message).is_some();
+        let Some(at) = batch.messages().iter().rposition(closes) else {
+            self.looked_at = Some(batch.checkpoint().claim().size);
+            self.context.view.stored(batch.checkpoint().claim().size);
+            return Ok(());
+        };
+        self.commit()?;
+        self.take_from(Some(at), batch)
+    }
+
+    /// Applies a batch, from behind the snapshot that is to replace everything before it.
+    fn take_from(&mut self, snapshot: Option<usize>, batch: &VerifiedBatch) -> Result<(), Ended> {
+        let claim = batch.checkpoint().claim();
+        let in_parts = claim.client.as_ref().is_some_and(|client| client.group.is_some());
         self.looked_at = Some(claim.size);
         self.context.view.stored(claim.size);
-        let messages = match begins {
+        let messages = match snapshot {
             Some(at) => {
                 if self.context.thorough {
                     self.rehearse(&batch.messages()[..at])?;
@@ -163,9 +244,9 @@ impl Owner {
             }
             None => batch.messages(),
         };
-        self.apply(messages, &batch)?;
+        self.apply(messages, batch)?;
         let epoch = batch.messages().first().map(|message| message.header().epoch);
-        self.signers.add(&batch);
+        self.signers.add(batch);
         self.signers_since = self.signers_since.or(epoch);
         self.bytes += batch.messages().iter().map(VerifiedMessage::body_bytes).sum::<usize>();
         if !in_parts && self.working().is_some() {
@@ -185,7 +266,7 @@ impl Owner {
             let (Entry::Submission(submission), Some(working)) = (entry, self.working_mut()) else {
                 continue;
             };
-            working.begin(sequence, || stop.is_cancelled())?;
+            working.begin(|| stop.is_cancelled())?;
             working.take(sequence, &submission.content)?;
         }
         Ok(())
@@ -193,9 +274,8 @@ impl Owner {
 
     fn apply(&mut self, messages: &[VerifiedMessage], batch: &VerifiedBatch) -> Result<(), Ended> {
         let stop = self.context.stop.clone();
-        let first = messages.first().map_or(batch.checkpoint().claim().size, |first| first.header().sequence);
         let Some(working) = self.working_mut() else { return Ok(()) };
-        working.begin(first, || stop.is_cancelled())?;
+        working.begin(|| stop.is_cancelled())?;
         working.save()?;
         let applied = apply(working, messages, batch, &stop);
         match applied {
@@ -232,7 +312,8 @@ impl Owner {
             context.stop.clone(),
         );
         snapshot::stage(&self.place, sequence, snapshot, chunks)?;
-        let staged = Working::open(&self.place, &self.place.staged(), Journal::Rollback, sequence)?;
+        let mut staged = Working::open(&self.place, &self.place.staged(), Journal::Rollback, sequence)?;
+        staged.keep_gaps(&self.context.gaps.closed(sequence))?;
         self.staged = Some(staged);
         Ok(())
     }
@@ -252,7 +333,7 @@ impl Owner {
         let Some(standing) = Standing::at(checkpoint.claim()) else { return Ok(()) };
         let Standing { sequence, state, .. } = standing;
         debug!(sequence = sequence.get(), state = %state, "committed");
-        self.stands(standing);
+        self.stands(standing)?;
         if restored {
             self.tell(Event::Restored { sequence, state });
         }
@@ -275,9 +356,11 @@ impl Owner {
             self.place.rename_staged()?;
         }
         let at = checkpoint.claim().size;
-        let live = Working::open(&self.place, self.place.file(), Journal::Wal, at)?;
+        let mut live = Working::open(&self.place, self.place.file(), Journal::Wal, at)?;
         // Between the two files others may have written, and a file that was copied or renamed is not what it was by that alone.
-        live.check(checkpoint)?;
+        live.stands_at(checkpoint)?;
+        self.context.gaps = live.gaps().clone();
+        self.context.view.lacks(&self.context.gaps);
         self.live = Some(live);
         Ok(())
     }
@@ -290,13 +373,32 @@ impl Owner {
         self.staged.as_mut().or(self.live.as_mut())
     }
 
-    fn stands(&mut self, standing: Standing) {
+    /// The replica stands here, and is what the log says. An earlier divergence that is behind this is settled.
+    fn stands(&mut self, standing: Standing) -> Result<(), Ended> {
         self.standing = Some(standing);
         self.context.view.stands(standing);
+        if self.context.report.as_ref().is_some_and(|report| report.is_settled_at(standing.sequence)) {
+            Report::remove(self.place.file())?;
+            info!(sequence = standing.sequence.get(), "an earlier divergence is settled");
+            self.context.report = None;
+        }
+        Ok(())
+    }
+
+    /// Whether nothing is waited for that the end of the store did not bring.
+    fn whole(&self) -> Result<(), ValidatorError> {
+        match self.context.gaps.open() {
+            Some(open) if !self.context.patient => Err(ValidatorError::NoSnapshot {
+                from: open.gap.from,
+                after: self.looked_at.unwrap_or(open.after),
+            }),
+            Some(_) | None => Ok(()),
+        }
     }
 
     fn caught_up(&self) {
-        if let Some(Standing { sequence, state, .. }) = self.standing {
+        let standing = self.standing.filter(|_| self.live.is_some());
+        if let Some(Standing { sequence, state, .. }) = standing {
             self.tell(Event::CaughtUp { sequence, state });
         }
     }
@@ -315,9 +417,7 @@ impl Owner {
 
     /// The error of a halt: everything from behind the replica to the end of the batch that was worked on is missing.
     fn halt(&self, cause: HaltCause) -> ValidatorError {
-        if let HaltCause::Diverged { source: Divergence::State { .. } | Divergence::Unreadable(_), .. } =
-            &cause
-        {
+        if cause.is_of_file() {
             self.context.view.distrust();
         }
         let from = self.first_missing();
@@ -337,7 +437,8 @@ impl Owner {
     }
 
     fn first_missing(&self) -> Sequence {
-        self.standing.and_then(|standing| standing.sequence.next()).unwrap_or(Sequence::FIRST)
+        let stands = self.standing.and_then(|standing| standing.sequence.next()).unwrap_or(Sequence::FIRST);
+        self.context.gaps.open().map_or(stands, |open| stands.min(open.gap.from))
     }
 }
 

@@ -4,7 +4,9 @@ use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use synddb_sqlite::connection::Connection;
 use synddb_sqlite::name::beside;
 use tracing::warn;
 
@@ -19,7 +21,7 @@ pub(crate) struct Place {
     file: PathBuf,
     folder: PathBuf,
     /// Locked by the kernel for this process, which gives it back however the process ends.
-    _lock: File,
+    lock: Arc<File>,
 }
 
 impl Place {
@@ -58,12 +60,18 @@ impl Place {
             Err(TryLockError::WouldBlock) => return Err(ReplicaError::InUse { file }),
             Err(TryLockError::Error(source)) => return Err(io("lock")(source)),
         }
-        let place = Self { file, folder, _lock: lock };
+        let place = Self { file, folder, lock: Arc::new(lock) };
         place.remove_staged()?;
+        place.remove_reference()?;
         if !place.is_taken() {
             place.remove_orphans()?;
         }
         Ok(place)
+    }
+
+    /// The lock, for whoever keeps the place longer than this.
+    pub(crate) fn lock(&self) -> Arc<File> {
+        Arc::clone(&self.lock)
     }
 
     /// The replica.
@@ -83,6 +91,16 @@ impl Place {
 
     fn staging(&self) -> PathBuf {
         beside(&self.file, ".restoring")
+    }
+
+    /// Where the log is replayed to find out what the replica should be.
+    pub(crate) fn reference_of(file: &Path) -> PathBuf {
+        beside(file, ".reference")
+    }
+
+    /// Removes whatever there is of such a replay.
+    fn remove_reference(&self) -> Result<(), ReplicaError> {
+        self.remove(&Self::reference_of(&self.file))
     }
 
     /// Makes that folder, with nothing in it.
@@ -105,10 +123,13 @@ impl Place {
 
     /// Removes whatever there is of a snapshot beside the replica.
     pub(crate) fn remove_staged(&self) -> Result<(), ReplicaError> {
-        let staging = self.staging();
-        let removed = match staging.symlink_metadata() {
-            Ok(found) if found.is_dir() => fs::remove_dir_all(staging),
-            Ok(_) => fs::remove_file(staging),
+        self.remove(&self.staging())
+    }
+
+    fn remove(&self, what: &Path) -> Result<(), ReplicaError> {
+        let removed = match what.symlink_metadata() {
+            Ok(found) if found.is_dir() => fs::remove_dir_all(what),
+            Ok(_) => fs::remove_file(what),
             Err(error) => Err(error),
         };
         match removed {
@@ -117,6 +138,53 @@ impl Place {
             }
             Ok(()) | Err(_) => Ok(()),
         }
+    }
+
+    /// Takes the replica out of its place, durably. Where it is to be kept it gets the name `<replica>.diverged-<sequence>`, and copies that
+    /// were kept before go: there is at most one.
+    pub(crate) fn vacate(&self, sequence: u64, keep: bool) -> Result<Option<PathBuf>, ReplicaError> {
+        if !self.is_taken() {
+            return Ok(None);
+        }
+        // Whoever closes a database as the last one moves the WAL into the file. One that cannot be read keeps its WAL beside it.
+        if let Ok(connection) = Connection::open(&self.file) {
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").ok();
+        }
+        self.remove_kept()?;
+        let moved = |source| self.io("move away", source);
+        let kept = beside(&self.file, &format!(".diverged-{sequence}"));
+        if keep {
+            for suffix in BESIDE {
+                match fs::rename(beside(&self.file, suffix), beside(&kept, suffix)) {
+                    Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(moved(error)),
+                    Ok(()) | Err(_) => {}
+                }
+            }
+            fs::rename(&self.file, &kept).map_err(moved)?;
+        } else {
+            fs::remove_file(&self.file).map_err(|error| self.io("remove", error))?;
+        }
+        self.sync_folder().map_err(moved)?;
+        self.remove_orphans()?;
+        Ok(keep.then_some(kept))
+    }
+
+    /// Removes copies of diverged replicas.
+    fn remove_kept(&self) -> Result<(), ReplicaError> {
+        let Some(name) = self.file.file_name() else { return Ok(()) };
+        let prefix = format!("{}.diverged-", name.to_string_lossy());
+        let listed = |source| self.io("look for what was kept of", source);
+        for entry in fs::read_dir(&self.folder).map_err(listed)? {
+            let entry = entry.map_err(listed)?;
+            let is_kept = entry.file_name().to_string_lossy().strip_prefix(&prefix).is_some_and(|rest| {
+                let number = BESIDE.iter().find_map(|suffix| rest.strip_suffix(suffix)).unwrap_or(rest);
+                !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit())
+            });
+            if is_kept {
+                fs::remove_file(entry.path()).map_err(|error| self.io("remove what was kept of", error))?;
+            }
+        }
+        Ok(())
     }
 
     /// Removes, durably, what SQLite laid beside a replica that is not there any more: it would take it for a part of the next file of

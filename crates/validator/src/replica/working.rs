@@ -1,8 +1,11 @@
 //! A file that is written: the applier over it, its transaction, and the position that goes with it.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use synddb_protocol::hash::StateHash;
+use synddb_protocol::http::ReplicaAudit;
 use synddb_protocol::id::{Epoch, Sequence};
 use synddb_protocol::log::{Signers, TrustedCheckpoint};
 use synddb_protocol::submission::Content;
@@ -11,8 +14,13 @@ use synddb_sqlite::connection::{Connection, SqliteError};
 use synddb_sqlite::state::RunningState;
 use tracing::warn;
 
+use super::gaps::Gaps;
+use super::identity::Identity;
 use super::{Ended, Place, position, signers};
 use crate::error::{Divergence, HaltCause, ReplicaError};
+
+/// Most tables that are named as different.
+pub(crate) const TABLES_MAX: usize = 64;
 
 /// How a file keeps what is committed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,6 +40,13 @@ pub(super) struct Working {
     version: i64,
     /// Whether who signed what was written since the file was opened.
     has_signers: bool,
+    /// Which file it is.
+    identity: Option<Identity>,
+    /// The message that it stands at.
+    at: Sequence,
+    /// The checkpoint that its position has. `None` before the first one.
+    checkpoint: Option<Vec<u8>>,
+    gaps: Gaps,
 }
 
 impl Working {
@@ -50,9 +65,36 @@ impl Working {
         signers::create(&connection).map_err(sqlite)?;
         let applier = Applier::over(connection).map_err(|source| unreadable(file, at, source))?;
         let applier = SubmissionApplier::new(applier, place.folder());
-        let mut working = Self { applier, file: file.to_owned(), journal, version: 0, has_signers: false };
+        let gaps = Gaps::read(applier.applier().connection().sqlite()).map_err(|error| {
+            ReplicaError::Sqlite { doing: "read", file: file.to_owned(), source: error.into() }
+        })?;
+        let (file, identity) = (file.to_owned(), Identity::of(file));
+        let mut working = Self { applier, file, journal, version: 0, has_signers: false, identity, at, checkpoint: None, gaps };
         working.version = working.data_version()?;
         Ok(working)
+    }
+
+    /// Keeps these gaps in a staged file from here on.
+    pub(super) fn keep_gaps(&mut self, gaps: &Gaps) -> Result<(), Ended> {
+        debug_assert_eq!(self.journal, Journal::Rollback, "only a staged file gets gaps");
+        let sqlite = self.applier.applier().connection().sqlite();
+        gaps.write(sqlite).map_err(|error| self.sqlite(error.into()))?;
+        self.gaps = gaps.clone();
+        Ok(())
+    }
+
+    /// What it lacks.
+    pub(super) const fn gaps(&self) -> &Gaps {
+        &self.gaps
+    }
+
+    /// The file stands at this checkpoint: its position, and its state.
+    pub(super) fn stands_at(&mut self, checkpoint: &TrustedCheckpoint) -> Result<(), Ended> {
+        self.has_signers = true;
+        self.at = checkpoint.claim().size;
+        self.checkpoint = Some(checkpoint.to_bytes());
+        self.check(checkpoint)?;
+        self.check_position(self.applier.applier().connection())
     }
 
     /// The state hash of what is in the file, with the transaction that is open.
@@ -65,13 +107,16 @@ impl Working {
         let claim = checkpoint.claim();
         let found = self.hash();
         match &claim.client {
-            Some(client) if client.state != found => Err(state_diverged(claim.size, client.state, found)),
+            Some(client) if client.state != found => {
+                // Which tables differ is found by whoever rebuilds what it should be.
+                Err(state_diverged(claim.size, client.state, found, Vec::new()))
+            }
             Some(_) | None => Ok(()),
         }
     }
 
     /// Begins a transaction if none is open. Whoever else holds the write lock is waited for.
-    pub(super) fn begin(&mut self, next: Sequence, is_over: impl Fn() -> bool) -> Result<(), Ended> {
+    pub(super) fn begin(&mut self, is_over: impl Fn() -> bool) -> Result<(), Ended> {
         if self.applier.applier().is_open() {
             return Ok(());
         }
@@ -87,23 +132,117 @@ impl Working {
                 Err(source) => return Err(self.failed(source)),
             }
         }
-        self.check_alone(next)
+        self.check_alone()
     }
 
     /// Checks that nobody else wrote since the last transaction. When somebody may have, everything is scanned.
-    fn check_alone(&mut self, next: Sequence) -> Result<(), Ended> {
+    fn check_alone(&mut self) -> Result<(), Ended> {
+        self.check_file()?;
         let version = self.data_version()?;
         if version == self.version {
             return Ok(());
         }
-        let scanned = RunningState::scan(self.applier.applier().connection());
-        let found = scanned.map_err(|error| unreadable(&self.file, next, error.into()))?.hash();
-        let expected = self.hash();
-        if found != expected {
-            return Err(state_diverged(next, expected, found));
-        }
+        let connection = self.applier.applier().connection();
+        let scanned = RunningState::scan(connection);
+        let found = scanned.map_err(|error| unreadable(&self.file, self.at, error.into()))?;
+        self.compare(&found)?;
+        self.check_position(connection)?;
         self.version = version;
         Ok(())
+    }
+
+    /// Whether somebody may have written since the last look, or put another file in the place of this one. Costs no scan. Not in a
+    /// transaction.
+    pub(super) fn was_touched(&self) -> Result<bool, Ended> {
+        Ok(self.check_file().is_err() || self.data_version()? != self.version)
+    }
+
+    /// Whether a transaction is open: what is in the file is not what the running state covers.
+    pub(super) fn is_open(&self) -> bool {
+        self.applier.applier().is_open()
+    }
+
+    /// Scans the file in full through a connection of its own, which remembers nothing of it, and compares. Between transactions: nobody else
+    /// may write, so what the scan reads is what was committed last.
+    pub(super) fn audit(&mut self) -> (Option<ReplicaAudit>, Result<(), Ended>) {
+        let began = Instant::now();
+        let mut scanned = None;
+        let compared = self.scan_anew(&mut scanned);
+        let state = self.hash();
+        let tables = scanned.as_ref().map_or_else(Vec::new, |found| self.differing(found));
+        // What this machine could not do is no answer.
+        if matches!(compared, Err(Ended::Failed(_) | Ended::Interrupted)) {
+            return (None, compared);
+        }
+        let audit = ReplicaAudit {
+            sequence: self.at,
+            state,
+            scanned: scanned.as_ref().map(RunningState::hash),
+            equal: compared.is_ok(),
+            tables,
+            scan_ms: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
+        };
+        (Some(audit), compared)
+    }
+
+    fn scan_anew(&mut self, scanned: &mut Option<RunningState>) -> Result<(), Ended> {
+        // Before anything is opened by name: beside another file, this one's WAL would be taken for its own.
+        self.check_file()?;
+        let version = self.data_version()?;
+        let connection = Connection::open_to_read(&self.file).map_err(|source| self.sqlite(source))?;
+        let found = RunningState::scan(&connection);
+        let found = found.map_err(|error| unreadable(&self.file, self.at, error.into()))?;
+        let compared = self.compare(scanned.insert(found)).and_then(|()| self.check_position(&connection));
+        if compared.is_ok() {
+            // As of before the scan: what was written since is looked at the next time.
+            self.version = version;
+        }
+        compared
+    }
+
+    fn compare(&self, found: &RunningState) -> Result<(), Ended> {
+        let (expected, state) = (self.hash(), found.hash());
+        if state == expected {
+            return Ok(());
+        }
+        Err(state_diverged(self.at, expected, state, self.differing(found)))
+    }
+
+    /// The tables whose rows are not what they should be, or that are in one of the two only.
+    fn differing(&self, found: &RunningState) -> Vec<String> {
+        differing(self.applier.applier().state(), found)
+    }
+
+    /// Checks that the file under the name is the one that is open.
+    fn check_file(&self) -> Result<(), Ended> {
+        if self.journal == Journal::Rollback || Identity::of(&self.file) == self.identity {
+            return Ok(());
+        }
+        Err(HaltCause::Diverged { sequence: self.at, source: Divergence::Replaced }.into())
+    }
+
+    /// Checks that position and gaps are those that were written.
+    fn check_position(&self, connection: &Connection) -> Result<(), Ended> {
+        let Some(expected) = &self.checkpoint else { return Ok(()) };
+        let diverged = |found: String| -> Ended {
+            let (expected, table) = (format!("the checkpoint of message {}", self.at), "_synddb_position");
+            let source = Divergence::Position { table, expected, found };
+            HaltCause::Diverged { sequence: self.at, source }.into()
+        };
+        match position::read(connection.sqlite()) {
+            Ok(found) if found.to_bytes() == *expected => {}
+            Ok(found) => return Err(diverged(format!("a checkpoint of message {}", found.claim().size))),
+            Err(position::NoPosition::Sqlite(error)) => return Err(self.sqlite(error.into())),
+            Err(error) => return Err(diverged(synddb_protocol::chain(&error))),
+        }
+        let gaps = Gaps::read(connection.sqlite()).map_err(|error| self.sqlite(error.into()))?;
+        if gaps == self.gaps {
+            return Ok(());
+        }
+        let told = |gaps: &Gaps| format!("{} gaps", gaps.told().len());
+        let (expected, found) = (told(&self.gaps), told(&gaps));
+        let source = Divergence::Position { table: "_synddb_gaps", expected, found };
+        Err(HaltCause::Diverged { sequence: self.at, source }.into())
     }
 
     /// Applies what one submission carries.
@@ -147,10 +286,7 @@ impl Working {
             .map_err(|source| self.sqlite(source))?;
         loop {
             match self.applier.commit() {
-                Ok(()) => {
-                    self.has_signers = true;
-                    return Ok(());
-                }
+                Ok(()) => break,
                 Err(ApplyError::Sqlite(error)) if error.is_busy() && !is_over() => {
                     warn!(file = %self.file.display(), "the replica is locked by another connection; waiting for it");
                 }
@@ -158,6 +294,10 @@ impl Working {
                 Err(source) => return Err(self.failed(source)),
             }
         }
+        self.has_signers = true;
+        self.at = checkpoint.claim().size;
+        self.checkpoint = Some(checkpoint.to_bytes());
+        Ok(())
     }
 
     /// Gives up what is not committed.
@@ -196,8 +336,17 @@ fn set_wal(connection: &Connection) -> Result<(), SqliteError> {
     Ok(())
 }
 
-fn state_diverged(sequence: Sequence, expected: StateHash, found: StateHash) -> Ended {
-    HaltCause::Diverged { sequence, source: Divergence::State { expected, found } }.into()
+fn state_diverged(sequence: Sequence, expected: StateHash, found: StateHash, tables: Vec<String>) -> Ended {
+    HaltCause::Diverged { sequence, source: Divergence::State { expected, found, tables } }.into()
+}
+
+/// The tables whose rows are not the same, or that are in one of the two only: the first [`TABLES_MAX`].
+pub(crate) fn differing(expected: &RunningState, found: &RunningState) -> Vec<String> {
+    let of = |state: &RunningState| state.table_digests().into_iter().collect::<BTreeMap<_, _>>();
+    let (expected, found) = (of(expected), of(found));
+    let other = expected.iter().filter(|(name, digest)| found.get(*name) != Some(digest));
+    let more = found.keys().filter(|name| !expected.contains_key(*name));
+    other.map(|(name, _)| name).chain(more).take(TABLES_MAX).cloned().collect()
 }
 
 /// A file that cannot be scanned: by whose fault?

@@ -34,7 +34,7 @@ pub(crate) fn sequence(number: u64) -> Sequence {
 }
 
 /// Changes the one commit of a submission.
-fn edited(content: &Content, edit: impl FnOnce(&mut Commit)) -> Content {
+pub(crate) fn edited(content: &Content, edit: impl FnOnce(&mut Commit)) -> Content {
     let Content::Commits(commits) = content else { panic!("a part") };
     let mut commit = commits.first().clone();
     edit(&mut commit);

@@ -18,6 +18,7 @@ use synddb_protocol::submission::{
     Submission,
 };
 use synddb_sqlite::capture::{CommittedState, Follower, Options, Sink, WalPosition};
+use synddb_sqlite::connection::Connection;
 use synddb_sqlite::rusqlite;
 use synddb_sqlite::snapshot::Writer;
 use synddb_sqlite::state::RunningState;
@@ -223,7 +224,9 @@ impl Log {
     /// A snapshot of the application as it is captured. Its chunks are stored.
     async fn snapshot(&mut self, incarnation: Incarnation, place: SnapshotPlace) {
         let mut chunks = Vec::new();
-        let mut writer = Writer::new(self.follower.reader()).unwrap();
+        // Everything is captured, and nobody else writes: what is committed is what the state covers.
+        let reader = Connection::open_to_read(Path::new(self.app.path().unwrap())).unwrap();
+        let mut writer = Writer::new(&reader).unwrap();
         for stored in &mut writer {
             let stored = stored.unwrap();
             self.put(&Key::Chunk { stream: STREAM, hash: stored.chunk.hash }, stored.bytes).await;
@@ -306,6 +309,14 @@ impl Log {
     pub(crate) fn submit(&mut self, content: Content) {
         let incarnation = self.packer.incarnation;
         self.sign(&Entry::Submission(Submission { stream: STREAM, incarnation, content }));
+    }
+
+    /// The same of one whose commits are not what was captured: what follows is chained to it.
+    pub(crate) fn submit_edited(&mut self, content: Content) {
+        if let Content::Commits(commits) = &content {
+            self.packer.last = commits.digest();
+        }
+        self.submit(content);
     }
 
     /// The batch of everything that is signed and not stored.

@@ -6,6 +6,8 @@
     reason = "a test fails by panicking, and looks at one arm of many"
 )]
 
+mod applied;
+mod audited;
 mod compared;
 mod contract;
 mod flipped;
@@ -21,6 +23,7 @@ mod queried;
 mod rebuilt;
 mod reconciled;
 mod replaced;
+mod resumed;
 mod running;
 mod stores;
 mod versions;

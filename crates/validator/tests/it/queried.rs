@@ -113,7 +113,7 @@ async fn status_and_probes_say_where_it_stands() {
         "state": log.state().to_string(),
         "timestamp": log.tip.timestamp().as_ms(),
         "stored": 4,
-        "halted": null,
+        "halted": null, "gaps": [],
     });
     assert_eq!((code, status), (200, expected));
     assert_eq!(running.get("/readyz").await, (200, "ready\n".to_owned()));

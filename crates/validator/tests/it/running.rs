@@ -9,7 +9,7 @@ use synddb_service::shutdown::Shutdown;
 use synddb_service::telemetry::Metrics;
 use synddb_sqlite::compare::first_difference;
 use synddb_storage::BatchStore;
-use synddb_validator::{Config, End, Event, Mode, ValidatorError, run, run_over};
+use synddb_validator::{Config, End, Event, Mode, Start, ValidatorError, run_as, run_over};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
@@ -28,14 +28,18 @@ pub(crate) struct Running {
 
 impl Running {
     pub(crate) fn start(config: Config) -> Self {
-        Self::begin(None, config)
+        Self::start_as(Start::GoOn, config)
     }
 
     pub(crate) fn start_over(store: Arc<dyn BatchStore>, config: Config) -> Self {
-        Self::begin(Some(store), config)
+        Self::begin(Some(store), Start::GoOn, config)
     }
 
-    fn begin(store: Option<Arc<dyn BatchStore>>, config: Config) -> Self {
+    pub(crate) fn start_as(start: Start, config: Config) -> Self {
+        Self::begin(None, start, config)
+    }
+
+    fn begin(store: Option<Arc<dyn BatchStore>>, start: Start, config: Config) -> Self {
         let shutdown = Shutdown::new();
         let (told, events) = mpsc::channel(EVENTS_MAX);
         let tell = move |event| {
@@ -45,7 +49,7 @@ impl Running {
         let ended = tokio::spawn(async move {
             match store {
                 Some(store) => run_over(store, config, Metrics::detached(), asked, tell).await,
-                None => run(config, Metrics::detached(), asked, tell).await,
+                None => run_as(start, config, Metrics::detached(), asked, tell).await,
             }
         });
         Self { shutdown, events, ended, address: None }

@@ -9,6 +9,7 @@ mod harness;
 mod killed;
 mod large;
 mod reconciled;
+mod resynced;
 mod served;
 mod stopped;
 mod walk;

@@ -145,6 +145,7 @@ pub(crate) fn kind(error: &ValidatorError) -> Option<String> {
         HaltCause::Diverged { source, .. } => ("diverged", format!("{source:?}")),
         HaltCause::Refused { source: Refused::Batch(source), .. } => ("refused", format!("{source:?}")),
         HaltCause::Refused { source, .. } => ("refused", format!("{source:?}")),
+        HaltCause::Revoked { source, .. } => ("revoked", format!("{source:?}")),
         HaltCause::UpgradeRequired { source, .. } => ("upgrade required", format!("{source:?}")),
     };
     Some(format!("{what}: {}", variants(&debug)))
