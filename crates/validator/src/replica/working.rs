@@ -90,7 +90,6 @@ impl Working {
 
     /// The file stands at this checkpoint: its position, and its state.
     pub(super) fn stands_at(&mut self, checkpoint: &TrustedCheckpoint) -> Result<(), Ended> {
-        self.has_signers = true;
         self.at = checkpoint.claim().size;
         self.checkpoint = Some(checkpoint.to_bytes());
         self.check(checkpoint)?;
