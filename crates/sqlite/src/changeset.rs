@@ -23,7 +23,6 @@ use std::ops::Range;
 
 use synddb_protocol::state::Value;
 
-
 /// Most columns a table can have in SQLite (`SQLITE_MAX_COLUMN`, at its highest), and the rowid.
 const COLUMNS_MAX: usize = 32_768;
 /// Longest name of a table in bytes.

@@ -218,7 +218,9 @@ mod tests {
     fn a_changeset_is_applied_or_nothing_of_it() {
         let make = || {
             let connection = Connection::in_memory(TextEncoding::Utf8).unwrap();
-            connection.execute("CREATE TABLE t(a INTEGER PRIMARY KEY, b); INSERT INTO t VALUES(1, 'x')").unwrap();
+            connection
+                .execute("CREATE TABLE t(a INTEGER PRIMARY KEY, b); INSERT INTO t VALUES(1, 'x')")
+                .unwrap();
             connection
         };
         let (one, other) = (make(), make());

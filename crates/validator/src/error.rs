@@ -89,11 +89,7 @@ impl ValidatorError {
     /// Whether another start must fail again until somebody changes what was named.
     pub fn is_refusal(&self) -> bool {
         match self {
-            Self::Config(_)
-            | Self::Keys(_)
-            | Self::Start(_)
-            | Self::Open(_)
-            | Self::Listen { .. } => true,
+            Self::Config(_) | Self::Keys(_) | Self::Start(_) | Self::Open(_) | Self::Listen { .. } => true,
             Self::Replica(error) => match **error {
                 ReplicaError::InUse { .. }
                 | ReplicaError::NotOurs { .. }

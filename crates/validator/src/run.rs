@@ -145,7 +145,8 @@ pub async fn run_trusting(
     shutdown: Shutdown,
     on_event: impl FnMut(Event) + Send + 'static,
 ) -> Result<End, ValidatorError> {
-    Box::pin(run_from(Start::GoOn, Source::Open(store), Some(keys), config, metrics, shutdown, on_event)).await
+    Box::pin(run_from(Start::GoOn, Source::Open(store), Some(keys), config, metrics, shutdown, on_event))
+        .await
 }
 
 /// Where the store is.

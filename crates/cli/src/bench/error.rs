@@ -124,7 +124,9 @@ pub enum BenchError {
         kept: usize,
     },
     /// A replica is not the application's database.
-    #[error("the replica is not the database; keep this output and report it. scenario=`{scenario}` difference=`{difference}`")]
+    #[error(
+        "the replica is not the database; keep this output and report it. scenario=`{scenario}` difference=`{difference}`"
+    )]
     Different {
         /// The scenario.
         scenario: String,

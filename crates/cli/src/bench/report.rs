@@ -211,7 +211,8 @@ fn of_catch_up(caught_up: &CatchUp) -> String {
 }
 
 fn of_lags(lags: &Lags) -> String {
-    let mut lines = format!("\n{:<21} {:>9}  {:>23}   p50 p99 max, us", "lag", "commits", "until in the replica");
+    let mut lines =
+        format!("\n{:<21} {:>9}  {:>23}   p50 p99 max, us", "lag", "commits", "until in the replica");
     for Lag { every_ms, commits, applied } in &lags.runs {
         lines += &format!("\n{:<21} {commits:>9}  {:>23}", format!("every {every_ms} ms"), latency(applied));
     }

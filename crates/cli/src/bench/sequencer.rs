@@ -42,7 +42,9 @@ impl Sequencer {
         loop {
             let line = child.next("listen", LISTENING_MAX)?;
             match serde_json::from_str(&line) {
-                Ok(Event::Listening { url, key: Some(key), .. }) => return Ok(Self { child, url, key, store }),
+                Ok(Event::Listening { url, key: Some(key), .. }) => {
+                    return Ok(Self { child, url, key, store });
+                }
                 Ok(_) => {}
                 Err(_) => return Err(child.foreign(&line)),
             }

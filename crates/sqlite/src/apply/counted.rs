@@ -131,3 +131,80 @@ impl Counted {
         self.hashing.hand_over(std::mem::replace(&mut self.gathered, next));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use synddb_protocol::submission::TextEncoding;
+
+    use super::*;
+    use crate::connection::Connection;
+
+    /// So many rows weigh enough to be handed over.
+    const MANY: i64 = 600;
+
+    fn empty() -> RunningState {
+        let connection = Connection::in_memory(TextEncoding::Utf8).unwrap();
+        connection.execute("CREATE TABLE t(a); CREATE TABLE u(a)").unwrap();
+        RunningState::scan(&connection).unwrap()
+    }
+
+    fn gather(counted: &mut Counted, table: &str, rows: std::ops::Range<i64>, combine: Combine) {
+        let number = counted.table(table);
+        for row in rows {
+            counted.gather(number, Some(row), [Value::Integer(row)], combine);
+        }
+    }
+
+    fn expected<'t>(rows: impl IntoIterator<Item = (&'t str, std::ops::Range<i64>)>) -> RunningState {
+        let mut state = empty();
+        for (table, rows) in rows {
+            rows.for_each(|row| state.table(table).add(Some(row), [Value::Integer(row)]));
+        }
+        state
+    }
+
+    #[test]
+    fn what_is_taken_back_does_not_count_and_everything_else_does_once() {
+        // Rows of the commit before, of the one that is taken back, and of the one after it: few, and so many that they are handed over.
+        for before in [0, 3, MANY] {
+            for failed in [1, 2 * MANY, 5 * MANY] {
+                for after in [2, 3 * MANY] {
+                    let (mut counted, mut state) = (Counted::default(), empty());
+                    counted.begin_commit();
+                    gather(&mut counted, "t", 0..before, Combine::Add);
+                    counted.end_commit();
+                    counted.begin_commit();
+                    gather(&mut counted, "u", 0..failed, Combine::Add);
+                    counted.take_back();
+                    // The same commit, tried another way.
+                    gather(&mut counted, "u", 0..after, Combine::Add);
+                    gather(&mut counted, "t", 0..before.min(1), Combine::Remove);
+                    counted.end_commit();
+                    counted.settle(&mut state);
+                    let expected = expected([("t", before.min(1)..before), ("u", 0..after)]);
+                    assert_eq!(state.hash(), expected.hash(), "{before}, {failed}, {after}");
+                    counted.settle(&mut state);
+                    assert_eq!(state.hash(), expected.hash(), "nothing counts twice");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_was_given_up_is_forgotten() {
+        for rows in [1, MANY, 5 * MANY] {
+            let (mut counted, mut state) = (Counted::default(), empty());
+            counted.begin_commit();
+            gather(&mut counted, "t", 0..rows, Combine::Add);
+            counted.end_commit();
+            counted.begin_commit();
+            gather(&mut counted, "t", rows..2 * rows, Combine::Add);
+            counted.forget();
+            counted.begin_commit();
+            gather(&mut counted, "u", 0..1, Combine::Add);
+            counted.end_commit();
+            counted.settle(&mut state);
+            assert_eq!(state.hash(), expected([("u", 0..1)]).hash(), "{rows}");
+        }
+    }
+}

@@ -5,6 +5,7 @@
 //!            |
 //!            +-- schema: what goes, what is renamed, new tables        (schema.rs decides, alter.rs does)
 //!            +-- rows:   in place; on a clash all old out, all new in   (rows.rs, table.rs)
+//!            |           hashed on a thread beside, counted before anybody asks for the state   (counted.rs)
 //!            |           STORED generated columns computed and compared; where they differ,
 //!            |           given as captured                              (stand_in.rs, sketch.rs, virtuals.rs)
 //!            +-- sqlite_sequence, as captured and not as SQLite keeps it (sequence.rs)

@@ -12,8 +12,8 @@ use std::io::BufRead;
 
 use synddb_protocol::state::Value;
 
-use super::schema::SEQUENCE;
 use super::counted::Counted;
+use super::schema::SEQUENCE;
 use super::sequence::Sequence;
 use super::stand_in::StandIns;
 use super::table::Table;

@@ -27,8 +27,8 @@ use crate::file::{Damaged, record};
 use crate::schema::{
     Layout, Object, Objects, SchemaDifference, SchemaError, TableFate, check_indexes, difference,
 };
-use crate::state::hashing::Combine;
 use crate::state::RunningState;
+use crate::state::hashing::Combine;
 
 /// A table whose rows are captured.
 #[derive(Debug, Clone)]

@@ -12,8 +12,8 @@ use super::tally::Counting;
 use super::{PollError, Sink};
 use crate::changeset::{self, Table};
 use crate::file::{Damaged, record};
-use crate::state::hashing::Combine;
 use crate::schema::{Identity, Layout};
+use crate::state::hashing::Combine;
 
 /// How a table's changesets name its columns.
 pub(super) fn changeset_table(layout: &Layout) -> Table {

@@ -22,7 +22,9 @@ use super::probes::planted::{Bug, planted};
 use super::{APART_BYTES, PollError, Sink};
 use crate::schema::Layout;
 use crate::state::RunningState;
-use crate::state::hashing::{BATCH_BYTES_MAX, Batch, Combine, Extent, HAND_OVER_WEIGHT, Hashing, TableNumber};
+use crate::state::hashing::{
+    BATCH_BYTES_MAX, Batch, Combine, Extent, HAND_OVER_WEIGHT, Hashing, TableNumber,
+};
 
 /// So only a batch with one large row is hashed by who gathered it.
 const _: () = assert!(HAND_OVER_WEIGHT + APART_BYTES <= BATCH_BYTES_MAX);

@@ -69,7 +69,17 @@ impl Working {
             ReplicaError::Sqlite { doing: "read", file: file.to_owned(), source: error.into() }
         })?;
         let (file, identity) = (file.to_owned(), Identity::of(file));
-        let mut working = Self { applier, file, journal, version: 0, has_signers: false, identity, at, checkpoint: None, gaps };
+        let mut working = Self {
+            applier,
+            file,
+            journal,
+            version: 0,
+            has_signers: false,
+            identity,
+            at,
+            checkpoint: None,
+            gaps,
+        };
         working.version = working.data_version()?;
         Ok(working)
     }

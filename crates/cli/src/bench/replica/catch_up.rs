@@ -102,7 +102,8 @@ fn catch_up(bench: &Bench, stored: &Stored, replica: &Path) -> Result<Run, Bench
     let since = Instant::now();
     let stream = stored.stream.to_string();
     // It stays until it is told to end, so that its figures can be read.
-    let more = ["--store", &stored.store, "--stream", &stream, "--sequencer-key", &stored.key, "--stop-on-eof"];
+    let more =
+        ["--store", &stored.store, "--stream", &stream, "--sequencer-key", &stored.key, "--stop-on-eof"];
     let mut process = synddb(bench, "replica", "replica", &[replica], &more)?;
     while !matches!(said(&mut process, "catch up", APPLIED_MAX)?, Event::CaughtUp { .. }) {}
     let seconds = since.elapsed().as_secs_f64();

@@ -42,7 +42,8 @@ pub(super) fn apply(bench: &Bench, stored: &Stored, database: &Path) -> Result<D
             let bytes = body.content_bytes();
             match body.entry() {
                 Entry::Submission(submission) => {
-                    let applying = applying.as_mut().ok_or_else(|| foreign("a submission before a snapshot"))?;
+                    let applying =
+                        applying.as_mut().ok_or_else(|| foreign("a submission before a snapshot"))?;
                     Applying::take(applying, &submission.content, bytes)?;
                 }
                 Entry::Snapshot(snapshot) => {
@@ -76,7 +77,8 @@ impl Applying {
     fn over(database: &Path) -> Result<Self, SqliteError> {
         let connection = Connection::open(database)?;
         // Those of a replica.
-        connection.execute("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA foreign_keys = OFF")?;
+        connection
+            .execute("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA foreign_keys = OFF")?;
         Ok(Self { connection, parts: Vec::new(), open: None, took: Duration::ZERO })
     }
 

@@ -15,8 +15,8 @@ use serde::{Deserialize, Serialize};
 use synddb_sqlite::rusqlite::{self, OpenFlags};
 
 use crate::bench::latency::{EVERY_MS, spread, transactions};
-use crate::bench::scenario::{APPLIED_MAX, RUNNING_MAX, said, synddb};
 use crate::bench::listener::monotonic_ns;
+use crate::bench::scenario::{APPLIED_MAX, RUNNING_MAX, said, synddb};
 use crate::bench::writer::{Latency, Order, Reference, Synchronous, Until, Workload, Writer};
 use crate::bench::{Bench, BenchError};
 use crate::folder::Folder;
@@ -118,7 +118,9 @@ impl Watching {
     /// The last row of each look that found another one, and when that was.
     fn end(mut self) -> Result<Vec<(u64, u64)>, BenchError> {
         self.is_over.store(true, Ordering::Relaxed);
-        let failed = |error: rusqlite::Error| BenchError::system("look into the replica")(std::io::Error::other(error));
+        let failed = |error: rusqlite::Error| {
+            BenchError::system("look into the replica")(std::io::Error::other(error))
+        };
         let seen = self.thread.take().map(JoinHandle::join);
         match seen {
             Some(Ok(seen)) => seen.map_err(failed),

@@ -61,7 +61,8 @@ impl Stored {
         let (store, key) = (sequencer.store().to_owned(), sequencer.key().to_owned());
         sequencer.end()?;
         writer.end()?;
-        let bytes = folder_bytes(&room.path().join("store")).map_err(BenchError::system("look at the store"))?;
+        let bytes =
+            folder_bytes(&room.path().join("store")).map_err(BenchError::system("look at the store"))?;
         Ok(Self {
             room,
             database,

@@ -9,7 +9,8 @@ use crate::processes::synddb;
 fn measured(only: &str) -> Value {
     let folder = folder();
     let dir = folder.path().to_str().unwrap();
-    let which = ["bench", "replica", "--dir", dir, "--only", only, "--seconds", "0.2", "--pairs", "2", "--json"];
+    let which =
+        ["bench", "replica", "--dir", dir, "--only", only, "--seconds", "0.2", "--pairs", "2", "--json"];
     let mut told = told(folder.path(), synddb(which));
     assert_eq!(told.len(), 1);
     told.remove(0)
@@ -23,7 +24,8 @@ fn a_replica_and_changesets_come_to_the_same_rows() {
         let transactions = caught_up["transactions"].as_u64().unwrap();
         assert!(transactions > 0);
         assert_eq!(caught_up["row_changes"].as_u64(), Some(of_one * transactions), "{caught_up}");
-        let figures = ["app_per_second", "replica_per_second", "changeset_per_second", "cpu_us_per_row_change"];
+        let figures =
+            ["app_per_second", "replica_per_second", "changeset_per_second", "cpu_us_per_row_change"];
         assert!(figures.iter().all(|name| positive(&caught_up[*name])), "{caught_up}");
         assert!(["stored_bytes", "memory_bytes_max"].iter().all(|name| positive(&caught_up[*name])));
         assert_eq!(caught_up["ratio"]["of_pairs"].as_array().map(Vec::len), Some(2), "{caught_up}");
