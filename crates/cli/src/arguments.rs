@@ -53,7 +53,7 @@ pub(crate) enum Command {
     /// Orders, signs and stores what agents send.
     Sequencer(SequencerArguments),
     /// Follows a log, rebuilds the database and checks every step.
-    Validator(ValidatorArguments),
+    Validator(Box<ValidatorArguments>),
     /// Rebuilds a database from a store alone.
     Replica(ReplicaArguments),
     /// Waits until everything committed now is in the replica. Exit code 4 when it is not in time.

