@@ -22,6 +22,9 @@ use crate::error::{Divergence, HaltCause, ReplicaError};
 /// Most tables that are named as different.
 pub(crate) const TABLES_MAX: usize = 64;
 
+/// How many pages its writer keeps in memory: 64 MiB. Rows of a commit are all over the file, and SQLite's own 2 MiB read it again and again.
+const CACHE: &str = "PRAGMA cache_size = -65536";
+
 /// How a file keeps what is committed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Journal {
@@ -54,6 +57,7 @@ impl Working {
     pub(super) fn open(place: &Place, file: &Path, journal: Journal, at: Sequence) -> Result<Self, Ended> {
         let sqlite = |source| ReplicaError::Sqlite { doing: "open", file: file.to_owned(), source };
         let connection = Connection::open(file).map_err(sqlite)?;
+        connection.execute(CACHE).map_err(sqlite)?;
         match journal {
             Journal::Wal => {
                 set_wal(&connection).map_err(sqlite)?;

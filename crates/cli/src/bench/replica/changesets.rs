@@ -78,7 +78,7 @@ impl Applying {
         let connection = Connection::open(database)?;
         // Those of a replica.
         connection
-            .execute("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA foreign_keys = OFF")?;
+            .execute("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA cache_size = -65536; PRAGMA foreign_keys = OFF")?;
         Ok(Self { connection, parts: Vec::new(), open: None, took: Duration::ZERO })
     }
 
