@@ -78,7 +78,8 @@ async fn try_join(
     };
     let claim = checkpoint.claim();
     let epoch = claim.epoch;
-    let signers = signers.unwrap_or_else(|| Signers::joining(claim));
+    // A release that does not know of them moves the position without them.
+    let signers = signers.filter(|signers| signers.reach(claim)).unwrap_or_else(|| Signers::joining(claim));
     signers.check(trusted.revoked()).map_err(HaltCause::revoked)?;
     let untrusted = |source| ReplicaError::Untrusted { file: place.file().to_owned(), epoch, source };
     let mut leaders = Leaders::joining(stream, trusted, claim.last_leader.epoch);

@@ -112,6 +112,14 @@ impl Signers {
         self.epochs.insert(epoch, Signed { key, through });
     }
 
+    /// Whether this is who signed a log up to a checkpoint, and neither less nor more.
+    pub fn reach(&self, checkpoint: &Checkpoint) -> bool {
+        match self.epochs.get(&checkpoint.epoch) {
+            Some(signed) => signed.through == checkpoint.size,
+            None => self.unknown == Some(LastValid { epoch: checkpoint.epoch, size: Some(checkpoint.size) }),
+        }
+    }
+
     /// Whether everything is still believed.
     ///
     /// # Errors

@@ -77,6 +77,20 @@ impl SubmissionError {
 }
 
 impl ApplyError {
+    /// Whether SQLite found that the file is no whole database. Another start finds the same.
+    pub const fn is_of_damaged_file(&self) -> bool {
+        match self {
+            Self::Sqlite(error)
+            | Self::Schema(SchemaError::Sqlite(error))
+            | Self::State(StateError::Sqlite(error) | StateError::Schema(SchemaError::Sqlite(error))) => {
+                matches!(error.primary(), rusqlite::ffi::SQLITE_CORRUPT | rusqlite::ffi::SQLITE_NOTADB)
+            }
+            Self::Schema(_) | Self::State(_) | Self::Changeset(_) | Self::Divergence(_) | Self::NotBegun => {
+                false
+            }
+        }
+    }
+
     /// Whether this machine failed (a full disk, a lock, a file that cannot be read). Otherwise the replica or the commit is not what
     /// it should be, and a retry finds the same.
     pub const fn is_of_machine(&self) -> bool {

@@ -74,6 +74,8 @@ impl Gaps {
     /// Opens a gap, or goes on with the one that is open. `false` when there are too many.
     pub(crate) fn begin(&mut self, report: String, from: Sequence, after: Sequence) -> bool {
         let from = self.open().map_or(from, |open| open.gap.from.min(from));
+        // A snapshot before what diverged first would lead to it again.
+        let after = self.open().map_or(after, |open| open.after.max(after));
         if self.open().is_some() {
             self.0.pop();
         }

@@ -221,6 +221,8 @@ impl Owner {
         let Some(at) = batch.messages().iter().rposition(closes) else {
             self.looked_at = Some(batch.checkpoint().claim().size);
             self.context.view.stored(batch.checkpoint().claim().size);
+            // What stands behind the gap was led to by it: a key that is revoked later may have signed it.
+            self.note_signers(batch);
             return Ok(());
         };
         self.commit()?;
@@ -245,14 +247,19 @@ impl Owner {
             None => batch.messages(),
         };
         self.apply(messages, batch)?;
-        let epoch = batch.messages().first().map(|message| message.header().epoch);
-        self.signers.add(batch);
-        self.signers_since = self.signers_since.or(epoch);
+        self.note_signers(batch);
         self.bytes += batch.messages().iter().map(VerifiedMessage::body_bytes).sum::<usize>();
         if !in_parts && self.working().is_some() {
             self.pending = Some(batch.checkpoint().clone());
         }
         if self.bytes >= TRANSACTION_BYTES { self.commit() } else { Ok(()) }
+    }
+
+    /// Who signed a batch is kept with the next position.
+    fn note_signers(&mut self, batch: &VerifiedBatch) {
+        let epoch = batch.messages().first().map(|message| message.header().epoch);
+        self.signers.add(batch);
+        self.signers_since = self.signers_since.or(epoch);
     }
 
     /// Applies what a later snapshot of the same batch replaces, and compares what it claims. None of it is committed.

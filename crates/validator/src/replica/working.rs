@@ -364,7 +364,7 @@ pub(crate) fn differing(expected: &RunningState, found: &RunningState) -> Vec<St
 
 /// A file that cannot be scanned: by whose fault?
 fn unreadable(file: &Path, sequence: Sequence, source: ApplyError) -> Ended {
-    if source.is_of_machine() {
+    if source.is_of_machine() && !source.is_of_damaged_file() {
         ReplicaError::Apply { file: file.to_owned(), source: Box::new(source) }.into()
     } else {
         HaltCause::Diverged { sequence, source: Divergence::Unreadable(source) }.into()

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use synddb_protocol::http::{Difference, Halt, HaltKind, Naming};
 use synddb_sqlite::compare::first_difference;
 use synddb_sqlite::name::beside;
+use synddb_sqlite::rusqlite;
 use synddb_validator::{Config, Event, Mode, Report, ValidatorError};
 
 use super::halted::{halt, sequence};
@@ -135,6 +136,27 @@ async fn a_forged_row_is_named_by_an_audit() {
         assert_eq!(difference.expected_state, Some(log.state()));
         assert_eq!(named(&halt), expected, "{forge}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_page_is_a_difference_and_no_fault_of_the_machine() {
+    let mut log = Log::begin(SETUP).await;
+    log.run("CREATE TABLE large(v)");
+    log.run("WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c WHERE x < 300) INSERT INTO large SELECT zeroblob(900) FROM c");
+    log.publish().await;
+    rebuild(&log).await;
+    let root: i64 = {
+        let sqlite = rusqlite::Connection::open(log.replica()).unwrap();
+        sqlite
+            .query_row("SELECT rootpage FROM sqlite_schema WHERE name = 'large'", [], |row| row.get(0))
+            .unwrap()
+    };
+    let mut bytes = fs::read(log.replica()).unwrap();
+    let at = (usize::try_from(root).unwrap() - 1) * 4096;
+    bytes[at..at + 64].fill(0xff);
+    fs::write(log.replica(), &bytes).unwrap();
+    let (halt, _) = halt(log.config(Mode::Once)).await;
+    assert_eq!(halt.kind, HaltKind::Divergence, "{halt:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -25,5 +25,6 @@ mod reconciled;
 mod replaced;
 mod resumed;
 mod running;
+mod signers;
 mod stores;
 mod versions;
