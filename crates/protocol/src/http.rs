@@ -330,15 +330,25 @@ pub enum HaltKind {
 pub struct Halt {
     /// Why.
     pub kind: HaltKind,
-    /// The first message that is not in the replica, or that is not believed any more.
+    /// The first message that is not in the replica, or that is not believed any more. Where the replica itself was found to be something else,
+    /// see [`stood_at`](Self::stood_at), the message that would come next.
     pub from: Sequence,
-    /// The last message that is known to be missing: the end of the object that holds `from`, if it could be read.
+    /// The last message that is known to be missing: the end of the object that holds `from`, if it could be read. The same as `from` where
+    /// nothing is known to be missing.
     pub to: Sequence,
     /// The cause, for people.
     pub detail: String,
     /// Of a divergence: what of the replica differs, as far as it is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub difference: Option<Box<Difference>>,
+}
+
+impl Halt {
+    /// The message at which the replica stood when it was found to be something else than the log says. Nothing is wrong with the log then:
+    /// `from` and `to` are messages that come next, if they are there yet. `None` for every other halt.
+    pub fn stood_at(&self) -> Option<Sequence> {
+        self.difference.as_deref().map(|difference| difference.sequence).filter(|at| *at < self.from)
+    }
 }
 
 /// What of a replica differs from what the log makes of it. Names and values are cut when they are long.

@@ -1,7 +1,8 @@
 //! HTTP about what is in the replica, in digests: what `synddb diff --remote` asks to find the first difference of two.
 //!
 //! Each answer is of one committed state and says which. It reads the file as it is, also that of a replica that halted because somebody
-//! else wrote into it: then what the file holds is what is asked. Strangers may ask. One question is answered at a time, within a time of its
+//! else wrote into it: then what the file holds is what is asked. Of a replica that holds what a revoked key signed, and of one that is being
+//! rebuilt, it shows nothing. Strangers may ask. One question is answered at a time, within a time of its
 //! own, and no further than somebody waits for it; an answer has at most [`ANSWER_BYTES_MAX`] bytes.
 
 use std::sync::Arc;
@@ -80,6 +81,11 @@ async fn answer<T: Serialize + 'static>(
     serving: Serving,
     ask: impl FnOnce(&Connection) -> Result<T, ContentsError> + Send + 'static,
 ) -> Result<Response, Refusal> {
+    let believed = |serving: &Serving| {
+        let detail = "what the replica holds is not believed any more; see /status";
+        if serving.view.is_hidden() { Err(Refusal::new(Reason::Unavailable, detail)) } else { Ok(()) }
+    };
+    believed(&serving)?;
     let Some(turn) = serving.door.enter_to_scan() else {
         return Err(Refusal::new(
             Reason::Busy,
@@ -91,6 +97,8 @@ async fn answer<T: Serialize + 'static>(
     let answered = spawn_blocking(move || {
         let told = told(&serving, is_over, ask);
         drop(turn);
+        // Read before, and revoked meanwhile.
+        believed(&serving)?;
         told
     });
     let body = answered.await.map_err(|_| Refusal::new(Reason::Internal, "the question met a fault"))??;

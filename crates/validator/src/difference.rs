@@ -39,6 +39,9 @@ pub(crate) fn of(cause: &HaltCause) -> Option<Difference> {
             tables: tables.clone(),
             ..nothing
         },
+        Divergence::Rebuilt { expected, found } => {
+            Difference { expected_state: Some(*expected), found_state: Some(*found), ..nothing }
+        }
         Divergence::Position { table, expected, found } => Difference {
             object: Some(format!("table {table}")),
             table: Some((*table).to_owned()),

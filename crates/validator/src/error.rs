@@ -34,7 +34,7 @@ pub enum ValidatorError {
     #[error(transparent)]
     Keys(#[from] KeysFileError),
     /// The log or the replica stopped it, for good.
-    #[error("the validator halted. from=`{}` to=`{}`", halt.from, halt.to)]
+    #[error("{}", halted(halt))]
     Halted {
         /// What `GET /status` says of it.
         halt: Halt,
@@ -153,8 +153,8 @@ pub enum HaltCause {
     },
     /// A key was revoked that signed a part of what the replica holds.
     #[error(
-        "the replica holds what a revoked key signed beyond what it is believed for; resync it: move it away, with its -wal and -shm, to \
-         fetch it again from a store that goes on without that. sequence=`{sequence}`"
+        "the replica holds what a revoked key signed beyond what it is believed for; run `synddb validator resync` once the store goes on \
+         without that. sequence=`{sequence}`"
     )]
     Revoked {
         /// The first message that is not believed any more.
@@ -193,6 +193,14 @@ pub enum Divergence {
         found: StateHash,
         /// The tables that differ, as far as they are known.
         tables: Vec<String>,
+    },
+    /// A database that was rebuilt to check the log has another state than the log claims.
+    #[error("the database that was rebuilt is not what the log says. expected=`{expected}` found=`{found}`")]
+    Rebuilt {
+        /// What the log claims.
+        expected: StateHash,
+        /// What a full scan of the database finds.
+        found: StateHash,
     },
     /// The replica holds a schema or rows that no log put there.
     #[error(
@@ -330,7 +338,7 @@ pub enum ReplicaError {
     },
     /// The position in the file cannot be read.
     #[error(
-        "the replica's position is damaged; move the file away, with its -wal and -shm, to fetch it again. file=`{}`",
+        "the replica's position is damaged; run `synddb validator resync` to fetch it again. file=`{}`",
         file.display()
     )]
     Position {
@@ -341,8 +349,8 @@ pub enum ReplicaError {
     },
     /// The checkpoint that the replica stands at is not signed by a key that is trusted now.
     #[error(
-        "the checkpoint that the replica stands at is not signed by a key that is trusted; trust that key, or move the file away, with \
-         its -wal and -shm. \
+        "the checkpoint that the replica stands at is not signed by a key that is trusted; trust that key, or run `synddb validator \
+         resync` to fetch it again. \
          file=`{}` epoch=`{epoch}`",
         file.display()
     )]
@@ -441,7 +449,7 @@ impl HaltCause {
                 | Divergence::Unreadable(_)
                 | Divergence::Replaced
                 | Divergence::Position { .. } => true,
-                Divergence::Submission(_) | Divergence::Snapshot(_) => false,
+                Divergence::Submission(_) | Divergence::Snapshot(_) | Divergence::Rebuilt { .. } => false,
             },
             Self::Refused { .. } | Self::Revoked { .. } | Self::UpgradeRequired { .. } => false,
         }
@@ -464,9 +472,23 @@ impl HaltCause {
 
     /// The halt with everything between `from` and `to` missing from the replica.
     pub(crate) fn into_error(self, from: Sequence, to: Sequence) -> ValidatorError {
-        let difference = difference::of(&self).map(Box::new);
-        let halt = Halt { kind: self.kind(), from, to: to.max(from), detail: chain(&self), difference };
-        ValidatorError::Halted { halt, source: Box::new(self) }
+        ValidatorError::Halted { halt: self.to_halt(from, to), source: Box::new(self) }
+    }
+
+    /// What `GET /status` says of it.
+    pub(crate) fn to_halt(&self, from: Sequence, to: Sequence) -> Halt {
+        let difference = difference::of(self).map(Box::new);
+        Halt { kind: self.kind(), from, to: to.max(from), detail: chain(self), difference }
+    }
+}
+
+/// A halt in one line: what is missing, or where the replica stood that is not what the log says.
+fn halted(halt: &Halt) -> String {
+    match halt.stood_at() {
+        Some(sequence) => {
+            format!("the validator halted: the replica is not what the log says. sequence=`{sequence}`")
+        }
+        None => format!("the validator halted. from=`{}` to=`{}`", halt.from, halt.to),
     }
 }
 

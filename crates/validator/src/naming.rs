@@ -112,7 +112,7 @@ async fn replay(
         until: Some(at),
         audits: None,
     };
-    let begun = Begun { place, kept: None, gaps: Gaps::default(), report: None };
+    let begun = Begun { place, kept: None, gaps: Gaps::default(), report: None, replaced: None };
     let end = Box::pin(following.run(source, begun)).await?;
     if (end.sequence, end.state) != (Some(at), Some(standing.state)) {
         return Err(NamingError::Elsewhere { expected: at, found: end.sequence });

@@ -174,6 +174,9 @@ async fn run_from(
     let before = begun.report.clone();
     let view = View::new(stream);
     view.lacks(&begun.gaps);
+    if begun.replaced.is_some() {
+        view.hide();
+    }
     let door = Door::new(config.query.concurrent_max);
     let audits = Audits::default();
     let (events, mut happened) = mpsc::channel(EVENTS_MAX);
@@ -301,7 +304,7 @@ impl Following<'_> {
     pub(crate) async fn run(self, source: Source, begun: Begun) -> Result<End, ValidatorError> {
         let Self { config, checked, shutdown, view, door, events, until, audits } = self;
         let Checked { stream, keys, sequencer } = checked;
-        let Begun { place, kept, gaps, report } = begun;
+        let Begun { place, kept, gaps, report, replaced } = begun;
         let nothing = End { sequence: None, state: None };
         let Some(store) = open(source, config.mode, &shutdown).await? else { return Ok(nothing) };
         let stop = CancellationToken::new();
@@ -350,6 +353,7 @@ impl Following<'_> {
             stop: stop.clone(),
             gaps,
             report,
+            replaced,
         };
         let mut owner = Box::pin(own(move || Owner::run(place, checkpoint, signers, context, to_apply)));
         tokio::select! {

@@ -101,6 +101,10 @@ async fn audit(
     Asked(query): Asked<AuditQuery>,
 ) -> Result<Json<ReplicaAudit>, Refusal> {
     let unavailable = |detail| Refusal::new(Reason::Unavailable, detail);
+    let status = serving.view.status();
+    if status.halted.is_none() && status.gaps.iter().any(|gap| gap.to.is_none()) {
+        return Err(unavailable("a gap is open; a later snapshot is waited for"));
+    }
     let wait = query.wait_ms.map_or(AUDIT_WAIT, Duration::from_millis).min(AUDIT_WAIT_MAX);
     match tokio::time::timeout(wait, serving.audits.ask()).await {
         Ok(Ok(audit)) => Ok(Json(audit)),

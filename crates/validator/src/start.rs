@@ -8,10 +8,10 @@ use std::path::{Path, PathBuf};
 use synddb_protocol::hash::StateHash;
 use synddb_protocol::id::{Sequence, StreamId};
 use synddb_sqlite::connection::{Connection, SqliteError};
-use tracing::{info, warn};
+use tracing::warn;
 
 use crate::error::{ReplicaError, ValidatorError};
-use crate::replica::{GAPS_MAX, Gaps, Place, position, signers};
+use crate::replica::{GAPS_MAX, Gaps, Leaving, Place, position, signers};
 use crate::report::Report;
 use crate::verify::Kept;
 
@@ -21,9 +21,11 @@ pub enum Start {
     /// It goes on from its replica, or makes one where there is none.
     #[default]
     GoOn,
-    /// It moves its replica away and rebuilds it from the log.
+    /// It rebuilds its replica from the log, and moves the old one away when the first snapshot of the new one is restored. Until then the old
+    /// one lies where it lay.
     Resync {
-        /// Whether the replica is removed. Otherwise it is kept as `<replica>.diverged-<sequence>`, in the place of one that was kept before.
+        /// Whether the old replica is removed. Otherwise it is kept: as `<replica>.diverged-<sequence>` when there is a report of a
+        /// divergence, as `<replica>.replaced-<sequence>` when there is none. Of each kind the last one is kept.
         discard: bool,
     },
     /// It accepts that messages are missing, and goes on from the next snapshot.
@@ -71,6 +73,15 @@ pub enum StartError {
         /// Where the report says that it stood.
         found: (Option<Sequence>, Option<StateHash>),
     },
+    /// There is nothing to rebuild the replica from.
+    #[error(
+        "the store holds no snapshot yet from which the replica could be rebuilt, which is left as it was; is it the right store? \
+         file=`{}`", file.display()
+    )]
+    NothingStored {
+        /// The replica.
+        file: PathBuf,
+    },
     /// There are too many gaps.
     #[error("the replica has as many gaps as it can; run `synddb validator resync`. limit=`{GAPS_MAX}`")]
     TooManyGaps,
@@ -84,23 +95,25 @@ pub(crate) struct Begun {
     pub(crate) gaps: Gaps,
     /// What an earlier halt left.
     pub(crate) report: Option<Report>,
+    /// How the replica that lies in the place goes when the rebuilt one is there. `None` where it is gone on from, or there is none.
+    pub(crate) replaced: Option<Leaving>,
 }
 
 impl Begun {
     /// Takes the place and does what was asked for.
     pub(crate) fn by(start: &Start, replica: &Path, stream: StreamId) -> Result<Self, ValidatorError> {
         let place = Place::take(replica)?;
-        let report = match Report::read(&Report::path(place.file())) {
-            Ok(report) => Some(report),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        let (report, is_reported) = match Report::read(&Report::path(place.file())) {
+            Ok(report) => (Some(report), true),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => (None, false),
             Err(error) => {
                 warn!(error = %error, "the report beside the replica cannot be read, and is left alone");
-                None
+                (None, true)
             }
         };
         match start {
             Start::GoOn => {}
-            Start::Resync { discard } => {
+            Start::Resync { discard } if place.is_taken() => {
                 let sequence = match position::of(&place, stream) {
                     Ok(checkpoint) => checkpoint.map_or(0, |checkpoint| checkpoint.claim().size.get()),
                     // What is there may be anything but a file that nobody made for this.
@@ -111,10 +124,16 @@ impl Begun {
                     }
                     Err(_) => 0,
                 };
-                if let Some(kept) = place.vacate(sequence, !discard)? {
-                    info!(file = %kept.display(), "the replica was moved away");
-                }
+                let leaving = match (discard, is_reported) {
+                    (true, _) => Leaving::Removed,
+                    (false, true) => Leaving::Diverged(sequence),
+                    (false, false) => Leaving::Replaced(sequence),
+                };
+                // Nothing of it is looked at: it is as if there were none.
+                let (kept, gaps, replaced) = (None, Gaps::default(), Some(leaving));
+                return Ok(Self { place, kept, gaps, report, replaced });
             }
+            Start::Resync { .. } => {}
             Start::Resume { report } => accept(&place, stream, report)?,
         }
         let kept = match position::of(&place, stream)? {
@@ -122,7 +141,7 @@ impl Begun {
             None => None,
         };
         let gaps = if kept.is_some() { read(&place)? } else { Gaps::default() };
-        Ok(Self { place, kept, gaps, report })
+        Ok(Self { place, kept, gaps, report, replaced: None })
     }
 }
 
@@ -139,6 +158,13 @@ fn accept(place: &Place, stream: StreamId, file: &Path) -> Result<(), ValidatorE
     if (report.sequence, report.state) != (Some(claim.size), Some(state)) {
         let (expected, found) = ((claim.size, state), (report.sequence, report.state));
         return Err(StartError::AnotherHalt { expected, found }.into());
+    }
+    if report.halted.stood_at().is_some() {
+        warn!(
+            report = report.id,
+            file = %place.file().display(),
+            "the log is right, and the replica's file is not: `synddb validator resync` loses nothing, this gap does"
+        );
     }
     let mut gaps = read(place)?;
     if !gaps.begin(report.id.clone(), report.halted.from, report.at()) {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use synddb_protocol::hash::StateHash;
-use synddb_protocol::http::{Gap, Halt, Position, ReplicaStatus};
+use synddb_protocol::http::{Gap, Halt, HaltKind, Position, ReplicaStatus};
 use synddb_protocol::id::{Sequence, StreamId, Timestamp};
 use synddb_protocol::log::Checkpoint;
 use tokio::sync::watch;
@@ -38,6 +38,8 @@ struct Known {
     /// The last sequence that anybody said is stored.
     stored: Option<Sequence>,
     halted: Option<Halt>,
+    /// Whether also what the file holds is shown to nobody.
+    is_hidden: bool,
 }
 
 /// The shared view. Clones are the same.
@@ -77,6 +79,7 @@ impl View {
         self.known.send_modify(|known| {
             known.standing = Some(standing);
             known.stood = Some(standing);
+            known.is_hidden = false;
             known.stored = known.stored.max(Some(standing.sequence));
         });
     }
@@ -84,6 +87,19 @@ impl View {
     /// The file is not what it was: nothing of it is shown any more.
     pub(crate) fn distrust(&self) {
         self.known.send_modify(|known| known.standing = None);
+    }
+
+    /// What the file holds is not believed any more: nobody is shown it, not even as what somebody made of it.
+    pub(crate) fn hide(&self) {
+        self.known.send_modify(|known| {
+            known.standing = None;
+            known.is_hidden = true;
+        });
+    }
+
+    /// Whether what the file holds is shown to nobody.
+    pub(crate) fn is_hidden(&self) -> bool {
+        self.known.borrow().is_hidden
     }
 
     /// Somebody says that the log is stored up to here.
@@ -98,7 +114,10 @@ impl View {
     /// It stopped for good.
     pub(crate) fn halted(&self, halt: Halt) {
         gauge("synddb_validator_halted", 1);
-        self.known.send_modify(|known| known.halted = Some(halt));
+        self.known.send_modify(|known| {
+            known.is_hidden |= halt.kind == HaltKind::Revoked;
+            known.halted = Some(halt);
+        });
     }
 
     /// Where the replica stands.

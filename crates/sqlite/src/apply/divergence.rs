@@ -1,17 +1,13 @@
 //! How a replica can differ from what a commit says it was, or cannot become what the commit says it is.
 //!
-//! Each kind names what a report needs. Values are written out for people, cut short when they are long.
-
-use std::fmt::Write as _;
+//! Each kind names what a report needs. Values and what identifies rows are written out for people as a comparison
+//! of two files does, cut short when they are long.
 
 use synddb_protocol::state::Value;
 use synddb_protocol::submission::TextEncoding;
 
+use crate::compare::Shown;
 use crate::connection::SqliteError;
-use crate::schema::to_text;
-
-/// Most bytes of a text or blob that a report shows.
-const SHOWN_BYTES_MAX: usize = 64;
 
 /// The replica is not, or cannot become, what the application's database was. It must not go on from here.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -105,32 +101,7 @@ pub enum Divergence {
     },
 }
 
-/// A value for people: its class, and its beginning.
+/// A value for people, as a comparison of two files shows it.
 pub(super) fn shown(value: Value<'_>, encoding: TextEncoding) -> String {
-    match value {
-        Value::Null => "null".to_owned(),
-        Value::Integer(value) => format!("integer {value}"),
-        Value::Real(value) => format!("real {value:?}"),
-        Value::Text(bytes) => {
-            let start = &bytes[..bytes.len().min(SHOWN_BYTES_MAX)];
-            match to_text(start, encoding) {
-                Ok(text) => format!("text {text:?}{}", more(bytes)),
-                Err(_) => format!("text {}{}", hex(start), more(bytes)),
-            }
-        }
-        Value::Blob(bytes) => {
-            format!("blob {}{}", hex(&bytes[..bytes.len().min(SHOWN_BYTES_MAX)]), more(bytes))
-        }
-    }
-}
-
-fn more(bytes: &[u8]) -> String {
-    if bytes.len() > SHOWN_BYTES_MAX { format!(" and more, {} bytes", bytes.len()) } else { String::new() }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold("x".to_owned(), |mut text, byte| {
-        write!(text, "{byte:02x}").expect("writing to a string does not fail");
-        text
-    })
+    Shown { value, encoding }.to_string()
 }

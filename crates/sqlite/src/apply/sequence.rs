@@ -48,7 +48,7 @@ impl Sequence {
             RowChange::Insert { new } => {
                 let (rowid, new) = split(new)?;
                 if rows.contains_key(&rowid) {
-                    let identity = rowid.to_string();
+                    let identity = row_text(rowid);
                     return Err(Divergence::Exists { table: SEQUENCE.to_owned(), identity }.into());
                 }
                 (rowid, Some(new.iter().map(|value| OwnedValue::from(*value)).collect::<Vec<_>>()))
@@ -131,6 +131,11 @@ fn no_rowid() -> ApplyError {
     Divergence::Shape { table: SEQUENCE.to_owned(), why: "a rowid is an integer" }.into()
 }
 
+/// What identifies a row here, for people.
+fn row_text(rowid: i64) -> String {
+    format!("rowid={}", shown(Value::Integer(rowid), TextEncoding::Utf8))
+}
+
 /// The row, if its values are these where they are given.
 fn compare<'r>(
     rows: &'r Rows,
@@ -138,7 +143,7 @@ fn compare<'r>(
     old: &[Option<Value<'_>>],
     encoding: TextEncoding,
 ) -> Result<&'r [OwnedValue], ApplyError> {
-    let (table, identity) = (SEQUENCE.to_owned(), rowid.to_string());
+    let (table, identity) = (SEQUENCE.to_owned(), row_text(rowid));
     let Some(row) = rows.get(&rowid) else {
         return Err(Divergence::Missing { table, identity }.into());
     };

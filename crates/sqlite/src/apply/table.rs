@@ -13,6 +13,7 @@ use super::divergence::shown;
 use super::rows::RowError;
 use super::stand_in::StandIns;
 use super::{ApplyError, Divergence};
+use crate::compare::RowIdentity;
 use crate::connection::{Connection, SqliteError, quoted};
 use crate::schema::{Identity, Layout, from_text};
 use crate::state::RunningState;
@@ -371,9 +372,10 @@ impl Table {
     }
 
     fn identity_text(&self, identity: &[Value<'_>]) -> String {
-        let encoding = self.connection.encoding();
-        let parts: Vec<String> = identity.iter().map(|value| shown(*value, encoding)).collect();
-        parts.join(", ")
+        let column =
+            |(at, value): (&usize, &Value<'_>)| (self.columns[*at].name.clone(), OwnedValue::from(*value));
+        let columns = self.identity.iter().zip(identity).map(column).collect();
+        RowIdentity { columns, encoding: self.connection.encoding() }.to_string()
     }
 }
 

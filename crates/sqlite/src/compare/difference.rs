@@ -268,9 +268,9 @@ impl fmt::Display for RowIdentity {
 }
 
 /// A value with its storage class, cut when it is long.
-struct Shown<'v> {
-    value: Value<'v>,
-    encoding: TextEncoding,
+pub(crate) struct Shown<'v> {
+    pub(crate) value: Value<'v>,
+    pub(crate) encoding: TextEncoding,
 }
 
 impl fmt::Display for Shown<'_> {

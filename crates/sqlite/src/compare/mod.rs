@@ -11,6 +11,7 @@ mod difference;
 mod open;
 mod rows;
 
+pub(crate) use difference::Shown;
 pub use difference::{Difference, RowIdentity, Side, Told};
 
 use std::path::{Path, PathBuf};

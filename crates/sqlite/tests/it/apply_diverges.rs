@@ -80,12 +80,12 @@ fn an_old_value_must_be_the_same_by_class_and_bytes() {
         });
         assert_diverges!(&mut pair, &update, Divergence::Value { table, column, .. } if table == "t" && column == "v");
         let delete = rows("t", 2, |out, _| changeset::write_delete(out, &[Integer(id), old]));
-        assert_diverges!(&mut pair, &delete, Divergence::Value { identity, .. } if *identity == format!("integer {id}"));
+        assert_diverges!(&mut pair, &delete, Divergence::Value { identity, .. } if *identity == format!("id={id} (integer)"));
     }
     let delete = rows("hidden", 2, |out, _| changeset::write_delete(out, &[Integer(1), Text(b"y")]));
     assert_diverges!(
         &mut pair, &delete,
-        Divergence::Value { expected, found, .. } if expected == "text \"y\"" && found == "text \"x\""
+        Divergence::Value { expected, found, .. } if expected == "'y' (text)" && found == "'x' (text)"
     );
     // The key collates equal and is another one.
     let delete = rows("lean", 2, |out, _| changeset::write_delete(out, &[Text(b"A"), Text(b"b")]));
@@ -104,7 +104,7 @@ fn a_row_must_be_there_or_not() {
          CREATE TABLE hidden(v); INSERT INTO hidden VALUES('x')",
     );
     let delete = rows("t", 2, |out, _| changeset::write_delete(out, &[Integer(2), Integer(1)]));
-    assert_diverges!(&mut pair, &delete, Divergence::Missing { identity, .. } if identity == "integer 2");
+    assert_diverges!(&mut pair, &delete, Divergence::Missing { identity, .. } if identity == "id=2 (integer)");
     let update = rows("t", 2, |out, key| {
         changeset::write_update(out, key, &[Integer(2), Integer(1)], &[Integer(2), Integer(2)]);
     });
@@ -119,7 +119,7 @@ fn a_row_must_be_there_or_not() {
     let insert = rows("lean", 2, |out, _| changeset::write_insert(out, &[Text(b"A"), Integer(5)]));
     assert_diverges!(&mut pair, &insert, Divergence::Refused { .. });
     let insert = rows("t", 2, |out, _| changeset::write_insert(out, &[Integer(2), Integer(1)]));
-    assert_diverges!(&mut pair, &insert, Divergence::Refused { identity, .. } if identity == "integer 2");
+    assert_diverges!(&mut pair, &insert, Divergence::Refused { identity, .. } if identity == "id=2 (integer)");
 }
 
 #[test]
@@ -150,7 +150,7 @@ fn a_value_that_sqlite_would_convert_is_noticed() {
         let mut new = old;
         new[column] = value;
         let update = rows("t", 6, |out, key| changeset::write_update(out, key, &old, &new));
-        assert_diverges!(&mut pair, &update, Divergence::Altered { identity, .. } if identity == "integer 1");
+        assert_diverges!(&mut pair, &update, Divergence::Altered { identity, .. } if identity == "id=1 (integer)");
     }
     let insert = rows("strict", 2, |out, _| changeset::write_insert(out, &[Integer(1), Text(b"x")]));
     assert_diverges!(&mut pair, &insert, Divergence::Refused { .. });
@@ -184,7 +184,7 @@ fn a_generated_value_that_its_column_does_not_store_is_noticed() {
     }
     for value in [Null, Integer(6)] {
         let insert = rows("t", 3, |out, _| changeset::write_insert(out, &[Integer(3), Integer(9), value]));
-        assert_diverges!(&mut pair, &insert, Divergence::Refused { identity, .. } if identity == "integer 3");
+        assert_diverges!(&mut pair, &insert, Divergence::Refused { identity, .. } if identity == "id=3 (integer)");
     }
     // What SQLite was given must be stored as it is, whatever it computes of it.
     let mut pair = self::pair("CREATE TABLE t(id INTEGER PRIMARY KEY, a INT, g AS (a * 2) STORED)");

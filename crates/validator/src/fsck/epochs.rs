@@ -131,7 +131,7 @@ impl Epochs {
             return error.into();
         }
         let epochs = Listed::of(self.damaged.iter().map(Epoch::to_string));
-        Problem::BadRecord { epochs, source: Box::new(error) }
+        Problem::BadRecord { epochs, source: Box::new(error.into()) }
     }
 
     pub(super) fn into_runs(self) -> Vec<EpochRun> {

@@ -23,6 +23,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use synddb_protocol::hash::StateHash;
+use synddb_protocol::http::Halt;
 use synddb_protocol::id::{KeyId, Sequence, StreamId};
 use synddb_protocol::log::{BatchError, Leaders, Signers, Tip};
 use synddb_protocol::signing::{TrustedKeys, VerifyingKey};
@@ -74,16 +75,24 @@ pub struct Question {
 /// Why a log was not found to be whole.
 #[derive(Debug, thiserror::Error)]
 pub enum Problem {
-    /// The log is refused, its database diverges, or the machine failed.
+    /// The log is refused, or its database diverges.
+    #[error("the log is not whole. from=`{}` to=`{}`", halt.from, halt.to)]
+    NotWhole {
+        /// Where.
+        halt: Halt,
+        /// Why.
+        source: Box<HaltCause>,
+    },
+    /// The machine failed, or what it was told.
     #[error(transparent)]
-    Validator(#[from] ValidatorError),
+    Validator(ValidatorError),
     /// An epoch has an object that is no record, and batches need that epoch.
     #[error("an epoch's record is damaged, and the log needs its leader. epoch=`{epochs}`")]
     BadRecord {
         /// The epochs without a record.
         epochs: Listed,
         /// Where the log needs one.
-        source: Box<ValidatorError>,
+        source: Box<Problem>,
     },
     /// The store cannot be listed.
     #[error("cannot list what the store holds")]
@@ -139,13 +148,28 @@ impl Problem {
                 true
             }
             Self::Validator(error) => error.is_refusal(),
-            Self::BadRecord { .. } | Self::List(_) | Self::Interrupted { .. } => false,
+            Self::NotWhole { .. } | Self::BadRecord { .. } | Self::List(_) | Self::Interrupted { .. } => {
+                false
+            }
         }
     }
 
     /// Whether the log is to blame.
     pub const fn is_of_log(&self) -> bool {
-        matches!(self, Self::BadRecord { .. } | Self::Validator(ValidatorError::Halted { .. }))
+        matches!(self, Self::BadRecord { .. } | Self::NotWhole { .. })
+    }
+}
+
+impl From<ValidatorError> for Problem {
+    fn from(error: ValidatorError) -> Self {
+        let ValidatorError::Halted { halt, source } = error else { return Self::Validator(error) };
+        // Nobody wrote into a file that is rebuilt for this: it is not what the log says.
+        if let HaltCause::Diverged { sequence, source: Divergence::State { expected, found, .. } } = *source {
+            let source = Divergence::Rebuilt { expected, found };
+            let cause = HaltCause::Diverged { sequence, source };
+            return Self::NotWhole { halt: cause.to_halt(halt.from, halt.to), source: Box::new(cause) };
+        }
+        Self::NotWhole { halt, source }
     }
 }
 
@@ -193,7 +217,9 @@ pub async fn run(
     };
     let (looked, rebuilt) = match walk.run(&mut on_progress).await {
         Ok(walked) => walked,
-        Err(Problem::Validator(error)) => return Err(epochs.explain(error)),
+        Err(Problem::NotWhole { halt, source }) => {
+            return Err(epochs.explain(ValidatorError::Halted { halt, source }));
+        }
         Err(problem) => return Err(problem),
     };
     let listing = beside::list(&objects, stream, &looked, epochs.last());
@@ -292,6 +318,7 @@ impl Walk {
                     stop: self.stop.clone(),
                     gaps: Gaps::default(),
                     report: None,
+                    replaced: None,
                 };
                 let owning = own(move || Owner::run(place, None, Signers::default(), context, to_apply));
                 Some(tokio::spawn(owning))
@@ -352,7 +379,7 @@ async fn rebuilt(file: PathBuf, end: End) -> Result<Option<Rebuilt>, ValidatorEr
     });
     let found = scanning.await.map_err(|_| ValidatorError::Fault { part: "scan" })??;
     if found != expected {
-        let source = Divergence::State { expected, found, tables: Vec::new() };
+        let source = Divergence::Rebuilt { expected, found };
         return Err(HaltCause::Diverged { sequence, source }.into_error(sequence, sequence));
     }
     Ok(Some(Rebuilt { sequence, state: found }))
@@ -372,4 +399,26 @@ fn lacks_leader(error: &ValidatorError) -> bool {
             ..
         }
     )
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use super::*;
+
+    #[test]
+    fn nobody_is_advised_to_mend_what_was_rebuilt_to_check_a_log() {
+        let (expected, found) = (StateHash::from_bytes([1; 32]), StateHash::from_bytes([2; 32]));
+        let sequence = Sequence::new(4).unwrap();
+        let source = Divergence::State { expected, found, tables: Vec::new() };
+        let problem = Problem::from(HaltCause::Diverged { sequence, source }.into_error(sequence, sequence));
+        assert!(problem.is_of_log());
+        let Problem::NotWhole { halt, .. } = &problem else { panic!("{problem:?}") };
+        for told in [synddb_protocol::chain(&problem), halt.detail.clone()] {
+            assert!(!told.contains("resync") && !told.contains("somebody"), "{told}");
+            assert!(told.contains("the database that was rebuilt is not what the log says"), "{told}");
+        }
+        assert!(problem.to_string().starts_with("the log is not whole. from=`4` to=`4`"), "{problem}");
+    }
 }

@@ -33,7 +33,7 @@ mod working;
 pub(crate) use audit::Asked;
 pub(crate) use gaps::{GAPS_MAX, Gaps};
 pub(crate) use owner::{Context, Owner};
-pub(crate) use place::Place;
+pub(crate) use place::{Leaving, Place};
 pub(crate) use working::differing;
 
 use crate::error::{HaltCause, ReplicaError, ValidatorError};

@@ -19,13 +19,14 @@ use super::audit::Waiting;
 use super::chunks::Chunks;
 use super::gaps::Gaps;
 use super::working::{Journal, Working};
-use super::{Ended, Place, snapshot};
+use super::{Ended, Leaving, Place, snapshot};
 use crate::door::Door;
 use crate::error::{HaltCause, ValidatorError};
 use crate::fetch::PatientStore;
 use crate::pipeline::{Ahead, Item};
 use crate::report::Report;
 use crate::run::{End, Event};
+use crate::start::StartError;
 use crate::view::{Standing, View};
 
 /// Batches share a transaction up to this much, in bytes of bodies.
@@ -50,6 +51,8 @@ pub(crate) struct Context {
     pub(crate) gaps: Gaps,
     /// What an earlier halt left, until it is settled.
     pub(crate) report: Option<Report>,
+    /// How another replica leaves the place when the first snapshot of this one is restored.
+    pub(crate) replaced: Option<Leaving>,
 }
 
 /// The owner of a replica.
@@ -118,7 +121,9 @@ impl Owner {
         match self.open_at(checkpoint) {
             // It is known not to be what it was, and a snapshot is waited for.
             Err(Ended::Halted(cause)) if self.context.gaps.open().is_some() => {
-                warn!(cause = %synddb_protocol::chain(&*cause), "the replica is not what it was; a later snapshot replaces it");
+                // What the cause advises was decided otherwise.
+                let file = self.place.file().display();
+                warn!(cause = %cause, %file, "a gap is accepted, and the replica is not what it was; a later snapshot replaces it");
                 Ok(())
             }
             opened => opened,
@@ -353,13 +358,17 @@ impl Owner {
         let Some(staged) = self.staged.take() else { return Ok(()) };
         // What SQLite does when it closes a file, it does by name: not beside the next one.
         self.live = None;
-        if self.place.is_taken() {
+        if self.context.replaced.is_none() && self.place.is_taken() {
             drop(staged);
             snapshot::copy_over(&self.place, &self.context)?;
             self.place.remove_staged()?;
         } else {
             staged.ready()?;
             drop(staged);
+            if let Some(kept) = self.context.replaced.take().map(|how| self.place.vacate(how)).transpose()? {
+                let kept = kept.map_or_else(String::new, |kept| kept.display().to_string());
+                info!(kept, "a rebuilt replica takes the place of the one before");
+            }
             self.place.rename_staged()?;
         }
         let at = checkpoint.claim().size;
@@ -394,6 +403,9 @@ impl Owner {
 
     /// Whether nothing is waited for that the end of the store did not bring.
     fn whole(&self) -> Result<(), ValidatorError> {
+        if self.context.replaced.is_some() && !self.context.patient {
+            return Err(StartError::NothingStored { file: self.place.file().to_owned() }.into());
+        }
         match self.context.gaps.open() {
             Some(open) if !self.context.patient => Err(ValidatorError::NoSnapshot {
                 from: open.gap.from,
@@ -435,7 +447,7 @@ impl Owner {
     fn missing(&self, error: ValidatorError) -> ValidatorError {
         if let ValidatorError::Halted { halt, source } = error {
             if matches!(*source, HaltCause::Revoked { .. }) {
-                self.context.view.distrust();
+                self.context.view.hide();
                 return ValidatorError::Halted { halt, source };
             }
             return source.into_error(self.first_missing(), halt.to);

@@ -15,6 +15,22 @@ use crate::error::ReplicaError;
 /// What SQLite lays beside a file, and replays into whatever file has the name.
 const BESIDE: [&str; 3] = ["-wal", "-shm", "-journal"];
 
+/// What names a copy of a replica that diverged, before the sequence.
+const DIVERGED: &str = ".diverged-";
+/// The same of one that nobody found to differ.
+const REPLACED: &str = ".replaced-";
+
+/// How a replica leaves its place to a rebuilt one. The sequence is the one that it stands at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Leaving {
+    /// It is removed.
+    Removed,
+    /// It is kept as what diverged.
+    Diverged(u64),
+    /// It is kept, and nobody found it to differ.
+    Replaced(u64),
+}
+
 /// Where a replica lies. Holds the lock until it goes.
 #[derive(Debug)]
 pub(crate) struct Place {
@@ -140,9 +156,9 @@ impl Place {
         }
     }
 
-    /// Takes the replica out of its place, durably. Where it is to be kept it gets the name `<replica>.diverged-<sequence>`, and copies that
-    /// were kept before go: there is at most one.
-    pub(crate) fn vacate(&self, sequence: u64, keep: bool) -> Result<Option<PathBuf>, ReplicaError> {
+    /// Takes the replica out of its place, durably. Returns the file that it is kept as, if it is. A copy of its kind that was kept before goes
+    /// after that: there is at most one, and whoever is killed in between leaves two.
+    pub(crate) fn vacate(&self, leaving: Leaving) -> Result<Option<PathBuf>, ReplicaError> {
         if !self.is_taken() {
             return Ok(None);
         }
@@ -150,35 +166,48 @@ impl Place {
         if let Ok(connection) = Connection::open(&self.file) {
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").ok();
         }
-        self.remove_kept()?;
         let moved = |source| self.io("move away", source);
-        let kept = beside(&self.file, &format!(".diverged-{sequence}"));
-        if keep {
+        let kept = match leaving {
+            Leaving::Removed => None,
+            Leaving::Diverged(sequence) => Some((DIVERGED, sequence)),
+            Leaving::Replaced(sequence) => Some((REPLACED, sequence)),
+        };
+        let kept = kept.map(|(kind, sequence)| (kind, beside(&self.file, &format!("{kind}{sequence}"))));
+        if let Some((kind, kept)) = &kept {
             for suffix in BESIDE {
-                match fs::rename(beside(&self.file, suffix), beside(&kept, suffix)) {
-                    Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(moved(error)),
-                    Ok(()) | Err(_) => {}
+                let (suffix, kept) = (beside(&self.file, suffix), beside(kept, suffix));
+                match fs::rename(suffix, &kept) {
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                        // One of an earlier copy of this name would be taken for a part of this one.
+                        self.remove(&kept)?;
+                    }
+                    moving => moving.map_err(moved)?,
                 }
             }
-            fs::rename(&self.file, &kept).map_err(moved)?;
+            fs::rename(&self.file, kept).map_err(moved)?;
+            self.sync_folder().map_err(moved)?;
+            self.remove_kept(kind, kept)?;
         } else {
             fs::remove_file(&self.file).map_err(|error| self.io("remove", error))?;
+            self.sync_folder().map_err(moved)?;
         }
-        self.sync_folder().map_err(moved)?;
         self.remove_orphans()?;
-        Ok(keep.then_some(kept))
+        Ok(kept.map(|(_, kept)| kept))
     }
 
-    /// Removes copies of diverged replicas.
-    fn remove_kept(&self) -> Result<(), ReplicaError> {
+    /// Removes copies of one kind but this one.
+    fn remove_kept(&self, kind: &str, but: &Path) -> Result<(), ReplicaError> {
         let Some(name) = self.file.file_name() else { return Ok(()) };
-        let prefix = format!("{}.diverged-", name.to_string_lossy());
+        let prefix = format!("{}{kind}", name.to_string_lossy());
+        let but = but.file_name().unwrap_or_default().to_string_lossy();
         let listed = |source| self.io("look for what was kept of", source);
         for entry in fs::read_dir(&self.folder).map_err(listed)? {
             let entry = entry.map_err(listed)?;
             let is_kept = entry.file_name().to_string_lossy().strip_prefix(&prefix).is_some_and(|rest| {
                 let number = BESIDE.iter().find_map(|suffix| rest.strip_suffix(suffix)).unwrap_or(rest);
-                !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit())
+                but.strip_prefix(&prefix) != Some(number)
+                    && !number.is_empty()
+                    && number.bytes().all(|byte| byte.is_ascii_digit())
             });
             if is_kept {
                 fs::remove_file(entry.path()).map_err(|error| self.io("remove what was kept of", error))?;

@@ -66,7 +66,13 @@ async fn contents_are_those_of_the_file() {
     assert_ne!(forged["found"]["state"], state);
     assert_ne!(forged["found"]["tables"][0]["digest"], tables["found"]["tables"][0]["digest"]);
     assert_eq!(forged["found"]["tables"][1], tables["found"]["tables"][1]);
-    running.stop().await.unwrap();
+    // Also when it was found that somebody wrote: that is what is looked at then.
+    let url = running.url("/audit").await;
+    client().post(url).send().await.unwrap();
+    running.until(|event| matches!(event, Event::Halted(_))).await;
+    let (status, halted) = running.get_json("/tables").await;
+    assert_eq!((status, &halted), (200, &forged));
+    running.stop().await.unwrap_err();
 }
 
 #[tokio::test(flavor = "multi_thread")]

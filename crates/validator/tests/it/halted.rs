@@ -9,6 +9,7 @@ use synddb_protocol::log::BatchError;
 use synddb_protocol::signing::SignatureError;
 use synddb_protocol::state::Value;
 use synddb_protocol::submission::{Commit, Commits, Content, StateClaim};
+use synddb_service::shutdown::Shutdown;
 use synddb_sqlite::apply::{self, ApplyError, SubmissionError};
 use synddb_sqlite::changeset::{Table, write_table, write_update};
 use synddb_sqlite::rusqlite;
@@ -218,8 +219,13 @@ async fn a_row_that_is_not_what_the_commit_found_is_named() {
     let last = log.publish().await;
     // All in one transaction: what is before the fault is kept.
     let (halt, cause) = halt(log.config(Mode::Once)).await;
+    assert_eq!(halt.stood_at(), None, "the message is missing");
+    let difference = halt.difference.as_deref().unwrap();
+    let told = [&difference.row, &difference.expected, &difference.found].map(|told| told.as_deref());
+    assert_eq!(told, [Some("id=2 (integer)"), Some("77 (integer)"), Some("2 (integer)")]);
     assert_eq!((halt.kind, halt.from, halt.to), (HaltKind::Divergence, last, last));
-    for part in ["sequence=`5`", "commit=`3`", "table=`t`", "expected=`integer 77`", "found=`integer 2`"] {
+    for part in ["sequence=`5`", "commit=`3`", "table=`t`", "expected=`77 (integer)`", "found=`2 (integer)`"]
+    {
         assert!(halt.detail.contains(part), "{}", halt.detail);
     }
     let HaltCause::Diverged {
@@ -332,4 +338,30 @@ async fn what_is_missing_begins_before_the_parts_of_an_open_commit() {
     let (halt, _) = halt(log.config(Mode::Once)).await;
     assert_eq!((halt.from, halt.to), (sequence(3), sequence(5)));
     assert_eq!(stands(&log), sequence(2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_check_of_a_damaged_log_speaks_of_the_log() {
+    let mut log = Log::begin(SETUP).await;
+    log.run("INSERT INTO t(v) VALUES(3)");
+    let last = log.publish().await;
+    let file = log.object(&batch_key(last.get()));
+    let mut stored = fs::read(&file).unwrap();
+    let middle = stored.len() / 2;
+    stored[middle] ^= 1;
+    fs::write(&file, stored).unwrap();
+    let config = log.config(Mode::Once);
+    let question = synddb_validator::fsck::Question {
+        store: config.store,
+        stream: config.stream,
+        keys: config.sequencer_keys,
+        rebuild_in: None,
+    };
+    let problem = synddb_validator::fsck::run(question, Shutdown::new(), |_| ()).await.unwrap_err();
+    let told = synddb_protocol::chain(&problem);
+    assert!(
+        told.starts_with(&format!("the log is not whole. from=`{last}` to=`{last}`: the log is refused")),
+        "{told}"
+    );
+    assert!(problem.is_of_log() && !told.contains("validator"), "{told}");
 }

@@ -22,7 +22,7 @@ use synddb_validator::{
 
 use super::halted::{halt, sequence};
 use super::log::{Log, key};
-use super::running::{Running, equal};
+use super::running::{Running, client, equal};
 
 const SETUP: &str = "CREATE TABLE t(id INTEGER PRIMARY KEY, v); INSERT INTO t(v) VALUES(1), (2)";
 
@@ -79,6 +79,17 @@ fn last_valid(epoch: u64, size: u64) -> LastValid {
     LastValid { epoch: Epoch::new(epoch).unwrap(), size: Sequence::new(size).ok() }
 }
 
+/// No row, and no digest of one.
+async fn shows_nothing(running: &mut Running) {
+    for path in ["/tables", "/schema", "/states?through=3"] {
+        let (status, told) = running.get(path).await;
+        assert!(status == 503 && told.contains("not believed any more"), "{path}: {told}");
+    }
+    let url = running.url("/tables/rows").await;
+    let told = client().post(url).json(&json!({"table": "t"})).send().await.unwrap();
+    assert_eq!(told.status().as_u16(), 503);
+}
+
 /// The revocation that a halt is about.
 fn revoked_by(cause: &HaltCause) -> RevokedError {
     let HaltCause::Revoked { source, .. } = cause else { panic!("{cause:?}") };
@@ -98,13 +109,14 @@ async fn a_key_that_is_revoked_while_it_runs_stops_a_replica_that_stands_beyond(
     let events = running.until(|event| matches!(event, Event::Halted(_))).await;
     let Some(Event::Halted(halt)) = events.last() else { panic!("{events:?}") };
     assert_eq!((halt.kind, halt.from, halt.to), (HaltKind::Revoked, last, last));
-    for part in ["resync", "last_valid=`epoch 1, size 3`", "through=`4`"] {
+    for part in ["run `synddb validator resync`", "last_valid=`epoch 1, size 3`", "through=`4`"] {
         assert!(halt.detail.contains(part), "{}", halt.detail);
     }
     let (_, status) = running.get_json("/status").await;
     // What it holds is not believed any more, and not shown.
     assert_eq!((&status["halted"]["kind"], &status["sequence"]), (&"revoked".into(), &Value::Null));
     assert_eq!(running.query(json!({"sql": "SELECT 1"})).await.0, 503);
+    shows_nothing(&mut running).await;
     assert!(matches!(running.stop().await, Err(ValidatorError::Halted { .. })));
 
     // Started again it halts where it joins, and says so as long as it is not asked to end.
@@ -112,6 +124,7 @@ async fn a_key_that_is_revoked_while_it_runs_stops_a_replica_that_stands_beyond(
     again.until(|event| matches!(event, Event::Halted(_))).await;
     let (_, status) = again.get_json("/status").await;
     assert_eq!(status["halted"]["kind"], "revoked");
+    shows_nothing(&mut again).await;
     again.stop().await.unwrap_err();
     let (_, cause) = super::halted::halt(world.config(Mode::Once)).await;
     let expected = RevokedError::Signed {

@@ -15,7 +15,8 @@ use synddb_validator::{End, Event, Mode, ReplicaError, Report, Start, StartError
 use super::audited::shell;
 use super::halted::{edited, halt};
 use super::log::{Log, batch_key};
-use super::running::{Running, equal, rebuild};
+use super::running::{Running, client, equal, rebuild};
+use super::traced;
 
 const SETUP: &str = "CREATE TABLE t(id INTEGER PRIMARY KEY, v); INSERT INTO t(v) VALUES(1), (2)";
 
@@ -77,7 +78,7 @@ async fn a_forged_replica_is_fetched_again() {
     shell(&log.replica(), "DELETE FROM t");
     once(&log, Start::Resync { discard: true }).await.unwrap();
     equal(&log);
-    assert!(!kept(3).exists());
+    assert!(kept(3).exists(), "only what is replaced is removed");
     // Where nothing is, it is made.
     fs::remove_file(log.replica()).unwrap();
     once(&log, Start::Resync { discard: false }).await.unwrap();
@@ -166,6 +167,10 @@ async fn behind_a_gap_it_goes_on_from_a_snapshot_after_a_commit() {
     assert_eq!((&status["gaps"], &status["halted"]), (&serde_json::json!([open]), &Value::Null));
     assert_eq!(status["sequence"].as_u64(), Some(good.get() + 1), "what was before the gap is what it was");
     assert_eq!(running.get("/readyz").await.0, 503);
+    let url = running.url("/audit").await;
+    let audited = client().post(url).send().await.unwrap();
+    assert_eq!(audited.status().as_u16(), 503);
+    assert!(audited.text().await.unwrap().contains("a gap is open; a later snapshot is waited for"));
 
     // In the middle of a batch, with commits before and behind it.
     log.run("INSERT INTO u VALUES('in the snapshot')");
@@ -217,13 +222,20 @@ async fn a_forged_replica_may_go_on_behind_a_gap_too_and_shows_nothing_before() 
     log.publish().await;
     let mut config = log.config(Mode::Follow);
     config.listen = Some("127.0.0.1:0".parse().unwrap());
+    traced::listen();
     let mut running = Running::start_as(resume(&log), config);
+    running.until(|event| matches!(event, Event::Listening { .. })).await;
+    let warned = traced::warned_of(&fs::canonicalize(log.replica()).unwrap());
+    assert!(warned.iter().any(|line| line.contains("resync` loses nothing")), "{warned:?}");
     let (_, status) = running.get_json("/status").await;
     assert_eq!(status["sequence"], Value::Null, "{status}");
     log.snapshot_after().await;
     let last = log.publish().await;
     running.until_applied(last).await;
     running.stop().await.unwrap();
+    let warned = traced::warned_of(&fs::canonicalize(log.replica()).unwrap());
+    assert!(warned.iter().any(|line| line.contains("a gap is accepted, and the replica")), "{warned:?}");
+    assert!(!warned.iter().any(|line| line.contains("resync` to fetch")), "{warned:?}");
     equal(&log);
     assert_eq!(gaps(&log), [(number(stood) + 1, number(stood), Some(number(last)))]);
 }
