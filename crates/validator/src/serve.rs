@@ -15,7 +15,7 @@ use synddb_protocol::id::Sequence;
 use synddb_service::axum::extract::State;
 use synddb_service::axum::routing::{get, post};
 use synddb_service::axum::{Json, Router};
-use synddb_service::http::{Payload, Probe, Query as Asked, Readiness, Refusal, frame};
+use synddb_service::http::{DEADLINE, Payload, Probe, Query as Asked, Readiness, Refusal, frame};
 use synddb_service::telemetry::Metrics;
 use synddb_sqlite::query::{Cell, Limits, Oversize, QueryError, Reading};
 use tokio::task::spawn_blocking;
@@ -34,7 +34,10 @@ const INTEGER_MAX: u64 = 1 << 53;
 /// How long the answer to an audit is waited for, unless somebody says otherwise.
 const AUDIT_WAIT: Duration = Duration::from_secs(30);
 /// The longest that somebody may say.
-const AUDIT_WAIT_MAX: Duration = Duration::from_mins(10);
+const AUDIT_WAIT_MAX: Duration = Duration::from_secs(110);
+
+const _: () =
+    assert!(AUDIT_WAIT_MAX.as_secs() < DEADLINE.as_secs(), "who waits is answered, and not cut off");
 
 /// What handlers need.
 #[derive(Clone)]
@@ -108,6 +111,9 @@ async fn audit(
     let wait = query.wait_ms.map_or(AUDIT_WAIT, Duration::from_millis).min(AUDIT_WAIT_MAX);
     match tokio::time::timeout(wait, serving.audits.ask()).await {
         Ok(Ok(audit)) => Ok(Json(audit)),
+        Ok(Err(NoAudit::Busy)) => {
+            Err(Refusal::new(Reason::Busy, "as many wait for an audit as may at a time; try again"))
+        }
         Ok(Err(NoAudit::NoOwner)) => {
             Err(unavailable("nothing is scanned: there is no replica yet, or it has halted; see /status"))
         }

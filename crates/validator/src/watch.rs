@@ -9,7 +9,7 @@ use std::time::Duration;
 use synddb_protocol::http::ReplicaAudit;
 use synddb_protocol::log::VerifiedBatch;
 use tokio::sync::mpsc::{Sender, WeakSender};
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 use tokio::time::Instant;
 
 use crate::config::Config;
@@ -18,15 +18,29 @@ use crate::pipeline::Item;
 /// The longest time between two looks whether somebody wrote into the file while nothing is applied.
 const LOOK_MAX: Duration = Duration::from_secs(10);
 
+/// How many ask for an audit at a time. More are turned away at once, so that they take no connection while the owner is busy.
+const ASKING_MAX: usize = 64;
+
 type ToOwner = WeakSender<Item<Box<VerifiedBatch>>>;
 
 /// Where audits are asked for. Clones are the same.
-#[derive(Clone, Default)]
-pub(crate) struct Audits(Arc<OnceLock<ToOwner>>);
+#[derive(Clone)]
+pub(crate) struct Audits {
+    to: Arc<OnceLock<ToOwner>>,
+    turns: Arc<Semaphore>,
+}
+
+impl Default for Audits {
+    fn default() -> Self {
+        Self { to: Arc::default(), turns: Arc::new(Semaphore::new(ASKING_MAX)) }
+    }
+}
 
 /// Why there is no answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum NoAudit {
+    /// As many ask as may.
+    Busy,
     /// No owner is there, or it ended.
     NoOwner,
     /// The owner could not do it, or has enough who wait.
@@ -36,12 +50,13 @@ pub(crate) enum NoAudit {
 impl Audits {
     /// The owner is asked through this from here on.
     pub(crate) fn open(&self, to: &Sender<Item<Box<VerifiedBatch>>>) {
-        self.0.set(to.downgrade()).ok();
+        self.to.set(to.downgrade()).ok();
     }
 
     /// Asks for a full scan, and waits for what it finds.
     pub(crate) async fn ask(&self) -> Result<ReplicaAudit, NoAudit> {
-        let to = self.0.get().and_then(WeakSender::upgrade).ok_or(NoAudit::NoOwner)?;
+        let _turn = self.turns.try_acquire().map_err(|_| NoAudit::Busy)?;
+        let to = self.to.get().and_then(WeakSender::upgrade).ok_or(NoAudit::NoOwner)?;
         let (asked, told) = oneshot::channel();
         to.send(Item::Audit(Some(asked))).await.map_err(|_| NoAudit::NoOwner)?;
         drop(to);

@@ -34,7 +34,7 @@ use tower_http::timeout::TimeoutLayer;
 use crate::telemetry::Metrics;
 
 /// The longest that any handler may take. Long polls are bounded by [`WAIT_MAX`].
-const DEADLINE: Duration = Duration::from_secs(120);
+pub const DEADLINE: Duration = Duration::from_secs(120);
 
 /// The longest wait that a long poll may ask for.
 pub const WAIT_MAX: Duration = Duration::from_secs(30);

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use synddb_protocol::http::{Difference, Halt, HaltKind, Naming};
@@ -10,6 +11,8 @@ use synddb_sqlite::compare::first_difference;
 use synddb_sqlite::name::beside;
 use synddb_sqlite::rusqlite;
 use synddb_validator::{Config, Event, Mode, Report};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 
 use super::halted::{halt, sequence};
 use super::log::Log;
@@ -319,4 +322,51 @@ async fn where_the_log_cannot_be_replayed_nothing_is_named() {
     let difference = halt.difference.as_deref().unwrap();
     assert_eq!((difference.naming, difference.sequence), (Naming::Failed, sequence(3)));
     assert!(first_difference(Path::new(log.app.path().unwrap()), &log.replica()).unwrap().is_some());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_waits_for_an_audit_takes_no_connection_of_others() {
+    let mut log = Log::begin(SETUP).await;
+    let mut running = Running::start(Config { poll_ms_max: 50, ..config(&log) });
+    running.until(|event| matches!(event, Event::CaughtUp { .. })).await;
+    // The owner is busy: it waits for whoever writes into its file.
+    let other = rusqlite::Connection::open(log.replica()).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    log.run("INSERT INTO t(v) VALUES('four')");
+    let last = log.publish().await;
+    while running.get_json("/status").await.1["stored"] != last.get() {}
+    let address = running.url("").await.trim_start_matches("http://").to_owned();
+    let connect = async |request: &str| {
+        let mut to = TcpStream::connect(&address).await.unwrap();
+        let head = format!(
+            "{request} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+        );
+        to.write_all(head.as_bytes()).await.unwrap();
+        to
+    };
+    let told = async |mut from: TcpStream| {
+        let mut told = String::new();
+        from.read_to_string(&mut told).await.unwrap();
+        told
+    };
+    // As many as connections are taken at a time.
+    let mut asking = Vec::new();
+    for _ in 0..512 {
+        asking.push(connect("POST /audit?wait_ms=100000").await);
+    }
+    let live = async { told(connect("GET /livez").await).await };
+    let live = tokio::time::timeout(Duration::from_secs(20), live).await.expect("it is answered");
+    assert!(live.starts_with("HTTP/1.1 200"), "{live}");
+    let refused = told(connect("POST /audit?wait_ms=100000").await).await;
+    assert!(refused.starts_with("HTTP/1.1 429") && refused.contains("\"busy\""), "{refused}");
+    // Those who were let in are answered when the owner has time, and then others are let in.
+    drop(other);
+    let mut answers = Vec::new();
+    for asked in asking {
+        answers.push(told(asked).await);
+    }
+    let answered = answers.iter().filter(|told| told.starts_with("HTTP/1.1 200")).count();
+    assert!((1..=64).contains(&answered), "{answered}");
+    assert_eq!(audit(&mut running).await.0, 200);
+    running.stop().await.unwrap();
 }
