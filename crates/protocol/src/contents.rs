@@ -7,14 +7,22 @@
 //!
 //! Whoever reads an answer believes none of it: it is what one peer says.
 
-use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::marker::PhantomData;
+
+use serde::de::{IgnoredAny, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::hash::{StateHash, TableDigest};
 use crate::id::{Sequence, StreamId};
 use crate::submission::{ObjectKind, TextEncoding};
 
-/// Most bytes of an answer, and of what is asked.
+/// Most bytes of an answer.
 pub const ANSWER_BYTES_MAX: usize = 8 << 20;
+/// Most bytes of what is asked: as many keys as may be, of the longest, whatever JSON makes of a byte, and what stands around them.
+pub const QUESTION_BYTES_MAX: usize = RUNS_MAX * KEY_BYTES_MAX * 6 + (1 << 19);
+/// Most values of a key: no table has more columns.
+pub const KEY_VALUES_MAX: usize = 2000;
 /// Most runs that rows are cut into.
 pub const RUNS_MAX: usize = 1024;
 /// Most rows that are listed one by one.
@@ -222,10 +230,10 @@ pub struct RowsQuery {
     /// The table.
     pub table: String,
     /// Only rows behind this key.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "key", skip_serializing_if = "Option::is_none")]
     pub after: Option<Key>,
     /// Only rows up to this key, with the one that has it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "key", skip_serializing_if = "Option::is_none")]
     pub through: Option<Key>,
     /// How the answer cuts them.
     #[serde(default)]
@@ -240,9 +248,50 @@ pub enum Cut {
     #[default]
     Freely,
     /// Into the runs that end at these keys, in this order, and what is left behind the last one.
-    At(Vec<Key>),
+    At(#[serde(deserialize_with = "keys")] Vec<Key>),
     /// Not at all: the first rows are listed, as many as may be.
     Listed,
+}
+
+/// A list of which the first `MAX` are kept, and one more: whoever counts them refuses it, and memory holds no more of what a stranger sent.
+struct AtMost<T, const MAX: usize>(Vec<T>);
+
+impl<'de, T: Deserialize<'de>, const MAX: usize> Deserialize<'de> for AtMost<T, MAX> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Kept<T, const MAX: usize>(PhantomData<T>);
+
+        impl<'de, T: Deserialize<'de>, const MAX: usize> Visitor<'de> for Kept<T, MAX> {
+            type Value = Vec<T>;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(formatter, "a list of at most {MAX}")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Vec<T>, A::Error> {
+                let mut kept = Vec::new();
+                while kept.len() <= MAX {
+                    let Some(next) = list.next_element()? else { return Ok(kept) };
+                    kept.push(next);
+                }
+                while list.next_element::<IgnoredAny>()?.is_some() {}
+                Ok(kept)
+            }
+        }
+
+        deserializer.deserialize_seq(Kept::<T, MAX>(PhantomData)).map(Self)
+    }
+}
+
+type AtMostKey = AtMost<Scalar, KEY_VALUES_MAX>;
+
+fn key<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Key>, D::Error> {
+    Ok(Option::<AtMostKey>::deserialize(deserializer)?.map(|key| key.0))
+}
+
+fn keys<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Key>, D::Error> {
+    // With what is left behind the last key, they make up [`RUNS_MAX`] runs.
+    let keys = AtMost::<AtMostKey, { RUNS_MAX - 1 }>::deserialize(deserializer)?;
+    Ok(keys.0.into_iter().map(|key| key.0).collect())
 }
 
 /// What rows there are.
@@ -351,6 +400,24 @@ mod tests {
         }
         assert_ne!(Scalar::Real(0.0), Scalar::Real(-0.0));
         assert_ne!(Scalar::Real(1.0), Scalar::Integer(1));
+    }
+
+    #[test]
+    fn of_a_question_no_more_is_kept_than_one_over_its_bounds() {
+        let read = |values: usize, keys: usize| {
+            let key = format!("[{}]", vec!["0"; values].join(","));
+            let keys = vec!["[0]"; keys].join(",");
+            let json =
+                format!(r#"{{"table":"t","after":{key},"through":{key},"cut":{{"at":[{key},{keys}]}}}}"#);
+            let query: RowsQuery = serde_json::from_str(&json).unwrap();
+            let Cut::At(at) = query.cut else { unreachable!() };
+            let kept = query.after.unwrap().len();
+            assert_eq!((query.through.unwrap().len(), at[0].len()), (kept, kept));
+            (kept, at.len())
+        };
+        assert_eq!(read(KEY_VALUES_MAX, RUNS_MAX - 2), (KEY_VALUES_MAX, RUNS_MAX - 1));
+        assert_eq!(read(3 * KEY_VALUES_MAX, 3 * RUNS_MAX), (KEY_VALUES_MAX + 1, RUNS_MAX));
+        assert!(serde_json::from_str::<RowsQuery>(r#"{"table":"t","after":{}}"#).is_err());
     }
 
     #[test]

@@ -7,14 +7,15 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use synddb_protocol::chain;
-use synddb_protocol::contents::{ANSWER_BYTES_MAX, Answer, At, RowsQuery};
+use synddb_protocol::contents::{ANSWER_BYTES_MAX, Answer, At, QUESTION_BYTES_MAX, RowsQuery};
 use synddb_protocol::http::Reason;
 use synddb_protocol::id::Sequence;
 use synddb_service::axum::Router;
-use synddb_service::axum::extract::State;
+use synddb_service::axum::extract::{FromRequest as _, Request, State};
 use synddb_service::axum::http::{HeaderValue, header};
 use synddb_service::axum::response::{IntoResponse as _, Response};
 use synddb_service::axum::routing::{get, post};
@@ -24,8 +25,12 @@ use synddb_sqlite::contents::{self, ContentsError};
 use synddb_sqlite::query::Reading;
 use tokio::task::spawn_blocking;
 
+use crate::door::Turn;
 use crate::replica::position;
 use crate::serve::Serving;
+
+/// How long a question may take to arrive. Nobody else's is answered meanwhile.
+const ARRIVAL_MAX: Duration = Duration::from_secs(10);
 
 /// The routes of this module.
 pub(crate) fn routes() -> Router<Serving> {
@@ -44,13 +49,16 @@ async fn schema(State(serving): State<Serving>) -> Result<Response, Refusal> {
     answer(serving, contents::schema).await
 }
 
-async fn rows(
-    State(serving): State<Serving>,
-    Payload(body): Payload<ANSWER_BYTES_MAX>,
-) -> Result<Response, Refusal> {
+async fn rows(State(serving): State<Serving>, request: Request) -> Result<Response, Refusal> {
+    // Before anything of it is in memory, so that no more than one question is.
+    let turn = enter(&serving)?;
+    let body = Payload::<QUESTION_BYTES_MAX>::from_request(request, &());
+    let Payload(body) = tokio::time::timeout(ARRIVAL_MAX, body)
+        .await
+        .map_err(|_| Refusal::new(Reason::Unavailable, "the question does not arrive in time"))??;
     let query: RowsQuery =
         serde_json::from_slice(&body).map_err(|error| Refusal::new(Reason::Malformed, error.to_string()))?;
-    answer(serving, move |connection| contents::rows(connection, &query)).await
+    answer_in(turn, serving, move |connection| contents::rows(connection, &query)).await
 }
 
 /// The query string of `GET /states`.
@@ -76,22 +84,33 @@ impl Drop for Waiting {
     }
 }
 
+/// What was revoked is shown to nobody.
+fn believed(serving: &Serving) -> Result<(), Refusal> {
+    let detail = "what the replica holds is not believed any more; see /status";
+    if serving.view.is_hidden() { Err(Refusal::new(Reason::Unavailable, detail)) } else { Ok(()) }
+}
+
+fn enter(serving: &Serving) -> Result<Turn, Refusal> {
+    believed(serving)?;
+    let busy = "another question about whole tables is being answered; try again";
+    serving.door.enter_to_scan().ok_or_else(|| Refusal::new(Reason::Busy, busy))
+}
+
 /// Answers a question about the committed state of this moment.
 async fn answer<T: Serialize + 'static>(
     serving: Serving,
     ask: impl FnOnce(&Connection) -> Result<T, ContentsError> + Send + 'static,
 ) -> Result<Response, Refusal> {
-    let believed = |serving: &Serving| {
-        let detail = "what the replica holds is not believed any more; see /status";
-        if serving.view.is_hidden() { Err(Refusal::new(Reason::Unavailable, detail)) } else { Ok(()) }
-    };
-    believed(&serving)?;
-    let Some(turn) = serving.door.enter_to_scan() else {
-        return Err(Refusal::new(
-            Reason::Busy,
-            "another question about whole tables is being answered; try again",
-        ));
-    };
+    let turn = enter(&serving)?;
+    answer_in(turn, serving, ask).await
+}
+
+/// The same by whoever has the turn for it.
+async fn answer_in<T: Serialize + 'static>(
+    turn: Turn,
+    serving: Serving,
+    ask: impl FnOnce(&Connection) -> Result<T, ContentsError> + Send + 'static,
+) -> Result<Response, Refusal> {
     let is_over = Arc::new(AtomicBool::new(false));
     let _waiting = Waiting(Arc::clone(&is_over));
     let answered = spawn_blocking(move || {

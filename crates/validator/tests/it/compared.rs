@@ -3,9 +3,11 @@
 use serde_json::{Value, json};
 use synddb_sqlite::rusqlite;
 use synddb_validator::{Event, Mode};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 
 use super::log::Log;
-use super::running::{Running, client};
+use super::running::{PATIENCE, Running, client};
 
 const SETUP: &str =
     "CREATE TABLE t(id INTEGER PRIMARY KEY, v); CREATE TABLE u(a, b, PRIMARY KEY(b, a)) WITHOUT ROWID;
@@ -123,6 +125,8 @@ async fn each_refusal_has_its_code() {
         (json!({"table": "t", "after": [null]}), 400, "malformed"),
         (json!({"table": "u", "after": [1]}), 400, "malformed"),
         (json!({"table": "t", "cut": {"at": many}}), 413, "too_large"),
+        (json!({"table": "t", "cut": {"at": vec![json!([1]); 100_000]}}), 413, "too_large"),
+        (json!({"table": "t", "after": vec![1; 100_000]}), 400, "malformed"),
         (json!({"table": "x".repeat(9 << 20)}), 413, "too_large"),
     ] {
         let (found, problem) = rows(&mut running, body.clone()).await;
@@ -157,5 +161,38 @@ async fn a_scan_ends_with_its_time_and_one_runs_at_a_time() {
     let (scan, query) =
         tokio::join!(client().get(&url).send(), running.query(json!({"sql": "SELECT count(*) FROM t"})));
     assert_eq!((scan.unwrap().status().as_u16(), query.0), (200, 200));
+    running.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_question_is_read_only_by_whoever_has_the_turn() {
+    let log = Log::begin(SETUP).await;
+    let mut running = serving(&log, 60_000).await;
+    let address = running.url("").await.trim_start_matches("http://").to_owned();
+    // It is told to send its body, and sends the half of it.
+    let begin = async || {
+        let mut slow = TcpStream::connect(&address).await.unwrap();
+        let head = "POST /tables/rows HTTP/1.1\r\nHost: localhost\r\nContent-Length: 13\r\nExpect: 100-continue\r\n\r\n";
+        slow.write_all(head.as_bytes()).await.unwrap();
+        let mut told = [0; 25];
+        slow.read_exact(&mut told).await.unwrap();
+        assert_eq!(&told, b"HTTP/1.1 100 Continue\r\n\r\n");
+        slow.write_all(b"{\"tab").await.unwrap();
+        slow
+    };
+    let answered = async |mut slow: TcpStream| {
+        let mut told = [0; 12];
+        tokio::time::timeout(PATIENCE, slow.read_exact(&mut told)).await.expect("in time").unwrap();
+        String::from_utf8(told.to_vec()).unwrap()
+    };
+    let mut slow = begin().await;
+    // Another one is refused without a look at its body, and queries go on.
+    assert_eq!(rows(&mut running, json!("no question")).await.0, 429);
+    assert_eq!(running.query(json!({"sql": "SELECT 1"})).await.0, 200);
+    slow.write_all(b"le\":\"t\"}").await.unwrap();
+    assert_eq!(answered(slow).await, "HTTP/1.1 200");
+    // One that never arrives gives the turn back after its time.
+    assert_eq!(answered(begin().await).await, "HTTP/1.1 503");
+    assert_eq!(rows(&mut running, json!({"table": "t"})).await.0, 200);
     running.stop().await.unwrap();
 }
