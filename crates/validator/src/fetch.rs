@@ -52,6 +52,11 @@ impl PatientStore {
         Self { store, shutdown, stop }
     }
 
+    /// Whether stages may end before the end of the store.
+    pub(crate) fn may_end(&self) -> bool {
+        self.shutdown.is_asked() || self.stop.is_cancelled()
+    }
+
     /// Whether there is time to ask for more: some, once the process was asked to end, for what is under way.
     pub(crate) fn goes_on(&self) -> Result<(), NoAnswer> {
         if self.stop.is_cancelled() { Err(NoAnswer::GaveUp) } else { Ok(()) }

@@ -1,6 +1,7 @@
 //! What passes from stage to stage: fetch, verify, apply.
 //!
-//! Trouble travels behind the batches that came before it, so that they are applied first, and only the last stage ends anything.
+//! Trouble travels behind the batches that came before it, so that they are applied first, and only the last stage ends anything. So does the
+//! end of the store: a channel that closes without it, where nobody asked to end, says that a stage met a fault.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,6 +34,11 @@ pub(crate) enum Item<B> {
     Audit(Asked),
     /// Nothing comes after this.
     Failed(Box<ValidatorError>),
+}
+
+/// What a stage's end is that nobody asked for, and that is not the end of the store.
+pub(crate) const fn cut_off() -> ValidatorError {
+    ValidatorError::Fault { part: "stages" }
 }
 
 /// A batch with the room that it takes of what may be fetched ahead. The room is given back when it goes.

@@ -33,7 +33,7 @@ use crate::fetch::{Fetch, PatientStore};
 use crate::halting::Halting;
 use crate::keys::{KeySource, KeysFile, PatientKeys, Pinned};
 use crate::news::{News, Sequencer};
-use crate::pipeline::{DRAIN_MAX, FETCHED_MAX, VERIFIED_MAX};
+use crate::pipeline::{DRAIN_MAX, FETCHED_MAX, VERIFIED_MAX, cut_off};
 use crate::replica::{Context, Owner};
 use crate::serve::{Serving, router};
 use crate::start::{Begun, Start};
@@ -339,7 +339,7 @@ impl Following<'_> {
         stages.spawn(fetch.run(fetched));
         stages
             .spawn(Verify::new(store.clone(), keys, leaders, tip, signers.clone()).run(to_verify, verified));
-        let patient = config.mode == Mode::Follow;
+        let (patient, ending) = (config.mode == Mode::Follow, store.clone());
         let runtime = Handle::current();
         let context = Context {
             runtime,
@@ -357,7 +357,11 @@ impl Following<'_> {
         };
         let mut owner = Box::pin(own(move || Owner::run(place, checkpoint, signers, context, to_apply)));
         tokio::select! {
-            ended = &mut owner => ended,
+            // Who follows has no end but one that was asked for.
+            ended = &mut owner => match ended {
+                Ok(_) if patient && !ending.may_end() => Err(cut_off()),
+                ended => ended,
+            },
             () = stop.cancelled() => {
                 stages.shutdown().await;
                 owner.await

@@ -20,7 +20,7 @@ use super::known::Known;
 use super::report::{Beside, Counts, Progress, Read, Rebuilt, Report};
 use crate::error::{HaltCause, Refused, ValidatorError};
 use crate::fetch::{NoAnswer, PatientStore};
-use crate::pipeline::Item;
+use crate::pipeline::{Item, cut_off};
 
 /// Chunks that are fetched and checked at a time.
 const PARALLEL: usize = 4;
@@ -119,7 +119,9 @@ impl Look {
         to: Option<Sender<Item<Box<VerifiedBatch>>>>,
         on_progress: &mut (impl FnMut(Progress) + Send),
     ) -> Result<(), ValidatorError> {
+        let mut is_at_end = false;
         while let Some(item) = from.recv().await {
+            is_at_end = matches!(item, Item::End);
             let item = match item {
                 Item::Batch(ahead) => match self.look(&ahead.batch, on_progress).await {
                     Ok(()) => Item::Batch(ahead),
@@ -143,7 +145,8 @@ impl Look {
                 return Ok(());
             }
         }
-        Ok(())
+        // An owner sees it as well, and says so itself.
+        if to.is_none() && !is_at_end && !self.store.may_end() { Err(cut_off()) } else { Ok(()) }
     }
 
     async fn look(
@@ -246,5 +249,42 @@ async fn check_chunk(
         Ok(Ok(())) => Ok(()),
         Ok(Err(source)) => Err(Fault::Refused(Refused::ChunkDamaged { hash, source })),
         Err(_) => Err(Fault::Failed(ValidatorError::Fault { part: "chunks" })),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use synddb_service::shutdown::Shutdown;
+    use synddb_storage::ObjectBatchStore;
+    use tokio::sync::mpsc;
+    use tokio_util::sync::CancellationToken;
+
+    use super::*;
+
+    /// What looking ends with that is sent `items`, and then nothing.
+    async fn looked(items: Vec<Item<Box<VerifiedBatch>>>, shutdown: Shutdown) -> Result<(), ValidatorError> {
+        let counted = Arc::new(Counted::new(ObjectBatchStore::memory()));
+        let store = PatientStore::new(counted.clone(), shutdown, CancellationToken::new());
+        let (_applied, rebuilt) = watch::channel(None);
+        let mut look = Look::new(store, StreamId::from_bytes([7; 32]), counted, rebuilt);
+        let (to, from) = mpsc::channel(8);
+        for item in items {
+            to.send(item).await.unwrap();
+        }
+        drop(to);
+        look.run(from, None, &mut |_| {}).await
+    }
+
+    #[tokio::test]
+    async fn a_log_ends_where_its_end_was_told() {
+        let shutdown = Shutdown::new();
+        assert!(looked(vec![Item::End], shutdown.clone()).await.is_ok());
+        let ended = looked(Vec::new(), shutdown.clone()).await;
+        assert!(matches!(ended, Err(ValidatorError::Fault { part: "stages" })), "{ended:?}");
+        // Whoever asks for an earlier end has it.
+        shutdown.ask();
+        assert!(looked(Vec::new(), shutdown).await.is_ok());
     }
 }

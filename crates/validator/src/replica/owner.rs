@@ -23,7 +23,7 @@ use super::{Ended, Leaving, Place, snapshot};
 use crate::door::Door;
 use crate::error::{HaltCause, ValidatorError};
 use crate::fetch::PatientStore;
-use crate::pipeline::{Ahead, Item};
+use crate::pipeline::{Ahead, Item, cut_off};
 use crate::report::Report;
 use crate::run::{End, Event};
 use crate::start::StartError;
@@ -143,19 +143,28 @@ impl Owner {
     }
 
     fn follow(&mut self, from: &mut Receiver<Item<Box<VerifiedBatch>>>) -> Result<(), Ended> {
+        let mut is_at_end = false;
         loop {
             if self.context.stop.is_cancelled() {
                 return Err(Ended::Interrupted);
             }
             let item = match from.try_recv() {
                 Ok(item) => item,
-                Err(TryRecvError::Disconnected) => return self.commit(),
+                Err(TryRecvError::Disconnected) => {
+                    self.commit()?;
+                    return self.ended(is_at_end);
+                }
                 Err(TryRecvError::Empty) => {
                     self.commit()?;
-                    let Some(item) = from.blocking_recv() else { return Ok(()) };
+                    let Some(item) = from.blocking_recv() else { return self.ended(is_at_end) };
                     item
                 }
             };
+            match &item {
+                Item::Batch(_) => is_at_end = false,
+                Item::End => is_at_end = true,
+                Item::Look | Item::Audit(_) | Item::Failed(_) => {}
+            }
             match item {
                 Item::Batch(ahead) => self.take(ahead)?,
                 Item::End => {
@@ -173,6 +182,15 @@ impl Owner {
                 self.commit()?;
                 self.audit()?;
             }
+        }
+    }
+
+    /// Nothing comes any more: in order, or because a stage before this one met a fault.
+    fn ended(&self, is_at_end: bool) -> Result<(), Ended> {
+        if is_at_end || self.context.store.may_end() {
+            Ok(())
+        } else {
+            Err(Ended::Failed(Box::new(cut_off())))
         }
     }
 

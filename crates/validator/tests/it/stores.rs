@@ -2,15 +2,18 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use rand::rngs::SmallRng;
 use rand::{Rng as _, SeedableRng as _};
+use synddb_protocol::id::Sequence;
 use synddb_service::axum::Router;
 use synddb_service::axum::extract::State;
 use synddb_service::axum::http::StatusCode;
 use synddb_service::axum::response::{IntoResponse as _, Response};
 use synddb_service::axum::routing::get;
 use synddb_storage::faulty::{Faults, FaultyStore, Loss, Verb};
-use synddb_validator::{Event, Mode};
+use synddb_storage::{BatchStore, GetError, Key, ListError, Page, PageLimit, Put, PutError, Start};
+use synddb_validator::{Event, Mode, ValidatorError};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
 
@@ -74,6 +77,50 @@ async fn a_store_that_is_not_there_yet_is_waited_for() {
     running.until(|event| matches!(event, Event::CaughtUp { .. })).await;
     assert_eq!(running.get("/readyz").await.0, 200);
     running.stop().await.unwrap();
+    equal(&log);
+}
+
+/// A store whose reader meets a fault of its own at one batch.
+struct Panics {
+    store: Arc<synddb_storage::ObjectBatchStore>,
+    at: Sequence,
+}
+
+#[async_trait::async_trait]
+impl BatchStore for Panics {
+    async fn put(&self, key: &Key, bytes: Bytes) -> Result<Put, PutError> {
+        self.store.put(key, bytes).await
+    }
+
+    async fn get(&self, key: &Key) -> Result<Option<Bytes>, GetError> {
+        assert!(!matches!(key, Key::Batch { first, .. } if *first == self.at), "a fault");
+        self.store.get(key).await
+    }
+
+    async fn list(&self, start: &Start, limit: PageLimit) -> Result<Page, ListError> {
+        self.store.list(start, limit).await
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fault_of_a_stage_is_no_end_of_the_log() {
+    let mut log = Log::begin(SETUP).await;
+    log.run_and_publish_each("INSERT INTO t VALUES(2); INSERT INTO t VALUES(3)").await;
+    // In the middle of the log, and behind its end.
+    for (at, mode) in [
+        (log.last(), Mode::Once),
+        (log.last(), Mode::Follow),
+        (log.last().next().unwrap(), Mode::Once),
+        (log.last().next().unwrap(), Mode::Follow),
+    ] {
+        let store = Arc::new(Panics { store: Arc::clone(&log.store), at });
+        let ended = Running::start_over(store, log.config(mode)).end().await;
+        assert!(matches!(ended, Err(ValidatorError::Fault { part: "stages" })), "{at} {mode:?}: {ended:?}");
+    }
+    // Where everything was read, and the process is asked to end, the same stages end in order.
+    let mut running = Running::start(log.config(Mode::Follow));
+    running.until(|event| matches!(event, Event::CaughtUp { .. })).await;
+    assert_eq!(running.stop().await.unwrap().sequence, Some(log.last()));
     equal(&log);
 }
 
