@@ -1,6 +1,7 @@
 //! `GET /tables`, `GET /schema`, `POST /tables/rows` and `GET /states`, over HTTP. What runs of rows are is tested in `synddb-sqlite`.
 
 use serde_json::{Value, json};
+use synddb_protocol::contents::QUESTION_BYTES_MAX;
 use synddb_sqlite::rusqlite;
 use synddb_validator::{Event, Mode};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -127,7 +128,7 @@ async fn each_refusal_has_its_code() {
         (json!({"table": "t", "cut": {"at": many}}), 413, "too_large"),
         (json!({"table": "t", "cut": {"at": vec![json!([1]); 100_000]}}), 413, "too_large"),
         (json!({"table": "t", "after": vec![1; 100_000]}), 400, "malformed"),
-        (json!({"table": "x".repeat(9 << 20)}), 413, "too_large"),
+        (json!({"table": "x".repeat(QUESTION_BYTES_MAX)}), 413, "too_large"),
     ] {
         let (found, problem) = rows(&mut running, body.clone()).await;
         let shown: String = body.to_string().chars().take(80).collect();
