@@ -17,7 +17,7 @@ fn main() -> ExitCode {
         Err(error) => {
             let exit = error.exit();
             let message = synddb_protocol::chain(&error);
-            eprintln!("error: {message}");
+            output.complain(&message);
             // Who closed our standard output does not read this either.
             output.say(&Event::Failed { exit: exit.code(), message }).ok();
             exit.into()

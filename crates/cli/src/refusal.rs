@@ -11,6 +11,7 @@ use synddb_sqlite::inspect::{self, Head, Unfit, check_place};
 use synddb_sqlite::rusqlite::ffi;
 
 use crate::exit::CommandError;
+use crate::output::printable;
 use crate::peer::PeerError;
 
 /// What was named on the command line and cannot be used.
@@ -21,6 +22,18 @@ pub enum Refusal {
     Missing {
         /// The file.
         file: PathBuf,
+    },
+    /// What is compared from afar is no URL, and no file is there either.
+    #[error("there is no such file; check the path, or write a URL as http://.... file=`{}`", printable(&file.display().to_string()))]
+    NoReplica {
+        /// What was named.
+        file: PathBuf,
+    },
+    /// A URL where files are compared.
+    #[error("this is no file; for a URL use --remote. url=`{}`", printable(&url.display().to_string()))]
+    Url {
+        /// The URL.
+        url: PathBuf,
     },
     /// The database cannot be followed, or the file is none.
     #[error(transparent)]

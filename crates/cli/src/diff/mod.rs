@@ -6,6 +6,7 @@
 //! rows.rs     the first row in which two tables differ, in a few questions
 //! history.rs  how far back two replicas of one log recorded the same states
 //! found.rs    what was found, for programs and in words
+//! words.rs    a difference in words that no terminal obeys
 //! ```
 //!
 //! Each file is read in one read transaction, so an application may go on writing; then what is compared is what each held when the
@@ -16,16 +17,20 @@ mod history;
 mod remote;
 mod rows;
 mod side;
+mod words;
+
+use std::path::Path;
 
 use synddb_sqlite::compare::first_difference;
 use synddb_sqlite::state::RunningState;
 
 pub use found::{Compared, DifferingRow, History, Stand};
 
+use self::words::in_words;
 use crate::arguments::DiffArguments;
 use crate::exit::{CommandError, Exit};
 use crate::output::{Event, Output};
-use crate::refusal::{check_two_files, open_to_read};
+use crate::refusal::{Refusal, check_two_files, open_to_read};
 
 pub(crate) fn run(arguments: &DiffArguments, output: Output) -> Result<Exit, CommandError> {
     let (event, exit) = if arguments.remote { remote::compare(arguments)? } else { compare(arguments)? };
@@ -34,6 +39,9 @@ pub(crate) fn run(arguments: &DiffArguments, output: Output) -> Result<Exit, Com
 }
 
 fn compare(arguments: &DiffArguments) -> Result<(Event, Exit), CommandError> {
+    if let Some(url) = [&arguments.one, &arguments.other].into_iter().find(|named| is_url(named)) {
+        return Err(Refusal::Url { url: url.clone() }.into());
+    }
     check_two_files(&arguments.one, &arguments.other)?;
     let one = open_to_read(&arguments.one)?;
     drop(open_to_read(&arguments.other)?);
@@ -42,6 +50,11 @@ fn compare(arguments: &DiffArguments) -> Result<(Event, Exit), CommandError> {
             let state = RunningState::scan(&one)?.hash().to_string();
             (Event::Equal { state, remote: None }, Exit::Done)
         }
-        Some(found) => (Event::Different { difference: found.to_string(), remote: None }, Exit::Different),
+        Some(found) => (Event::Different { difference: in_words(found), remote: None }, Exit::Different),
     })
+}
+
+/// Whether an argument names a service.
+fn is_url(argument: &Path) -> bool {
+    argument.to_str().is_some_and(|text| text.starts_with("http://") || text.starts_with("https://"))
 }

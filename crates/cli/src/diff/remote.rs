@@ -13,9 +13,10 @@ use super::found::{Compared, Stand};
 use super::history;
 use super::rows::{Differs, Pair};
 use super::side::{Side, Told};
+use super::words::in_words;
 use crate::arguments::DiffArguments;
 use crate::exit::{CommandError, Exit};
-use crate::output::{Event, printable};
+use crate::output::Event;
 use crate::peer::PeerError;
 use crate::process;
 use crate::refusal::Refusal;
@@ -140,16 +141,16 @@ async fn first_difference(
     one: &Contents,
     other: &Contents,
 ) -> Result<Option<Differs>, Attempt> {
-    let in_words = |difference: Difference| Ok(Some(Differs { words: difference.to_string(), row: None }));
+    let told = |difference: Difference| Ok(Some(Differs { words: in_words(difference), row: None }));
     if one.encoding != other.encoding {
-        return in_words(Difference::Encoding { first: one.encoding, second: other.encoding });
+        return told(Difference::Encoding { first: one.encoding, second: other.encoding });
     }
     if one.user_version != other.user_version {
-        return in_words(Difference::UserVersion { first: one.user_version, second: other.user_version });
+        return told(Difference::UserVersion { first: one.user_version, second: other.user_version });
     }
     if one.application_id != other.application_id {
         let (first, second) = (one.application_id, other.application_id);
-        return in_words(Difference::ApplicationId { first, second });
+        return told(Difference::ApplicationId { first, second });
     }
     if one.head != other.head {
         let (told, others) = tokio::join!(pair.one.schema(), pair.other.schema());
@@ -180,19 +181,19 @@ fn in_schema(one: &[SchemaObject], other: &[SchemaObject]) -> Option<String> {
         objects.iter().find(|object| object.kind == wanted.kind && object.name == wanted.name).cloned()
     };
     let missing = |object: &SchemaObject, only_in| {
-        Difference::Object { kind: object.kind, name: printable(&object.name), only_in }.to_string()
+        in_words(Difference::Object { kind: object.kind, name: object.name.clone(), only_in })
     };
     for object in one {
         let Some(found) = find(other, object) else { return Some(missing(object, Which::First)) };
-        let (kind, name) = (object.kind, printable(&object.name));
+        let (kind, name) = (object.kind, object.name.clone());
         if object.table != found.table {
-            let (first, second) = (printable(&object.table), printable(&found.table));
-            return Some(Difference::ObjectTable { kind, name, first, second }.to_string());
+            let (first, second) = (object.table.clone(), found.table);
+            return Some(in_words(Difference::ObjectTable { kind, name, first, second }));
         }
         if object.digest != found.digest || object.sql != found.sql {
             let cut = if object.sql == found.sql { ", behind what is shown" } else { "" };
-            let (first, second) = (object.sql.as_deref().map(printable), found.sql.as_deref().map(printable));
-            return Some(format!("{}{cut}", Difference::Sql { kind, name, first, second }));
+            let (first, second) = (object.sql.clone(), found.sql);
+            return Some(format!("{}{cut}", in_words(Difference::Sql { kind, name, first, second })));
         }
     }
     other.iter().find(|object| find(one, object).is_none()).map(|object| missing(object, Which::Second))

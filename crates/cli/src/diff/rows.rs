@@ -12,6 +12,7 @@ use synddb_sqlite::contents::owned;
 use super::found::DifferingRow;
 use super::remote::Attempt;
 use super::side::Side;
+use super::words::in_words;
 use crate::output::printable;
 
 /// Most times that rows are cut: each leaves a few hundredths of them.
@@ -145,13 +146,13 @@ impl Pair<'_> {
         let columns = list
             .key
             .iter()
-            .map(|at| (printable(&list.columns[*at]), owned(&row.values[*at].value, self.encoding)));
+            .map(|at| (list.columns[*at].clone(), owned(&row.values[*at].value, self.encoding)));
         RowIdentity { columns: columns.collect(), encoding: self.encoding }
     }
 
     fn only(&self, table: &str, list: &List, row: &ListedRow, only_in: Which) -> Differs {
         let identity = self.identity(list, row);
-        let words = Difference::Row { table: printable(table), identity, only_in }.to_string();
+        let words = in_words(Difference::Row { table: table.to_owned(), identity, only_in });
         let found = DifferingRow {
             table: table.to_owned(),
             key: list.named_key(row),
@@ -167,9 +168,9 @@ impl Pair<'_> {
         let at = (0..list.columns.len()).find(|at| row.values[*at] != found.values[*at])?;
         let (one, other) = (&row.values[at], &found.values[at]);
         let difference = Difference::Value {
-            table: printable(table),
+            table: table.to_owned(),
             identity: self.identity(list, row),
-            column: printable(&list.columns[at]),
+            column: list.columns[at].clone(),
             first: owned(&one.value, self.encoding),
             second: owned(&other.value, self.encoding),
         };
@@ -189,7 +190,7 @@ impl Pair<'_> {
             other: Some(other.value.clone()),
             only_in: None,
         };
-        Some(Differs { words: format!("{difference}{whole}"), row: Some(found) })
+        Some(Differs { words: format!("{}{whole}", in_words(difference)), row: Some(found) })
     }
 }
 

@@ -12,10 +12,11 @@ use synddb_sqlite::apply::position;
 use synddb_sqlite::connection::Connection;
 use synddb_sqlite::contents;
 
+use super::is_url;
 use crate::exit::CommandError;
 use crate::output::printable;
 use crate::peer::{Peer, PeerError};
-use crate::refusal::open_to_read;
+use crate::refusal::{Refusal, open_to_read};
 
 /// How long a peer may take to answer: as long as its services answer at all.
 const ANSWER_MAX: Duration = Duration::from_secs(130);
@@ -58,11 +59,12 @@ pub(super) struct Place {
 impl Side {
     /// What an argument names.
     pub(super) fn of(name: &'static str, argument: &Path) -> Result<Self, CommandError> {
-        let url =
-            argument.to_str().filter(|text| text.starts_with("http://") || text.starts_with("https://"));
-        if let Some(url) = url {
+        if let Some(url) = argument.to_str().filter(|_| is_url(argument)) {
             let peer = Peer::at(name, url)?;
             return Ok(Self::Replica(Replica { name, url: url.to_owned(), peer, requests: Cell::new(0) }));
+        }
+        if !argument.exists() {
+            return Err(Refusal::NoReplica { file: argument.to_owned() }.into());
         }
         let connection = open_to_read(argument)?;
         // Any other database keeps none.

@@ -11,7 +11,7 @@ use std::io::{self, Write as _};
 
 pub use event::{Continuity, Event, Process, Stage, Writer};
 pub(crate) use progress::Progress;
-pub(crate) use sentence::{mib, printable};
+pub(crate) use sentence::{counted, mib, printable};
 
 use crate::exit::CommandError;
 
@@ -44,6 +44,12 @@ impl Output {
         let mut output = io::stdout().lock();
         writeln!(output, "{line}")?;
         output.flush()
+    }
+
+    /// Tells people on standard error why a command failed. Names of files and of what is in a database stand in it.
+    pub fn complain(self, message: &str) {
+        let lines: Vec<String> = message.lines().map(printable).collect();
+        eprintln!("error: {}", lines.join("\n"));
     }
 
     /// The same for a process whose work goes on when nobody listens any more: its parent may have died.

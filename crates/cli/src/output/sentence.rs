@@ -165,38 +165,52 @@ fn found(finding: &Finding) -> String {
 
 fn progress(summary: &Summary) -> String {
     format!(
-        "{} commits, {} row changes, WAL at most {}",
-        summary.commits,
-        summary.row_changes,
+        "{}, {}, WAL at most {}",
+        counted(summary.commits, "commit"),
+        counted(summary.row_changes, "row change"),
         mib(summary.wal_bytes_max)
     )
 }
 
 fn stopped(summary: &Summary) -> String {
     format!(
-        "stopped after {:.1} s: {} commits, {} row changes, {} WAL resets, WAL at most {}, write lock taken {} times, at state {}{}",
+        "stopped after {:.1} s: {}, {}, {}, WAL at most {}, write lock taken {}, at state {}{}",
         summary.seconds,
-        summary.commits,
-        summary.row_changes,
-        summary.wal_resets,
+        counted(summary.commits, "commit"),
+        counted(summary.row_changes, "row change"),
+        counted(summary.wal_resets, "WAL reset"),
         mib(summary.wal_bytes_max),
-        summary.write_locks,
+        counted(summary.write_locks, "time"),
         summary.state,
         if summary.verified { ", compared in full: equal" } else { "" },
     )
 }
 
+/// What a halt says. Names and values of a database stand in it, also a stranger's.
 fn halted(halt: &Halt) -> String {
     let Halt { kind, from, to, detail, difference } = halt;
-    let what = match kind {
-        HaltKind::Divergence => "the replica diverged",
-        HaltKind::Refused => "the log is not what a trusted leader would store",
-        HaltKind::Revoked => "a key was revoked that signed them",
-        HaltKind::UpgradeRequired => "newer software is needed",
-    };
     let named = difference.as_deref().map_or_else(String::new, named);
-    let state = if *kind == HaltKind::Revoked { "not believed any more" } else { "missing" };
-    format!("replica halted, messages {from} to {to} are {state}: {what}: {detail}{named}")
+    // The file was found to be something else, after everything before `from` was applied.
+    let of_file = difference.as_deref().map(|difference| difference.sequence).filter(|at| at < from);
+    let what = match (kind, of_file) {
+        (HaltKind::Divergence, Some(at)) => format!("it is not what the log says at message {at}"),
+        (HaltKind::Divergence, None) => format!("{} missing", span(*from, *to)),
+        (HaltKind::Refused, _) => {
+            format!("{} missing: the log is not what a trusted leader would store", span(*from, *to))
+        }
+        (HaltKind::Revoked, _) => {
+            format!("{} not believed any more: a key was revoked that signed that", span(*from, *to))
+        }
+        (HaltKind::UpgradeRequired, _) => {
+            format!("{} missing: newer software is needed", span(*from, *to))
+        }
+    };
+    printable(&format!("replica halted: {what}: {detail}{named}"))
+}
+
+/// Messages as a subject with its verb.
+fn span(from: Sequence, to: Sequence) -> String {
+    if from == to { format!("message {from} is") } else { format!("messages {from} to {to} are") }
 }
 
 /// What of the replica differs, where it was looked for.
@@ -249,7 +263,10 @@ fn status(
             lines.push(format!("stream     {stream}"));
             lines.push(format!("agent      captured to {}, stored to {}", to(next), to(stored_next)));
             let (bytes, wal) = (mib(pending.bytes), mib(*wal_bytes));
-            lines.push(format!("           {} submissions wait ({bytes}), WAL {wal}", pending.submissions));
+            lines.push(format!(
+                "           submissions that wait: {} ({bytes}), WAL {wal}",
+                pending.submissions
+            ));
             if let Some(problem) = problem {
                 lines.push(format!("           problem: {}; {}", problem.detail, problem.fix));
             }
@@ -258,8 +275,8 @@ fn status(
     }
     lines.push(match sequencer {
         Some(StreamStatus { epoch, sequence, stored, .. }) => {
-            let (given, stored) = (message(*sequence), message(*stored));
-            format!("sequencer  epoch {epoch}, {given} messages, {stored} of them stored")
+            let (given, stored) = (counted(message(*sequence), "message"), message(*stored));
+            format!("sequencer  epoch {epoch}, {given}, {stored} of them stored")
         }
         None => "sequencer  does not answer".to_owned(),
     });
@@ -267,15 +284,74 @@ fn status(
         Some(ReplicaStatus { halted: Some(halt), .. }) => format!("validator  {}", halted(halt)),
         Some(ReplicaStatus { sequence, next, state, .. }) => {
             let state = state.map_or_else(String::new, |state| format!(", state {state}"));
-            format!("validator  {} messages applied, to {}{state}", message(*sequence), to(next))
+            let applied = counted(message(*sequence), "message");
+            format!("validator  {applied} applied, to {}{state}", to(next))
         }
         None => "validator  does not answer".to_owned(),
     });
     lines.join("\n")
 }
 
+/// So many of something that has a plural with an `s`.
+pub(crate) fn counted(count: u64, one: &str) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{count} {one}{plural}")
+}
+
 /// A size for people.
 pub(crate) fn mib(bytes: u64) -> String {
     let tenths = bytes.saturating_mul(10) >> 20;
     format!("{}.{} MiB", tenths / 10, tenths % 10)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use super::*;
+
+    fn halt(at: u64) -> String {
+        let sequence = Sequence::new(at).unwrap();
+        let difference = Difference {
+            sequence,
+            commit: None,
+            expected_state: None,
+            found_state: None,
+            tables: Vec::new(),
+            naming: Naming::Done,
+            object: Some("table t\u{1b}[2J".to_owned()),
+            table: None,
+            row: Some("id=1\nequal".to_owned()),
+            column: None,
+            expected: None,
+            found: None,
+        };
+        let five = Sequence::new(5).unwrap();
+        let detail = format!("the replica diverged. sequence=`{at}`: a row");
+        halted(&Halt {
+            kind: HaltKind::Divergence,
+            from: five,
+            to: five,
+            detail,
+            difference: Some(Box::new(difference)),
+        })
+    }
+
+    #[test]
+    fn nothing_is_missing_where_the_file_was_changed() {
+        let told = halt(4);
+        assert!(told.starts_with("replica halted: it is not what the log says at message 4: "), "{told}");
+        assert!(!told.contains("missing") && !told.contains(char::is_control), "{told:?}");
+        assert_eq!(told.matches("the replica diverged").count(), 1, "{told}");
+        let told = halt(5);
+        assert!(told.starts_with("replica halted: message 5 is missing: the replica diverged"), "{told}");
+    }
+
+    #[test]
+    fn one_is_no_plural() {
+        assert_eq!(
+            ["0 messages", "1 message", "2 messages"],
+            [0, 1, 2].map(|count| counted(count, "message"))
+        );
+    }
 }

@@ -90,6 +90,33 @@ fn each_difference_is_found_and_named() {
 }
 
 #[test]
+fn no_name_of_a_database_is_obeyed_by_a_terminal() {
+    let table = "CREATE TABLE \"t\u{1b}[2J\nequal\" (\"k\u{9b}2J\" INTEGER PRIMARY KEY, \"c\u{1b}\");";
+    let row = "INSERT INTO \"t\u{1b}[2J\nequal\" VALUES (1, 'v\u{1b}\u{202e}');";
+    let pair = changed(table);
+    let differs = |named: &str, lines: usize| {
+        let (exit, told, errors) = diff(&pair.one, &pair.other);
+        assert_eq!((exit, errors.as_str()), (1, ""), "{told}");
+        assert!(told.contains(named), "{told}");
+        assert_hidden(&told, lines);
+    };
+    differs("only in the second", 1);
+    sql(&pair.one, table);
+    assert_eq!(diff(&pair.one, &pair.other).0, 0);
+    sql(&pair.other, row);
+    differs("only in the second", 1);
+    sql(&pair.one, &row.replace('v', "w"));
+    differs("against", 2);
+}
+
+/// Fails when a terminal would obey a text, or when it has other lines than ours.
+fn assert_hidden(told: &str, lines: usize) {
+    assert_eq!(told.trim_end().lines().count(), lines, "{told:?}");
+    let obeyed = |one: char| (one.is_control() && one != '\n') || one == '\u{202e}';
+    assert!(!told.contains(obeyed), "{told:?}");
+}
+
+#[test]
 fn equal_databases_are_equal_whatever_their_files_are() {
     for change in [
         "",
