@@ -52,6 +52,9 @@ pub enum InspectError {
         /// What it looks like.
         looks: &'static str,
     },
+    /// A zstd frame with something else in it.
+    #[error("this is a zstd frame that is no batch; chunks and bodies are not shown")]
+    NoBatch(#[source] DecodeError),
     /// It begins like an object and is none.
     #[error("this looks like {looks}, and is none")]
     Malformed {
@@ -108,6 +111,7 @@ impl InspectError {
             Self::Read { .. }
             | Self::TooLarge
             | Self::Unknown { .. }
+            | Self::NoBatch(_)
             | Self::Malformed { .. }
             | Self::NothingSigned { .. }
             | Self::Body { .. }
@@ -235,12 +239,12 @@ impl<'a> Screen<'a> {
     }
 
     /// Who signed: the key that is named, and the key that made the signature, if it is that one.
-    fn signed(&self, key: KeyId, recovered: Option<VerifyingKey>) -> Signed {
+    fn signed(&self, key_id: KeyId, recovered: Option<VerifyingKey>) -> Signed {
         let trust = match recovered {
-            _ if self.keys.is_empty() => Trust::NobodyPinned,
-            Some(key) if self.keys.contains(&key) => Trust::Pinned,
-            Some(_) | None => Trust::NotPinned,
+            _ if self.keys.is_empty() => Trust::NoKeys,
+            Some(key) if self.keys.contains(&key) => Trust::Trusted,
+            Some(_) | None => Trust::Untrusted,
         };
-        Signed { key, is_valid: recovered.is_some(), trust }
+        Signed { key_id, is_valid: recovered.is_some(), trust }
     }
 }

@@ -66,8 +66,7 @@ impl Object {
 
 /// A batch as stored.
 pub(super) fn batch(bytes: &[u8]) -> Result<Batch, InspectError> {
-    Batch::from_stored(bytes)
-        .map_err(malformed("a batch, as every zstd frame does, and so do chunks and bodies"))
+    Batch::from_stored(bytes).map_err(InspectError::NoBatch)
 }
 
 const fn malformed(looks: &'static str) -> impl Fn(DecodeError) -> InspectError {

@@ -16,6 +16,8 @@ use synddb_protocol::log::{
 };
 use synddb_protocol::submission::TextEncoding;
 
+use crate::output::counted;
+
 /// Log time up to which a calendar date is written: the end of the year 9999, in milliseconds.
 const CALENDAR_MS_END: u64 = 253_402_300_800_000;
 
@@ -32,19 +34,19 @@ pub(crate) fn utc(timestamp: Timestamp) -> String {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Trust {
-    /// No key is pinned, so nobody is.
-    NobodyPinned,
-    /// The key is pinned.
-    Pinned,
+    /// No key is given, so nobody is.
+    NoKeys,
+    /// The key is one of those given.
+    Trusted,
     /// It is not, or the signature is not its.
-    NotPinned,
+    Untrusted,
 }
 
 /// Who signed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Signed {
-    /// The key that the object names.
-    pub key: KeyId,
+    /// The name of the key that the object names.
+    pub key_id: KeyId,
     /// Whether the signature is that key's.
     pub is_valid: bool,
     /// Whether the key is trusted.
@@ -53,14 +55,14 @@ pub struct Signed {
 
 impl fmt::Display for Signed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { key, is_valid, trust } = self;
+        let Self { key_id, is_valid, trust } = self;
         let fits = if *is_valid { "a valid signature" } else { "NOT a signature of that key" };
         let trust = match trust {
-            Trust::NobodyPinned => "trusted by nobody: no --sequencer-key is given",
-            Trust::Pinned => "trusted: the key is pinned",
-            Trust::NotPinned => "NOT trusted: it is of none of the pinned keys",
+            Trust::NoKeys => "trusted by nobody: no --sequencer-key is given",
+            Trust::Trusted => "trusted",
+            Trust::Untrusted => "NOT trusted: none of the keys given",
         };
-        write!(f, "{key}, {fits}, {trust}")
+        write!(f, "key id {key_id}, {fits}, {trust}")
     }
 }
 
@@ -128,8 +130,8 @@ pub enum Shown {
         utc: String,
         /// The epoch of the last message.
         last_epoch: Epoch,
-        /// The key of that epoch.
-        last_key: KeyId,
+        /// The name of that epoch's key.
+        last_key_id: KeyId,
         /// The client; `None` before the first snapshot.
         client: Option<Client>,
         /// Bridge events in the log.
@@ -325,7 +327,7 @@ impl Shown {
             timestamp: claim.timestamp,
             utc: utc(claim.timestamp),
             last_epoch: claim.last_leader.epoch,
-            last_key: claim.last_leader.key,
+            last_key_id: claim.last_leader.key,
             client,
             inbound: claim.inbound.map_or(0, |inbound| inbound.delivered()),
             inbox_consumed: claim.inbox_consumed,
@@ -405,7 +407,9 @@ impl fmt::Display for Shown {
         match self {
             Self::Found { key } => write!(f, "found in {key}"),
             Self::Batch { first, last, messages, stored_bytes } => {
-                write!(f, "batch of messages {first} to {last}: {messages}, {stored_bytes} bytes stored")
+                let messages = counted(*messages as u64, "message");
+                let range = if first == last { format!("{first}") } else { format!("{first} to {last}") };
+                write!(f, "batch of {messages}, {range}, {stored_bytes} bytes stored")
             }
             Self::Checkpoint {
                 signed,
@@ -415,7 +419,7 @@ impl fmt::Display for Shown {
                 root,
                 utc,
                 last_epoch,
-                last_key,
+                last_key_id,
                 client,
                 inbound,
                 inbox_consumed,
@@ -424,7 +428,7 @@ impl fmt::Display for Shown {
                 apply,
                 timestamp: _,
             } => {
-                writeln!(f, "checkpoint of {size} messages, epoch {epoch}, {utc}")?;
+                writeln!(f, "checkpoint of {}, epoch {epoch}, {utc}", counted(size.get(), "message"))?;
                 writeln!(f, "  signed    {signed}")?;
                 writeln!(f, "  stream    {stream}")?;
                 writeln!(f, "  root      {root}")?;
@@ -440,10 +444,11 @@ impl fmt::Display for Shown {
                         )?;
                     }
                 }
-                writeln!(f, "  leader    of the last message: epoch {last_epoch}, {last_key}")?;
+                writeln!(f, "  leader    of the last message: epoch {last_epoch}, key id {last_key_id}")?;
                 writeln!(
                     f,
-                    "  inbound   {inbound} events, {inbox_consumed} acknowledged; status {}",
+                    "  inbound   {}, {inbox_consumed} acknowledged; status {}",
+                    counted(*inbound, "event"),
                     level(*status)
                 )?;
                 write!(f, "  versions  protocol {protocol}, apply {apply}")
@@ -486,11 +491,13 @@ impl fmt::Display for Shown {
                 writeln!(f, "    digest  {digest}")?;
                 write!(
                     f,
-                    "    {pages} pages of {page_size} bytes, {encoding}, in {chunks} chunks of {stored_bytes} bytes together"
+                    "    {} of {page_size} bytes, {encoding}, in {} of {stored_bytes} bytes together",
+                    counted(*pages, "page"),
+                    counted(*chunks as u64, "chunk"),
                 )
             }
             Self::Chunk { hash, pages, stored_bytes } => {
-                write!(f, "    chunk   {hash}, {pages} pages, {stored_bytes} bytes")
+                write!(f, "    chunk   {hash}, {}, {stored_bytes} bytes", counted(*pages, "page"))
             }
             Self::Inbound {
                 chain_id,
@@ -517,7 +524,10 @@ impl fmt::Display for Shown {
                 writeln!(f, "  hash      {hash}")?;
                 write!(f, "  proof     {proof}")
             }
-            Self::More { what, count } => write!(f, "    ... and {count} more {what}; --limit shows more"),
+            Self::More { what, count } => {
+                let what = if *count == 1 { what.trim_end_matches('s') } else { what };
+                write!(f, "    ... and {count} more {what}; --limit shows more")
+            }
             Self::Note { text } => write!(f, "  note: {text}"),
         }
     }

@@ -3,7 +3,7 @@
 use synddb_sqlite::as_sql::shown;
 use synddb_validator::fsck::{Beside, Claim, Counts, EpochRun, Read, Report, Stray};
 
-use super::mib;
+use super::{counted, mib};
 use crate::inspect::utc;
 
 /// Runs of epochs that are written out, at most.
@@ -16,7 +16,7 @@ pub(super) fn of(report: &Report, elapsed_ms: u64) -> String {
         root,
         state,
         timestamp,
-        ends_in_commit,
+        ends_between_parts,
         batches,
         counts,
         epochs,
@@ -29,7 +29,7 @@ pub(super) fn of(report: &Report, elapsed_ms: u64) -> String {
     let state =
         state.map_or_else(|| "none: the log has no snapshot yet".to_owned(), |state| state.to_string());
     let mut lines = vec![
-        format!("the log is whole, {size} messages up to {}", utc(*timestamp)),
+        format!("the log is whole, {} up to {}", counted(size.get(), "message"), utc(*timestamp)),
         format!("  stream    {stream}"),
         format!("  root      {root}"),
         format!("  state     {state}"),
@@ -40,12 +40,12 @@ pub(super) fn of(report: &Report, elapsed_ms: u64) -> String {
         ),
         format!("  commits   {commits}, of which close a gap: {reconciles}"),
     ];
-    if *ends_in_commit {
+    if *ends_between_parts {
         lines.push("            the log ends between the parts of one more".to_owned());
     }
     lines.extend(epochs.iter().take(RUNS_MAX).map(epoch));
     if epochs.len() > RUNS_MAX {
-        lines.push(format!("  epochs    and {} runs more; --json has them", epochs.len() - RUNS_MAX));
+        lines.push(format!("  epochs    more runs: {}; --json has them", epochs.len() - RUNS_MAX));
     }
     lines.push(match rebuilt {
         Some(rebuilt) => format!(
@@ -68,9 +68,9 @@ fn epoch(run: &EpochRun) -> String {
     let EpochRun { from, to, claim } = run;
     let which = if from == to { format!("{from}") } else { format!("{from} to {to}") };
     match claim {
-        Claim::Admitted { key } => format!("  epoch     {which}: led by {key}"),
-        Claim::Stranger { key } => {
-            format!("  epoch     {which}: passed, claimed by {key}, which is not pinned")
+        Claim::Admitted { key_id } => format!("  epoch     {which}: led by key id {key_id}"),
+        Claim::Stranger { key_id } => {
+            format!("  epoch     {which}: passed, claimed by key id {key_id}, which is not trusted")
         }
         Claim::Damaged { why } => format!("  epoch     {which}: passed, no record: {}", shown(why)),
         Claim::More => format!("  epoch     {which}: not told apart"),

@@ -133,6 +133,8 @@ fn a_whole_log_is_whole() {
         (&epochs["from"], &epochs["to"], &epochs["claim"]),
         (&1.into(), &2.into(), &"admitted".into())
     );
+    let key_id = stored.key.parse::<synddb_protocol::signing::VerifyingKey>().unwrap().id().to_string();
+    assert_eq!((&epochs["key_id"], &quick["ends_between_parts"]), (&key_id.into(), &false.into()));
 
     let scratch = tempfile::tempdir().unwrap();
     let (exit, full, errors) = stored.check(&["--full", "--dir", scratch.path().to_str().unwrap()]);
@@ -182,8 +184,11 @@ fn who_is_believed_is_asked() {
     let trust = ["--sequencer-key", stored.key.as_str()];
     refused(&trust, &["--stream", &stored.stream]);
     refused(&["--stream", &unknown, trust[0], trust[1]], &["no log of this stream", &stored.stream]);
-    refused(&["--stream", &stored.stream], &["--sequencer-key", &key_id]);
-    refused(&["--stream", &stored.stream, trust[0], OTHER_KEY], &["none of the pinned keys", &key_id]);
+    refused(&["--stream", &stored.stream], &["no key is trusted", "not what --sequencer-key takes", &key_id]);
+    refused(
+        &["--stream", &stored.stream, trust[0], OTHER_KEY],
+        &["none of the trusted keys", "not what --sequencer-key takes", &key_id],
+    );
     let absent = format!("file://{}", stored.folder.path().join("absent").display());
     let (exit, _, errors) = run(synddb(["verify", &absent, "--stream", &unknown, trust[0], trust[1]]));
     assert_eq!(exit, 2, "{errors}");

@@ -76,8 +76,8 @@ fn judge(stream: StreamId, epoch: Epoch, object: &[u8], is_admitted: bool) -> Cl
         Err(error) => damaged(chain(&error)),
         Ok((claim, _)) if claim.stream != stream => damaged(format!("it is of stream {}", claim.stream)),
         Ok((claim, _)) if claim.epoch != epoch => damaged(format!("it claims epoch {}", claim.epoch)),
-        Ok(_) if is_admitted => Claim::Admitted { key: record.key() },
-        Ok(_) => Claim::Stranger { key: record.key() },
+        Ok(_) if is_admitted => Claim::Admitted { key_id: record.key() },
+        Ok(_) => Claim::Stranger { key_id: record.key() },
     }
 }
 
@@ -85,11 +85,11 @@ impl Epochs {
     fn add(&mut self, epoch: Epoch, claim: Claim) {
         self.last = Some(epoch);
         match &claim {
-            Claim::Admitted { key } => {
+            Claim::Admitted { key_id } => {
                 self.admitted += 1;
-                self.sign(*key);
+                self.sign(*key_id);
             }
-            Claim::Stranger { key } => self.sign(*key),
+            Claim::Stranger { key_id } => self.sign(*key_id),
             Claim::Damaged { .. } if self.damaged.len() < RUNS_MAX => self.damaged.push(epoch),
             Claim::Damaged { .. } | Claim::More => {}
         }

@@ -62,7 +62,7 @@ impl Looked {
             root: last.root(),
             state: last.client.as_ref().map(|client| client.state),
             timestamp: last.timestamp,
-            ends_in_commit: last.client.as_ref().is_some_and(|client| client.group.is_some()),
+            ends_between_parts: last.client.as_ref().is_some_and(|client| client.group.is_some()),
             batches: self.objects,
             counts: self.counts,
             epochs: epochs.into_runs(),

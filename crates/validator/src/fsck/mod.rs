@@ -115,8 +115,8 @@ pub enum Problem {
     },
     /// Nobody said whom to believe.
     #[error(
-        "no key is pinned; name with --sequencer-key the public keys that whoever runs the sequencer gave you. The store's word is worth \
-         nothing here; it says of the keys that claimed epochs: key_ids=`{signers}`"
+        "no key is trusted; name with --sequencer-key the public keys that whoever runs the sequencer gave you. The store's word is worth \
+         nothing here, and key ids are not what --sequencer-key takes; it says of the keys that claimed epochs: key_ids=`{signers}`"
     )]
     NoKeys {
         /// The names of the keys that signed the log's epoch records.
@@ -124,7 +124,8 @@ pub enum Problem {
     },
     /// Every record is signed, and by other keys.
     #[error(
-        "none of the pinned keys leads this log; ask whoever runs its sequencer. pinned=`{pinned}` key_ids=`{signers}`"
+        "none of the trusted keys leads this log; ask whoever runs its sequencer. Key ids are not what --sequencer-key takes. \
+         trusted=`{pinned}` key_ids=`{signers}`"
     )]
     Strangers {
         /// The names of the keys that are pinned.
@@ -133,7 +134,7 @@ pub enum Problem {
         signers: Listed,
     },
     /// It was asked to end.
-    #[error("ended as asked; nothing is wrong with the first {} messages, and the rest was not looked at", checked.map_or(0, Sequence::get))]
+    #[error("ended as asked; nothing is wrong up to message {}, and the rest was not looked at", checked.map_or(0, Sequence::get))]
     Interrupted {
         /// The last message that was checked.
         checked: Option<Sequence>,

@@ -69,7 +69,7 @@ pub struct Report {
     /// Log time at the end.
     pub timestamp: Timestamp,
     /// Whether the log ends between the parts of a commit.
-    pub ends_in_commit: bool,
+    pub ends_between_parts: bool,
     /// The batches that hold it.
     pub batches: u64,
     /// What the messages are.
@@ -107,15 +107,15 @@ pub struct Counts {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "claim", rename_all = "snake_case")]
 pub enum Claim {
-    /// A pinned key leads it.
+    /// A trusted key leads it.
     Admitted {
         /// The name of the key.
-        key: KeyId,
+        key_id: KeyId,
     },
     /// Another key claimed it; it is passed.
     Stranger {
         /// The name of the key.
-        key: KeyId,
+        key_id: KeyId,
     },
     /// The object is no record of this epoch; it is passed.
     Damaged {
