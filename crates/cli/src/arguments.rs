@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use clap::{Args, CommandFactory, FromArgMatches as _, Parser, Subcommand};
+use clap::{ArgGroup, Args, CommandFactory, FromArgMatches as _, Parser, Subcommand};
 use clap_complete::Shell;
 use serde::Serialize;
 use synddb_protocol::id::{Sequence, StreamId};
@@ -15,11 +15,12 @@ use crate::bench::{BenchArguments, FIGURES};
 
 const EXIT_CODES: &str = "Exit codes:
   0  done; for `diff`, the databases are equal; for `doctor`, nothing stops following
-  1  the databases differ, a replica is not what the log says it is, a database is not what was captured, or a stored log is not whole
+  1  the databases differ, a replica is not what the log says it is, a database is not what was captured, or a stored log is not whole;
+     or a replica halted, or a log is refused
   2  the command line, or what it names, is refused, also by `doctor`; the text says what to change
   3  the command failed on the way
   4  what was waited for did not come in time
-  5  ended as asked, but not everything was done; it goes on at the next start
+  5  not everything was done: ended as asked, or the store has not got it yet; it goes on at the next start
 130  a second signal ended the command at once";
 
 /// Makes any SQLite application verifiable: captures every committed transaction, and rebuilds the database elsewhere.
@@ -40,7 +41,8 @@ pub(crate) enum Command {
     /// Runs agent, sequencer, validator and replica of one database on this machine: no configuration, no network.
     ///
     /// Everything is kept in `<DATABASE>-synddb/`; started again it goes on. Ends on SIGINT or SIGTERM, when everything
-    /// committed until then is in the replica.
+    /// committed until then is in the replica. Its replica halted? Stop `dev`, run `synddb validator resync --once` with `--store --stream
+    /// --sequencer-key --replica` as `running` shows them, and start it again.
     Dev(DevArguments),
     /// Follows an application's database, and sends every committed transaction to a sequencer.
     ///
@@ -91,7 +93,7 @@ pub(crate) enum Command {
     ///
     /// Works beside the running application and its agent. Exit code 2 when something stops following.
     Doctor(DoctorArguments),
-    /// Measures what following costs an application on this machine, and how far behind it is.
+    /// Measures what following costs, and how fast replicas are.
     #[command(after_help = FIGURES)]
     Bench(BenchArguments),
     /// Prints a script that completes this command's arguments, to be read by a shell.
@@ -286,7 +288,7 @@ pub(crate) enum Again {
     Resync {
         #[command(flatten)]
         of: ValidatorOptions,
-        /// Remove the replica. Otherwise it is kept as `<REPLICA>.diverged-<SEQUENCE>`, and the one that was kept before is removed.
+        /// Remove the replica instead of keeping it as `<REPLICA>.diverged-<SEQUENCE>`.
         #[arg(long)]
         discard: bool,
         /// End when everything stored is in the replica.
@@ -360,7 +362,7 @@ struct LogArguments {
     #[arg(long)]
     #[serde(skip_serializing_if = "Option::is_none")]
     sequencer: Option<String>,
-    /// The address to listen at, as in `127.0.0.1:8433`.
+    /// The address to listen at, as in `127.0.0.1:8080`.
     #[arg(long)]
     #[serde(skip_serializing_if = "Option::is_none")]
     listen: Option<SocketAddr>,
@@ -499,9 +501,10 @@ pub(crate) struct VerifyArguments {
 }
 
 #[derive(Debug, Args)]
+#[command(group(ArgGroup::new("object").required(true).args(["file", "store"])))]
 pub(crate) struct InspectArguments {
     /// The file of an object; `-` is standard input. What it is, its bytes say.
-    #[arg(required_unless_present = "store", conflicts_with_all = ["store", "stream", "sequence"])]
+    #[arg(conflicts_with_all = ["stream", "sequence"])]
     pub(crate) file: Option<PathBuf>,
     /// The store to look into instead: `file:///folder`.
     #[arg(long, requires_all = ["stream", "sequence"])]
@@ -546,11 +549,7 @@ impl Arguments {
 
     /// The command line as clap knows it.
     pub(crate) fn command_line() -> clap::Command {
-        // Scripts branch on exit codes, so every command's help names them.
-        <Self as CommandFactory>::command().mut_subcommands(|command| {
-            let own = command.get_after_help().map_or_else(String::new, |own| format!("{own}\n\n"));
-            command.after_help(format!("{own}{EXIT_CODES}"))
-        })
+        <Self as CommandFactory>::command().mut_subcommands(with_exit_codes)
     }
 
     /// Whether output is for programs.
@@ -562,4 +561,10 @@ impl Arguments {
     pub(crate) const fn command(&self) -> &Command {
         &self.command
     }
+}
+
+/// Scripts branch on exit codes, so the help of every command names them, also of one inside another.
+fn with_exit_codes(command: clap::Command) -> clap::Command {
+    let own = command.get_after_help().map_or_else(String::new, |own| format!("{own}\n\n"));
+    command.after_help(format!("{own}{EXIT_CODES}")).mut_subcommands(with_exit_codes)
 }

@@ -36,7 +36,7 @@ use crate::refusal::Refusal;
 pub enum Exit {
     /// 0: done, or equal.
     Done,
-    /// 1: the databases differ.
+    /// 1: the databases differ, a replica halted, or a log is refused.
     Different,
     /// 2: the command line, or what it names, is refused. Also what clap exits with.
     Refused,
@@ -44,7 +44,7 @@ pub enum Exit {
     Failed,
     /// 4: what was waited for did not come in time.
     TimedOut,
-    /// 5: ended as asked, but not everything was done; it goes on at the next start.
+    /// 5: not everything was done: ended as asked, or the store has not got it yet. It goes on at the next start.
     Incomplete,
 }
 

@@ -28,6 +28,9 @@ const CONNECT_MAX: Duration = Duration::from_secs(2);
 /// How long a peer may take to answer what needs no waiting.
 const ANSWER_MAX: Duration = Duration::from_secs(5);
 
+/// What to look at when a service that somebody named answers as if it were another one.
+const HINT: &str = "; is it the URL of a validator or read replica?";
+
 /// Why a peer gave no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum PeerError {
@@ -56,10 +59,12 @@ pub enum PeerError {
         what: &'static str,
     },
     /// The answer is none.
-    #[error("{peer} answers something else than it should. status=`{status}`")]
+    #[error("{peer} answers something else than it should{}. status=`{status}`", if *is_named { HINT } else { "" })]
     Foreign {
         /// Who.
         peer: &'static str,
+        /// Whether somebody named its URL, which may be that of something else.
+        is_named: bool,
         /// The status code.
         status: u16,
     },
@@ -83,8 +88,8 @@ pub(crate) struct Peer {
     name: &'static str,
     client: Client,
     base: String,
-    /// Keeps the way to the socket open.
-    _socket: Option<SocketPath>,
+    /// The way to the socket, kept open; `None` of a service at a URL.
+    socket: Option<SocketPath>,
 }
 
 impl Peer {
@@ -116,7 +121,7 @@ impl Peer {
     ) -> Result<Self, PeerError> {
         let client = client.connect_timeout(CONNECT_MAX).build();
         let client = client.map_err(|source| PeerError::Silent { peer: name, source: source.into() })?;
-        Ok(Self { name, client, base, _socket: socket })
+        Ok(Self { name, client, base, socket })
     }
 
     /// What it says of itself.
@@ -188,8 +193,7 @@ impl Peer {
         request: RequestBuilder,
     ) -> Result<T, PeerError> {
         let (status, body) = self.send(request, bytes_max).await?;
-        serde_json::from_slice(&body)
-            .map_err(|_| PeerError::Foreign { peer: self.name, status: status.as_u16() })
+        serde_json::from_slice(&body).map_err(|_| self.foreign(status))
     }
 
     async fn send(
@@ -207,8 +211,12 @@ impl Peer {
         }
         match serde_json::from_slice(&body) {
             Ok(problem) => Err(PeerError::Refused { peer: self.name, problem: Box::new(problem) }),
-            Err(_) => Err(PeerError::Foreign { peer: self.name, status: status.as_u16() }),
+            Err(_) => Err(self.foreign(status)),
         }
+    }
+
+    const fn foreign(&self, status: StatusCode) -> PeerError {
+        PeerError::Foreign { peer: self.name, is_named: self.socket.is_none(), status: status.as_u16() }
     }
 }
 

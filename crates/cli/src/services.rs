@@ -1,5 +1,6 @@
 //! `synddb sequencer`, `validator` and `replica`: configuration and events around the roles' own libraries.
 
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use synddb_sequencer::Started;
@@ -58,17 +59,25 @@ fn follow_log(
     stop_on_eof: bool,
     output: Output,
 ) -> Result<End, CommandError> {
+    // The message of the last `caught_up`, which is not said twice.
+    let last_said = Arc::new(Mutex::new(None));
     let end = process::serve(output, stop_on_eof, async |metrics, shutdown| {
         let mut seldom = Seldom { said: None, caught_up: None, progress: Progress::begin(output) };
+        let said = Arc::clone(&last_said);
         let on_event = move |event| {
             if let Some(event) = seldom.event(event) {
                 output.mention(&event);
+                if let Event::CaughtUp { sequence, .. } = event {
+                    *said.lock().unwrap_or_else(PoisonError::into_inner) = sequence;
+                }
             }
         };
         Ok(synddb_validator::run_as(start, config, metrics, shutdown, on_event).await?)
     })?;
     let End { sequence, state } = end;
-    output.mention(&Event::CaughtUp { sequence, state });
+    if sequence.is_none() || *last_said.lock().unwrap_or_else(PoisonError::into_inner) != sequence {
+        output.mention(&Event::CaughtUp { sequence, state });
+    }
     output.mention(&Event::Drained { process: Process::Validator, complete: true });
     Ok(end)
 }

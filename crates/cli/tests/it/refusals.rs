@@ -37,6 +37,9 @@ fn what_cannot_work_is_refused_with_the_fix() {
         refused(folder, &[command, "app.db"], "Usage");
     }
     refused(folder, &["diff", "app.db", "missing.db"], "check the path");
+    refused(folder, &["diff", "app.db", "http://127.0.0.1:1"], "for a URL use --remote");
+    refused(folder, &["diff", "--remote", "app.db", "127.0.0.1:1"], "write a URL as http://");
+    refused(folder, &["inspect"], "--store");
     for more in [&[][..], &["--replace"]] {
         refused(folder, &[&["mirror", "app.db", "full.db"], more].concat(), "not made by a mirror");
     }
@@ -99,7 +102,11 @@ fn a_signal_ends_a_mirror_after_everything_committed_is_applied() {
 
 #[test]
 fn help_and_version_are_no_failures() {
-    for arguments in [&["--help"][..], &["mirror", "--help"], &["diff", "--help"], &["--version"]] {
+    let nested = [&["validator", "resync", "--help"][..], &["bench", "capture", "--help"]];
+    for arguments in [&["--help"][..], &["mirror", "--help"], &["diff", "--help"], &["--version"]]
+        .into_iter()
+        .chain(nested)
+    {
         let (exit, told, errors) = run(synddb(arguments.iter().copied()));
         assert_eq!((exit, errors.as_str()), (0, ""));
         assert!(told.contains("Exit codes") || told.starts_with("synddb "), "{told}");
