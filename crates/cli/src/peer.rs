@@ -59,7 +59,7 @@ pub enum PeerError {
         what: &'static str,
     },
     /// The answer is none.
-    #[error("{peer} answers something else than it should{}. status=`{status}`", if *is_named { HINT } else { "" })]
+    #[error("{peer} answers something else than it should{} status=`{status}`", if *is_named { HINT } else { "." })]
     Foreign {
         /// Who.
         peer: &'static str,

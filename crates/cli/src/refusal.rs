@@ -24,7 +24,7 @@ pub enum Refusal {
         file: PathBuf,
     },
     /// What is compared from afar is no URL, and no file is there either.
-    #[error("there is no such file; check the path, or write a URL as http://.... file=`{}`", printable(&file.display().to_string()))]
+    #[error("there is no such file; check the path, or write a URL as http://HOST:PORT. file=`{}`", printable(&file.display().to_string()))]
     NoReplica {
         /// What was named.
         file: PathBuf,
