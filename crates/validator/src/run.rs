@@ -37,7 +37,7 @@ use crate::pipeline::{DRAIN_MAX, FETCHED_MAX, VERIFIED_MAX, cut_off};
 use crate::replica::{Context, Owner};
 use crate::serve::{Serving, router};
 use crate::start::{Begun, Start};
-use crate::verify::{Joined, Verify, join};
+use crate::verify::{Joined, Stopped, Verify, join};
 use crate::view::View;
 use crate::watch::{Audits, tick};
 
@@ -320,9 +320,12 @@ impl Following<'_> {
         });
         let last = kept.as_ref().map(|kept| kept.checkpoint.clone());
         let keys = PatientKeys::new(keys, shutdown.clone(), stop.clone());
-        let joined = join(&store, stream, &keys, config.supported, &place, kept).await?;
-        let Some(joined) = joined else { return Ok(nothing) };
-        let Joined { leaders, tip, signers, checkpoint } = joined;
+        let joined = join(&store, stream, &keys, config.supported, &place, kept).await;
+        let Joined { leaders, tip, signers, checkpoint } = match joined {
+            Ok(joined) => joined,
+            Err(Stopped::GaveUp) => return Ok(nothing),
+            Err(Stopped::Failed(error)) => return Err(*error),
+        };
         let next = tip.next().unwrap_or(Sequence::FIRST);
         let (fetched, to_verify) = mpsc::channel(FETCHED_MAX);
         let (verified, to_apply) = mpsc::channel(VERIFIED_MAX);

@@ -46,23 +46,8 @@ pub(crate) struct Kept {
     pub(crate) signers: Option<Signers>,
 }
 
-/// Joins the log where the replica stands, or at its beginning. `None` when the process was asked to end before somebody answered.
+/// Joins the log where the replica stands, or at its beginning.
 pub(crate) async fn join(
-    store: &PatientStore,
-    stream: StreamId,
-    keys: &PatientKeys,
-    supported: Versions,
-    place: &Place,
-    kept: Option<Kept>,
-) -> Result<Option<Joined>, ValidatorError> {
-    match try_join(store, stream, keys, supported, place, kept).await {
-        Ok(joined) => Ok(Some(joined)),
-        Err(Stopped::GaveUp) => Ok(None),
-        Err(Stopped::Failed(error)) => Err(*error),
-    }
-}
-
-async fn try_join(
     store: &PatientStore,
     stream: StreamId,
     keys: &PatientKeys,
@@ -97,7 +82,7 @@ async fn try_join(
 }
 
 /// Why verifying does not go on.
-enum Stopped {
+pub(crate) enum Stopped {
     /// The process was asked to end before somebody answered.
     GaveUp,
     /// Nothing comes after this.

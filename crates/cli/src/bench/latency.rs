@@ -18,7 +18,7 @@ use super::agent::TOKEN;
 use super::inside::Inside;
 use super::listener::{Listener, Moments};
 use super::sequencer::Sequencer;
-use super::writer::{COMMITTED_MAX, Latency, Order, Reference, Synchronous, Until, Workload, Writer};
+use super::writer::{Latency, Order, Synchronous, Writer};
 use super::{Bench, BenchError};
 use crate::exit::CommandError;
 
@@ -85,15 +85,7 @@ fn paced(
     let room = bench.room()?;
     let database = room.path().join("app.db");
     let every = Duration::from_millis(every_ms);
-    let order = Order {
-        database: database.clone(),
-        sqlite: bench.sqlite.clone(),
-        workload: Workload::Row,
-        synchronous,
-        until: Until::Paced { transactions: transactions(bench.seconds, every), every },
-        warm_up: 0.0,
-        capture: Reference::None,
-    };
+    let order = Order::paced(bench, &database, synchronous, every);
     let mut writer = Writer::start(bench, &order)?;
     let token = beside(&database, "-token");
     write_new_secret(&token, TOKEN).map_err(CommandError::from)?;
@@ -116,13 +108,6 @@ fn paced(
     };
     let (captured, kept) = (spread(captured), spread(kept));
     Ok(Paced { synchronous, every_ms, commits: wrote.transactions, commit: wrote.latency, captured, kept })
-}
-
-/// How many commits of one pace there are in a time.
-pub(super) fn transactions(seconds: f64, every: Duration) -> u64 {
-    let given = Duration::try_from_secs_f64(seconds).unwrap_or_default();
-    let fit = u64::try_from(given.as_nanos() / every.as_nanos().max(1)).unwrap_or(COMMITTED_MAX);
-    fit.clamp(1, COMMITTED_MAX)
 }
 
 /// How long after the return of its COMMIT something became of each commit, in nanoseconds.
@@ -212,12 +197,5 @@ mod tests {
         assert_eq!(of(spread((1..=200).rev().collect())), (100, 198, 200));
         assert_eq!(of(spread(vec![7])), (7, 7, 7));
         assert_eq!(of(spread(vec![])), (0, 0, 0));
-    }
-
-    #[test]
-    fn a_pace_fills_the_time() {
-        assert_eq!(transactions(5.0, Duration::from_millis(10)), 500);
-        assert_eq!(transactions(0.001, Duration::from_millis(10)), 1);
-        assert_eq!(transactions(1e9, Duration::from_millis(1)), COMMITTED_MAX);
     }
 }

@@ -14,10 +14,10 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use synddb_sqlite::rusqlite::{self, OpenFlags};
 
-use crate::bench::latency::{EVERY_MS, spread, transactions};
+use crate::bench::latency::{EVERY_MS, spread};
 use crate::bench::listener::monotonic_ns;
 use crate::bench::scenario::{APPLIED_MAX, RUNNING_MAX, said, synddb};
-use crate::bench::writer::{Latency, Order, Reference, Synchronous, Until, Workload, Writer};
+use crate::bench::writer::{Latency, Order, Synchronous, Writer};
 use crate::bench::{Bench, BenchError};
 use crate::folder::Folder;
 use crate::output::Event;
@@ -54,15 +54,7 @@ fn paced(bench: &Bench, every_ms: u64) -> Result<Lag, BenchError> {
     let room = bench.room()?;
     let database = room.path().join("app.db");
     let every = Duration::from_millis(every_ms);
-    let order = Order {
-        database: database.clone(),
-        sqlite: bench.sqlite.clone(),
-        workload: Workload::Row,
-        synchronous: Synchronous::Normal,
-        until: Until::Paced { transactions: transactions(bench.seconds, every), every },
-        warm_up: 0.0,
-        capture: Reference::None,
-    };
+    let order = Order::paced(bench, &database, Synchronous::Normal, every);
     let mut writer = Writer::start(bench, &order)?;
     let dev = ["--port", "0", "--validator-port", "0", "--stop-on-eof"];
     let mut dev = synddb(bench, "`dev`", "dev", &[&database], &dev)?;

@@ -61,6 +61,28 @@ pub(super) struct Order {
     pub(super) capture: Reference,
 }
 
+impl Order {
+    /// One row a transaction, for as long as the benchmark writes, each begun so long after the one before began. Nothing gets warm.
+    pub(super) fn paced(bench: &Bench, database: &Path, synchronous: Synchronous, every: Duration) -> Self {
+        Self {
+            database: database.to_owned(),
+            sqlite: bench.sqlite.clone(),
+            workload: Workload::Row,
+            synchronous,
+            until: Until::Paced { transactions: transactions(bench.seconds, every), every },
+            warm_up: 0.0,
+            capture: Reference::None,
+        }
+    }
+}
+
+/// How many commits of one pace there are in a time.
+fn transactions(seconds: f64, every: Duration) -> u64 {
+    let given = Duration::try_from_secs_f64(seconds).unwrap_or_default();
+    let fit = u64::try_from(given.as_nanos() / every.as_nanos().max(1)).unwrap_or(COMMITTED_MAX);
+    fit.clamp(1, COMMITTED_MAX)
+}
+
 /// When a commit waits for the disk: SQLite's `synchronous`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -225,5 +247,17 @@ impl Writer {
     pub(super) fn end(mut self) -> Result<(), BenchError> {
         self.child.say(END)?;
         self.child.end()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pace_fills_the_time() {
+        assert_eq!(transactions(5.0, Duration::from_millis(10)), 500);
+        assert_eq!(transactions(0.001, Duration::from_millis(10)), 1);
+        assert_eq!(transactions(1e9, Duration::from_millis(1)), COMMITTED_MAX);
     }
 }
