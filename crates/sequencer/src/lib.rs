@@ -8,8 +8,9 @@
 //! | `config` | [`Config`]: what it is told |
 //! | [`ordering`] | the pure core: order, signatures, what stands in which batch |
 //! | `journal` | what was acknowledged and is not stored, durably; the index of what was |
-//! | `lead` | beginning to lead: the store's end, an epoch, what a journal is still worth |
-//! | `stream` | one stream and its owner: groups of commands, batches, the one put under way |
+//! | `tail` | where a log ends in the store, and whether a journal is of it |
+//! | `leading` | the pure core of leading: who leads, what is promised, what is put; `step(now, event) -> effects` |
+//! | `stream` | one stream and its owner, which carries the effects out |
 //! | `registry` | the streams of a process |
 //! | `stored` | what is read from the store for those who ask |
 //! | `http` | the paths |
@@ -20,16 +21,16 @@ mod config;
 mod error;
 mod http;
 mod journal;
-mod lead;
+mod leading;
 mod metrics;
 pub mod ordering;
 mod registry;
 mod run;
 mod stored;
 mod stream;
+mod tail;
 
 pub use config::{Batching, Config, PORT, Streams};
-pub use error::SequencerError;
+pub use error::{LeadError, SequencerError};
 pub use journal::JournalError;
-pub use lead::LeadError;
 pub use run::{Started, run, run_over};

@@ -16,8 +16,9 @@ use tokio::sync::{mpsc, watch};
 
 use crate::backoff::Backoff;
 use crate::config::Config;
+use crate::error::LeadError;
 use crate::journal::{FILE, Journal, JournalError};
-use crate::lead::{LeadError, Leader};
+use crate::leading::Leader;
 use crate::stream::{Handle, Owner, Parts, Phase, View};
 
 /// Most streams that one process leads.
@@ -210,13 +211,13 @@ impl Registry {
             key: Arc::clone(&self.key),
             trusted: self.config.trusted(&self.key),
             batching: self.config.batch,
+            journal_bytes_max: self.config.journal_bytes_max,
+            drain: self.config.drain(),
         };
         let owner = Owner::new(Parts {
             leader,
             store: Arc::clone(&self.store),
             journal,
-            journal_bytes_max: self.config.journal_bytes_max,
-            drain: self.config.drain(),
             commands: receiver,
             view: shown,
             finish: finish.clone(),

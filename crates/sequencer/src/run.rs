@@ -15,9 +15,8 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
 use crate::config::{Config, signing_key};
-use crate::error::SequencerError;
+use crate::error::{LeadError, SequencerError};
 use crate::http::{Front, router};
-use crate::lead::LeadError;
 use crate::registry::{Ended, OpenStreamError, Registry, STREAMS_MAX};
 
 /// How long an owner may take beyond the time for draining, to answer and to close its journal.

@@ -129,6 +129,21 @@ impl File {
         &self.sqlite
     }
 
+    /// The file.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// A journal that is nowhere but in memory.
+    #[cfg(test)]
+    pub(super) fn in_memory(stream: StreamId) -> Result<Self, JournalError> {
+        let sqlite = rusqlite::Connection::open_in_memory();
+        let sqlite = sqlite.map_err(|error| JournalError::Sqlite(error.into()))?;
+        let file = Self { sqlite, path: PathBuf::new() };
+        file.make(stream)?;
+        Ok(file)
+    }
+
     /// Whether a transaction is open.
     pub(super) fn is_in_transaction(&self) -> bool {
         !self.sqlite.is_autocommit()

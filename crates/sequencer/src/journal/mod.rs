@@ -12,6 +12,8 @@
 mod error;
 mod file;
 mod index;
+#[cfg(test)]
+mod memory;
 
 pub use error::JournalError;
 pub(crate) use file::FILE;
@@ -70,12 +72,17 @@ pub(crate) struct Journal {
     durable: Unstored,
     /// As the open transaction leaves it.
     unstored: Unstored,
+    #[cfg(test)]
+    memory: memory::Memory,
 }
 
 impl Journal {
     /// Opens the journal of `stream` in its folder, and makes it when there is none.
     pub(crate) fn open(folder: &Path, stream: StreamId) -> Result<Self, JournalError> {
-        let file = File::open(folder, stream)?;
+        Self::read(File::open(folder, stream)?, stream)
+    }
+
+    fn read(file: File, stream: StreamId) -> Result<Self, JournalError> {
         let sql = "SELECT stream, epoch, stored, checkpoint, indexed_from FROM lead WHERE only = 1";
         let found = file.sqlite().query_row(sql, [], |row| {
             let (epoch, stored): (Option<i64>, Option<i64>) = (row.get(1)?, row.get(2)?);
@@ -83,7 +90,7 @@ impl Journal {
         });
         let (owner, epoch, last, checkpoint, from) = found.map_err(|error| file.refused(error))?;
         if StreamId::from_bytes(owner) != stream {
-            return Err(JournalError::Foreign { file: folder.join(FILE) });
+            return Err(JournalError::Foreign { file: file.path().to_owned() });
         }
         let last = last.map(|last| number(last).ok_or_else(|| file.damaged("what is stored"))).transpose()?;
         let stored = last.zip(checkpoint).map(|(last, checkpoint)| Stored { last, checkpoint });
@@ -96,6 +103,8 @@ impl Journal {
             indexed_from,
             durable: Unstored::default(),
             unstored: Unstored::default(),
+            #[cfg(test)]
+            memory: memory::Memory::default(),
         };
         journal.unstored = journal.weigh()?;
         journal.durable = journal.unstored;
@@ -119,12 +128,21 @@ impl Journal {
 
     /// Begins a transaction.
     pub(crate) fn begin(&self) -> Result<(), JournalError> {
+        #[cfg(test)]
+        if self.memory.keeps_open(&self.file) {
+            return Ok(());
+        }
         self.file.run("BEGIN IMMEDIATE")
     }
 
     /// Returns when the transaction would survive a power cut. After [`JournalError::Full`] it is given up; after every other
     /// error nobody knows, and the journal must be opened again.
     pub(crate) fn commit(&mut self) -> Result<(), JournalError> {
+        #[cfg(test)]
+        if self.memory.forgets {
+            self.durable = self.unstored;
+            return Ok(());
+        }
         match self.file.run("COMMIT") {
             Ok(()) => {
                 self.durable = self.unstored;
@@ -237,6 +255,10 @@ impl Journal {
 
     /// Writes a copy of everything, as it is, to a `.fenced` file that nobody publishes.
     pub(crate) fn copy_fenced(&self) -> Result<PathBuf, JournalError> {
+        #[cfg(test)]
+        if self.memory.is_here {
+            return Ok(PathBuf::new());
+        }
         let after = self.stored.as_ref().map_or(0, |stored| stored.last.get());
         let epoch = self.epoch.map_or(0, Epoch::get);
         self.file.copy_beside(&format!("{:012}-{epoch:012}", after + 1))
@@ -257,6 +279,10 @@ impl Journal {
         })?;
         self.indexed_from = from;
         self.stored = tail;
+        #[cfg(test)]
+        {
+            self.memory.begun_anew += 1;
+        }
         Ok(())
     }
 

@@ -3,8 +3,6 @@
 //! The owner is one thread with everything that may change: order, journal, what is being stored. Others hold a [`Handle`]: they
 //! send it commands over a bounded channel, and look at its [`View`].
 
-mod epoch;
-mod group;
 mod owner;
 mod publish;
 

@@ -1,26 +1,25 @@
-//! The owner of a stream: one thread that opens it and leads it, over as many epochs as it takes.
+//! The owner of a stream: one thread that carries out what the core decides ([`crate::leading`]), and tells it what came of it.
 //!
-//! ```text
-//! open -> fencing -> leading -> (deposed) -> drained
-//!   ^        |          |
-//!   +--------+----------+   another leader's batch while fencing, or an older one of our own: wait, and claim the next epoch
-//! ```
+//! Decides nothing but how long to rest. An idle stream sleeps: no timer runs, and the store is asked nothing.
 
+use std::future::pending;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use synddb_protocol::chain;
-use synddb_protocol::id::Timestamp;
+use bytes::Bytes;
+use synddb_protocol::id::{Epoch, Sequence, Timestamp};
 use synddb_service::shutdown::Shutdown;
-use synddb_storage::BatchStore;
+use synddb_storage::{BatchStore, Key, Put, PutError};
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
 
-use super::epoch::{End, Epoch};
-use super::{Command, Phase, View};
+use super::{Command, Phase, View, publish};
 use crate::backoff::Backoff;
+use crate::error::LeadError;
 use crate::journal::Journal;
-use crate::lead::{self, LeadError, Leader, Opened};
+use crate::leading::{Core, Effect, Event, GROUP_MAX, Leader, Now, Shown};
 use crate::metrics::StreamMetrics;
+use crate::tail;
 
 /// An epoch that lasted this long owes nothing to those before it: the next one is claimed as soon as the first was.
 const SETTLED: Duration = Duration::from_secs(60);
@@ -30,8 +29,6 @@ pub(crate) struct Parts {
     pub(crate) leader: Leader,
     pub(crate) store: Arc<dyn BatchStore>,
     pub(crate) journal: Journal,
-    pub(crate) journal_bytes_max: u64,
-    pub(crate) drain: Duration,
     pub(crate) commands: mpsc::Receiver<Command>,
     pub(crate) view: watch::Sender<View>,
     pub(crate) finish: Shutdown,
@@ -39,14 +36,37 @@ pub(crate) struct Parts {
 
 /// The owner of a stream.
 pub(crate) struct Owner {
-    parts: Parts,
+    core: Core,
+    store: Arc<dyn BatchStore>,
+    commands: mpsc::Receiver<Command>,
+    view: watch::Sender<View>,
+    finish: Shutdown,
     metrics: StreamMetrics,
+    put: Option<JoinHandle<Result<Put, PutError>>>,
+    backoff: Backoff,
+    /// Since when the stream is led.
+    led_since: Option<Instant>,
+}
+
+/// What is left to do of the effects of one step.
+enum Pending {
+    /// Wait for the next event.
+    Wait,
+    /// Look at the store, after a rest.
+    Look { rest: Option<&'static str> },
+    /// Claim an epoch.
+    Claim { epoch: Epoch, object: Bytes },
+    /// Nothing: the stream is left.
+    End(Result<(), LeadError>),
 }
 
 impl Owner {
     pub(crate) fn new(parts: Parts) -> Self {
-        let metrics = StreamMetrics::new(parts.leader.stream);
-        Self { parts, metrics }
+        let Parts { leader, store, journal, commands, view, finish } = parts;
+        let metrics = StreamMetrics::new(leader.stream);
+        let core = Core::new(leader, journal);
+        let backoff = Backoff::new();
+        Self { core, store, commands, view, finish, metrics, put: None, backoff, led_since: None }
     }
 
     /// Leads the stream until it is asked to finish.
@@ -55,7 +75,11 @@ impl Owner {
     /// [`LeadError`] when nothing that this process can do helps.
     pub(crate) async fn run(mut self) -> Result<(), LeadError> {
         let ended = self.lead().await;
-        self.parts.view.send_modify(|view| {
+        // A put that goes on for an epoch that ended would do no harm, and no good.
+        if let Some(put) = &self.put {
+            put.abort();
+        }
+        self.view.send_modify(|view| {
             view.phase = Phase::Ended;
             view.trouble = ended.as_ref().err().map(LeadError::in_brief);
         });
@@ -63,54 +87,142 @@ impl Owner {
     }
 
     async fn lead(&mut self) -> Result<(), LeadError> {
-        let mut backoff = Backoff::new();
-        while let Some(opened) = self.open().await? {
-            let begun = Instant::now();
-            let end = Epoch::new(&mut self.parts, self.metrics.clone(), opened).run().await?;
-            match end {
-                End::Finished => return Ok(()),
-                End::Reopen => self.parts.view.send_modify(|view| view.phase = Phase::Opening),
-            }
-            if begun.elapsed() > SETTLED {
-                backoff = Backoff::new();
-            }
-            tokio::select! {
-                () = self.parts.finish.asked() => return Ok(()),
-                () = backoff.wait() => {}
-            }
+        let mut effects = vec![self.core.begin()];
+        loop {
+            let event = match self.carry_out(effects) {
+                Pending::Wait => self.next_event().await,
+                Pending::Look { rest } => self.look(rest).await,
+                Pending::Claim { epoch, object } => self.claim(epoch, object).await,
+                Pending::End(how) => return how,
+            };
+            // The runtime goes down, and this owner with it.
+            let Some(event) = event else { return Ok(()) };
+            effects = self.core.step(now(), event);
         }
-        Ok(())
     }
 
-    /// Opens the stream, however long the store does not answer. `None` when the process ends first.
-    async fn open(&mut self) -> Result<Option<Opened>, LeadError> {
-        let mut backoff = Backoff::new();
-        let Parts { leader, store, journal, view, finish, .. } = &mut self.parts;
-        loop {
-            let opened = tokio::select! {
-                biased;
-                () = finish.asked() => return Ok(None),
-                opened = lead::open(&**store, journal, leader, log_time) => opened,
-            };
-            let error = match opened {
-                Ok(opened) => return Ok(Some(opened)),
-                Err(error) if error.retry_may_help() => error,
-                Err(error) => return Err(error),
-            };
-            let stream = leader.stream;
-            tracing::warn!(%stream, error = chain(&error), "cannot lead the stream yet; trying again");
-            view.send_modify(|view| view.trouble = Some(error.in_brief()));
-            tokio::select! {
-                () = finish.asked() => return Ok(None),
-                () = backoff.wait() => {}
+    /// Carries effects out, in their order. What takes time is left to the caller.
+    fn carry_out(&mut self, effects: Vec<Effect>) -> Pending {
+        let mut pending = Pending::Wait;
+        for effect in effects {
+            match effect {
+                Effect::Look { rest } => pending = Pending::Look { rest },
+                Effect::Claim { epoch, object } => pending = Pending::Claim { epoch, object },
+                Effect::End(how) => pending = Pending::End(how),
+                Effect::Put { first, object } => self.begin_put(first, object),
+                Effect::Answer(answered) => answered.send(),
+                Effect::Signed(messages) => {
+                    let last = messages.last().map(|message| message.receipt.header().sequence);
+                    self.metrics.sequenced(messages.len() as u64, last);
+                }
+                Effect::Stored(last) => self.metrics.published(last),
+                Effect::Withdrawn => {}
+                Effect::Show(shown) => self.show(*shown),
             }
         }
+        pending
+    }
+
+    async fn next_event(&mut self) -> Option<Event> {
+        let is_ending = !self.core.takes_commands();
+        let wake_at = self.core.wake_at();
+        tokio::select! {
+            biased;
+            answered = answer_of(&mut self.put) => answered.map(Event::Put),
+            () = self.finish.asked(), if !is_ending => Some(Event::Finish),
+            command = self.commands.recv(), if !is_ending => Some(match command {
+                Some(first) => Event::Commands(self.group(first)),
+                None => Event::Finish,
+            }),
+            () = at(wake_at) => Some(Event::Woke),
+        }
+    }
+
+    /// A command, and those that wait behind it.
+    fn group(&mut self, first: Command) -> Vec<Command> {
+        let mut commands = vec![first];
+        while commands.len() < GROUP_MAX
+            && let Ok(command) = self.commands.try_recv()
+        {
+            commands.push(command);
+        }
+        commands
+    }
+
+    async fn look(&mut self, rest: Option<&'static str>) -> Option<Event> {
+        if let Some(why) = rest {
+            if self.led_since.take().is_some_and(|since| since.elapsed() > SETTLED) {
+                self.backoff = Backoff::new();
+            }
+            self.view.send_modify(|view| view.trouble = Some(why));
+            tokio::select! {
+                () = self.finish.asked() => return Some(Event::Finish),
+                () = self.backoff.wait() => {}
+            }
+        }
+        let Self { core, store, finish, .. } = self;
+        let leader = core.leader();
+        tokio::select! {
+            biased;
+            () = finish.asked() => Some(Event::Finish),
+            looked = tail::look(&**store, core.journal(), leader.stream, &leader.trusted) => Some(Event::Looked(looked)),
+        }
+    }
+
+    async fn claim(&mut self, epoch: Epoch, object: Bytes) -> Option<Event> {
+        let key = Key::Epoch { stream: self.core.leader().stream, epoch };
+        tokio::select! {
+            biased;
+            () = self.finish.asked() => Some(Event::Finish),
+            answer = self.store.put(&key, object) => Some(Event::Claimed(answer)),
+        }
+    }
+
+    fn begin_put(&mut self, first: Sequence, object: Bytes) {
+        let key = Key::Batch { stream: self.core.leader().stream, first };
+        self.metrics.cut();
+        let (store, view, metrics) = (Arc::clone(&self.store), self.view.clone(), self.metrics.clone());
+        let task = tokio::spawn(async move { publish::put(&*store, key, object, &view, &metrics).await });
+        self.put = Some(task);
+    }
+
+    fn show(&mut self, Shown { phase, status, stored }: Shown) {
+        if phase == Phase::Leading {
+            self.led_since.get_or_insert_with(Instant::now);
+        }
+        self.view.send_modify(|view| {
+            view.phase = phase;
+            if status.is_some() {
+                (view.status, view.stored) = (status, stored);
+            }
+        });
     }
 }
 
-/// What the wall clock says. The order sees to it that log time never goes back.
-pub(super) fn log_time() -> Timestamp {
+/// Waits for the outstanding put, if there is one. `None` when the runtime goes down.
+async fn answer_of(
+    outstanding: &mut Option<JoinHandle<Result<Put, PutError>>>,
+) -> Option<Result<Put, PutError>> {
+    let Some(task) = outstanding else { return pending().await };
+    let joined = task.await;
+    *outstanding = None;
+    match joined {
+        Ok(answer) => Some(answer),
+        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+        Err(_) => None,
+    }
+}
+
+/// Waits for a time; for none it waits for ever.
+async fn at(time: Option<Instant>) {
+    match time {
+        Some(time) => tokio::time::sleep_until(time.into()).await,
+        None => pending().await,
+    }
+}
+
+fn now() -> Now {
     let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let ms = u64::try_from(since_1970.as_millis()).unwrap_or_default();
-    Timestamp::from_ms(ms).unwrap_or(Timestamp::ZERO)
+    Now { instant: Instant::now(), log_time: Timestamp::from_ms(ms).unwrap_or(Timestamp::ZERO) }
 }

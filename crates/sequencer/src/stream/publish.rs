@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use synddb_protocol::chain;
-use synddb_storage::{BatchStore, Key, PutError};
+use synddb_storage::{BatchStore, Key, Put, PutError};
 use tokio::sync::watch;
 
 use super::View;
@@ -19,13 +19,13 @@ pub(super) async fn put(
     bytes: Bytes,
     view: &watch::Sender<View>,
     metrics: &StreamMetrics,
-) -> Result<(), PutError> {
+) -> Result<Put, PutError> {
     let mut backoff = Backoff::new();
     loop {
         match store.put(&key, bytes.clone()).await {
-            Ok(_) => {
+            Ok(put) => {
                 view.send_if_modified(|view| view.trouble.take().is_some());
-                return Ok(());
+                return Ok(put);
             }
             Err(error) if error.retry_may_help() => {
                 tracing::warn!(%key, error = chain(&error), "the store does not take a batch; trying again");

@@ -1,5 +1,9 @@
 //! Why a sequencer does not start, or ends.
 
+mod lead;
+
+pub use lead::LeadError;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -8,7 +12,6 @@ use synddb_service::secret::SecretError;
 use synddb_storage::OpenError;
 
 use crate::journal::JournalError;
-use crate::lead::LeadError;
 
 /// Why a sequencer does not start, or ends. What it acknowledged is in its journal, whatever happened.
 #[derive(Debug, thiserror::Error)]

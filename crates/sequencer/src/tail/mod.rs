@@ -1,29 +1,60 @@
-//! Where a log ends in the store, and who may have led it there.
+//! Where a log ends in the store, who may have led it there, and whether a journal is of that history.
+//!
+//! Reads only: nothing is changed, neither here nor there.
+
+mod history;
+mod last;
+
+pub(crate) use history::holds_own_messages;
 
 use synddb_protocol::id::{Epoch, KeyId, Sequence, StreamId};
 use synddb_protocol::log::{Leaders, SignedCheckpoint, SignedEpochRecord, Tip};
 use synddb_protocol::signing::TrustedKeys;
 use synddb_storage::{BatchStore, GetError, Key};
 
-use super::LeadError;
-use super::last::last_checkpoint;
-use crate::journal::Stored;
+use crate::error::LeadError;
+use crate::journal::{Journal, Stored};
+use last::last_checkpoint;
+
+/// What the store tells before anything is claimed.
+#[derive(Debug)]
+pub(crate) struct Looked {
+    pub(crate) tail: Tail,
+    /// Whether the store ends on the history that the journal was written for.
+    pub(crate) is_own: bool,
+}
+
+/// Looks where a log ends, and whether that is the journal's history.
+///
+/// # Errors
+/// [`LeadError`] where the store does not tell, and where it lacks what the journal saw in it: it is another store, or an old copy, and must get
+/// nothing.
+pub(crate) async fn look(
+    store: &dyn BatchStore,
+    journal: &Journal,
+    stream: StreamId,
+    trusted: &TrustedKeys,
+) -> Result<Looked, LeadError> {
+    let tail = Tail::find(store, stream, trusted).await?;
+    let is_own = history::compare(store, journal, &tail).await?;
+    Ok(Looked { tail, is_own })
+}
 
 /// The end of a log in the store.
 #[derive(Debug)]
-pub(super) struct Tail {
-    pub(super) tip: Tip,
+pub(crate) struct Tail {
+    pub(crate) tip: Tip,
     /// `None` when nothing is stored.
-    pub(super) stored: Option<Stored>,
-    pub(super) inbox_consumed: u64,
-    pub(super) leaders: Leaders,
+    pub(crate) stored: Option<Stored>,
+    pub(crate) inbox_consumed: u64,
+    pub(crate) leaders: Leaders,
     /// The epochs that were claimed, from the last message's on, and by whom; `None` for an object that admits nobody.
-    pub(super) claims: Vec<(Epoch, Option<KeyId>)>,
+    pub(crate) claims: Vec<(Epoch, Option<KeyId>)>,
 }
 
 impl Tail {
     /// Finds the end: by halving, then by gets until a key is absent, because a listing may be behind.
-    pub(super) async fn find(
+    async fn find(
         store: &dyn BatchStore,
         stream: StreamId,
         trusted: &TrustedKeys,
@@ -45,7 +76,7 @@ impl Tail {
     }
 
     /// Goes on to a checkpoint whose batch is stored.
-    pub(super) fn advance(&mut self, checkpoint: SignedCheckpoint) -> Result<(), LeadError> {
+    pub(crate) fn advance(&mut self, checkpoint: SignedCheckpoint) -> Result<(), LeadError> {
         let (epoch, key) = (checkpoint.claim().epoch, checkpoint.key());
         let stored = Stored { last: checkpoint.claim().size, checkpoint: checkpoint.to_bytes() };
         let trusted = checkpoint.verify(&self.leaders).map_err(|source| LeadError::UntrustedTail {
@@ -60,12 +91,12 @@ impl Tail {
     }
 
     /// The last message that is stored.
-    pub(super) fn last(&self) -> Option<Sequence> {
+    pub(crate) fn last(&self) -> Option<Sequence> {
         self.stored.as_ref().map(|stored| stored.last)
     }
 
     /// Takes an object under an epoch's number for what it is worth: it admits its key, or nobody.
-    pub(super) fn take_claim(&mut self, epoch: Epoch, object: &[u8]) -> Result<(), LeadError> {
+    pub(crate) fn take_claim(&mut self, epoch: Epoch, object: &[u8]) -> Result<(), LeadError> {
         let record = SignedEpochRecord::from_bytes(object).ok();
         let admitted = record.filter(|record| {
             let is_its_own = record.recover().is_ok_and(|(claim, _)| claim.epoch == epoch);

@@ -10,7 +10,7 @@ use synddb_protocol::log::{Batch, SignedCheckpoint};
 use synddb_protocol::signing::{SignatureError, TrustedKeys};
 use synddb_storage::{BatchStore, GetError, Key, PageLimit, Start, last_batch};
 
-use super::LeadError;
+use crate::error::LeadError;
 
 /// Most objects that one look of the halving reads. Batches that are missed behind so many foreign ones are found by gets later.
 const TRIES_MAX: usize = 16;

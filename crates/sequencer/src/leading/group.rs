@@ -3,61 +3,97 @@
 //! Nothing is answered before the transaction is durable, and nothing counts that is not (I5). A command sees what the commands
 //! before it in the group did, so of two equal ones the second gets the receipt of the first.
 
-use std::time::Instant;
-
 use synddb_protocol::http::Reason;
 use synddb_protocol::id::Timestamp;
-use synddb_protocol::log::Body;
+use synddb_protocol::log::{Body, Message};
+use tokio::sync::oneshot;
 
-use super::{Answer, Command};
+use super::Now;
+use crate::admission::Room;
 use crate::journal::{Found, Journal, JournalError, MESSAGE_BYTES, UNSTORED_MESSAGES_MAX};
 use crate::ordering::{Draft, Judgement, Ordering, Placed};
+use crate::stream::{Answer, Command};
 
 /// Most commands that one transaction takes.
-pub(super) const GROUP_MAX: usize = 256;
+pub(crate) const GROUP_MAX: usize = 256;
 
-/// Orders a group and answers every command in it. Gives the number of new messages.
-///
-/// # Errors
-/// [`JournalError`] when nobody knows what is durable. A full disk is none: it is answered.
+/// An answer, and whom it is for.
+pub(crate) struct Answered {
+    to: oneshot::Sender<Answer>,
+    answer: Answer,
+    /// The memory that the command takes, until it is answered.
+    _room: Room,
+}
+
+impl Answered {
+    /// The refusal of a process that does not lead.
+    pub(super) fn not_leading(Command { answer: to, room, .. }: Command) -> Self {
+        let why = "this sequencer does not lead the stream";
+        Self { to, answer: Answer::Refused(Reason::NotLeading, why.to_owned()), _room: room }
+    }
+
+    /// What is said.
+    #[cfg(test)]
+    pub(super) const fn answer(&self) -> &Answer {
+        &self.answer
+    }
+
+    /// Says it to whoever asked, who may be gone and asks again then.
+    pub(crate) fn send(self) {
+        self.to.send(self.answer).ok();
+    }
+}
+
+/// What became of a group.
+pub(super) struct Taken {
+    /// One for each command, in their order.
+    pub(super) answers: Vec<Answered>,
+    /// The messages that were made of it. They are durable.
+    pub(super) signed: Vec<Message>,
+    /// An error when nobody knows what is durable. A full disk is none: it is answered.
+    pub(super) done: Result<(), JournalError>,
+}
+
+/// Orders a group.
 pub(super) fn take(
     ordering: &mut Ordering,
     journal: &mut Journal,
     journal_bytes_max: u64,
     commands: Vec<Command>,
-    now: Timestamp,
-) -> Result<u64, JournalError> {
-    let mut group = Group { draft: ordering.draft(), placed: Vec::new(), journal, journal_bytes_max, now };
-    let mut done = group.journal.begin();
+    now: Now,
+) -> Taken {
+    let mut done = journal.begin();
     let mut answers = Vec::with_capacity(commands.len());
-    for Command { body, is_looked_up, answer, room } in commands {
-        let taken = done.is_ok().then(|| group.consider(body, is_looked_up));
-        let decided = match taken {
-            Some(Ok(decided)) => decided,
+    let (placed, signed) = (Vec::new(), Vec::new());
+    let mut group =
+        Group { draft: ordering.draft(), placed, signed, journal, journal_bytes_max, now: now.log_time };
+    for Command { body, is_looked_up, answer: to, room } in commands {
+        let decided = done.is_ok().then(|| group.consider(body, is_looked_up));
+        let answer = match decided {
+            Some(Ok(answer)) => answer,
             Some(Err(error)) => {
                 done = Err(error);
                 not_durable()
             }
             None => not_durable(),
         };
-        answers.push((answer, decided, room));
+        answers.push(Answered { to, answer, _room: room });
     }
-    let placed = group.placed;
-    let done = match done.and_then(|()| journal.commit()) {
+    let Group { placed, signed, .. } = group;
+    let is_durable = match done.and_then(|()| journal.commit()) {
         Err(JournalError::Full) => journal.give_up().map(|()| false),
         done => done.map(|()| true),
     };
-    let is_durable = *done.as_ref().unwrap_or(&false);
-    for (sender, decided, _room) in answers {
-        let is_a_promise = matches!(decided, Answer::Taken(_) | Answer::Known(_));
-        // Whoever asked may be gone; it asks again.
-        sender.send(if is_a_promise && !is_durable { not_durable() } else { decided }).ok();
+    if matches!(is_durable, Ok(true)) {
+        ordering.accept(placed, now.instant);
+        return Taken { answers, signed, done: Ok(()) };
     }
-    let count = placed.len() as u64;
-    if is_durable {
-        ordering.accept(placed, Instant::now());
+    for Answered { answer, .. } in &mut answers {
+        if matches!(answer, Answer::Taken(_) | Answer::Known(_)) {
+            *answer = not_durable();
+        }
     }
-    done.map(|is_durable| if is_durable { count } else { 0 })
+    Taken { answers, signed: Vec::new(), done: is_durable.map(drop) }
 }
 
 /// The answer to everything that the disk did not take. It is true as well where it is broken for good: nothing was taken.
@@ -69,6 +105,7 @@ fn not_durable() -> Answer {
 struct Group<'j> {
     draft: Draft,
     placed: Vec<Placed>,
+    signed: Vec<Message>,
     journal: &'j mut Journal,
     journal_bytes_max: u64,
     now: Timestamp,
@@ -110,8 +147,10 @@ impl Group<'_> {
             Ok(signed) => {
                 self.journal.insert(&signed)?;
                 self.placed.push(signed.placed);
-                tracing::debug!(sequence = %signed.message.receipt.header().sequence, "signed");
-                Ok(Answer::Taken(signed.message.receipt))
+                let receipt = signed.message.receipt.clone();
+                tracing::debug!(sequence = %receipt.header().sequence, "signed");
+                self.signed.push(signed.message);
+                Ok(Answer::Taken(receipt))
             }
             Err((reason, detail)) => Ok(Answer::Refused(reason, detail)),
         }
@@ -121,6 +160,7 @@ impl Group<'_> {
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
+    use std::time::Instant;
 
     use synddb_protocol::id::{Epoch, InboundNonce, StreamId};
     use synddb_protocol::log::{EpochRecord, Inbound, KeyProof, Tip};
@@ -171,10 +211,14 @@ mod tests {
                     (Command { body, is_looked_up: false, answer, room }, answered)
                 })
                 .unzip();
-            let taken = take(&mut ordering, journal, 1 << 30, commands, Timestamp::ZERO).unwrap();
+            let now = Now { instant: Instant::now(), log_time: Timestamp::ZERO };
+            let taken = take(&mut ordering, journal, 1 << 30, commands, now);
+            taken.done.unwrap();
+            let count = taken.signed.len();
+            taken.answers.into_iter().for_each(Answered::send);
             let answers: Vec<Answer> =
                 answers.into_iter().map(|mut answer| answer.try_recv().unwrap()).collect();
-            (taken, answers, ordering.tip().clone())
+            (count, answers, ordering.tip().clone())
         };
         let (_, _, before) = take(&mut journal, Vec::new());
         journal.limit_pages(14);

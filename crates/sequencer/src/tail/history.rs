@@ -1,16 +1,12 @@
-//! What a journal is worth after a restart: whether the store ends on the history that it was written for.
-//!
-//! If it does and nobody else claimed the stream since, what was acknowledged and not stored is published with its old signatures. In every other
-//! case it must never be published: another leader may have given these places to others. It is kept in a `.fenced` file, and
-//! the clients send it again from their outboxes.
+//! Whether the store ends on the history that a journal was written for.
 
-use synddb_protocol::id::{KeyId, Sequence, StreamId};
+use synddb_protocol::id::{Sequence, StreamId};
 use synddb_protocol::log::{Batch, SignedCheckpoint};
 use synddb_storage::{BatchStore, Key};
 
-use super::LeadError;
-use super::tail::Tail;
-use crate::journal::{Journal, Unstored};
+use super::Tail;
+use crate::error::LeadError;
+use crate::journal::Journal;
 
 /// Whether the store ends on the history that the journal was written for. Changes nothing, neither here nor there.
 ///
@@ -33,32 +29,6 @@ pub(super) async fn compare(
         return Err(LeadError::ClaimLost { epoch });
     }
     is_own_history(store, journal, tail, tail.leaders.stream()).await
-}
-
-/// Makes the journal agree with where the store ends: it goes on from there, or begins anew there.
-pub(super) fn settle(journal: &mut Journal, tail: &Tail, is_own: bool, own: KeyId) -> Result<(), LeadError> {
-    let stream = tail.leaders.stream();
-    let seen = journal.stored().map(|stored| stored.last);
-    if is_own && !is_claimed_by_others(journal, tail, own) {
-        if let Some(stored) = tail.stored.clone()
-            && Some(stored.last) > seen
-        {
-            journal.mark_stored(stored)?;
-        }
-        return Ok(());
-    }
-    if journal.unstored() != Unstored::default() {
-        let copy = journal.copy_fenced()?;
-        tracing::warn!(%stream, messages = journal.unstored().messages, file = %copy.display(),
-            "another leader came in between: what was not stored is never published; clients send it again");
-    }
-    Ok(journal.begin_anew(tail.stored.clone())?)
-}
-
-/// Whether a key that is not ours claimed an epoch after the one that the journal was written under.
-fn is_claimed_by_others(journal: &Journal, tail: &Tail, own: KeyId) -> bool {
-    let epoch = journal.epoch();
-    tail.claims.iter().any(|(claimed, key)| Some(*claimed) > epoch && *key != Some(own))
 }
 
 /// Whether everything that is stored is what the journal saw stored, or holds as its own.

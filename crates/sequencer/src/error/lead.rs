@@ -110,7 +110,7 @@ impl LeadError {
     }
 
     /// Whether an object that was read is to blame, which anybody who can write to the store may have put there.
-    pub(super) const fn is_of_the_object(&self) -> bool {
+    pub(crate) const fn is_of_the_object(&self) -> bool {
         matches!(self, Self::UnreadableTail { .. } | Self::ForeignTail { .. } | Self::UntrustedTail { .. })
     }
 

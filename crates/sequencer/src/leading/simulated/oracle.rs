@@ -1,0 +1,279 @@
+//! What must stay true, held against everything that was ever said: every answer, every put, every object.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use synddb_protocol::hash::CommitDigest;
+use synddb_protocol::id::{Epoch, KeyId, Sequence};
+use synddb_protocol::limits::BODY_BYTES_MAX;
+use synddb_protocol::log::{
+    Batch, Body, Entry, Leaders, MessageType, Receipt, SignedCheckpoint, SignedEpochRecord, Tip,
+};
+use synddb_protocol::signing::{SigningKey, TrustedKeys};
+use synddb_protocol::submission::Content;
+use synddb_storage::Key;
+
+use super::STREAM;
+use super::client::Client;
+use super::process::Process;
+use super::sea::Sea;
+use crate::error::LeadError;
+use crate::journal::Journal;
+use crate::stream::Answer;
+
+/// What does not hold.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Violation {
+    /// I3: what the client forgot is not stored, or not once.
+    #[error("I3: {0}")]
+    Forgotten(String),
+    /// I4: one key signed two things for one place, or the log cannot be read.
+    #[error("I4: {0}")]
+    Order(String),
+    /// I5: what was acknowledged is not durable.
+    #[error("I5: {0}")]
+    Durable(String),
+    /// I6: an object was overwritten, or something was promised before the fence.
+    #[error("I6: {0}")]
+    Fence(String),
+    /// What has its place was refused.
+    #[error("refused what has its place: {0}")]
+    Refused(String),
+    /// Nothing goes on any more.
+    #[error("nothing goes on any more: {0}")]
+    Halted(String),
+    /// A leader ended in trouble that it made itself.
+    #[error("a leader ended: {0}")]
+    Ended(String),
+}
+
+/// A promise that a process gave.
+struct Promise {
+    by: usize,
+    receipt: Receipt,
+}
+
+pub(super) struct Oracle {
+    keys: [Arc<SigningKey>; 2],
+    /// What was signed for a place.
+    signed: BTreeMap<(KeyId, Epoch, Sequence), Receipt>,
+    /// What was claimed of a size.
+    claimed: BTreeMap<(KeyId, Epoch, Sequence), Vec<u8>>,
+    promises: Vec<Promise>,
+    /// Which promises a crash of their process must leave in its journal: those given since it last began anew.
+    owed: [Vec<Receipt>; 2],
+    begun_anew: [u32; 2],
+    /// Epochs whose message is stored.
+    fenced: Vec<Epoch>,
+    /// Through which message the log is stored.
+    stored_through: u64,
+    seen: usize,
+    taken_back: usize,
+}
+
+impl Oracle {
+    pub(super) fn new(keys: [Arc<SigningKey>; 2]) -> Self {
+        Self {
+            keys,
+            signed: BTreeMap::new(),
+            claimed: BTreeMap::new(),
+            promises: Vec::new(),
+            owed: [Vec::new(), Vec::new()],
+            begun_anew: [0; 2],
+            fenced: Vec::new(),
+            stored_through: 0,
+            seen: 0,
+            taken_back: 0,
+        }
+    }
+
+    pub(super) fn promised(&self) -> usize {
+        self.promises.len()
+    }
+
+    /// Promises that never came true, which is what provisional means.
+    pub(super) fn taken_back(&self) -> usize {
+        self.taken_back
+    }
+
+    pub(super) fn take_answer(&mut self, by: usize, answer: &Answer) -> Result<(), Violation> {
+        match answer {
+            Answer::Taken(receipt) => {
+                let epoch = receipt.header().epoch;
+                if !self.fenced.contains(&epoch) {
+                    let place = receipt.header().sequence;
+                    return Err(Violation::Fence(format!("{place} promised in {epoch} before its fence")));
+                }
+                self.take_receipt(receipt)?;
+                self.owed[by].push(receipt.clone());
+                self.promises.push(Promise { by, receipt: receipt.clone() });
+                Ok(())
+            }
+            Answer::Known(receipts) => receipts.iter().try_for_each(|receipt| self.take_receipt(receipt)),
+            Answer::LookUp(..) | Answer::Refused(..) => Ok(()),
+        }
+    }
+
+    fn take_receipt(&mut self, receipt: &Receipt) -> Result<(), Violation> {
+        let header = receipt.header();
+        let place = (receipt.key(), header.epoch, header.sequence);
+        match self.signed.get(&place) {
+            Some(before) if before != receipt => Err(Violation::Order(format!("two messages for {place:?}"))),
+            Some(_) => Ok(()),
+            None => {
+                self.signed.insert(place, receipt.clone());
+                Ok(())
+            }
+        }
+    }
+
+    pub(super) fn take_checkpoint(&mut self, checkpoint: &SignedCheckpoint) -> Result<(), Violation> {
+        let claim = checkpoint.claim();
+        let place = (checkpoint.key(), claim.epoch, claim.size);
+        let bytes = checkpoint.to_bytes();
+        let before = self.claimed.entry(place).or_insert_with(|| bytes.clone());
+        if *before == bytes { Ok(()) } else { Err(Violation::Order(format!("two checkpoints of {place:?}"))) }
+    }
+
+    /// A batch is put: whoever can read the store on its way has what is in it.
+    pub(super) fn take_put(&mut self, object: &Bytes) -> Result<(), Violation> {
+        let batch = Batch::from_stored(object).map_err(|error| Violation::Order(error.to_string()))?;
+        self.take_checkpoint(batch.checkpoint())?;
+        batch.messages().iter().try_for_each(|message| self.take_receipt(&message.receipt))
+    }
+
+    /// What was acknowledged is in the journal, or stored, unless the journal began anew since.
+    pub(super) fn take_crash(&mut self, by: usize, journal: &Journal) -> Result<(), Violation> {
+        self.note_begun_anew(by, journal);
+        let stored_through = self.stored_through;
+        self.owed[by].retain(|receipt| receipt.header().sequence.get() > stored_through);
+        for receipt in &self.owed[by] {
+            let sequence = receipt.header().sequence;
+            if journal.receipt(sequence).expect("it is read").as_ref() != Some(receipt) {
+                return Err(Violation::Durable(format!("{sequence} was promised, and is gone")));
+            }
+        }
+        Ok(())
+    }
+
+    fn note_begun_anew(&mut self, by: usize, journal: &Journal) {
+        let begun_anew = journal.begun_anew();
+        if begun_anew != self.begun_anew[by] {
+            self.begun_anew[by] = begun_anew;
+            self.owed[by].clear();
+        }
+    }
+
+    pub(super) fn take_end(&self, how: Result<(), LeadError>) -> Result<(), Violation> {
+        how.map_err(|error| Violation::Ended(synddb_protocol::chain(&error)))
+    }
+
+    /// Looks at what has come into the store.
+    pub(super) fn look_at(&mut self, sea: &Sea) -> Result<(), Violation> {
+        for (key, object) in sea.firsts_after(self.seen) {
+            self.seen += 1;
+            if !matches!(key, Key::Batch { .. }) {
+                continue;
+            }
+            let batch = Batch::from_stored(&object).map_err(|error| Violation::Order(error.to_string()))?;
+            if batch.first().get() != self.stored_through + 1 {
+                return Err(Violation::Order(format!("{} does not follow", batch.first())));
+            }
+            self.stored_through = batch.last().get();
+            let epochs = batch.messages().iter().map(|message| message.receipt.header());
+            let fences = epochs.filter(|header| header.message_type == MessageType::Epoch);
+            self.fenced.extend(fences.map(|header| header.epoch));
+        }
+        Ok(())
+    }
+
+    /// Judges the log as it is at the end.
+    pub(super) fn judge(
+        &mut self,
+        sea: &Sea,
+        client: &Client,
+        processes: &[Process; 2],
+    ) -> Result<(), Violation> {
+        for (key, first) in sea.firsts_after(0) {
+            if sea.object(&key) != Some(first) {
+                return Err(Violation::Fence(format!("{key} was overwritten")));
+            }
+        }
+        let (log, commits) = self.read(sea)?;
+        for number in 1..client.kept_from() {
+            let places: Vec<&CommitDigest> =
+                commits.iter().filter(|(held, _)| *held == number).map(|(_, digest)| digest).collect();
+            if places.len() != 1 || places[0] != &client.digests()[&number] {
+                let detail = format!("commit {number} is forgotten, and stored {} times", places.len());
+                return Err(Violation::Forgotten(detail));
+            }
+        }
+        for (at, process) in processes.iter().enumerate() {
+            if let Some(journal) = process.journal() {
+                self.note_begun_anew(at, journal);
+            }
+        }
+        self.check_promises(&log)
+    }
+
+    /// A promise is kept, or another leader's later epoch took its place.
+    fn check_promises(&mut self, log: &BTreeMap<Sequence, Receipt>) -> Result<(), Violation> {
+        for Promise { by, receipt } in &self.promises {
+            let (sequence, epoch) = (receipt.header().sequence, receipt.header().epoch);
+            match log.get(&sequence) {
+                Some(stored) if stored == receipt => continue,
+                Some(stored) if stored.header().epoch > epoch => {}
+                Some(_) => return Err(Violation::Order(format!("{sequence} of {epoch} was taken back"))),
+                // The log ends before it: its process is down with it in its journal, or gave it up.
+                None => {}
+            }
+            if log.contains_key(&sequence) && self.owed[*by].contains(receipt) {
+                // Its process is down, and still believes in it: it will see at its next start that it is not so.
+                let others = log.values().any(|stored| stored.header().epoch > epoch);
+                if !others {
+                    return Err(Violation::Durable(format!("{sequence} of {epoch} is lost")));
+                }
+            }
+            self.taken_back += 1;
+        }
+        Ok(())
+    }
+
+    /// Reads the whole log as any reader would, and verifies every byte of it.
+    fn read(&self, sea: &Sea) -> Result<(BTreeMap<Sequence, Receipt>, Vec<(u64, CommitDigest)>), Violation> {
+        let keys = self.keys.iter().map(|key| *key.verifying_key());
+        let mut leaders = Leaders::new(STREAM, TrustedKeys::pinned(keys));
+        let mut tip = Tip::start(STREAM);
+        let (mut log, mut commits) = (BTreeMap::new(), Vec::new());
+        let unreadable = |why: String| Violation::Order(why);
+        while let Ok(first) = tip.next()
+            && let Some(object) = sea.batch(first)
+        {
+            let batch = Batch::from_stored(&object).map_err(|error| unreadable(error.to_string()))?;
+            let through = batch.checkpoint().claim().epoch;
+            while let Some(epoch) = leaders.next().filter(|epoch| *epoch <= through) {
+                let record = sea.epoch(epoch).ok_or_else(|| unreadable(format!("no claim of {epoch}")))?;
+                let record = SignedEpochRecord::from_bytes(&record).expect("it is one");
+                leaders.admit(&record).map_err(|error| unreadable(error.to_string()))?;
+            }
+            for message in batch.messages() {
+                log.insert(message.receipt.header().sequence, message.receipt.clone());
+                if message.receipt.header().message_type == MessageType::Submission {
+                    let body = Body::read(MessageType::Submission, message.body.clone(), BODY_BYTES_MAX);
+                    commits.extend(held(body.expect("it is one").entry()));
+                }
+            }
+            let verified =
+                batch.verify(&leaders, &tip).map_err(|error| unreadable(synddb_protocol::chain(&error)))?;
+            tip = verified.tip().clone();
+        }
+        Ok((log, commits))
+    }
+}
+
+fn held(entry: &Entry) -> Vec<(u64, CommitDigest)> {
+    let Entry::Submission(submission) = entry else { return Vec::new() };
+    let Content::Commits(commits) = &submission.content else { return Vec::new() };
+    commits.as_slice().iter().map(|commit| (commit.number.get(), commit.digest())).collect()
+}
