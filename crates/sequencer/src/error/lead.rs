@@ -96,7 +96,7 @@ impl LeadError {
             Self::Put(error) => error.retry_may_help(),
             Self::Get(error) => error.retry_may_help(),
             Self::List(error) => error.retry_may_help(),
-            Self::MissingTail { .. } => true,
+            Self::MissingTail { .. } | Self::Journal(JournalError::Full) => true,
             Self::Journal(_)
             | Self::UnreadableTail { .. }
             | Self::ForeignTail { .. }
@@ -118,6 +118,7 @@ impl LeadError {
     pub(crate) const fn in_brief(&self) -> &'static str {
         match self {
             Self::Put(_) | Self::Get(_) | Self::List(_) => "the store does not answer",
+            Self::Journal(JournalError::Full) => "the disk of the journal is full",
             Self::Journal(_) => "the journal fails",
             Self::UnreadableTail { .. } | Self::ForeignTail { .. } => {
                 "an object stands where the log goes on that is no batch of it"

@@ -140,6 +140,8 @@ impl File {
         let sqlite = rusqlite::Connection::open_in_memory();
         let sqlite = sqlite.map_err(|error| JournalError::Sqlite(error.into()))?;
         let file = Self { sqlite, path: PathBuf::new() };
+        // So small that a few messages fill one.
+        file.run("PRAGMA page_size = 512")?;
         file.make(stream)?;
         Ok(file)
     }
@@ -188,7 +190,12 @@ impl File {
         let mut free = names.map(|name| folder.join(name)).filter(|path| !path.exists());
         let copy = free.next().expect("numbers do not end");
         make_private(&copy)?;
-        self.execute("VACUUM INTO ?", params![copy.to_string_lossy()])?;
+        let copied = self.execute("VACUUM INTO ?", params![copy.to_string_lossy()]);
+        if copied.is_err() {
+            // Half a copy tells nobody anything, and takes room on a disk that may have none.
+            fs::remove_file(&copy).ok();
+        }
+        copied?;
         Folder::open(&copy).and_then(|file| file.sync_all()).map_err(failed)?;
         sync(folder)?;
         Ok(copy)

@@ -46,6 +46,11 @@ impl Journal {
         self.memory.forgets = true;
     }
 
+    /// How many pages it takes.
+    pub(crate) fn pages(&self) -> u32 {
+        u32::try_from(self.file.integer("PRAGMA page_count").expect("it is read")).expect("it is small")
+    }
+
     /// How often it began anew.
     pub(crate) fn begun_anew(&self) -> u32 {
         self.memory.begun_anew

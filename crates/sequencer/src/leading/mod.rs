@@ -208,8 +208,11 @@ impl Core {
     pub(crate) fn step(&mut self, now: Now, event: Event) -> Vec<Effect> {
         let mut effects = Vec::new();
         let done = self.take(now, event, &mut effects).and_then(|()| self.go_on(now, &mut effects));
-        if let Err(error) = done {
-            self.end(Err(error), &mut effects);
+        match done {
+            // Nothing was promised in this epoch, and nothing of it is half done.
+            Err(error) if self.is_opening() && error.retry_may_help() => self.try_again(&error, &mut effects),
+            Err(error) => self.end(Err(error), &mut effects),
+            Ok(()) => {}
         }
         effects
     }
@@ -225,6 +228,13 @@ impl Core {
                 self.drain_until.get_or_insert(now.instant + self.leader.drain);
                 Ok(())
             }
+        }
+    }
+
+    const fn is_opening(&self) -> bool {
+        match &self.state {
+            State::Looking | State::Claiming { .. } | State::Resuming { .. } => true,
+            State::Leading(_) | State::Ended => false,
         }
     }
 

@@ -21,22 +21,15 @@ impl Core {
         looked: Result<Looked, LeadError>,
         effects: &mut Vec<Effect>,
     ) -> Result<(), LeadError> {
-        match looked {
-            Ok(looked) => self.claim(looked, effects),
-            Err(error) => self.try_again(error, effects),
-        }
+        self.claim(looked?, effects)
     }
 
-    /// Looks again after a rest, where that may help.
-    fn try_again(&mut self, error: LeadError, effects: &mut Vec<Effect>) -> Result<(), LeadError> {
-        if !error.retry_may_help() {
-            return Err(error);
-        }
+    /// Looks again after a rest.
+    pub(super) fn try_again(&mut self, error: &LeadError, effects: &mut Vec<Effect>) {
         let stream = self.leader.stream;
-        tracing::warn!(%stream, error = chain(&error), "cannot lead the stream yet; trying again");
+        tracing::warn!(%stream, error = chain(error), "cannot lead the stream yet; trying again");
         self.state = State::Looking;
         effects.push(Effect::Look { rest: Some(error.in_brief()) });
-        Ok(())
     }
 
     /// Claims the first epoch that is free.
@@ -74,7 +67,7 @@ impl Core {
             Ok(Put::Unchanged) => Bytes::from(record.to_bytes()),
             Err(PutError::Conflict { existing, .. }) => existing.into_bytes(),
             Err(PutError::ConflictTooLarge { .. }) => Bytes::new(),
-            Err(error) => return self.try_again(error.into(), effects),
+            Err(error) => return Err(error.into()),
         };
         looked.tail.take_claim(epoch, &existing)?;
         self.claim(looked, effects)

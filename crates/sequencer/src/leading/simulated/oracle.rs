@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use synddb_protocol::hash::CommitDigest;
+use synddb_protocol::http::Reason;
 use synddb_protocol::id::{Epoch, KeyId, Sequence};
 use synddb_protocol::limits::BODY_BYTES_MAX;
 use synddb_protocol::log::{
@@ -20,7 +21,7 @@ use super::process::Process;
 use super::sea::Sea;
 use crate::error::LeadError;
 use crate::journal::Journal;
-use crate::stream::Answer;
+use crate::stream::{Answer, Phase};
 
 /// What does not hold.
 #[derive(Debug, thiserror::Error)]
@@ -69,7 +70,35 @@ pub(super) struct Oracle {
     /// Through which message the log is stored.
     stored_through: u64,
     seen: usize,
-    taken_back: usize,
+    counts: Counts,
+}
+
+/// What a schedule came to, so that one sees that it did something.
+#[derive(Debug, Default, Clone, Copy)]
+pub(super) struct Counts {
+    /// Receipts of something new.
+    pub(super) promised: u64,
+    /// Provisional receipts that never came true.
+    pub(super) taken_back: u64,
+    /// Epochs that were claimed.
+    pub(super) epochs: u64,
+    /// Leaders that met another one's batch.
+    pub(super) deposed: u64,
+    /// Journals that began anew, since their tail must never be stored.
+    pub(super) begun_anew: u64,
+    /// Answers of a full disk.
+    pub(super) full: u64,
+}
+
+impl Counts {
+    pub(super) fn add(&mut self, other: &Self) {
+        self.promised += other.promised;
+        self.taken_back += other.taken_back;
+        self.epochs += other.epochs;
+        self.deposed += other.deposed;
+        self.begun_anew += other.begun_anew;
+        self.full += other.full;
+    }
 }
 
 impl Oracle {
@@ -84,17 +113,16 @@ impl Oracle {
             fenced: Vec::new(),
             stored_through: 0,
             seen: 0,
-            taken_back: 0,
+            counts: Counts::default(),
         }
     }
 
-    pub(super) fn promised(&self) -> usize {
-        self.promises.len()
+    pub(super) const fn counts(&self) -> Counts {
+        self.counts
     }
 
-    /// Promises that never came true, which is what provisional means.
-    pub(super) fn taken_back(&self) -> usize {
-        self.taken_back
+    pub(super) fn take_shown(&mut self, phase: Phase) {
+        self.counts.deposed += u64::from(phase == Phase::Deposed);
     }
 
     pub(super) fn take_answer(&mut self, by: usize, answer: &Answer) -> Result<(), Violation> {
@@ -108,9 +136,14 @@ impl Oracle {
                 self.take_receipt(receipt)?;
                 self.owed[by].push(receipt.clone());
                 self.promises.push(Promise { by, receipt: receipt.clone() });
+                self.counts.promised += 1;
                 Ok(())
             }
             Answer::Known(receipts) => receipts.iter().try_for_each(|receipt| self.take_receipt(receipt)),
+            Answer::Refused(Reason::DiskFull, _) => {
+                self.counts.full += 1;
+                Ok(())
+            }
             Answer::LookUp(..) | Answer::Refused(..) => Ok(()),
         }
     }
@@ -160,6 +193,7 @@ impl Oracle {
     fn note_begun_anew(&mut self, by: usize, journal: &Journal) {
         let begun_anew = journal.begun_anew();
         if begun_anew != self.begun_anew[by] {
+            self.counts.begun_anew += u64::from(begun_anew - self.begun_anew[by]);
             self.begun_anew[by] = begun_anew;
             self.owed[by].clear();
         }
@@ -173,6 +207,7 @@ impl Oracle {
     pub(super) fn look_at(&mut self, sea: &Sea) -> Result<(), Violation> {
         for (key, object) in sea.firsts_after(self.seen) {
             self.seen += 1;
+            self.counts.epochs += u64::from(matches!(key, Key::Epoch { .. }));
             if !matches!(key, Key::Batch { .. }) {
                 continue;
             }
@@ -235,7 +270,7 @@ impl Oracle {
                     return Err(Violation::Durable(format!("{sequence} of {epoch} is lost")));
                 }
             }
-            self.taken_back += 1;
+            self.counts.taken_back += 1;
         }
         Ok(())
     }

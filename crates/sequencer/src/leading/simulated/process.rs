@@ -23,6 +23,9 @@ use crate::leading::{Core, Effect, Event, Leader, Now};
 use crate::stream::{Answer, Command};
 use crate::tail;
 
+/// Pages that no schedule fills.
+const ROOM: u32 = 100_000;
+
 /// What the core waits for.
 enum Work {
     Look,
@@ -201,6 +204,19 @@ impl Process {
         self.step(now, Event::Commands(commands), chance, oracle)
     }
 
+    /// The disk has as much room as the journal takes and a little, or as much as anybody wants.
+    pub(super) fn fill(&self, chance: &mut SmallRng) {
+        let Some(journal) = self.journal() else { return };
+        let room = if chance.random_bool(0.5) { chance.random_range(0..4) } else { ROOM };
+        journal.limit_pages(journal.pages() + room);
+    }
+
+    pub(super) fn make_room(&self) {
+        if let Some(journal) = self.journal() {
+            journal.limit_pages(journal.pages() + ROOM);
+        }
+    }
+
     /// What was answered since the last look.
     pub(super) fn heard(&mut self) -> Vec<Answer> {
         let mut heard = Vec::new();
@@ -255,6 +271,7 @@ impl Process {
                 answered.send();
             }
             Effect::Show(shown) => {
+                oracle.take_shown(shown.phase);
                 if let Some(next) = shown.status.and_then(|status| status.sequenced_next) {
                     self.sequenced = Some(next.commit.get());
                 }

@@ -119,10 +119,6 @@ impl Sea {
     pub(super) fn epoch(&self, epoch: Epoch) -> Option<Bytes> {
         self.object(&Key::Epoch { stream: STREAM, epoch })
     }
-
-    pub(super) fn epochs(&self) -> usize {
-        self.water().objects.keys().filter(|key| matches!(key, Key::Epoch { .. })).count()
-    }
 }
 
 impl Water {
@@ -174,7 +170,11 @@ impl BatchStore for Sea {
     async fn list(&self, start: &Start, limit: PageLimit) -> Result<Page, ListError> {
         let mut water = self.water();
         water.pass();
-        let mut keys = water.objects.keys().filter(|key| start.admits(key)).copied();
+        // A listing may be behind.
+        let behind = if water.is_calm { 0 } else { water.chance.random_range(0..3) };
+        let hidden: Vec<Key> = water.first.iter().rev().take(behind).map(|(key, _)| *key).collect();
+        let admitted = water.objects.keys().filter(|key| start.admits(key) && !hidden.contains(key));
+        let mut keys = admitted.copied();
         let page: Vec<Key> = keys.by_ref().take(usize::from(limit.get())).collect();
         let next = keys.next().map(Start::At);
         Ok(Page { keys: page, next })
