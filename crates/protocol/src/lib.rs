@@ -12,6 +12,8 @@
 //! | [`log`] | messages, batches, checkpoints, the log tree, and the fold that checks them |
 //! | [`state`] | the state hash of a database |
 //! | [`contents`] | what a replica says of its contents: digests of tables, of runs of rows, and rows |
+//! | [`live`] | the log as it grows: what a leader shows of it before and after it is stored |
+//! | [`proof`] | inclusion and consistency proofs as they are sent, and lists of leaves |
 //! | [`http`] | the JSON that services answer with |
 //!
 //! Does no I/O, reads no clock, draws no randomness (I13): time and chance are arguments, so that the
@@ -25,7 +27,9 @@ pub mod hash;
 pub mod http;
 pub mod id;
 pub mod limits;
+pub mod live;
 pub mod log;
+pub mod proof;
 pub mod signing;
 pub mod state;
 pub mod submission;

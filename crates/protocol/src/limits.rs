@@ -95,6 +95,9 @@ pub const TREE_HASHES_MAX: usize = 64;
 /// Most receipts in one answer to a submission: a submission cut anew may span several messages.
 pub const RECEIPTS_MAX: usize = SUBMISSION_COMMITS_MAX;
 
+/// Most leaves of the log tree in one answer.
+pub const LEAVES_MAX: usize = BATCH_MESSAGES_MAX;
+
 const _: () = {
     // A number that fits its key also fits JSON.
     assert!(KEYED_COUNTER_MAX <= COUNTER_MAX);

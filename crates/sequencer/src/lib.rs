@@ -11,8 +11,10 @@
 //! | `tail` | where a log ends in the store, and whether a journal is of it |
 //! | `leading` | the pure core of leading: who leads, what is promised, what is put; `step(now, event) -> effects` |
 //! | `stream` | one stream and its owner, which carries the effects out |
+//! | `live` | what a stream shows of its log before it is stored |
 //! | `registry` | the streams of a process |
 //! | `stored` | what is read from the store for those who ask |
+//! | `proof` | proofs over what is stored, and leaves |
 //! | `http` | the paths |
 
 mod admission;
@@ -22,8 +24,10 @@ mod error;
 mod http;
 mod journal;
 mod leading;
+mod live;
 mod metrics;
 pub mod ordering;
+mod proof;
 mod registry;
 mod run;
 mod stored;

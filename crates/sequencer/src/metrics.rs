@@ -42,6 +42,16 @@ pub(crate) fn refused(reason: &Reason) {
     counter!("synddb_sequencer_refused_total", "code" => reason.code()).increment(1);
 }
 
+/// Readers of logs as they grow came or went.
+pub(crate) fn readers(change: f64) {
+    gauge!("synddb_sequencer_live_readers").increment(change);
+}
+
+/// A reader fell behind what is kept in memory, and was sent to the store.
+pub(crate) fn reader_dropped() {
+    counter!("synddb_sequencer_live_dropped_total").increment(1);
+}
+
 /// Places stay below 2^53, so that every one is exact.
 #[expect(clippy::cast_precision_loss, reason = "a sequence has at most twelve digits")]
 fn place(sequence: Option<Sequence>) -> f64 {

@@ -19,6 +19,7 @@ use crate::config::Config;
 use crate::error::LeadError;
 use crate::journal::{FILE, Journal, JournalError};
 use crate::leading::Leader;
+use crate::live::Live;
 use crate::stream::{Handle, Owner, Parts, Phase, View};
 
 /// Most streams that one process leads.
@@ -205,6 +206,7 @@ impl Registry {
     fn start_owner(&self, stream: StreamId, journal: Journal) -> io::Result<Handle> {
         let (commands, receiver) = mpsc::channel(self.config.queue_max.max(1));
         let (shown, view) = watch::channel(View::opening());
+        let (live, feed) = Live::new();
         let finish = Shutdown::new();
         let leader = Leader {
             stream,
@@ -220,6 +222,7 @@ impl Registry {
             journal,
             commands: receiver,
             view: shown,
+            live,
             finish: finish.clone(),
         });
         let (runtime, ended) = (Runtime::current(), self.ended.clone());
@@ -230,7 +233,7 @@ impl Registry {
             // Nobody listens any more when the process ends without waiting.
             ended.blocking_send(Ended { stream, error }).ok();
         })?;
-        Ok(Handle { commands, view, finish })
+        Ok(Handle { commands, view, feed, finish })
     }
 
     /// Takes note of an owner that ended. Gives the error that it ended with.

@@ -202,6 +202,11 @@ impl Writer {
         self.put(|encoder| encoder.null());
     }
 
+    /// `true` or `false`.
+    pub fn bool(&mut self, value: bool) {
+        self.put(|encoder| encoder.bool(value));
+    }
+
     /// The head of an array with `count` items.
     pub fn array(&mut self, count: usize) {
         self.put(|encoder| encoder.array(count as u64));
@@ -323,6 +328,11 @@ impl<'a> Reader<'a> {
     /// `null`.
     pub fn null(&mut self, what: &'static str) -> Result<(), DecodeError> {
         self.item(what, |decoder| decoder.null(), |()| (0, 0))
+    }
+
+    /// `true` or `false`.
+    pub fn bool(&mut self, what: &'static str) -> Result<bool, DecodeError> {
+        self.item(what, |decoder| decoder.bool(), |_| (0, 0))
     }
 
     /// Whether the next item is `null`.

@@ -6,7 +6,8 @@ use bytes::Bytes;
 use synddb_protocol::http::Reason;
 use synddb_protocol::id::StreamId;
 use synddb_service::axum::extract::{FromRequest, FromRequestParts, RawPathParams, Request};
-use synddb_service::axum::http::header::CONTENT_LENGTH;
+use synddb_service::axum::http::HeaderMap;
+use synddb_service::axum::http::header::{ACCEPT, CONTENT_LENGTH};
 use synddb_service::axum::http::request::Parts;
 use synddb_service::http::{Payload, Refusal, check_bearer};
 
@@ -83,6 +84,13 @@ impl<const MAX: usize> FromRequest<Front> for Admitted<MAX> {
         let Payload(bytes) = Payload::<MAX>::from_request(request, front).await?;
         Ok(Self { bytes, room })
     }
+}
+
+/// Whether a client asks for this media type by name.
+pub(super) fn accepts(headers: &HeaderMap, media_type: &str) -> bool {
+    let ranges = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    let mut named = ranges.flat_map(|ranges| ranges.split(',')).filter_map(|range| range.split(';').next());
+    named.any(|named| named.trim().eq_ignore_ascii_case(media_type))
 }
 
 /// The refusal where there is no room or no place in a queue.

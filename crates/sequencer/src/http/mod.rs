@@ -5,6 +5,8 @@
 mod answer;
 mod deliver;
 mod extract;
+mod live;
+mod proof;
 mod read;
 mod write;
 
@@ -22,6 +24,7 @@ use synddb_storage::BatchStore;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::admission::{Admission, BODIES_BYTES};
+use crate::proof::Prover;
 use crate::registry::Registry;
 use crate::stored::ANSWER_BYTES_MAX;
 
@@ -50,6 +53,7 @@ struct Shared {
     token: Token,
     registry: Arc<Registry>,
     store: Arc<dyn BatchStore>,
+    prover: Prover,
     /// Room for bodies.
     bodies: Admission,
     /// Room for what is on its way to readers.
@@ -57,6 +61,8 @@ struct Shared {
     reads: Semaphore,
     look_ups: Semaphore,
     opens: Semaphore,
+    /// Leave to be shown a log as it grows.
+    live: Arc<Semaphore>,
     shutdown: Shutdown,
 }
 
@@ -71,12 +77,14 @@ impl Front {
         Self(Arc::new(Shared {
             token,
             registry,
+            prover: Prover::new(Arc::clone(&store)),
             store,
             bodies: Admission::new(BODIES_BYTES),
             answers: Admission::new(ANSWERS_BYTES),
             reads: Semaphore::new(READS_MAX),
             look_ups: Semaphore::new(LOOK_UPS_MAX),
             opens: Semaphore::new(processors * OPENS_PER_PROCESSOR),
+            live: Arc::new(Semaphore::new(live::LIVE_READERS_MAX)),
             shutdown,
         }))
     }
@@ -98,6 +106,10 @@ pub(crate) fn router(front: Front) -> Router {
         .route("/snapshot", post(write::snapshot))
         .route("/snapshot/chunks/{hash}", put(write::chunk))
         .route("/batches/{range}", get(read::batches))
+        .route("/log/stream", get(live::stream))
+        .route("/leaves/{range}", get(proof::leaves))
+        .route("/proof/inclusion", get(proof::inclusion))
+        .route("/proof/consistency", get(proof::consistency))
         .route("/checkpoint", get(read::checkpoint))
         .route("/status", get(read::status));
     Router::new()

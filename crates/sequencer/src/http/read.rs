@@ -20,7 +20,7 @@ use super::{Front, leave};
 use crate::stored;
 use crate::stream::Handle;
 
-const CBOR: [(header::HeaderName, &str); 1] = [(header::CONTENT_TYPE, "application/cbor")];
+pub(super) const CBOR: [(header::HeaderName, &str); 1] = [(header::CONTENT_TYPE, "application/cbor")];
 
 /// `GET /streams`
 pub(super) async fn streams(State(front): State<Front>) -> Json<Vec<StreamId>> {
@@ -111,7 +111,7 @@ fn head(length: usize) -> Bytes {
     Bytes::from(head)
 }
 
-fn parse_range(text: &str) -> Result<(Sequence, Sequence), Refusal> {
+pub(super) fn parse_range(text: &str) -> Result<(Sequence, Sequence), Refusal> {
     let range = text.split_once('_').and_then(|(start, end)| Some((decimal(start)?, decimal(end)?)));
     let Some((start, end)) = range else {
         return Err(Refusal::new(Reason::NotFound, "a range is two sequences with `_` between them"));
@@ -134,7 +134,7 @@ fn decimal(text: &str) -> Option<u64> {
 }
 
 impl Front {
-    fn handle(&self, stream: StreamId) -> Result<Handle, Refusal> {
+    pub(super) fn handle(&self, stream: StreamId) -> Result<Handle, Refusal> {
         let registry = &self.0.registry;
         registry.get(stream).ok_or_else(|| match registry.ended_for(stream) {
             Some(why) => not_leading(format!("the stream ended here: {why}; see the service's log")),

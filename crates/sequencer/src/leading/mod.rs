@@ -116,12 +116,21 @@ pub(crate) enum Effect {
     },
     /// Answer a command.
     Answer(Answered),
+    /// An epoch begins: its message stands at `fence`, and this is stored.
+    Opened {
+        /// Where the message that began it stands.
+        fence: Sequence,
+        /// The epoch.
+        epoch: Epoch,
+        /// What is stored.
+        stored: Option<Stored>,
+    },
     /// These messages are durable, and not stored.
     Signed(Vec<Message>),
     /// Everything up to here is stored.
-    Stored(Sequence),
-    /// Everything that was signed and is not stored may never be: it is taken back.
-    Withdrawn,
+    Stored(Stored),
+    /// Another sequencer leads: what is not stored never will be.
+    Deposed,
     /// Let everybody see this.
     Show(Box<Shown>),
     /// The stream is left. What was accepted and is not stored is in the journal.
@@ -303,7 +312,6 @@ impl Core {
     /// Gives the epoch up and looks where the log ends now.
     fn look_again(&mut self, rest: &'static str, effects: &mut Vec<Effect>) {
         self.state = State::Looking;
-        effects.push(Effect::Withdrawn);
         effects.push(Effect::Show(Box::new(Shown { phase: Phase::Opening, status: None, stored: None })));
         effects.push(Effect::Look { rest: Some(rest) });
     }
@@ -320,6 +328,8 @@ impl Core {
         stored: Option<Stored>,
         effects: &mut Vec<Effect>,
     ) {
+        let epoch = ordering.epoch();
+        effects.push(Effect::Opened { fence, epoch, stored: stored.clone() });
         #[cfg_attr(not(test), expect(unused_mut, reason = "tests plant faults"))]
         let mut term = Term::begin(ordering, fence, stored);
         #[cfg(test)]

@@ -158,7 +158,6 @@ impl Core {
         }
         let fence = signed.message.receipt.header().sequence;
         ordering.accept([signed.placed], now.instant);
-        effects.push(Effect::Signed(vec![signed.message]));
         self.begin_term(ordering, fence, stored.clone(), effects);
         Ok(())
     }

@@ -196,7 +196,7 @@ impl Term {
         }
         tracing::error!(%stream, %epoch, "deposed: another sequencer leads; refusing all writes from here on");
         self.standing = Standing::Deposed;
-        effects.push(Effect::Withdrawn);
+        effects.push(Effect::Deposed);
         effects.push(Effect::Show(Box::new(self.shown(leader))));
         Ok(Next::GoOn)
     }
@@ -216,7 +216,7 @@ impl Term {
             let (stream, epoch) = (leader.stream, self.ordering.epoch());
             tracing::info!(%stream, %epoch, sequence = %stored.last, "leading the stream");
         }
-        effects.push(Effect::Stored(stored.last));
+        effects.push(Effect::Stored(stored.clone()));
         effects.push(Effect::Show(Box::new(self.shown(leader))));
         self.mark(journal, stored)?;
         Ok(())

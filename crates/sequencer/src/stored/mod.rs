@@ -4,9 +4,11 @@
 
 mod chunks;
 mod resend;
+mod run;
 
 pub(crate) use chunks::missing;
 pub(crate) use resend::search;
+pub(crate) use run::{Run, run_with};
 
 use std::collections::VecDeque;
 
@@ -60,7 +62,8 @@ pub(crate) async fn batches(
     start: Sequence,
     end: Sequence,
 ) -> Result<Vec<Bytes>, StoredError> {
-    let (first, mut last) = batch_with(store, stream, start).await?;
+    let (first, batch) = batch_with(store, stream, start).await?;
+    let mut last = batch.last();
     let mut bytes = first.len();
     let mut batches = vec![first];
     while last < end
@@ -77,14 +80,14 @@ pub(crate) async fn batches(
     Ok(batches)
 }
 
-/// The batch that holds a message, as stored, and its last message.
+/// The batch that holds a message, as stored and opened.
 ///
 /// What somebody else put between the batches of the log is passed over, as long as it is no batch of its name.
 async fn batch_with(
     store: &dyn BatchStore,
     stream: StreamId,
     sequence: Sequence,
-) -> Result<(Bytes, Sequence), StoredError> {
+) -> Result<(Bytes, Batch), StoredError> {
     // Whoever follows the log asks for the beginning of a batch, and costs one get.
     let mut refused = match named(store, stream, sequence).await {
         Ok(Some(found)) => return Ok(found),
@@ -94,7 +97,7 @@ async fn batch_with(
     };
     for first in before(store, stream, sequence).await? {
         match named(store, stream, first).await {
-            Ok(Some((object, last))) if last >= sequence => return Ok((object, last)),
+            Ok(Some((object, batch))) if batch.last() >= sequence => return Ok((object, batch)),
             Ok(_) => {}
             Err(error @ StoredError::Unreadable(_)) => refused = error,
             Err(error) => return Err(error),
@@ -103,15 +106,15 @@ async fn batch_with(
     Err(refused)
 }
 
-/// The batch of this name, as stored, and its last message. `None` also for a batch that belongs under another name.
+/// The batch of this name, as stored and opened. `None` also for a batch that belongs under another name.
 async fn named(
     store: &dyn BatchStore,
     stream: StreamId,
     first: Sequence,
-) -> Result<Option<(Bytes, Sequence)>, StoredError> {
+) -> Result<Option<(Bytes, Batch)>, StoredError> {
     let Some(object) = store.get(&Key::Batch { stream, first }).await? else { return Ok(None) };
     let batch = decode(object.clone()).await?;
-    Ok((batch.first() == first).then(|| (object, batch.last())))
+    Ok((batch.first() == first).then(|| (object, batch)))
 }
 
 /// The names before a message of the objects that may be the batch which holds it, the last one first.

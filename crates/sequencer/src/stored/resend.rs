@@ -60,8 +60,7 @@ async fn first_past(
     while low <= high {
         let middle = low + (high - low) / 2;
         let sequence = Sequence::new(middle).unwrap_or(Sequence::FIRST);
-        let (object, _) = batch_with(store, stream, sequence).await?;
-        let batch = decode(object).await?;
+        let (_, batch) = batch_with(store, stream, sequence).await?;
         if is_past(batch.checkpoint().claim().client.as_ref(), wanted) {
             high = batch.first().get() - 1;
             found = Some(batch);

@@ -16,6 +16,7 @@ use synddb_service::shutdown::Shutdown;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::admission::Room;
+use crate::live::Feed;
 use crate::ordering::Held;
 
 /// Whether a stream takes anything.
@@ -77,6 +78,8 @@ pub(crate) enum Answer {
 pub(crate) struct Handle {
     pub(crate) commands: mpsc::Sender<Command>,
     pub(crate) view: watch::Receiver<View>,
+    /// The log as it grows.
+    pub(crate) feed: Feed,
     /// Asks the owner to store what it has, and to end.
     pub(crate) finish: Shutdown,
 }

@@ -18,6 +18,7 @@ use crate::backoff::Backoff;
 use crate::error::LeadError;
 use crate::journal::Journal;
 use crate::leading::{Core, Effect, Event, GROUP_MAX, Leader, Now, Shown};
+use crate::live::Live;
 use crate::metrics::StreamMetrics;
 use crate::tail;
 
@@ -31,6 +32,7 @@ pub(crate) struct Parts {
     pub(crate) journal: Journal,
     pub(crate) commands: mpsc::Receiver<Command>,
     pub(crate) view: watch::Sender<View>,
+    pub(crate) live: Live,
     pub(crate) finish: Shutdown,
 }
 
@@ -40,6 +42,7 @@ pub(crate) struct Owner {
     store: Arc<dyn BatchStore>,
     commands: mpsc::Receiver<Command>,
     view: watch::Sender<View>,
+    live: Live,
     finish: Shutdown,
     metrics: StreamMetrics,
     put: Option<JoinHandle<Result<Put, PutError>>>,
@@ -62,11 +65,11 @@ enum Pending {
 
 impl Owner {
     pub(crate) fn new(parts: Parts) -> Self {
-        let Parts { leader, store, journal, commands, view, finish } = parts;
+        let Parts { leader, store, journal, commands, view, live, finish } = parts;
         let metrics = StreamMetrics::new(leader.stream);
         let core = Core::new(leader, journal);
         let backoff = Backoff::new();
-        Self { core, store, commands, view, finish, metrics, put: None, backoff, led_since: None }
+        Self { core, store, commands, view, live, finish, metrics, put: None, backoff, led_since: None }
     }
 
     /// Leads the stream until it is asked to finish.
@@ -114,9 +117,14 @@ impl Owner {
                 Effect::Signed(messages) => {
                     let last = messages.last().map(|message| message.receipt.header().sequence);
                     self.metrics.sequenced(messages.len() as u64, last);
+                    self.live.signed(messages);
                 }
-                Effect::Stored(last) => self.metrics.published(last),
-                Effect::Withdrawn => {}
+                Effect::Opened { fence, epoch: _, stored } => self.live.opened(fence, stored.as_ref()),
+                Effect::Stored(stored) => {
+                    self.metrics.published(stored.last);
+                    self.live.stored(&stored);
+                }
+                Effect::Deposed => self.live.deposed(),
                 Effect::Show(shown) => self.show(*shown),
             }
         }

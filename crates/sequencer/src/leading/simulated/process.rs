@@ -279,7 +279,7 @@ impl Process {
                     self.stored = Some(checkpoint);
                 }
             }
-            Effect::Signed(_) | Effect::Stored(_) | Effect::Withdrawn => {}
+            Effect::Opened { .. } | Effect::Signed(_) | Effect::Stored(_) | Effect::Deposed => {}
             Effect::End(how) => {
                 self.ended = how.as_ref().err().map(|error| chain(error));
                 oracle.take_end(how)?;

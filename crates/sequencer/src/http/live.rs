@@ -1,0 +1,69 @@
+//! The log as it grows.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::stream;
+use serde::Deserialize;
+use synddb_protocol::http::Reason;
+use synddb_protocol::id::{Epoch, Sequence};
+use synddb_service::axum::body::Body;
+use synddb_service::axum::extract::State;
+use synddb_service::axum::http::{HeaderMap, header};
+use synddb_service::axum::response::{IntoResponse as _, Response};
+use synddb_service::http::{Query, Refusal};
+
+use super::Front;
+use super::deliver::not_leading;
+use super::extract::{Named, accepts, busy};
+use crate::live::{Form, NotShown};
+
+/// Most readers of the process that are shown the log as it grows. What one of them does not take is at most a step of the ring.
+pub(super) const LIVE_READERS_MAX: usize = 64;
+
+/// What `GET /log/stream` takes.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct From {
+    from: Option<Sequence>,
+    epoch: Option<Epoch>,
+}
+
+/// `GET /log/stream`
+pub(super) async fn stream(
+    State(front): State<Front>,
+    Named(stream): Named,
+    headers: HeaderMap,
+    Query(From { from, epoch }): Query<From>,
+) -> Result<Response, Refusal> {
+    let form = if accepts(&headers, Form::Events.content_type()) { Form::Events } else { Form::Cbor };
+    let from = resumed(&headers)?.or(from);
+    let feed = front.handle(stream)?.feed;
+    let permit = Arc::clone(&front.0.live).try_acquire_owned().map_err(|_| busy())?;
+    let reader = feed.read(from, epoch).map_err(not_shown)?;
+    let pieces = (reader.pieces(form, front.0.shutdown.clone()), permit);
+    let body = Body::from_stream(stream::unfold(pieces, |(mut pieces, permit)| async move {
+        let piece = pieces.next().await?;
+        Some((Ok::<Bytes, std::convert::Infallible>(piece), (pieces, permit)))
+    }));
+    let headers = [(header::CONTENT_TYPE, form.content_type()), (header::CACHE_CONTROL, "no-store")];
+    Ok((headers, body).into_response())
+}
+
+/// Where a browser goes on that was shown something before.
+fn resumed(headers: &HeaderMap) -> Result<Option<Sequence>, Refusal> {
+    let Some(last) = headers.get("last-event-id") else { return Ok(None) };
+    let last = last.to_str().ok().and_then(|last| last.parse::<u64>().ok());
+    let next = last.and_then(|last| Sequence::new(last.checked_add(1)?).ok());
+    let malformed = || Refusal::new(Reason::Malformed, "`Last-Event-ID` is the sequence of a message");
+    next.map(Some).ok_or_else(malformed)
+}
+
+fn not_shown(error: NotShown) -> Refusal {
+    match error {
+        NotShown::NotLed => not_leading(error.to_string()),
+        NotShown::Past { .. } | NotShown::Withdrawn { .. } => {
+            Refusal::new(Reason::NotFound, error.to_string())
+        }
+    }
+}
