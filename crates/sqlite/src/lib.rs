@@ -10,6 +10,7 @@ pub mod connection;
 pub mod contents;
 pub mod file;
 pub mod inspect;
+pub mod killable;
 pub mod lock;
 pub mod name;
 pub mod query;

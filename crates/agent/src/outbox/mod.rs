@@ -26,8 +26,8 @@ use std::path::Path;
 use synddb_protocol::hash::{CommitDigest, StateHash};
 use synddb_protocol::id::{CommitNumber, Incarnation, StreamId};
 use synddb_protocol::submission::{Changes, CommitKind, StateClaim};
-use synddb_sqlite::capture::probes::reached;
 use synddb_sqlite::capture::{CommittedState, Sink, WalPosition};
+use synddb_sqlite::killable::reached;
 use synddb_sqlite::state::RunningState;
 
 pub use error::OutboxError;

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use synddb_sqlite::capture::Pinning;
-use synddb_sqlite::capture::probes::reached;
+use synddb_sqlite::killable::reached;
 use synddb_sqlite::name::{FileId, beside};
 
 use super::{ANSWER_MAX, Answer, Greeting, Request, namespace};

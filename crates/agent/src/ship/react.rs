@@ -8,7 +8,7 @@ use synddb_protocol::id::Incarnation;
 use synddb_protocol::limits::BODY_BYTES_MAX;
 use synddb_protocol::log::{Body, Entry, MessageType};
 use synddb_protocol::submission::{Commit, Content, SnapshotPlace};
-use synddb_sqlite::capture::probes::reached;
+use synddb_sqlite::killable::reached;
 
 use super::client::{Answer, ClientError, Placed};
 use super::leg::{Leg, SnapshotIs};

@@ -11,6 +11,7 @@ use synddb_service::axum::extract::State;
 use synddb_service::axum::http::StatusCode;
 use synddb_service::axum::response::Response;
 use synddb_service::http::Refusal;
+use synddb_sqlite::killable::reached;
 use synddb_storage::{Key, Put, PutError};
 
 use super::deliver::unavailable;
@@ -74,6 +75,7 @@ pub(super) async fn chunk(
         }
         let put = front.0.store.put(&Key::Chunk { stream, hash }, bytes).await;
         drop(room);
+        reached("chunk stored");
         match put {
             Ok(Put::Created) => Ok(StatusCode::CREATED),
             Ok(Put::Unchanged) => Ok(StatusCode::OK),

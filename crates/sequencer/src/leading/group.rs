@@ -6,6 +6,7 @@
 use synddb_protocol::http::Reason;
 use synddb_protocol::id::Timestamp;
 use synddb_protocol::log::{Body, Message};
+use synddb_sqlite::killable::reached;
 use tokio::sync::oneshot;
 
 use super::Now;
@@ -80,10 +81,12 @@ pub(super) fn take(
         answers.push(Answered { to, answer, _room: room });
     }
     let Group { placed, signed, .. } = group;
+    reached("group written");
     let is_durable = match done.and_then(|()| journal.commit()) {
         Err(JournalError::Full) => journal.give_up().map(|()| false),
         done => done.map(|()| true),
     };
+    reached("group committed");
     if matches!(is_durable, Ok(true)) {
         ordering.accept(placed, now.instant);
         return Taken { answers, signed, done: Ok(()) };

@@ -44,6 +44,7 @@ use synddb_protocol::http::{Position, StreamStatus};
 use synddb_protocol::id::{Epoch, Sequence, StreamId, Timestamp};
 use synddb_protocol::log::{Message, SignedCheckpoint, SignedEpochRecord};
 use synddb_protocol::signing::{SigningKey, TrustedKeys};
+use synddb_sqlite::killable::reached;
 use synddb_storage::{Put, PutError};
 
 use crate::config::Batching;
@@ -234,6 +235,7 @@ impl Core {
             Event::Commands(commands) => self.take_commands(now, commands, effects),
             Event::Woke => Ok(()),
             Event::Finish => {
+                reached("drain begun");
                 self.drain_until.get_or_insert(now.instant + self.leader.drain);
                 Ok(())
             }

@@ -7,6 +7,7 @@ use synddb_protocol::chain;
 use synddb_protocol::id::{Epoch, KeyId, Sequence};
 use synddb_protocol::limits::BODY_BYTES_MAX;
 use synddb_protocol::log::{Batch, BatchError, EpochRecord, KeyProof, LogError, SignedEpochRecord};
+use synddb_sqlite::killable::reached;
 use synddb_storage::{Put, PutError};
 
 use super::{Core, Effect, Now, State};
@@ -62,6 +63,7 @@ impl Core {
                 looked.tail.take_claim(epoch, &record.to_bytes())?;
                 let (stream, key) = (self.leader.stream, self.leader.key.id());
                 tracing::info!(%stream, %epoch, %key, "claimed an epoch");
+                reached("epoch claimed");
                 return self.resume(now, looked, epoch, record, effects);
             }
             Ok(Put::Unchanged) => Bytes::from(record.to_bytes()),
@@ -121,6 +123,7 @@ impl Core {
         };
         match answer {
             Ok(Put::Created | Put::Unchanged) => {
+                reached("cut put again");
                 tail.advance(checkpoint)?;
                 if let Some(stored) = tail.stored.clone() {
                     self.journal.mark_stored(stored)?;
@@ -150,12 +153,16 @@ impl Core {
         let (key, batching) = (self.leader.key.clone(), self.leader.batching);
         let mut ordering = Ordering::new(tip.clone(), epoch, key, batching, *inbox_consumed);
         adopt(&self.journal, leaders, &mut ordering, now)?;
+        reached("tail adopted");
         let signed = ordering.draft().sign_epoch(now.log_time, record)?;
         self.journal.begin()?;
-        match self.journal.insert(&signed).and_then(|()| self.journal.write_epoch(epoch)) {
+        let written = self.journal.insert(&signed).and_then(|()| self.journal.write_epoch(epoch));
+        reached("fence written");
+        match written {
             Ok(()) => self.journal.commit()?,
             Err(error) => return Err(self.journal.give_up().err().unwrap_or(error).into()),
         }
+        reached("fence journalled");
         let fence = signed.message.receipt.header().sequence;
         ordering.accept([signed.placed], now.instant);
         self.begin_term(ordering, fence, stored.clone(), effects);
@@ -179,10 +186,13 @@ fn settle(journal: &mut Journal, tail: &Tail, is_own: bool) -> Result<(), LeadEr
     }
     if journal.unstored() != Unstored::default() {
         let copy = journal.copy_fenced()?;
+        reached("tail fenced");
         tracing::warn!(%stream, messages = journal.unstored().messages, file = %copy.display(),
             "another leader came in between: what was not stored is never published; clients send it again");
     }
-    Ok(journal.begin_anew(tail.stored.clone())?)
+    journal.begin_anew(tail.stored.clone())?;
+    reached("begun anew");
+    Ok(())
 }
 
 /// Takes over what was signed before and is not stored, with its old signatures.

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use synddb_protocol::http::{Position, StreamStatus};
 use synddb_protocol::id::Sequence;
 use synddb_protocol::log::{Batch, StatusLevel};
+use synddb_sqlite::killable::reached;
 use synddb_storage::{Put, PutError};
 
 use super::{Effect, Leader, Now, Shown, expected_after, group};
@@ -135,8 +136,10 @@ impl Term {
             }
         }
         let Some((batch, stored)) = self.uncommitted.take() else { return Ok(None) };
+        reached("cut");
         match journal.write_cut(&batch) {
             Ok(()) => {
+                reached("cut journalled");
                 let CutBatch { first, last, bytes } = batch;
                 let stream = leader.stream;
                 tracing::debug!(%stream, %first, %last, bytes = bytes.len(), "cut a batch");
@@ -208,17 +211,20 @@ impl Term {
         stored: Stored,
         effects: &mut Vec<Effect>,
     ) -> Result<(), LeadError> {
+        reached("put answered");
         self.remember(&stored);
         if let Standing::Fencing(fence) = self.standing
             && stored.last >= fence
         {
             self.standing = Standing::Leading;
+            reached("fence stored");
             let (stream, epoch) = (leader.stream, self.ordering.epoch());
             tracing::info!(%stream, %epoch, sequence = %stored.last, "leading the stream");
         }
         effects.push(Effect::Stored(stored.clone()));
         effects.push(Effect::Show(Box::new(self.shown(leader))));
         self.mark(journal, stored)?;
+        reached("marked");
         Ok(())
     }
 

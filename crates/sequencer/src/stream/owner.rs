@@ -9,6 +9,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use synddb_protocol::id::{Epoch, Sequence, Timestamp};
 use synddb_service::shutdown::Shutdown;
+use synddb_sqlite::killable::reached;
 use synddb_storage::{BatchStore, Key, Put, PutError};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
@@ -115,6 +116,7 @@ impl Owner {
                 Effect::Put { first, object } => self.begin_put(first, object),
                 Effect::Answer(answered) => answered.send(),
                 Effect::Signed(messages) => {
+                    reached("answered");
                     let last = messages.last().map(|message| message.receipt.header().sequence);
                     self.metrics.sequenced(messages.len() as u64, last);
                     self.live.signed(messages);
@@ -191,6 +193,7 @@ impl Owner {
         self.metrics.cut();
         let (store, view, metrics) = (Arc::clone(&self.store), self.view.clone(), self.metrics.clone());
         let task = tokio::spawn(async move { publish::put(&*store, key, object, &view, &metrics).await });
+        reached("put sent");
         self.put = Some(task);
     }
 

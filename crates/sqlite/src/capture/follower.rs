@@ -19,7 +19,6 @@ use super::frames::{FrameReader, UNSUMMED};
 use super::hold::{Hold, Holds, Target};
 use super::pin::{Pin, Pinned};
 use super::probes::planted::{Bug, planted};
-use super::probes::reached;
 use super::resume::{Left, Lost, Resumed, as_lost, resume};
 use super::view::Pages;
 use super::wake::{LOOK_AGAIN, Wake};
@@ -27,6 +26,7 @@ use super::{CaptureError, Options, PollError, Sink, Statistics, WalPosition};
 use crate::connection::{Connection, PATIENCE};
 use crate::file::wal::Salts;
 use crate::file::wal_index::WalIndex;
+use crate::killable::reached;
 use crate::state::RunningState;
 
 /// How long the wal-index may look torn before SQLite is asked to repair it: its writer died.

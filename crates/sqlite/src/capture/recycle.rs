@@ -20,9 +20,9 @@
 use std::time::{Duration, Instant};
 
 use super::follower::{Follower, Portion};
-use super::probes::reached;
 use super::{CaptureError, PollError, Sink, WalPosition};
 use crate::connection::SqliteError;
+use crate::killable::reached;
 
 /// How long the write lock is tried for. The application comes first; the next poll tries again.
 const LOCK_PATIENCE: Duration = Duration::from_millis(2);

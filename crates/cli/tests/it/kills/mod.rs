@@ -1,7 +1,7 @@
 //! `kill -9` of everything that stands between an application and its outbox, and of the application, while all of it works: the replica
 //! is the application's database after each kill, and where a resume is not exact, that is told.
 //!
-//! An agent dies at a random time, or at a labelled place of its way (`capture::probes::reached`), which its environment names. As long as
+//! An agent dies at a random time, or at a labelled place of its way (`killable::reached`), which its environment names. As long as
 //! the process that keeps its place lives, its next agent goes on exactly.
 //!
 //! ```sh

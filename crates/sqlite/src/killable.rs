@@ -1,7 +1,10 @@
-//! Places on the way where a test kills the process.
+//! Places on the way of a process at which a test kills it.
 //!
-//! `SYNDDB_KILL_AT=<label>@<n>` has the process killed, as by `kill -9`, when it comes by the label for the n-th time. Without the feature
-//! `killable`, which `probes` includes, no place is one.
+//! `SYNDDB_KILL_AT=<label>@<n>` has the process killed, as by `kill -9`, when it comes by the label for the n-th time, counted over all its threads.
+//! Without the feature `killable` no place is one, and a call costs nothing.
+//!
+//! It stands here because the roles that keep promises across a crash, agent and sequencer, keep them in SQLite: this is the lowest crate
+//! that both may import and that may look at its process. Knows nothing of what is done at a place.
 
 /// The process comes by a place. It may be the last thing that it does.
 #[cfg(not(feature = "killable"))]
