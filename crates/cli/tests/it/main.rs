@@ -7,6 +7,7 @@
 
 mod bench;
 mod cases;
+mod chance;
 mod dev;
 mod differences;
 mod diverged;
@@ -23,5 +24,6 @@ mod refusals;
 mod remote;
 mod roles;
 mod soak;
+mod storm;
 mod verified;
 mod writers;

@@ -19,7 +19,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 /// The same as an argument.
 pub(crate) const PATIENCE_TEXT: &str = "120s";
 
-const TOKEN: &str = "a-token-of-more-than-thirty-two-characters";
+pub(crate) const TOKEN: &str = "a-token-of-more-than-thirty-two-characters";
 
 /// A process of the command, and everything that it said so far.
 pub(crate) struct Role {
@@ -191,8 +191,7 @@ impl System {
     pub(crate) fn start_in(folder: &Path, environment: &[(&'static str, PathBuf)]) -> Self {
         let (app, home) = (folder.join("app.db"), folder.join("app.db-synddb"));
         std::fs::create_dir(folder.join("store")).unwrap();
-        std::fs::write(folder.join("token"), TOKEN).unwrap();
-        std::fs::set_permissions(folder.join("token"), std::fs::Permissions::from_mode(0o600)).unwrap();
+        write_token(folder);
         let stream = synddb_agent::stream_of(&home).unwrap();
         let sequencer = start_sequencer(folder, "127.0.0.1:0", environment);
         let listening = sequencer.event("listening", |_| true);
@@ -287,6 +286,12 @@ impl System {
         let halted = self.validator.events().into_iter().find(|event| event["event"] == "halted");
         assert_eq!(halted, None);
     }
+}
+
+/// Writes the file with the token that those who may write have.
+pub(crate) fn write_token(folder: &Path) {
+    std::fs::write(folder.join("token"), TOKEN).unwrap();
+    std::fs::set_permissions(folder.join("token"), std::fs::Permissions::from_mode(0o600)).unwrap();
 }
 
 fn store(folder: &Path) -> String {

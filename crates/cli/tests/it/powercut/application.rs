@@ -10,7 +10,7 @@ use synddb_protocol::log::{Body, Entry, MessageType};
 use synddb_protocol::submission::Content;
 use synddb_sqlite::rusqlite::{Connection, OpenFlags};
 
-use super::chance::Chance;
+use crate::chance::Chance;
 use crate::programs::{program, python, sql};
 
 /// Rows by life and number, and how often each was changed. A life is what an application wrote between two cuts; its numbers are never

@@ -13,7 +13,7 @@ use std::fs;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
-use super::chance::Chance;
+use crate::chance::Chance;
 use super::trace::{Place, Record, Trace};
 
 /// What is written whole or not at all.

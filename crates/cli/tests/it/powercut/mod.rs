@@ -24,7 +24,6 @@
 //! ```
 
 mod application;
-mod chance;
 mod disk;
 mod found;
 mod machine;
@@ -34,7 +33,7 @@ mod told;
 mod trace;
 mod world;
 
-use chance::Chance;
+use crate::chance::Chance;
 use disk::Mode;
 
 /// What is left of what was not synced, by chance: nothing or some.

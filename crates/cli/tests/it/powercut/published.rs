@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use super::application::{Application, Habits, Open, Rows, Work, kept, missing, rows_of};
-use super::chance::Chance;
+use crate::chance::Chance;
 use super::disk::{Disk, Mode};
 use super::found::Found;
 use super::machine::{Cut, Machine};

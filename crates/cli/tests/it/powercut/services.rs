@@ -7,7 +7,7 @@ use serde_json::Value;
 use synddb_storage::Key;
 
 use super::application::{Application, Habits, Work};
-use super::chance::Chance;
+use crate::chance::Chance;
 use super::disk::{Disk, Mode};
 use super::found::Found;
 use super::machine::Machine;
