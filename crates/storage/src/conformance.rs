@@ -1,4 +1,4 @@
-//! The contract of [`BatchStore`] as a suite that can fail.
+//! The contract of [`BatchStore`] as a suite that can fail. That of [`Lease`](crate::Lease) is in [`leases`].
 //!
 //! Every implementation runs it: files and memory in this crate, remote stores and data availability
 //! layers where they live. [`run`] makes each [`Check`] against an empty store of its own and says which
@@ -28,6 +28,7 @@ use synddb_protocol::id::{Address, Epoch, Sequence, StreamId};
 use crate::key::{Folder, Key, Kind};
 use crate::store::{BatchStore, Page, PageLimit, Put, PutError, Start};
 
+pub mod leases;
 mod listings;
 mod objects;
 
@@ -129,24 +130,24 @@ pub struct Violation(String);
 
 /// One check and how it went.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Checked {
+pub struct Checked<C = Check> {
     /// The promise.
-    pub check: Check,
+    pub check: C,
     /// Whether it holds.
     pub outcome: Result<(), Violation>,
 }
 
 /// How a store did. As text it has one line for each check.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Report {
+pub struct Report<C = Check> {
     /// Every check, in order.
-    pub checked: Vec<Checked>,
+    pub checked: Vec<Checked<C>>,
 }
 
-impl Report {
+impl<C: Copy> Report<C> {
     /// The promises that do not hold.
     #[must_use]
-    pub fn broken(&self) -> Vec<Check> {
+    pub fn broken(&self) -> Vec<C> {
         self.checked.iter().filter(|checked| checked.outcome.is_err()).map(|checked| checked.check).collect()
     }
 
@@ -159,9 +160,9 @@ impl Report {
     }
 }
 
-impl std::error::Error for Report {}
+impl<C: fmt::Debug> std::error::Error for Report<C> {}
 
-impl fmt::Display for Report {
+impl<C: fmt::Debug> fmt::Display for Report<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for Checked { check, outcome } in &self.checked {
             match outcome {

@@ -5,7 +5,7 @@
 //! lower-case hex without `0x`, and no second text names the same object. Within a folder the keys sort
 //! by their bytes as they sort by their meaning, which makes a listing ascending without a second sort.
 //!
-//! This module knows nothing about stores, bytes or networks. The lease of a standby is no key: it is
+//! This module knows nothing about stores, bytes or networks. A lease is no key ([`crate::LeaseName`]): it is
 //! overwritten, and everything named here is created once.
 
 use std::fmt;

@@ -10,7 +10,8 @@
 //! | `object` | [`ObjectBatchStore`]: files and memory, over `object_store` |
 //! | `local` | what files need to survive a power cut (private) |
 //! | `last` | [`last_batch`], [`last_epoch`], [`last_snapshot`]: the end of a log in few requests |
-//! | `survey` | [`Name`]: everything that a store holds, also what is no key
+//! | `lease` | [`Lease`]: the one object that is overwritten, a hint for standby sequencers |
+//! | `survey` | [`Name`]: everything that a store holds, also what is no key |
 //! | [`faulty`] | a wrapper that is slow, lossy or behind on demand |
 //! | [`conformance`] | the contract as a suite that every implementation runs |
 
@@ -18,6 +19,7 @@ pub mod conformance;
 pub mod faulty;
 mod key;
 mod last;
+mod lease;
 mod local;
 mod object;
 mod store;
@@ -26,6 +28,7 @@ mod url;
 
 pub use key::{Folder, Key, KeyError, Kind};
 pub use last::{last_batch, last_epoch, last_snapshot};
+pub use lease::{LEASE_BYTES_MAX, Lease, LeaseError, LeaseName, LeaseNameError, LeaseVersion};
 pub use object::{ObjectBatchStore, OpenError};
 pub use store::{
     BatchStore, Cause, Existing, Failure, GetError, ListError, PAGE_KEYS_MAX, Page, PageLimit, Put, PutError,

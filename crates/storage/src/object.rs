@@ -39,7 +39,7 @@ pub struct ObjectBatchStore {
 
 /// What differs between backends.
 #[derive(Debug, Clone)]
-enum Backend {
+pub(crate) enum Backend {
     /// Files: listed in no order, made durable by hand.
     Folder(LocalFolder),
     /// Memory: listed ascending, as by every remote store.
@@ -119,6 +119,11 @@ impl ObjectBatchStore {
         let files =
             LocalFileSystem::new_with_prefix(local.root()).map_err(|error| failed(failure_of(error)))?;
         Ok(Self { objects: Arc::new(files.with_fsync(true)), backend: Backend::Folder(local) })
+    }
+
+    /// What differs between backends.
+    pub(crate) const fn backend(&self) -> &Backend {
+        &self.backend
     }
 
     /// The objects as the backend has them.
@@ -268,7 +273,7 @@ struct Cut;
 #[error("the store does not list its objects in ascending order")]
 struct Unordered;
 
-fn io_failure(error: io::Error) -> Failure {
+pub(crate) fn io_failure(error: io::Error) -> Failure {
     failure_for(error.kind())(Box::new(error))
 }
 

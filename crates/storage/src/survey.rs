@@ -8,6 +8,7 @@ use object_store::path::Path;
 use synddb_protocol::id::StreamId;
 
 use crate::key::Key;
+use crate::lease::LeaseName;
 use crate::object::{ObjectBatchStore, failure_of};
 use crate::store::Failure;
 
@@ -16,7 +17,9 @@ use crate::store::Failure;
 pub enum Name {
     /// It is a key.
     Key(Key),
-    /// It is none.
+    /// It is the lease of a stream.
+    Lease(LeaseName),
+    /// It is neither.
     Foreign(String),
 }
 
@@ -24,6 +27,7 @@ impl std::fmt::Display for Name {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Key(key) => key.fmt(f),
+            Self::Lease(name) => name.fmt(f),
             Self::Foreign(name) => name.fmt(f),
         }
     }
@@ -55,12 +59,14 @@ impl ObjectBatchStore {
         let mut entries = self.objects().list(Some(&Path::from(stream.to_key())));
         while let Some(entry) = entries.try_next().await.map_err(failure_of)? {
             let name = String::from(entry.location);
-            let name = match name.parse() {
-                Ok(key) => Name::Key(key),
-                Err(_) => Name::Foreign(name),
-            };
-            each(name, entry.size);
+            each(named(name), entry.size);
         }
         Ok(())
     }
+}
+
+fn named(name: String) -> Name {
+    let key = name.parse().map(Name::Key).ok();
+    let known = key.or_else(|| name.parse().map(Name::Lease).ok());
+    known.unwrap_or(Name::Foreign(name))
 }

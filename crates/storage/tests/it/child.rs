@@ -19,6 +19,8 @@ const NAME: &str = "SYNDDB_STORAGE_TEST_NAME";
 pub(crate) enum Role {
     /// Races others for the same keys, after a line on its standard input.
     Race,
+    /// Raises a number in a lease against others, after a line on its standard input.
+    Count,
     /// Creates one object after another until it is killed.
     Write,
     /// Meets a disk that is full.
@@ -28,7 +30,7 @@ pub(crate) enum Role {
 }
 
 impl Role {
-    const ALL: [Self; 4] = [Self::Race, Self::Write, Self::Full, Self::Denied];
+    const ALL: [Self; 5] = [Self::Race, Self::Count, Self::Write, Self::Full, Self::Denied];
 }
 
 /// The command that starts `binary`, a copy of this test binary, in a role.
@@ -73,6 +75,7 @@ fn plays_its_role() {
         let store = Path::new(&store);
         match role {
             Role::Race => processes::race(store, &name).await,
+            Role::Count => processes::count(store).await,
             Role::Write => processes::write_until_killed(store).await,
             Role::Full => processes::meet_full_disk(store).await,
             Role::Denied => processes::meet_denied_access(store).await,

@@ -119,6 +119,8 @@ fn the_specification_tells_the_bounds_of_the_code() {
         let row = format!("| {name} | {} |", grouped(kind.size_max()));
         assert!(specification.contains(&row), "the specification lacks {row}");
     }
+    let lease = format!("A lease has at most {} bytes", grouped(synddb_storage::LEASE_BYTES_MAX));
+    assert!(specification.contains(&lease), "the specification lacks {lease}");
 }
 
 #[test]

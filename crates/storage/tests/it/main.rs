@@ -14,6 +14,7 @@ mod faulty;
 mod files;
 mod keys;
 mod last;
+mod leases;
 #[cfg(unix)]
 mod processes;
 

@@ -10,8 +10,8 @@ use std::process::{Command, Stdio};
 
 use bytes::Bytes;
 use synddb_storage::{
-    BatchStore, Failure, GetError, ListError, ObjectBatchStore, OpenError, PageLimit, Put, PutError, Start,
-    StoreUrl, last_batch,
+    BatchStore, Failure, GetError, Lease as _, LeaseError, ListError, ObjectBatchStore, OpenError, PageLimit,
+    Put, PutError, Start, StoreUrl, last_batch,
 };
 
 use super::child::{Role, arguments, command, environment, finish, spawn};
@@ -70,6 +70,46 @@ async fn processes_that_race_for_a_key_agree_on_one_winner() {
     for (number, winner) in winners {
         assert_eq!(store.get(&batch(number)).await.unwrap(), Some(body(winner)));
     }
+}
+
+/// How often each process raises the number in the lease.
+const COUNTS: u64 = 100;
+
+pub(crate) async fn count(store: &Path) {
+    let store = open(store).await;
+    let mut go = String::new();
+    std::io::stdin().read_line(&mut go).unwrap();
+    let mut left = COUNTS;
+    while left > 0 {
+        let found = store.read(STREAM).await.unwrap();
+        let number = found.as_ref().map_or(0, |(_, bytes)| counted(bytes));
+        let version = found.map(|(version, _)| version);
+        match store.write(STREAM, version.as_ref(), body(&(number + 1).to_string())).await {
+            Ok(_) => left -= 1,
+            Err(LeaseError::Conflict { .. }) => {}
+            Err(error) => panic!("{error:?}"),
+        }
+    }
+}
+
+fn counted(bytes: &Bytes) -> u64 {
+    std::str::from_utf8(bytes).unwrap().parse().unwrap()
+}
+
+#[tokio::test]
+async fn processes_that_write_one_lease_never_write_over_what_they_did_not_see() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut children: Vec<_> =
+        ["one", "two", "three"].map(|name| spawn(Role::Count, folder.path(), name)).into();
+    for child in &mut children {
+        child.stdin.take().unwrap().write_all(b"go\n").unwrap();
+    }
+    let processes = children.len() as u64;
+    for child in children {
+        finish(child);
+    }
+    let (_, bytes) = open(folder.path()).await.read(STREAM).await.unwrap().unwrap();
+    assert_eq!(counted(&bytes), processes * COUNTS);
 }
 
 fn written(number: u64) -> Bytes {

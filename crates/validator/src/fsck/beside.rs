@@ -36,7 +36,8 @@ pub(super) async fn list(
             tell(&mut beside.chunks, looked.chunks.has(hash), &name, bytes);
         }
         Name::Key(Key::Epoch { epoch, .. }) if Some(*epoch) > last_epoch => beside.epochs.add(&name, bytes),
-        Name::Key(Key::Epoch { .. }) => {}
+        // A lease is a hint among sequencers, which no reader reads.
+        Name::Key(Key::Epoch { .. }) | Name::Lease(_) => {}
         Name::Key(Key::Snapshot { .. } | Key::Endorsement { .. }) => beside.other.add(&name, bytes),
     });
     listing.await?;
