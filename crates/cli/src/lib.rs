@@ -48,8 +48,8 @@ mod wait;
 
 pub use arguments::Arguments;
 pub use bench::{
-    Agent, BenchError, CallsPerMinute, CatchUp, Figures, Giant, Idle, Lag, Lags, Latencies, Latency, Machine,
-    Measured, Paced, Pairs, Ratio, Single, Synchronous, Walk,
+    Acknowledged, Agent, BenchError, CallsPerMinute, CatchUp, Figures, Giant, Idle, Lag, Lags, Latencies,
+    Latency, Load, Machine, Measured, Paced, Pairs, Ratio, Single, Synchronous, Syncs, Walk,
 };
 pub use commands::run;
 pub use diff::{Compared, DifferingRow, History, Stand};

@@ -55,6 +55,26 @@ What the figures mean:
                somebody who looks every fifth of a millisecond
   Figures of one run compare with each other. They do not compare with those of another machine, folder or day.";
 
+/// What is measured of a sequencer, and what the figures mean.
+const SEQUENCER_FIGURES: &str = "\
+What is measured:
+  Clients submit to a sequencer, a process as a user would start it, over keep-alive connections; its journal and its store are files on one disk.
+  Each client is one stream, and has one submission under way, as an agent has: two on one stream could arrive in the wrong order. Each submission is
+  one commit whose rows do not compress. Bodies are made beforehand, as far as there is memory for. Clients and sequencer share the processors. At the end
+  everything acknowledged is waited for in the store, which is then read: every batch is verified, and each commit must stand there once, in the place
+  that its receipt named. If anything else is found there are no figures, and the exit code is 1.
+
+What the figures mean:
+  submissions  acknowledged a second; an acknowledgement comes after an fsync of the journal (`synchronous=FULL`)
+  p50 .. max   from the first byte of a request to the last one of its answer, in milliseconds
+  MB/s         bytes of bodies acknowledged a second
+  cpu          processor time of the sequencer for each submission, its share of one processor, and that of the clients
+  stored       seconds from the last acknowledgement until everything was stored, and in how many batches
+  syncs        `fdatasync` and `fsync` for each submission, of journals and of the store, in a run of its own under `strace`
+  restart      a sequencer that finds many messages in its journal which are not stored: seconds from its start until it takes something new, and until
+               everything is stored
+  Figures of one run compare with each other. They do not compare with those of another machine, folder or day.";
+
 #[derive(Debug, Args)]
 pub(crate) struct BenchArguments {
     #[command(subcommand)]
@@ -69,6 +89,9 @@ pub(super) enum Bench {
     /// Measures how fast a replica catches up with a stored log, and how far behind a live one is.
     #[command(after_help = REPLICA_FIGURES)]
     Replica(ReplicaArguments),
+    /// Measures how much a sequencer accepts, and how soon it acknowledges.
+    #[command(after_help = SEQUENCER_FIGURES)]
+    Sequencer(SequencerArguments),
     /// Writes a database, as it is told. Benchmarks start it.
     #[command(hide = true)]
     Write {
@@ -92,6 +115,41 @@ pub(super) struct RunArguments {
     /// The library that the writer writes with.
     #[arg(long, value_name = "LIBRARY", default_value = "libsqlite3.so.0")]
     pub(super) sqlite: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct SequencerArguments {
+    /// How long clients submit in each run.
+    #[arg(long, default_value_t = 5.0, value_parser = seconds)]
+    pub(super) seconds: f64,
+    /// Where the folder with everything that is made goes, on a real disk. It is removed at the end.
+    #[arg(long, value_name = "FOLDER", default_value = ".")]
+    pub(super) dir: PathBuf,
+    /// How many clients, each with a stream of its own; a run for each number.
+    #[arg(long, value_name = "NUMBER", value_delimiter = ',', default_value = "1,8,64", value_parser = streams)]
+    pub(super) streams: Vec<usize>,
+    /// About how large a submission is as it is sent, in bytes; a run for each size. None is smaller than a commit of one byte.
+    #[arg(long, value_name = "BYTES", value_delimiter = ',', default_value = "200,10000,1000000", value_parser = bytes)]
+    pub(super) bytes: Vec<usize>,
+}
+
+/// Most streams that one sequencer leads.
+const STREAMS_MAX: usize = 64;
+
+/// Largest body that is submitted: no more than any may have, with what zstd adds to what does not compress.
+const BYTES_MAX: usize = 8_000_000;
+
+fn streams(text: &str) -> Result<usize, String> {
+    up_to(STREAMS_MAX, text)
+}
+
+fn bytes(text: &str) -> Result<usize, String> {
+    up_to(BYTES_MAX, text)
+}
+
+fn up_to(most: usize, text: &str) -> Result<usize, String> {
+    let number = text.parse().ok().filter(|number| (1..=most).contains(number));
+    number.ok_or_else(|| format!("give a number from 1 to {most}"))
 }
 
 #[derive(Debug, Args)]

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitStatus;
 
 use synddb_protocol::hash::StateHash;
+use synddb_protocol::id::StreamId;
 use synddb_sqlite::inspect::FileSystem;
 
 use crate::exit::{CommandError, Exit};
@@ -141,6 +142,24 @@ pub enum BenchError {
         /// The last one that was seen.
         seen: u64,
     },
+    /// A sequencer answers, or a store holds, what it may not.
+    #[error("the sequencer did what it may not; keep this output and report it. found=`{found}`")]
+    Unacceptable {
+        /// What was found.
+        found: String,
+    },
+    /// The store does not hold what was acknowledged, each commit once and in the place that its receipt named.
+    #[error(
+        "the store does not hold what was acknowledged; keep this output and report it. stream=`{stream}` acknowledged=`{acknowledged}` stored=`{stored}`"
+    )]
+    NotAsAcknowledged {
+        /// The stream.
+        stream: StreamId,
+        /// Commits that were acknowledged.
+        acknowledged: usize,
+        /// Commits that are stored.
+        stored: usize,
+    },
     /// It was asked to end.
     #[error("the benchmark was asked to end; nothing of it is left")]
     Interrupted,
@@ -168,7 +187,11 @@ impl BenchError {
             | Self::NoRoom { .. }
             | Self::NoLibrary { .. }
             | Self::NoSessions { .. } => Exit::Refused,
-            Self::Lost { .. } | Self::NotEqual { .. } | Self::Different { .. } => Exit::Different,
+            Self::Lost { .. }
+            | Self::NotEqual { .. }
+            | Self::Different { .. }
+            | Self::Unacceptable { .. }
+            | Self::NotAsAcknowledged { .. } => Exit::Different,
             Self::TooLate { .. } => Exit::TimedOut,
             Self::Interrupted => Exit::Incomplete,
             // One that ended well, too early, is no success.

@@ -10,6 +10,7 @@
 //! child.rs       what both have in common
 //! usage.rs       what processes used, by the kernel; calls.rs: what they call of it
 //! latency.rs     how soon a commit is captured: inside.rs the agent in this process, listener.rs when it says so
+//! load/          how much a sequencer accepts, and how soon it acknowledges
 //! replica/       how fast a replica catches up with a stored log, and how far behind a live one is
 //! giant.rs, walk.rs, idle.rs   one huge transaction; a database that is there already; nothing to do
 //! ```
@@ -27,6 +28,7 @@ mod idle;
 mod inside;
 mod latency;
 mod listener;
+mod load;
 mod pairs;
 mod replica;
 pub(crate) mod report;
@@ -47,6 +49,7 @@ pub use error::BenchError;
 pub use giant::Giant;
 pub use idle::{CallsPerMinute, Idle};
 pub use latency::{Latencies, Paced};
+pub use load::{Acknowledged, Load, Syncs};
 pub use pairs::{Agent, Figures, Pairs, Ratio, Single};
 pub use replica::{CatchUp, Lag, Lags};
 pub use report::{Machine, Measured};
@@ -84,6 +87,7 @@ pub(crate) fn run(arguments: &BenchArguments, output: Output) -> Result<Exit, Co
     match &arguments.bench {
         Which::Capture(arguments) => capture(arguments, output),
         Which::Replica(arguments) => replica::run(arguments, output),
+        Which::Sequencer(arguments) => load::run(arguments, output),
         Which::Write { order } => Ok(write(order)?),
     }
 }
@@ -136,6 +140,16 @@ fn begin(
     Ok((Bench { warm_up: *warm_up, walk_bytes: *walk_bytes, ..bench }, machine, scenarios))
 }
 
+/// The file system of a folder, which must be on a disk.
+fn real_disk(dir: &Path) -> Result<FileSystem, BenchError> {
+    let no_room = |source| BenchError::NoRoom { folder: dir.to_owned(), source };
+    let file_system = FileSystem::of(dir).map_err(no_room)?;
+    if file_system.kind == FileSystemKind::Memory {
+        return Err(BenchError::InMemory { folder: dir.to_owned(), file_system });
+    }
+    Ok(file_system)
+}
+
 /// A library as processes find it whose working folder is another one: a path is one from here, a name is looked for by the loader.
 fn named(sqlite: &Path) -> Result<PathBuf, BenchError> {
     if sqlite.components().count() < 2 {
@@ -173,16 +187,30 @@ impl Bench {
         output: Output,
     ) -> Result<(Self, Machine), BenchError> {
         let RunArguments { seconds, pairs, dir, sqlite } = arguments;
-        let no_room = |source| BenchError::NoRoom { folder: dir.clone(), source };
-        let file_system = FileSystem::of(dir).map_err(no_room)?;
-        if file_system.kind == FileSystemKind::Memory {
-            return Err(BenchError::InMemory { folder: dir.clone(), file_system });
-        }
+        let file_system = real_disk(dir)?;
         let sqlite = named(sqlite)?;
         let library = writer::look(&sqlite)?;
         if !library.sessions && needs_sessions {
             return Err(BenchError::NoSessions { library: sqlite });
         }
+        let (bench, machine) = Self::make(dir, &file_system, *seconds, output)?;
+        let machine =
+            Machine { sqlite: library.version, sessions: library.sessions, pairs: *pairs, ..machine };
+        Ok((Self { sqlite, pairs: *pairs, ..bench }, machine))
+    }
+
+    /// The same where nobody writes a database: the SQLite is that of this program.
+    fn begin_alone(dir: &Path, seconds: f64, output: Output) -> Result<(Self, Machine), BenchError> {
+        Self::make(dir, &real_disk(dir)?, seconds, output)
+    }
+
+    fn make(
+        dir: &Path,
+        file_system: &FileSystem,
+        seconds: f64,
+        output: Output,
+    ) -> Result<(Self, Machine), BenchError> {
+        let no_room = |source| BenchError::NoRoom { folder: dir.to_owned(), source };
         // Before there is anything that would stay.
         let stop = Stop::on_signals().map_err(BenchError::system("catch signals"))?;
         let dir = dir.canonicalize().map_err(no_room)?;
@@ -190,17 +218,17 @@ impl Bench {
         let machine = Machine {
             synddb: env!("CARGO_PKG_VERSION").to_owned(),
             is_optimized: !cfg!(debug_assertions),
-            sqlite: library.version,
-            sessions: library.sessions,
+            sqlite: synddb_sqlite::rusqlite::version().to_owned(),
+            sessions: true,
             file_system: file_system.to_string(),
             processors: std::thread::available_parallelism().map_or(1, usize::from),
-            seconds: *seconds,
-            pairs: *pairs,
+            seconds,
+            pairs: 1,
             scenarios: Vec::new(),
             has_pairs: false,
         };
-        let (seconds, pairs, progress) = (*seconds, *pairs, Progress::begin(output));
-        Ok((Self { folder, sqlite, seconds, warm_up: 0.0, pairs, walk_bytes: 0, stop, progress }, machine))
+        let (sqlite, progress) = (PathBuf::new(), Progress::begin(output));
+        Ok((Self { folder, sqlite, seconds, warm_up: 0.0, pairs: 1, walk_bytes: 0, stop, progress }, machine))
     }
 
     /// A folder for one run, empty; it goes when the value does.

@@ -5,8 +5,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Agent, CallsPerMinute, CatchUp, Figures, Giant, Idle, Lag, Lags, Latencies, Latency, Paced, Pairs, Ratio,
-    Synchronous, Walk,
+    Acknowledged, Agent, CallsPerMinute, CatchUp, Figures, Giant, Idle, Lag, Lags, Latencies, Latency, Load,
+    Paced, Pairs, Ratio, Synchronous, Syncs, Walk,
 };
 use crate::output::mib;
 
@@ -17,7 +17,7 @@ pub struct Machine {
     pub synddb: String,
     /// Whether it was built to be fast. Figures of one that was not say nothing.
     pub is_optimized: bool,
-    /// The version of the SQLite that the writer writes with.
+    /// The version of the SQLite that the writer writes with; of a sequencer alone, that of its journal.
     pub sqlite: String,
     /// Whether that has the session extension.
     pub sessions: bool,
@@ -53,6 +53,8 @@ pub enum Measured {
     CatchUp(Box<CatchUp>),
     /// How far behind a live replica is.
     Lag(Lags),
+    /// What a sequencer accepted.
+    Load(Box<Load>),
 }
 
 /// What people read first.
@@ -62,7 +64,7 @@ pub(crate) fn heading(machine: &Machine) -> String {
     let build =
         if *is_optimized { "" } else { " (built with --release it is faster: these figures say nothing)" };
     let machine = format!(
-        "synddb {synddb}{build}, writer's SQLite {sqlite}, {file_system}, processors: {processors}, {seconds} s a run, pairs: {pairs}"
+        "synddb {synddb}{build}, SQLite {sqlite}, {file_system}, processors: {processors}, {seconds} s a run, pairs: {pairs}"
     );
     if !has_pairs {
         return machine;
@@ -100,6 +102,7 @@ pub(crate) fn line(measured: &Measured) -> String {
         Measured::Idle(idle) => of_idle(idle),
         Measured::CatchUp(caught_up) => of_catch_up(caught_up),
         Measured::Lag(lags) => of_lags(lags),
+        Measured::Load(load) => of_load(load),
     }
 }
 
@@ -217,6 +220,34 @@ fn of_lags(lags: &Lags) -> String {
         lines += &format!("\n{:<21} {commits:>9}  {:>23}", format!("every {every_ms} ms"), latency(applied));
     }
     lines
+}
+
+fn of_load(load: &Load) -> String {
+    let Load { streams, body_bytes, submissions_per_second, bytes_per_second, acknowledged, refused, .. } =
+        load;
+    let Acknowledged { p50_ns, p99_ns, p999_ns, max_ns } = acknowledged;
+    let [p50, p99, p999, max] =
+        [p50_ns, p99_ns, p999_ns, max_ns].map(|ns| Duration::from_nanos(*ns).as_secs_f64() * 1e3);
+    let syncs = match (&load.syncs, &load.syncs_unseen) {
+        (Some(Syncs { journal_per_submission, store_per_submission, .. }), _) => {
+            format!(
+                "{journal_per_submission:.2} of journals and {store_per_submission:.3} of the store a submission"
+            )
+        }
+        (None, unseen) => format!("not seen: {}", unseen.as_deref().unwrap_or("no reason")),
+    };
+    format!(
+        "streams: {streams}, {body_bytes:.0} B: {submissions_per_second:.0} submissions/s, {:.1} MB/s, \
+         p50 {p50:.2} p99 {p99:.2} p99.9 {p999:.2} max {max:.2} ms; cpu {:.0} us, {:.0} %, clients {:.0} %, {}; \
+         refused: {refused}; stored after {:.2} s in {} batches; syncs {syncs}",
+        bytes_per_second / 1e6,
+        load.cpu_us_per_submission,
+        load.cpu_percent,
+        load.clients_cpu_percent,
+        mib(load.memory_bytes_max),
+        load.stored_after_seconds,
+        load.batches,
+    )
 }
 
 fn of_ratio(ratio: &Ratio) -> String {

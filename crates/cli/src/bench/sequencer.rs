@@ -1,7 +1,8 @@
-//! A sequencer for an agent that is measured as it works: one that is sent what was captured does not gather it.
+//! A sequencer: for an agent that is measured as it works, since one that is sent what was captured does not gather it; or to be measured itself.
 //!
-//! What must stay true: it keeps up, since nobody waits for what it does.
+//! What must stay true: beside an agent it keeps up, since nobody waits for what it does.
 
+use std::ffi::OsString;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -17,6 +18,14 @@ use crate::output::Event;
 /// How long it may take until it listens.
 const LISTENING_MAX: Duration = Duration::from_secs(60);
 
+/// Under what a sequencer runs.
+pub(super) enum Under {
+    /// Nothing.
+    Nothing,
+    /// A command that runs it, and notes something of it.
+    Tracer(Vec<OsString>),
+}
+
 /// A sequencer, with a store of files.
 pub(super) struct Sequencer {
     child: Child,
@@ -28,12 +37,29 @@ pub(super) struct Sequencer {
 impl Sequencer {
     /// Starts one that keeps everything in a folder, and returns when it listens.
     pub(super) fn start(bench: &Bench, folder: &Path, token: &Path) -> Result<Self, BenchError> {
+        Self::start_under(bench, folder, token, &Under::Nothing)
+    }
+
+    /// The same for one that may have been there before, under something.
+    pub(super) fn start_under(
+        bench: &Bench,
+        folder: &Path,
+        token: &Path,
+        under: &Under,
+    ) -> Result<Self, BenchError> {
         let failed = BenchError::system;
         let store = folder.join("store");
-        std::fs::create_dir(&store).map_err(failed("make a folder"))?;
+        std::fs::create_dir_all(&store).map_err(failed("make a folder"))?;
         let store = StoreUrl::folder(&store).map_err(CommandError::from)?.to_string();
         let program = std::env::current_exe().map_err(failed("find this program"))?;
-        let mut command = Command::new(program);
+        let mut command = match under {
+            Under::Tracer(tracer) if !tracer.is_empty() => {
+                let mut command = Command::new(&tracer[0]);
+                command.args(&tracer[1..]).arg(program);
+                command
+            }
+            Under::Tracer(_) | Under::Nothing => Command::new(program),
+        };
         command.args(["sequencer", "--json", "--stop-on-eof", "--listen", "127.0.0.1:0", "--store", &store]);
         command.arg("--dir").arg(folder.join("sequencer")).arg("--token-file").arg(token);
         command.arg("--key-file").arg(folder.join("sequencer.key"));
@@ -49,6 +75,11 @@ impl Sequencer {
                 Err(_) => return Err(child.foreign(&line)),
             }
         }
+    }
+
+    /// Its number for the operating system, or that of what it runs under.
+    pub(super) fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// Where it listens.

@@ -2,6 +2,7 @@
 
 mod measures;
 mod replica;
+mod sequencer;
 mod writer;
 
 use std::fs;
