@@ -28,7 +28,7 @@ pub(crate) struct Answered {
 
 impl Answered {
     /// The refusal of a process that does not lead.
-    pub(super) fn not_leading(Command { answer: to, room, .. }: Command) -> Self {
+    pub(crate) fn not_leading(Command { answer: to, room, .. }: Command) -> Self {
         let why = "this sequencer does not lead the stream";
         Self { to, answer: Answer::Refused(Reason::NotLeading, why.to_owned()), _room: room }
     }

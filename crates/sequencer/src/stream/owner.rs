@@ -18,7 +18,7 @@ use super::{Command, Phase, View, publish};
 use crate::backoff::Backoff;
 use crate::error::LeadError;
 use crate::journal::Journal;
-use crate::leading::{Core, Effect, Event, GROUP_MAX, Leader, Now, Shown};
+use crate::leading::{Answered, Core, Effect, Event, GROUP_MAX, Leader, Now, Shown};
 use crate::live::Live;
 use crate::metrics::StreamMetrics;
 use crate::tail;
@@ -165,27 +165,23 @@ impl Owner {
                 self.backoff = Backoff::new();
             }
             self.view.send_modify(|view| view.trouble = Some(why));
-            tokio::select! {
-                () = self.finish.asked() => return Some(Event::Finish),
-                () = self.backoff.wait() => {}
+        }
+        let Self { core, store, commands, finish, backoff, .. } = self;
+        let (leader, journal) = (core.leader(), core.journal());
+        let looked = async {
+            if rest.is_some() {
+                backoff.wait().await;
             }
-        }
-        let Self { core, store, finish, .. } = self;
-        let leader = core.leader();
-        tokio::select! {
-            biased;
-            () = finish.asked() => Some(Event::Finish),
-            looked = tail::look(&**store, core.journal(), leader.stream, &leader.trusted) => Some(Event::Looked(looked)),
-        }
+            Event::Looked(tail::look(&**store, journal, leader.stream, &leader.trusted).await)
+        };
+        Some(unless_finished(finish, commands, looked).await)
     }
 
     async fn claim(&mut self, epoch: Epoch, object: Bytes) -> Option<Event> {
         let key = Key::Epoch { stream: self.core.leader().stream, epoch };
-        tokio::select! {
-            biased;
-            () = self.finish.asked() => Some(Event::Finish),
-            answer = self.store.put(&key, object) => Some(Event::Claimed(answer)),
-        }
+        let Self { store, commands, finish, .. } = self;
+        let claimed = async { Event::Claimed(store.put(&key, object).await) };
+        Some(unless_finished(finish, commands, claimed).await)
     }
 
     fn begin_put(&mut self, first: Sequence, object: Bytes) {
@@ -207,6 +203,23 @@ impl Owner {
                 (view.status, view.stored) = (status, stored);
             }
         });
+    }
+}
+
+/// Waits for an event while nothing is led: what clients send meanwhile is refused at once, and the process may be asked to end.
+async fn unless_finished(
+    finish: &Shutdown,
+    commands: &mut mpsc::Receiver<Command>,
+    event: impl Future<Output = Event>,
+) -> Event {
+    tokio::pin!(event);
+    loop {
+        tokio::select! {
+            biased;
+            () = finish.asked() => return Event::Finish,
+            event = &mut event => return event,
+            Some(command) = commands.recv() => Answered::not_leading(command).send(),
+        }
     }
 }
 
