@@ -47,8 +47,8 @@ impl Live {
 
     /// An epoch begins: its first message stands in `fence`, and this is stored. What was shown and is not known to be stored is
     /// withdrawn: whatever of it counts comes again from the store.
-    pub(crate) fn opened(&self, fence: Sequence, stored: Option<&Stored>) {
-        self.0.send_modify(|ring| ring.open(fence, stored.map(mark)));
+    pub(crate) fn opened(&self, fence: Sequence, epoch: Epoch, stored: Option<&Stored>) {
+        self.0.send_modify(|ring| ring.open(fence, epoch, stored.map(mark)));
     }
 
     /// These messages are durable.

@@ -98,6 +98,8 @@ impl Step {
 pub(super) struct Ring {
     messages: VecDeque<Shown>,
     bytes: usize,
+    /// The first message of the epoch that leads; everything here stands behind it. `None` before there was one.
+    fence: Option<(Sequence, Epoch)>,
     /// The next free place; `None` before an epoch began.
     next: Option<Sequence>,
     stored: Option<(Sequence, Bytes)>,
@@ -108,11 +110,12 @@ pub(super) struct Ring {
 }
 
 impl Ring {
-    pub(super) fn open(&mut self, fence: Sequence, stored: Option<(Sequence, Bytes)>) {
+    pub(super) fn open(&mut self, fence: Sequence, epoch: Epoch, stored: Option<(Sequence, Bytes)>) {
         self.withdraw(self.first_unstored());
         // What is stored of it is in the store, and what follows does not follow it.
         self.messages.clear();
         self.bytes = 0;
+        self.fence = Some((fence, epoch));
         self.next = fence.next();
         self.stored = stored;
         self.is_deposed = false;
@@ -169,11 +172,12 @@ impl Ring {
         if from > next {
             return Err(NotShown::Past { from, next });
         }
-        let before = from.previous().and_then(|before| self.get(before));
-        if let (Some(before), Some(epoch)) = (before, epoch)
-            && before.receipt.header().epoch != epoch
+        // What stands before the fence was read from the store, or is read from there.
+        if let (Some((fence, found)), Some(epoch)) = (self.fence, epoch)
+            && from > fence
+            && found != epoch
         {
-            return Err(NotShown::Withdrawn { from, found: before.receipt.header().epoch });
+            return Err(NotShown::Withdrawn { from, found });
         }
         let (floor, withdrawals) = (self.first_unstored(), self.withdrawals);
         Ok(Cursor { next: from, told: None, floor, withdrawals })
@@ -261,7 +265,7 @@ mod tests {
     /// A ring whose epoch began at 1, with messages from 2 to `last`.
     fn ring(last: u64) -> Ring {
         let mut ring = Ring::default();
-        ring.open(Sequence::FIRST, None);
+        ring.open(Sequence::FIRST, Epoch::FIRST, None);
         ring.store(mark(1));
         (2..=last).for_each(|sequence| ring.push(shown(sequence, 1, 10)));
         ring
@@ -318,12 +322,13 @@ mod tests {
     #[test]
     fn several_withdrawals_are_told_as_one_that_goes_back_far_enough() {
         let mut ring = ring(6);
+        let second = Epoch::new(2).unwrap();
         let mut cursor = ring.begin(Some(at(2)), None).unwrap();
         ring.step(&mut cursor);
-        ring.open(at(4), Some(mark(3)));
+        ring.open(at(4), second, Some(mark(3)));
         ring.store(mark(4));
         (5..=7).for_each(|sequence| ring.push(shown(sequence, 2, 10)));
-        ring.open(at(8), Some(mark(7)));
+        ring.open(at(8), second.next().unwrap(), Some(mark(7)));
         let step = ring.step(&mut cursor);
         // Only 1 was stored when it looked last.
         assert_eq!((step.withdrawn, step.behind), (Some(at(2)), Some(at(2))));
@@ -334,14 +339,15 @@ mod tests {
         let mut ring = ring(3);
         assert_eq!(ring.begin(Some(at(5)), None).unwrap_err(), NotShown::Past { from: at(5), next: at(4) });
         assert!(ring.begin(Some(at(4)), Some(Epoch::FIRST)).is_ok());
-        ring.open(at(3), Some(mark(2)));
-        ring.push(shown(4, 2, 10));
         let found = Epoch::new(2).unwrap();
-        assert_eq!(
-            ring.begin(Some(at(5)), Some(Epoch::FIRST)).unwrap_err(),
-            NotShown::Withdrawn { from: at(5), found }
-        );
-        assert!(ring.begin(Some(at(5)), Some(found)).is_ok());
+        ring.open(at(3), found, Some(mark(2)));
+        ring.push(shown(4, 2, 10));
+        for from in [at(4), at(5)] {
+            let refused = ring.begin(Some(from), Some(Epoch::FIRST)).unwrap_err();
+            assert_eq!(refused, NotShown::Withdrawn { from, found });
+            assert!(ring.begin(Some(from), Some(found)).is_ok());
+        }
+        assert!(ring.begin(Some(at(3)), Some(Epoch::FIRST)).is_ok(), "the store tells");
     }
 
     #[test]

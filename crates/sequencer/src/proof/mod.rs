@@ -14,6 +14,8 @@
 //! between the batches of the log is no part of a proof.
 
 mod known;
+#[cfg(test)]
+mod tests;
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -121,7 +121,7 @@ impl Owner {
                     self.metrics.sequenced(messages.len() as u64, last);
                     self.live.signed(messages);
                 }
-                Effect::Opened { fence, epoch: _, stored } => self.live.opened(fence, stored.as_ref()),
+                Effect::Opened { fence, epoch, stored } => self.live.opened(fence, epoch, stored.as_ref()),
                 Effect::Stored(stored) => {
                     self.metrics.published(stored.last);
                     self.live.stored(&stored);

@@ -10,14 +10,17 @@ mod bounds;
 mod foreign;
 mod journal_lost;
 mod killed;
+mod live;
 mod ordering;
 mod other_store;
+mod proof;
 mod reading;
 mod resend;
 mod restarted;
 mod rivals;
 mod sample;
 mod server;
+mod shown;
 mod snapshot;
 mod submit;
 
