@@ -252,8 +252,41 @@ pub(crate) struct SequencerOverrides {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     streams: Vec<StreamId>,
     #[command(flatten)]
+    #[serde(skip_serializing_if = "RoleOverride::is_none")]
+    role: RoleOverride,
+    /// Where clients reach it, for whoever reads its leases.
+    #[arg(long)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    url: Option<String>,
+    #[command(flatten)]
     #[serde(skip_serializing_if = "BatchOverrides::is_empty")]
     batch: BatchOverrides,
+}
+
+/// What a sequencer is beside others over one store, as flags.
+#[derive(Debug, Args)]
+struct RoleOverride {
+    /// Stand by: lead what no other sequencer over this store leads, and take over when it falls silent. `trusted_keys` of the configuration must
+    /// name the other one's key. Start both with it, and exactly one leads.
+    #[arg(long, conflicts_with = "lease")]
+    standby: bool,
+    /// Lead at once, and keep a lease in the store, so that a standby sees when this sequencer lives no more.
+    #[arg(long)]
+    lease: bool,
+}
+
+impl RoleOverride {
+    const fn is_none(&self) -> bool {
+        !self.standby && !self.lease
+    }
+}
+
+impl Serialize for RoleOverride {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let role =
+            if self.standby { synddb_sequencer::Role::Standby } else { synddb_sequencer::Role::Leader };
+        role.serialize(serializer)
+    }
 }
 
 #[derive(Debug, Args, Serialize)]

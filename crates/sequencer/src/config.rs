@@ -36,6 +36,12 @@ pub struct Config {
     pub key_file: PathBuf,
     /// The streams that it may lead.
     pub streams: Streams,
+    /// Whether it leads at once, and whether another sequencer may take over.
+    pub role: Role,
+    /// The times of leases, where `role` has any.
+    pub lease: Leasing,
+    /// Where clients reach it, for whoever reads its leases.
+    pub url: Option<PublicUrl>,
     /// Keys of earlier leaders, whose part of a log is accepted when a stream is taken over. The own key always is.
     pub trusted_keys: Vec<VerifyingKey>,
     /// When a batch is cut.
@@ -57,6 +63,9 @@ impl Default for Config {
             token_file: PathBuf::from("/etc/synddb/sequencer.token"),
             key_file: PathBuf::from("/var/lib/synddb/sequencer.key"),
             streams: Streams::Any,
+            role: Role::Alone,
+            lease: Leasing::default(),
+            url: None,
             trusted_keys: Vec::new(),
             batch: Batching::default(),
             queue_max: 256,
@@ -74,6 +83,124 @@ impl Config {
     /// The keys whose epochs are accepted.
     pub(crate) fn trusted(&self, own: &SigningKey) -> TrustedKeys {
         TrustedKeys::pinned(self.trusted_keys.iter().copied().chain([*own.verifying_key()]))
+    }
+}
+
+/// What a sequencer does beside others over one store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// It leads at once, and keeps no lease. Idle, it asks the store nothing.
+    #[default]
+    Alone,
+    /// It leads at once, whoever led before, and keeps a lease, so that a standby sees when it does not live any more.
+    Leader,
+    /// It leads what nobody else does, and keeps a lease of it. Of several standbys exactly one leads.
+    Standby,
+}
+
+/// Least time between two heartbeats, in milliseconds.
+const HEARTBEAT_MS_MIN: u64 = 10;
+
+/// The times of a lease. Every sequencer over one store should be told the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "LeasingForm", into = "LeasingForm")]
+pub struct Leasing {
+    heartbeat_ms: u64,
+    patience_ms: u64,
+}
+
+/// Why two times are none of a lease.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "a heartbeat takes at least {HEARTBEAT_MS_MIN} ms, and patience at least two heartbeats. heartbeat_ms=`{heartbeat_ms}` patience_ms=`{patience_ms}`"
+)]
+pub struct LeasingError {
+    heartbeat_ms: u64,
+    patience_ms: u64,
+}
+
+impl Leasing {
+    /// A heartbeat every `heartbeat_ms`, and a lease that is taken when it has not changed for `patience_ms`.
+    ///
+    /// # Errors
+    /// [`LeasingError`] for what would ask the store in a tight loop, or take a lease between two heartbeats.
+    pub const fn new(heartbeat_ms: u64, patience_ms: u64) -> Result<Self, LeasingError> {
+        if heartbeat_ms < HEARTBEAT_MS_MIN || patience_ms / 2 < heartbeat_ms {
+            return Err(LeasingError { heartbeat_ms, patience_ms });
+        }
+        Ok(Self { heartbeat_ms, patience_ms })
+    }
+
+    pub(crate) const fn heartbeat(&self) -> Duration {
+        Duration::from_millis(self.heartbeat_ms)
+    }
+
+    pub(crate) const fn patience(&self) -> Duration {
+        Duration::from_millis(self.patience_ms)
+    }
+}
+
+impl Default for Leasing {
+    fn default() -> Self {
+        Self { heartbeat_ms: 500, patience_ms: 2000 }
+    }
+}
+
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct LeasingForm {
+    /// Time between two heartbeats, in milliseconds.
+    heartbeat_ms: u64,
+    /// How long a lease may stay the same until it is taken, in milliseconds.
+    patience_ms: u64,
+}
+
+impl Default for LeasingForm {
+    fn default() -> Self {
+        Leasing::default().into()
+    }
+}
+
+impl TryFrom<LeasingForm> for Leasing {
+    type Error = LeasingError;
+
+    fn try_from(form: LeasingForm) -> Result<Self, LeasingError> {
+        Self::new(form.heartbeat_ms, form.patience_ms)
+    }
+}
+
+impl From<Leasing> for LeasingForm {
+    fn from(leasing: Leasing) -> Self {
+        Self { heartbeat_ms: leasing.heartbeat_ms, patience_ms: leasing.patience_ms }
+    }
+}
+
+/// Longest URL that a sequencer tells of itself, in bytes.
+pub(crate) const PUBLIC_URL_BYTES_MAX: usize = 1 << 10;
+
+/// Where clients reach a sequencer: an `http` or `https` URL.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct PublicUrl(String);
+
+impl TryFrom<String> for PublicUrl {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let has_scheme = text.starts_with("http://") || text.starts_with("https://");
+        // What JSON escapes is no part of a URL, and would make a lease longer than its text.
+        let is_plain = text.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\\'));
+        if has_scheme && is_plain && text.len() <= PUBLIC_URL_BYTES_MAX {
+            return Ok(Self(text));
+        }
+        Err(format!("write an http or https URL of at most {PUBLIC_URL_BYTES_MAX} bytes"))
+    }
+}
+
+impl From<PublicUrl> for String {
+    fn from(url: PublicUrl) -> Self {
+        url.0
     }
 }
 
@@ -185,6 +312,24 @@ mod tests {
             assert_eq!(read.streams, config.streams);
             assert_eq!(read.trusted_keys, config.trusted_keys);
             assert_eq!(serde_json::to_string(&read).unwrap(), text);
+        }
+        for role in [Role::Alone, Role::Leader, Role::Standby] {
+            let lease = Leasing::new(10, 20).unwrap();
+            let url = Some(PublicUrl::try_from("https://sequencer.example:8433".to_owned()).unwrap());
+            let text = serde_json::to_string(&Config { role, lease, url, ..Config::default() }).unwrap();
+            let read: Config = serde_json::from_str(&text).unwrap();
+            assert_eq!((read.role, read.lease), (role, lease));
+            assert_eq!(serde_json::to_string(&read).unwrap(), text);
+        }
+        for wrong in [
+            r#"{"role": "follower"}"#,
+            r#"{"lease": {"heartbeat_ms": 9}}"#,
+            r#"{"lease": {"patience_ms": 999}}"#,
+            r#"{"lease": {"heart": 1}}"#,
+            r#"{"url": "sequencer.example"}"#,
+            r#"{"url": "https://a\"b"}"#,
+        ] {
+            assert!(serde_json::from_str::<Config>(wrong).is_err(), "{wrong}");
         }
         assert!(serde_json::from_str::<Config>(r#"{"streams": "all"}"#).is_err());
         assert!(serde_json::from_str::<Config>(r#"{"batch": {"age": 1}}"#).is_err());

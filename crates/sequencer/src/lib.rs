@@ -13,6 +13,7 @@
 //! | `stream` | one stream and its owner, which carries the effects out |
 //! | `live` | what a stream shows of its log before it is stored |
 //! | `registry` | the streams of a process |
+//! | `standby` | leases: who leads where several could, and when another one begins |
 //! | `stored` | what is read from the store for those who ask |
 //! | `proof` | proofs over what is stored, and leaves |
 //! | `http` | the paths |
@@ -30,11 +31,12 @@ pub mod ordering;
 mod proof;
 mod registry;
 mod run;
+mod standby;
 mod stored;
 mod stream;
 mod tail;
 
-pub use config::{Batching, Config, PORT, Streams};
+pub use config::{Batching, Config, Leasing, LeasingError, PORT, PublicUrl, Role, Streams};
 pub use error::{LeadError, SequencerError};
 pub use journal::JournalError;
-pub use run::{Started, run, run_over};
+pub use run::{Started, run, run_over, run_with_leases};

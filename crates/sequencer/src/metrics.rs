@@ -37,6 +37,11 @@ impl StreamMetrics {
     }
 }
 
+/// Whether the lease of a stream is held here.
+pub(crate) fn lease_held(stream: StreamId, is_held: bool) {
+    gauge!("synddb_sequencer_lease_held", "stream" => stream.to_key()).set(f64::from(u8::from(is_held)));
+}
+
 /// A request that writes was refused.
 pub(crate) fn refused(reason: &Reason) {
     counter!("synddb_sequencer_refused_total", "code" => reason.code()).increment(1);

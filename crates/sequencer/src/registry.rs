@@ -1,8 +1,9 @@
-//! The streams of this process, each with its owner.
+//! The streams of this process, each with its owner; of a standby also those that it watches and does not lead.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -10,16 +11,17 @@ use synddb_protocol::chain;
 use synddb_protocol::id::StreamId;
 use synddb_protocol::signing::SigningKey;
 use synddb_service::shutdown::Shutdown;
-use synddb_storage::BatchStore;
+use synddb_storage::{BatchStore, LeaseVersion};
 use tokio::runtime::Handle as Runtime;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 
 use crate::backoff::Backoff;
-use crate::config::Config;
+use crate::config::{Config, Role};
 use crate::error::LeadError;
 use crate::journal::{FILE, Journal, JournalError};
 use crate::leading::Leader;
 use crate::live::Live;
+use crate::standby::{Keeper, Leases, Start};
 use crate::stream::{Handle, Owner, Parts, Phase, View};
 
 /// Most streams that one process leads.
@@ -51,6 +53,9 @@ pub(crate) enum OpenStreamError {
         /// When it may be opened again.
         wait: Duration,
     },
+    /// This process stands by: it leads the stream when nobody else does.
+    #[error("this sequencer stands by, and another one leads or is about to; send it there, or again")]
+    StandingBy,
     /// The operating system gives no thread.
     #[error("no thread can be started")]
     Thread(#[source] io::Error),
@@ -61,21 +66,27 @@ pub(crate) struct Registry {
     config: Config,
     key: Arc<SigningKey>,
     store: Arc<dyn BatchStore>,
+    leases: Option<Leases>,
     streams: Mutex<Streams>,
+    /// Told when a stream is watched that was not.
+    watched_more: Notify,
     ended: mpsc::Sender<Ended>,
 }
 
-/// The streams with an owner, and those whose owner ended in trouble: a stream is in one of both.
+/// The streams with an owner, and those without whose last owner ended in trouble, or that a standby watches, or both.
 #[derive(Default)]
 struct Streams {
     led: BTreeMap<StreamId, Led>,
     troubled: BTreeMap<StreamId, Troubled>,
+    watched: BTreeSet<StreamId>,
 }
 
 /// A stream with an owner.
 struct Led {
     handle: Handle,
     since: Instant,
+    /// Whether somebody else took its lease.
+    is_lease_lost: Arc<AtomicBool>,
     /// What its owners before it left, if they ended in trouble.
     backoff: Option<Backoff>,
 }
@@ -100,9 +111,11 @@ impl Registry {
         config: Config,
         key: Arc<SigningKey>,
         store: Arc<dyn BatchStore>,
+        leases: Option<Leases>,
     ) -> (Self, mpsc::Receiver<Ended>) {
         let (ended, receiver) = mpsc::channel(STREAMS_MAX);
-        (Self { config, key, store, streams: Mutex::default(), ended }, receiver)
+        let (streams, watched_more) = (Mutex::default(), Notify::new());
+        (Self { config, key, store, leases, streams, watched_more, ended }, receiver)
     }
 
     /// The streams that have a journal here and are admitted.
@@ -145,6 +158,39 @@ impl Registry {
         self.streams().troubled.get(&stream).map(|troubled| troubled.why)
     }
 
+    /// Whether this process watches a stream, and does not lead it.
+    pub(crate) fn is_watched(&self, stream: StreamId) -> bool {
+        self.streams().watched.contains(&stream)
+    }
+
+    /// Whether a stream is one of this process, whatever becomes of it.
+    pub(crate) fn is_known(&self, stream: StreamId) -> bool {
+        self.streams().names().contains(&stream)
+    }
+
+    /// The streams that this process watches and does not lead.
+    pub(crate) fn watched(&self) -> BTreeSet<StreamId> {
+        self.streams().watched.clone()
+    }
+
+    /// Returns when a stream may be watched that was not.
+    pub(crate) async fn watched_more(&self) {
+        self.watched_more.notified().await;
+    }
+
+    /// Watches a stream from now on, unless it is led here.
+    ///
+    /// # Errors
+    /// [`OpenStreamError::TooMany`].
+    pub(crate) fn watch(&self, stream: StreamId) -> Result<(), OpenStreamError> {
+        let mut streams = self.streams();
+        streams.check_room(stream)?;
+        if !streams.led.contains_key(&stream) && streams.watched.insert(stream) {
+            self.watched_more.notify_one();
+        }
+        Ok(())
+    }
+
     /// All streams that have owners.
     pub(crate) fn all(&self) -> Vec<StreamId> {
         self.streams().led.keys().copied().collect()
@@ -152,9 +198,8 @@ impl Registry {
 
     /// The only stream, if there is exactly one, with an owner or without.
     pub(crate) fn only(&self) -> Option<StreamId> {
-        let streams = self.streams();
-        let only = streams.led.keys().chain(streams.troubled.keys()).next().copied();
-        only.filter(|_| streams.len() == 1)
+        let names = self.streams().names();
+        names.first().copied().filter(|_| names.len() == 1)
     }
 
     /// What stands in the way of some stream, if anything does.
@@ -168,22 +213,38 @@ impl Registry {
                 Phase::Deposed => Some("is led by another sequencer"),
                 Phase::Ended => Some("has no owner"),
             };
-            view.trouble.or(phase).map(|trouble| (*stream, trouble))
+            let lost = led.is_lease_lost.load(Ordering::Relaxed);
+            let lost = lost.then_some("another sequencer has the lease, and may lead");
+            view.trouble.or(phase).or(lost).map(|trouble| (*stream, trouble))
         });
         let ended = || streams.troubled.iter().next().map(|(stream, troubled)| (*stream, troubled.why));
-        let (stream, trouble) = of_led.or_else(ended)?;
+        let Some((stream, trouble)) = of_led.or_else(ended) else {
+            // Who leads some streams and watches others does what it is there for.
+            let stands_by = self.config.role == Role::Standby && streams.led.is_empty();
+            return stands_by.then(|| "standing by: no stream is led here".to_owned());
+        };
         Some(format!("stream {stream}: {trouble}; see the log of the service"))
     }
 
-    /// Whether an owner of a stream may begin now, as far as earlier ones tell.
+    /// Whether an owner of a stream may begin now, as far as earlier ones tell, and as far as this process does not stand by for it.
     ///
     /// # Errors
-    /// [`OpenStreamError::Resting`].
-    pub(crate) fn check_rested(&self, stream: StreamId) -> Result<(), OpenStreamError> {
-        self.streams().troubled.get(&stream).map_or(Ok(()), Troubled::check_rested)
+    /// [`OpenStreamError::Resting`] or [`OpenStreamError::StandingBy`].
+    pub(crate) fn check_free(&self, stream: StreamId) -> Result<(), OpenStreamError> {
+        let streams = self.streams();
+        streams.check_rested(stream)?;
+        if streams.watched.contains(&stream) { Err(OpenStreamError::StandingBy) } else { Ok(()) }
     }
 
-    /// The owner of a stream, which begins to lead it now unless it has one.
+    /// How long a stream rests from now on.
+    pub(crate) fn rest(&self, stream: StreamId) -> Duration {
+        match self.streams().check_rested(stream) {
+            Err(OpenStreamError::Resting { wait, .. }) => wait,
+            _ => Duration::ZERO,
+        }
+    }
+
+    /// The owner of a stream, which begins to lead it now unless it has one. A standby watches it from now on instead.
     ///
     /// # Errors
     /// [`OpenStreamError`].
@@ -192,18 +253,69 @@ impl Registry {
         if let Some(led) = streams.led.get(&stream) {
             return Ok(led.handle.clone());
         }
-        streams.troubled.get(&stream).map_or(Ok(()), Troubled::check_rested)?;
-        if streams.len() >= STREAMS_MAX && !streams.troubled.contains_key(&stream) {
-            return Err(OpenStreamError::TooMany);
+        streams.check_rested(stream)?;
+        if self.config.role == Role::Standby {
+            drop(streams);
+            self.watch(stream)?;
+            return Err(OpenStreamError::StandingBy);
         }
-        let journal = Journal::open(&self.folder().join(stream.to_key()), stream)?;
-        let handle = self.start_owner(stream, journal).map_err(OpenStreamError::Thread)?;
+        let keeper = self.leases.as_ref().map(|leases| (leases.keeper(stream), Start::Seize));
+        self.begin(&mut streams, stream, keeper).map_err(|(error, _)| error)
+    }
+
+    /// Begins to lead a watched stream, whose lease was taken. Where that fails the keeper comes back, and the stream rests.
+    pub(crate) fn lead_with(
+        &self,
+        stream: StreamId,
+        keeper: Keeper,
+        version: LeaseVersion,
+    ) -> Result<(), Box<(Keeper, LeaseVersion)>> {
+        let mut streams = self.streams();
+        match self.begin(&mut streams, stream, Some((keeper, Start::Taken(version)))) {
+            Ok(_) => Ok(()),
+            Err((error, keeper)) => {
+                tracing::error!(%stream, error = chain(&error), "cannot lead a stream whose lease was taken");
+                streams.rest(stream, "it cannot be opened here", None);
+                match keeper {
+                    Some((keeper, Start::Taken(version))) => Err(Box::new((keeper, version))),
+                    Some((_, Start::Seize)) | None => Ok(()),
+                }
+            }
+        }
+    }
+
+    /// Begins to lead a stream without an owner.
+    fn begin(
+        &self,
+        streams: &mut Streams,
+        stream: StreamId,
+        keeper: Option<(Keeper, Start)>,
+    ) -> Result<Handle, (OpenStreamError, Option<(Keeper, Start)>)> {
+        let journal = streams
+            .check_room(stream)
+            .and_then(|()| Ok(Journal::open(&self.folder().join(stream.to_key()), stream)?));
+        let journal = match journal {
+            Ok(journal) => journal,
+            Err(error) => return Err((error, keeper)),
+        };
+        let is_lease_lost = keeper.as_ref().map(|(keeper, _)| keeper.is_lost()).unwrap_or_default();
+        let handle = match self.start_owner(stream, journal, keeper) {
+            Ok(handle) => handle,
+            Err(error) => return Err((OpenStreamError::Thread(error), None)),
+        };
         let backoff = streams.troubled.remove(&stream).map(|troubled| troubled.backoff);
-        streams.led.insert(stream, Led { handle: handle.clone(), since: Instant::now(), backoff });
+        streams.watched.remove(&stream);
+        let led = Led { handle: handle.clone(), since: Instant::now(), is_lease_lost, backoff };
+        streams.led.insert(stream, led);
         Ok(handle)
     }
 
-    fn start_owner(&self, stream: StreamId, journal: Journal) -> io::Result<Handle> {
+    fn start_owner(
+        &self,
+        stream: StreamId,
+        journal: Journal,
+        keeper: Option<(Keeper, Start)>,
+    ) -> io::Result<Handle> {
         let (commands, receiver) = mpsc::channel(self.config.queue_max.max(1));
         let (shown, view) = watch::channel(View::opening());
         let (live, feed) = Live::new();
@@ -226,10 +338,17 @@ impl Registry {
             finish: finish.clone(),
         });
         let (runtime, ended) = (Runtime::current(), self.ended.clone());
+        let seen = view.clone();
         let name = format!("stream {}", &stream.to_key()[..6]);
         std::thread::Builder::new().name(name).spawn(move || {
+            // Beside this thread: a disk that syncs for long must not look like a death.
+            let keeping = keeper.map(|(keeper, start)| runtime.spawn(keeper.keep(start, seen)));
             // The journal is used on this thread only; what waits for the network waits on the runtime.
             let error = runtime.block_on(owner.run()).err();
+            if let Some(keeping) = keeping {
+                // It ends because the owner has: nobody is told before the lease is released.
+                runtime.block_on(keeping).ok();
+            }
             // Nobody listens any more when the process ends without waiting.
             ended.blocking_send(Ended { stream, error }).ok();
         })?;
@@ -241,12 +360,12 @@ impl Registry {
         let Ended { stream, error } = ended;
         let mut streams = self.streams();
         let led = streams.led.remove(&stream);
+        if self.config.role == Role::Standby && streams.watched.insert(stream) {
+            self.watched_more.notify_one();
+        }
         let error = error?;
         let earlier = led.filter(|led| led.since.elapsed() < SETTLED).and_then(|led| led.backoff);
-        let mut backoff = earlier.unwrap_or_else(Backoff::of_the_costly);
-        let wait = backoff.delay();
-        let rests_until = Instant::now() + wait;
-        streams.troubled.insert(stream, Troubled { why: error.in_brief(), rests_until, backoff });
+        let wait = streams.rest(stream, error.in_brief(), earlier);
         tracing::error!(%stream, error = chain(&error), rests_ms = wait.as_millis(),
             "the stream ended; the others go on");
         Some((stream, error))
@@ -276,7 +395,27 @@ impl Registry {
 }
 
 impl Streams {
-    fn len(&self) -> usize {
-        self.led.len() + self.troubled.len()
+    /// All of them, each once.
+    fn names(&self) -> BTreeSet<StreamId> {
+        self.led.keys().chain(self.troubled.keys()).chain(&self.watched).copied().collect()
+    }
+
+    fn check_room(&self, stream: StreamId) -> Result<(), OpenStreamError> {
+        let names = self.names();
+        let has_room = names.len() < STREAMS_MAX || names.contains(&stream);
+        if has_room { Ok(()) } else { Err(OpenStreamError::TooMany) }
+    }
+
+    fn check_rested(&self, stream: StreamId) -> Result<(), OpenStreamError> {
+        self.troubled.get(&stream).map_or(Ok(()), Troubled::check_rested)
+    }
+
+    /// Lets a stream rest for a reason, longer than the last time. Says how long.
+    fn rest(&mut self, stream: StreamId, why: &'static str, earlier: Option<Backoff>) -> Duration {
+        let earlier = earlier.or_else(|| self.troubled.remove(&stream).map(|troubled| troubled.backoff));
+        let mut backoff = earlier.unwrap_or_else(Backoff::of_the_costly);
+        let wait = backoff.delay();
+        self.troubled.insert(stream, Troubled { why, rests_until: Instant::now() + wait, backoff });
+        wait
     }
 }

@@ -10,16 +10,17 @@ use synddb_service::http::{Readiness, frame, serve};
 use synddb_service::secret::Token;
 use synddb_service::shutdown::Shutdown;
 use synddb_service::telemetry::Metrics;
-use synddb_storage::{BatchStore, ObjectBatchStore};
+use synddb_storage::{BatchStore, Lease, ObjectBatchStore};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
-use crate::config::{Config, signing_key};
+use crate::config::{Config, Role, signing_key};
 use crate::error::{LeadError, SequencerError};
 use crate::http::{Front, router};
 use crate::registry::{Ended, OpenStreamError, Registry, STREAMS_MAX};
+use crate::standby::{Holder, Leases, stand_by};
 
-/// How long an owner may take beyond the time for draining, to answer and to close its journal.
+/// How long an owner may take beyond the time for draining, to answer, to close its journal and to release its lease.
 const END_PATIENCE: Duration = Duration::from_secs(5);
 
 /// What a sequencer is once it serves.
@@ -42,14 +43,14 @@ pub async fn run(
     shutdown: Shutdown,
     started: impl FnOnce(Started),
 ) -> Result<(), SequencerError> {
-    let store = ObjectBatchStore::open(&config.store).await.map_err(Box::new)?;
-    run_over(Arc::new(store), config, metrics, shutdown, started).await
+    let store = Arc::new(ObjectBatchStore::open(&config.store).await.map_err(Box::new)?);
+    run_with_leases(Arc::clone(&store) as _, store, config, metrics, shutdown, started).await
 }
 
 /// The same over a store that is open, whatever `config.store` says.
 ///
 /// # Errors
-/// As [`run`].
+/// As [`run`]; [`SequencerError::NoLease`] for a role that needs leases.
 pub async fn run_over(
     store: Arc<dyn BatchStore>,
     config: Config,
@@ -57,10 +58,48 @@ pub async fn run_over(
     shutdown: Shutdown,
     started: impl FnOnce(Started),
 ) -> Result<(), SequencerError> {
+    if config.role != Role::Alone {
+        return Err(SequencerError::NoLease);
+    }
+    run_whole(store, None, config, metrics, shutdown, started).await
+}
+
+/// The same over a store that is open, with its leases.
+///
+/// # Errors
+/// As [`run`].
+pub async fn run_with_leases(
+    store: Arc<dyn BatchStore>,
+    lease: Arc<dyn Lease>,
+    config: Config,
+    metrics: Metrics,
+    shutdown: Shutdown,
+    started: impl FnOnce(Started),
+) -> Result<(), SequencerError> {
+    let lease = Some(lease).filter(|_| config.role != Role::Alone);
+    run_whole(store, lease, config, metrics, shutdown, started).await
+}
+
+async fn run_whole(
+    store: Arc<dyn BatchStore>,
+    lease: Option<Arc<dyn Lease>>,
+    config: Config,
+    metrics: Metrics,
+    shutdown: Shutdown,
+    started: impl FnOnce(Started),
+) -> Result<(), SequencerError> {
     let key = Arc::new(signing_key(&config.key_file)?);
     let token = Token::read(&config.token_file)?;
-    let (address, drain) = (config.listen, config.drain());
-    let (registry, mut ended) = Registry::new(config, Arc::clone(&key), Arc::clone(&store));
+    let (address, drain, role) = (config.listen, config.drain(), config.role);
+    let holder = Holder::new().map_err(SequencerError::Random)?;
+    let leases = lease.map(|lease| Leases {
+        lease,
+        leasing: config.lease,
+        holder,
+        key_id: key.id(),
+        url: config.url.clone(),
+    });
+    let (registry, mut ended) = Registry::new(config, Arc::clone(&key), Arc::clone(&store), leases.clone());
     let registry = Arc::new(registry);
     // The journals come first: they tell whether another process owns the folder.
     let from_start = open_known(&registry)?;
@@ -71,7 +110,10 @@ pub async fn run_over(
     let probe = move || readiness.trouble().map_or(Readiness::Ready, Readiness::NotReady);
     let routes = router(Front::new(token, Arc::clone(&registry), store, shutdown.clone()));
     started(Started { address, key: *key.verifying_key() });
-    tracing::info!(%address, key = %key.id(), streams = from_start, "serving");
+    tracing::info!(%address, key = %key.id(), streams = from_start, ?role, "serving");
+    let standing_by = leases
+        .filter(|_| role == Role::Standby)
+        .map(|leases| tokio::spawn(stand_by(Arc::clone(&registry), leases, shutdown.clone())));
 
     let serving = serve(listener, frame(routes, metrics, Arc::new(probe)), shutdown.clone());
     tokio::pin!(serving);
@@ -85,6 +127,11 @@ pub async fn run_over(
             },
         }
     };
+    // Nothing is taken over from here on: the owners that are asked to finish are all there will be.
+    shutdown.ask();
+    if let Some(standing_by) = standing_by {
+        standing_by.await.map_err(|error| std::panic::resume_unwind(error.into_panic())).ok();
+    }
     registry.finish();
     drain_owners(&registry, &mut ended, drain).await;
     match failure {
@@ -93,14 +140,14 @@ pub async fn run_over(
     }
 }
 
-/// Begins to lead every stream that has a journal. Gives their number.
+/// Begins to lead every stream that has a journal, or to stand by for it. Gives their number.
 fn open_known(registry: &Registry) -> Result<usize, SequencerError> {
     let unreadable = |source| SequencerError::Folder { folder: registry.folder(), source };
     let known = registry.known().map_err(unreadable)?;
     for stream in &known {
         match registry.lead(*stream) {
             // One whose owner ended that soon is in trouble, which the registry tells.
-            Ok(_) | Err(OpenStreamError::Resting { .. }) => {}
+            Ok(_) | Err(OpenStreamError::Resting { .. } | OpenStreamError::StandingBy) => {}
             Err(OpenStreamError::Journal(source)) => {
                 return Err(SequencerError::Journal { stream: *stream, source });
             }

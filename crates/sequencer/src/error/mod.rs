@@ -25,6 +25,9 @@ pub enum SequencerError {
     /// The store cannot be opened.
     #[error(transparent)]
     Store(#[from] Box<OpenError>),
+    /// The role needs leases, and the store that was given has none.
+    #[error("the role needs a store with leases; use the role `alone`, or give the leases too")]
+    NoLease,
     /// The address cannot be listened on.
     #[error("cannot listen; choose another address, or stop who uses it. address=`{address}`")]
     Listen {

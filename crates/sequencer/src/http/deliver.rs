@@ -111,7 +111,7 @@ impl Front {
     /// Begins to lead a stream: for the snapshot that begins it, or when the store has a log of it already.
     async fn open(&self, stream: StreamId, entry: &Entry) -> Result<Handle, Refusal> {
         self.check_admitted(stream)?;
-        self.0.registry.check_rested(stream).map_err(|error| not_opened(stream, &error))?;
+        self.0.registry.check_free(stream).map_err(|error| not_opened(stream, &error))?;
         if !begins_stream(entry) {
             let key = Key::Epoch { stream, epoch: Epoch::FIRST };
             let claimed = self.0.store.get(&key).await.map_err(|error| unavailable(&error.into()))?;
@@ -138,6 +138,7 @@ fn not_opened(stream: StreamId, error: &OpenStreamError) -> Refusal {
         OpenStreamError::TooMany => Refusal::new(Reason::Unprocessable, error.to_string()),
         OpenStreamError::Resting { wait, .. } => Refusal::new(Reason::NotLeading, error.to_string())
             .retry_after((*wait).clamp(LEAD_RETRY, REST_RETRY)),
+        OpenStreamError::StandingBy => not_leading(error.to_string()),
         OpenStreamError::Journal(_) | OpenStreamError::Thread(_) => {
             tracing::error!(%stream, error = chain(error), "cannot open the stream");
             Refusal::new(Reason::Internal, "the journal of the stream does not open; see the service's log")

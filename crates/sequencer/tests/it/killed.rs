@@ -25,6 +25,7 @@ const ROUNDS: usize = 12;
 /// The sequencer as a process.
 pub(crate) struct Process {
     child: Child,
+    /// Where it listens.
     pub(crate) base: String,
 }
 
@@ -50,6 +51,16 @@ impl Process {
     pub(crate) fn kill(mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
+    }
+
+    /// Sends it a signal.
+    pub(crate) fn signal(&self, signal: rustix::process::Signal) {
+        rustix::process::kill_process(rustix::process::Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    /// Waits until it ended by itself, and well.
+    pub(crate) fn end(mut self) {
+        assert!(self.child.wait().unwrap().success(), "it ended in trouble");
     }
 
     /// Posts once. `None` when no answer came.

@@ -22,6 +22,7 @@ mod sample;
 mod server;
 mod shown;
 mod snapshot;
+mod standby;
 mod submit;
 
 use std::path::Path;

@@ -9,7 +9,7 @@ use synddb_protocol::http::{Problem, Reason, Receipts, StreamStatus};
 use synddb_protocol::id::{Sequence, StreamId};
 use synddb_protocol::log::{Receipt, SignedCheckpoint};
 use synddb_protocol::signing::VerifyingKey;
-use synddb_sequencer::{Batching, Config, SequencerError, Started, run_over};
+use synddb_sequencer::{Batching, Config, SequencerError, Started, run_over, run_with_leases};
 use synddb_service::secret::write_new_secret;
 use synddb_service::shutdown::Shutdown;
 use synddb_service::telemetry::Metrics;
@@ -113,11 +113,29 @@ impl Server {
         store: &Arc<dyn BatchStore>,
         config: Config,
     ) -> Result<Self, SequencerError> {
+        let store = Arc::clone(store);
+        Self::begin_to_run(|shutdown, tell| run_over(store, config, Metrics::detached(), shutdown, tell))
+            .await
+    }
+
+    /// Starts a sequencer over a store with leases.
+    pub(crate) async fn start_with_leases(objects: &Arc<ObjectBatchStore>, config: Config) -> Self {
+        let (store, lease) = (Arc::clone(objects), Arc::clone(objects));
+        let running =
+            |shutdown, tell| run_with_leases(store, lease, config, Metrics::detached(), shutdown, tell);
+        Self::begin_to_run(running).await.unwrap()
+    }
+
+    async fn begin_to_run<F>(
+        run: impl FnOnce(Shutdown, Box<dyn FnOnce(Started) + Send>) -> F,
+    ) -> Result<Self, SequencerError>
+    where
+        F: Future<Output = Result<(), SequencerError>> + Send + 'static,
+    {
         let (told, started) = tokio::sync::oneshot::channel::<Started>();
         let shutdown = Shutdown::new();
         let tell = move |started| told.send(started).unwrap();
-        let running = run_over(Arc::clone(store), config, Metrics::detached(), shutdown.clone(), tell);
-        let task = tokio::spawn(running);
+        let task = tokio::spawn(run(shutdown.clone(), Box::new(tell)));
         match started.await {
             Ok(Started { address, key }) => {
                 Ok(Self { base: format!("http://{address}"), key, http: http(), shutdown, task })

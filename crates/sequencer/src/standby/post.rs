@@ -1,0 +1,90 @@
+//! What a standby does: it watches the lease of every stream that it knows, and leads those whose lease it takes.
+//!
+//! It knows a stream by its journal, because a client asked for it, or because somebody keeps a lease of it in the store. A stream
+//! that lies in the store without a lease is left alone until somebody asks for it: nobody may want it led, or a leader without a lease leads it.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use synddb_protocol::chain;
+use synddb_protocol::id::StreamId;
+use synddb_service::shutdown::Shutdown;
+use tokio::task::JoinSet;
+use tokio::time::sleep;
+
+use super::keeper::Leases;
+use crate::registry::Registry;
+
+/// How often the store is asked for streams that nobody told of.
+const DISCOVERY: Duration = Duration::from_secs(5);
+
+/// Stands by until the process is asked to end.
+pub(crate) async fn stand_by(registry: Arc<Registry>, leases: Leases, shutdown: Shutdown) {
+    let mut watching: JoinSet<StreamId> = JoinSet::new();
+    let mut watched = BTreeSet::new();
+    let mut discovery = tokio::time::interval(DISCOVERY);
+    discovery.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        for stream in registry.watched() {
+            if watched.insert(stream) {
+                let (registry, leases, shutdown) = (Arc::clone(&registry), leases.clone(), shutdown.clone());
+                watching.spawn(async move {
+                    tokio::select! {
+                        () = watch(&registry, &leases, stream) => {}
+                        () = shutdown.asked() => {}
+                    }
+                    stream
+                });
+            }
+        }
+        tokio::select! {
+            () = shutdown.asked() => break,
+            () = registry.watched_more() => {}
+            Some(done) = watching.join_next() => match done {
+                Ok(stream) => {
+                    watched.remove(&stream);
+                }
+                Err(error) => std::panic::resume_unwind(error.into_panic()),
+            },
+            _ = discovery.tick() => {
+                let found = tokio::select! {
+                    found = discover(&registry, &leases) => found,
+                    () = shutdown.asked() => break,
+                };
+                if let Err(error) = found {
+                    tracing::warn!(error = chain(&error), "the store does not tell its streams; trying again");
+                }
+            }
+        }
+    }
+    while watching.join_next().await.is_some() {}
+}
+
+/// Watches one stream until it is led here, or cannot be.
+async fn watch(registry: &Registry, leases: &Leases, stream: StreamId) {
+    // Whoever failed to lead it rests first, and so leaves the lease to others.
+    sleep(registry.rest(stream)).await;
+    let mut keeper = leases.keeper(stream);
+    let version = keeper.take().await;
+    if let Err(unled) = registry.lead_with(stream, keeper, version) {
+        let (mut keeper, version) = *unled;
+        keeper.release(version).await;
+    }
+}
+
+/// Finds streams that somebody keeps a lease of.
+async fn discover(registry: &Registry, leases: &Leases) -> Result<(), synddb_storage::Failure> {
+    for stream in leases.lease.streams().await? {
+        if !registry.admits(stream) || registry.is_known(stream) {
+            continue;
+        }
+        // One whose lease does not answer is found the next time.
+        if let Ok(Some(_)) = leases.lease.read(stream).await
+            && let Err(error) = registry.watch(stream)
+        {
+            tracing::warn!(%stream, error = chain(&error), "cannot stand by for a stream");
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,239 @@
+//! Sequencers with leases, as processes over one store of files: one leads, the other takes over, and the log never notices.
+
+mod kept;
+mod sender;
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+use synddb_protocol::id::Epoch;
+use synddb_protocol::log::Entry;
+use synddb_protocol::signing::VerifyingKey;
+use synddb_service::secret::write_new_secret;
+use synddb_storage::LeaseName;
+
+use self::sender::{Sender, get, ms, pause, readiness, stands_by};
+use crate::killed::Process;
+use crate::sample::{Reader, STREAM, key};
+use crate::server::{TOKEN, file_store};
+
+/// How long anything is waited for, on a machine that does much else.
+const WAIT_MAX: Duration = Duration::from_secs(60);
+
+/// A bound that no loaded machine breaks. The aim is 5 seconds, and each test prints what it took.
+const TAKEOVER_MAX: Duration = Duration::from_secs(30);
+
+/// The two sequencers, and the seeds of their keys.
+const NAMES: [(&str, u8); 2] = [("one", 11), ("two", 12)];
+
+/// How many leaders are killed in turn.
+const ROUNDS: usize = 3;
+
+fn keys() -> Vec<VerifyingKey> {
+    NAMES.map(|(_, seed)| *key(seed).verifying_key()).into()
+}
+
+/// Writes the configuration of one of the two, who trust each other.
+fn configure(folder: &Path, name: &str, role: &str, more: &str) -> PathBuf {
+    let token = folder.join("token");
+    if !token.exists() {
+        write_new_secret(&token, TOKEN).unwrap();
+    }
+    for (name, seed) in NAMES {
+        let file = folder.join(format!("{name}.key"));
+        if !file.exists() {
+            write_new_secret(&file, &hex::encode([seed; 32])).unwrap();
+        }
+    }
+    let trusted = keys().iter().map(|key| format!("\"{key}\"")).collect::<Vec<_>>().join(", ");
+    let at = folder.display();
+    let text = format!(
+        "listen = \"127.0.0.1:0\"\nstore = \"file://{at}/store\"\ndir = \"{at}/{name}\"\ntoken_file = \"{at}/token\"\n\
+         key_file = \"{at}/{name}.key\"\ntrusted_keys = [{trusted}]\nrole = \"{role}\"\n{more}\n"
+    );
+    let file = folder.join(format!("{name}-{role}.toml"));
+    std::fs::write(&file, text).unwrap();
+    file
+}
+
+const QUICK_BATCHES: &str = "[batch]\nage_ms = 2";
+
+/// Heartbeats that nobody misses, and a patience that never ends within a test.
+const PATIENT: &str = "[batch]\nage_ms = 2\n[lease]\nheartbeat_ms = 100\npatience_ms = 600000";
+
+/// What the lease says now.
+fn lease(folder: &Path) -> serde_json::Value {
+    let bytes = std::fs::read(folder.join("store").join(LeaseName(STREAM).to_string())).unwrap();
+    serde_json::from_slice(&bytes).unwrap()
+}
+
+/// Reads the whole log, which must hold every commit once, and returns the epochs that led it.
+async fn read_log(folder: &Path, commits: u64) -> BTreeSet<Epoch> {
+    let store = file_store(folder).await;
+    let log = Reader::read(&store, STREAM, &keys()).await;
+    let numbers: Vec<u64> = log.commits().iter().map(|(number, ..)| *number).collect();
+    assert_eq!(numbers, Vec::from_iter(1..=commits), "each commit is stored exactly once, in order");
+    let led = log.messages.iter().filter(|message| matches!(message.entry(), Entry::Epoch(_)));
+    led.map(|message| message.header().epoch).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_standby_takes_over_from_a_killed_leader_and_loses_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let one = Process::start(&configure(folder.path(), "one", "leader", QUICK_BATCHES));
+    let two = Process::start(&configure(folder.path(), "two", "standby", QUICK_BATCHES));
+    let mut sender = Sender::new();
+    sender.begin(&[&one]).await;
+    stands_by(&sender.http, &two, &one).await;
+    sender.send(&[&one, &two], 100).await;
+
+    one.kill();
+    let killed = Instant::now();
+    let accepted = sender.send(&[&two], 100).await;
+    let took = accepted - killed;
+    println!("from the kill to the next accepted submission: {}", ms(took));
+    assert!(took < TAKEOVER_MAX);
+    assert_eq!(readiness(&sender.http, &two).await.0, 200);
+
+    // Started again to stand by, the old one leaves the new one alone.
+    let one = Process::start(&configure(folder.path(), "one", "standby", QUICK_BATCHES));
+    stands_by(&sender.http, &one, &two).await;
+    sender.send(&[&one, &two], 100).await;
+    sender.finish(&[&one, &two]).await;
+    stands_by(&sender.http, &one, &two).await;
+    let epochs = read_log(folder.path(), sender.commits()).await;
+    assert_eq!(epochs.len(), 2, "{epochs:?}");
+    drop((one, two));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_two_standbys_exactly_one_leads_whoever_is_killed() {
+    let folder = tempfile::tempdir().unwrap();
+    let files = NAMES.map(|(name, _)| configure(folder.path(), name, "standby", QUICK_BATCHES));
+    let mut processes = files.each_ref().map(|file| Process::start(file));
+    let mut sender = Sender::new();
+    let [one, two] = &processes;
+    sender.begin(&[one, two]).await;
+    for round in 1..=ROUNDS {
+        let [one, two] = &processes;
+        sender.send(&[one, two], 20).await;
+        let ready = [readiness(&sender.http, one).await.0, readiness(&sender.http, two).await.0];
+        let leader = ready.iter().position(|status| *status == 200).unwrap();
+        assert_eq!(ready[1 - leader], 503, "one leads, the other does not");
+        stands_by(&sender.http, &processes[1 - leader], &processes[leader]).await;
+
+        let file = &files[leader];
+        let [one, two] = processes;
+        let (killed, left) = if leader == 0 { (one, two) } else { (two, one) };
+        killed.kill();
+        let died = Instant::now();
+        let took = sender.send(&[&left], 20).await - died;
+        println!("round {round}: from the kill to the next accepted submission: {}", ms(took));
+        assert!(took < TAKEOVER_MAX);
+        let started = Process::start(file);
+        processes = if leader == 0 { [started, left] } else { [left, started] };
+    }
+    let [one, two] = &processes;
+    sender.finish(&[one, two]).await;
+    let epochs = read_log(folder.path(), sender.commits()).await;
+    assert_eq!(epochs.len(), ROUNDS + 1, "nobody else ever led: {epochs:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_orderly_end_hands_over_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let one = Process::start(&configure(folder.path(), "one", "leader", PATIENT));
+    let two = Process::start(&configure(folder.path(), "two", "standby", PATIENT));
+    let mut sender = Sender::new();
+    sender.begin(&[&one]).await;
+    stands_by(&sender.http, &two, &one).await;
+    sender.send(&[&one], 50).await;
+    assert_eq!(lease(folder.path())["state"], "held");
+
+    let asked = Instant::now();
+    one.signal(Signal::TERM);
+    one.end();
+    let ended = Instant::now();
+    // Patience is ten minutes: only a released lease is taken in less.
+    let accepted = sender.send(&[&two], 50).await;
+    println!("drained in {}, taken over {} later", ms(ended - asked), ms(accepted - ended));
+    assert!(accepted - asked < WAIT_MAX);
+    assert_eq!(sender.rewound, 0, "what the old one accepted, it stored before it ended");
+    sender.finish(&[&two]).await;
+    assert_eq!(read_log(folder.path(), sender.commits()).await.len(), 2);
+    two.signal(Signal::TERM);
+    two.end();
+    assert_eq!(lease(folder.path())["state"], "released");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_standby_does_nothing_while_the_lease_changes() {
+    let folder = tempfile::tempdir().unwrap();
+    let leasing = "[batch]\nage_ms = 2\n[lease]\nheartbeat_ms = 100\npatience_ms = 4000";
+    let one = Process::start(&configure(folder.path(), "one", "leader", leasing));
+    let two = Process::start(&configure(folder.path(), "two", "standby", leasing));
+    let mut sender = Sender::new();
+    sender.begin(&[&one]).await;
+    stands_by(&sender.http, &two, &one).await;
+    // Long behind patience nothing was stored, and the leader lives.
+    let beats = |lease: &serde_json::Value| lease["counter"].as_u64().unwrap();
+    let (begun, until) = (beats(&lease(folder.path())), Instant::now() + WAIT_MAX);
+    while beats(&lease(folder.path())) < begun + 100 {
+        assert!(Instant::now() < until, "the leader does not beat");
+        pause(&sender.http, &one).await;
+    }
+    let (status, why) = readiness(&sender.http, &two).await;
+    assert!(status == 503 && why.contains("standing by"), "{status}: {why}");
+    assert_eq!(readiness(&sender.http, &one).await.0, 200);
+    let refused = two.post(&sender.http, "submit", Vec::new()).await.unwrap();
+    assert_eq!(refused.0, 400, "what it cannot read it refuses as everybody does");
+    sender.send(&[&one], 1).await;
+
+    // No clock of one machine reaches the other: a lease says no time.
+    let held = lease(folder.path());
+    let members: Vec<&str> = held.as_object().unwrap().keys().map(String::as_str).collect();
+    assert_eq!(members, ["counter", "epoch", "holder", "key_id", "state", "stream", "url"]);
+    assert_eq!((&held["epoch"], &held["state"]), (&1.into(), &"held".into()));
+    assert_eq!(held["key_id"], key(NAMES[0].1).id().to_string());
+    sender.finish(&[&one]).await;
+    assert_eq!(read_log(folder.path(), sender.commits()).await.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_that_slept_while_it_was_replaced_stores_nothing_more() {
+    let folder = tempfile::tempdir().unwrap();
+    // What it accepts waits long enough to be on its way when it is stopped.
+    let slow = "[batch]\nage_ms = 1000";
+    let one = Process::start(&configure(folder.path(), "one", "leader", slow));
+    let two = Process::start(&configure(folder.path(), "two", "standby", QUICK_BATCHES));
+    let mut sender = Sender::new();
+    sender.begin(&[&one]).await;
+    stands_by(&sender.http, &two, &one).await;
+    sender.send(&[&one], 20).await;
+    one.signal(Signal::STOP);
+    sender.send(&[&two], 20).await;
+    assert!(sender.rewound > 0, "everything was stored before it was stopped: nothing is tested");
+    sender.finish(&[&two]).await;
+    let through_two = sender.commits();
+
+    one.signal(Signal::CONT);
+    let until = Instant::now() + WAIT_MAX;
+    loop {
+        let (status, why) = readiness(&sender.http, &one).await;
+        if status == 503 && why.contains("is led by another sequencer") {
+            break;
+        }
+        assert!(Instant::now() < until, "it did not learn of the other one: {status} {why}");
+        pause(&sender.http, &one).await;
+    }
+    // It takes nothing, and the other one goes on undisturbed.
+    sender.send(&[&one, &two], 20).await;
+    assert_eq!(get(&sender.http, &one, "status").await.unwrap().0, 200);
+    sender.finish(&[&two]).await;
+    assert!(sender.commits() > through_two);
+    assert_eq!(read_log(folder.path(), sender.commits()).await.len(), 2);
+    let held = lease(folder.path());
+    assert_eq!(held["key_id"], key(NAMES[1].1).id().to_string());
+}
