@@ -9,9 +9,11 @@ mod sample;
 use std::path::Path;
 
 use synddb_protocol::Canonical;
-use synddb_protocol::http::{Position, Problem, Reason, Receipts};
+use synddb_protocol::http::{ConsistencyProof, InclusionProof, Position, Problem, Reason, Receipts};
 use synddb_protocol::limits::BODY_BYTES_MAX;
+use synddb_protocol::live::LogItem;
 use synddb_protocol::log::{Batch, Body, Entry, EpochRecord, KeyProof, Status, StatusLevel, Tip};
+use synddb_protocol::proof::{Leaves, Proven};
 use synddb_protocol::submission::Content;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -34,6 +36,15 @@ fn seeds() -> Result<Seeds, Box<dyn std::error::Error>> {
     let batches: Vec<_> = log.iter().map(|(_, batch)| batch.clone()).collect();
     let receipts: Vec<_> =
         batches.iter().flat_map(|batch| batch.messages()).map(|message| message.receipt.clone()).collect();
+    let message = Box::new(batches[0].messages()[0].clone());
+    let from = message.receipt.header().sequence;
+    let items = [
+        LogItem::Message { message, stored: true },
+        LogItem::Stored(Box::new(batches[0].checkpoint().clone())),
+        LogItem::Withdrawn { from },
+        LogItem::Behind { from },
+        LogItem::Idle,
+    ];
     let root = sample::first_snapshot().digest();
     let submissions = [
         sample::commits(1, root, 3),
@@ -70,8 +81,24 @@ fn seeds() -> Result<Seeds, Box<dyn std::error::Error>> {
                 tagged(3, stored(Entry::Status(status))),
             ],
         ),
+        ("log_item", items.iter().map(Canonical::to_bytes).collect()),
+        ("proof", proofs(&batches)?),
         ("receipts", vec![Receipts(receipts).to_bytes()]),
         ("json", vec![serde_json::to_vec(&Problem::new(Reason::Gap { expected }, "expected=`4`"))?]),
+    ])
+}
+
+/// Proofs over the first batch, as the proof target reads them.
+fn proofs(batches: &[Batch]) -> Result<Vec<Vec<u8>>, Box<dyn std::error::Error>> {
+    let checkpoint = batches[0].checkpoint().clone();
+    let (from, size) = (1.try_into()?, checkpoint.claim().size);
+    let path = checkpoint.claim().frontier.peaks().to_vec();
+    let inclusion = InclusionProof { sequence: from, size, path: path.clone() };
+    let consistency = ConsistencyProof { from, size, path: path.clone() };
+    Ok(vec![
+        [vec![0], Proven { proof: inclusion, checkpoint: checkpoint.clone() }.to_bytes()].concat(),
+        [vec![1], Proven { proof: consistency, checkpoint }.to_bytes()].concat(),
+        [vec![2], Leaves(path).to_bytes()].concat(),
     ])
 }
 

@@ -14,10 +14,11 @@ use synddb_protocol::id::{
     Sequence, StreamId, Timestamp,
 };
 use synddb_protocol::limits::{COUNTER_MAX, GROUP_BYTES_MAX, KEYED_COUNTER_MAX, PARTS_MAX};
+use synddb_protocol::live::LogItem;
 use synddb_protocol::log::{
     Checkpoint, ClientState, EpochRecord, EpochStart, Frontier, Inbound, InboundState, KeyProof, Leader,
-    MessageHeader, MessageType, OpenGroup, Receipt, SignedCheckpoint, SignedEpochRecord, Status, StatusLevel,
-    Versions,
+    Message, MessageHeader, MessageType, OpenGroup, Receipt, SignedCheckpoint, SignedEpochRecord, Status,
+    StatusLevel, Versions,
 };
 use synddb_protocol::signing::SigningKey;
 use synddb_protocol::submission::{
@@ -288,6 +289,18 @@ pub(crate) fn receipt() -> impl Strategy<Value = Receipt> {
 
 pub(crate) fn receipts() -> impl Strategy<Value = Receipts> {
     vec(receipt(), 1..4).prop_map(Receipts)
+}
+
+pub(crate) fn log_item() -> impl Strategy<Value = LogItem> {
+    prop_oneof![
+        (receipt(), bytes(), any::<bool>()).prop_map(|(receipt, body, stored)| {
+            LogItem::Message { message: Box::new(Message { receipt, body }), stored }
+        }),
+        checkpoint().prop_map(|checkpoint| LogItem::Stored(Box::new(checkpoint))),
+        sequence().prop_map(|from| LogItem::Withdrawn { from }),
+        sequence().prop_map(|from| LogItem::Behind { from }),
+        Just(LogItem::Idle),
+    ]
 }
 
 fn client_state() -> impl Strategy<Value = ClientState> {

@@ -6,10 +6,12 @@
 use synddb_protocol::Canonical;
 use synddb_protocol::http::{ConsistencyProof, InclusionProof, Problem, Receipts, StreamStatus};
 use synddb_protocol::limits::BODY_BYTES_MAX;
+use synddb_protocol::live::LogItem;
 use synddb_protocol::log::{
     Batch, Body, Entry, EpochStart, Inbound, KeyProof, Leaders, MessageType, Receipt, SignedCheckpoint,
     SignedEpochRecord, Status, Tip,
 };
+use synddb_protocol::proof::{Leaves, Proven};
 use synddb_protocol::signing::TrustedKeys;
 use synddb_protocol::submission::{Snapshot, Submission};
 
@@ -19,7 +21,7 @@ use crate::sample;
 pub(crate) type Decoder = fn(&[u8]) -> bool;
 
 /// The decoders by the name of their fuzz target.
-pub(crate) const DECODERS: [(&str, Decoder); 12] = [
+pub(crate) const DECODERS: [(&str, Decoder); 14] = [
     ("batch", batch),
     ("fold", fold),
     ("batch_stored", batch_stored),
@@ -31,6 +33,8 @@ pub(crate) const DECODERS: [(&str, Decoder); 12] = [
     ("entry", entry),
     ("body", body),
     ("receipts", receipts),
+    ("log_item", log_item),
+    ("proof", proof),
     ("json", json),
 ];
 
@@ -157,12 +161,26 @@ fn receipts(bytes: &[u8]) -> bool {
     canonical::<Receipts>(bytes)
 }
 
+fn log_item(bytes: &[u8]) -> bool {
+    canonical::<LogItem>(bytes)
+}
+
+fn proof(bytes: &[u8]) -> bool {
+    let Some((kind, bytes)) = bytes.split_first() else { return false };
+    match kind {
+        0 => canonical::<Proven<InclusionProof>>(bytes),
+        1 => canonical::<Proven<ConsistencyProof>>(bytes),
+        _ => canonical::<Leaves>(bytes),
+    }
+}
+
 fn json(bytes: &[u8]) -> bool {
     [
         json_round_trip::<Problem>(bytes),
         json_round_trip::<StreamStatus>(bytes),
         json_round_trip::<InclusionProof>(bytes),
         json_round_trip::<ConsistencyProof>(bytes),
+        json_round_trip::<Proven<InclusionProof>>(bytes),
     ]
     .contains(&true)
 }

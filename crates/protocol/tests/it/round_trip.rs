@@ -4,6 +4,7 @@ use proptest::prelude::*;
 use synddb_protocol::Canonical;
 use synddb_protocol::limits::{BODY_BYTES_MAX, CHECKPOINT_BYTES_MAX, RECEIPT_BYTES_MAX};
 use synddb_protocol::log::{Batch, Body, Entry, Receipt, SignedCheckpoint, SignedEpochRecord};
+use synddb_protocol::proof::{Leaves, Proven};
 
 use crate::arbitrary as any;
 use crate::sample;
@@ -98,6 +99,20 @@ proptest! {
 
     #[test]
     fn key_proofs(value in any::key_proof()) { cbor(&value) }
+
+    #[test]
+    fn items_of_a_log(value in any::log_item()) { cbor(&value) }
+
+    #[test]
+    fn proofs(inclusion in any::inclusion_proof(), consistency in any::consistency_proof(), checkpoint in any::checkpoint()) {
+        cbor(&Leaves(inclusion.path.clone()));
+        let proven = Proven { proof: inclusion, checkpoint: checkpoint.clone() };
+        cbor(&proven);
+        json(&proven);
+        let proven = Proven { proof: consistency, checkpoint };
+        cbor(&proven);
+        json(&proven);
+    }
 
     #[test]
     fn receipts(value in any::receipts()) {

@@ -7,11 +7,15 @@ use synddb_protocol::id::{Epoch, Sequence};
 use synddb_protocol::limits::BODY_COMPRESSED_MAX;
 use synddb_protocol::log::Receipt;
 
-/// Most messages that one stream keeps for readers.
-const RING_MESSAGES_MAX: usize = 4096;
+/// Most messages that one stream keeps for readers. At full speed this and the next bound are more than what waits to be stored, so
+/// that whoever has read the store finds the next message here.
+const RING_MESSAGES_MAX: usize = 1 << 15;
 
-/// Most bytes of bodies that one stream keeps for readers. The newest message is kept whatever its size.
+/// Most memory that they take, in bytes. The newest message is kept whatever its size.
 const RING_BYTES_MAX: usize = 16 << 20;
+
+/// What a message takes in memory beside its body, in bytes, about.
+const MESSAGE_BYTES: usize = 512;
 
 /// Bytes of bodies that one step shows, unless the first message alone is larger.
 const STEP_BYTES: usize = 256 << 10;
@@ -31,6 +35,10 @@ pub(super) struct Shown {
 impl Shown {
     fn sequence(&self) -> Sequence {
         self.receipt.header().sequence
+    }
+
+    fn bytes(&self) -> usize {
+        self.body.len() + MESSAGE_BYTES
     }
 }
 
@@ -124,13 +132,13 @@ impl Ring {
     pub(super) fn push(&mut self, shown: Shown) {
         debug_assert!(self.next == Some(shown.sequence()), "an owner shows dense sequences");
         self.next = shown.sequence().next();
-        self.bytes += shown.body.len();
+        self.bytes += shown.bytes();
         self.messages.push_back(shown);
         while self.messages.len() > RING_MESSAGES_MAX
             || (self.bytes > RING_BYTES_MAX && self.messages.len() > 1)
         {
             let Some(oldest) = self.messages.pop_front() else { return };
-            self.bytes -= oldest.body.len();
+            self.bytes -= oldest.bytes();
         }
     }
 
@@ -152,7 +160,7 @@ impl Ring {
             return;
         }
         while let Some(last) = self.messages.pop_back_if(|last| last.sequence() >= from) {
-            self.bytes -= last.body.len();
+            self.bytes -= last.bytes();
         }
         self.next = Some(from);
         self.withdrawals += 1;

@@ -114,7 +114,7 @@ async fn named(
 ) -> Result<Option<(Bytes, Batch)>, StoredError> {
     let Some(object) = store.get(&Key::Batch { stream, first }).await? else { return Ok(None) };
     let batch = decode(object.clone()).await?;
-    Ok((batch.first() == first).then(|| (object, batch)))
+    Ok((batch.first() == first).then_some((object, batch)))
 }
 
 /// The names before a message of the objects that may be the batch which holds it, the last one first.
