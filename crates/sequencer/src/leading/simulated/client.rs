@@ -20,7 +20,7 @@ use super::process::Process;
 use crate::stream::Answer;
 
 /// Commits that the client has to bring to their place.
-const COMMITS: u64 = 6;
+const COMMITS: u64 = 4;
 
 /// Everything that a client can send, made once.
 pub(super) struct Script {

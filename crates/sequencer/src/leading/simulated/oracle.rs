@@ -171,7 +171,7 @@ impl Oracle {
 
     /// A batch is put: whoever can read the store on its way has what is in it.
     pub(super) fn take_put(&mut self, object: &Bytes) -> Result<(), Violation> {
-        let batch = Batch::from_stored(object).map_err(|error| Violation::Order(error.to_string()))?;
+        let batch = Batch::from_stored(object).map_err(|error| unreadable(&error))?;
         self.take_checkpoint(batch.checkpoint())?;
         batch.messages().iter().try_for_each(|message| self.take_receipt(&message.receipt))
     }
@@ -211,7 +211,7 @@ impl Oracle {
             if !matches!(key, Key::Batch { .. }) {
                 continue;
             }
-            let batch = Batch::from_stored(&object).map_err(|error| Violation::Order(error.to_string()))?;
+            let batch = Batch::from_stored(&object).map_err(|error| unreadable(&error))?;
             if batch.first().get() != self.stored_through + 1 {
                 return Err(Violation::Order(format!("{} does not follow", batch.first())));
             }
@@ -229,13 +229,17 @@ impl Oracle {
         sea: &Sea,
         client: &Client,
         processes: &[Process; 2],
+        verifies: bool,
     ) -> Result<(), Violation> {
         for (key, first) in sea.firsts_after(0) {
             if sea.object(&key) != Some(first) {
                 return Err(Violation::Fence(format!("{key} was overwritten")));
             }
         }
-        let (log, commits) = self.read(sea)?;
+        if verifies {
+            self.verify(sea)?;
+        }
+        let (log, commits) = read(sea)?;
         for number in 1..client.kept_from() {
             let places: Vec<&CommitDigest> =
                 commits.iter().filter(|(held, _)| *held == number).map(|(_, digest)| digest).collect();
@@ -276,35 +280,55 @@ impl Oracle {
     }
 
     /// Reads the whole log as any reader would, and verifies every byte of it.
-    fn read(&self, sea: &Sea) -> Result<(BTreeMap<Sequence, Receipt>, Vec<(u64, CommitDigest)>), Violation> {
+    fn verify(&self, sea: &Sea) -> Result<(), Violation> {
         let keys = self.keys.iter().map(|key| *key.verifying_key());
         let mut leaders = Leaders::new(STREAM, TrustedKeys::pinned(keys));
         let mut tip = Tip::start(STREAM);
-        let (mut log, mut commits) = (BTreeMap::new(), Vec::new());
-        let unreadable = |why: String| Violation::Order(why);
         while let Ok(first) = tip.next()
             && let Some(object) = sea.batch(first)
         {
-            let batch = Batch::from_stored(&object).map_err(|error| unreadable(error.to_string()))?;
+            let batch = Batch::from_stored(&object).map_err(|error| unreadable(&error))?;
             let through = batch.checkpoint().claim().epoch;
             while let Some(epoch) = leaders.next().filter(|epoch| *epoch <= through) {
-                let record = sea.epoch(epoch).ok_or_else(|| unreadable(format!("no claim of {epoch}")))?;
+                let record = sea.epoch(epoch).expect("whoever signs has claimed");
                 let record = SignedEpochRecord::from_bytes(&record).expect("it is one");
-                leaders.admit(&record).map_err(|error| unreadable(error.to_string()))?;
+                leaders.admit(&record).map_err(|error| unreadable(&error))?;
             }
-            for message in batch.messages() {
-                log.insert(message.receipt.header().sequence, message.receipt.clone());
-                if message.receipt.header().message_type == MessageType::Submission {
-                    let body = Body::read(MessageType::Submission, message.body.clone(), BODY_BYTES_MAX);
-                    commits.extend(held(body.expect("it is one").entry()));
-                }
-            }
-            let verified =
-                batch.verify(&leaders, &tip).map_err(|error| unreadable(synddb_protocol::chain(&error)))?;
-            tip = verified.tip().clone();
+            tip = batch.verify(&leaders, &tip).map_err(|error| unreadable(&error))?.tip().clone();
         }
-        Ok((log, commits))
+        Ok(())
     }
+}
+
+/// The receipts and the commits in the log, whose epochs only grow.
+fn read(sea: &Sea) -> Result<(BTreeMap<Sequence, Receipt>, Vec<(u64, CommitDigest)>), Violation> {
+    let (mut log, mut commits) = (BTreeMap::new(), Vec::new());
+    let (mut next, mut epoch) = (Some(Sequence::FIRST), None);
+    while let Some(first) = next
+        && let Some(object) = sea.batch(first)
+    {
+        let batch = Batch::from_stored(&object).map_err(|error| unreadable(&error))?;
+        next = batch.last().next();
+        for message in batch.messages() {
+            let header = message.receipt.header();
+            let begins = header.message_type == MessageType::Epoch && Some(header.epoch) > epoch;
+            if !begins && Some(header.epoch) != epoch {
+                let detail = format!("{} of {} stands behind {epoch:?}", header.sequence, header.epoch);
+                return Err(Violation::Order(detail));
+            }
+            epoch = Some(header.epoch);
+            log.insert(header.sequence, message.receipt.clone());
+            if header.message_type == MessageType::Submission {
+                let body = Body::read(MessageType::Submission, message.body.clone(), BODY_BYTES_MAX);
+                commits.extend(held(body.expect("it is one").entry()));
+            }
+        }
+    }
+    Ok((log, commits))
+}
+
+fn unreadable(error: &(dyn std::error::Error + 'static)) -> Violation {
+    Violation::Order(synddb_protocol::chain(error))
 }
 
 fn held(entry: &Entry) -> Vec<(u64, CommitDigest)> {
