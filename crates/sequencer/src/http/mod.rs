@@ -31,6 +31,9 @@ use crate::stored::ANSWER_BYTES_MAX;
 /// Most answers that read batches from the store at a time; more wait, for [`PATIENCE`].
 const READS_MAX: usize = 8;
 
+/// Most answers among them that prove or list leaves. They take many reads, and leave room for those who read batches.
+const PROOFS_MAX: usize = 4;
+
 /// Most resends that are looked up in the store at a time; more wait, for [`PATIENCE`]. Readers never keep them out.
 const LOOK_UPS_MAX: usize = 8;
 
@@ -40,6 +43,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// All batches together that are read and on their way to readers, in bytes.
 const ANSWERS_BYTES: usize = 512 << 20;
 
+const _: () = assert!(PROOFS_MAX < READS_MAX);
 const _: () = assert!(ANSWER_BYTES_MAX < ANSWERS_BYTES && BATCH_STORED_MAX < ANSWERS_BYTES);
 
 /// Most bodies that are opened at a time for each processor, which is what opening takes.
@@ -59,6 +63,7 @@ struct Shared {
     /// Room for what is on its way to readers.
     answers: Admission,
     reads: Semaphore,
+    proofs: Semaphore,
     look_ups: Semaphore,
     opens: Semaphore,
     /// Leave to be shown a log as it grows.
@@ -82,6 +87,7 @@ impl Front {
             bodies: Admission::new(BODIES_BYTES),
             answers: Admission::new(ANSWERS_BYTES),
             reads: Semaphore::new(READS_MAX),
+            proofs: Semaphore::new(PROOFS_MAX),
             look_ups: Semaphore::new(LOOK_UPS_MAX),
             opens: Semaphore::new(processors * OPENS_PER_PROCESSOR),
             live: Arc::new(Semaphore::new(live::LIVE_READERS_MAX)),

@@ -13,6 +13,7 @@ use synddb_service::axum::extract::State;
 use synddb_service::axum::http::HeaderMap;
 use synddb_service::axum::response::{IntoResponse as _, Response};
 use synddb_service::http::{Query, Refusal};
+use tokio::sync::SemaphorePermit;
 
 use super::deliver::unavailable;
 use super::extract::{BUSY_RETRY, Last, Named, accepts};
@@ -40,7 +41,7 @@ pub(super) async fn inclusion(
 ) -> Result<Response, Refusal> {
     let checkpoint = front.newest(stream)?;
     let size = check_sizes(sequence, size, &checkpoint)?;
-    let _reading = leave(&front.0.reads).await?;
+    let _reading = front.leave_to_prove().await?;
     let proof: InclusionProof = timely(front.0.prover.inclusion(checkpoint.claim(), sequence, size)).await?;
     Ok(respond(&headers, Proven { proof, checkpoint }))
 }
@@ -62,7 +63,7 @@ pub(super) async fn consistency(
 ) -> Result<Response, Refusal> {
     let checkpoint = front.newest(stream)?;
     let size = check_sizes(from, size, &checkpoint)?;
-    let _reading = leave(&front.0.reads).await?;
+    let _reading = front.leave_to_prove().await?;
     let proof: ConsistencyProof = timely(front.0.prover.consistency(checkpoint.claim(), from, size)).await?;
     Ok(respond(&headers, Proven { proof, checkpoint }))
 }
@@ -83,7 +84,7 @@ pub(super) async fn leaves(
     let leaves = match handle.feed.leaves(start, end) {
         Some(recent) => recent,
         None => {
-            let _reading = leave(&front.0.reads).await?;
+            let _reading = front.leave_to_prove().await?;
             let read = front.0.prover.leaves(stream, start, end);
             timely(async { read.await.map_err(ProofError::from) }).await?
         }
@@ -92,6 +93,11 @@ pub(super) async fn leaves(
 }
 
 impl Front {
+    /// Leave to read the store, as one of those who read much.
+    async fn leave_to_prove(&self) -> Result<[SemaphorePermit<'_>; 2], Refusal> {
+        Ok([leave(&self.0.proofs).await?, leave(&self.0.reads).await?])
+    }
+
     fn newest(&self, stream: StreamId) -> Result<SignedCheckpoint, Refusal> {
         let stored = self.handle(stream)?.view.borrow().stored.clone();
         let nothing = || Refusal::new(Reason::NotFound, "nothing is stored yet");

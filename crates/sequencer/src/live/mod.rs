@@ -55,7 +55,8 @@ impl Live {
     pub(crate) fn signed(&self, messages: Vec<Message>) {
         self.0.send_modify(|ring| {
             for Message { receipt, body } in messages {
-                ring.push(Shown { receipt, body: Bytes::from(body) });
+                // A body may stand in a buffer that is much larger; what is kept is what is counted.
+                ring.push(Shown { receipt, body: Bytes::from(body.into_boxed_slice()) });
             }
         });
     }

@@ -87,3 +87,31 @@ impl Drop for Counted {
         metrics::readers(-1.0);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use synddb_protocol::Canonical as _;
+    use synddb_protocol::id::{Epoch, Sequence};
+    use synddb_protocol::live::LogItem;
+
+    use super::super::Live;
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn an_idle_reader_is_told_so_and_ends_with_the_process_or_the_stream() {
+        let (live, feed) = Live::new();
+        live.opened(Sequence::FIRST, Epoch::FIRST, None);
+        let shutdown = Shutdown::new();
+        let pieces = |form| feed.read(None, None).unwrap().pieces(form, shutdown.clone());
+        let (mut sequence, mut events) = (pieces(Form::Cbor), pieces(Form::Events));
+        // Time passes by itself while everybody waits.
+        let begun = tokio::time::Instant::now();
+        assert_eq!(LogItem::from_bytes(&sequence.next().await.unwrap()).unwrap(), LogItem::Idle);
+        assert_eq!(events.next().await.unwrap(), &b":\n\n"[..]);
+        assert!(begun.elapsed() >= IDLE);
+        drop(live);
+        assert!(sequence.next().await.is_none(), "the owner is gone");
+        shutdown.ask();
+        assert!(events.next().await.is_none());
+    }
+}
