@@ -17,7 +17,7 @@ use tokio::net::TcpSocket;
 use crate::killed::{Process, configure};
 use crate::sample::{Client, PAGES, Reader, STREAM, noise, snapshot_body, submission_body};
 use crate::server::{Server, config, faulty_store, file_store, http};
-use crate::shown::Shown;
+use crate::shown::{PATIENCE, Shown};
 
 /// Most readers of a process.
 const READERS: usize = 64;
@@ -191,7 +191,8 @@ async fn who_is_slow_goes_on_in_the_store_and_keeps_nobody_waiting() {
     }
     server.stored(STREAM, begun + MESSAGES).await;
     let mut answer = Vec::new();
-    let is_whole = silent.read_to_end(&mut answer).await.is_ok();
+    let read = tokio::time::timeout(PATIENCE, silent.read_to_end(&mut answer)).await;
+    let is_whole = read.expect("it was shown everything, and waits for more").is_ok();
     let (items, is_whole) = items(&answer, is_whole);
     let shown = items.iter().filter(|item| matches!(item, LogItem::Message { .. })).count() as u64;
     assert!(shown < MESSAGES, "it was shown everything");

@@ -10,7 +10,7 @@ use synddb_protocol::log::{Message, SignedCheckpoint};
 use crate::server::{Answer, Server, answer};
 
 /// How long anything may take that is bound to come.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// One connection that is shown a log.
 pub(crate) struct Shown {
