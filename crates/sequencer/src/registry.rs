@@ -259,11 +259,12 @@ impl Registry {
             self.watch(stream)?;
             return Err(OpenStreamError::StandingBy);
         }
+        let journal = self.open_journal(&streams, stream)?;
         let keeper = self.leases.as_ref().map(|leases| (leases.keeper(stream), Start::Seize));
-        self.begin(&mut streams, stream, keeper).map_err(|(error, _)| error)
+        self.begin(&mut streams, stream, journal, keeper).map_err(OpenStreamError::Thread)
     }
 
-    /// Begins to lead a watched stream, whose lease was taken. Where that fails the keeper comes back, and the stream rests.
+    /// Begins to lead a watched stream, whose lease was taken. Where its journal does not open the lease comes back, and the stream rests.
     pub(crate) fn lead_with(
         &self,
         stream: StreamId,
@@ -271,17 +272,25 @@ impl Registry {
         version: LeaseVersion,
     ) -> Result<(), Box<(Keeper, LeaseVersion)>> {
         let mut streams = self.streams();
-        match self.begin(&mut streams, stream, Some((keeper, Start::Taken(version)))) {
-            Ok(_) => Ok(()),
-            Err((error, keeper)) => {
-                tracing::error!(%stream, error = chain(&error), "cannot lead a stream whose lease was taken");
-                streams.rest(stream, "it cannot be opened here", None);
-                match keeper {
-                    Some((keeper, Start::Taken(version))) => Err(Box::new((keeper, version))),
-                    Some((_, Start::Seize)) | None => Ok(()),
+        let (error, unused) = match self.open_journal(&streams, stream) {
+            Ok(journal) => {
+                let keeper = Some((keeper, Start::Taken(version)));
+                match self.begin(&mut streams, stream, journal, keeper) {
+                    Ok(_) => return Ok(()),
+                    // The keeper went with the thread that did not begin: the lease grows old.
+                    Err(error) => (OpenStreamError::Thread(error), Ok(())),
                 }
             }
-        }
+            Err(error) => (error, Err(Box::new((keeper, version)))),
+        };
+        tracing::error!(%stream, error = chain(&error), "cannot lead a stream whose lease was taken");
+        streams.rest(stream, "it cannot be opened here", None);
+        unused
+    }
+
+    fn open_journal(&self, streams: &Streams, stream: StreamId) -> Result<Journal, OpenStreamError> {
+        streams.check_room(stream)?;
+        Ok(Journal::open(&self.folder().join(stream.to_key()), stream)?)
     }
 
     /// Begins to lead a stream without an owner.
@@ -289,20 +298,11 @@ impl Registry {
         &self,
         streams: &mut Streams,
         stream: StreamId,
+        journal: Journal,
         keeper: Option<(Keeper, Start)>,
-    ) -> Result<Handle, (OpenStreamError, Option<(Keeper, Start)>)> {
-        let journal = streams
-            .check_room(stream)
-            .and_then(|()| Ok(Journal::open(&self.folder().join(stream.to_key()), stream)?));
-        let journal = match journal {
-            Ok(journal) => journal,
-            Err(error) => return Err((error, keeper)),
-        };
+    ) -> io::Result<Handle> {
         let is_lease_lost = keeper.as_ref().map(|(keeper, _)| keeper.is_lost()).unwrap_or_default();
-        let handle = match self.start_owner(stream, journal, keeper) {
-            Ok(handle) => handle,
-            Err(error) => return Err((OpenStreamError::Thread(error), None)),
-        };
+        let handle = self.start_owner(stream, journal, keeper)?;
         let backoff = streams.troubled.remove(&stream).map(|troubled| troubled.backoff);
         streams.watched.remove(&stream);
         let led = Led { handle: handle.clone(), since: Instant::now(), is_lease_lost, backoff };
@@ -338,11 +338,11 @@ impl Registry {
             finish: finish.clone(),
         });
         let (runtime, ended) = (Runtime::current(), self.ended.clone());
-        let seen = view.clone();
+        let (seen, asked_to_end) = (view.clone(), finish.clone());
         let name = format!("stream {}", &stream.to_key()[..6]);
         std::thread::Builder::new().name(name).spawn(move || {
             // Beside this thread: a disk that syncs for long must not look like a death.
-            let keeping = keeper.map(|(keeper, start)| runtime.spawn(keeper.keep(start, seen)));
+            let keeping = keeper.map(|(keeper, start)| runtime.spawn(keeper.keep(start, seen, asked_to_end)));
             // The journal is used on this thread only; what waits for the network waits on the runtime.
             let error = runtime.block_on(owner.run()).err();
             if let Some(keeping) = keeping {

@@ -95,6 +95,7 @@ async fn run_whole(
     let leases = lease.map(|lease| Leases {
         lease,
         leasing: config.lease,
+        role,
         holder,
         key_id: key.id(),
         url: config.url.clone(),

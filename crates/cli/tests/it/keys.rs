@@ -16,7 +16,7 @@ fn text(value: &Value) -> String {
 }
 
 /// What a URL answers.
-fn get(url: &str) -> String {
+pub(crate) fn get(url: &str) -> String {
     let answer = Command::new("curl").args(["--silent", "--show-error", url]).output().unwrap();
     String::from_utf8(answer.stdout).unwrap()
 }

@@ -24,6 +24,7 @@ mod refusals;
 mod remote;
 mod roles;
 mod soak;
+mod standby;
 mod storm;
 mod verified;
 mod writers;

@@ -209,6 +209,8 @@ fn what_lies_beside_a_log_is_told() {
     fs::copy(&batch, inside).unwrap();
     fs::write(batch.with_file_name("hello\u{202e}"), "12345").unwrap();
     fs::write(stored.first("chunks").with_file_name("ab".repeat(32)), "chunk").unwrap();
+    // A lease is nothing strange beside a log.
+    fs::write(batch.parent().unwrap().with_file_name("lease"), "{}").unwrap();
     fs::write(stored.first("epochs").with_file_name("000000000009.cbor"), "epoch").unwrap();
     let (exit, told, errors) = stored.check(&[]);
     assert_eq!(exit, 0, "{errors}");

@@ -2,22 +2,23 @@
 //!
 //! The keeper is a task of its own beside the owner, because a journal that syncs for a second must not look like a death. It sees the
 //! owner's phase: it beats while the stream is being opened and led, releases the lease when the owner ended, and says nothing more once
-//! the owner was deposed. It never touches the log.
+//! the owner was deposed. Then it asks the owner of a standby to end, so that the stream is watched again. It never touches the log.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use synddb_protocol::chain;
 use synddb_protocol::id::{KeyId, StreamId};
+use synddb_service::shutdown::Shutdown;
 use synddb_storage::{Failure, Lease, LeaseError, LeaseVersion};
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
 use super::claim::{Claim, Holder, State};
 use super::watch::{Look, Verdict, Watch};
-use crate::config::{Leasing, PublicUrl};
+use crate::config::{Leasing, PublicUrl, Role};
 use crate::metrics;
 use crate::stream::{Phase, View};
 
@@ -29,6 +30,7 @@ const RELEASES_MAX: usize = 2;
 pub(crate) struct Leases {
     pub(crate) lease: Arc<dyn Lease>,
     pub(crate) leasing: Leasing,
+    pub(crate) role: Role,
     pub(crate) holder: Holder,
     pub(crate) key_id: KeyId,
     pub(crate) url: Option<PublicUrl>,
@@ -95,22 +97,30 @@ impl Keeper {
         self.take_after(Watch::new(self.leases.leasing.patience())).await
     }
 
-    /// Keeps the lease of a stream while its owner opens and leads it.
-    pub(crate) async fn keep(mut self, start: Start, mut view: watch::Receiver<View>) {
+    /// Keeps the lease of a stream while its owner opens and leads it. `finish` asks the owner to end.
+    pub(crate) async fn keep(mut self, start: Start, mut view: watch::Receiver<View>, finish: Shutdown) {
+        self.keep_held(start, &mut view).await;
+        // The owner of a leader stays, and says that it was deposed, until somebody decides what becomes of it.
+        if self.leases.role == Role::Standby && over(&mut view).await == Phase::Deposed {
+            finish.ask();
+        }
+    }
+
+    async fn keep_held(&mut self, start: Start, view: &mut watch::Receiver<View>) {
         let mut version = match start {
             Start::Taken(version) => Some(version),
-            Start::Seize => self.take_while(Watch::new(std::time::Duration::ZERO), &mut view).await,
+            Start::Seize => self.take_while(Watch::new(Duration::ZERO), view).await,
         };
         while let Some(held) = version {
             metrics::lease_held(self.claim.stream, true);
-            let end = self.hold(held, &mut view).await;
+            let end = self.hold(held, view).await;
             metrics::lease_held(self.claim.stream, false);
             version = match end {
                 End::Over => return,
                 End::Lost => {
                     self.is_lost.store(true, Ordering::Relaxed);
                     let patience = self.leases.leasing.patience();
-                    self.take_while(Watch::new(patience), &mut view).await
+                    self.take_while(Watch::new(patience), view).await
                 }
             };
             self.is_lost.store(false, Ordering::Relaxed);

@@ -6,6 +6,7 @@
 //!                                        |        ^
 //!                                        v        |
 //!                          somebody else's -> watch it, not ready, and lead on until a put says deposed
+//! deposed:  a standby watches again; a leader refuses all writes from there on
 //! ```
 //!
 //! | module | holds |

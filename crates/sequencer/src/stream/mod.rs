@@ -26,7 +26,7 @@ pub(crate) enum Phase {
     Opening,
     /// Everything that follows is taken.
     Leading,
-    /// Another sequencer leads. This process never leads the stream again.
+    /// Another sequencer leads. This owner never leads the stream again.
     Deposed,
     /// Its owner is gone.
     Ended,

@@ -2,9 +2,11 @@
 
 use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
 use synddb_protocol::hash::ChunkHash;
 use synddb_protocol::http::{Problem, Reason};
 use synddb_protocol::log::SignedCheckpoint;
+use tokio::sync::watch;
 
 use super::WAIT_MAX;
 use crate::killed::Process;
@@ -21,14 +23,22 @@ pub(crate) struct Sender {
     accepted: usize,
     /// Which process is asked next.
     turn: usize,
-    /// How often it was told to go back.
-    pub(crate) rewound: usize,
+    /// How many commits that were accepted it had to send again.
+    pub(crate) resent: usize,
+    /// How many answers accepted something, for whoever waits for one.
+    progress: watch::Sender<usize>,
 }
 
 impl Sender {
     pub(crate) fn new() -> Self {
         let client = Client::new(STREAM);
-        Self { client, http: http(), outbox: Vec::new(), accepted: 0, turn: 0, rewound: 0 }
+        let progress = watch::Sender::new(0);
+        Self { client, http: http(), outbox: Vec::new(), accepted: 0, turn: 0, resent: 0, progress }
+    }
+
+    /// How many answers accepted something until now, and from now on.
+    pub(crate) fn progress(&self) -> watch::Receiver<usize> {
+        self.progress.subscribe()
     }
 
     /// How many commits it has made.
@@ -54,36 +64,44 @@ impl Sender {
         self.stored(processes, 2).await;
     }
 
-    /// Makes `count` commits, and sends until every commit was accepted. Says when the first was.
-    pub(crate) async fn send(&mut self, processes: &[&Process], count: usize) -> Instant {
+    /// Makes `count` commits, and sends until every commit was accepted. Says of each answer that
+    /// accepted one which process gave it, and when.
+    pub(crate) async fn send(&mut self, processes: &[&Process], count: usize) -> Vec<(usize, Instant)> {
         for _ in 0..count {
             self.outbox.push(self.client.next_body(1));
         }
         let until = Instant::now() + WAIT_MAX;
-        let mut first = None;
+        let mut answered = Vec::new();
         while self.accepted < self.outbox.len() {
             assert!(Instant::now() < until, "nobody accepts anything");
             let process = processes[self.turn % processes.len()];
             let body = self.outbox[self.accepted].clone();
             match process.post(&self.http, "submit", body).await {
                 Some((200 | 201, _)) => {
-                    first.get_or_insert_with(Instant::now);
+                    answered.push((self.turn % processes.len(), Instant::now()));
                     self.accepted += 1;
+                    self.progress.send_modify(|answers| *answers += 1);
                 }
                 Some((503, _)) | None => self.turn += 1,
                 Some((409, problem)) => self.rewind(&problem),
                 Some((status, body)) => panic!("{status}: {}", String::from_utf8_lossy(&body)),
             }
         }
-        first.unwrap()
+        answered
+    }
+
+    /// Sends on from behind this many commits.
+    fn go_back(&mut self, commits: u64) {
+        let commits = usize::try_from(commits).unwrap();
+        self.resent += self.accepted.saturating_sub(commits);
+        self.accepted = commits;
     }
 
     /// Goes back to what whoever leads now expects.
     fn rewind(&mut self, problem: &[u8]) {
         let problem: Problem = serde_json::from_slice(problem).unwrap();
         let Reason::Gap { expected } = problem.reason() else { panic!("{:?}", problem.reason()) };
-        self.accepted = usize::try_from(expected.commit.get() - 1).unwrap();
-        self.rewound += 1;
+        self.go_back(expected.commit.get() - 1);
     }
 
     /// Waits until this many messages are stored, as whoever leads says.
@@ -106,7 +124,7 @@ impl Sender {
         }
     }
 
-    /// Waits until every commit is stored, and what was lost with another leader is sent again. Says how many messages the log has.
+    /// Waits until every commit is stored, and sends again what was lost with another leader.
     pub(crate) async fn finish(&mut self, processes: &[&Process]) {
         let until = Instant::now() + WAIT_MAX;
         loop {
@@ -122,7 +140,7 @@ impl Sender {
                         return;
                     }
                     if next <= self.commits() {
-                        self.accepted = usize::try_from(next - 1).unwrap();
+                        self.go_back(next - 1);
                         self.send(processes, 0).await;
                     }
                     pause(&self.http, process).await;
@@ -158,12 +176,38 @@ pub(crate) async fn stands_by(http: &reqwest::Client, process: &Process, leader:
     loop {
         match get(http, process, "status").await.unwrap() {
             (503, body) if String::from_utf8_lossy(&body).contains("stands by") => return,
-            (404, _) => {}
+            // It does not know of the stream yet, or not that it leads no more.
+            (200 | 404, _) => {}
             (status, body) => panic!("{status}: {}", String::from_utf8_lossy(&body)),
         }
         assert!(Instant::now() < until, "it does not stand by");
         pause(http, leader).await;
     }
+}
+
+/// Kills a process while `sender` sends `count` commits to it and another one, and returns how long it took until the next was accepted.
+pub(crate) async fn kill_under_load(
+    sender: &mut Sender,
+    killed: &Process,
+    left: &Process,
+    count: usize,
+) -> Duration {
+    let mut progress = sender.progress();
+    let half = *progress.borrow() + count / 2;
+    let kill = async {
+        progress.wait_for(|answers| *answers >= half).await.unwrap();
+        // The next request is on its way by then, or is about to be.
+        for _ in 0..50 {
+            tokio::task::yield_now().await;
+        }
+        killed.signal(Signal::KILL);
+        Instant::now()
+    };
+    let processes = [killed, left];
+    let (answered, died) = tokio::join!(sender.send(&processes, count), kill);
+    // An answer of the killed one may still have been on its way.
+    let (_, first) = answered.iter().find(|(process, answer)| *process == 1 && *answer > died).unwrap();
+    *first - died
 }
 
 /// Milliseconds, to be read by people.
