@@ -266,8 +266,8 @@ pub(crate) struct SequencerOverrides {
 /// What a sequencer is beside others over one store, as flags.
 #[derive(Debug, Args)]
 struct RoleOverride {
-    /// Stand by: lead what no other sequencer over this store leads, and take over when it falls silent. `trusted_keys` of the configuration must
-    /// name the other one's key. Start both with it, and exactly one leads.
+    /// Stand by: lead what no other sequencer over this store leads, and take over when it falls silent. Give both
+    /// copies of one key file, or name the other one's key in `trusted_keys`. Start both with it, and exactly one leads.
     #[arg(long, conflicts_with = "lease")]
     standby: bool,
     /// Lead at once, and keep a lease in the store, so that a standby sees when this sequencer lives no more.

@@ -14,7 +14,7 @@ use synddb_service::secret::write_new_secret;
 use synddb_service::shutdown::Shutdown;
 use synddb_service::telemetry::Metrics;
 use synddb_storage::faulty::{Faults, FaultyStore};
-use synddb_storage::{BatchStore, ObjectBatchStore, StoreUrl};
+use synddb_storage::{BatchStore, Lease, ObjectBatchStore, StoreUrl};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
@@ -119,8 +119,12 @@ impl Server {
     }
 
     /// Starts a sequencer over a store with leases.
-    pub(crate) async fn start_with_leases(objects: &Arc<ObjectBatchStore>, config: Config) -> Self {
-        let (store, lease) = (Arc::clone(objects), Arc::clone(objects));
+    pub(crate) async fn start_with_leases(
+        objects: &Arc<ObjectBatchStore>,
+        lease: Arc<dyn Lease>,
+        config: Config,
+    ) -> Self {
+        let store = Arc::clone(objects);
         let running =
             |shutdown, tell| run_with_leases(store, lease, config, Metrics::detached(), shutdown, tell);
         Self::begin_to_run(running).await.unwrap()

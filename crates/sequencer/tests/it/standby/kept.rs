@@ -1,11 +1,14 @@
 //! What a sequencer does with its lease, in this process, where others write the lease as they like.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
+use async_trait::async_trait;
 use bytes::Bytes;
+use synddb_protocol::id::StreamId;
 use synddb_sequencer::{Config, Leasing, Role, SequencerError};
-use synddb_storage::{Lease, ObjectBatchStore};
+use synddb_storage::{Failure, Lease, LeaseError, LeaseVersion, ObjectBatchStore};
 
 use super::WAIT_MAX;
 use crate::sample::{Client, STREAM};
@@ -38,11 +41,108 @@ async fn until_ready(server: &Server, status: u16) -> String {
     }
 }
 
+/// Leases of which some answers are lost: every second one of a write that took effect, and of reads the next so many.
+#[derive(Clone)]
+struct Lossy {
+    inner: Arc<ObjectBatchStore>,
+    writes: Arc<AtomicU64>,
+    lost_reads: Arc<AtomicU64>,
+}
+
+impl Lossy {
+    fn new(inner: &Arc<ObjectBatchStore>) -> Self {
+        Self { inner: Arc::clone(inner), writes: Arc::default(), lost_reads: Arc::default() }
+    }
+}
+
+fn no_answer(stream: StreamId) -> LeaseError {
+    LeaseError::Failed { stream, failure: Failure::Unavailable("no answer".into()) }
+}
+
+#[async_trait]
+impl Lease for Lossy {
+    async fn read(&self, stream: StreamId) -> Result<Option<(LeaseVersion, Bytes)>, LeaseError> {
+        let lose = |left: u64| left.checked_sub(1);
+        if self.lost_reads.fetch_update(Ordering::SeqCst, Ordering::SeqCst, lose).is_ok() {
+            return Err(no_answer(stream));
+        }
+        self.inner.read(stream).await
+    }
+
+    async fn write(
+        &self,
+        stream: StreamId,
+        expected: Option<&LeaseVersion>,
+        bytes: Bytes,
+    ) -> Result<LeaseVersion, LeaseError> {
+        let written = self.inner.write(stream, expected, bytes).await?;
+        if self.writes.fetch_add(1, Ordering::SeqCst) % 2 == 1 {
+            return Err(no_answer(stream));
+        }
+        Ok(written)
+    }
+
+    async fn streams(&self) -> Result<Vec<StreamId>, Failure> {
+        Lease::streams(&*self.inner).await
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_heartbeat_whose_answer_was_lost_is_known_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let objects = Arc::new(ObjectBatchStore::memory());
+    let lossy = Lossy::new(&objects);
+    let config = led(folder.path(), "one", Role::Leader);
+    let server = Server::start_with_leases(&objects, Arc::new(lossy.clone()), config).await;
+    let begun = server.begin(&Client::new(STREAM)).await.sequence();
+    server.stored(STREAM, begun).await;
+    let until = Instant::now() + WAIT_MAX;
+    while lossy.writes.load(Ordering::SeqCst) < 20 {
+        assert!(Instant::now() < until, "it does not beat");
+        assert_eq!(server.get("readyz").await.status, 200, "it took its own lease for somebody else's");
+        server.pass_time(STREAM).await;
+    }
+    server.stop().await;
+    let (_, bytes) = objects.read(STREAM).await.unwrap().unwrap();
+    let left: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
+    assert_eq!(left["state"], "released");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_standby_that_cannot_read_the_lease_takes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let objects = Arc::new(ObjectBatchStore::memory());
+    let leader = led(folder.path(), "one", Role::Leader);
+    let leader = Server::start_with_leases(&objects, Arc::clone(&objects) as _, leader).await;
+    let begun = leader.begin(&Client::new(STREAM)).await.sequence();
+    leader.stored(STREAM, begun).await;
+    let blind = Lossy::new(&objects);
+    let standby = led(folder.path(), "two", Role::Standby);
+    let standby = Server::start_with_leases(&objects, Arc::new(blind.clone()), standby).await;
+    // Asked for the stream, it watches it; from then on it sees nothing for longer than its patience.
+    assert_eq!(standby.submit(STREAM, Client::new(STREAM).next_body(1)).await.status, 503);
+    blind.lost_reads.store(60, Ordering::SeqCst);
+    let until = Instant::now() + WAIT_MAX;
+    while blind.lost_reads.load(Ordering::SeqCst) > 0 {
+        assert!(Instant::now() < until, "it does not look");
+        leader.pass_time(STREAM).await;
+    }
+    assert_eq!(blind.writes.load(Ordering::SeqCst), 0, "it took a lease that it did not see");
+    assert_eq!(leader.status(STREAM).await.epoch.get(), 1);
+    standby.stop().await;
+    leader.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_leader_whose_lease_is_taken_is_not_ready_leads_on_and_takes_it_back_when_nobody_beats() {
     let folder = tempfile::tempdir().unwrap();
     let objects = Arc::new(ObjectBatchStore::memory());
-    let server = Server::start_with_leases(&objects, led(folder.path(), "one", Role::Leader)).await;
+    let server = Server::start_with_leases(
+        &objects,
+        Arc::clone(&objects) as _,
+        led(folder.path(), "one", Role::Leader),
+    )
+    .await;
     let mut client = Client::new(STREAM);
     server.begin(&client).await.receipt();
     until_ready(&server, 200).await;
@@ -65,7 +165,12 @@ async fn a_leader_whose_lease_is_taken_is_not_ready_leads_on_and_takes_it_back_w
 async fn a_standby_that_lost_its_journal_and_met_no_lease_leads_when_it_is_asked() {
     let folder = tempfile::tempdir().unwrap();
     let objects = Arc::new(ObjectBatchStore::memory());
-    let server = Server::start_with_leases(&objects, led(folder.path(), "one", Role::Standby)).await;
+    let server = Server::start_with_leases(
+        &objects,
+        Arc::clone(&objects) as _,
+        led(folder.path(), "one", Role::Standby),
+    )
+    .await;
     assert!(server.get("readyz").await.status == 503, "it leads nothing");
     let client = Client::new(STREAM);
     // A submission that nobody can take begins no stream.
@@ -100,7 +205,12 @@ async fn a_role_with_leases_needs_a_store_that_has_some() {
 async fn without_a_role_that_has_leases_there_is_none() {
     let folder = tempfile::tempdir().unwrap();
     let objects = Arc::new(ObjectBatchStore::memory());
-    let server = Server::start_with_leases(&objects, led(folder.path(), "one", Role::Alone)).await;
+    let server = Server::start_with_leases(
+        &objects,
+        Arc::clone(&objects) as _,
+        led(folder.path(), "one", Role::Alone),
+    )
+    .await;
     let begun = server.begin(&Client::new(STREAM)).await.sequence();
     server.stored(STREAM, begun).await;
     server.stop().await;

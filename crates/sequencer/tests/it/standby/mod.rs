@@ -246,3 +246,26 @@ async fn a_deposed_standby_stands_by_again_and_takes_over_when_its_turn_comes() 
     sender.finish(&[&one]).await;
     assert_eq!(read_log(folder.path(), sender.commits()).await.len(), 3);
 }
+
+/// Agents believe one key, so both may have it. Then no signature tells one from the other: journals, epochs and leases do.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_sequencers_may_have_one_key() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_, seed) = NAMES[0];
+    write_new_secret(&folder.path().join("two.key"), &hex::encode([seed; 32])).unwrap();
+    let slow = "[batch]\nage_ms = 1000\n[lease]\nheartbeat_ms = 100\npatience_ms = 5000";
+    let one = Process::start(&configure(folder.path(), "one", "standby", slow));
+    let mut sender = Sender::new();
+    sender.begin(&[&one]).await;
+    let two = Process::start(&configure(folder.path(), "two", "standby", CALM));
+    stands_by(&sender.http, &two, &one).await;
+    sleep_through_a_takeover(&mut sender, &one, &two).await;
+    stands_by(&sender.http, &one, &two).await;
+    kill_under_load(&mut sender, &two, &one, 60).await;
+    drop(two);
+    let two = Process::start(&configure(folder.path(), "two", "standby", CALM));
+    stands_by(&sender.http, &two, &one).await;
+    sender.finish(&[&one, &two]).await;
+    assert_eq!(read_log(folder.path(), sender.commits()).await.len(), 3);
+    assert_eq!(lease(folder.path())["key_id"], key(seed).id().to_string());
+}
