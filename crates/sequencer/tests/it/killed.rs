@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader};
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
@@ -32,6 +34,30 @@ pub(crate) struct Process {
 impl Process {
     pub(crate) fn start(file: &Path) -> Self {
         Self::run(Command::new(BINARY).arg(file))
+    }
+
+    /// Starts one that is killed or stopped where a variable of its environment says (`synddb_sqlite::killable`).
+    pub(crate) fn start_with(file: &Path, variable: &str, at: &str) -> Self {
+        Self::run(Command::new(BINARY).arg(file).env(variable, at))
+    }
+
+    /// Runs one until it is killed at a place, or the patience ends. Gives whether it was killed.
+    pub(crate) fn dies_at(file: &Path, at: &str) -> bool {
+        let mut command = Command::new(BINARY);
+        command.arg(file).env("SYNDDB_KILL_AT", at).env("SYNDDB_LOG", "off").stdout(Stdio::null());
+        let mut process = Self { child: command.spawn().unwrap(), base: String::new() };
+        let begun = Instant::now();
+        while begun.elapsed() < Duration::from_secs(60) {
+            if let Some(status) = process.child.try_wait().unwrap() {
+                return status.signal() == Some(9);
+            }
+            std::thread::park_timeout(Duration::from_millis(5));
+        }
+        false
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     /// Starts one that may write no file larger than this many blocks of 512 bytes, so that a write fails half-way as on a broken disk.

@@ -7,6 +7,7 @@
 )]
 
 mod bounds;
+mod clones;
 mod foreign;
 mod journal_lost;
 mod killed;
@@ -21,9 +22,11 @@ mod rivals;
 mod sample;
 mod server;
 mod shown;
+mod sleepers;
 mod snapshot;
 mod standby;
 mod submit;
+mod takeover;
 
 use std::path::Path;
 

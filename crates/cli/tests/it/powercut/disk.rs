@@ -13,8 +13,8 @@ use std::fs;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
-use crate::chance::Chance;
 use super::trace::{Place, Record, Trace};
+use crate::chance::Chance;
 
 /// What is written whole or not at all.
 const SECTOR_BYTES: usize = 512;

@@ -8,13 +8,13 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use super::application::{Application, Habits, Open, Rows, Work, kept, missing, rows_of};
-use crate::chance::Chance;
 use super::disk::{Disk, Mode};
 use super::found::Found;
 use super::machine::{Cut, Machine};
 use super::told::Told;
 use super::world::{MOMENT, World};
 use super::{drawn_mode, number};
+use crate::chance::Chance;
 use crate::dev::PATIENCE_TEXT;
 use crate::processes::{diff, run, synddb};
 

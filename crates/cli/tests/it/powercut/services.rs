@@ -7,13 +7,13 @@ use serde_json::Value;
 use synddb_storage::Key;
 
 use super::application::{Application, Habits, Work};
-use crate::chance::Chance;
 use super::disk::{Disk, Mode};
 use super::found::Found;
 use super::machine::Machine;
 use super::told::Told;
 use super::world::{MOMENT, Powers, World};
 use super::{drawn_mode, number};
+use crate::chance::Chance;
 use crate::dev::PATIENCE_TEXT;
 use crate::processes::{diff, run, synddb};
 

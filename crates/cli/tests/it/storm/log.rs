@@ -48,7 +48,11 @@ impl Log {
         }
         for (place, receipt) in &sent.promised {
             let stored = &self.messages[usize::try_from(place.get() - 1).unwrap()];
-            assert_eq!(stored.receipt(), receipt, "stream {stream}: place {place} was promised to something else");
+            assert_eq!(
+                stored.receipt(),
+                receipt,
+                "stream {stream}: place {place} was promised to something else"
+            );
         }
         let mut commits = Vec::new();
         let mut snapshots = BTreeMap::new();
@@ -65,7 +69,8 @@ impl Log {
                 Entry::Submission(submission) => {
                     let Content::Commits(held) = &submission.content else { panic!("nobody sent parts") };
                     let held = held.as_slice().iter();
-                    commits.extend(held.map(|commit| (submission.incarnation, commit.number, commit.digest())));
+                    commits
+                        .extend(held.map(|commit| (submission.incarnation, commit.number, commit.digest())));
                 }
                 other => panic!("stream {stream}: nobody sent {other:?}"),
             }
@@ -74,7 +79,11 @@ impl Log {
             life.commits.iter().map(|commit| (life.incarnation, commit.number, commit.digest()))
         });
         let expected: Vec<_> = expected.collect();
-        assert_eq!(commits.len(), expected.len(), "stream {stream}: commits are stored that were sent and no others");
+        assert_eq!(
+            commits.len(),
+            expected.len(),
+            "stream {stream}: commits are stored that were sent and no others"
+        );
         assert!(commits == expected, "stream {stream}: each is stored once, in order, as it was sent");
         assert_eq!(begun, sent.begun, "stream {stream}");
         let expected = sent.begun.iter().chain(&sent.shown).map(|digest| (*digest, 1)).collect();

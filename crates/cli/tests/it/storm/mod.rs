@@ -58,8 +58,8 @@ const BATCH_AGE_MS: &str = "10";
 /// How often a process may come by a place before it is killed there, where it comes by often.
 const OFTEN_MAX: u64 = 60;
 
-/// How long a process may go without coming by the place where it is to die.
-const LABEL_PATIENCE: Duration = Duration::from_secs(30);
+/// How long a process may go without acknowledging anything, or without coming by the place where it is to die.
+const LABEL_PATIENCE: Duration = Duration::from_secs(60);
 
 /// How long the clients may take to have everything acknowledged and stored.
 const END_PATIENCE: Duration = Duration::from_secs(180);
@@ -143,6 +143,10 @@ impl Storm {
         let begun = Instant::now();
         let (mut next, mut missed) = (0, 0);
         while begun.elapsed() < time || next < labels.len() {
+            // The clients are at work again.
+            let before = self.shared.acknowledged.load(Ordering::SeqCst);
+            let is_busy = |storm: &mut Self| storm.shared.acknowledged.load(Ordering::SeqCst) > before;
+            assert!(self.until(LABEL_PATIENCE, is_busy), "nothing is acknowledged any more");
             let wait = kill_ms / 2 + self.chance.below(kill_ms);
             self.until(Duration::from_millis(wait), |_| false);
             let in_flight = self.shared.counted.in_flight.load(Ordering::SeqCst);
@@ -174,7 +178,7 @@ impl Storm {
         let (least, most) = match label.times {
             Times::Once => (1, 1),
             Times::Often => (1, OFTEN_MAX),
-            Times::EachStream => (streams / 2 + 1, streams),
+            Times::EachStream => (streams - streams / 16, streams),
         };
         let count = least + self.chance.below(most - least + 1);
         self.shared.wants_snapshots.store(label.needs == Needs::Snapshots, Ordering::SeqCst);
@@ -185,7 +189,11 @@ impl Storm {
         }
         let is_hit = self.await_death(label.name);
         self.shared.wants_snapshots.store(false, Ordering::SeqCst);
-        println!("kill at `{}`, time {count}{}", label.name, if is_hit { "" } else { ", which did not come" });
+        println!(
+            "kill at `{}`, time {count}{}",
+            label.name,
+            if is_hit { "" } else { ", which did not come" }
+        );
         is_hit
     }
 
@@ -285,9 +293,8 @@ async fn assert_replica_equals(folder: &Path, sent: &Sent, key: VerifyingKey, lo
 
 #[test]
 fn no_stored_word_is_taken_back() {
-    let parameter = |name: &str, default: u64| {
-        std::env::var(name).map_or(default, |text| text.parse().unwrap())
-    };
+    let parameter =
+        |name: &str, default: u64| std::env::var(name).map_or(default, |text| text.parse().unwrap());
     let seconds = parameter("SYNDDB_STORM_SECONDS", SECONDS);
     let streams = parameter("SYNDDB_STORM_STREAMS", STREAMS);
     let kill_ms = parameter("SYNDDB_STORM_KILL_MS", KILL_MS);

@@ -109,7 +109,9 @@ impl Connection {
 
 fn head(method: &str, path: &str, length: usize) -> String {
     let token = super::super::roles::TOKEN;
-    format!("{method} {path} HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {token}\r\ncontent-length: {length}\r\n\r\n")
+    format!(
+        "{method} {path} HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {token}\r\ncontent-length: {length}\r\n\r\n"
+    )
 }
 
 fn connect(address: SocketAddr) -> Option<TcpStream> {

@@ -143,7 +143,7 @@ impl Client {
         match self.connection.ask("POST", &path, &body) {
             Answer::Refused(Reason::Gap { expected }) => {
                 self.sent.injected.early += 1;
-                self.check_expected(expected.commit);
+                self.check_expected(expected.commit, self.acked);
             }
             other => drop(self.again::<()>(other)),
         }
@@ -162,7 +162,7 @@ impl Client {
         match self.connection.ask("POST", &path, &body) {
             Answer::Refused(Reason::Gap { expected }) => {
                 self.sent.injected.recut += 1;
-                self.check_expected(expected.commit);
+                self.check_expected(expected.commit, self.acked);
             }
             other => drop(self.again::<()>(other)),
         }
