@@ -28,7 +28,7 @@ const ROUNDS: u64 = 1;
 /// Batches become this old, in milliseconds, and clients rest so long between two submissions: who claims the stream while another one leads it
 /// has to store its first batch between two of the other one.
 const AGE_MS: u64 = 20;
-const PACE: Duration = Duration::from_millis(1200);
+const PACE: Duration = Duration::from_millis(600);
 
 /// A batch never becomes this old.
 const NEVER_MS: u64 = 86_400_000;

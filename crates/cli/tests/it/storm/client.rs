@@ -182,14 +182,14 @@ impl Client {
             let path = self.path(&format!("snapshot/chunks/{}", chunk.hash.to_key()));
             self.until_answered(|client| match client.connection.ask("PUT", &path, bytes) {
                 Answer::Done(_) => Some(()),
-                other => client.again(other),
+                other => client.again(&other),
             });
         }
         let body = snapshot_body(snapshot);
         let path = self.path("snapshot");
         let receipts = self.until_answered(|client| match client.connection.ask("POST", &path, &body) {
             Answer::Taken(receipts) | Answer::Known(receipts) => Some(receipts),
-            other => client.again(other),
+            other => client.again(&other),
         });
         assert_eq!(receipts.len(), 1);
         self.promise(&receipts, Some(&body));
@@ -231,7 +231,7 @@ impl Client {
                 self.take_receipts(next.get() - 1);
             }
             Answer::Unanswered => self.maybe = self.maybe.max(last),
-            other => drop(self.again::<()>(other)),
+            other => self.excuse(&other),
         }
     }
 
@@ -248,7 +248,7 @@ impl Client {
                 self.promise(&receipts, None);
                 self.acknowledge(first, last, &receipts);
             }
-            other => drop(self.again::<()>(other)),
+            other => self.excuse(&other),
         }
     }
 
@@ -286,23 +286,26 @@ impl Client {
         }
     }
 
-    /// Nothing was taken, and the same may be sent again.
+    /// Nothing is known to be taken, and the same may be sent again.
     ///
     /// # Panics
     /// When it was refused for a reason that no kill explains.
-    fn again<T>(&mut self, answer: Answer) -> Option<T> {
+    fn excuse(&self, answer: &Answer) {
         match answer {
             Answer::NotSent
             | Answer::Unanswered
-            | Answer::Refused(Reason::NotLeading | Reason::Busy | Reason::Unavailable) => {
-                pause(RETRY);
-                None
-            }
+            | Answer::Refused(Reason::NotLeading | Reason::Busy | Reason::Unavailable) => pause(RETRY),
             answer => panic!(
                 "stream {}: {answer:?}; {} acknowledged, {} sent",
                 self.sent.stream, self.acked, self.maybe
             ),
         }
+    }
+
+    /// The same, where somebody asks until there is an answer.
+    fn again<T>(&self, answer: &Answer) -> Option<T> {
+        self.excuse(answer);
+        None
     }
 
     fn until_answered<T>(&mut self, ask: impl Fn(&mut Self) -> Option<T>) -> T {
@@ -322,8 +325,8 @@ impl Client {
                 (checkpoint.claim().size >= last).then_some(())
             }
             // Nothing of the stream is stored yet.
-            Answer::Refused(Reason::NotFound) => client.again(Answer::NotSent),
-            other => client.again(other),
+            Answer::Refused(Reason::NotFound) => client.again(&Answer::NotSent),
+            other => client.again(&other),
         });
     }
 

@@ -10,6 +10,8 @@
 //!     cargo test --release -p synddb-cli --test it storm -- --nocapture
 //! ```
 
+#![allow(clippy::wildcard_enum_match_arm, reason = "a test asks for one answer of many")]
+
 mod client;
 mod labels;
 mod log;

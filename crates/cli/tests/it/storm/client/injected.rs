@@ -106,7 +106,7 @@ impl Client {
                 }
                 self.promise(&receipts, None);
             }
-            other => drop(self.again::<()>(other)),
+            other => self.excuse(&other),
         }
     }
 
@@ -145,7 +145,7 @@ impl Client {
                 self.sent.injected.early += 1;
                 self.check_expected(expected.commit, self.acked);
             }
-            other => drop(self.again::<()>(other)),
+            other => self.excuse(&other),
         }
     }
 
@@ -164,7 +164,7 @@ impl Client {
                 self.sent.injected.recut += 1;
                 self.check_expected(expected.commit, self.acked);
             }
-            other => drop(self.again::<()>(other)),
+            other => self.excuse(&other),
         }
     }
 
@@ -203,7 +203,7 @@ impl Client {
                 assert_eq!(told, running);
                 self.sent.injected.superseded += 1;
             }
-            other => drop(self.again::<()>(other)),
+            other => self.excuse(&other),
         }
     }
 
@@ -224,7 +224,7 @@ impl Client {
                 assert_eq!(reason, Reason::ContentMismatch { expected, found });
                 self.sent.injected.forged += 1;
             }
-            other => drop(self.again::<()>(other)),
+            other => self.excuse(&other),
         }
     }
 
