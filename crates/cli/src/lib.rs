@@ -49,7 +49,7 @@ mod wait;
 pub use arguments::Arguments;
 pub use bench::{
     Acknowledged, Agent, BenchError, CallsPerMinute, CatchUp, Figures, Giant, Idle, Lag, Lags, Latencies,
-    Latency, Load, Machine, Measured, Paced, Pairs, Ratio, Single, Synchronous, Syncs, Walk,
+    Latency, Load, Machine, Measured, Paced, Pairs, Ratio, Restart, Single, Synchronous, Syncs, Walk,
 };
 pub use commands::run;
 pub use diff::{Compared, DifferingRow, History, Stand};

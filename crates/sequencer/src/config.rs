@@ -16,6 +16,7 @@ use synddb_service::secret::{SecretError, read_secret, write_new_secret};
 use synddb_storage::StoreUrl;
 
 use crate::SequencerError;
+use crate::journal::Unstored;
 
 /// Where a sequencer listens unless it is told otherwise.
 pub const PORT: u16 = 8433;
@@ -50,6 +51,9 @@ pub struct Config {
     pub queue_max: usize,
     /// Most bytes of one stream that are accepted and not stored yet; further submissions are refused.
     pub journal_bytes_max: u64,
+    /// Most messages of one stream that are accepted and not stored yet; further submissions are refused. After a restart all of them are stored before
+    /// anything new is taken.
+    pub journal_messages_max: u64,
     /// How long publishing what was accepted may take after the process was asked to end, in milliseconds.
     pub drain_ms: u64,
 }
@@ -70,6 +74,7 @@ impl Default for Config {
             batch: Batching::default(),
             queue_max: 256,
             journal_bytes_max: 1 << 30,
+            journal_messages_max: 1 << 20,
             drain_ms: 10_000,
         }
     }
@@ -78,6 +83,11 @@ impl Default for Config {
 impl Config {
     pub(crate) fn drain(&self) -> Duration {
         Duration::from_millis(self.drain_ms)
+    }
+
+    /// Most of one stream that may be accepted and not stored.
+    pub(crate) const fn journal_max(&self) -> Unstored {
+        Unstored { messages: self.journal_messages_max, bytes: self.journal_bytes_max }
     }
 
     /// The keys whose epochs are accepted.

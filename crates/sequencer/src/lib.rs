@@ -17,6 +17,7 @@
 //! | `stored` | what is read from the store for those who ask |
 //! | `proof` | proofs over what is stored, and leaves |
 //! | `http` | the paths |
+//! | `unstored` | [`accept_unstored`]: a journal as one that much waits in, for benchmarks |
 
 mod admission;
 mod backoff;
@@ -35,8 +36,10 @@ mod standby;
 mod stored;
 mod stream;
 mod tail;
+mod unstored;
 
 pub use config::{Batching, Config, Leasing, LeasingError, PORT, PublicUrl, Role, Streams};
 pub use error::{LeadError, SequencerError};
 pub use journal::JournalError;
 pub use run::{Started, run, run_over, run_with_leases};
+pub use unstored::accept_unstored;

@@ -1,39 +1,50 @@
 //! The names of what is counted. Lag is a subtraction: `sequence - published_sequence`.
 
-use metrics::{counter, gauge};
+use metrics::{Counter, Gauge, counter, gauge};
 use synddb_protocol::http::Reason;
 use synddb_protocol::id::{Sequence, StreamId};
 
-/// What is counted of one stream.
-#[derive(Debug, Clone)]
+/// What is counted of one stream. Found once: it is counted many times a second.
+#[derive(Clone)]
 pub(crate) struct StreamMetrics {
-    stream: String,
+    messages: Counter,
+    batches: Counter,
+    put_retries: Counter,
+    sequence: Gauge,
+    published: Gauge,
 }
 
 impl StreamMetrics {
     pub(crate) fn new(stream: StreamId) -> Self {
-        Self { stream: stream.to_key() }
+        let stream = stream.to_key();
+        Self {
+            messages: counter!("synddb_sequencer_messages_total", "stream" => stream.clone()),
+            batches: counter!("synddb_sequencer_batches_total", "stream" => stream.clone()),
+            put_retries: counter!("synddb_sequencer_put_retries_total", "stream" => stream.clone()),
+            sequence: gauge!("synddb_sequencer_sequence", "stream" => stream.clone()),
+            published: gauge!("synddb_sequencer_published_sequence", "stream" => stream),
+        }
     }
 
     /// Messages got a place, the last one this.
     pub(crate) fn sequenced(&self, messages: u64, last: Option<Sequence>) {
-        counter!("synddb_sequencer_messages_total", "stream" => self.stream.clone()).increment(messages);
-        gauge!("synddb_sequencer_sequence", "stream" => self.stream.clone()).set(place(last));
+        self.messages.increment(messages);
+        self.sequence.set(place(last));
     }
 
     /// A batch was cut.
     pub(crate) fn cut(&self) {
-        counter!("synddb_sequencer_batches_total", "stream" => self.stream.clone()).increment(1);
+        self.batches.increment(1);
     }
 
     /// Everything up to here is stored.
     pub(crate) fn published(&self, last: Sequence) {
-        gauge!("synddb_sequencer_published_sequence", "stream" => self.stream.clone()).set(place(Some(last)));
+        self.published.set(place(Some(last)));
     }
 
     /// A put was not answered, and is tried again.
     pub(crate) fn put_retried(&self) {
-        counter!("synddb_sequencer_put_retries_total", "stream" => self.stream.clone()).increment(1);
+        self.put_retries.increment(1);
     }
 }
 

@@ -320,14 +320,7 @@ impl Registry {
         let (shown, view) = watch::channel(View::opening());
         let (live, feed) = Live::new();
         let finish = Shutdown::new();
-        let leader = Leader {
-            stream,
-            key: Arc::clone(&self.key),
-            trusted: self.config.trusted(&self.key),
-            batching: self.config.batch,
-            journal_bytes_max: self.config.journal_bytes_max,
-            drain: self.config.drain(),
-        };
+        let leader = Leader::of(&self.config, stream, Arc::clone(&self.key));
         let owner = Owner::new(Parts {
             leader,
             store: Arc::clone(&self.store),

@@ -59,8 +59,8 @@ What the figures mean:
 const SEQUENCER_FIGURES: &str = "\
 What is measured:
   Clients submit to a sequencer, a process as a user would start it, over keep-alive connections; its journal and its store are files on one disk.
-  Each client is one stream, and has one submission under way, as an agent has: two on one stream could arrive in the wrong order. Each submission is
-  one commit whose rows do not compress. Bodies are made beforehand, as far as there is memory for. Clients and sequencer share the processors. At the end
+  Each client is one stream, and has one submission under way, as an agent has: two on one stream could arrive in the wrong order. Before they are
+  measured they submit for a while, so that the journals' files have their size and are overwritten. Each submission is one commit whose rows do not compress. Bodies are made beforehand, as far as there is memory for. Clients and sequencer share the processors. At the end
   everything acknowledged is waited for in the store, which is then read: every batch is verified, and each commit must stand there once, in the place
   that its receipt named. If anything else is found there are no figures, and the exit code is 1.
 
@@ -125,12 +125,30 @@ pub(super) struct SequencerArguments {
     /// Where the folder with everything that is made goes, on a real disk. It is removed at the end.
     #[arg(long, value_name = "FOLDER", default_value = ".")]
     pub(super) dir: PathBuf,
+    /// How long clients submit before, which does not count: until the journals' files have their size.
+    #[arg(long, value_name = "SECONDS", default_value_t = 3.0, value_parser = no_seconds_or_more)]
+    pub(super) warm_up: f64,
     /// How many clients, each with a stream of its own; a run for each number.
     #[arg(long, value_name = "NUMBER", value_delimiter = ',', default_value = "1,8,64", value_parser = streams)]
     pub(super) streams: Vec<usize>,
     /// About how large a submission is as it is sent, in bytes; a run for each size. None is smaller than a commit of one byte.
     #[arg(long, value_name = "BYTES", value_delimiter = ',', default_value = "200,10000,1000000", value_parser = bytes)]
     pub(super) bytes: Vec<usize>,
+    /// How many messages the journal holds of a sequencer that is started again.
+    #[arg(long, value_name = "NUMBER", default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    pub(super) messages: u64,
+    /// Only these.
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    pub(super) only: Vec<SequencerScenario>,
+}
+
+/// What is measured of a sequencer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum SequencerScenario {
+    /// Clients that submit, a run for each number of streams and each size.
+    Submit,
+    /// A restart with much in the journal that is not stored.
+    Restart,
 }
 
 /// Most streams that one sequencer leads.

@@ -49,7 +49,7 @@ pub use error::BenchError;
 pub use giant::Giant;
 pub use idle::{CallsPerMinute, Idle};
 pub use latency::{Latencies, Paced};
-pub use load::{Acknowledged, Load, Syncs};
+pub use load::{Acknowledged, Load, Restart, Syncs};
 pub use pairs::{Agent, Figures, Pairs, Ratio, Single};
 pub use replica::{CatchUp, Lag, Lags};
 pub use report::{Machine, Measured};

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Acknowledged, Agent, CallsPerMinute, CatchUp, Figures, Giant, Idle, Lag, Lags, Latencies, Latency, Load,
-    Paced, Pairs, Ratio, Synchronous, Syncs, Walk,
+    Paced, Pairs, Ratio, Restart, Synchronous, Syncs, Walk,
 };
 use crate::output::mib;
 
@@ -55,6 +55,8 @@ pub enum Measured {
     Lag(Lags),
     /// What a sequencer accepted.
     Load(Box<Load>),
+    /// A sequencer that was started again.
+    Restart(Restart),
 }
 
 /// What people read first.
@@ -103,6 +105,7 @@ pub(crate) fn line(measured: &Measured) -> String {
         Measured::CatchUp(caught_up) => of_catch_up(caught_up),
         Measured::Lag(lags) => of_lags(lags),
         Measured::Load(load) => of_load(load),
+        Measured::Restart(restart) => of_restart(restart),
     }
 }
 
@@ -247,6 +250,21 @@ fn of_load(load: &Load) -> String {
         mib(load.memory_bytes_max),
         load.stored_after_seconds,
         load.batches,
+    )
+}
+
+fn of_restart(restart: &Restart) -> String {
+    format!(
+        "restart with {} messages, {}: listens after {:.2} s, takes the next after {:.2} s, everything stored after {:.2} s in {} batches; \
+         cpu {:.0} us a message, {}",
+        restart.messages,
+        mib(restart.journal_bytes),
+        restart.listening_seconds,
+        restart.accepted_seconds,
+        restart.stored_seconds,
+        restart.batches,
+        restart.cpu_us_per_message,
+        mib(restart.memory_bytes_max),
     )
 }
 

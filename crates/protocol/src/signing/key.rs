@@ -17,6 +17,8 @@ use crate::signing::{LastValid, Revocations};
 pub struct SigningKey {
     secret: SecretKey,
     public: VerifyingKey,
+    /// That of the public half, which every signature names and which takes a hash to find.
+    id: KeyId,
 }
 
 /// Bytes that are not a key of the curve.
@@ -32,7 +34,7 @@ impl SigningKey {
     pub fn from_bytes(bytes: [u8; 32]) -> Result<Self, InvalidKey> {
         let secret = SecretKey::from_secret_bytes(bytes).map_err(|_| InvalidKey("secret"))?;
         let public = VerifyingKey(PublicKey::from_secret_key(&secret));
-        Ok(Self { secret, public })
+        Ok(Self { secret, public, id: public.id() })
     }
 
     /// The public half.
@@ -41,8 +43,8 @@ impl SigningKey {
     }
 
     /// What names this key in a signature.
-    pub fn id(&self) -> KeyId {
-        self.public.id()
+    pub const fn id(&self) -> KeyId {
+        self.id
     }
 
     /// Signs a hash: r and s, 32 bytes each, s in the lower half of the order.

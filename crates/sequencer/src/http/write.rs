@@ -99,7 +99,11 @@ impl Front {
     }
 }
 
-/// Takes room for what a body states to hold, and opens it away from the tasks that must not wait for it.
+/// Bodies that are opened where they were read: so small, as they came and as they state to be, that handing one to another thread and back would
+/// take longer.
+const AT_ONCE_BYTES: usize = 16 << 10;
+
+/// Takes room for what a body states to hold, and opens it; what takes longer than a moment away from the tasks that must not wait for it.
 async fn open(
     front: &Front,
     stream: StreamId,
@@ -107,13 +111,22 @@ async fn open(
     bytes: Bytes,
     mut room: Room,
 ) -> Result<(Body, Room), Refusal> {
-    let stated = bytes.clone();
-    let stated = blocking(move || Body::stated_bytes(&stated)).await.map_err(|error| unreadable(&error))?;
+    let is_short = bytes.len() <= AT_ONCE_BYTES;
+    let stated = if is_short {
+        Body::stated_bytes(&bytes)
+    } else {
+        let stated = bytes.clone();
+        blocking(move || Body::stated_bytes(&stated)).await
+    };
+    let stated = stated.map_err(|error| unreadable(&error))?;
     // Room first: what is opened takes what it states, and states no more than it may.
     room.merge(front.0.bodies.take(stated).ok_or_else(busy)?);
-    let opening = leave(&front.0.opens).await?;
-    let body = blocking(move || Body::read(of, bytes.into(), BODY_BYTES_MAX)).await;
-    drop(opening);
+    let body = if is_short && stated <= AT_ONCE_BYTES {
+        Body::read(of, bytes.into(), BODY_BYTES_MAX)
+    } else {
+        let _opening = leave(&front.0.opens).await?;
+        blocking(move || Body::read(of, bytes.into(), BODY_BYTES_MAX)).await
+    };
     let body = body.map_err(|error| unreadable(&error))?;
     let named = match body.entry() {
         Entry::Submission(submission) => Some(submission.stream),

@@ -31,11 +31,8 @@ use file::File;
 /// Stored messages whose places the index keeps.
 const INDEXED_MAX: u64 = 1 << 16;
 
-/// Most messages that may be accepted and not stored.
-pub(crate) const UNSTORED_MESSAGES_MAX: u64 = 1 << 17;
-
 /// What a message takes on disk beside its body, in bytes, about.
-pub(crate) const MESSAGE_BYTES: u64 = 1 << 10;
+const MESSAGE_BYTES: u64 = 1 << 10;
 
 /// How far the log is stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,6 +56,21 @@ pub(crate) struct CutBatch {
 pub(crate) struct Unstored {
     pub(crate) messages: u64,
     pub(crate) bytes: u64,
+}
+
+impl Unstored {
+    /// Whether a further body of this size would be within `max`.
+    pub(crate) const fn has_room(self, body_bytes: usize, max: Self) -> bool {
+        self.messages < max.messages && self.bytes + body_bytes as u64 + MESSAGE_BYTES <= max.bytes
+    }
+
+    /// What is left of it when this goes.
+    const fn without(self, gone: Self) -> Self {
+        Self {
+            messages: self.messages.saturating_sub(gone.messages),
+            bytes: self.bytes.saturating_sub(gone.bytes),
+        }
+    }
 }
 
 /// The journal of one stream.
@@ -106,7 +118,7 @@ impl Journal {
             #[cfg(test)]
             memory: memory::Memory::default(),
         };
-        journal.unstored = journal.weigh()?;
+        journal.unstored = journal.weigh_through(i64::MAX)?;
         journal.durable = journal.unstored;
         Ok(journal)
     }
@@ -132,7 +144,7 @@ impl Journal {
         if self.memory.keeps_open(&self.file) {
             return Ok(());
         }
-        self.file.run("BEGIN IMMEDIATE")
+        self.file.execute("BEGIN IMMEDIATE", [])
     }
 
     /// Returns when the transaction would survive a power cut. After [`JournalError::Full`] it is given up; after every other
@@ -143,7 +155,7 @@ impl Journal {
             self.durable = self.unstored;
             return Ok(());
         }
-        match self.file.run("COMMIT") {
+        match self.file.execute("COMMIT", []) {
             Ok(()) => {
                 self.durable = self.unstored;
                 Ok(())
@@ -211,6 +223,30 @@ impl Journal {
             .collect()
     }
 
+    /// The messages from `first` on, which are not stored, for as long as there is room for the next one.
+    pub(crate) fn messages_from(
+        &self,
+        first: Sequence,
+        mut has_room: impl FnMut(&Message) -> bool,
+    ) -> Result<Vec<Message>, JournalError> {
+        let sql = "SELECT receipt, body FROM messages JOIN bodies USING (sequence)
+                   WHERE sequence >= ? ORDER BY sequence";
+        let refused = |error| self.file.refused(error);
+        let mut statement = self.file.sqlite().prepare_cached(sql).map_err(refused)?;
+        let mut rows = statement.query(params![stored(first)]).map_err(refused)?;
+        let mut messages = Vec::new();
+        while let Some(row) = rows.next().map_err(refused)? {
+            let receipt: Vec<u8> = row.get(0).map_err(refused)?;
+            let message =
+                Message { receipt: self.read_receipt(&receipt)?, body: row.get(1).map_err(refused)? };
+            if !has_room(&message) {
+                break;
+            }
+            messages.push(message);
+        }
+        Ok(messages)
+    }
+
     /// Keeps the exact bytes of the next batch, durably.
     pub(crate) fn write_cut(&mut self, cut: &CutBatch) -> Result<(), JournalError> {
         let values = params![stored(cut.first), stored(cut.last), cut.bytes];
@@ -240,12 +276,14 @@ impl Journal {
         let from = Sequence::new(from).unwrap_or(self.indexed_from);
         self.in_transaction(|journal| {
             let through = stored(now.last);
+            let gone = journal.weigh_through(through)?;
             journal.file.execute("DELETE FROM bodies WHERE sequence <= ?", params![through])?;
             journal.file.execute("DELETE FROM cut WHERE first <= ?", params![through])?;
             journal.file.execute("DELETE FROM messages WHERE sequence < ?", params![stored(from)])?;
             let sql = "UPDATE lead SET stored = ?, checkpoint = ?, indexed_from = ?";
             journal.file.execute(sql, params![through, now.checkpoint, stored(from)])?;
-            journal.unstored = journal.weigh()?;
+            // Only what goes is looked at: what stays may be very much more.
+            journal.unstored = journal.unstored.without(gone);
             Ok(())
         })?;
         self.indexed_from = from;
@@ -308,11 +346,15 @@ impl Journal {
         }
     }
 
-    fn weigh(&self) -> Result<Unstored, JournalError> {
+    /// What the bodies up to a sequence weigh.
+    fn weigh_through(&self, last: i64) -> Result<Unstored, JournalError> {
+        let sql = "SELECT count(*), coalesce(sum(length(body)), 0) FROM bodies WHERE sequence <= ?";
+        let read = || {
+            self.file.sqlite().prepare_cached(sql)?.query_row([last], |row| Ok((row.get(0)?, row.get(1)?)))
+        };
+        let (messages, bodies): (i64, i64) = read().map_err(|error| self.file.refused(error))?;
         let count = |value: i64| u64::try_from(value).unwrap_or_default();
-        let messages = count(self.file.integer("SELECT count(*) FROM bodies")?);
-        let bodies = count(self.file.integer("SELECT coalesce(sum(length(body)), 0) FROM bodies")?);
-        Ok(Unstored { messages, bytes: bodies + messages * MESSAGE_BYTES })
+        Ok(Unstored { messages: count(messages), bytes: count(bodies) + count(messages) * MESSAGE_BYTES })
     }
 
     fn read_receipt(&self, bytes: &[u8]) -> Result<Receipt, JournalError> {

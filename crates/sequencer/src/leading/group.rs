@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 
 use super::Now;
 use crate::admission::Room;
-use crate::journal::{Found, Journal, JournalError, MESSAGE_BYTES, UNSTORED_MESSAGES_MAX};
+use crate::journal::{Found, Journal, JournalError, Unstored};
 use crate::ordering::{Draft, Judgement, Ordering, Placed};
 use crate::stream::{Answer, Command};
 
@@ -59,7 +59,7 @@ pub(super) struct Taken {
 pub(super) fn take(
     ordering: &mut Ordering,
     journal: &mut Journal,
-    journal_bytes_max: u64,
+    journal_max: Unstored,
     commands: Vec<Command>,
     now: Now,
 ) -> Taken {
@@ -67,7 +67,7 @@ pub(super) fn take(
     let mut answers = Vec::with_capacity(commands.len());
     let (placed, signed) = (Vec::new(), Vec::new());
     let mut group =
-        Group { draft: ordering.draft(), placed, signed, journal, journal_bytes_max, now: now.log_time };
+        Group { draft: ordering.draft(), placed, signed, journal, journal_max, now: now.log_time };
     for Command { body, is_looked_up, answer: to, room } in commands {
         let decided = done.is_ok().then(|| group.consider(body, is_looked_up));
         let answer = match decided {
@@ -110,7 +110,7 @@ struct Group<'j> {
     placed: Vec<Placed>,
     signed: Vec<Message>,
     journal: &'j mut Journal,
-    journal_bytes_max: u64,
+    journal_max: Unstored,
     now: Timestamp,
 }
 
@@ -141,8 +141,7 @@ impl Group<'_> {
 
     fn sign(&mut self, body: Body) -> Result<Answer, JournalError> {
         let unstored = self.journal.unstored();
-        let bytes = unstored.bytes + body.as_stored().len() as u64 + MESSAGE_BYTES;
-        if bytes > self.journal_bytes_max || unstored.messages >= UNSTORED_MESSAGES_MAX {
+        if !unstored.has_room(body.as_stored().len(), self.journal_max) {
             let detail = format!("{} messages wait to be stored; try again later", unstored.messages);
             return Ok(Answer::Refused(Reason::DiskFull, detail));
         }
@@ -215,7 +214,8 @@ mod tests {
                 })
                 .unzip();
             let now = Now { instant: Instant::now(), log_time: Timestamp::ZERO };
-            let taken = take(&mut ordering, journal, 1 << 30, commands, now);
+            let most = Unstored { messages: 1 << 20, bytes: 1 << 30 };
+            let taken = take(&mut ordering, journal, most, commands, now);
             taken.done.unwrap();
             let count = taken.signed.len();
             taken.answers.into_iter().for_each(Answered::send);

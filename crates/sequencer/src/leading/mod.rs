@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! opening.rs   looking -> claiming -> settling the journal -> putting what was cut -> a term begins
+//! adopt.rs     what an earlier epoch signed and nobody stored, checked again
 //! term.rs      one epoch that this process claimed: fencing -> leading -> (deposed)
 //! group.rs     one group of commands: judged, signed, durable, answered
 //! simulated/   two of these, a store, clients and crashes, in every order (tests only)
@@ -26,6 +27,7 @@
 //!   fencing, costs the epoch in which something was signed for that place (ADR 7).
 //! - A store that the journal was not written for gets no object: looking refuses it before anything is claimed.
 
+mod adopt;
 mod group;
 mod opening;
 #[cfg(test)]
@@ -37,7 +39,7 @@ mod term;
 pub(crate) use group::{Answered, GROUP_MAX};
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use synddb_protocol::http::{Position, StreamStatus};
@@ -47,9 +49,9 @@ use synddb_protocol::signing::{SigningKey, TrustedKeys};
 use synddb_sqlite::killable::reached;
 use synddb_storage::{Put, PutError};
 
-use crate::config::Batching;
+use crate::config::{Batching, Config};
 use crate::error::LeadError;
-use crate::journal::{Journal, Stored};
+use crate::journal::{Journal, Stored, Unstored};
 use crate::ordering::Ordering;
 use crate::stream::{Command, Phase};
 use crate::tail::{Looked, Tail};
@@ -63,10 +65,24 @@ pub(crate) struct Leader {
     pub(crate) key: Arc<SigningKey>,
     pub(crate) trusted: TrustedKeys,
     pub(crate) batching: Batching,
-    /// Most bytes that are accepted and not stored.
-    pub(crate) journal_bytes_max: u64,
+    /// Most that may be accepted and not stored.
+    pub(crate) journal_max: Unstored,
     /// How long storing what was accepted may take at the end.
     pub(crate) drain: Duration,
+}
+
+impl Leader {
+    /// The leader of a stream that a configuration makes.
+    pub(crate) fn of(config: &Config, stream: StreamId, key: Arc<SigningKey>) -> Self {
+        Self {
+            stream,
+            trusted: config.trusted(&key),
+            key,
+            batching: config.batch,
+            journal_max: config.journal_max(),
+            drain: config.drain(),
+        }
+    }
 }
 
 /// What time it is.
@@ -76,6 +92,15 @@ pub(crate) struct Now {
     pub(crate) instant: Instant,
     /// What the wall clock says. The order sees to it that log time never goes back.
     pub(crate) log_time: Timestamp,
+}
+
+impl Now {
+    /// What the clocks of this machine say.
+    pub(crate) fn by_the_clock() -> Self {
+        let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let ms = u64::try_from(since_1970.as_millis()).unwrap_or_default();
+        Self { instant: Instant::now(), log_time: Timestamp::from_ms(ms).unwrap_or(Timestamp::ZERO) }
+    }
 }
 
 /// What happened.

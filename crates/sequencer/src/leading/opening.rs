@@ -4,12 +4,12 @@
 
 use bytes::Bytes;
 use synddb_protocol::chain;
-use synddb_protocol::id::{Epoch, KeyId, Sequence};
-use synddb_protocol::limits::BODY_BYTES_MAX;
-use synddb_protocol::log::{Batch, BatchError, EpochRecord, KeyProof, LogError, SignedEpochRecord};
+use synddb_protocol::id::{Epoch, KeyId};
+use synddb_protocol::log::{Batch, EpochRecord, KeyProof, SignedEpochRecord};
 use synddb_sqlite::killable::reached;
 use synddb_storage::{Put, PutError};
 
+use super::adopt::adopt;
 use super::{Core, Effect, Now, State};
 use crate::error::LeadError;
 use crate::journal::{Journal, Unstored};
@@ -193,40 +193,4 @@ fn settle(journal: &mut Journal, tail: &Tail, is_own: bool) -> Result<(), LeadEr
     journal.begin_anew(tail.stored.clone())?;
     reached("begun anew");
     Ok(())
-}
-
-/// Takes over what was signed before and is not stored, with its old signatures.
-fn adopt(
-    journal: &Journal,
-    leaders: &synddb_protocol::log::Leaders,
-    ordering: &mut Ordering,
-    now: Now,
-) -> Result<(), LeadError> {
-    let Some(last) = journal.last_unstored()? else { return Ok(()) };
-    let refuse = |sequence, source| LeadError::Contradiction { sequence, source: Box::new(source) };
-    while let Ok(sequence) = ordering.tip().next()
-        && sequence <= last
-    {
-        // One at a time: together they may be more than fits the memory.
-        for message in journal.messages(sequence, sequence)? {
-            let body_bytes = message.body.len();
-            let message = message
-                .verify(leaders, BODY_BYTES_MAX)
-                .map_err(|source| refuse(sequence, BatchError::Message { sequence, source }))?;
-            ordering
-                .adopt(&message, body_bytes, now.instant)
-                .map_err(|source| refuse(sequence, BatchError::Log { sequence, source }))?;
-        }
-        check_adopted(ordering, sequence, last)
-            .map_err(|source| refuse(sequence, BatchError::Log { sequence, source }))?;
-    }
-    Ok(())
-}
-
-/// Whether the message that is to be taken over was there.
-fn check_adopted(ordering: &Ordering, sequence: Sequence, last: Sequence) -> Result<(), LogError> {
-    if ordering.tip().last() == Some(sequence) {
-        return Ok(());
-    }
-    Err(LogError::Sequence { expected: sequence, found: last })
 }

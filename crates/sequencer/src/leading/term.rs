@@ -98,7 +98,7 @@ impl Term {
         commands: Vec<Command>,
         effects: &mut Vec<Effect>,
     ) -> Result<(), LeadError> {
-        let taken = group::take(&mut self.ordering, journal, leader.journal_bytes_max, commands, now);
+        let taken = group::take(&mut self.ordering, journal, leader.journal_max, commands, now);
         effects.extend(taken.answers.into_iter().map(Effect::Answer));
         if !taken.signed.is_empty() {
             effects.push(Effect::Signed(taken.signed));

@@ -4,10 +4,10 @@
 
 use std::future::pending;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use synddb_protocol::id::{Epoch, Sequence, Timestamp};
+use synddb_protocol::id::{Epoch, Sequence};
 use synddb_service::shutdown::Shutdown;
 use synddb_sqlite::killable::reached;
 use synddb_storage::{BatchStore, Key, Put, PutError};
@@ -101,7 +101,7 @@ impl Owner {
             };
             // The runtime goes down, and this owner with it.
             let Some(event) = event else { return Ok(()) };
-            effects = self.core.step(now(), event);
+            effects = self.core.step(Now::by_the_clock(), event);
         }
     }
 
@@ -243,10 +243,4 @@ async fn at(time: Option<Instant>) {
         Some(time) => tokio::time::sleep_until(time.into()).await,
         None => pending().await,
     }
-}
-
-fn now() -> Now {
-    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let ms = u64::try_from(since_1970.as_millis()).unwrap_or_default();
-    Now { instant: Instant::now(), log_time: Timestamp::from_ms(ms).unwrap_or(Timestamp::ZERO) }
 }

@@ -6,7 +6,6 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use synddb_protocol::DecodeError;
 use synddb_protocol::hash::{ChunkHash, CommitDigest, StateHash};
 use synddb_protocol::id::{CommitNumber, Incarnation, IncarnationCounter, IncarnationNonce, StreamId};
 use synddb_protocol::log::{Body, Entry};
@@ -62,7 +61,7 @@ impl Client {
         // Twice, because the length of rows has a length of its own.
         for _ in 0..2 {
             let (body, _) = client.body()?;
-            client.row_bytes = (client.row_bytes + body_bytes).saturating_sub(body.len()).max(1);
+            client.row_bytes = (client.row_bytes + body_bytes).saturating_sub(body.as_stored().len()).max(1);
         }
         Ok(client)
     }
@@ -85,16 +84,15 @@ impl Client {
     }
 
     /// The body of the snapshot that begins the stream.
-    pub(super) fn begin(&self) -> Result<Vec<u8>, BenchError> {
-        let body = Body::of(&Entry::Snapshot(self.beginning()?)).map_err(unreadable)?;
-        Ok(body.into_stored())
+    pub(super) fn beginning_body(&self) -> Result<Body, BenchError> {
+        Body::of(&Entry::Snapshot(self.beginning()?)).map_err(unmade)
     }
 
     /// Makes bodies of the next commits.
     pub(super) fn make(&mut self, bodies: usize) -> Result<(), BenchError> {
         for _ in 0..bodies {
-            let body = self.make_one()?;
-            self.made.push_back(body);
+            let body = self.next_body()?;
+            self.made.push_back(body.into_stored());
         }
         Ok(())
     }
@@ -103,18 +101,19 @@ impl Client {
     pub(super) fn next(&mut self) -> Result<Vec<u8>, BenchError> {
         match self.made.pop_front() {
             Some(body) => Ok(body),
-            None => self.make_one(),
+            None => self.next_body().map(Body::into_stored),
         }
     }
 
-    fn make_one(&mut self) -> Result<Vec<u8>, BenchError> {
+    /// The same, made now.
+    pub(super) fn next_body(&mut self) -> Result<Body, BenchError> {
         let (body, digest) = self.body()?;
         self.next += 1;
         self.last = digest;
         Ok(body)
     }
 
-    fn body(&self) -> Result<(Vec<u8>, CommitDigest), BenchError> {
+    fn body(&self) -> Result<(Body, CommitDigest), BenchError> {
         let place = usize::try_from(self.next).unwrap_or_default() % PLACES * STEP;
         let mut state = [0; 32];
         state[..8].copy_from_slice(&self.next.to_be_bytes());
@@ -131,7 +130,7 @@ impl Client {
         let digest = commit.digest();
         let content = Content::Commits(Commits::new(vec![commit]).map_err(unmade)?);
         let submission = Submission { stream: self.stream, incarnation: self.incarnation, content };
-        Ok((Body::carrying(submission).map_err(unreadable)?.into_stored(), digest))
+        Ok((Body::carrying(submission).map_err(unmade)?, digest))
     }
 
     fn beginning(&self) -> Result<Snapshot, BenchError> {
@@ -145,10 +144,6 @@ impl Client {
             chunks: vec![Chunk { hash: ChunkHash::of(PAGES), pages: 1, stored_bytes: PAGES.len() as u64 }],
         })
     }
-}
-
-fn unreadable(error: DecodeError) -> BenchError {
-    unmade(error)
 }
 
 /// Something that the protocol does not allow was to be made.

@@ -43,18 +43,25 @@ pub(super) struct Driven {
 }
 
 impl Driven {
+    /// Connects.
+    pub(super) async fn connect(address: SocketAddr, client: Client) -> Result<Self, BenchError> {
+        let connection = Connection::open(address, client.stream(), TOKEN).await.map_err(unanswered())?;
+        let (acknowledged, took_ns) = (Vec::new(), Vec::new());
+        Ok(Self { client, address, connection, acknowledged, took_ns, refused: 0, bytes: 0 })
+    }
+
     /// Connects, and begins the stream.
     pub(super) async fn begin(address: SocketAddr, client: Client) -> Result<Self, BenchError> {
-        let mut connection = Connection::open(address, client.stream(), TOKEN).await.map_err(unanswered())?;
+        let mut driven = Self::connect(address, client).await?;
         let chunk = format!("snapshot/chunks/{}", ChunkHash::of(PAGES).to_key());
-        for (method, path, body) in [("PUT", &*chunk, PAGES), ("POST", "snapshot", &client.begin()?)] {
-            let answer = connection.send(method, path, body).await.map_err(unanswered())?;
+        let beginning = driven.client.beginning_body()?.into_stored();
+        for (method, path, body) in [("PUT", &*chunk, PAGES), ("POST", "snapshot", &beginning)] {
+            let answer = driven.connection.send(method, path, body).await.map_err(unanswered())?;
             if answer.status != 201 {
                 return Err(foreign(&answer));
             }
         }
-        let (acknowledged, took_ns) = (Vec::new(), Vec::new());
-        Ok(Self { client, address, connection, acknowledged, took_ns, refused: 0, bytes: 0 })
+        Ok(driven)
     }
 
     /// Submits one commit after the other until a time.
@@ -68,6 +75,12 @@ impl Driven {
             self.bytes += body.len() as u64;
         }
         Ok(self)
+    }
+
+    /// Forgets what was measured so far, not what was acknowledged.
+    pub(super) fn begin_to_count(&mut self) {
+        self.took_ns.clear();
+        (self.refused, self.bytes) = (0, 0);
     }
 
     /// Submits a body until it is taken.
@@ -86,6 +99,23 @@ impl Driven {
                 _ => return Err(foreign(&answer)),
             }
         }
+    }
+
+    /// Submits a body until the stream is led and it is taken.
+    pub(super) async fn submit_once_led(mut self, body: &[u8], stop: &Stop) -> Result<Receipt, BenchError> {
+        let since = Instant::now();
+        while since.elapsed() < STORED_MAX {
+            if stop.is_asked() {
+                return Err(BenchError::Interrupted);
+            }
+            let answer = self.connection.send("POST", "submit", body).await.map_err(unanswered())?;
+            match answer.status {
+                201 => return receipt(&answer, body),
+                503 => tokio::time::sleep(REFUSED).await,
+                _ => return Err(foreign(&answer)),
+            }
+        }
+        Err(too_late("lead its stream"))
     }
 
     /// Waits until everything acknowledged is stored.
@@ -116,7 +146,11 @@ pub(super) async fn stored(
             return Ok(());
         }
     }
-    Err(BenchError::TooLate { name: "sequencer", doing: "store everything", waited_s: STORED_MAX.as_secs() })
+    Err(too_late("store everything"))
+}
+
+fn too_late(doing: &'static str) -> BenchError {
+    BenchError::TooLate { name: "sequencer", doing, waited_s: STORED_MAX.as_secs() }
 }
 
 /// The receipt of a submission.

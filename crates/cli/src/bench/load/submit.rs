@@ -160,7 +160,8 @@ impl Run {
         seconds: f64,
         under: &Under,
     ) -> Result<Self, BenchError> {
-        let clients = clients(streams, bytes, seconds)?;
+        let warm_up = bench.warm_up.min(seconds);
+        let clients = clients(streams, bytes, warm_up + seconds)?;
         let token = folder.join("token");
         write_new_secret(&token, TOKEN).map_err(CommandError::from)?;
         let sequencer = Sequencer::start_under(bench, folder, &token, under)?;
@@ -168,15 +169,13 @@ impl Run {
         let runtime = process::runtime()?;
         let begins = clients.into_iter().map(|client| Driven::begin(address, client));
         let driven = runtime.block_on(all(begins))?;
-        bench.sync()?;
+        let driven = runtime.block_on(drive(bench, driven, warm_up))?;
         let pid = sequencer.id();
         let used = |pid| Usage::of(&[pid]).map_err(BenchError::system("read what a process used"));
         let own = std::process::id();
         let (before, clients_before, from, since) =
             (used(pid)?, used(own)?, SystemTime::now(), Instant::now());
-        let until = since + Duration::from_secs_f64(seconds);
-        let drives = driven.into_iter().map(|one| one.drive(until, bench.stop.clone()));
-        let driven = runtime.block_on(all(drives))?;
+        let driven = runtime.block_on(drive(bench, driven, seconds))?;
         let (seconds, acknowledged) = (since.elapsed().as_secs_f64(), Instant::now());
         let (cpu, clients_cpu) = (used(pid)?.since(&before).cpu, used(own)?.since(&clients_before).cpu);
         let waits = driven.into_iter().map(|one| one.stored(bench.stop.clone()));
@@ -226,9 +225,20 @@ fn clients(streams: usize, bytes: usize, seconds: f64) -> Result<Vec<Client>, Be
         .collect()
 }
 
-fn address(url: &str) -> Result<SocketAddr, BenchError> {
+/// Where a sequencer listens.
+pub(super) fn address(url: &str) -> Result<SocketAddr, BenchError> {
     let address = url.strip_prefix("http://").and_then(|address| address.parse().ok());
     address.ok_or_else(|| wrong(format!("an address that is none: {url}")))
+}
+
+/// Has all clients submit for a time, and measures it.
+async fn drive(bench: &Bench, driven: Vec<Driven>, seconds: f64) -> Result<Vec<Driven>, BenchError> {
+    let until = Instant::now() + Duration::from_secs_f64(seconds);
+    let drives = driven.into_iter().map(|mut one| {
+        one.begin_to_count();
+        one.drive(until, bench.stop.clone())
+    });
+    all(drives).await
 }
 
 /// Does all of these at once, on this thread.

@@ -9,8 +9,12 @@ use crate::processes::{run, synddb};
 fn what_was_acknowledged_is_stored_and_has_its_figures() {
     let folder = folder();
     let dir = folder.path().to_str().unwrap();
-    let which = ["bench", "sequencer", "--dir", dir, "--streams", "1,3", "--bytes", "200,300000"];
-    let told = told(folder.path(), synddb(which.into_iter().chain(["--seconds", "1", "--json"])));
+    let which =
+        ["bench", "sequencer", "--dir", dir, "--streams", "1,3", "--bytes", "200,300000", "--only", "submit"];
+    let told = told(
+        folder.path(),
+        synddb(which.into_iter().chain(["--seconds", "1", "--warm-up", "0.2", "--json"])),
+    );
     let of: Vec<_> = told.iter().map(|load| load["streams"].as_u64().unwrap()).collect();
     assert_eq!(of, [1, 3, 1, 3]);
     for (load, bytes) in told.iter().zip([200.0, 200.0, 300_000.0, 300_000.0]) {
@@ -44,6 +48,20 @@ fn what_was_acknowledged_is_stored_and_has_its_figures() {
             assert!(shares || syncs["journal_per_submission"].as_f64() >= Some(1.0), "{load}");
         }
     }
+}
+
+#[test]
+fn what_waited_in_a_journal_is_stored_after_a_restart() {
+    let folder = folder();
+    let dir = folder.path().to_str().unwrap();
+    let which = ["bench", "sequencer", "--dir", dir, "--only", "restart", "--messages", "3000", "--json"];
+    let [restart] = &told(folder.path(), synddb(which))[..] else { panic!() };
+    assert_eq!((&restart["measure"], &restart["messages"]), (&json!("restart"), &json!(3000)));
+    let [listening, accepted, stored] = ["listening_seconds", "accepted_seconds", "stored_seconds"]
+        .map(|name| restart[name].as_f64().unwrap());
+    assert!(0.0 < listening && listening <= accepted && accepted <= stored, "{restart}");
+    let figures = ["journal_bytes", "batches", "cpu_us_per_message", "memory_bytes_max"];
+    assert!(figures.iter().all(|name| positive(&restart[*name])), "{restart}");
 }
 
 #[test]

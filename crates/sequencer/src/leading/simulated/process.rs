@@ -18,7 +18,7 @@ use super::sea::{Flight, Sea};
 use super::{Fault, STREAM};
 use crate::admission::Admission;
 use crate::config::Batching;
-use crate::journal::Journal;
+use crate::journal::{Journal, Unstored};
 use crate::leading::{Core, Effect, Event, Leader, Now};
 use crate::stream::{Answer, Command};
 use crate::tail;
@@ -116,7 +116,7 @@ impl Process {
             key: Arc::clone(&self.key),
             trusted: TrustedKeys::pinned(self.trusted.iter().copied()),
             batching: Batching { age_ms: 5, messages_max: 3, ..Batching::default() },
-            journal_bytes_max: 1 << 20,
+            journal_max: Unstored { messages: 1 << 20, bytes: 1 << 30 },
             drain: Duration::from_millis(20),
         };
         let mut core = Core::new(leader, journal);
