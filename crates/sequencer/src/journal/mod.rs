@@ -31,8 +31,8 @@ use file::File;
 /// Stored messages whose places the index keeps.
 const INDEXED_MAX: u64 = 1 << 16;
 
-/// What a message takes on disk beside its body, in bytes, about.
-const MESSAGE_BYTES: u64 = 1 << 10;
+/// What a message takes on disk beside its body at most, in bytes, about: receipt, index, and what SQLite adds.
+const MESSAGE_BYTES: u64 = 1 << 9;
 
 /// How far the log is stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
