@@ -11,6 +11,12 @@ use crate::outbox;
 use crate::pin::PinProgram;
 use crate::reconcile::LastState;
 
+/// Most sequencers that one agent can be told of.
+pub const SEQUENCERS_MAX: usize = 8;
+
+/// Most keys of sequencers that one agent can be told of.
+pub const SEQUENCER_KEYS_MAX: usize = 64;
+
 /// What to follow, where to keep what was captured, and where to send it.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -18,13 +24,14 @@ pub struct Config {
     pub database: PathBuf,
     /// The agent's own folder, `<database>-synddb` by custom. It is made where it is missing.
     pub folder: PathBuf,
-    /// The sequencer, as `http://host:port` or `https://host:port`.
-    pub sequencer: String,
-    /// What the sequencer knows the agent by.
+    /// The sequencers, each as `http://host:port` or `https://host:port`: from 1 to [`SEQUENCERS_MAX`], that take over from one another. One is
+    /// spoken to at a time, the first one first.
+    pub sequencers: Vec<String>,
+    /// What each sequencer knows the agent by.
     pub token: Token,
-    /// The key that must have signed what the sequencer answers. Without one it is the key that signed the first receipt, which is kept as
-    /// `sequencer.pub` in the folder.
-    pub sequencer_key: Option<VerifyingKey>,
+    /// The keys that may have signed what a sequencer answers, at most [`SEQUENCER_KEYS_MAX`]. Without any it is the key that signed the first
+    /// receipt, and no other; that one is kept as `sequencer.pub` in the folder.
+    pub sequencer_keys: Vec<VerifyingKey>,
     /// How large the application's WAL may become, about, in bytes.
     pub wal_bytes_max: u64,
     /// A WAL that is larger than this, in bytes, is let go while nothing can be captured, since the outbox is full: a gap is better than an

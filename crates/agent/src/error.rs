@@ -13,6 +13,7 @@ use synddb_sqlite::schema::SchemaError;
 use synddb_sqlite::snapshot::SnapshotError;
 use synddb_sqlite::state::StateError;
 
+use crate::config::{SEQUENCER_KEYS_MAX, SEQUENCERS_MAX};
 use crate::outbox::OutboxError;
 
 /// Why an agent did not start, or ended.
@@ -79,6 +80,18 @@ pub enum AgentError {
     Url {
         /// What was given.
         url: String,
+    },
+    /// No sequencer is named, or too many are.
+    #[error("name at least one sequencer, and not too many. found=`{found}` max=`{SEQUENCERS_MAX}`")]
+    Sequencers {
+        /// How many are named.
+        found: usize,
+    },
+    /// Too many keys of sequencers are named.
+    #[error("too many keys of sequencers are named. found=`{found}` max=`{SEQUENCER_KEYS_MAX}`")]
+    SequencerKeys {
+        /// How many are named.
+        found: usize,
     },
     /// This user may not write the database, which following it takes: for locks, and for the WAL.
     #[error("this user may not write the database; make the file and its folder writable for it. file=`{}`", file.display())]
@@ -188,6 +201,8 @@ impl AgentError {
             | Self::Writable { .. }
             | Self::OtherStream { .. }
             | Self::Url { .. }
+            | Self::Sequencers { .. }
+            | Self::SequencerKeys { .. }
             | Self::Manifest(_)
             | Self::NothingLeft
             | Self::OutOfOrder { .. }

@@ -66,6 +66,11 @@ pub enum Event {
         /// What comes next.
         next: Position,
     },
+    /// Another sequencer than before has taken what was sent.
+    FailedOver {
+        /// Its URL.
+        sequencer: String,
+    },
     /// Something keeps the agent from doing its work. It is told once, and goes on being tried unless it says otherwise.
     Warning {
         /// What, and what to do.

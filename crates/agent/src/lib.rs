@@ -39,7 +39,7 @@ mod source;
 mod status;
 
 pub use capture::{Audited, Ended};
-pub use config::{Config, Token};
+pub use config::{Config, SEQUENCER_KEYS_MAX, SEQUENCERS_MAX, Token};
 pub use error::{AgentError, PushError};
 pub use event::{Because, Event, How};
 pub use handle::{Handle, Until, start};

@@ -40,13 +40,14 @@ use crate::config::Config;
 use crate::error::AgentError;
 use crate::home;
 use crate::outbox::{Found, Held, Outbox, OutboxError, Reconciled, Wanted};
+use crate::ship;
 
 /// Where the last captured state comes from.
 ///
 /// What is restored need not be trusted: it is used only when it proves to be that state.
 pub trait LastState: fmt::Debug + Send + Sync {
     /// Brings a replica of the stream, in `folder`, as far as it can be brought, and names its file. The folder is there, is nobody else's, and
-    /// what is left in it is found again by the next call. `sequencer_key` is whom the agent believes. Called on a thread of the agent, which
+    /// what is left in it is found again by the next call. `sequencer_keys` are whom the agent believes. Called on a thread of the agent, which
     /// waits; ends soon after `stopping` is set.
     ///
     /// # Errors
@@ -54,7 +55,7 @@ pub trait LastState: fmt::Debug + Send + Sync {
     fn restore(
         &self,
         stream: StreamId,
-        sequencer_key: Option<&VerifyingKey>,
+        sequencer_keys: &[VerifyingKey],
         folder: &Path,
         stopping: &AtomicBool,
     ) -> Result<PathBuf, Box<dyn Error + Send + Sync>>;
@@ -201,13 +202,10 @@ pub fn restore_last(
     stopping: &AtomicBool,
 ) -> Result<Result<PathBuf, Impossible>, AgentError> {
     let Some(source) = &config.last_state else { return Ok(Err(Impossible::NoSource)) };
-    let key = match config.sequencer_key {
-        Some(key) => Some(key),
-        None => home::sequencer_key(&config.folder)?,
-    };
+    let keys = ship::believed(config, &config.folder)?;
     let folder = config.folder.join(home::LAST);
     home::make_folder(&folder)?;
-    let restored = source.restore(stream, key.as_ref(), &folder, stopping);
+    let restored = source.restore(stream, &keys, &folder, stopping);
     if stopping.load(Ordering::SeqCst) {
         return Err(AgentError::Stopped);
     }

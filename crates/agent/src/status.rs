@@ -24,6 +24,9 @@ pub struct AgentStatus {
     pub stored_next: Option<Position>,
     /// The state hash of what was captured.
     pub state: Option<StateHash>,
+    /// The URL of the sequencer that is spoken to.
+    #[serde(default)]
+    pub sequencer: String,
     /// What was captured and not yet seen stored, in the running incarnation.
     pub pending: Pending,
     /// The size of the application's WAL when it was last looked at, in bytes of frames.
@@ -176,6 +179,7 @@ impl Board {
             sequenced_next: None,
             stored_next: None,
             state: None,
+            sequencer: String::new(),
             pending: Pending::default(),
             wal_bytes: 0,
             statistics: Statistics::default(),

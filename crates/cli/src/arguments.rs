@@ -134,15 +134,30 @@ pub(crate) struct DevArguments {
 pub(crate) struct FollowArguments {
     #[command(flatten)]
     pub(crate) of: DatabaseArguments,
-    /// The sequencer's URL.
-    #[arg(long, env = "SYNDDB_AGENT_SEQUENCER")]
-    pub(crate) sequencer: String,
+    /// The sequencer's URL. Several may be named, also with commas in between, where one takes over from another: they are asked in turn, from the
+    /// first, whenever the one that is spoken to does not answer or does not lead.
+    #[arg(
+        id = "sequencers",
+        long = "sequencer",
+        value_name = "URL",
+        env = "SYNDDB_AGENT_SEQUENCER",
+        required = true,
+        value_delimiter = ','
+    )]
+    pub(crate) sequencers: Vec<String>,
     /// The file with the sequencer's bearer token; `openssl rand -hex 32 > token && chmod 600 token` makes one.
     #[arg(long, env = "SYNDDB_AGENT_TOKEN_FILE")]
     pub(crate) token_file: PathBuf,
-    /// The key that must sign receipts and checkpoints.
-    #[arg(long, env = "SYNDDB_AGENT_SEQUENCER_KEY")]
-    pub(crate) sequencer_key: Option<VerifyingKey>,
+    /// A key that may sign receipts and checkpoints; several may be named, one for each sequencer. Without any, the first one that is seen is
+    /// believed, and no other.
+    #[arg(
+        id = "sequencer_keys",
+        long = "sequencer-key",
+        value_name = "KEY",
+        env = "SYNDDB_AGENT_SEQUENCER_KEY",
+        value_delimiter = ','
+    )]
+    pub(crate) sequencer_keys: Vec<VerifyingKey>,
     /// The store in which the sequencer puts batches, `file:///folder`. From there the last captured state is restored when it cannot be proven that
     /// nothing was committed while no agent ran, so that only what differs is sent, and not a snapshot.
     #[arg(long, env = "SYNDDB_AGENT_STORE")]

@@ -30,9 +30,9 @@ fn what_a_failed_commit_kept_after_all_is_gone_on_from() {
         database,
         folder: home.clone(),
         // Nobody is there.
-        sequencer: "http://127.0.0.1:9".to_owned(),
+        sequencers: vec!["http://127.0.0.1:9".to_owned()],
         token: Token::from("a token of more than thirty-two characters".to_owned()),
-        sequencer_key: None,
+        sequencer_keys: Vec::new(),
         wal_bytes_max: 64 << 20,
         wal_bytes_detach: 1 << 30,
         audit_interval: Duration::from_secs(3600),

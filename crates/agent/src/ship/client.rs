@@ -1,7 +1,8 @@
-//! Speaks to the sequencer over HTTP: every request has a time-out, every answer a bound, and nothing in an answer is believed unchecked.
+//! Speaks to a sequencer over HTTP, the one whose turn it is: every request has a time-out, every answer a bound, and nothing in an answer is believed unchecked.
 //!
 //! Knows nothing of what to send when, and of retries.
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,12 +14,18 @@ use synddb_protocol::limits::{CHECKPOINT_BYTES_MAX, SNAPSHOT_CHUNKS_MAX};
 use synddb_protocol::log::{Checkpoint, MessageType, SignedCheckpoint};
 use ureq::http::{Response, StatusCode};
 
+use super::sequencers::{Sequencers, Which};
 use super::trust::Trust;
 use crate::config::{Config, Token};
 use crate::error::AgentError;
 
 /// How long a connection may take to be made.
 const CONNECT_MAX: Duration = Duration::from_secs(5);
+/// The same where another sequencer may answer instead.
+const CONNECT_MAX_OF_SEVERAL: Duration = Duration::from_secs(2);
+/// How long the answer to a submission may take where another sequencer may answer instead: one that stands still is left for the next. One that was
+/// only slow is sent the same again, which costs nothing but time.
+const ANSWER_MAX_OF_SEVERAL: Duration = Duration::from_secs(3);
 /// How long nothing may be sent or received. A long poll is answered later than that.
 const SILENCE_MAX: Duration = Duration::from_secs(10);
 /// How long a request may take with everything.
@@ -50,19 +57,28 @@ pub(crate) enum Answer<T> {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ClientError {
     /// No connection, or none that lasted.
-    #[error("the sequencer does not answer: {0}")]
-    Unreachable(Box<ureq::Error>),
+    #[error("the sequencer does not answer. url=`{url}`: {error}")]
+    Unreachable {
+        /// The sequencer's URL.
+        url: String,
+        /// Why not.
+        error: Box<ureq::Error>,
+    },
     /// What answers is no sequencer.
-    #[error("what answers does not answer as a sequencer does. status=`{status}` what=`{what}`")]
+    #[error("what answers does not answer as a sequencer does. url=`{url}` status=`{status}` what=`{what}`")]
     Foreign {
+        /// The URL.
+        url: String,
         /// The HTTP status.
         status: u16,
         /// What is wrong with the answer.
         what: &'static str,
     },
     /// It is signed by another key, or for another stream.
-    #[error("the answer is not signed as it must be. what=`{what}`")]
+    #[error("the answer is not signed as it must be. url=`{url}` what=`{what}`")]
     Untrusted {
+        /// The URL.
+        url: String,
         /// What is wrong with it.
         what: &'static str,
     },
@@ -71,38 +87,58 @@ pub(crate) enum ClientError {
     NotKept(AgentError),
 }
 
-/// A connection to the sequencer of one stream.
+/// The way to the sequencers of one stream.
 pub(crate) struct Client {
     agent: ureq::Agent,
-    base: String,
+    sequencers: Arc<Sequencers>,
+    /// Who was asked last.
+    asked: Cell<Which>,
     token: Token,
     stream: StreamId,
     trust: Arc<Trust>,
 }
 
 impl Client {
-    pub(crate) fn new(config: &Config, stream: StreamId, trust: Arc<Trust>) -> Result<Self, AgentError> {
-        let url = config.sequencer.trim_end_matches('/');
-        if !(url.starts_with("http://") || url.starts_with("https://")) {
-            return Err(AgentError::Url { url: config.sequencer.clone() });
-        }
+    pub(crate) fn new(
+        config: &Config,
+        stream: StreamId,
+        trust: Arc<Trust>,
+        sequencers: Arc<Sequencers>,
+    ) -> Self {
+        let connect = if sequencers.are_several() { CONNECT_MAX_OF_SEVERAL } else { CONNECT_MAX };
         let agent = ureq::Agent::config_builder()
             .http_status_as_error(false)
             .max_redirects(0)
-            .timeout_connect(Some(CONNECT_MAX))
+            .timeout_connect(Some(connect))
             .timeout_global(Some(REQUEST_MAX))
             .timeout_per_read(Some(WAIT_STORED + SILENCE_MAX))
             .timeout_per_write(Some(SILENCE_MAX))
             .user_agent("synddb-agent")
             .build()
             .new_agent();
-        let base = format!("{url}/streams/{}", stream.to_key());
-        Ok(Self { agent, base, token: config.token.clone(), stream, trust })
+        let asked = Cell::new(sequencers.current());
+        Self { agent, sequencers, asked, token: config.token.clone(), stream, trust }
     }
 
     /// Whether it is known whose checkpoints to believe.
     pub(crate) fn knows_key(&self) -> bool {
-        self.trust.key().is_some()
+        self.trust.knows_any()
+    }
+
+    /// Who was asked last.
+    pub(crate) fn asked(&self) -> Which {
+        self.asked.get()
+    }
+
+    /// The URL of whoever was asked last.
+    fn url(&self) -> &str {
+        self.sequencers.url(self.asked())
+    }
+
+    /// Where whoever is spoken to has this path of the stream.
+    fn at(&self, path: &str) -> String {
+        self.asked.set(self.sequencers.current());
+        format!("{}/streams/{}/{path}", self.url(), self.stream.to_key())
     }
 
     /// Sends a submission. `within` bounds the whole request.
@@ -124,14 +160,14 @@ impl Client {
     ) -> Result<Answer<()>, ClientError> {
         let request = self
             .agent
-            .put(format!("{}/snapshot/chunks/{}", self.base, hash.to_key()))
+            .put(self.at(&format!("snapshot/chunks/{}", hash.to_key())))
             .header("Authorization", format!("Bearer {}", self.token.expose()))
             .content_type("application/octet-stream")
             .config()
             .timeout_global(Some(within.min(REQUEST_MAX)))
             .build();
-        let response = request.send(bytes).map_err(unreachable)?;
-        answer(response, REFUSAL_BYTES_MAX, |_, _| Ok(()))
+        let response = request.send(bytes).map_err(|error| unreachable(self.url(), error))?;
+        answer(self.url(), response, REFUSAL_BYTES_MAX, |_, _| Ok(()))
     }
 
     /// The checkpoint of the newest stored batch; waits so long for one that reaches `at_least`, at most [`WAIT_STORED`].
@@ -141,9 +177,9 @@ impl Client {
         wait: Duration,
     ) -> Result<Answer<Checkpoint>, ClientError> {
         let wait = wait.min(WAIT_STORED).as_millis();
-        let url = format!("{}/checkpoint?at_least={at_least}&wait_ms={wait}", self.base);
-        let response = self.agent.get(url).call().map_err(unreachable)?;
-        answer(response, CHECKPOINT_BYTES_MAX, |_, bytes| self.check_checkpoint(bytes))
+        let url = self.at(&format!("checkpoint?at_least={at_least}&wait_ms={wait}"));
+        let response = self.agent.get(url).call().map_err(|error| unreachable(self.url(), error))?;
+        answer(self.url(), response, CHECKPOINT_BYTES_MAX, |_, bytes| self.check_checkpoint(bytes))
     }
 
     fn post(
@@ -155,14 +191,15 @@ impl Client {
     ) -> Result<Answer<Placed>, ClientError> {
         let request = self
             .agent
-            .post(format!("{}/{path}", self.base))
+            .post(self.at(path))
             .header("Authorization", format!("Bearer {}", self.token.expose()))
             .content_type("application/cbor")
             .config()
             .timeout_global(Some(within.min(REQUEST_MAX)))
+            .timeout_recv_response(self.sequencers.are_several().then_some(ANSWER_MAX_OF_SEVERAL))
             .build();
-        let response = request.send(body).map_err(unreachable)?;
-        answer(response, Receipts::BYTES_MAX, |status, bytes| {
+        let response = request.send(body).map_err(|error| unreachable(self.url(), error))?;
+        answer(self.url(), response, Receipts::BYTES_MAX, |status, bytes| {
             // What has just got its place got it as it was sent. What had one already may stand there between other boundaries; nothing is
             // forgotten by that.
             let is_new = status == StatusCode::CREATED;
@@ -203,7 +240,7 @@ impl Client {
         }
         let key = signed.recover().map_err(|_| Unfit::Untrusted("the signature"))?;
         // Nothing is asked before there was a receipt, so nobody is believed first by this.
-        if self.trust.key() != Some(key) {
+        if !self.trust.knows(key) {
             return Err(Unfit::Untrusted(OTHER_KEY));
         }
         Ok(signed.claim().clone())
@@ -211,7 +248,7 @@ impl Client {
 }
 
 /// It is signed well, by somebody else.
-const OTHER_KEY: &str = "the key is not the pinned one";
+const OTHER_KEY: &str = "the key is not one that is believed";
 
 /// Why the body of an answer is not taken.
 enum Unfit {
@@ -220,18 +257,19 @@ enum Unfit {
     NotKept(AgentError),
 }
 
-fn unreachable(error: ureq::Error) -> ClientError {
-    ClientError::Unreachable(Box::new(error))
+fn unreachable(url: &str, error: ureq::Error) -> ClientError {
+    ClientError::Unreachable { url: url.to_owned(), error: Box::new(error) }
 }
 
 /// Reads an answer: what was asked for, or a refusal.
 fn answer<T>(
+    url: &str,
     mut response: Response<ureq::Body>,
     bytes_max: usize,
     read: impl FnOnce(StatusCode, &[u8]) -> Result<T, Unfit>,
 ) -> Result<Answer<T>, ClientError> {
     let status = response.status();
-    let foreign = |what| ClientError::Foreign { status: status.as_u16(), what };
+    let foreign = |what| ClientError::Foreign { url: url.to_owned(), status: status.as_u16(), what };
     let is_done = matches!(status, StatusCode::OK | StatusCode::CREATED);
     let asked = response.headers().get("Retry-After").and_then(|value| value.to_str().ok()?.parse().ok());
     let limit = if is_done { bytes_max } else { REFUSAL_BYTES_MAX } as u64;
@@ -239,13 +277,13 @@ fn answer<T>(
         if matches!(error, ureq::Error::BodyExceedsLimit(_)) {
             return foreign("the answer is longer than it can be");
         }
-        unreachable(error)
+        unreachable(url, error)
     })?;
     if is_done {
         return match read(status, &body) {
             Ok(done) => Ok(Answer::Done(done)),
             Err(Unfit::Unreadable) => Err(foreign("the answer cannot be read")),
-            Err(Unfit::Untrusted(what)) => Err(ClientError::Untrusted { what }),
+            Err(Unfit::Untrusted(what)) => Err(ClientError::Untrusted { url: url.to_owned(), what }),
             Err(Unfit::NotKept(error)) => Err(ClientError::NotKept(error)),
         };
     }

@@ -12,6 +12,7 @@ use synddb_protocol::log::Checkpoint;
 use super::backoff::Backoff;
 use super::client::Client;
 use super::leg::Leg;
+use super::sequencers::{Sequencers, Which};
 use super::trust::Trust;
 use super::watch::Watcher;
 use super::{Cursor, RingWhenGone, Shipper};
@@ -45,7 +46,9 @@ pub(crate) enum Message {
     /// A batch is stored.
     Seen(Box<Checkpoint>),
     /// Nothing is stored where that was asked for, or nobody leads the stream there.
-    Unseen,
+    Unseen(Which),
+    /// Whoever was asked for what is stored gave no answer, and there are others.
+    Unanswered(Which),
     /// End when everything before `end` is stored, or the time is up.
     Drain { until: Instant, end: Option<Position> },
 }
@@ -99,9 +102,11 @@ pub(crate) fn start(
     let (messages, inbox) = sync_channel(MESSAGES_MAX);
     let (requests, outgoing) = sync_channel(REQUESTS_MAX);
     let (watch, wanted) = sync_channel(1);
-    let trust = Arc::new(Trust::new(config, &home)?);
+    let trust = Arc::new(Trust::new(config, home.folder())?);
+    let sequencers = Arc::new(Sequencers::new(&config.sequencers)?);
     let watcher = Watcher {
-        client: Client::new(config, home.stream(), Arc::clone(&trust))?,
+        client: Client::new(config, home.stream(), Arc::clone(&trust), Arc::clone(&sequencers)),
+        are_several: sequencers.are_several(),
         shared: Arc::clone(&shared),
         wanted,
         seen: messages.clone(),
@@ -113,7 +118,10 @@ pub(crate) fn start(
         legs.push(Leg::new(outbox.incarnation(), folder, &outbox.start()?, Some(outbox))?);
     }
     let shipper = Shipper {
-        client: Client::new(config, home.stream(), trust)?,
+        client: Client::new(config, home.stream(), trust, Arc::clone(&sequencers)),
+        taken_by: sequencers.current(),
+        sequencers,
+        asked_in_vain: 0,
         ring: RingWhenGone(shared.waker.clone()),
         shared,
         events,

@@ -7,6 +7,8 @@
 //!          Found, Leg, Drain
 //! ```
 //!
+//! Of several sequencers one is spoken to at a time, the one that leads (`turn.rs`).
+//!
 //! A *leg* is one incarnation: its snapshot, then its submissions. Legs are sent oldest first. The outbox of an older leg belongs to the
 //! shipper; that of the running one belongs to the thread that captures, and the shipper asks it.
 //!
@@ -25,8 +27,10 @@ mod leg;
 mod link;
 mod problems;
 mod react;
+mod sequencers;
 mod stored;
 mod trust;
+mod turn;
 mod watch;
 
 use std::sync::Arc;
@@ -48,6 +52,8 @@ use backoff::Backoff;
 use client::{Client, Placed};
 use leg::{Leg, SnapshotIs};
 pub(crate) use link::{Link, Message, Request, check_stream, spawn, start};
+use sequencers::{Sequencers, Which};
+pub(crate) use trust::believed;
 
 /// What to do when the log lacks what this agent has seen in it.
 const OTHER_STORE: &str =
@@ -78,6 +84,11 @@ struct Drain {
 
 pub(crate) struct Shipper {
     client: Client,
+    sequencers: Arc<Sequencers>,
+    /// How many were asked in vain since one took something, or since the last pause.
+    asked_in_vain: usize,
+    /// Who took something last.
+    taken_by: Which,
     shared: Arc<Shared>,
     events: Events,
     /// The folder stays locked as long as somebody may write to it.
@@ -121,6 +132,7 @@ impl Drop for RingWhenGone {
 
 impl Shipper {
     fn run(mut self) {
+        self.note_sequencer();
         if let Some(first) = self.legs.first() {
             let start = first.start();
             self.note_start(start);
@@ -190,7 +202,8 @@ impl Shipper {
                 "two agents write to this stream, or the outbox was changed; find out which, then begin a new stream",
             ),
             Message::Seen(checkpoint) => self.take_checkpoint(&checkpoint),
-            Message::Unseen => self.send_last_again(),
+            Message::Unseen(which) => self.send_last_again(which),
+            Message::Unanswered(which) => self.take_unanswered(which),
             Message::Drain { until, end } => self.drain = Some(Drain { until, end }),
         }
     }
@@ -221,6 +234,12 @@ impl Shipper {
             }
             Err(error) => self.stop(chain(&error), "keep a copy of the agent's folder, and report this"),
         }
+    }
+
+    /// Whether nothing is to be sent now.
+    fn is_idle(&self) -> bool {
+        let is_sent = |leg: &Leg| leg.snapshot != SnapshotIs::Unsent;
+        self.cursor.held.is_none() && self.legs.get(self.cursor.leg).is_none_or(is_sent)
     }
 
     /// Does the next thing; says whether there was one.

@@ -10,7 +10,7 @@ use crate::status::{Problem, ProblemKind};
 pub(super) fn failed(error: &ClientError) -> Problem {
     let detail = chain(error);
     let (kind, fix) = match error {
-        ClientError::Unreachable(_) => (
+        ClientError::Unreachable { .. } => (
             ProblemKind::Unreachable,
             "start the sequencer, or check its URL and the network; it is tried again",
         ),
@@ -19,7 +19,7 @@ pub(super) fn failed(error: &ClientError) -> Problem {
         }
         ClientError::Untrusted { .. } => (
             ProblemKind::Untrusted,
-            "check that the URL leads to your sequencer; if it has another key now, give that as --sequencer-key, or remove `sequencer.pub` from \
+            "check that the URL leads to your sequencer; if it has another key now, give that as --sequencer-key, with those of all others that may take over, or remove `sequencer.pub` from \
              the agent's folder, and start the agent again; it is tried again",
         ),
         ClientError::NotKept(_) => (

@@ -12,7 +12,7 @@ use synddb_sqlite::killable::reached;
 
 use super::client::{Answer, ClientError, Placed};
 use super::leg::{Leg, SnapshotIs};
-use super::{OTHER_STORE, Shipper, problems};
+use super::{OTHER_STORE, Shipper, problems, turn};
 use crate::event::Event;
 use crate::outbox::{Held, Wanted};
 
@@ -107,6 +107,7 @@ impl Shipper {
 
     fn note_sequenced(&mut self, next: Position, placed: Placed) {
         self.went_well();
+        self.note_taken();
         self.unstored = Some(placed);
         self.shared.board.note(|status| status.sequenced_next = Some(next));
         self.events.say(Event::Sequenced { next });
@@ -116,8 +117,9 @@ impl Shipper {
     fn take_failure(&mut self, error: &ClientError) {
         let pause = match error {
             ClientError::Untrusted { .. } | ClientError::NotKept(_) => self.backoff.slow(),
-            ClientError::Unreachable(_) | ClientError::Foreign { .. } => self.backoff.after_failure(None),
+            ClientError::Unreachable { .. } | ClientError::Foreign { .. } => self.backoff.after_failure(None),
         };
+        let pause = self.turn(pause);
         self.pause(pause, problems::failed(error));
     }
 
@@ -138,7 +140,7 @@ impl Shipper {
             }
             Reason::Busy | Reason::NotLeading | Reason::Unavailable | Reason::Internal | Reason::DiskFull => {
                 let pause = self.backoff.after_failure(asked);
-                self.pause(pause, problems::refused(refused));
+                self.pause_or_turn(pause, refused);
             }
             Reason::Unauthorized
             | Reason::NotFound
@@ -150,9 +152,15 @@ impl Shipper {
             | Reason::Unprocessable
             | Reason::MissingChunks { .. } => {
                 let pause = self.backoff.slow();
-                self.pause(pause, problems::refused(refused));
+                self.pause_or_turn(pause, refused);
             }
         }
+    }
+
+    fn pause_or_turn(&mut self, pause: Duration, refused: &Refused) {
+        let elsewhere = turn::may_be_taken_elsewhere(refused.reason());
+        let pause = if elsewhere { self.turn(pause) } else { pause };
+        self.pause(pause, problems::refused(refused));
     }
 
     /// Goes back, or on, to what the sequencer expects.

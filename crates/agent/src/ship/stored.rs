@@ -9,6 +9,7 @@ use synddb_protocol::log::{Checkpoint, ClientState};
 use super::client::Placed;
 use super::leg::SnapshotIs;
 use super::react::{OTHER_AGENT, superseded};
+use super::sequencers::Which;
 use super::{OTHER_STORE, Request, Shipper};
 use crate::error::AgentError;
 use crate::event::Event;
@@ -61,10 +62,12 @@ impl Shipper {
 
     /// Who leads nothing has maybe lost what it promised, and begins to lead when something is sent: the last thing is sent again. Its
     /// answer says what is missing there.
-    pub(super) fn send_last_again(&mut self) {
+    pub(super) fn send_last_again(&mut self, which: Which) {
         // With nothing promised it is no sign that something is lost: a stream is led as soon as something is sent.
         (self.is_watching, self.is_checking) = (false, self.seen_stored.is_some());
         if self.unstored.is_none() {
+            // Nothing is sent that would find out who leads.
+            self.leave(which);
             return self.watch();
         }
         let leg = &mut self.legs[self.cursor.leg];

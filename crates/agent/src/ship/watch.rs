@@ -11,6 +11,7 @@ use synddb_protocol::id::Sequence;
 
 use super::backoff::Backoff;
 use super::client::{Answer, Client, ClientError, WAIT_STORED};
+use super::turn::ROUND_MAX;
 use super::{Message, problems};
 use crate::handle::Shared;
 use crate::status::{Problem, Teller};
@@ -21,6 +22,8 @@ const SHORT: Duration = Duration::from_secs(1);
 /// Asks for one stored checkpoint after the other, until whoever wants them is gone.
 pub(super) struct Watcher {
     pub(super) client: Client,
+    /// Whether another sequencer may answer instead.
+    pub(super) are_several: bool,
     pub(super) shared: Arc<Shared>,
     /// The sequences that have to be stored, the next one after the last was answered.
     pub(super) wanted: Receiver<Sequence>,
@@ -30,9 +33,9 @@ pub(super) struct Watcher {
 impl Watcher {
     pub(super) fn run(self) {
         let mut backoff = Backoff::default();
-        let mut is_unseen = false;
+        let (mut is_unseen, mut is_unanswered) = (false, false);
         while let Ok(mut at_least) = self.wanted.recv() {
-            let mut wait = if is_unseen { Duration::ZERO } else { WAIT_STORED };
+            let mut wait = if is_unseen || is_unanswered { Duration::ZERO } else { WAIT_STORED };
             let message = loop {
                 let asked = Instant::now();
                 let (message, pause) = match self.client.checkpoint(at_least, wait) {
@@ -50,7 +53,7 @@ impl Watcher {
                         if std::mem::replace(&mut is_unseen, true) {
                             self.tell(Some(problems::unseen(&refused)));
                         }
-                        (Some(Message::Unseen), backoff.after_failure(asked))
+                        (Some(Message::Unseen(self.client.asked())), backoff.after_failure(asked))
                     }
                     Ok(Answer::Refused(refused, asked)) => {
                         self.tell(Some(problems::refused(&refused)));
@@ -58,13 +61,14 @@ impl Watcher {
                     }
                     Err(error @ (ClientError::Untrusted { .. } | ClientError::NotKept(_))) => {
                         self.tell(Some(problems::failed(&error)));
-                        (None, backoff.slow())
+                        (self.unanswered(), backoff.slow())
                     }
                     Err(error) => {
                         self.tell(Some(problems::failed(&error)));
-                        (None, backoff.after_failure(None))
+                        (self.unanswered(), backoff.after_failure(None))
                     }
                 };
+                let pause = if self.are_several { pause.min(ROUND_MAX) } else { pause };
                 match self.wanted.recv_timeout(pause) {
                     Ok(newer) => at_least = newer,
                     Err(RecvTimeoutError::Timeout) => {}
@@ -76,6 +80,7 @@ impl Watcher {
                 // There may be another leader: what it has is looked at first, and then waited for.
                 wait = Duration::ZERO;
             };
+            is_unanswered = matches!(message, Message::Unanswered(_));
             if matches!(message, Message::Seen(_)) {
                 is_unseen = false;
                 self.tell(None);
@@ -84,6 +89,11 @@ impl Watcher {
                 return;
             }
         }
+    }
+
+    /// What the one that sends is told when another sequencer may answer instead.
+    fn unanswered(&self) -> Option<Message> {
+        self.are_several.then(|| Message::Unanswered(self.client.asked()))
     }
 
     fn tell(&self, problem: Option<Problem>) {

@@ -56,9 +56,9 @@ pub(crate) fn config(folder: &Path, url: &str) -> Config {
     Config {
         database: folder.join("app.db"),
         folder: folder.join("app.db-synddb"),
-        sequencer: url.to_owned(),
+        sequencers: vec![url.to_owned()],
         token: TOKEN.to_owned().into(),
-        sequencer_key: None,
+        sequencer_keys: Vec::new(),
         wal_bytes_max: 64 << 20,
         wal_bytes_detach: 1 << 30,
         audit_interval: Duration::from_secs(3600),
@@ -196,7 +196,7 @@ fn only_the_owner_may_read_what_an_agent_keeps_and_nobody_else_writes_its_folder
         }
     }
     let place = Place::new();
-    let nowhere = Config { sequencer: "http://127.0.0.1:9".to_owned(), ..place.config() };
+    let nowhere = Config { sequencers: vec!["http://127.0.0.1:9".to_owned()], ..place.config() };
     let agent = Running::start(Config { drain_max: Duration::ZERO, ..nowhere });
     agent.attached();
     let mut found = Vec::new();

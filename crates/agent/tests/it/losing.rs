@@ -55,8 +55,11 @@ fn a_log_without_the_stream_is_told_when_what_is_left_cannot_begin_it() {
     agent.push(Until::Stored);
     agent.end();
     writer.execute_batch("INSERT INTO t VALUES(2, 'unseen'); PRAGMA wal_checkpoint").unwrap();
-    let nowhere =
-        Config { sequencer: "http://127.0.0.1:9".to_owned(), drain_max: Duration::ZERO, ..place.config() };
+    let nowhere = Config {
+        sequencers: vec!["http://127.0.0.1:9".to_owned()],
+        drain_max: Duration::ZERO,
+        ..place.config()
+    };
     let agent = Running::start(nowhere);
     agent.attached();
     agent.end();

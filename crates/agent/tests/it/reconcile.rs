@@ -51,7 +51,8 @@ fn left() -> (Place, Connection, PathBuf) {
     let base = place.folder.path().join("base.db");
     place.sequencer.rebuild(&base);
     let nowhere = "http://127.0.0.1:9".to_owned();
-    let agent = Running::start(Config { sequencer: nowhere, drain_max: Duration::ZERO, ..place.config() });
+    let agent =
+        Running::start(Config { sequencers: vec![nowhere], drain_max: Duration::ZERO, ..place.config() });
     assert_eq!(agent.attached(), How::Resumed);
     writer.execute_batch("INSERT INTO t VALUES(3, 'waits'); INSERT INTO u VALUES('waits')").unwrap();
     agent.end();
@@ -217,11 +218,11 @@ impl LastState for Given {
     fn restore(
         &self,
         _: StreamId,
-        sequencer_key: Option<&VerifyingKey>,
+        sequencer_keys: &[VerifyingKey],
         _: &Path,
         _: &AtomicBool,
     ) -> Result<PathBuf, Box<dyn Error + Send + Sync>> {
-        if sequencer_key != Some(&self.1) {
+        if sequencer_keys != [self.1] {
             return Err("the agent believes another key".into());
         }
         self.0.clone().ok_or_else(|| "there is none".into())

@@ -123,8 +123,11 @@ fn a_database_overwritten_in_its_place_begins_anew() {
 fn older_incarnations_are_sent_first_and_in_order() {
     let place = Place::new();
     let writer = place.open();
-    let nowhere =
-        || Config { sequencer: "http://127.0.0.1:9".to_owned(), drain_max: Duration::ZERO, ..place.config() };
+    let nowhere = || Config {
+        sequencers: vec!["http://127.0.0.1:9".to_owned()],
+        drain_max: Duration::ZERO,
+        ..place.config()
+    };
     for round in 0..3 {
         let agent = Running::start(nowhere());
         agent.attached();

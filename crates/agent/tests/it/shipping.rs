@@ -356,7 +356,7 @@ fn whoever_signed_first_is_believed_and_nobody_else() {
     agent.warned(ProblemKind::Untrusted);
     assert_eq!(agent.end().pending.submissions, 1);
     // Not until somebody says so, in either way.
-    let agent = Running::start(Config { sequencer_key: Some(place.sequencer.key()), ..place.config() });
+    let agent = Running::start(Config { sequencer_keys: vec![place.sequencer.key()], ..place.config() });
     agent.push(Until::Stored);
     agent.end();
     let kept = std::fs::read_to_string(&file).unwrap();
@@ -377,13 +377,13 @@ fn only_the_pinned_key_makes_anything_forgotten() {
     let place = Place::new();
     let other = SigningKey::from_bytes([9; 32]).unwrap();
     let pinned =
-        Config { sequencer_key: Some(*other.verifying_key()), drain_max: Duration::ZERO, ..place.config() };
+        Config { sequencer_keys: vec![*other.verifying_key()], drain_max: Duration::ZERO, ..place.config() };
     let agent = Running::start(pinned);
     agent.warned(ProblemKind::Untrusted);
     let status = agent.handle.status();
     assert_eq!((status.sequenced_next, status.stored_next), (None, None));
     agent.end();
-    let agent = Running::start(Config { sequencer_key: Some(place.sequencer.key()), ..place.config() });
+    let agent = Running::start(Config { sequencer_keys: vec![place.sequencer.key()], ..place.config() });
     agent.attached();
     agent.push(Until::Stored);
     agent.end();
@@ -396,7 +396,7 @@ fn an_unreachable_sequencer_costs_nothing_but_time() {
     let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", nobody.local_addr().unwrap());
     drop(nobody);
-    let agent = Running::start(Config { sequencer: url, drain_max: Duration::ZERO, ..place.config() });
+    let agent = Running::start(Config { sequencers: vec![url], drain_max: Duration::ZERO, ..place.config() });
     agent.attached();
     writer.execute_batch("INSERT INTO t VALUES(1, 1)").unwrap();
     agent.warned(ProblemKind::Unreachable);

@@ -107,18 +107,20 @@ impl LastState for StoredState {
     fn restore(
         &self,
         stream: StreamId,
-        sequencer_key: Option<&VerifyingKey>,
+        sequencer_keys: &[VerifyingKey],
         folder: &Path,
         stopping: &AtomicBool,
     ) -> Result<PathBuf, Box<dyn Error + Send + Sync>> {
-        let key = *sequencer_key.ok_or(RestoreError::NoKey)?;
+        if sequencer_keys.is_empty() {
+            return Err(RestoreError::NoKey.into());
+        }
         let failed = |source| RestoreError::Folder { folder: folder.to_owned(), source };
         let replica = folder.join("replica.db");
         let config = || Config {
             store: self.store.clone(),
             stream: Some(stream),
             replica: replica.clone(),
-            sequencer_keys: vec![key],
+            sequencer_keys: sequencer_keys.to_vec(),
             mode: Mode::Once,
             // It is thrown away and fetched again, whatever is wrong with it.
             name_differences: false,

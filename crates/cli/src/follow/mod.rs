@@ -78,9 +78,9 @@ pub(crate) fn config(
     Ok(synddb_agent::Config {
         database: database.clone(),
         folder: folder.path().to_owned(),
-        sequencer: arguments.sequencer.clone(),
+        sequencers: arguments.sequencers.clone(),
         token: token.expose().to_owned().into(),
-        sequencer_key: arguments.sequencer_key,
+        sequencer_keys: arguments.sequencer_keys.clone(),
         wal_bytes_max: arguments.wal.mib << 20,
         wal_bytes_detach: let_go << 20,
         pin: if arguments.no_pin {
@@ -145,6 +145,7 @@ fn say(output: Output, event: synddb_agent::Event) {
         }
         Told::Warning { problem } => Event::Warning(problem),
         Told::Recovered => Event::Recovered,
+        Told::FailedOver { sequencer } => Event::FailedOver { sequencer },
         Told::Interrupted { again_ms } => Event::Interrupted { again_ms },
         Told::Draining { .. } => Event::Draining { process: Process::Agent },
         Told::Sequenced { .. } | Told::Stored { .. } | Told::Ended { .. } => return,

@@ -178,6 +178,11 @@ pub enum Event {
     Warning(Problem),
     /// What kept the agent from sending is over.
     Recovered,
+    /// Another sequencer than before has taken what the agent sent.
+    FailedOver {
+        /// Its URL.
+        sequencer: String,
+    },
     /// The agent does not follow the database, for what it warned of before; it is attached again.
     Interrupted {
         /// Milliseconds until it is tried.

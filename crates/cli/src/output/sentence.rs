@@ -59,6 +59,7 @@ pub(super) fn of(event: &Event) -> String {
         }
         Event::Warning(problem) => format!("warning: {}; {}", problem.detail, problem.fix),
         Event::Recovered => "the sequencer answers again".to_owned(),
+        Event::FailedOver { sequencer } => format!("the agent sends to another sequencer now: {sequencer}"),
         Event::Interrupted { again_ms } => format!("the database is attached again in {again_ms} ms"),
         Event::Draining { process } => format!("{process} was asked to end, and finishes what is left"),
         Event::Restored { sequence, state } => {

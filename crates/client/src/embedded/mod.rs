@@ -71,12 +71,12 @@ pub enum Locking {
 pub struct Options {
     /// The agent's own folder, `<database>-synddb` by custom. It is made where it is missing.
     pub folder: PathBuf,
-    /// The sequencer, as `http://host:port` or `https://host:port`.
-    pub sequencer: String,
-    /// What the sequencer knows this database by.
+    /// The sequencers, each as `http://host:port` or `https://host:port`, that take over from one another; the first one is asked first.
+    pub sequencers: Vec<String>,
+    /// What each sequencer knows this database by.
     pub token: Token,
-    /// The key that must have signed what the sequencer answers; without one, that of the first receipt.
-    pub sequencer_key: Option<VerifyingKey>,
+    /// The keys that may have signed what a sequencer answers; without any, that of the first receipt.
+    pub sequencer_keys: Vec<VerifyingKey>,
     /// What bounds the agent's outbox.
     pub outbox: outbox::Options,
     /// How long what is committed may take to be stored when the database is closed.
@@ -94,9 +94,9 @@ impl Options {
     pub fn new(folder: impl Into<PathBuf>, sequencer: impl Into<String>, token: impl Into<Token>) -> Self {
         Self {
             folder: folder.into(),
-            sequencer: sequencer.into(),
+            sequencers: vec![sequencer.into()],
             token: token.into(),
-            sequencer_key: None,
+            sequencer_keys: Vec::new(),
             outbox: outbox::Options::default(),
             drain_max: Duration::from_secs(30),
             patience: PATIENCE,

@@ -75,9 +75,9 @@ fn config(location: &Location, options: &Options) -> Config {
             Location::Memory => ":memory:".into(),
         },
         folder: options.folder.clone(),
-        sequencer: options.sequencer.clone(),
+        sequencers: options.sequencers.clone(),
         token: options.token.clone(),
-        sequencer_key: options.sequencer_key,
+        sequencer_keys: options.sequencer_keys.clone(),
         // There is no follower whose WAL it would bound.
         wal_bytes_max: 0,
         wal_bytes_detach: 0,

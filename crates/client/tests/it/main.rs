@@ -107,5 +107,5 @@ impl Opened {
 
 /// Options with which nothing is sent, and nobody waits for that.
 fn nowhere(options: Options) -> Options {
-    Options { sequencer: "http://127.0.0.1:9".to_owned(), drain_max: Duration::ZERO, ..options }
+    Options { sequencers: vec!["http://127.0.0.1:9".to_owned()], drain_max: Duration::ZERO, ..options }
 }

@@ -79,24 +79,24 @@ fn what_cannot_be_restored_is_told_and_the_end_is_not_waited_for() {
     fs::create_dir(&folder).unwrap();
     let stream = stream_of(&folder).unwrap();
     let key = *synddb_protocol::signing::SigningKey::from_bytes([7; 32]).unwrap().verifying_key();
-    let restore = |store: &Path, key: Option<&VerifyingKey>, stop: bool| {
+    let restore = |store: &Path, keys: &[VerifyingKey], stop: bool| {
         let state = StoredState::of(synddb_storage::StoreUrl::folder(store).unwrap());
-        state.restore(stream, key, &folder, &AtomicBool::new(stop)).unwrap_err().to_string()
+        state.restore(stream, keys, &folder, &AtomicBool::new(stop)).unwrap_err().to_string()
     };
     let empty = place.path().join("store");
     fs::create_dir(&empty).unwrap();
-    assert!(restore(&empty, None, false).contains("--sequencer-key"));
-    assert!(restore(&empty, Some(&key), false).contains("nothing of the stream"));
-    let missing = restore(&place.path().join("missing"), Some(&key), false);
+    assert!(restore(&empty, &[], false).contains("--sequencer-key"));
+    assert!(restore(&empty, &[key], false).contains("nothing of the stream"));
+    let missing = restore(&place.path().join("missing"), &[key], false);
     assert!(missing.contains("missing"), "{missing}");
     // A claim of the first epoch that never ends is not waited for.
-    assert!(restore(&empty, Some(&key), true).contains("asked to end"));
+    assert!(restore(&empty, &[key], true).contains("asked to end"));
     let config = |last_state| Config {
         database: place.path().join("app.db"),
         folder: folder.clone(),
-        sequencer: "http://127.0.0.1:9".to_owned(),
+        sequencers: vec!["http://127.0.0.1:9".to_owned()],
         token: "token".to_owned().into(),
-        sequencer_key: None,
+        sequencer_keys: Vec::new(),
         wal_bytes_max: 1 << 20,
         wal_bytes_detach: 1 << 30,
         pin: None,
