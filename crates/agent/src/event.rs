@@ -1,5 +1,6 @@
 //! What an agent tells while it runs.
 
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
@@ -8,6 +9,7 @@ use synddb_protocol::id::{Incarnation, StreamId};
 use synddb_sqlite::capture::Lost;
 
 use crate::capture::Audited;
+use crate::evidence::Finding;
 use crate::status::Problem;
 
 /// Something that happened in an agent.
@@ -70,6 +72,15 @@ pub enum Event {
     FailedOver {
         /// Its URL.
         sequencer: String,
+    },
+    /// A sequencer contradicts what it, or the one before it, has signed: two signed objects say so, which are kept.
+    Evidence {
+        /// What was found.
+        finding: Finding,
+        /// The same in words.
+        detail: String,
+        /// The file. Nothing when it could not be kept.
+        file: Option<PathBuf>,
     },
     /// Something keeps the agent from doing its work. It is told once, and goes on being tried unless it says otherwise.
     Warning {

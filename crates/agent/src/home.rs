@@ -12,6 +12,7 @@
 //!     outbox.db
 //!   incarnations/000000000003.new/    one that did not begin yet
 //!   incarnations.left/          all of it stored, and being left for good (leave.rs)
+//!   evidence/                   what contradicts what a sequencer signed (evidence.rs)
 //!   last/                       the last captured state, restored from elsewhere to reconcile; may be removed at any time
 //! ```
 //!
@@ -70,9 +71,9 @@ pub fn stream_of(folder: &Path) -> Result<StreamId, AgentError> {
     read_stream(&file, &text)
 }
 
-/// Writes a line down durably. Under its own name only when it is whole, and never over another: of two processes that write at once, one
+/// Writes a line, or text without its last line end, down durably. Under its own name only when it is whole, and never over another: of two processes that write at once, one
 /// is read by both.
-fn write_once(folder: &Path, file: &Path, line: &str) -> io::Result<()> {
+pub(crate) fn write_once(folder: &Path, file: &Path, line: &str) -> io::Result<()> {
     let mut staged = tempfile::NamedTempFile::new_in(folder)?;
     staged.write_all(format!("{line}\n").as_bytes())?;
     staged.as_file().sync_all()?;

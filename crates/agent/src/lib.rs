@@ -13,6 +13,7 @@
 //! | `source` | what commits are taken from |
 //! | `capture` | the thread that captures, and answers |
 //! | `ship` | the threads that send, and learn what is stored |
+//! | [`Evidence`] | what contradicts what a sequencer signed |
 //! | `leave` | ending for good |
 //! | [`SocketPath`] | sockets in the agent's folder |
 //! | `look` | what a folder holds, seen from outside |
@@ -25,6 +26,7 @@ mod config;
 pub mod embedded;
 mod error;
 mod event;
+mod evidence;
 mod handle;
 mod home;
 mod leave;
@@ -42,9 +44,10 @@ pub use capture::{Audited, Ended};
 pub use config::{Config, SEQUENCER_KEYS_MAX, SEQUENCERS_MAX, Token};
 pub use error::{AgentError, PushError};
 pub use event::{Because, Event, How};
+pub use evidence::{EVIDENCE_FILES_MAX, Evidence, EvidenceError, Finding};
 pub use handle::{Handle, Until, start};
 pub use home::stream_of;
 pub use leave::{forget, is_running, pending};
 pub use look::{FolderState, IncarnationState, look};
 pub use socket::SocketPath;
-pub use status::{AgentStatus, Captured, Pending, Problem, ProblemKind, Statistics};
+pub use status::{AgentStatus, Captured, Pending, Problem, ProblemKind, PromiseCheck, Promises, Statistics};

@@ -19,6 +19,9 @@ pub(crate) fn note(status: &AgentStatus, wal_resets: u64) {
     gauge!("synddb_agent_stored_commit").set(number(of(&status.stored_next)));
     gauge!("synddb_agent_pending_submissions").set(number(status.pending.submissions));
     gauge!("synddb_agent_pending_bytes").set(number(status.pending.bytes));
+    gauge!("synddb_agent_promises_unkept").set(number(status.promises.unkept));
+    // Above 0 it says that somebody should look at the agent's folder.
+    gauge!("synddb_agent_evidence").set(number(status.promises.evidence));
     gauge!("synddb_agent_wal_bytes").set(number(status.wal_bytes));
     // Above 0 it says that the application's SQLite can lose what it acknowledged.
     gauge!("synddb_agent_unsummed_frames").set(number(status.statistics.unsummed_frames));
@@ -59,6 +62,7 @@ mod tests {
                 status.pending = Pending { submissions: 3, bytes: 4000 };
                 (status.wal_bytes, status.statistics.wal_resets) = (4096, 5);
                 status.statistics.unsummed_frames = 6;
+                (status.promises.unkept, status.promises.evidence) = (8, 1);
             });
             // Attached again.
             board.note(|status| status.statistics.wal_resets = 0);
@@ -73,6 +77,8 @@ mod tests {
             "synddb_agent_pending_bytes 4000",
             "synddb_agent_wal_bytes 4096",
             "synddb_agent_unsummed_frames 6",
+            "synddb_agent_promises_unkept 8",
+            "synddb_agent_evidence 1",
             "synddb_agent_wal_resets_total 7",
         ] {
             assert!(text.lines().any(|found| found == line), "{line} is missing in:\n{text}");

@@ -202,7 +202,7 @@ pub fn restore_last(
     stopping: &AtomicBool,
 ) -> Result<Result<PathBuf, Impossible>, AgentError> {
     let Some(source) = &config.last_state else { return Ok(Err(Impossible::NoSource)) };
-    let keys = ship::believed(config, &config.folder)?;
+    let keys = ship::believed(config, &config.folder, stream)?;
     let folder = config.folder.join(home::LAST);
     home::make_folder(&folder)?;
     let restored = source.restore(stream, &keys, &folder, stopping);

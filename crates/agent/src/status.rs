@@ -33,6 +33,9 @@ pub struct AgentStatus {
     pub wal_bytes: u64,
     /// What was seen since the database was attached.
     pub statistics: Statistics,
+    /// What became of what the sequencers promised, since the agent was started.
+    #[serde(default)]
+    pub promises: Promises,
     /// What keeps the agent from doing its work, if something does.
     pub problem: Option<Problem>,
 }
@@ -44,6 +47,36 @@ pub struct Pending {
     pub submissions: u64,
     /// Their bodies, in bytes.
     pub bytes: u64,
+}
+
+/// What became of what the sequencers promised, in receipts. `got` is the sum of the three below it and of those that wait to be stored.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Promises {
+    /// Whether the stored log was checked up to the newest checkpoint.
+    pub check: PromiseCheck,
+    /// Receipts.
+    pub got: u64,
+    /// Those whose message stands in the stored log where they said.
+    pub kept: u64,
+    /// Those in whose place another message stands. A leader that was deposed may leave some: what it promised is sent again.
+    pub unkept: u64,
+    /// Those that could not be checked: the sequencer does not show its leaves, or too many waited.
+    pub unchecked: u64,
+    /// Files of evidence in the agent's folder.
+    pub evidence: u64,
+}
+
+/// Whether the stored log was checked.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PromiseCheck {
+    /// Nothing was seen stored yet.
+    #[default]
+    Pending,
+    /// It goes on from the checkpoint before, and every promise up to there was looked for.
+    Checked,
+    /// It was not: the sequencer does not show the leaves of its log, or did not when asked last.
+    Unchecked,
 }
 
 /// What was seen since the database was attached.
@@ -110,6 +143,10 @@ pub struct Problem {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ProblemKind {
+    /// The sequencer's key signed two things for one place, which is proven. Nothing is sent to it any more; a file of evidence is kept.
+    Equivocation,
+    /// The stored log does not go on from what was seen of it before. Nothing is forgotten by it; it is looked at again, slowly.
+    Inconsistent,
     /// Nothing can be sent: the log has other content than the outbox, or lacks what the outbox no longer holds. Capture goes on. What only
     /// a refusal says is tried again slowly; what a signed checkpoint shows ends the sending.
     ShippingStopped,
@@ -127,6 +164,13 @@ pub enum ProblemKind {
     Unreachable,
     /// The sequencer takes nothing at the moment.
     Busy,
+}
+
+impl ProblemKind {
+    /// Whether nothing is sent any more, so that nobody need wait for it.
+    const fn ends_sending(self) -> bool {
+        matches!(self, Self::ShippingStopped | Self::Equivocation)
+    }
 }
 
 /// Whether everything up to a position in the WAL was captured.
@@ -183,6 +227,7 @@ impl Board {
             pending: Pending::default(),
             wal_bytes: 0,
             statistics: Statistics::default(),
+            promises: Promises::default(),
             problem: None,
         };
         let entries = Entries { status, problems: [const { None }; 3], has_ended: false };
@@ -237,8 +282,7 @@ impl Board {
         let mut entries = self.entries();
         loop {
             let status = entries.told();
-            let has_stopped =
-                status.problem.as_ref().is_some_and(|problem| problem.kind == ProblemKind::ShippingStopped);
+            let has_stopped = status.problem.as_ref().is_some_and(|problem| problem.kind.ends_sending());
             let left = deadline.saturating_duration_since(Instant::now());
             if wanted(&status) {
                 return (status, true);

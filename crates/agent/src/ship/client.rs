@@ -3,19 +3,23 @@
 //! Knows nothing of what to send when, and of retries.
 
 use std::cell::Cell;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use synddb_protocol::Canonical as _;
-use synddb_protocol::hash::{BodyHash, ChunkHash};
+use synddb_protocol::encoding::cbor::Reader;
+use synddb_protocol::hash::{BodyHash, ChunkHash, TreeHash};
 use synddb_protocol::http::{Problem as Refused, Receipts};
 use synddb_protocol::id::{Epoch, Sequence, StreamId};
-use synddb_protocol::limits::{CHECKPOINT_BYTES_MAX, SNAPSHOT_CHUNKS_MAX};
-use synddb_protocol::log::{Checkpoint, MessageType, SignedCheckpoint};
+use synddb_protocol::limits::{
+    BATCH_MESSAGES_MAX, BATCH_STORED_MAX, CHECKPOINT_BYTES_MAX, SNAPSHOT_CHUNKS_MAX,
+};
+use synddb_protocol::log::{Batch, MessageType, Receipt, SignedCheckpoint};
+use synddb_protocol::{Canonical as _, DecodeError};
 use ureq::http::{Response, StatusCode};
 
 use super::sequencers::{Sequencers, Which};
-use super::trust::Trust;
+use super::trust::{Standing, Trust};
 use crate::config::{Config, Token};
 use crate::error::AgentError;
 
@@ -35,6 +39,9 @@ pub(super) const WAIT_STORED: Duration = Duration::from_secs(10);
 /// Largest refusal that is read, in bytes: it may list every chunk of a snapshot.
 const REFUSAL_BYTES_MAX: usize = SNAPSHOT_CHUNKS_MAX * 72 + (64 << 10);
 
+/// Largest answer with leaves, in bytes.
+const LEAVES_BYTES_MAX: usize = BATCH_MESSAGES_MAX * 34 + 9;
+
 /// Where the log stands by a receipt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Placed {
@@ -42,6 +49,15 @@ pub(crate) struct Placed {
     pub(crate) epoch: Epoch,
     /// The last sequence promised.
     pub(crate) sequence: Sequence,
+}
+
+/// What a sequencer has promised.
+#[derive(Debug)]
+pub(crate) struct Promised {
+    /// How far.
+    pub(crate) placed: Placed,
+    /// In which receipts.
+    pub(crate) receipts: Vec<Receipt>,
 }
 
 /// What came back from a request.
@@ -81,6 +97,14 @@ pub(crate) enum ClientError {
         url: String,
         /// What is wrong with it.
         what: &'static str,
+    },
+    /// It is signed by a key that is proven to have signed twice for one place.
+    #[error("the answer is signed by a key that signed two things for one place. url=`{url}` evidence=`{}`", file.display())]
+    Convicted {
+        /// The URL.
+        url: String,
+        /// The evidence.
+        file: PathBuf,
     },
     /// Whose signature was seen first cannot be written down, so it is not believed.
     #[error(transparent)]
@@ -142,12 +166,12 @@ impl Client {
     }
 
     /// Sends a submission. `within` bounds the whole request.
-    pub(crate) fn submit(&self, body: &[u8], within: Duration) -> Result<Answer<Placed>, ClientError> {
+    pub(crate) fn submit(&self, body: &[u8], within: Duration) -> Result<Answer<Promised>, ClientError> {
         self.post("submit", MessageType::Submission, body, within)
     }
 
     /// Sends the message of a snapshot, whose chunks are in the store.
-    pub(crate) fn snapshot(&self, body: &[u8], within: Duration) -> Result<Answer<Placed>, ClientError> {
+    pub(crate) fn snapshot(&self, body: &[u8], within: Duration) -> Result<Answer<Promised>, ClientError> {
         self.post("snapshot", MessageType::Snapshot, body, within)
     }
 
@@ -175,11 +199,34 @@ impl Client {
         &self,
         at_least: Sequence,
         wait: Duration,
-    ) -> Result<Answer<Checkpoint>, ClientError> {
+    ) -> Result<Answer<SignedCheckpoint>, ClientError> {
         let wait = wait.min(WAIT_STORED).as_millis();
         let url = self.at(&format!("checkpoint?at_least={at_least}&wait_ms={wait}"));
         let response = self.agent.get(url).call().map_err(|error| unreachable(self.url(), error))?;
         answer(self.url(), response, CHECKPOINT_BYTES_MAX, |_, bytes| self.check_checkpoint(bytes))
+    }
+
+    /// The leaves of the stored messages from `start` to `end`. Nobody signed them: they are right when they lead to a signed checkpoint.
+    pub(crate) fn leaves(&self, start: u64, end: u64) -> Result<Answer<Vec<TreeHash>>, ClientError> {
+        let url = self.at(&format!("leaves/{start}_{end}"));
+        let response = self.agent.get(url).call().map_err(|error| unreachable(self.url(), error))?;
+        answer(self.url(), response, LEAVES_BYTES_MAX, |_, bytes| {
+            let leaves = read_leaves(bytes).map_err(|_| Unfit::Unreadable)?;
+            if leaves.len() as u64 == end - start + 1 { Ok(leaves) } else { Err(Unfit::Unreadable) }
+        })
+    }
+
+    /// What stands at a sequence in the stored batch that holds it; nothing when the batch is another one. Nothing of it is checked.
+    pub(crate) fn stored_at(&self, sequence: Sequence) -> Result<Answer<Option<Receipt>>, ClientError> {
+        let url = self.at(&format!("batches/{sequence}_{sequence}"));
+        let response = self.agent.get(url).call().map_err(|error| unreachable(self.url(), error))?;
+        answer(self.url(), response, BATCH_STORED_MAX + 16, |_, bytes| {
+            let mut reader = Reader::new(bytes);
+            let stored = reader.bytes("batch", BATCH_STORED_MAX).map_err(|_| Unfit::Unreadable)?;
+            let batch = Batch::from_stored(stored).map_err(|_| Unfit::Unreadable)?;
+            let mut receipts = batch.messages().iter().map(|message| &message.receipt);
+            Ok(receipts.find(|receipt| receipt.header().sequence == sequence).cloned())
+        })
     }
 
     fn post(
@@ -188,7 +235,7 @@ impl Client {
         of: MessageType,
         body: &[u8],
         within: Duration,
-    ) -> Result<Answer<Placed>, ClientError> {
+    ) -> Result<Answer<Promised>, ClientError> {
         let request = self
             .agent
             .post(self.at(path))
@@ -207,7 +254,12 @@ impl Client {
         })
     }
 
-    fn check_receipts(&self, bytes: &[u8], of: MessageType, sent: Option<BodyHash>) -> Result<Placed, Unfit> {
+    fn check_receipts(
+        &self,
+        bytes: &[u8],
+        of: MessageType,
+        sent: Option<BodyHash>,
+    ) -> Result<Promised, Unfit> {
         let Receipts(receipts) = Receipts::from_bytes(bytes).map_err(|_| Unfit::Unreadable)?;
         if receipts.iter().any(|receipt| receipt.header().message_type != of) {
             return Err(Unfit::Untrusted("a receipt is for a message of another type"));
@@ -215,14 +267,18 @@ impl Client {
         if sent.is_some_and(|sent| receipts.iter().any(|receipt| receipt.body_hash() != sent)) {
             return Err(Unfit::Untrusted("a receipt is for something that was not sent"));
         }
-        let mut placed: Option<Placed> = None;
+        let (mut placed, mut promises): (Option<Placed>, _) = (None, Vec::new());
         for receipt in &receipts {
             if receipt.header().stream != self.stream {
                 return Err(Unfit::Untrusted("the stream"));
             }
             let key = receipt.recover().map_err(|_| Unfit::Untrusted("the signature"))?;
-            if !self.trust.admits(key).map_err(Unfit::NotKept)? {
-                return Err(Unfit::Untrusted(OTHER_KEY));
+            let standing = self.trust.admits(key).map_err(Unfit::NotKept)?;
+            // Whoever leads now answers for what an earlier leader has placed with that one's receipts. They say where it stands, and are no promise
+            // of a key that is not believed any more; what is forgotten is forgotten by checkpoints.
+            if sent.is_some() || !matches!(standing, Standing::Convicted(_)) {
+                standing.check()?;
+                promises.push(receipt.clone());
             }
             let Placed { epoch, sequence } = placed
                 .unwrap_or(Placed { epoch: receipt.header().epoch, sequence: receipt.header().sequence });
@@ -230,20 +286,19 @@ impl Client {
                 (epoch.max(receipt.header().epoch), sequence.max(receipt.header().sequence));
             placed = Some(Placed { epoch, sequence });
         }
-        placed.ok_or(Unfit::Unreadable)
+        let placed = placed.ok_or(Unfit::Unreadable)?;
+        Ok(Promised { placed, receipts: promises })
     }
 
-    fn check_checkpoint(&self, bytes: &[u8]) -> Result<Checkpoint, Unfit> {
+    fn check_checkpoint(&self, bytes: &[u8]) -> Result<SignedCheckpoint, Unfit> {
         let signed = SignedCheckpoint::from_bytes(bytes).map_err(|_| Unfit::Unreadable)?;
         if signed.claim().stream != self.stream {
             return Err(Unfit::Untrusted("the stream"));
         }
         let key = signed.recover().map_err(|_| Unfit::Untrusted("the signature"))?;
         // Nothing is asked before there was a receipt, so nobody is believed first by this.
-        if !self.trust.knows(key) {
-            return Err(Unfit::Untrusted(OTHER_KEY));
-        }
-        Ok(signed.claim().clone())
+        self.trust.standing(key).check()?;
+        Ok(signed)
     }
 }
 
@@ -253,12 +308,32 @@ const OTHER_KEY: &str = "the key is not one that is believed";
 /// Why the body of an answer is not taken.
 enum Unfit {
     Unreadable,
+    Convicted(PathBuf),
     Untrusted(&'static str),
     NotKept(AgentError),
 }
 
+impl Standing {
+    fn check(self) -> Result<(), Unfit> {
+        match self {
+            Self::Believed => Ok(()),
+            Self::Unknown => Err(Unfit::Untrusted(OTHER_KEY)),
+            Self::Convicted(file) => Err(Unfit::Convicted(file)),
+        }
+    }
+}
+
 fn unreachable(url: &str, error: ureq::Error) -> ClientError {
     ClientError::Unreachable { url: url.to_owned(), error: Box::new(error) }
+}
+
+fn read_leaves(bytes: &[u8]) -> Result<Vec<TreeHash>, DecodeError> {
+    let mut reader = Reader::new(bytes);
+    let count = reader.array("leaves", BATCH_MESSAGES_MAX)?;
+    let leaves: Result<Vec<_>, _> =
+        (0..count).map(|_| reader.array_of("leaf").map(TreeHash::from_bytes)).collect();
+    reader.end("leaves")?;
+    leaves
 }
 
 /// Reads an answer: what was asked for, or a refusal.
@@ -284,6 +359,7 @@ fn answer<T>(
             Ok(done) => Ok(Answer::Done(done)),
             Err(Unfit::Unreadable) => Err(foreign("the answer cannot be read")),
             Err(Unfit::Untrusted(what)) => Err(ClientError::Untrusted { url: url.to_owned(), what }),
+            Err(Unfit::Convicted(file)) => Err(ClientError::Convicted { url: url.to_owned(), file }),
             Err(Unfit::NotKept(error)) => Err(ClientError::NotKept(error)),
         };
     }

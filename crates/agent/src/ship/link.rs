@@ -12,6 +12,7 @@ use synddb_protocol::log::Checkpoint;
 use super::backoff::Backoff;
 use super::client::Client;
 use super::leg::Leg;
+use super::promises::Promises;
 use super::sequencers::{Sequencers, Which};
 use super::trust::Trust;
 use super::watch::Watcher;
@@ -22,6 +23,7 @@ use crate::event::Events;
 use crate::handle::Shared;
 use crate::home::{Home, IncarnationFolder};
 use crate::outbox::{Found, Outbox, Wanted};
+use crate::status::Problem;
 
 /// Messages that wait for the shipper. More than all that can be under way: an answer to each request, two legs, a checkpoint.
 const MESSAGES_MAX: usize = 4 * REQUESTS_MAX;
@@ -47,6 +49,8 @@ pub(crate) enum Message {
     Seen(Box<Checkpoint>),
     /// Nothing is stored where that was asked for, or nobody leads the stream there.
     Unseen(Which),
+    /// The sequencer's key is proven to have signed twice for one place.
+    Convicted(Problem),
     /// Whoever was asked for what is stored gave no answer, and there are others.
     Unanswered(Which),
     /// End when everything before `end` is stored, or the time is up.
@@ -102,10 +106,14 @@ pub(crate) fn start(
     let (messages, inbox) = sync_channel(MESSAGES_MAX);
     let (requests, outgoing) = sync_channel(REQUESTS_MAX);
     let (watch, wanted) = sync_channel(1);
-    let trust = Arc::new(Trust::new(config, home.folder())?);
+    let trust = Arc::new(Trust::new(config, home.folder(), home.stream())?);
     let sequencers = Arc::new(Sequencers::new(&config.sequencers)?);
+    let folder = home.folder().to_owned();
+    let promises = Promises::new(folder, Arc::clone(&trust), Arc::clone(&shared), events.clone())?;
+    let promises = Arc::new(promises);
     let watcher = Watcher {
         client: Client::new(config, home.stream(), Arc::clone(&trust), Arc::clone(&sequencers)),
+        promises: Arc::clone(&promises),
         are_several: sequencers.are_several(),
         shared: Arc::clone(&shared),
         wanted,
@@ -119,6 +127,7 @@ pub(crate) fn start(
     }
     let shipper = Shipper {
         client: Client::new(config, home.stream(), trust, Arc::clone(&sequencers)),
+        promises,
         taken_by: sequencers.current(),
         sequencers,
         asked_in_vain: 0,

@@ -7,7 +7,8 @@
 //!          Found, Leg, Drain
 //! ```
 //!
-//! Of several sequencers one is spoken to at a time, the one that leads (`turn.rs`).
+//! Of several sequencers one is spoken to at a time, the one that leads (`turn.rs`). Whether they keep what they promise is looked at beside that
+//! (`promises/`).
 //!
 //! A *leg* is one incarnation: its snapshot, then its submissions. Legs are sent oldest first. The outbox of an older leg belongs to the
 //! shipper; that of the running one belongs to the thread that captures, and the shipper asks it.
@@ -26,6 +27,7 @@ mod client;
 mod leg;
 mod link;
 mod problems;
+mod promises;
 mod react;
 mod sequencers;
 mod stored;
@@ -52,6 +54,7 @@ use backoff::Backoff;
 use client::{Client, Placed};
 use leg::{Leg, SnapshotIs};
 pub(crate) use link::{Link, Message, Request, check_stream, spawn, start};
+use promises::Promises;
 use sequencers::{Sequencers, Which};
 pub(crate) use trust::believed;
 
@@ -84,6 +87,7 @@ struct Drain {
 
 pub(crate) struct Shipper {
     client: Client,
+    promises: Arc<Promises>,
     sequencers: Arc<Sequencers>,
     /// How many were asked in vain since one took something, or since the last pause.
     asked_in_vain: usize,
@@ -203,6 +207,7 @@ impl Shipper {
             ),
             Message::Seen(checkpoint) => self.take_checkpoint(&checkpoint),
             Message::Unseen(which) => self.send_last_again(which),
+            Message::Convicted(problem) => self.stop_with(problem),
             Message::Unanswered(which) => self.take_unanswered(which),
             Message::Drain { until, end } => self.drain = Some(Drain { until, end }),
         }
@@ -349,8 +354,12 @@ impl Shipper {
     }
 
     fn stop(&mut self, detail: String, fix: &str) {
+        self.stop_with(problems::stopped(detail, fix));
+    }
+
+    fn stop_with(&mut self, problem: Problem) {
         self.has_stopped = true;
-        self.tell(problems::stopped(detail, fix));
+        self.tell(problem);
     }
 
     /// The log contradicts the outbox, as a refusal says. Anybody could say that, so it is tried again, slowly; meanwhile everybody is told

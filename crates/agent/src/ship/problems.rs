@@ -1,7 +1,10 @@
 //! What keeps submissions from being sent, in words that say what to do.
 
+use std::path::Path;
+
 use synddb_protocol::chain;
 use synddb_protocol::http::{Problem as Refused, Reason};
+use synddb_protocol::log::Equivocation;
 
 use super::client::ClientError;
 use crate::status::{Problem, ProblemKind};
@@ -22,12 +25,43 @@ pub(super) fn failed(error: &ClientError) -> Problem {
             "check that the URL leads to your sequencer; if it has another key now, give that as --sequencer-key, with those of all others that may take over, or remove `sequencer.pub` from \
              the agent's folder, and start the agent again; it is tried again",
         ),
+        ClientError::Convicted { .. } => (ProblemKind::Equivocation, CONVICTED),
         ClientError::NotKept(_) => (
             ProblemKind::Untrusted,
             "give the agent's folder room, and let the agent write it; it is tried again",
         ),
     };
     Problem { kind, detail, fix: fix.to_owned() }
+}
+
+/// What to do about a key that signed twice for one place.
+const CONVICTED: &str = "keep the file, and a copy of it elsewhere: with it anyone can check that the key is false (`synddb inspect FILE`). Have \
+    another sequencer lead with another key, give that one as --sequencer-key, and start the agent again; nothing of what is captured is lost. To \
+    believe the key all the same, move the file away first";
+
+/// One key signed twice for one place.
+pub(super) fn equivocated(detail: &str, proof: &Equivocation, file: Option<&Path>) -> Problem {
+    let Equivocation { epoch, sequence, .. } = proof;
+    Problem {
+        kind: ProblemKind::Equivocation,
+        detail: format!("{detail}. epoch=`{epoch}` sequence=`{sequence}` evidence=`{}`", named(file)),
+        fix: CONVICTED.to_owned(),
+    }
+}
+
+/// The log does not go on from the one before.
+pub(super) fn inconsistent(detail: &str, file: Option<&Path>) -> Problem {
+    Problem {
+        kind: ProblemKind::Inconsistent,
+        detail: format!("{detail} evidence=`{}`", named(file)),
+        fix: "check that the sequencer's store is the one that was used before, and ask whoever runs it; what is not forgotten is kept, and it is \
+              looked at again. Whoever takes the log as it is now starts the agent again"
+            .to_owned(),
+    }
+}
+
+fn named(file: Option<&Path>) -> String {
+    file.map_or_else(|| "not kept; the agent's log has it".to_owned(), |file| file.display().to_string())
 }
 
 /// A refusal after which the same is tried again.

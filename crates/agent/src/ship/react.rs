@@ -10,7 +10,7 @@ use synddb_protocol::log::{Body, Entry, MessageType};
 use synddb_protocol::submission::{Commit, Content, SnapshotPlace};
 use synddb_sqlite::killable::reached;
 
-use super::client::{Answer, ClientError, Placed};
+use super::client::{Answer, ClientError, Promised};
 use super::leg::{Leg, SnapshotIs};
 use super::{OTHER_STORE, Shipper, problems, turn};
 use crate::event::Event;
@@ -25,11 +25,11 @@ impl Shipper {
         let answered = self.client.submit(&held.body, self.within());
         reached("sent");
         match answered {
-            Ok(Answer::Done(placed)) => {
+            Ok(Answer::Done(promised)) => {
                 let incarnation = self.legs[self.cursor.leg].incarnation;
                 self.cursor.wanted = Wanted::After(held.id);
                 match held.holds.next_in(incarnation) {
-                    Ok(next) => self.note_sequenced(next, placed),
+                    Ok(next) => self.note_sequenced(next, promised),
                     Err(error) => self.stop(error.to_string(), "begin a new stream"),
                 }
             }
@@ -79,10 +79,10 @@ impl Shipper {
         let leg = &self.legs[self.cursor.leg];
         let Some(spooled) = &leg.spooled else { return };
         match self.client.snapshot(&spooled.body, self.within()) {
-            Ok(Answer::Done(placed)) => {
+            Ok(Answer::Done(promised)) => {
                 let begun = leg.begun();
                 self.legs[self.cursor.leg].snapshot = SnapshotIs::Sequenced;
-                self.note_sequenced(begun, placed);
+                self.note_sequenced(begun, promised);
             }
             Ok(Answer::Refused(refused, asked)) => {
                 if let Reason::MissingChunks { missing } = refused.reason() {
@@ -105,10 +105,13 @@ impl Shipper {
         }
     }
 
-    fn note_sequenced(&mut self, next: Position, placed: Placed) {
+    fn note_sequenced(&mut self, next: Position, promised: Promised) {
         self.went_well();
         self.note_taken();
-        self.unstored = Some(placed);
+        self.unstored = Some(promised.placed);
+        if let Some(problem) = self.promises.take(promised.receipts) {
+            return self.stop_with(problem);
+        }
         self.shared.board.note(|status| status.sequenced_next = Some(next));
         self.events.say(Event::Sequenced { next });
         self.watch();
@@ -116,7 +119,9 @@ impl Shipper {
 
     fn take_failure(&mut self, error: &ClientError) {
         let pause = match error {
-            ClientError::Untrusted { .. } | ClientError::NotKept(_) => self.backoff.slow(),
+            ClientError::Untrusted { .. } | ClientError::Convicted { .. } | ClientError::NotKept(_) => {
+                self.backoff.slow()
+            }
             ClientError::Unreachable { .. } | ClientError::Foreign { .. } => self.backoff.after_failure(None),
         };
         let pause = self.turn(pause);

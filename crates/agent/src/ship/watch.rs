@@ -11,6 +11,7 @@ use synddb_protocol::id::Sequence;
 
 use super::backoff::Backoff;
 use super::client::{Answer, Client, ClientError, WAIT_STORED};
+use super::promises::{Promises, Verdict};
 use super::turn::ROUND_MAX;
 use super::{Message, problems};
 use crate::handle::Shared;
@@ -22,6 +23,8 @@ const SHORT: Duration = Duration::from_secs(1);
 /// Asks for one stored checkpoint after the other, until whoever wants them is gone.
 pub(super) struct Watcher {
     pub(super) client: Client,
+    /// What was promised, which what is stored is held against.
+    pub(super) promises: Arc<Promises>,
     /// Whether another sequencer may answer instead.
     pub(super) are_several: bool,
     pub(super) shared: Arc<Shared>,
@@ -39,15 +42,28 @@ impl Watcher {
             let message = loop {
                 let asked = Instant::now();
                 let (message, pause) = match self.client.checkpoint(at_least, wait) {
-                    Ok(Answer::Done(checkpoint)) if checkpoint.size >= at_least => {
-                        backoff.reset();
-                        break Message::Seen(Box::new(checkpoint));
+                    Ok(Answer::Done(signed)) => {
+                        let is_short = signed.claim().size < at_least && asked.elapsed() < SHORT;
+                        match self.promises.check(&self.client, &signed) {
+                            Verdict::Stale if self.are_several => {
+                                (self.unanswered(), backoff.after_failure(None))
+                            }
+                            Verdict::Believed | Verdict::Stale => {
+                                let seen = Message::Seen(Box::new(signed.claim().clone()));
+                                if !is_short {
+                                    backoff.reset();
+                                    break seen;
+                                }
+                                // Whoever answers without having waited is not asked again at once.
+                                (Some(seen), backoff.after_failure(None))
+                            }
+                            Verdict::Inconsistent(problem) => {
+                                self.tell(Some(problem));
+                                (None, backoff.slow())
+                            }
+                            Verdict::Equivocation(problem) => break Message::Convicted(problem),
+                        }
                     }
-                    // Whoever answers without having waited is not asked again at once.
-                    Ok(Answer::Done(checkpoint)) if asked.elapsed() < SHORT => {
-                        (Some(Message::Seen(Box::new(checkpoint))), backoff.after_failure(None))
-                    }
-                    Ok(Answer::Done(checkpoint)) => break Message::Seen(Box::new(checkpoint)),
                     // Nothing is stored yet, or what was promised is lost. Once is as it may be when a stream begins.
                     Ok(Answer::Refused(refused, asked)) if is_absent(&refused) => {
                         if std::mem::replace(&mut is_unseen, true) {
@@ -59,7 +75,11 @@ impl Watcher {
                         self.tell(Some(problems::refused(&refused)));
                         (None, backoff.after_failure(asked))
                     }
-                    Err(error @ (ClientError::Untrusted { .. } | ClientError::NotKept(_))) => {
+                    Err(
+                        error @ (ClientError::Untrusted { .. }
+                        | ClientError::Convicted { .. }
+                        | ClientError::NotKept(_)),
+                    ) => {
                         self.tell(Some(problems::failed(&error)));
                         (self.unanswered(), backoff.slow())
                     }

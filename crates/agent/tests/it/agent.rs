@@ -12,7 +12,7 @@ use synddb_agent::{
 };
 use synddb_sqlite::rusqlite::Connection;
 
-use super::sequencer::{PATIENCE, Sequencer, TOKEN};
+use super::sequencer::{Asked, PATIENCE, Sequencer, TOKEN};
 
 /// An application, and where its agent lives.
 pub(crate) struct Place {
@@ -109,6 +109,20 @@ impl Running {
         });
     }
 
+    /// Waits until the status is as wanted, which each event may have brought about.
+    pub(crate) fn until(&self, what: &str, wanted: impl Fn(&AgentStatus) -> bool) -> AgentStatus {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let status = self.handle.status();
+            if wanted(&status) {
+                return status;
+            }
+            assert!(Instant::now() < deadline, "not reached: {what}; {status:?}");
+            // What is waited for may be told by no event.
+            self.events.recv_timeout(Duration::from_millis(20)).ok();
+        }
+    }
+
     pub(crate) fn push(&self, until: Until) -> AgentStatus {
         self.handle.push(until, Instant::now() + PATIENCE).unwrap()
     }
@@ -138,14 +152,9 @@ fn commits_are_sent_stored_and_forgotten() {
     assert_eq!(status.problem, None);
     assert_eq!(place.sequencer.commits(), 48 + 3);
     place.sequencer.assert_replica_equals(&place.database());
-    assert!(
-        place
-            .sequencer
-            .state()
-            .requests
-            .iter()
-            .all(|request| request.token == TOKEN || request.path == super::sequencer::Asked::Checkpoint)
-    );
+    let is_open = |path| matches!(path, Asked::Checkpoint | Asked::Leaves | Asked::Batches);
+    let requests = &place.sequencer.state().requests;
+    assert!(requests.iter().all(|request| request.token == TOKEN || is_open(request.path)));
     agent.told("the snapshot is stored", |event| matches!(event, Event::SnapshotStored { .. }).then_some(()));
     assert!(!place.home().join("incarnations/000000000001/chunks").exists());
     let ended = agent.end();
@@ -272,7 +281,7 @@ fn an_agent_that_may_not_wait_ends_with_what_is_left_and_the_next_one_sends_it()
     let agent = place.start();
     assert_eq!(agent.attached(), How::Resumed);
     agent.push(Until::Stored);
-    let bodies = place.sequencer.bodies(super::sequencer::Asked::Submit);
+    let bodies = place.sequencer.bodies(Asked::Submit);
     assert!(bodies.windows(2).all(|pair| pair[0] == pair[1]), "it was not the same that was sent again");
     assert!(agent.end().complete);
 }

@@ -11,11 +11,14 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::Duration;
 
 use synddb_protocol::Canonical as _;
+use synddb_protocol::encoding::cbor::Writer;
 use synddb_protocol::hash::{ChunkHash, CommitDigest, EpochRecordHash, StateHash};
 use synddb_protocol::http::{Problem, Reason, Receipts};
 use synddb_protocol::id::{Epoch, StreamId, Timestamp};
 use synddb_protocol::limits::BODY_BYTES_MAX;
-use synddb_protocol::log::{Body, Entry, EpochStart, LogError, MessageType, Receipt, Tip, Versions};
+use synddb_protocol::log::{
+    Batch, Body, Entry, EpochStart, LogError, Message, MessageType, Receipt, Tip, Versions,
+};
 use synddb_protocol::signing::SigningKey;
 use synddb_protocol::submission::{CommitKind, Content, Snapshot, StateClaim};
 use synddb_sqlite::apply::{Applier, SubmissionApplier, position};
@@ -34,7 +37,12 @@ pub(crate) enum Asked {
     Snapshot,
     Chunk,
     Checkpoint,
+    Leaves,
+    Batches,
 }
+
+/// A log as it is at one moment.
+type Log = (Tip, Vec<Entry>, Vec<Message>);
 
 /// How one request is answered otherwise.
 #[derive(Debug, Clone)]
@@ -49,6 +57,8 @@ pub(crate) enum Trick {
     Say(u16, Vec<u8>),
     /// As it should, but slowly: after so long.
     Late(Duration),
+    /// Taken, and promised another form of what is stored: two signatures for one place.
+    Equivocate,
     /// With a checkpoint, well signed, whose last digest is another one.
     OtherDigest,
 }
@@ -67,6 +77,8 @@ pub(crate) struct State {
     stored: Option<Tip>,
     known: BTreeMap<CommitDigest, Receipt>,
     entries: Vec<Entry>,
+    /// The messages of the entries.
+    log: Vec<Message>,
     pub(crate) chunks: BTreeMap<ChunkHash, Vec<u8>>,
     tricks: Vec<(Asked, VecDeque<Trick>)>,
     pub(crate) requests: Vec<Recorded>,
@@ -91,6 +103,7 @@ impl Sequencer {
             stored: None,
             known: BTreeMap::new(),
             entries: Vec::new(),
+            log: Vec::new(),
             chunks: BTreeMap::new(),
             tricks: Vec::new(),
             requests: Vec::new(),
@@ -151,6 +164,7 @@ impl Sequencer {
         let size = tip.last().map_or(0, |last| last.get());
         state.known.retain(|_, receipt| receipt.header().sequence.get() <= size);
         state.entries.truncate(usize::try_from(size).unwrap());
+        state.log.truncate(usize::try_from(size).unwrap());
         let begun = state.begin_epoch(&tip);
         (state.tip, state.stored, state.stores) = (Some(begun.clone()), Some(begun), true);
         drop(state);
@@ -164,18 +178,40 @@ impl Sequencer {
         (state.tip, state.stored, state.stores) = (None, None, true);
         state.known.clear();
         state.entries.clear();
+        state.log.clear();
         drop(state);
         self.shared.1.notify_all();
     }
 
     /// The log as it is now; with what is given back it is as it was then.
-    pub(crate) fn roll(&self, to: Option<(Tip, Vec<Entry>)>) -> (Tip, Vec<Entry>) {
+    pub(crate) fn roll(&self, to: Option<Log>) -> Log {
         let mut state = self.state();
-        let now = (state.tip.clone().unwrap(), state.entries.clone());
-        if let Some((tip, entries)) = to {
-            (state.tip, state.stored, state.entries) = (Some(tip.clone()), Some(tip), entries);
+        let now = (state.tip.clone().unwrap(), state.entries.clone(), state.log.clone());
+        if let Some((tip, entries, log)) = to {
+            (state.tip, state.stored) = (Some(tip.clone()), Some(tip));
+            (state.entries, state.log) = (entries, log);
         }
         now
+    }
+
+    /// The whole log is signed anew, in the same epoch: it says the same, and is another one.
+    pub(crate) fn rewrite(&self) {
+        let mut state = self.state();
+        let mut tip = Tip::start(state.tip.as_ref().unwrap().stream());
+        let mut log = Vec::new();
+        for entry in &state.entries {
+            let signed =
+                tip.sign(state.epoch, Timestamp::from_ms(1).unwrap(), Body::of(entry).unwrap(), &state.key);
+            let (message, after) = signed.unwrap();
+            log.push(message);
+            tip = after;
+        }
+        (state.log, state.tip, state.stored) = (log, Some(tip.clone()), Some(tip));
+    }
+
+    /// The checkpoint of what is stored; with `forged` another one for the same size.
+    pub(crate) fn checkpoint(&self, forged: bool) -> Vec<u8> {
+        self.state().checkpoint(forged.then(|| CommitDigest::from_bytes([0xee; 32]))).1
     }
 
     /// Another leader comes, with a key of its own.
@@ -315,10 +351,12 @@ impl State {
             EpochStart { record: EpochRecordHash::from_bytes([3; 32]), versions: Versions::SUPPORTED };
         let body = Body::of(&Entry::Epoch(start)).unwrap();
         self.entries.push(body.entry().clone());
-        tip.sign(self.epoch, Timestamp::ZERO, body, &self.key).unwrap().1
+        let (message, after) = tip.sign(self.epoch, tip.timestamp(), body, &self.key).unwrap();
+        self.log.push(message);
+        after
     }
 
-    fn take(&mut self, stream: StreamId, of: MessageType, bytes: &[u8]) -> (u16, Vec<u8>) {
+    fn take(&mut self, stream: StreamId, of: MessageType, bytes: &[u8], is_false: bool) -> (u16, Vec<u8>) {
         let Ok(body) = Body::read(of, bytes.to_vec(), BODY_BYTES_MAX) else {
             return refuse(Reason::Malformed);
         };
@@ -347,19 +385,60 @@ impl State {
             None => return refuse(Reason::NotBegun),
         };
         let entry = body.entry().clone();
-        match tip.sign(self.epoch, Timestamp::ZERO, body, &self.key) {
+        // The time of a message is a part of what is signed.
+        let promised = is_false.then(|| {
+            let later = Timestamp::from_ms(tip.timestamp().as_ms() + 1).unwrap();
+            tip.sign(self.epoch, later, body.clone(), &self.key).unwrap().0
+        });
+        match tip.sign(self.epoch, tip.timestamp(), body, &self.key) {
             Ok((message, after)) => {
+                self.log.push(message.clone());
                 self.known.insert(digest, message.receipt.clone());
                 self.entries.push(entry);
                 self.tip = Some(after);
                 if self.stores {
                     self.stored = self.tip.clone();
                 }
-                (201, Receipts(vec![message.receipt]).to_bytes())
+                (201, Receipts(vec![promised.unwrap_or(message).receipt]).to_bytes())
             }
             Err(LogError::Continuity(error)) => refuse(Reason::of_continuity(&error, tip.client())),
             Err(_) => refuse(Reason::Unprocessable),
         }
+    }
+
+    /// The messages of a range of sequences, if all of them are stored.
+    fn range(&self, named: &str) -> Option<(u64, &[Message])> {
+        let (start, end) = named.split_once('_').unwrap();
+        let [start, end]: [u64; 2] = [start, end].map(|number| number.parse().unwrap());
+        let stored = self.stored.as_ref()?.last()?.get();
+        (end <= stored).then(|| {
+            let [from, to] = [start - 1, end].map(|at| usize::try_from(at).unwrap());
+            (end, &self.log[from..to])
+        })
+    }
+
+    fn leaves(&self, named: &str) -> (u16, Vec<u8>) {
+        let Some((_, messages)) = self.range(named) else { return refuse(Reason::NotFound) };
+        let mut writer = Writer::default();
+        writer.array(messages.len());
+        messages.iter().for_each(|message| writer.bytes(message.receipt.leaf().as_bytes()));
+        (200, writer.into_bytes())
+    }
+
+    /// A batch that ends with the range, under a checkpoint that only fits in form.
+    fn batch(&self, named: &str) -> (u16, Vec<u8>) {
+        let Some((end, messages)) = self.range(named) else { return refuse(Reason::NotFound) };
+        let mut tip = Tip::start(self.tip.as_ref().unwrap().stream());
+        for (message, entry) in self.log.iter().zip(&self.entries).take(usize::try_from(end).unwrap()) {
+            let header = message.receipt.header();
+            let body = Body::of(entry).unwrap();
+            tip = tip.sign(header.epoch, header.timestamp, body, &self.key).unwrap().1;
+        }
+        let checkpoint = tip.checkpoint(self.epoch, 0).unwrap().sign(&self.key).unwrap();
+        let batch = Batch::new(messages.to_vec(), checkpoint).unwrap().to_stored().unwrap();
+        let mut writer = Writer::default();
+        writer.bytes(&batch);
+        (200, writer.into_bytes())
     }
 
     fn checkpoint(&self, last: Option<CommitDigest>) -> (u16, Vec<u8>) {
@@ -386,10 +465,12 @@ fn serve(stream: &TcpStream, shared: &(Mutex<State>, Condvar)) {
         let mut parts = path.trim_start_matches('/').splitn(3, '/');
         assert_eq!(parts.next(), Some("streams"));
         let id = StreamId::from_key(parts.next().unwrap()).unwrap();
-        let (path, chunk) = match (method, parts.next().unwrap()) {
+        let (path, named) = match (method, parts.next().unwrap()) {
             ("POST", "submit") => (Asked::Submit, None),
             ("POST", "snapshot") => (Asked::Snapshot, None),
             ("GET", "checkpoint") => (Asked::Checkpoint, None),
+            ("GET", rest) if rest.starts_with("leaves/") => (Asked::Leaves, Some(rest[7..].to_owned())),
+            ("GET", rest) if rest.starts_with("batches/") => (Asked::Batches, Some(rest[8..].to_owned())),
             ("PUT", rest) => (Asked::Chunk, Some(rest.strip_prefix("snapshot/chunks/").unwrap().to_owned())),
             other => panic!("no such path: {other:?}"),
         };
@@ -417,10 +498,15 @@ fn serve(stream: &TcpStream, shared: &(Mutex<State>, Condvar)) {
                         Some(answer) => answer,
                         None => return,
                     },
-                    Asked::Submit => shared.0.lock().unwrap().take(id, MessageType::Submission, &body),
-                    Asked::Snapshot => shared.0.lock().unwrap().take(id, MessageType::Snapshot, &body),
+                    Asked::Submit => {
+                        let is_false = matches!(other, Some(Trick::Equivocate));
+                        shared.0.lock().unwrap().take(id, MessageType::Submission, &body, is_false)
+                    }
+                    Asked::Snapshot => shared.0.lock().unwrap().take(id, MessageType::Snapshot, &body, false),
+                    Asked::Leaves => shared.0.lock().unwrap().leaves(&named.unwrap()),
+                    Asked::Batches => shared.0.lock().unwrap().batch(&named.unwrap()),
                     Asked::Chunk => {
-                        let hash = ChunkHash::from_key(&chunk.unwrap()).unwrap();
+                        let hash = ChunkHash::from_key(&named.unwrap()).unwrap();
                         assert_eq!(ChunkHash::of(&body), hash);
                         shared.0.lock().unwrap().chunks.insert(hash, body);
                         (201, Vec::new())

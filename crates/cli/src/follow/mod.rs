@@ -143,6 +143,10 @@ fn say(output: Output, event: synddb_agent::Event) {
         Told::SnapshotStored { incarnation } => {
             Event::SnapshotStored { incarnation: incarnation.counter.get() }
         }
+        Told::Evidence { finding, detail, file } => {
+            let file = file.map(|file| file.display().to_string());
+            Event::Evidence { finding, detail, file }
+        }
         Told::Warning { problem } => Event::Warning(problem),
         Told::Recovered => Event::Recovered,
         Told::FailedOver { sequencer } => Event::FailedOver { sequencer },

@@ -1,7 +1,7 @@
 //! What commands have to say: a closed set.
 
 use serde::{Deserialize, Serialize};
-use synddb_agent::{AgentStatus, Audited, Problem};
+use synddb_agent::{AgentStatus, Audited, Finding as EvidenceOf, Problem};
 use synddb_protocol::hash::StateHash;
 use synddb_protocol::http::{Halt, Position, ReplicaStatus, StreamStatus};
 use synddb_protocol::id::{Sequence, StreamId};
@@ -173,6 +173,16 @@ pub enum Event {
     SnapshotStored {
         /// The number of the incarnation that it begins.
         incarnation: u64,
+    },
+    /// A sequencer contradicts what it, or the one before it, has signed.
+    Evidence {
+        /// What was found.
+        finding: EvidenceOf,
+        /// The same in words.
+        detail: String,
+        /// The file that was kept.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        file: Option<String>,
     },
     /// Something keeps the agent from its work. It is told once.
     Warning(Problem),

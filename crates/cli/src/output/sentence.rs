@@ -1,6 +1,8 @@
 //! Events as sentences for people.
 
-use synddb_agent::{AgentStatus, Audited};
+use std::fmt::Write as _;
+
+use synddb_agent::{AgentStatus, Audited, PromiseCheck, Promises};
 use synddb_protocol::hash::StateHash;
 use synddb_protocol::http::{Difference, Halt, HaltKind, Naming, Position, ReplicaStatus, StreamStatus};
 use synddb_protocol::id::Sequence;
@@ -56,6 +58,10 @@ pub(super) fn of(event: &Event) -> String {
         }
         Event::SnapshotStored { incarnation } => {
             format!("the snapshot of incarnation {incarnation} is stored")
+        }
+        Event::Evidence { detail, file, .. } => {
+            let file = file.as_deref().unwrap_or("nowhere: it could not be kept");
+            format!("EVIDENCE against the sequencer: {detail}; kept in {file}")
         }
         Event::Warning(problem) => format!("warning: {}; {}", problem.detail, problem.fix),
         Event::Recovered => "the sequencer answers again".to_owned(),
@@ -260,7 +266,7 @@ fn status(
     let mut lines = Vec::new();
     match agent {
         Some(agent) => {
-            let AgentStatus { stream, next, stored_next, pending, wal_bytes, problem, .. } = agent;
+            let AgentStatus { stream, next, stored_next, pending, wal_bytes, promises, problem, .. } = agent;
             lines.push(format!("stream     {stream}"));
             lines.push(format!("agent      captured to {}, stored to {}", to(next), to(stored_next)));
             let (bytes, wal) = (mib(pending.bytes), mib(*wal_bytes));
@@ -268,6 +274,8 @@ fn status(
                 "           submissions that wait: {} ({bytes}), WAL {wal}",
                 pending.submissions
             ));
+            lines.push(format!("           sends to {}", agent.sequencer));
+            lines.push(format!("           promises: {}", promised(promises)));
             if let Some(problem) = problem {
                 lines.push(format!("           problem: {}; {}", problem.detail, problem.fix));
             }
@@ -291,6 +299,23 @@ fn status(
         None => "validator  does not answer".to_owned(),
     });
     lines.join("\n")
+}
+
+/// What became of what the sequencers promised.
+fn promised(promises: &Promises) -> String {
+    let Promises { check, got, kept, unkept, unchecked, evidence } = promises;
+    let unchecked_now = if *check == PromiseCheck::Unchecked { "unchecked; " } else { "" };
+    let mut told = format!("{unchecked_now}{got} given, {kept} kept, {unkept} not kept");
+    if *unchecked > 0 {
+        write!(told, ", {unchecked} not looked at").ok();
+    }
+    match evidence {
+        0 => told,
+        count => format!(
+            "{told}; EVIDENCE against the sequencer: {} in the agent's folder",
+            counted(*count, "file")
+        ),
+    }
 }
 
 /// So many of something that has a plural with an `s`.
