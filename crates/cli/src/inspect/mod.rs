@@ -17,6 +17,7 @@ mod shown;
 
 use std::path::PathBuf;
 
+use synddb_agent::Evidence;
 use synddb_protocol::DecodeError;
 use synddb_protocol::id::{KeyId, Sequence};
 use synddb_protocol::limits::BATCH_STORED_MAX;
@@ -27,7 +28,7 @@ use synddb_storage::{GetError, ListError, OpenError};
 pub(crate) use self::shown::utc;
 pub use self::shown::{Shown, Signed, Trust};
 
-use self::object::Object;
+use self::object::{Object, signed};
 use crate::arguments::InspectArguments;
 use crate::exit::{CommandError, Exit};
 use crate::output::{Event, Output};
@@ -192,6 +193,7 @@ impl<'a> Screen<'a> {
             Object::Receipt(receipt) => self.receipt(&receipt),
             Object::Checkpoint(checkpoint) => self.checkpoint(&checkpoint),
             Object::Epoch(record) => self.epoch_record(&record),
+            Object::Evidence(evidence) => self.evidence(&evidence),
         }
     }
 
@@ -236,6 +238,21 @@ impl<'a> Screen<'a> {
         let recovered = record.recover().ok().map(|(_, key)| key);
         let signed = self.signed(record.key(), recovered);
         self.show(Shown::epoch_record(record, signed, self.value_bytes))
+    }
+
+    /// Evidence, whether it proves what it says, and what it quotes.
+    fn evidence(&mut self, evidence: &Evidence) -> Result<(), CommandError> {
+        let unproven = evidence.prove().err().map(|error| synddb_protocol::chain(&error));
+        self.show(Shown::evidence(evidence, unproven))?;
+        for quoted in evidence.quoted().unwrap_or_default() {
+            match signed(&quoted)? {
+                Object::Receipt(receipt) => self.receipt(&receipt)?,
+                Object::Checkpoint(checkpoint) => self.checkpoint(&checkpoint)?,
+                // Evidence quotes nothing else.
+                Object::Batch(_) | Object::Message(_) | Object::Epoch(_) | Object::Evidence(_) => {}
+            }
+        }
+        Ok(())
     }
 
     /// Who signed: the key that is named, and the key that made the signature, if it is that one.

@@ -5,6 +5,7 @@ use std::io::Read as _;
 use std::path::Path;
 
 use bytes::Bytes;
+use synddb_agent::Evidence;
 use synddb_protocol::DecodeError;
 use synddb_protocol::id::{Sequence, StreamId};
 use synddb_protocol::limits::{BATCH_MESSAGES_MAX, BATCH_STORED_MAX};
@@ -36,11 +37,16 @@ pub(super) enum Object {
     Checkpoint(Box<SignedCheckpoint>),
     /// An epoch record.
     Epoch(Box<SignedEpochRecord>),
+    /// Evidence that an agent has kept.
+    Evidence(Box<Evidence>),
 }
 
 impl Object {
     /// Reads what the bytes say that they are.
     pub(super) fn recognise(bytes: &[u8]) -> Result<Self, InspectError> {
+        if let Ok(evidence) = Evidence::from_bytes(bytes) {
+            return Ok(Self::Evidence(Box::new(evidence)));
+        }
         match bytes {
             [] => Err(InspectError::Unknown { looks: "nothing: it is empty" }),
             [COSE, ..] => signed(bytes),
@@ -74,7 +80,7 @@ const fn malformed(looks: &'static str) -> impl Fn(DecodeError) -> InspectError 
 }
 
 /// What a COSE_Sign1 is a signature of. At most one of the three reads it.
-fn signed(bytes: &[u8]) -> Result<Object, InspectError> {
+pub(super) fn signed(bytes: &[u8]) -> Result<Object, InspectError> {
     let receipt = match Receipt::from_bytes(bytes) {
         Ok(receipt) => return Ok(Object::Receipt(Box::new(receipt))),
         Err(error) => Box::new(error),

@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::{Duration, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
+use synddb_agent::{Evidence, Finding};
 use synddb_protocol::hash::{
     BodyHash, ChainHash, ChunkHash, CommitDigest, EpochRecordHash, StateHash, TreeHash,
 };
@@ -16,7 +17,7 @@ use synddb_protocol::log::{
 };
 use synddb_protocol::submission::TextEncoding;
 
-use crate::output::counted;
+use crate::output::{counted, printable};
 
 /// Log time up to which a calendar date is written: the end of the year 9999, in milliseconds.
 const CALENDAR_MS_END: u64 = 253_402_300_800_000;
@@ -99,6 +100,24 @@ pub enum Shown {
     Found {
         /// Its key.
         key: String,
+    },
+    /// Evidence that an agent has kept; what it quotes follows.
+    Evidence {
+        /// What was found.
+        finding: Finding,
+        /// The same in words.
+        detail: String,
+        /// The stream.
+        stream: StreamId,
+        /// The name of the key.
+        key_id: KeyId,
+        /// The epoch.
+        epoch: Epoch,
+        /// The place.
+        sequence: Sequence,
+        /// Why it proves nothing by itself. Without it, it does.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        unproven: Option<String>,
     },
     /// A batch; its checkpoint and its messages follow.
     Batch {
@@ -337,6 +356,20 @@ impl Shown {
         }
     }
 
+    /// Evidence, and why it proves nothing, if so.
+    pub(super) fn evidence(evidence: &Evidence, unproven: Option<String>) -> Self {
+        let Evidence { finding, detail, stream, key, epoch, sequence, .. } = evidence;
+        Self::Evidence {
+            finding: *finding,
+            detail: detail.clone(),
+            stream: *stream,
+            key_id: *key,
+            epoch: *epoch,
+            sequence: *sequence,
+            unproven,
+        }
+    }
+
     /// The signed part of a message.
     pub(super) fn receipt(receipt: &Receipt, signed: Signed) -> Self {
         let header = receipt.header();
@@ -406,6 +439,17 @@ impl fmt::Display for Shown {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Found { key } => write!(f, "found in {key}"),
+            Self::Evidence { detail, stream, key_id, epoch, sequence, unproven, .. } => {
+                let proven = match unproven {
+                    None => "PROVEN by the two that follow, whoever kept the file".to_owned(),
+                    Some(why) => format!("NOT proven by what it quotes: {}", printable(why)),
+                };
+                let detail = printable(detail);
+                write!(
+                    f,
+                    "evidence: {detail}\n  stream {stream}\n  key id {key_id}, epoch {epoch}, place {sequence}\n  {proven}"
+                )
+            }
             Self::Batch { first, last, messages, stored_bytes } => {
                 let messages = counted(*messages as u64, "message");
                 let range = if first == last { format!("{first}") } else { format!("{first} to {last}") };

@@ -9,7 +9,9 @@ use synddb_protocol::id::{
     CommitNumber, Epoch, Incarnation, IncarnationCounter, IncarnationNonce, PartIndex,
 };
 use synddb_protocol::id::{Sequence, StreamId, Timestamp};
-use synddb_protocol::log::{Batch, Body, Entry, Message, MessageHeader, Status, StatusLevel};
+use synddb_protocol::log::{
+    Batch, Body, Entry, Message, MessageHeader, MessageType, Receipt, Status, StatusLevel,
+};
 use synddb_protocol::signing::{SigningKey, VerifyingKey};
 use synddb_protocol::state::Value as Stored;
 use synddb_protocol::submission::{Changes, CommitKind, Content, Part, Submission};
@@ -307,4 +309,42 @@ fn what_is_shown_of_a_row_is_the_row() {
     let update = statement(&table, &RowChange::Update { old, new }, usize::MAX);
     let changed = |update: &str| sql(&file, &format!("{update}\nSELECT changes();\n"));
     assert_eq!([changed(&update), changed(&update)].map(|told| told.trim().to_owned()), ["1", "0"]);
+}
+
+#[test]
+fn evidence_is_shown_with_what_it_quotes_and_whether_it_proves_anything() {
+    let scratch = tempfile::tempdir().unwrap();
+    let file = scratch.path().join("3-17.json");
+    let key = SigningKey::from_bytes([7; 32]).unwrap();
+    let stream = StreamId::from_bytes([1; 32]);
+    let receipt = |ms: u64| {
+        let header = MessageHeader {
+            stream,
+            epoch: Epoch::new(3).unwrap(),
+            sequence: Sequence::new(17).unwrap(),
+            timestamp: Timestamp::from_ms(ms).unwrap(),
+            message_type: MessageType::Submission,
+        };
+        hex::encode(Receipt::sign(header, b"a body", &key).to_bytes())
+    };
+    let evidence = |first: String, second: String| {
+        let evidence = serde_json::json!({
+            "version": 1, "finding": "receipts", "detail": "signed\u{1b}[2J twice", "stream": stream, "key": key.id(),
+            "epoch": 3, "sequence": 17, "first": first, "second": second,
+        });
+        fs::write(&file, evidence.to_string()).unwrap();
+    };
+    evidence(receipt(1), receipt(2));
+    let [shown, first, second] = &pieces(&file, &[])[..] else { panic!("not three") };
+    assert_eq!((&shown["object"], &shown["unproven"]), (&"evidence".into(), &Value::Null));
+    assert_eq!([&first["object"], &second["object"]], ["message", "message"]);
+    assert_ne!(first["timestamp"], second["timestamp"]);
+    let (exit, told, _) = inspect(&file, &[]);
+    assert!(exit == 0 && told.contains("PROVEN by the two that follow"), "{told}");
+    evidence(receipt(1), receipt(1));
+    let (exit, told, _) = inspect(&file, &[]);
+    assert!(exit == 0 && told.contains("NOT proven"), "{told}");
+    evidence(receipt(1), "d2".to_owned());
+    let (exit, told, _) = inspect(&file, &[]);
+    assert!(exit == 2 && told.contains("NOT proven"), "{told}");
 }
