@@ -13,6 +13,7 @@ mod differences;
 mod diverged;
 mod doctor;
 mod embedded;
+mod failing_over;
 mod inspected;
 mod keys;
 mod kills;

@@ -190,8 +190,7 @@ impl System {
     /// The same, with something more in the environment of each process.
     pub(crate) fn start_in(folder: &Path, environment: &[(&'static str, PathBuf)]) -> Self {
         let (app, home) = (folder.join("app.db"), folder.join("app.db-synddb"));
-        std::fs::create_dir(folder.join("store")).unwrap();
-        write_token(folder);
+        make_store(folder);
         let stream = synddb_agent::stream_of(&home).unwrap();
         let sequencer = start_sequencer(folder, "127.0.0.1:0", environment);
         let listening = sequencer.event("listening", |_| true);
@@ -294,15 +293,33 @@ pub(crate) fn write_token(folder: &Path) {
     std::fs::set_permissions(folder.join("token"), std::fs::Permissions::from_mode(0o600)).unwrap();
 }
 
-fn store(folder: &Path) -> String {
+pub(crate) fn store(folder: &Path) -> String {
     format!("file://{}", folder.join("store").display())
 }
 
+/// A folder for the store, and a token.
+pub(crate) fn make_store(folder: &Path) {
+    std::fs::create_dir(folder.join("store")).unwrap();
+    std::fs::write(folder.join("token"), TOKEN).unwrap();
+    std::fs::set_permissions(folder.join("token"), std::fs::Permissions::from_mode(0o600)).unwrap();
+}
+
 fn start_sequencer(folder: &Path, address: &str, environment: &[(&str, PathBuf)]) -> Role {
+    start_sequencer_as(folder, "sequencer", address, environment)
+}
+
+/// A sequencer with a journal and a key of its own name, over the store of the folder.
+pub(crate) fn start_sequencer_as(
+    folder: &Path,
+    name: &str,
+    address: &str,
+    environment: &[(&str, PathBuf)],
+) -> Role {
     let mut command =
         synddb(["sequencer", "--listen", address, "--batch-age-ms", "5", "--stop-on-eof", "--json"]);
-    command.args(["--store", &store(folder)]).arg("--dir").arg(folder.join("sequencer"));
-    command.arg("--token-file").arg(folder.join("token")).arg("--key-file").arg(folder.join("sequencer.key"));
+    command.args(["--store", &store(folder)]).arg("--dir").arg(folder.join(name));
+    let key = folder.join(format!("{name}.key"));
+    command.arg("--token-file").arg(folder.join("token")).arg("--key-file").arg(key);
     command.envs(environment.iter().map(|(name, value)| (name, value)));
     Role::start(command)
 }
