@@ -98,7 +98,8 @@ pub fn start(config: Config, on_event: impl Fn(Event) + Send + 'static) -> Resul
     let shared = Shared::new(home.stream())?;
     let mut older = home.incarnations()?;
     let left = Left::newest(&home, &mut older, &config)?;
-    let link = ship::start(&config, Arc::clone(&home), Arc::clone(&shared), events.clone(), older)?;
+    let awaited = left.iter().map(|left| left.outbox.incarnation()).collect();
+    let link = ship::start(&config, Arc::clone(&home), Arc::clone(&shared), events.clone(), older, awaited)?;
     let (calls, incoming) = sync_channel(CALLS_MAX);
     let capture = Capture::new(config, home, events, Arc::clone(&shared), incoming, link);
     let ends = EndsBoard(Arc::clone(&shared));

@@ -143,7 +143,10 @@ impl Opening {
     ) -> Result<(Handle, Feed), AgentError> {
         let Self { config, home, events, shared, older, .. } = self;
         let (feed, reader) = feed::new(outbox.incarnation(), outbox.next_commit(), shared.waker.clone());
-        let link = ship::start(&config, Arc::clone(&home), Arc::clone(&shared), events.clone(), older)?;
+        let left = before.iter().map(|before| before.outbox.incarnation());
+        let awaited = left.chain([outbox.incarnation()]).collect();
+        let link =
+            ship::start(&config, Arc::clone(&home), Arc::clone(&shared), events.clone(), older, awaited)?;
         let (calls, incoming) = sync_channel(CALLS_MAX);
         let capture = Capture::new(config, home, events, Arc::clone(&shared), incoming, link);
         let fed = Box::new(Fed { reader, outbox, folder, before, how });

@@ -95,13 +95,15 @@ impl Drop for ShipperThread {
     }
 }
 
-/// Starts the shipper. `older` are the incarnations whose outboxes nobody else has, oldest first.
+/// Starts the shipper. `older` are the incarnations whose outboxes nobody else has, oldest first; `awaited` are those that were begun and come from
+/// the thread that captures, once it has attached.
 pub(crate) fn start(
     config: &Config,
     home: Arc<Home>,
     shared: Arc<Shared>,
     events: Events,
     older: Vec<IncarnationFolder>,
+    awaited: Vec<Incarnation>,
 ) -> Result<Link, AgentError> {
     let (messages, inbox) = sync_channel(MESSAGES_MAX);
     let (requests, outgoing) = sync_channel(REQUESTS_MAX);
@@ -139,6 +141,8 @@ pub(crate) fn start(
         requests,
         watch,
         legs,
+        awaited,
+        deferred: None,
         cursor: Cursor { leg: 0, wanted: Wanted::Oldest, held: None, is_asked: false, generation: 0 },
         missing: Vec::new(),
         has_sent_chunks: false,

@@ -43,6 +43,7 @@ use synddb_protocol::chain;
 use synddb_protocol::hash::ChunkHash;
 use synddb_protocol::http::Position;
 use synddb_protocol::id::{Incarnation, Sequence};
+use synddb_protocol::log::Checkpoint;
 use synddb_sqlite::capture::Waker;
 
 use crate::event::{Event, Events};
@@ -102,6 +103,10 @@ pub(crate) struct Shipper {
     watch: SyncSender<Sequence>,
     ring: RingWhenGone,
     legs: Vec<Leg>,
+    /// Incarnations that were begun by an agent before this one, and of which the thread that captures tells once it has attached.
+    awaited: Vec<Incarnation>,
+    /// A checkpoint that is about one of them, until its leg is here.
+    deferred: Option<Box<Checkpoint>>,
     cursor: Cursor,
     /// Chunks of the snapshot under way that the store lacks.
     missing: Vec<ChunkHash>,
@@ -236,6 +241,9 @@ impl Shipper {
                     self.note_start(start);
                 }
                 self.legs.push(leg);
+                if let Some(checkpoint) = self.deferred.take() {
+                    self.take_checkpoint(&checkpoint);
+                }
             }
             Err(error) => self.stop(chain(&error), "keep a copy of the agent's folder, and report this"),
         }
@@ -301,7 +309,7 @@ impl Shipper {
     /// Has the watcher look for what was promised, one question at a time.
     fn watch(&mut self) {
         let at_least = match self.unstored {
-            _ if self.is_watching => return,
+            _ if self.is_watching || self.deferred.is_some() => return,
             Some(placed) => placed.sequence,
             None if self.is_checking => Sequence::FIRST,
             None => return,

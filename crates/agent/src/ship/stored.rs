@@ -89,6 +89,10 @@ impl Shipper {
     fn take_client(&mut self, checkpoint: &Checkpoint, client: &ClientState) {
         let (next, running) = (Position::expected(client), client.incarnation);
         let Some(at) = self.legs.iter().position(|leg| leg.incarnation == running) else {
+            if self.awaited.contains(&running) {
+                self.deferred = Some(Box::new(checkpoint.clone()));
+                return;
+            }
             // Before our own snapshot is stored it may be one that was stored long ago.
             if self.is_lost(checkpoint) {
                 self.unstored = None;
