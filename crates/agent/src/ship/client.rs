@@ -27,9 +27,13 @@ use crate::error::AgentError;
 const CONNECT_MAX: Duration = Duration::from_secs(5);
 /// The same where another sequencer may answer instead.
 const CONNECT_MAX_OF_SEVERAL: Duration = Duration::from_secs(2);
-/// How long the answer to a submission may take where another sequencer may answer instead: one that stands still is left for the next. One that was
+/// How long an answer may take, beside what was asked to be waited for, where another sequencer may answer instead: one that stands still is left for the next. One that was
 /// only slow is sent the same again, which costs nothing but time.
 const ANSWER_MAX_OF_SEVERAL: Duration = Duration::from_secs(3);
+/// How long the sequencer is asked to wait for a sequence to be stored where another one may lead meanwhile.
+const WAIT_STORED_OF_SEVERAL: Duration = Duration::from_secs(2);
+/// How long the leaves of the log may take: what is stored is not told before.
+const LEAVES_WITHIN: Duration = Duration::from_secs(5);
 /// How long nothing may be sent or received. A long poll is answered later than that.
 const SILENCE_MAX: Duration = Duration::from_secs(10);
 /// How long a request may take with everything.
@@ -200,16 +204,24 @@ impl Client {
         at_least: Sequence,
         wait: Duration,
     ) -> Result<Answer<SignedCheckpoint>, ClientError> {
-        let wait = wait.min(WAIT_STORED).as_millis();
-        let url = self.at(&format!("checkpoint?at_least={at_least}&wait_ms={wait}"));
-        let response = self.agent.get(url).call().map_err(|error| unreachable(self.url(), error))?;
+        let are_several = self.sequencers.are_several();
+        let wait = wait.min(if are_several { WAIT_STORED_OF_SEVERAL } else { WAIT_STORED });
+        let url = self.at(&format!("checkpoint?at_least={at_least}&wait_ms={}", wait.as_millis()));
+        let request = self
+            .agent
+            .get(url)
+            .config()
+            .timeout_recv_response(are_several.then_some(wait + ANSWER_MAX_OF_SEVERAL))
+            .build();
+        let response = request.call().map_err(|error| unreachable(self.url(), error))?;
         answer(self.url(), response, CHECKPOINT_BYTES_MAX, |_, bytes| self.check_checkpoint(bytes))
     }
 
     /// The leaves of the stored messages from `start` to `end`. Nobody signed them: they are right when they lead to a signed checkpoint.
     pub(crate) fn leaves(&self, start: u64, end: u64) -> Result<Answer<Vec<TreeHash>>, ClientError> {
         let url = self.at(&format!("leaves/{start}_{end}"));
-        let response = self.agent.get(url).call().map_err(|error| unreachable(self.url(), error))?;
+        let request = self.agent.get(url).config().timeout_global(Some(LEAVES_WITHIN)).build();
+        let response = request.call().map_err(|error| unreachable(self.url(), error))?;
         answer(self.url(), response, LEAVES_BYTES_MAX, |_, bytes| {
             let leaves = read_leaves(bytes).map_err(|_| Unfit::Unreadable)?;
             if leaves.len() as u64 == end - start + 1 { Ok(leaves) } else { Err(Unfit::Unreadable) }

@@ -27,6 +27,16 @@ fn assert_stored(app: &Path) {
 
 #[test]
 fn another_sequencer_takes_over_and_every_commit_is_stored_once() {
+    assert_taken_over(Role::kill);
+}
+
+#[test]
+fn a_sequencer_that_stands_still_is_left_and_finds_itself_deposed() {
+    assert_taken_over(|first| first.signal("STOP"));
+}
+
+/// Another sequencer takes over from one of which `end` makes an end, maybe not for good.
+fn assert_taken_over(end: impl Fn(&mut Role)) {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     make_store(folder);
@@ -47,13 +57,15 @@ fn another_sequencer_takes_over_and_every_commit_is_stored_once() {
     assert_stored(&app);
     assert_eq!(status(&home).unwrap()["sequencer"], first_url.as_str());
 
-    // It is killed with something under way, and what follows is written as if nothing had happened.
+    // It ends with something under way, and what follows is written as if nothing had happened.
     write(11);
-    first.kill();
-    let killed = Instant::now();
+    end(&mut first);
+    let ended = Instant::now();
     write(12);
     agent.event("failed_over", |event| event["sequencer"] == second_url.as_str());
-    println!("another sequencer took a submission {:?} after the first one was killed", killed.elapsed());
+    println!("another sequencer took a submission {:?} after the first one was gone", ended.elapsed());
+    // Whoever stood still goes on, with all that was sent to it meanwhile.
+    first.signal("CONT");
     (13..=20).for_each(write);
     assert_stored(&app);
     let said = status(&home).unwrap();
