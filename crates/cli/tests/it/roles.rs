@@ -300,8 +300,7 @@ pub(crate) fn store(folder: &Path) -> String {
 /// A folder for the store, and a token.
 pub(crate) fn make_store(folder: &Path) {
     std::fs::create_dir(folder.join("store")).unwrap();
-    std::fs::write(folder.join("token"), TOKEN).unwrap();
-    std::fs::set_permissions(folder.join("token"), std::fs::Permissions::from_mode(0o600)).unwrap();
+    write_token(folder);
 }
 
 fn start_sequencer(folder: &Path, address: &str, environment: &[(&str, PathBuf)]) -> Role {

@@ -11,6 +11,9 @@ use super::ledger::{LEAVES_MAX, Relation};
 use crate::evidence::Evidence;
 use crate::status::{Problem, PromiseCheck};
 
+/// Most requests for the leaves between two checkpoints. Each should bring thousands, and a log of tiny batches still brings 64.
+const REQUESTS_MAX: usize = 256;
+
 /// What a checkpoint is worth.
 #[derive(Debug)]
 pub(crate) enum Verdict {
@@ -146,7 +149,10 @@ impl Promises {
 fn extend(client: &Client, mut frontier: Frontier, new: &SignedCheckpoint) -> Extended {
     let size = new.claim().size.get();
     let mut leaves = Vec::new();
-    while frontier.size() < size {
+    for _ in 0..REQUESTS_MAX {
+        if frontier.size() >= size {
+            break;
+        }
         let end = size.min(frontier.size() + LEAVES_MAX as u64);
         match client.leaves(frontier.size() + 1, end) {
             Ok(Answer::Done(found)) => {
@@ -161,6 +167,9 @@ fn extend(client: &Client, mut frontier: Frontier, new: &SignedCheckpoint) -> Ex
                 return Extended::Unknown { is_offered: true };
             }
         }
+    }
+    if frontier.size() < size {
+        return Extended::Unknown { is_offered: true };
     }
     if frontier == new.claim().frontier { Extended::Yes(leaves) } else { Extended::No }
 }
