@@ -49,6 +49,27 @@ async fn a_full_journal_refuses_and_keeps_what_it_has() {
     assert_eq!(log.commits().len() as u64, client.next);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn so_many_messages_wait_to_be_stored_and_no_more() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, faults) = faulty_store(folder.path()).await;
+    let few = Config { journal_messages_max: 4, ..config(folder.path(), "one") };
+    let server = Server::start(&store, few).await;
+    let mut client = Client::new(STREAM);
+    let begun = server.begin(&client).await.sequence();
+    server.stored(STREAM, begun).await;
+    faults.lose_requests(Verb::Put, Loss::PerMille(1000));
+    for _ in 0..4 {
+        assert_eq!(server.submit(STREAM, client.next_body(1)).await.status, 201);
+    }
+    let refused = client.next_body(1);
+    assert_eq!(server.submit(STREAM, refused.clone()).await.reason(), Reason::DiskFull);
+    faults.clear();
+    server.stored(STREAM, begun + 4).await;
+    assert_eq!(server.submit(STREAM, refused).await.status, 201);
+    server.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_full_queue_is_busy() {
     let folder = tempfile::tempdir().unwrap();

@@ -27,6 +27,7 @@ mod snapshot;
 mod standby;
 mod submit;
 mod takeover;
+mod unstored;
 
 use std::path::Path;
 
