@@ -208,6 +208,13 @@ impl Journal {
         Ok(number(last))
     }
 
+    /// Whether something of a client is accepted and not stored.
+    pub(crate) fn has_promised(&self) -> Result<bool, JournalError> {
+        let sql =
+            "SELECT EXISTS (SELECT 1 FROM messages JOIN bodies USING (sequence) WHERE kind IS NOT NULL)";
+        Ok(self.file.integer(sql)? != 0)
+    }
+
     /// The messages from `first` to `last`, which are not stored.
     pub(crate) fn messages(&self, first: Sequence, last: Sequence) -> Result<Vec<Message>, JournalError> {
         let sql = "SELECT receipt, body FROM messages JOIN bodies USING (sequence)

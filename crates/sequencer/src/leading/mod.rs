@@ -59,6 +59,9 @@ use crate::tail::{Looked, Tail};
 use planted::Planted;
 use term::Term;
 
+/// After so many batches of another leader in our place a claimant rests.
+const CONFLICTS_IN_A_ROW: u32 = 4;
+
 /// Who leads, and by which rules.
 pub(crate) struct Leader {
     pub(crate) stream: StreamId,
@@ -197,6 +200,8 @@ pub(crate) struct Core {
     state: State,
     drain_until: Option<Instant>,
     wake_at: Option<Instant>,
+    /// How often another batch was met since something was led.
+    conflicts: u32,
     #[cfg(test)]
     planted: Option<Planted>,
 }
@@ -210,6 +215,7 @@ impl Core {
             state: State::Looking,
             drain_until: None,
             wake_at: None,
+            conflicts: 0,
             #[cfg(test)]
             planted: None,
         }
@@ -284,10 +290,14 @@ impl Core {
             return self.take_resumed(now, answer, effects);
         }
         let State::Leading(term) = &mut self.state else { return Ok(()) };
-        match term.take_put(&mut self.journal, &self.leader, answer, effects)? {
+        let next = term.take_put(&mut self.journal, &self.leader, answer, effects)?;
+        if term.leads() {
+            self.conflicts = 0;
+        }
+        match next {
             term::Next::GoOn => Ok(()),
             term::Next::Reopen => {
-                self.look_again("the place is taken; claiming the next epoch", effects);
+                self.look_again("another batch stands where ours should be", effects);
                 Ok(())
             }
         }
@@ -336,11 +346,14 @@ impl Core {
         Ok(())
     }
 
-    /// Gives the epoch up and looks where the log ends now.
-    fn look_again(&mut self, rest: &'static str, effects: &mut Vec<Effect>) {
+    /// Gives the epoch up and looks where the log ends now. At once, most often: who has just stored a batch waits until the next one is full or old, and
+    /// whoever rests meets that one. Each time costs an epoch, which is an object for ever, so not every time.
+    fn look_again(&mut self, why: &'static str, effects: &mut Vec<Effect>) {
+        self.conflicts += 1;
+        let rest = self.conflicts.is_multiple_of(CONFLICTS_IN_A_ROW).then_some(why);
         self.state = State::Looking;
         effects.push(Effect::Show(Box::new(Shown { phase: Phase::Opening, status: None, stored: None })));
-        effects.push(Effect::Look { rest: Some(rest) });
+        effects.push(Effect::Look { rest });
     }
 
     fn end(&mut self, how: Result<(), LeadError>, effects: &mut Vec<Effect>) {

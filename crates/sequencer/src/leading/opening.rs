@@ -12,7 +12,7 @@ use synddb_storage::{Put, PutError};
 use super::adopt::adopt;
 use super::{Core, Effect, Now, State};
 use crate::error::LeadError;
-use crate::journal::{Journal, Unstored};
+use crate::journal::Journal;
 use crate::ordering::Ordering;
 use crate::tail::{Looked, Tail};
 
@@ -184,7 +184,8 @@ fn settle(journal: &mut Journal, tail: &Tail, is_own: bool) -> Result<(), LeadEr
         }
         return Ok(());
     }
-    if journal.unstored() != Unstored::default() {
+    // A message that began an epoch, and was never stored, promised nobody anything.
+    if journal.has_promised()? {
         let copy = journal.copy_fenced()?;
         reached("tail fenced");
         tracing::warn!(%stream, messages = journal.unstored().messages, file = %copy.display(),
