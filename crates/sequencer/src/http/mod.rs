@@ -16,6 +16,10 @@ use std::time::Duration;
 
 use synddb_protocol::limits::BATCH_STORED_MAX;
 use synddb_service::axum::Router;
+use synddb_service::axum::http::StatusCode;
+use synddb_service::axum::http::header::{CONNECTION, HeaderValue};
+use synddb_service::axum::middleware::map_response;
+use synddb_service::axum::response::Response;
 use synddb_service::axum::routing::{get, post, put};
 use synddb_service::http::Refusal;
 use synddb_service::secret::Token;
@@ -122,5 +126,14 @@ pub(crate) fn router(front: Front) -> Router {
         .route("/streams", get(read::streams))
         .nest("/streams/{stream}", of_stream.clone())
         .merge(of_stream)
+        .layer(map_response(let_go))
         .with_state(front)
+}
+
+/// Ends the connection of who was told 503: where several sequencers are behind one address, the next one may lead to who can do it.
+async fn let_go(mut response: Response) -> Response {
+    if response.status() == StatusCode::SERVICE_UNAVAILABLE {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
 }

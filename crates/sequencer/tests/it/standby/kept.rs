@@ -176,6 +176,15 @@ async fn a_standby_that_lost_its_journal_and_met_no_lease_leads_when_it_is_asked
     // A submission that nobody can take begins no stream.
     assert_eq!(server.submit(STREAM, client.clone().next_body(1)).await.status, 409);
     assert_eq!(objects.read(STREAM).await.unwrap(), None);
+    // A balancer of connections must be able to choose another one.
+    let refused = server.http.post(format!("{}/streams/{}/snapshot", server.base, STREAM.to_key()));
+    let body = crate::sample::snapshot_body(Client::new(STREAM).beginning());
+    server.put_chunk(STREAM, crate::sample::PAGES).await;
+    let refused = refused.bearer_auth(crate::server::TOKEN).body(body).send().await.unwrap();
+    assert_eq!(
+        (refused.status().as_u16(), &refused.headers()["connection"]),
+        (503, &"close".parse().unwrap())
+    );
     let until = Instant::now() + WAIT_MAX;
     let begun = loop {
         let answer = server.begin(&client).await;
