@@ -62,7 +62,8 @@ async fn nothing_is_published_behind_a_byte_that_changed() {
         server.troubled("the journal does not follow its own log").await;
         server.stop().await;
         let log = Reader::read(&store, STREAM, &[sample_key(folder.path(), "one")]).await;
-        assert_eq!(log.messages.len(), 0, "{table}");
+        // A batch that was cut before it may be there.
+        assert!((log.messages.len() as i64) < sequence, "{table}: {}", log.messages.len());
     }
 }
 
