@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Instant;
 
 use synddb_protocol::hash::{ChunkHash, CommitDigest, StateHash};
 use synddb_protocol::id::{CommitNumber, Incarnation, IncarnationCounter, IncarnationNonce, StreamId};
@@ -88,9 +89,12 @@ impl Client {
         Body::of(&Entry::Snapshot(self.beginning()?)).map_err(unmade)
     }
 
-    /// Makes bodies of the next commits.
-    pub(super) fn make(&mut self, bodies: usize) -> Result<(), BenchError> {
+    /// Makes bodies of the next commits, for as long as there is time.
+    pub(super) fn make(&mut self, bodies: usize, until: Instant) -> Result<(), BenchError> {
         for _ in 0..bodies {
+            if Instant::now() >= until {
+                break;
+            }
             let body = self.next_body()?;
             self.made.push_back(body.into_stored());
         }
@@ -153,6 +157,8 @@ fn unmade(error: impl std::fmt::Display) -> BenchError {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use synddb_protocol::limits::BODY_BYTES_MAX;
     use synddb_protocol::log::MessageType;
 
@@ -162,7 +168,8 @@ mod tests {
     fn bodies_have_their_size_and_follow_each_other() {
         for bytes in [200, 10_000, 1_000_000] {
             let mut client = Client::new(3, bytes, &Client::noise(bytes)).unwrap();
-            client.make(1).unwrap();
+            client.make(1, Instant::now() + Duration::from_secs(60)).unwrap();
+            assert_eq!(client.made.len(), 1);
             let mut last = client.beginning().unwrap().digest();
             for number in 1..=2 {
                 let stored = client.next().unwrap();
