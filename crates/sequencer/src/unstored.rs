@@ -47,8 +47,16 @@ pub async fn accept_unstored(
                 Effect::Signed(messages) => {
                     last = messages.last().map_or(last, |message| message.receipt.header().sequence);
                 }
-                Effect::End(Err(error)) => return Err(failed(error)),
-                _ => {}
+                Effect::End(how) => how.map_err(failed)?,
+                // What is put here stays on its way.
+                Effect::Look { .. }
+                | Effect::Claim { .. }
+                | Effect::Put { .. }
+                | Effect::Answer(_)
+                | Effect::Opened { .. }
+                | Effect::Stored(_)
+                | Effect::Deposed
+                | Effect::Show(_) => {}
             }
         }
     }
@@ -79,7 +87,11 @@ async fn open(core: &mut Core, store: &dyn BatchStore) -> Result<Sequence, LeadE
                 Effect::Opened { fence: opened, .. } => fence = Some(opened),
                 Effect::Stored(stored) if Some(stored.last) == fence => return Ok(stored.last),
                 Effect::End(how) => how?,
-                _ => {}
+                Effect::Answer(_)
+                | Effect::Signed(_)
+                | Effect::Stored(_)
+                | Effect::Deposed
+                | Effect::Show(_) => {}
             }
         }
         let Some(event) = event else { return Err(LeadError::NoEpochLeft) };

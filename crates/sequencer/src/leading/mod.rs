@@ -109,7 +109,7 @@ impl Now {
 /// What happened.
 pub(crate) enum Event {
     /// The store was looked at, as [`Effect::Look`] asks.
-    Looked(Result<Looked, LeadError>),
+    Looked(Result<Box<Looked>, LeadError>),
     /// The store answered a claim.
     Claimed(Result<Put, PutError>),
     /// The store answered a batch. An error says that no retry will help.
@@ -178,16 +178,16 @@ pub(crate) struct Shown {
 enum State {
     Looking,
     Claiming {
-        looked: Looked,
+        looked: Box<Looked>,
         epoch: Epoch,
         record: SignedEpochRecord,
     },
     /// A batch that was cut before the process ended is being put.
     Resuming {
-        tail: Tail,
+        tail: Box<Tail>,
         epoch: Epoch,
         record: SignedEpochRecord,
-        checkpoint: SignedCheckpoint,
+        checkpoint: Box<SignedCheckpoint>,
     },
     Leading(Box<Term>),
     Ended,
@@ -369,13 +369,13 @@ impl Core {
         effects: &mut Vec<Effect>,
     ) {
         let epoch = ordering.epoch();
-        effects.push(Effect::Opened { fence, epoch, stored: stored.clone() });
         #[cfg_attr(not(test), expect(unused_mut, reason = "tests plant faults"))]
-        let mut term = Term::begin(ordering, fence, stored);
+        let mut term = Term::begin(ordering, fence, stored.as_ref());
         #[cfg(test)]
         if let Some(planted) = self.planted {
             term.plant(planted);
         }
+        effects.push(Effect::Opened { fence, epoch, stored });
         effects.push(Effect::Show(Box::new(term.shown(&self.leader))));
         self.state = State::Leading(Box::new(term));
     }

@@ -19,7 +19,7 @@ use crate::tail::{Looked, Tail};
 impl Core {
     pub(super) fn take_looked(
         &mut self,
-        looked: Result<Looked, LeadError>,
+        looked: Result<Box<Looked>, LeadError>,
         effects: &mut Vec<Effect>,
     ) -> Result<(), LeadError> {
         self.claim(looked?, effects)
@@ -34,7 +34,7 @@ impl Core {
     }
 
     /// Claims the first epoch that is free.
-    fn claim(&mut self, looked: Looked, effects: &mut Vec<Effect>) -> Result<(), LeadError> {
+    fn claim(&mut self, looked: Box<Looked>, effects: &mut Vec<Effect>) -> Result<(), LeadError> {
         let epoch = looked.tail.leaders.next().ok_or(LeadError::NoEpochLeft)?;
         let record = EpochRecord { stream: self.leader.stream, epoch, proof: KeyProof::Unattested };
         let record = record.sign(&self.leader.key);
@@ -79,24 +79,25 @@ impl Core {
     fn resume(
         &mut self,
         now: Now,
-        Looked { tail, is_own }: Looked,
+        looked: Box<Looked>,
         epoch: Epoch,
         record: SignedEpochRecord,
         effects: &mut Vec<Effect>,
     ) -> Result<(), LeadError> {
+        let Looked { tail, is_own } = *looked;
         #[cfg(test)]
         let is_own = is_own || self.is_planted(super::Planted::RevivesTheTail);
         let is_own = is_own && !self.is_claimed_by_others(&tail, self.leader.key.id());
         settle(&mut self.journal, &tail, is_own)?;
         let Some(cut) = self.journal.cut()? else {
-            return self.sign_epoch(now, tail, epoch, &record, effects);
+            return self.sign_epoch(now, &tail, epoch, &record, effects);
         };
         let first = cut.first;
         let batch = Batch::from_stored(&cut.bytes);
         let batch = batch.map_err(|source| LeadError::UnreadableTail { first, source })?;
-        let checkpoint = batch.checkpoint().clone();
+        let checkpoint = Box::new(batch.checkpoint().clone());
         effects.push(Effect::Put { first, object: Bytes::from(cut.bytes) });
-        self.state = State::Resuming { tail, epoch, record, checkpoint };
+        self.state = State::Resuming { tail: Box::new(tail), epoch, record, checkpoint };
         Ok(())
     }
 
@@ -124,11 +125,11 @@ impl Core {
         match answer {
             Ok(Put::Created | Put::Unchanged) => {
                 reached("cut put again");
-                tail.advance(checkpoint)?;
+                tail.advance(*checkpoint)?;
                 if let Some(stored) = tail.stored.clone() {
                     self.journal.mark_stored(stored)?;
                 }
-                self.sign_epoch(now, tail, epoch, &record, effects)
+                self.sign_epoch(now, &tail, epoch, &record, effects)
             }
             Err(PutError::Conflict { .. } | PutError::ConflictTooLarge { .. }) => {
                 let stream = self.leader.stream;
@@ -144,12 +145,12 @@ impl Core {
     fn sign_epoch(
         &mut self,
         now: Now,
-        tail: Tail,
+        tail: &Tail,
         epoch: Epoch,
         record: &SignedEpochRecord,
         effects: &mut Vec<Effect>,
     ) -> Result<(), LeadError> {
-        let Tail { tip, stored, inbox_consumed, leaders, .. } = &tail;
+        let Tail { tip, stored, inbox_consumed, leaders, .. } = tail;
         let (key, batching) = (self.leader.key.clone(), self.leader.batching);
         let mut ordering = Ordering::new(tip.clone(), epoch, key, batching, *inbox_consumed);
         adopt(&self.journal, leaders, &mut ordering, now)?;

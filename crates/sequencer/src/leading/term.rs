@@ -59,7 +59,7 @@ pub(super) struct Term {
 
 impl Term {
     /// The epoch of `ordering`, whose message `fence` is signed and journalled.
-    pub(super) fn begin(ordering: Ordering, fence: Sequence, stored: Option<Stored>) -> Self {
+    pub(super) fn begin(ordering: Ordering, fence: Sequence, stored: Option<&Stored>) -> Self {
         let mut term = Self {
             ordering,
             standing: Standing::Fencing(fence),
@@ -72,7 +72,7 @@ impl Term {
             #[cfg(test)]
             planted: None,
         };
-        if let Some(stored) = &stored {
+        if let Some(stored) = stored {
             term.remember(stored);
         }
         term

@@ -34,10 +34,10 @@ pub(crate) async fn look(
     journal: &Journal,
     stream: StreamId,
     trusted: &TrustedKeys,
-) -> Result<Looked, LeadError> {
+) -> Result<Box<Looked>, LeadError> {
     let tail = Tail::find(store, stream, trusted).await?;
     let is_own = history::compare(store, journal, &tail).await?;
-    Ok(Looked { tail, is_own })
+    Ok(Box::new(Looked { tail, is_own }))
 }
 
 /// The end of a log in the store.

@@ -300,8 +300,11 @@ impl Oracle {
     }
 }
 
+/// What stands in a log: the receipt of each message, and each commit with its digest.
+type Log = (BTreeMap<Sequence, Receipt>, Vec<(u64, CommitDigest)>);
+
 /// The receipts and the commits in the log, whose epochs only grow.
-fn read(sea: &Sea) -> Result<(BTreeMap<Sequence, Receipt>, Vec<(u64, CommitDigest)>), Violation> {
+fn read(sea: &Sea) -> Result<Log, Violation> {
     let (mut log, mut commits) = (BTreeMap::new(), Vec::new());
     let (mut next, mut epoch) = (Some(Sequence::FIRST), None);
     while let Some(first) = next

@@ -175,7 +175,7 @@ impl BatchStore for Sea {
         let hidden: Vec<Key> = water.first.iter().rev().take(behind).map(|(key, _)| *key).collect();
         let admitted = water.objects.keys().filter(|key| start.admits(key) && !hidden.contains(key));
         let mut keys = admitted.copied();
-        let page: Vec<Key> = keys.by_ref().take(usize::from(limit.get())).collect();
+        let page: Vec<Key> = keys.by_ref().take(limit.get()).collect();
         let next = keys.next().map(Start::At);
         Ok(Page { keys: page, next })
     }
