@@ -41,7 +41,7 @@ const STEPS: u32 = 45;
 /// Steps in which one leader that is left to itself must bring everything to its place.
 const END_STEPS: u32 = 400;
 /// Schedules of a usual run.
-const SCHEDULES: u64 = 2000;
+const SCHEDULES: u64 = 1000;
 /// Schedules in which a planted fault must be found.
 const PLANTED_SCHEDULES: u64 = 3000;
 
