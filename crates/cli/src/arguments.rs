@@ -93,7 +93,7 @@ pub(crate) enum Command {
     ///
     /// Works beside the running application and its agent. Exit code 2 when something stops following.
     Doctor(DoctorArguments),
-    /// Measures what following costs, and how fast replicas are.
+    /// Measures what following costs, how fast replicas are, and how much a sequencer accepts.
     #[command(after_help = FIGURES)]
     Bench(BenchArguments),
     /// Prints a script that completes this command's arguments, to be read by a shell.

@@ -287,7 +287,7 @@ fn status(
             let (given, stored) = (counted(message(*sequence), "message"), message(*stored));
             format!("sequencer  epoch {epoch}, {given}, {stored} of them stored")
         }
-        None => "sequencer  does not answer".to_owned(),
+        None => "sequencer  does not answer; only one that `dev` started is asked".to_owned(),
     });
     lines.push(match validator {
         Some(ReplicaStatus { halted: Some(halt), .. }) => format!("validator  {}", halted(halt)),
@@ -296,7 +296,7 @@ fn status(
             let applied = counted(message(*sequence), "message");
             format!("validator  {applied} applied, to {}{state}", to(next))
         }
-        None => "validator  does not answer".to_owned(),
+        None => "validator  does not answer; only one that `dev` started is asked".to_owned(),
     });
     lines.join("\n")
 }
