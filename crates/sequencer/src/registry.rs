@@ -54,7 +54,7 @@ pub(crate) enum OpenStreamError {
         wait: Duration,
     },
     /// This process stands by: it leads the stream when nobody else does.
-    #[error("this sequencer stands by, and another one leads or is about to; send it there, or again")]
+    #[error("this sequencer stands by, and another one leads or is about to")]
     StandingBy,
     /// The operating system gives no thread.
     #[error("no thread can be started")]

@@ -78,7 +78,11 @@ pub(super) fn refused(refused: &Refused) -> Problem {
             ProblemKind::Refused,
             "upgrade the agent, or finish the upgrade of the sequencer; it is tried again",
         ),
-        Reason::Busy | Reason::NotLeading | Reason::Unavailable | Reason::Internal => (
+        Reason::NotLeading => (
+            ProblemKind::Busy,
+            "nothing, if it passes; otherwise name each sequencer that may lead with --sequencer, and look at its log; it is tried again",
+        ),
+        Reason::Busy | Reason::Unavailable | Reason::Internal => (
             ProblemKind::Busy,
             "nothing, if it passes; otherwise look at the sequencer's status; it is tried again",
         ),
