@@ -45,7 +45,7 @@ impl Live {
         (Self(live), Feed(feed))
     }
 
-    /// An epoch begins: its first message stands in `fence`, and this is stored. What was shown and is not known to be stored is
+    /// An epoch begins: its first message stands at `fence`, and this is stored. What was shown and is not known to be stored is
     /// withdrawn: whatever of it counts comes again from the store.
     pub(crate) fn opened(&self, fence: Sequence, epoch: Epoch, stored: Option<&Stored>) {
         self.0.send_modify(|ring| ring.open(fence, epoch, stored.map(mark)));
