@@ -102,7 +102,7 @@ async fn run_whole(
     });
     let (registry, mut ended) = Registry::new(config, Arc::clone(&key), Arc::clone(&store), leases.clone());
     let registry = Arc::new(registry);
-    // The journals come first: they tell whether another process owns the folder.
+    // The journals come first: they tell whether another process owns the folder. A standby opens none yet, and is told when it takes over.
     let from_start = open_known(&registry)?;
     let listen = |source| SequencerError::Listen { address, source };
     let listener = TcpListener::bind(address).await.map_err(listen)?;
