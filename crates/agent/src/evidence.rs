@@ -25,6 +25,10 @@ use crate::home::{failed, make_folder, write_once};
 /// Most files of evidence that one agent keeps. What is found beyond them is told and not kept.
 pub const EVIDENCE_FILES_MAX: usize = 64;
 
+/// Most of them when one is kept that proves nothing. Anybody between agent and sequencer can bring those about, by showing old checkpoints again: they must not take
+/// the room of a proof.
+const INCONSISTENT_FILES_MAX: usize = EVIDENCE_FILES_MAX / 2;
+
 /// Largest file of evidence, in bytes: two checkpoints in hex, and the words around them.
 const FILE_BYTES_MAX: u64 = 32 << 10;
 
@@ -236,7 +240,11 @@ impl Evidence {
         if file.exists() {
             return Ok(Some((file, false)));
         }
-        if files(&folder)?.len() >= EVIDENCE_FILES_MAX {
+        let files_max = match self.finding {
+            Finding::Receipts | Finding::Checkpoints => EVIDENCE_FILES_MAX,
+            Finding::Inconsistent => INCONSISTENT_FILES_MAX,
+        };
+        if files(&folder)?.len() >= files_max {
             return Ok(None);
         }
         let text = serde_json::to_string_pretty(self).map_err(io::Error::other);
@@ -277,4 +285,44 @@ pub(crate) fn convicted(folder: &Path, stream: StreamId) -> Result<Vec<(KeyId, P
         }
     }
     Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use synddb_protocol::id::Timestamp;
+    use synddb_protocol::log::{MessageHeader, MessageType};
+    use synddb_protocol::signing::SigningKey;
+
+    use super::*;
+
+    fn receipt(sequence: u64, body: u8) -> Receipt {
+        let header = MessageHeader {
+            stream: StreamId::from_bytes([1; 32]),
+            epoch: Epoch::FIRST,
+            sequence: Sequence::new(sequence).unwrap(),
+            timestamp: Timestamp::ZERO,
+            message_type: MessageType::Submission,
+        };
+        Receipt::sign(header, &[body], &SigningKey::from_bytes([7; 32]).unwrap())
+    }
+
+    #[test]
+    fn what_proves_nothing_leaves_room_for_what_does() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut kept = 0;
+        for sequence in 1..=2 * EVIDENCE_FILES_MAX as u64 {
+            let evidence = Evidence::of_place(String::new(), &receipt(sequence, 1), &receipt(sequence, 2));
+            kept += usize::from(evidence.keep(folder.path()).unwrap().is_some());
+        }
+        assert!(kept > 0 && kept < EVIDENCE_FILES_MAX, "{kept}");
+        let (first, second) = (receipt(9, 1), receipt(9, 2));
+        let proof = Equivocation::of_receipts(&first, &second).unwrap();
+        let (file, is_new) =
+            Evidence::of_receipts(&proof, &first, &second).keep(folder.path()).unwrap().unwrap();
+        assert!(is_new);
+        // The next agent of this folder knows whom not to believe.
+        assert_eq!(convicted(folder.path(), proof.stream).unwrap(), vec![(proof.key, file)]);
+    }
 }
