@@ -232,6 +232,23 @@ fn a_sequencer_that_shows_no_leaves_is_not_checked_and_says_so() {
 }
 
 #[test]
+fn a_rewritten_log_is_not_believed_because_its_leaves_are_hidden_once() {
+    let (place, agent, writer) = begun();
+    insert(&writer, 1);
+    agent.push(Until::Stored);
+    until(&agent, |status| status.promises.kept > 0);
+    place.sequencer.rewrite();
+    place.sequencer.play(Asked::Leaves, [Trick::Refuse(Reason::NotFound, None)]);
+    insert(&writer, 2);
+    agent.push(Until::Stored);
+    insert(&writer, 3);
+    let (finding, _) = told(&agent);
+    assert_eq!(finding, Finding::Inconsistent);
+    agent.handle.stop_at_once();
+    agent.end();
+}
+
+#[test]
 fn leaves_that_are_late_or_lost_hold_nothing_up_and_are_asked_for_again() {
     let (place, agent, writer) = begun();
     place.sequencer.play(Asked::Leaves, [Trick::Vanish, Trick::Refuse(Reason::Busy, None)]);

@@ -74,12 +74,13 @@ impl Promises {
                 );
                 return self.inconsistent(&Evidence::of_logs(detail, before.as_ref(), new));
             }
-            Extended::Unknown { is_offered: true } => {
-                self.ledger().believe(new, PromiseCheck::Unchecked);
-                return Verdict::Believed;
-            }
-            Extended::Unknown { is_offered: false } => {
-                self.ledger().begin_at(new);
+            Extended::Unknown { is_offered } => {
+                // Who showed leaves before is held to them: one refusal, which anybody in between can make up, takes nothing out of the check.
+                if is_offered || self.ledger().was_shown() {
+                    self.ledger().believe(new, PromiseCheck::Unchecked);
+                } else {
+                    self.ledger().begin_at(new);
+                }
                 return Verdict::Believed;
             }
         }

@@ -55,6 +55,8 @@ pub(super) struct Ledger {
     seen: Option<SignedCheckpoint>,
     /// The last leaves before where the log is known.
     recent: VecDeque<TreeHash>,
+    /// Whether leaves were ever shown that led to a checkpoint.
+    was_shown: bool,
     counts: Counts,
 }
 
@@ -140,6 +142,11 @@ impl Ledger {
         self.known.as_ref()?.checkpoint.as_ref()
     }
 
+    /// Whether the log was ever checked by leaves that were shown.
+    pub(super) const fn was_shown(&self) -> bool {
+        self.was_shown
+    }
+
     /// Nothing before the checkpoint is checked.
     pub(super) fn begin_at(&mut self, new: &SignedCheckpoint) {
         self.recent.clear();
@@ -167,6 +174,7 @@ impl Ledger {
                 None => self.counts.unchecked += 1,
             }
         }
+        self.was_shown |= !leaves.is_empty();
         let remembered = leaves.len().min(LEAVES_MAX);
         self.recent.extend(&leaves[leaves.len() - remembered..]);
         self.recent.drain(..self.recent.len().saturating_sub(LEAVES_MAX));
