@@ -1,13 +1,14 @@
 //! The two forms in which a reader gets items: a CBOR sequence for programs, server-sent events for browsers.
 //!
 //! ```text
-//! event: message      data: {"sequence", "epoch", "timestamp", "type", "receipt", "body", "stored"}      id: sequence
+//! event: message      data: {"sequence", "epoch", "timestamp", "type", "receipt", "body", "stored"}      id: sequence-epoch
 //! event: stored       data: {"through", "checkpoint"}
 //! event: withdrawn    data: {"from"}                                                                     id: from - 1
 //! event: behind       data: {"from"}
 //! ```
 //!
-//! The `id` is what `EventSource` sends as `Last-Event-ID`: the last place that was shown and counts.
+//! The `id` is what `EventSource` sends as `Last-Event-ID`: the last place that was shown and counts. That of a message names its epoch as well, so that a
+//! browser that connects again after another leader took the log over is told when that place was given to another message.
 
 use serde::Serialize;
 use synddb_protocol::Canonical as _;
@@ -93,7 +94,7 @@ struct PlaceEvent {
 fn as_events(step: &Step, checkpoint: Option<SignedCheckpoint>) -> Vec<u8> {
     let mut text = String::new();
     if let Some(from) = step.withdrawn {
-        event(&mut text, "withdrawn", Some(from.get() - 1), &PlaceEvent { from });
+        event(&mut text, "withdrawn", Some((from.get() - 1).to_string()), &PlaceEvent { from });
     }
     if let Some(checkpoint) = checkpoint {
         let through = checkpoint.claim().size;
@@ -108,7 +109,7 @@ fn as_events(step: &Step, checkpoint: Option<SignedCheckpoint>) -> Vec<u8> {
         let MessageHeader { epoch, sequence, timestamp, message_type, .. } = *receipt.header();
         let (r#type, receipt, body) = (message_type.code(), in_hex(&receipt.to_bytes()), in_hex(body));
         let message = MessageEvent { sequence, epoch, timestamp, r#type, receipt, body, stored: *stored };
-        event(&mut text, "message", Some(sequence.get()), &message);
+        event(&mut text, "message", Some(format!("{sequence}-{epoch}")), &message);
     }
     if let Some(from) = step.behind {
         event(&mut text, "behind", None, &PlaceEvent { from });
@@ -120,7 +121,7 @@ fn in_hex(bytes: &[u8]) -> String {
     format!("0x{}", hex::encode(bytes))
 }
 
-fn event(text: &mut String, name: &str, id: Option<u64>, data: &impl Serialize) {
+fn event(text: &mut String, name: &str, id: Option<String>, data: &impl Serialize) {
     let data = serde_json::to_string(data).expect("numbers, booleans and hex are always JSON");
     text.push_str(&format!("event: {name}\n"));
     if let Some(id) = id {

@@ -285,7 +285,10 @@ async fn events(
     }
     let event = |event: &str| {
         let field = |name: &str| event.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
-        let id = field("id").map(|id| id.parse().unwrap());
+        let id = field("id").map(|id| {
+            // A message's id names its epoch as well.
+            id.split('-').next().unwrap().parse().unwrap()
+        });
         (field("event").unwrap().to_owned(), id, serde_json::from_str(field("data").unwrap()).unwrap())
     };
     text.split_terminator("\n\n").map(event).collect()
@@ -300,11 +303,12 @@ async fn browsers_get_events_and_resume_by_their_id() {
     let begun = server.begin(&client).await;
     let first = begun.sequence();
     server.stored(STREAM, first).await;
-    let ask = |last: Option<u64>| {
-        let url = format!("{}/log/stream?from={first}", server.base);
+    let ask = |last: Option<String>| {
+        // The epoch in the address is of what was seen before `from`, and says nothing of what was seen since.
+        let url = format!("{}/log/stream?from={first}&epoch=1", server.base);
         let request = server.http.get(url).header("accept", "text/event-stream");
         let request = match last {
-            Some(last) => request.header("last-event-id", last.to_string()),
+            Some(last) => request.header("last-event-id", last),
             None => request,
         };
         async move { request.send().await.unwrap() }
@@ -322,9 +326,30 @@ async fn browsers_get_events_and_resume_by_their_id() {
     drop(response);
 
     let next = server.submit(STREAM, client.next_body(1)).await.sequence();
-    let found = events(&mut ask(Some(first)).await, 2).await;
+    let found = events(&mut ask(Some(format!("{first}-1"))).await, 2).await;
     assert!(found.iter().any(|(name, id, _)| name == "message" && *id == Some(next)), "{found:?}");
     assert!(found.iter().all(|(_, id, _)| *id != Some(first)), "{found:?}");
+
+    // Another leader gives these places to others: a browser that comes again is not told that what it saw is stored.
+    server.stop().await;
+    let server = Server::start(&store, config(folder.path(), "one")).await;
+    let fence = next + 1;
+    server.stored(STREAM, fence).await;
+    assert_eq!(server.submit(STREAM, client.next_body(1)).await.sequence(), fence + 1);
+    let again = |last: String| {
+        let request = server.http.get(format!("{}/log/stream?from={first}&epoch=1", server.base));
+        let request = request.header("accept", "text/event-stream").header("last-event-id", last);
+        async move { request.send().await.unwrap().status().as_u16() }
+    };
+    for (last, status) in [
+        (format!("{}-1", fence + 1), 404),
+        (format!("{}-2", fence + 1), 200),
+        (format!("{}", fence + 1), 200),
+        (format!("{}-0", fence + 1), 400),
+        ("1-".to_owned(), 400),
+    ] {
+        assert_eq!(again(last.clone()).await, status, "{last}");
+    }
     server.stop().await;
 }
 
