@@ -34,11 +34,11 @@ pub(super) async fn stream(
     State(front): State<Front>,
     Named(stream): Named,
     headers: HeaderMap,
-    Query(From { from, epoch }): Query<From>,
+    Query(named): Query<From>,
 ) -> Result<Response, Refusal> {
     let form = if accepts(&headers, Form::Events.content_type()) { Form::Events } else { Form::Cbor };
     // What the address says is of the first time that a browser connected.
-    let (from, epoch) = resumed(&headers)?.unwrap_or((from, epoch));
+    let From { from, epoch } = resumed(&headers)?.unwrap_or(named);
     let feed = front.handle(stream)?.feed;
     let permit = Arc::clone(&front.0.live).try_acquire_owned().map_err(|_| busy())?;
     let reader = feed.read(from, epoch).map_err(not_shown)?;
@@ -52,21 +52,20 @@ pub(super) async fn stream(
 }
 
 /// Where a browser goes on that was shown something before, and the epoch of what it was shown last.
-fn resumed(headers: &HeaderMap) -> Result<Option<(Option<Sequence>, Option<Epoch>)>, Refusal> {
+fn resumed(headers: &HeaderMap) -> Result<Option<From>, Refusal> {
     let Some(last) = headers.get("last-event-id") else { return Ok(None) };
     let malformed = || Refusal::new(Reason::Malformed, "`Last-Event-ID` is not the id of an event");
     last.to_str().ok().and_then(read_id).map(Some).ok_or_else(malformed)
 }
 
 /// Reads the id of an event, as `live/form.rs` writes it.
-fn read_id(id: &str) -> Option<(Option<Sequence>, Option<Epoch>)> {
-    let (last, epoch) = id.split_once('-').map_or((id, None), |(last, epoch)| (last, Some(epoch)));
+fn read_id(id: &str) -> Option<From> {
+    let (last, epoch) = match id.split_once('-') {
+        Some((last, epoch)) => (last, Some(Epoch::new(epoch.parse().ok()?).ok()?)),
+        None => (id, None),
+    };
     let next = Sequence::new(last.parse::<u64>().ok()?.checked_add(1)?).ok()?;
-    let epoch = epoch.map(|epoch| Epoch::new(epoch.parse().ok()?).ok());
-    match epoch {
-        Some(None) => None,
-        epoch => Some((Some(next), epoch.flatten())),
-    }
+    Some(From { from: Some(next), epoch })
 }
 
 fn not_shown(error: NotShown) -> Refusal {
