@@ -17,6 +17,7 @@ use tokio::sync::mpsc;
 use crate::config::{Config, Role, signing_key};
 use crate::error::{LeadError, SequencerError};
 use crate::http::{Front, router};
+use crate::journal::JournalError;
 use crate::registry::{Ended, OpenStreamError, Registry, STREAMS_MAX};
 use crate::standby::{Holder, Leases, stand_by};
 
@@ -161,10 +162,12 @@ fn open_known(registry: &Registry) -> Result<usize, SequencerError> {
     Ok(known.len())
 }
 
-/// The error to end with. Whatever is wrong with one stream ends that stream alone, unless the disk fails, which is everybody's.
+/// The error to end with. Whatever is wrong with one stream ends that stream alone, unless the disk fails, which is everybody's. One that is full may get
+/// room: its streams rest meanwhile, and leave their leases to others.
 fn fatal(registry: &Registry, ended: Ended) -> Option<(StreamId, LeadError)> {
     let (stream, error) = registry.note(ended)?;
-    matches!(error, LeadError::Journal(_)).then_some((stream, error))
+    let is_fatal = matches!(&error, LeadError::Journal(error) if !matches!(error, JournalError::Full));
+    is_fatal.then_some((stream, error))
 }
 
 /// Waits for the owners, within a bound.

@@ -96,7 +96,7 @@ impl LeadError {
             Self::Put(error) => error.retry_may_help(),
             Self::Get(error) => error.retry_may_help(),
             Self::List(error) => error.retry_may_help(),
-            Self::MissingTail { .. } | Self::Journal(JournalError::Full) => true,
+            Self::MissingTail { .. } => true,
             Self::Journal(_)
             | Self::UnreadableTail { .. }
             | Self::ForeignTail { .. }

@@ -86,7 +86,8 @@ impl Core {
     ) -> Result<(), LeadError> {
         let Looked { tail, is_own } = *looked;
         #[cfg(test)]
-        let is_own = is_own || self.is_planted(super::Planted::RevivesTheTail);
+        let is_own = (is_own || self.is_planted(super::Planted::RevivesTheTail))
+            && !self.is_planted(super::Planted::FencesItsOwnTail);
         let is_own = is_own && !self.is_claimed_by_others(&tail, self.leader.key.id());
         settle(&mut self.journal, &tail, is_own)?;
         let Some(cut) = self.journal.cut()? else {

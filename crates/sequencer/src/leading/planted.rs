@@ -13,6 +13,10 @@ pub(super) enum Planted {
     SharesAnEpoch,
     /// Takes a foreign batch in its place for its own, and goes on behind it.
     TakesForeignForOwn,
+    /// Gives up what an earlier epoch left, although nobody else came in between.
+    FencesItsOwnTail,
+    /// Puts a batch whose bytes are not in the journal.
+    PutsUnjournalled,
     /// Publishes what an earlier epoch left, although another leader came in between.
     RevivesTheTail,
 }

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 use synddb_protocol::id::{Epoch, Sequence};
 use synddb_protocol::limits::BODY_COMPRESSED_MAX;
-use synddb_protocol::log::Receipt;
+use synddb_protocol::log::{Receipt, SignedCheckpoint};
 
 /// Most messages that one stream keeps for readers. At full speed this and the next bound are more than what waits to be stored, so
 /// that whoever has read the store finds the next message here.
@@ -186,6 +186,16 @@ impl Ring {
             && found != epoch
         {
             return Err(NotShown::Withdrawn { from, found });
+        }
+        // Right behind what is stored the checkpoint tells, also of leaders between that nobody here saw.
+        if let (Some((last, checkpoint)), Some(epoch)) = (&self.stored, epoch)
+            && last.next() == Some(from)
+            && let Ok(checkpoint) = SignedCheckpoint::from_bytes(checkpoint)
+        {
+            let found = checkpoint.claim().last_leader.epoch;
+            if found != epoch {
+                return Err(NotShown::Withdrawn { from, found });
+            }
         }
         let (floor, withdrawals) = (self.first_unstored(), self.withdrawals);
         Ok(Cursor { next: from, told: None, floor, withdrawals })

@@ -11,13 +11,16 @@ use synddb_protocol::chain;
 use synddb_protocol::id::StreamId;
 use synddb_service::shutdown::Shutdown;
 use tokio::task::JoinSet;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use super::keeper::Leases;
 use crate::registry::Registry;
 
 /// How often the store is asked for streams that nobody told of.
 const DISCOVERY: Duration = Duration::from_secs(5);
+
+/// How long that may take.
+const DISCOVERY_MAX: Duration = Duration::from_secs(30);
 
 /// Stands by until the process is asked to end.
 pub(crate) async fn stand_by(registry: Arc<Registry>, leases: Leases, shutdown: Shutdown) {
@@ -49,11 +52,15 @@ pub(crate) async fn stand_by(registry: Arc<Registry>, leases: Leases, shutdown: 
             },
             _ = discovery.tick() => {
                 let found = tokio::select! {
-                    found = discover(&registry, &leases) => found,
+                    found = timeout(DISCOVERY_MAX, discover(&registry, &leases)) => found,
                     () = shutdown.asked() => break,
                 };
-                if let Err(error) = found {
-                    tracing::warn!(error = chain(&error), "the store does not tell its streams; trying again");
+                match found {
+                    Ok(Ok(())) => {}
+                    Ok(Err(error)) => {
+                        tracing::warn!(error = chain(&error), "the store does not tell its streams; trying again");
+                    }
+                    Err(_) => tracing::warn!("the store does not tell its streams in time; trying again"),
                 }
             }
         }

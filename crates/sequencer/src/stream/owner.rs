@@ -107,16 +107,18 @@ impl Owner {
 
     /// Carries effects out, in their order. What takes time is left to the caller.
     fn carry_out(&mut self, effects: Vec<Effect>) -> Pending {
-        let mut pending = Pending::Wait;
+        let (mut pending, mut has_answered) = (Pending::Wait, false);
         for effect in effects {
             match effect {
                 Effect::Look { rest } => pending = Pending::Look { rest },
                 Effect::Claim { epoch, object } => pending = Pending::Claim { epoch, object },
                 Effect::End(how) => pending = Pending::End(how),
                 Effect::Put { first, object } => self.begin_put(first, object),
-                Effect::Answer(answered) => answered.send(),
+                Effect::Answer(answered) => {
+                    answered.send();
+                    has_answered = true;
+                }
                 Effect::Signed(messages) => {
-                    reached("answered");
                     let last = messages.last().map(|message| message.receipt.header().sequence);
                     self.metrics.sequenced(messages.len() as u64, last);
                     self.live.signed(messages);
@@ -129,6 +131,9 @@ impl Owner {
                 Effect::Deposed => self.live.deposed(),
                 Effect::Show(shown) => self.show(*shown),
             }
+        }
+        if has_answered {
+            reached("answered");
         }
         pending
     }

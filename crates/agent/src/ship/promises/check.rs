@@ -52,14 +52,6 @@ impl Promises {
             // Who keeps the outbox says what that means.
             Relation::Behind => return Verdict::Believed,
             Relation::Contradicts(before) => return self.contradicted(&before, new),
-            Relation::Shrank(before) => {
-                let detail = format!(
-                    "the stored log was larger before, under the same leader. size_before=`{}` size=`{}`",
-                    before.claim().size,
-                    new.claim().size
-                );
-                return self.inconsistent(&Evidence::of_logs(detail, Some(&before), new));
-            }
             Relation::Further => {}
         }
         let from = self.ledger().begin(new);

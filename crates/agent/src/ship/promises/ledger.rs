@@ -29,12 +29,10 @@ pub(super) enum Relation {
     Further,
     /// A later leader was seen: whoever signed this does not lead any more.
     Stale,
-    /// A later leader's log is smaller than what was seen stored.
+    /// Its log is smaller than what was seen stored. Whoever shows an old checkpoint need not be who signed it, so it accuses nobody.
     Behind,
     /// This one is of the same epoch and size, and has another content.
     Contradicts(Box<SignedCheckpoint>),
-    /// This one is of the same epoch, and was of a larger log.
-    Shrank(Box<SignedCheckpoint>),
 }
 
 /// Up to where the log is known.
@@ -119,8 +117,7 @@ impl Ledger {
         }
         match (epoch == seen_epoch, size.cmp(&seen_size)) {
             (true, std::cmp::Ordering::Equal) if new != seen => Relation::Contradicts(Box::new(seen.clone())),
-            (true, std::cmp::Ordering::Less) => Relation::Shrank(Box::new(seen.clone())),
-            (false, std::cmp::Ordering::Less) => Relation::Behind,
+            (_, std::cmp::Ordering::Less) => Relation::Behind,
             (_, std::cmp::Ordering::Equal | std::cmp::Ordering::Greater) => Relation::Further,
         }
     }
@@ -340,7 +337,7 @@ mod tests {
             (2, &[1, 2, 3, 4], Relation::Further),
             (3, &[1, 2, 3], Relation::Further),
             (2, &[1, 2, 4], Relation::Contradicts(before())),
-            (2, &[1, 2], Relation::Shrank(before())),
+            (2, &[1, 2], Relation::Behind),
             (3, &[1, 2], Relation::Behind),
             (1, &[1, 2, 3, 4], Relation::Stale),
         ] {

@@ -58,11 +58,13 @@ enum Fault {
     ClientForgetsEarly,
 }
 
-const FAULTS: [Fault; 7] = [
+const FAULTS: [Fault; 9] = [
     Fault::Core(Planted::LeadsUnfenced),
     Fault::Core(Planted::SharesAnEpoch),
     Fault::Core(Planted::TakesForeignForOwn),
     Fault::Core(Planted::RevivesTheTail),
+    Fault::Core(Planted::FencesItsOwnTail),
+    Fault::Core(Planted::PutsUnjournalled),
     Fault::JournalForgets,
     Fault::StoreOverwrites,
     Fault::ClientForgetsEarly,
@@ -190,7 +192,7 @@ impl World {
             if self.client.has_forgotten_all() {
                 // Signatures are what takes the time, and what no order of events changes.
                 let verifies = self.chance.random_bool(0.1);
-                return self.oracle.judge(&self.sea, &self.client, &self.processes, verifies);
+                return self.oracle.judge(&self.sea, &self.client, left, verifies);
             }
         }
         Err(Violation::Halted(self.processes[left].ended_for()))

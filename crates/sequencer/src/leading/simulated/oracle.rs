@@ -17,10 +17,9 @@ use synddb_storage::Key;
 
 use super::STREAM;
 use super::client::Client;
-use super::process::Process;
 use super::sea::Sea;
 use crate::error::LeadError;
-use crate::journal::Journal;
+use crate::journal::{Journal, JournalError};
 use crate::stream::{Answer, Phase};
 
 /// What does not hold.
@@ -64,6 +63,8 @@ pub(super) struct Oracle {
     promises: Vec<Promise>,
     /// Which promises a crash of their process must leave in its journal: those given since it last began anew.
     owed: [Vec<Receipt>; 2],
+    /// Who set out to claim which epoch.
+    claims: Vec<(usize, Epoch)>,
     begun_anew: [u32; 2],
     /// Epochs whose message is stored.
     fenced: Vec<Epoch>,
@@ -109,6 +110,7 @@ impl Oracle {
             claimed: BTreeMap::new(),
             promises: Vec::new(),
             owed: [Vec::new(), Vec::new()],
+            claims: Vec::new(),
             begun_anew: [0; 2],
             fenced: Vec::new(),
             stored_through: 0,
@@ -169,8 +171,15 @@ impl Oracle {
         if *before == bytes { Ok(()) } else { Err(Violation::Order(format!("two checkpoints of {place:?}"))) }
     }
 
-    /// A batch is put: whoever can read the store on its way has what is in it.
-    pub(super) fn take_put(&mut self, object: &Bytes) -> Result<(), Violation> {
+    pub(super) fn take_claim(&mut self, by: usize, epoch: Epoch) {
+        self.claims.push((by, epoch));
+    }
+
+    /// A batch is put, and this is in the journal. Whoever can read the store on its way has what is in it.
+    pub(super) fn take_put(&mut self, object: &Bytes, cut: Option<&[u8]>) -> Result<(), Violation> {
+        if cut != Some(object) {
+            return Err(Violation::Durable("what is put is not what the journal has".to_owned()));
+        }
         let batch = Batch::from_stored(object).map_err(|error| unreadable(&error))?;
         self.take_checkpoint(batch.checkpoint())?;
         batch.messages().iter().try_for_each(|message| self.take_receipt(&message.receipt))
@@ -178,7 +187,6 @@ impl Oracle {
 
     /// What was acknowledged is in the journal, or stored, unless the journal began anew since.
     pub(super) fn take_crash(&mut self, by: usize, journal: &Journal) -> Result<(), Violation> {
-        self.note_begun_anew(by, journal);
         let stored_through = self.stored_through;
         self.owed[by].retain(|receipt| receipt.header().sequence.get() > stored_through);
         for receipt in &self.owed[by] {
@@ -190,17 +198,32 @@ impl Oracle {
         Ok(())
     }
 
-    fn note_begun_anew(&mut self, by: usize, journal: &Journal) {
+    /// A journal may begin anew, and give up what is not stored, only where somebody else set out to lead since.
+    pub(super) fn note_begun_anew(&mut self, by: usize, journal: &Journal) -> Result<(), Violation> {
         let begun_anew = journal.begun_anew();
         if begun_anew != self.begun_anew[by] {
+            let stored_through = self.stored_through;
+            let is_waiting = |receipt: &&Receipt| receipt.header().sequence.get() > stored_through;
+            for receipt in self.owed[by].iter().filter(is_waiting) {
+                let epoch = receipt.header().epoch;
+                if !self.claims.iter().any(|(other, claimed)| *other != by && *claimed > epoch) {
+                    let sequence = receipt.header().sequence;
+                    return Err(Violation::Durable(format!("{sequence} of {epoch} was given up for nobody")));
+                }
+            }
             self.counts.begun_anew += u64::from(begun_anew - self.begun_anew[by]);
             self.begun_anew[by] = begun_anew;
             self.owed[by].clear();
         }
+        Ok(())
     }
 
     pub(super) fn take_end(&self, how: Result<(), LeadError>) -> Result<(), Violation> {
-        how.map_err(|error| Violation::Ended(synddb_protocol::chain(&error)))
+        match how {
+            // Its stream rests, and is opened again.
+            Ok(()) | Err(LeadError::Journal(JournalError::Full)) => Ok(()),
+            Err(error) => Err(Violation::Ended(synddb_protocol::chain(&error))),
+        }
     }
 
     /// Looks at what has come into the store.
@@ -228,7 +251,7 @@ impl Oracle {
         &mut self,
         sea: &Sea,
         client: &Client,
-        processes: &[Process; 2],
+        left: usize,
         verifies: bool,
     ) -> Result<(), Violation> {
         for (key, first) in sea.firsts_after(0) {
@@ -248,22 +271,20 @@ impl Oracle {
                 return Err(Violation::Forgotten(detail));
             }
         }
-        for (at, process) in processes.iter().enumerate() {
-            if let Some(journal) = process.journal() {
-                self.note_begun_anew(at, journal);
-            }
-        }
-        self.check_promises(&log)
+        self.check_promises(&log, left)
     }
 
     /// A promise is kept, or another leader's later epoch took its place.
-    fn check_promises(&mut self, log: &BTreeMap<Sequence, Receipt>) -> Result<(), Violation> {
+    fn check_promises(&mut self, log: &BTreeMap<Sequence, Receipt>, left: usize) -> Result<(), Violation> {
         for Promise { by, receipt } in &self.promises {
             let (sequence, epoch) = (receipt.header().sequence, receipt.header().epoch);
             match log.get(&sequence) {
                 Some(stored) if stored == receipt => continue,
                 Some(stored) if stored.header().epoch > epoch => {}
                 Some(_) => return Err(Violation::Order(format!("{sequence} of {epoch} was taken back"))),
+                None if *by == left && self.owed[left].contains(receipt) => {
+                    return Err(Violation::Durable(format!("{sequence} of {epoch} is not stored")));
+                }
                 // The log ends before it: its process is down with it in its journal, or gave it up.
                 None => {}
             }

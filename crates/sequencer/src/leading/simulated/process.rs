@@ -10,7 +10,7 @@ use rand::rngs::SmallRng;
 use synddb_protocol::chain;
 use synddb_protocol::log::Body;
 use synddb_protocol::signing::{SigningKey, TrustedKeys, VerifyingKey};
-use synddb_storage::{Failure, Key, PutError};
+use synddb_storage::{Failure, Folder, Key, Kind, ListError, PutError};
 use tokio::sync::oneshot;
 
 use super::oracle::{Oracle, Violation};
@@ -147,6 +147,11 @@ impl Process {
         let is_lost = !self.sea.is_calm() && chance.random_bool(0.2);
         let lost = |key| PutError::Failed { key, failure: Failure::Unavailable("lost".into()) };
         let event = match work {
+            Work::Look if is_lost => {
+                let folder = Folder { stream: STREAM, kind: Kind::Batch };
+                let failure = Failure::Unavailable("lost".into());
+                Event::Looked(Err(ListError::Failed { folder, failure }.into()))
+            }
             Work::Look => {
                 let leader = core.leader();
                 let looked = tail::look(&*self.sea, core.journal(), STREAM, &leader.trusted).now_or_never();
@@ -240,6 +245,7 @@ impl Process {
     ) -> Result<(), Violation> {
         let Some(core) = &mut self.core else { return Ok(()) };
         let effects = core.step(now, event);
+        oracle.note_begun_anew(self.at, core.journal())?;
         for effect in effects {
             // It may die between any two of them.
             if !self.sea.is_calm() && chance.random_bool(0.01) {
@@ -257,11 +263,13 @@ impl Process {
         match effect {
             Effect::Look { .. } => self.work = Some(Work::Look),
             Effect::Claim { epoch, object } => {
+                oracle.take_claim(self.at, epoch);
                 let key = Key::Epoch { stream: STREAM, epoch };
                 self.work = Some(Work::Claim { flight: self.sea.send(key, object), key });
             }
             Effect::Put { first, object } => {
-                oracle.take_put(&object)?;
+                let cut = self.core.as_ref().and_then(|core| core.journal().cut().expect("it is read"));
+                oracle.take_put(&object, cut.map(|cut| cut.bytes).as_deref())?;
                 let key = Key::Batch { stream: STREAM, first };
                 let flight = self.sea.send(key, object.clone());
                 self.work = Some(Work::Put { flight, key, object });
