@@ -189,7 +189,7 @@ impl World {
                 Step::Send(left)
             };
             self.take(step)?;
-            if self.client.has_forgotten_all() {
+            if self.client.has_forgotten_all() && self.processes[left].leads() {
                 // Signatures are what takes the time, and what no order of events changes.
                 let verifies = self.chance.random_bool(0.1);
                 return self.oracle.judge(&self.sea, &self.client, left, verifies);

@@ -20,7 +20,7 @@ use crate::admission::Admission;
 use crate::config::Batching;
 use crate::journal::{Journal, Unstored};
 use crate::leading::{Core, Effect, Event, Leader, Now};
-use crate::stream::{Answer, Command};
+use crate::stream::{Answer, Command, Phase};
 use crate::tail;
 
 /// Pages that no schedule fills.
@@ -50,6 +50,8 @@ pub(super) struct Process {
     stored: Option<Bytes>,
     /// What was said to come next of the client.
     sequenced: Option<u64>,
+    /// It was shown to lead.
+    leads: bool,
     ended: Option<String>,
 }
 
@@ -68,6 +70,7 @@ impl Process {
             admission: Admission::new(1 << 20),
             stored: None,
             sequenced: None,
+            leads: false,
             ended: None,
         }
     }
@@ -81,6 +84,10 @@ impl Process {
 
     pub(super) fn is_up(&self) -> bool {
         self.core.is_some()
+    }
+
+    pub(super) fn leads(&self) -> bool {
+        self.leads
     }
 
     pub(super) fn has_work(&self) -> bool {
@@ -123,7 +130,7 @@ impl Process {
         if let Some(Fault::Core(planted)) = self.fault {
             core.planted = Some(planted);
         }
-        (self.core, self.work, self.ended) = (Some(core), Some(Work::Look), None);
+        (self.core, self.work, self.ended, self.leads) = (Some(core), Some(Work::Look), None, false);
     }
 
     /// The process dies. What it sent is on its way all the same.
@@ -280,6 +287,7 @@ impl Process {
             }
             Effect::Show(shown) => {
                 oracle.take_shown(shown.phase);
+                self.leads = shown.phase == Phase::Leading;
                 if let Some(next) = shown.status.and_then(|status| status.sequenced_next) {
                     self.sequenced = Some(next.commit.get());
                 }
