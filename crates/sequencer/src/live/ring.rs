@@ -254,8 +254,11 @@ impl Ring {
 
 #[cfg(test)]
 mod tests {
+    use synddb_protocol::hash::TreeHash;
     use synddb_protocol::id::{StreamId, Timestamp};
-    use synddb_protocol::log::{MessageHeader, MessageType};
+    use synddb_protocol::log::{
+        Checkpoint, Frontier, Leader, MessageHeader, MessageType, StatusLevel, Versions,
+    };
     use synddb_protocol::signing::SigningKey;
 
     use super::*;
@@ -366,6 +369,36 @@ mod tests {
             assert!(ring.begin(Some(from), Some(found)).is_ok());
         }
         assert!(ring.begin(Some(at(3)), Some(Epoch::FIRST)).is_ok(), "the store tells");
+    }
+
+    /// The checkpoint of a log of this size whose last message was signed in this epoch.
+    fn checkpoint(size: u64, epoch: u64) -> (Sequence, Bytes) {
+        let (key, epoch) = (SigningKey::from_bytes([7; 32]).unwrap(), Epoch::new(epoch).unwrap());
+        let peaks = vec![TreeHash::from_bytes([0; 32]); size.count_ones() as usize];
+        let claim = Checkpoint {
+            stream: StreamId::from_bytes([0x5d; 32]),
+            epoch,
+            size: at(size),
+            timestamp: Timestamp::ZERO,
+            last_leader: Leader { epoch, key: key.id() },
+            client: None,
+            inbound: None,
+            inbox_consumed: 0,
+            status: StatusLevel::Healthy,
+            frontier: Frontier::new(size, peaks).unwrap(),
+            versions: Versions::SUPPORTED,
+        };
+        (at(size), Bytes::from(claim.sign(&key).unwrap().to_bytes()))
+    }
+
+    #[test]
+    fn what_a_leader_between_put_in_its_place_is_told_to_who_reconnects() {
+        // The first leader showed 5 and died; the second one's fence took the place, and it died; the third one's fence is 6.
+        let mut ring = Ring::default();
+        ring.open(at(6), Epoch::new(3).unwrap(), Some(checkpoint(5, 2)));
+        let refused = ring.begin(Some(at(6)), Some(Epoch::FIRST)).unwrap_err();
+        assert_eq!(refused, NotShown::Withdrawn { from: at(6), found: Epoch::new(2).unwrap() });
+        assert!(ring.begin(Some(at(6)), Epoch::new(2).ok()).is_ok(), "it saw what is stored");
     }
 
     #[test]
