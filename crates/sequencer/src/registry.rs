@@ -46,7 +46,7 @@ pub(crate) enum OpenStreamError {
     #[error("this process leads {STREAMS_MAX} streams, the most it can; start another one for this stream")]
     TooMany,
     /// Its last owner ended in trouble not long ago.
-    #[error("the stream ended here: {why}; see the service's log")]
+    #[error("the stream ended here: {why}; see the log of the service")]
     Resting {
         /// For what it ended.
         why: &'static str,

@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 use crate::admission::Admission;
 use crate::config::{Config, signing_key};
 use crate::error::{LeadError, SequencerError};
-use crate::journal::Journal;
+use crate::journal::{Journal, JournalError};
 use crate::leading::{Core, Effect, Event, GROUP_MAX, Leader, Now};
 use crate::stream::Command;
 use crate::tail;
@@ -94,7 +94,8 @@ async fn open(core: &mut Core, store: &dyn BatchStore) -> Result<Sequence, LeadE
                 | Effect::Show(_) => {}
             }
         }
-        let Some(event) = event else { return Err(LeadError::NoEpochLeft) };
+        // A core that opens waits for an answer, or for room on the disk; nobody here waits for that.
+        let event = event.ok_or(LeadError::Journal(JournalError::Full))?;
         effects = core.step(Now::by_the_clock(), event);
     }
 }

@@ -104,7 +104,7 @@ impl Front {
             Phase::Leading => Ok(handle),
             Phase::Opening => Err(not_leading("the epoch of this sequencer is not stored yet; try again")),
             Phase::Deposed => Err(not_leading("another sequencer leads the stream; send it there")),
-            Phase::Ended => Err(not_leading("the stream ended here; see the service's log")),
+            Phase::Ended => Err(not_leading("the stream ended here; see the log of the service")),
         }
     }
 
@@ -141,7 +141,7 @@ fn not_opened(stream: StreamId, error: &OpenStreamError) -> Refusal {
         OpenStreamError::StandingBy => not_leading(error.to_string()),
         OpenStreamError::Journal(_) | OpenStreamError::Thread(_) => {
             tracing::error!(%stream, error = chain(error), "cannot open the stream");
-            Refusal::new(Reason::Internal, "the journal of the stream does not open; see the service's log")
+            Refusal::new(Reason::Internal, "the journal of the stream does not open; see the log of the service")
         }
     }
 }

@@ -137,7 +137,7 @@ impl Front {
     pub(super) fn handle(&self, stream: StreamId) -> Result<Handle, Refusal> {
         let registry = &self.0.registry;
         registry.get(stream).ok_or_else(|| match registry.ended_for(stream) {
-            Some(why) => not_leading(format!("the stream ended here: {why}; see the service's log")),
+            Some(why) => not_leading(format!("the stream ended here: {why}; see the log of the service")),
             None if registry.is_watched(stream) => not_leading("this sequencer stands by for the stream"),
             None => Refusal::new(Reason::NotFound, "the stream is not led here"),
         })

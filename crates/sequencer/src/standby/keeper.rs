@@ -16,7 +16,7 @@ use synddb_storage::{Failure, Lease, LeaseError, LeaseVersion};
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
-use super::claim::{Claim, Holder, State};
+use super::content::{Holder, LeaseContent, State};
 use super::watch::{Look, Verdict, Watch};
 use crate::config::{Leasing, PublicUrl, Role};
 use crate::metrics;
@@ -39,7 +39,7 @@ pub(crate) struct Leases {
 impl Leases {
     /// The keeper of a stream's lease, which does nothing yet.
     pub(crate) fn keeper(&self, stream: StreamId) -> Keeper {
-        let claim = Claim {
+        let content = LeaseContent {
             stream,
             holder: self.holder,
             key_id: self.key_id,
@@ -48,7 +48,7 @@ impl Leases {
             state: State::Held,
             url: self.url.clone(),
         };
-        Keeper { leases: self.clone(), claim, is_lost: Arc::default(), is_failing: false }
+        Keeper { leases: self.clone(), content, is_lost: Arc::default(), is_failing: false }
     }
 }
 
@@ -63,7 +63,7 @@ pub(crate) enum Start {
 /// The keeper of one stream's lease.
 pub(crate) struct Keeper {
     leases: Leases,
-    claim: Claim,
+    content: LeaseContent,
     is_lost: Arc<AtomicBool>,
     /// The store did not answer last time, and that was said.
     is_failing: bool,
@@ -112,9 +112,9 @@ impl Keeper {
             Start::Seize => self.take_while(Watch::new(Duration::ZERO), view).await,
         };
         while let Some(held) = version {
-            metrics::lease_held(self.claim.stream, true);
+            metrics::lease_held(self.content.stream, true);
             let end = self.hold(held, view).await;
-            metrics::lease_held(self.claim.stream, false);
+            metrics::lease_held(self.content.stream, false);
             version = match end {
                 End::Over => return,
                 End::Lost => {
@@ -129,8 +129,8 @@ impl Keeper {
 
     /// Gives a lease back that was taken for nothing.
     pub(crate) async fn release(&mut self, mut version: LeaseVersion) {
-        let stream = self.claim.stream;
-        self.claim.state = State::Released;
+        let stream = self.content.stream;
+        self.content.state = State::Released;
         for _ in 0..RELEASES_MAX {
             match self.write(Some(&version)).await {
                 Ok(_) => {
@@ -159,7 +159,7 @@ impl Keeper {
     }
 
     async fn take_after(&mut self, mut watch: Watch) -> LeaseVersion {
-        let stream = self.claim.stream;
+        let stream = self.content.stream;
         loop {
             if let Some((verdict, version)) = self.look(&mut watch).await
                 && verdict == Verdict::Take
@@ -190,8 +190,8 @@ impl Keeper {
         };
         self.is_failing = false;
         let answered = Instant::now();
-        let claim = found.as_ref().and_then(|(_, bytes)| Claim::read(self.claim.stream, bytes));
-        let is_released = claim.is_some_and(|claim| claim.state == State::Released);
+        let content = found.as_ref().and_then(|(_, bytes)| LeaseContent::read(self.content.stream, bytes));
+        let is_released = content.is_some_and(|content| content.state == State::Released);
         let version = found.map(|(version, _)| version);
         let verdict = watch.look(Look { asked, answered, version: version.clone(), is_released });
         Some((verdict, version))
@@ -211,7 +211,7 @@ impl Keeper {
                 }
                 () = sleep(self.leases.leasing.heartbeat()) => {}
             }
-            self.claim.epoch = view.borrow().status.as_ref().map(|status| status.epoch);
+            self.content.epoch = view.borrow().status.as_ref().map(|status| status.epoch);
             match self.write(Some(&version)).await {
                 Ok(written) => {
                     self.is_failing = false;
@@ -229,14 +229,14 @@ impl Keeper {
 
     /// Whose the lease is that a write of this keeper met.
     async fn whose(&mut self) -> Whose {
-        let stream = self.claim.stream;
+        let stream = self.content.stream;
         match self.read().await {
             Ok(Some((version, bytes))) => {
-                let claim = Claim::read(stream, &bytes);
-                if claim.as_ref().is_some_and(|claim| claim.holder == self.claim.holder) {
+                let content = LeaseContent::read(stream, &bytes);
+                if content.as_ref().is_some_and(|content| content.holder == self.content.holder) {
                     return Whose::Own(version);
                 }
-                let (epoch, key) = claim.map(|claim| (claim.epoch, claim.key_id)).unzip();
+                let (epoch, key) = content.map(|content| (content.epoch, content.key_id)).unzip();
                 tracing::warn!(%stream, epoch = ?epoch.flatten(), key = ?key,
                     "somebody else took the lease; leading on until a put says more");
                 Whose::Other
@@ -251,15 +251,15 @@ impl Keeper {
     }
 
     async fn read(&self) -> Result<Option<(LeaseVersion, Bytes)>, LeaseError> {
-        let stream = self.claim.stream;
+        let stream = self.content.stream;
         let read = timeout(self.leases.leasing.patience(), self.leases.lease.read(stream)).await;
         read.unwrap_or_else(|late| Err(unanswered(stream, late)))
     }
 
     async fn write(&mut self, expected: Option<&LeaseVersion>) -> Result<LeaseVersion, LeaseError> {
-        let stream = self.claim.stream;
-        let bytes = self.claim.to_bytes();
-        self.claim.counter += 1;
+        let stream = self.content.stream;
+        let bytes = self.content.to_bytes();
+        self.content.counter += 1;
         let written = self.leases.lease.write(stream, expected, bytes);
         let written = timeout(self.leases.leasing.patience(), written).await;
         written.unwrap_or_else(|late| Err(unanswered(stream, late)))
@@ -268,7 +268,7 @@ impl Keeper {
     /// Says once that the store does not answer.
     fn failed(&mut self, error: &LeaseError) {
         if !std::mem::replace(&mut self.is_failing, true) {
-            let stream = self.claim.stream;
+            let stream = self.content.stream;
             tracing::warn!(%stream, error = chain(error), "the lease cannot be used; trying again");
         }
     }

@@ -11,7 +11,7 @@
 //!
 //! | module | holds |
 //! |---|---|
-//! | `claim` | what stands in a lease |
+//! | `content` | what stands in a lease |
 //! | `watch` | the pure decision whether a lease may be taken |
 //! | `keeper` | taking, keeping and releasing the lease of one stream |
 //! | `post` | the streams that a standby watches, and the tasks that do |
@@ -23,11 +23,11 @@
 //! - Times of two machines are never compared, and only an answered read makes a lease older.
 //! - A lease is released after everything accepted is stored, or can not be stored by this process any more.
 
-mod claim;
+mod content;
 mod keeper;
 mod post;
 mod watch;
 
-pub(crate) use claim::Holder;
+pub(crate) use content::Holder;
 pub(crate) use keeper::{Keeper, Leases, Start};
 pub(crate) use post::stand_by;

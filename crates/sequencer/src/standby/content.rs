@@ -49,9 +49,9 @@ pub(super) enum State {
     Released,
 }
 
-/// The content of a lease.
+/// The content of a lease. It claims nothing: an epoch is claimed in the log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Claim {
+pub(super) struct LeaseContent {
     pub(super) stream: StreamId,
     pub(super) holder: Holder,
     pub(super) key_id: KeyId,
@@ -63,11 +63,11 @@ pub(super) struct Claim {
     pub(super) url: Option<PublicUrl>,
 }
 
-impl Claim {
+impl LeaseContent {
     /// What a lease says; `None` when it is nothing that a sequencer of this stream wrote. Then somebody may well lead by it.
     pub(super) fn read(stream: StreamId, bytes: &[u8]) -> Option<Self> {
-        let claim: Self = serde_json::from_slice(bytes).ok()?;
-        (claim.stream == stream).then_some(claim)
+        let content: Self = serde_json::from_slice(bytes).ok()?;
+        (content.stream == stream).then_some(content)
     }
 
     pub(super) fn to_bytes(&self) -> Bytes {
@@ -85,8 +85,8 @@ mod tests {
 
     const STREAM: StreamId = StreamId::from_bytes([0x5d; 32]);
 
-    fn claim() -> Claim {
-        Claim {
+    fn content() -> LeaseContent {
+        LeaseContent {
             stream: STREAM,
             holder: Holder([0xab; 16]),
             key_id: Address::from_bytes([7; 20]),
@@ -98,10 +98,10 @@ mod tests {
     }
 
     #[test]
-    fn a_claim_returns_from_its_text() {
-        let claim = claim();
-        let bytes = claim.to_bytes();
-        assert_eq!(Claim::read(STREAM, &bytes), Some(claim));
+    fn a_lease_returns_from_its_text() {
+        let content = content();
+        let bytes = content.to_bytes();
+        assert_eq!(LeaseContent::read(STREAM, &bytes), Some(content));
         let text = std::str::from_utf8(&bytes).unwrap();
         for member in
             [r#""holder":"abababab"#, r#""state":"released""#, r#""epoch":999999999999"#, r#""url":null"#]
@@ -109,21 +109,21 @@ mod tests {
             assert!(text.contains(member), "{text}");
         }
         let later = text.replacen('{', r#"{"new":1,"#, 1);
-        assert!(Claim::read(STREAM, later.as_bytes()).is_some(), "what is not known is ignored");
+        assert!(LeaseContent::read(STREAM, later.as_bytes()).is_some(), "what is not known is ignored");
     }
 
     #[test]
-    fn what_another_stream_or_nobody_wrote_is_no_claim() {
-        assert_eq!(Claim::read(StreamId::from_bytes([1; 32]), &claim().to_bytes()), None);
+    fn what_another_stream_or_nobody_wrote_is_no_lease() {
+        assert_eq!(LeaseContent::read(StreamId::from_bytes([1; 32]), &content().to_bytes()), None);
         for bytes in [&b""[..], b"{}", b"\xff", b"null"] {
-            assert_eq!(Claim::read(STREAM, bytes), None);
+            assert_eq!(LeaseContent::read(STREAM, bytes), None);
         }
     }
 
     #[test]
-    fn the_largest_claim_fits_a_lease() {
+    fn the_largest_content_fits_a_lease() {
         let url = format!("https://{}", "a".repeat(PUBLIC_URL_BYTES_MAX - 8));
-        let largest = Claim { url: Some(url.try_into().unwrap()), ..claim() };
+        let largest = LeaseContent { url: Some(url.try_into().unwrap()), ..content() };
         assert!(largest.to_bytes().len() <= LEASE_BYTES_MAX);
     }
 }
