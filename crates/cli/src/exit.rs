@@ -211,6 +211,8 @@ impl CommandError {
             | Self::Sequencer(
                 SequencerError::Secret(_)
                 | SequencerError::Store(_)
+                | SequencerError::Unshared { .. }
+                | SequencerError::Owned { .. }
                 | SequencerError::Listen { .. }
                 | SequencerError::TooManyStreams { .. },
             )

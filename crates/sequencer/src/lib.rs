@@ -6,6 +6,7 @@
 //! |---|---|
 //! | `run` | [`run`]: a whole sequencer, from its configuration to its end |
 //! | `config` | [`Config`]: what it is told |
+//! | `folder` | that one process owns a folder |
 //! | [`ordering`] | the pure core: order, signatures, what stands in which batch |
 //! | `journal` | what was acknowledged and is not stored, durably; the index of what was |
 //! | `tail` | where a log ends in the store, and whether a journal is of it |
@@ -23,6 +24,7 @@ mod admission;
 mod backoff;
 mod config;
 mod error;
+mod folder;
 mod http;
 mod journal;
 mod leading;

@@ -21,7 +21,7 @@ use crate::error::LeadError;
 use crate::journal::{FILE, Journal, JournalError};
 use crate::leading::Leader;
 use crate::live::Live;
-use crate::standby::{Keeper, Leases, Start};
+use crate::standby::{Keeper, Leases, Start, UNTRUSTED};
 use crate::stream::{Handle, Owner, Parts, Phase, View};
 
 /// Most streams that one process leads.
@@ -78,7 +78,8 @@ pub(crate) struct Registry {
 struct Streams {
     led: BTreeMap<StreamId, Led>,
     troubled: BTreeMap<StreamId, Troubled>,
-    watched: BTreeSet<StreamId>,
+    /// Of each, whether it is led by a key that is not trusted here.
+    watched: BTreeMap<StreamId, Arc<AtomicBool>>,
 }
 
 /// A stream with an owner.
@@ -160,7 +161,7 @@ impl Registry {
 
     /// Whether this process watches a stream, and does not lead it.
     pub(crate) fn is_watched(&self, stream: StreamId) -> bool {
-        self.streams().watched.contains(&stream)
+        self.streams().watched.contains_key(&stream)
     }
 
     /// Whether a stream is one of this process, whatever becomes of it.
@@ -170,7 +171,7 @@ impl Registry {
 
     /// The streams that this process watches and does not lead.
     pub(crate) fn watched(&self) -> BTreeSet<StreamId> {
-        self.streams().watched.clone()
+        self.streams().watched.keys().copied().collect()
     }
 
     /// Returns when a stream may be watched that was not.
@@ -185,10 +186,17 @@ impl Registry {
     pub(crate) fn watch(&self, stream: StreamId) -> Result<(), OpenStreamError> {
         let mut streams = self.streams();
         streams.check_room(stream)?;
-        if !streams.led.contains_key(&stream) && streams.watched.insert(stream) {
+        if !streams.led.contains_key(&stream) && streams.begin_to_watch(stream) {
             self.watched_more.notify_one();
         }
         Ok(())
+    }
+
+    /// Lets everybody see whether a stream that is watched is led by a key that is not trusted here.
+    pub(crate) fn show_trust(&self, stream: StreamId, is_untrusted: Arc<AtomicBool>) {
+        if let Some(shown) = self.streams().watched.get_mut(&stream) {
+            *shown = is_untrusted;
+        }
     }
 
     /// All streams that have owners.
@@ -221,7 +229,7 @@ impl Registry {
         let Some((stream, trouble)) = of_led.or_else(ended) else {
             // Who leads some streams and watches others does what it is there for.
             let stands_by = self.config.role == Role::Standby && streams.led.is_empty();
-            return stands_by.then(|| "standing by: no stream is led here".to_owned());
+            return stands_by.then(|| streams.standing_by());
         };
         Some(format!("stream {stream}: {trouble}; see the log of the service"))
     }
@@ -233,7 +241,7 @@ impl Registry {
     pub(crate) fn check_free(&self, stream: StreamId) -> Result<(), OpenStreamError> {
         let streams = self.streams();
         streams.check_rested(stream)?;
-        if streams.watched.contains(&stream) { Err(OpenStreamError::StandingBy) } else { Ok(()) }
+        if streams.watched.contains_key(&stream) { Err(OpenStreamError::StandingBy) } else { Ok(()) }
     }
 
     /// How long a stream rests from now on.
@@ -353,7 +361,7 @@ impl Registry {
         let Ended { stream, error } = ended;
         let mut streams = self.streams();
         let led = streams.led.remove(&stream);
-        if self.config.role == Role::Standby && streams.watched.insert(stream) {
+        if self.config.role == Role::Standby && streams.begin_to_watch(stream) {
             self.watched_more.notify_one();
         }
         let error = error?;
@@ -390,7 +398,23 @@ impl Registry {
 impl Streams {
     /// All of them, each once.
     fn names(&self) -> BTreeSet<StreamId> {
-        self.led.keys().chain(self.troubled.keys()).chain(&self.watched).copied().collect()
+        self.led.keys().chain(self.troubled.keys()).chain(self.watched.keys()).copied().collect()
+    }
+
+    /// Whether it was not watched before.
+    fn begin_to_watch(&mut self, stream: StreamId) -> bool {
+        let is_new = !self.watched.contains_key(&stream);
+        self.watched.entry(stream).or_default();
+        is_new
+    }
+
+    /// What a standby says that leads nothing.
+    fn standing_by(&self) -> String {
+        let untrusted = self.watched.iter().find(|(_, is_untrusted)| is_untrusted.load(Ordering::Relaxed));
+        untrusted.map_or_else(
+            || "standing by: no stream is led here".to_owned(),
+            |(stream, _)| format!("standing by, and cannot take over stream {stream}: {UNTRUSTED}"),
+        )
     }
 
     fn check_room(&self, stream: StreamId) -> Result<(), OpenStreamError> {

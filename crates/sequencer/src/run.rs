@@ -10,12 +10,13 @@ use synddb_service::http::{Readiness, frame, serve};
 use synddb_service::secret::Token;
 use synddb_service::shutdown::Shutdown;
 use synddb_service::telemetry::Metrics;
-use synddb_storage::{BatchStore, Lease, ObjectBatchStore};
+use synddb_storage::{BatchStore, Lease, ObjectBatchStore, StoreUrl};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
 use crate::config::{Config, Role, signing_key};
 use crate::error::{LeadError, SequencerError};
+use crate::folder::OwnedFolder;
 use crate::http::{Front, router};
 use crate::journal::JournalError;
 use crate::registry::{Ended, OpenStreamError, Registry, STREAMS_MAX};
@@ -44,6 +45,9 @@ pub async fn run(
     shutdown: Shutdown,
     started: impl FnOnce(Started),
 ) -> Result<(), SequencerError> {
+    if config.role != Role::Alone && config.store == StoreUrl::memory() {
+        return Err(SequencerError::Unshared { store: config.store });
+    }
     let store = Arc::new(ObjectBatchStore::open(&config.store).await.map_err(Box::new)?);
     run_with_leases(Arc::clone(&store) as _, store, config, metrics, shutdown, started).await
 }
@@ -89,6 +93,8 @@ async fn run_whole(
     shutdown: Shutdown,
     started: impl FnOnce(Started),
 ) -> Result<(), SequencerError> {
+    // Held to the end of this function: everything below is this process's alone.
+    let _owned = OwnedFolder::take(&config.dir)?;
     let key = Arc::new(signing_key(&config.key_file)?);
     let token = Token::read(&config.token_file)?;
     let (address, drain, role) = (config.listen, config.drain(), config.role);
@@ -99,11 +105,11 @@ async fn run_whole(
         role,
         holder,
         key_id: key.id(),
+        trusted: config.trusted(&key),
         url: config.url.clone(),
     });
     let (registry, mut ended) = Registry::new(config, Arc::clone(&key), Arc::clone(&store), leases.clone());
     let registry = Arc::new(registry);
-    // The journals come first: they tell whether another process owns the folder. A standby opens none yet, and is told when it takes over.
     let from_start = open_known(&registry)?;
     let listen = |source| SequencerError::Listen { address, source };
     let listener = TcpListener::bind(address).await.map_err(listen)?;

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use synddb_protocol::id::StreamId;
 use synddb_service::secret::SecretError;
-use synddb_storage::OpenError;
+use synddb_storage::{OpenError, StoreUrl};
 
 use crate::journal::JournalError;
 
@@ -28,6 +28,14 @@ pub enum SequencerError {
     /// The role needs leases, and the store that was given has none.
     #[error("the role needs a store with leases; use the role `alone`, or give the leases too")]
     NoLease,
+    /// The role is for several sequencers, and the store is one that no other process reaches.
+    #[error(
+        "the role needs a store that other sequencers reach; use the role `alone`, or another `store`. store=`{store}`"
+    )]
+    Unshared {
+        /// The store.
+        store: StoreUrl,
+    },
     /// The address cannot be listened on.
     #[error("cannot listen; choose another address, or stop who uses it. address=`{address}`")]
     Listen {
@@ -42,8 +50,17 @@ pub enum SequencerError {
     /// The operating system gives no thread.
     #[error("no thread can be started")]
     Thread(#[source] std::io::Error),
-    /// The folder of the journals cannot be read.
-    #[error("cannot read the folder of the journals. folder=`{}`", folder.display())]
+    /// Another process has the folder.
+    #[error("another process owns this folder; stop it, or name another `dir`. folder=`{}`", folder.display())]
+    Owned {
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// The folder cannot be made.
+    #[error(transparent)]
+    Unmade(JournalError),
+    /// The folder of the journals cannot be used.
+    #[error("cannot use the folder of the journals. folder=`{}`", folder.display())]
     Folder {
         /// The folder.
         folder: PathBuf,

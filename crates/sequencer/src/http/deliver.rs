@@ -141,7 +141,10 @@ fn not_opened(stream: StreamId, error: &OpenStreamError) -> Refusal {
         OpenStreamError::StandingBy => not_leading(error.to_string()),
         OpenStreamError::Journal(_) | OpenStreamError::Thread(_) => {
             tracing::error!(%stream, error = chain(error), "cannot open the stream");
-            Refusal::new(Reason::Internal, "the journal of the stream does not open; see the log of the service")
+            Refusal::new(
+                Reason::Internal,
+                "the journal of the stream does not open; see the log of the service",
+            )
         }
     }
 }

@@ -221,7 +221,7 @@ fn make_private(path: &Path) -> Result<(), JournalError> {
 
 /// Makes a folder and those above it that are missing, for their owner alone, each durable in the one above. Of one that is there that is
 /// made sure as well: who made it may have died before.
-fn make_folder(folder: &Path) -> Result<(), JournalError> {
+pub(crate) fn make_folder(folder: &Path) -> Result<(), JournalError> {
     let above = folder.parent().filter(|above| !above.as_os_str().is_empty());
     if folder.is_dir() {
         return match Folder::open(above.unwrap_or(Path::new("."))).and_then(|above| above.sync_all()) {

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use synddb_protocol::chain;
 use synddb_protocol::id::{KeyId, StreamId};
+use synddb_protocol::signing::TrustedKeys;
 use synddb_service::shutdown::Shutdown;
 use synddb_storage::{Failure, Lease, LeaseError, LeaseVersion};
 use tokio::sync::watch;
@@ -21,6 +22,10 @@ use super::watch::{Look, Verdict, Watch};
 use crate::config::{Leasing, PublicUrl, Role};
 use crate::metrics;
 use crate::stream::{Phase, View};
+
+/// Why a log that another sequencer leads cannot be taken over, and what to do.
+pub(crate) const UNTRUSTED: &str =
+    "the log is led by a key that is not trusted here; add its public key to `trusted_keys`";
 
 /// How often a release is tried that meets a heartbeat whose answer was lost.
 const RELEASES_MAX: usize = 2;
@@ -33,6 +38,8 @@ pub(crate) struct Leases {
     pub(crate) role: Role,
     pub(crate) holder: Holder,
     pub(crate) key_id: KeyId,
+    /// The keys whose part of a log is accepted here, the own one among them.
+    pub(crate) trusted: TrustedKeys,
     pub(crate) url: Option<PublicUrl>,
 }
 
@@ -48,7 +55,13 @@ impl Leases {
             state: State::Held,
             url: self.url.clone(),
         };
-        Keeper { leases: self.clone(), content, is_lost: Arc::default(), is_failing: false }
+        Keeper {
+            leases: self.clone(),
+            content,
+            is_lost: Arc::default(),
+            is_untrusted: Arc::default(),
+            is_failing: false,
+        }
     }
 }
 
@@ -65,6 +78,7 @@ pub(crate) struct Keeper {
     leases: Leases,
     content: LeaseContent,
     is_lost: Arc<AtomicBool>,
+    is_untrusted: Arc<AtomicBool>,
     /// The store did not answer last time, and that was said.
     is_failing: bool,
 }
@@ -90,6 +104,11 @@ impl Keeper {
     /// Whether somebody else has the lease of what is led here; it changes as that does.
     pub(crate) fn is_lost(&self) -> Arc<AtomicBool> {
         Arc::clone(&self.is_lost)
+    }
+
+    /// Whether the lease was last seen with a key that is not trusted here: then the log cannot be taken over. It changes as that does.
+    pub(crate) fn is_untrusted(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.is_untrusted)
     }
 
     /// Watches the lease until it may be taken, and takes it.
@@ -191,10 +210,20 @@ impl Keeper {
         self.is_failing = false;
         let answered = Instant::now();
         let content = found.as_ref().and_then(|(_, bytes)| LeaseContent::read(self.content.stream, bytes));
+        self.see_key(content.as_ref().map(|content| content.key_id));
         let is_released = content.is_some_and(|content| content.state == State::Released);
         let version = found.map(|(version, _)| version);
         let verdict = watch.look(Look { asked, answered, version: version.clone(), is_released });
         Some((verdict, version))
+    }
+
+    /// Says once of a key that it is not trusted here, while there is time to do something about it.
+    fn see_key(&self, key_id: Option<KeyId>) {
+        let untrusted = key_id.filter(|key_id| self.leases.trusted.get(*key_id).is_none());
+        let was_untrusted = self.is_untrusted.swap(untrusted.is_some(), Ordering::Relaxed);
+        if let Some(key_id) = untrusted.filter(|_| !was_untrusted) {
+            tracing::warn!(stream = %self.content.stream, %key_id, "{UNTRUSTED}");
+        }
     }
 
     /// Beats until the owner ends, or somebody else's lease is met.

@@ -29,5 +29,5 @@ mod post;
 mod watch;
 
 pub(crate) use content::Holder;
-pub(crate) use keeper::{Keeper, Leases, Start};
+pub(crate) use keeper::{Keeper, Leases, Start, UNTRUSTED};
 pub(crate) use post::stand_by;

@@ -73,6 +73,7 @@ async fn watch(registry: &Registry, leases: &Leases, stream: StreamId) {
     // Whoever failed to lead it rests first, and so leaves the lease to others.
     sleep(registry.rest(stream)).await;
     let mut keeper = leases.keeper(stream);
+    registry.show_trust(stream, keeper.is_untrusted());
     let version = keeper.take().await;
     if let Err(unled) = registry.lead_with(stream, keeper, version) {
         let (mut keeper, version) = *unled;

@@ -124,10 +124,18 @@ impl Server {
         lease: Arc<dyn Lease>,
         config: Config,
     ) -> Self {
+        Self::try_start_with_leases(objects, lease, config).await.unwrap()
+    }
+
+    pub(crate) async fn try_start_with_leases(
+        objects: &Arc<ObjectBatchStore>,
+        lease: Arc<dyn Lease>,
+        config: Config,
+    ) -> Result<Self, SequencerError> {
         let store = Arc::clone(objects);
         let running =
             |shutdown, tell| run_with_leases(store, lease, config, Metrics::detached(), shutdown, tell);
-        Self::begin_to_run(running).await.unwrap()
+        Self::begin_to_run(running).await
     }
 
     async fn begin_to_run<F>(

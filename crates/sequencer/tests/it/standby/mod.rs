@@ -2,6 +2,7 @@
 
 mod kept;
 mod sender;
+mod untold;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
