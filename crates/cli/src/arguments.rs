@@ -8,6 +8,7 @@ use clap_complete::Shell;
 use serde::Serialize;
 use synddb_protocol::id::{Sequence, StreamId};
 use synddb_protocol::signing::VerifyingKey;
+use synddb_sequencer::PublicUrl;
 use synddb_storage::StoreUrl;
 use synddb_validator::Mode;
 
@@ -269,10 +270,15 @@ pub(crate) struct SequencerOverrides {
     #[command(flatten)]
     #[serde(skip_serializing_if = "RoleOverride::is_none")]
     role: RoleOverride,
+    /// The key of another sequencer over this store, as its event `listening` shows it; several may be named. What it led is accepted when a stream is
+    /// taken over. Goes before `trusted_keys` of the file.
+    #[arg(long = "trusted-key", value_name = "KEY")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    trusted_keys: Vec<VerifyingKey>,
     /// Where clients reach it, for whoever reads its leases.
     #[arg(long)]
     #[serde(skip_serializing_if = "Option::is_none")]
-    url: Option<String>,
+    url: Option<PublicUrl>,
     #[command(flatten)]
     #[serde(skip_serializing_if = "BatchOverrides::is_empty")]
     batch: BatchOverrides,
@@ -282,7 +288,7 @@ pub(crate) struct SequencerOverrides {
 #[derive(Debug, Args)]
 struct RoleOverride {
     /// Stand by: lead what no other sequencer over this store leads, and take over when it falls silent. Give both
-    /// copies of one key file, or name the other one's key in `trusted_keys`. Start both with it, and exactly one leads.
+    /// copies of one key file, or name the other one's key with `--trusted-key`. Start both with it, and exactly one leads.
     #[arg(long, conflicts_with = "lease")]
     standby: bool,
     /// Lead at once, and keep a lease in the store, so that a standby sees when this sequencer lives no more.

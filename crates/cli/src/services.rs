@@ -21,8 +21,9 @@ pub(crate) fn sequencer(arguments: &SequencerArguments, output: Output) -> Resul
     let config = config::load(arguments.config.as_deref(), SEQUENCER, &arguments.overrides)?;
     process::serve(output, arguments.stop_on_eof, async |metrics, shutdown| {
         let started = move |Started { address, key }| {
-            let (url, key) = (format!("http://{address}"), Some(key.to_string()));
-            output.mention(&Event::Listening { process: Process::Sequencer, url, key });
+            let (url, key_id) = (format!("http://{address}"), Some(key.id().to_string()));
+            let key = Some(key.to_string());
+            output.mention(&Event::Listening { process: Process::Sequencer, url, key, key_id });
         };
         synddb_sequencer::run(config, metrics, shutdown, started).await?;
         Ok(())
@@ -97,7 +98,8 @@ impl Seldom {
         use synddb_validator::Event as Told;
         Some(match event {
             Told::Listening { address } => {
-                Event::Listening { process: Process::Validator, url: format!("http://{address}"), key: None }
+                let url = format!("http://{address}");
+                Event::Listening { process: Process::Validator, url, key: None, key_id: None }
             }
             Told::Restored { sequence, state } => Event::Restored { sequence, state },
             Told::Applied { sequence, state } => {

@@ -3,12 +3,14 @@
 //! What parses is valid. Secrets are references to files. The struct reads no environment; its process does.
 
 use std::collections::BTreeSet;
-use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::time::Duration;
+use std::{fmt, io};
 
-use serde::{Deserialize, Serialize};
+use serde::de::{SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 use synddb_protocol::id::StreamId;
 use synddb_protocol::limits::{BATCH_BYTES_MAX, BATCH_MESSAGES_MAX};
 use synddb_protocol::signing::{SigningKey, TrustedKeys, VerifyingKey};
@@ -44,6 +46,7 @@ pub struct Config {
     /// Where clients reach it, for whoever reads its leases.
     pub url: Option<PublicUrl>,
     /// Keys of earlier leaders, whose part of a log is accepted when a stream is taken over. The own key always is.
+    #[serde(deserialize_with = "listed_keys")]
     pub trusted_keys: Vec<VerifyingKey>,
     /// When a batch is cut.
     pub batch: Batching,
@@ -208,10 +211,35 @@ impl TryFrom<String> for PublicUrl {
     }
 }
 
+impl FromStr for PublicUrl {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Self::try_from(text.to_owned())
+    }
+}
+
 impl From<PublicUrl> for String {
     fn from(url: PublicUrl) -> Self {
         url.0
     }
+}
+
+/// A list of keys, which says how one is written to whoever gives one key alone, as in a variable of the environment.
+fn listed_keys<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<VerifyingKey>, D::Error> {
+    struct Keys;
+    impl<'de> Visitor<'de> for Keys {
+        type Value = Vec<VerifyingKey>;
+
+        fn expecting(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+            to.write_str(r#"a list of public keys, as in `["0x02…"]`"#)
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut keys: A) -> Result<Self::Value, A::Error> {
+            std::iter::from_fn(|| keys.next_element().transpose()).collect()
+        }
+    }
+    deserializer.deserialize_seq(Keys)
 }
 
 /// Which streams a sequencer may lead: `"any"`, or a list of them.
@@ -341,6 +369,8 @@ mod tests {
         ] {
             assert!(serde_json::from_str::<Config>(wrong).is_err(), "{wrong}");
         }
+        let one_key = serde_json::from_str::<Config>(r#"{"trusted_keys": "0x02aa"}"#).unwrap_err();
+        assert!(one_key.to_string().contains(r#"as in `["0x02…"]`"#), "{one_key}");
         assert!(serde_json::from_str::<Config>(r#"{"streams": "all"}"#).is_err());
         assert!(serde_json::from_str::<Config>(r#"{"batch": {"age": 1}}"#).is_err());
     }

@@ -53,7 +53,7 @@ pub(super) async fn serve(
     if let Some(listener) = &loopback {
         let address = listener.local_addr().map_err(failed("open the agent's port"))?;
         let url = format!("http://{address}");
-        output.mention(&Event::Listening { process: Process::Agent, url, key: None });
+        output.mention(&Event::Listening { process: Process::Agent, url, key: None, key_id: None });
     }
     let router = routes(agent, metrics);
     Ok(async move {

@@ -117,6 +117,9 @@ pub enum Event {
         /// Of a sequencer: the key that signs, which readers pin.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         key: Option<String>,
+        /// Of a sequencer: the name of that key, as it stands in leases and in the log.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        key_id: Option<String>,
     },
     /// The agent is about to follow the application's database: what that changes.
     Attaching {

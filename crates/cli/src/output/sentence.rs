@@ -24,9 +24,11 @@ pub(super) fn of(event: &Event) -> String {
         Event::Equal { state, remote } => compared(format!("equal, at state {state}"), remote.as_deref()),
         Event::Different { difference, remote } => compared(difference.clone(), remote.as_deref()),
         Event::Waiting { reason } => format!("waiting: {reason}"),
-        Event::Listening { process, url, key } => {
+        Event::Listening { process, url, key, key_id } => {
             let key = key.as_ref().map_or_else(String::new, |key| format!(", signs with {key}"));
-            format!("{process} listens at {url}{key}")
+            let key_id =
+                key_id.as_ref().map_or_else(String::new, |key_id| format!(", whose name is {key_id}"));
+            format!("{process} listens at {url}{key}{key_id}")
         }
         Event::Attaching { database, switches_to_wal, makes, wal_limit_mib, writers_at_risk } => {
             attaching(database, *switches_to_wal, makes.as_deref(), *wal_limit_mib, writers_at_risk)
