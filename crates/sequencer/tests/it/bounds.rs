@@ -138,7 +138,7 @@ async fn one_process_owns_the_journals_and_the_store_must_be_theirs() {
     let server = Server::start(&store, config(folder.path(), "one")).await;
     let begun = server.begin(&Client::new(STREAM)).await.sequence();
     let second = Server::try_start(&store, config(folder.path(), "one")).await;
-    assert!(matches!(second.err(), Some(SequencerError::Journal { .. })));
+    assert!(matches!(second.err(), Some(SequencerError::Owned { .. })));
     server.stored(STREAM, begun).await;
     server.stop().await;
     // Another store ends before what this journal saw stored: nothing may be signed there.
