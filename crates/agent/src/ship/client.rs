@@ -7,15 +7,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use synddb_protocol::Canonical as _;
 use synddb_protocol::encoding::cbor::Reader;
 use synddb_protocol::hash::{BodyHash, ChunkHash, TreeHash};
 use synddb_protocol::http::{Problem as Refused, Receipts};
 use synddb_protocol::id::{Epoch, Sequence, StreamId};
-use synddb_protocol::limits::{
-    BATCH_MESSAGES_MAX, BATCH_STORED_MAX, CHECKPOINT_BYTES_MAX, SNAPSHOT_CHUNKS_MAX,
-};
+use synddb_protocol::limits::{BATCH_STORED_MAX, CHECKPOINT_BYTES_MAX, SNAPSHOT_CHUNKS_MAX};
 use synddb_protocol::log::{Batch, MessageType, Receipt, SignedCheckpoint};
-use synddb_protocol::{Canonical as _, DecodeError};
+use synddb_protocol::proof::Leaves;
 use ureq::http::{Response, StatusCode};
 
 use super::sequencers::{Sequencers, Which};
@@ -42,9 +41,6 @@ const REQUEST_MAX: Duration = Duration::from_secs(120);
 pub(super) const WAIT_STORED: Duration = Duration::from_secs(10);
 /// Largest refusal that is read, in bytes: it may list every chunk of a snapshot.
 const REFUSAL_BYTES_MAX: usize = SNAPSHOT_CHUNKS_MAX * 72 + (64 << 10);
-
-/// Largest answer with leaves, in bytes.
-const LEAVES_BYTES_MAX: usize = BATCH_MESSAGES_MAX * 34 + 9;
 
 /// Where the log stands by a receipt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -159,7 +155,7 @@ impl Client {
     }
 
     /// The URL of whoever was asked last.
-    fn url(&self) -> &str {
+    pub(super) fn url(&self) -> &str {
         self.sequencers.url(self.asked())
     }
 
@@ -222,8 +218,8 @@ impl Client {
         let url = self.at(&format!("leaves/{start}_{end}"));
         let request = self.agent.get(url).config().timeout_global(Some(LEAVES_WITHIN)).build();
         let response = request.call().map_err(|error| unreachable(self.url(), error))?;
-        answer(self.url(), response, LEAVES_BYTES_MAX, |_, bytes| {
-            let leaves = read_leaves(bytes).map_err(|_| Unfit::Unreadable)?;
+        answer(self.url(), response, Leaves::BYTES_MAX, |_, bytes| {
+            let Leaves(leaves) = Leaves::from_bytes(bytes).map_err(|_| Unfit::Unreadable)?;
             // Fewer are an answer: whoever gets them asks behind them.
             let asked = 1..=end - start + 1;
             if asked.contains(&(leaves.len() as u64)) { Ok(leaves) } else { Err(Unfit::Unreadable) }
@@ -339,15 +335,6 @@ impl Standing {
 
 fn unreachable(url: &str, error: ureq::Error) -> ClientError {
     ClientError::Unreachable { url: url.to_owned(), error: Box::new(error) }
-}
-
-fn read_leaves(bytes: &[u8]) -> Result<Vec<TreeHash>, DecodeError> {
-    let mut reader = Reader::new(bytes);
-    let count = reader.array("leaves", BATCH_MESSAGES_MAX)?;
-    let leaves: Result<Vec<_>, _> =
-        (0..count).map(|_| reader.array_of("leaf").map(TreeHash::from_bytes)).collect();
-    reader.end("leaves")?;
-    leaves
 }
 
 /// Reads an answer: what was asked for, or a refusal.
