@@ -1,5 +1,6 @@
 //! What an agent says of itself: for whoever asks, and for the threads that wait for one another.
 
+use std::collections::BTreeSet;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -209,9 +210,18 @@ pub(crate) struct Board {
     changed: Condvar,
 }
 
+/// What one teller has told.
+#[derive(Default)]
+struct Trouble {
+    /// What is wrong now.
+    problem: Option<Problem>,
+    /// The kinds that were told since nothing was wrong: several sequencers that fail in different ways take turns, and are no news each time.
+    told: BTreeSet<ProblemKind>,
+}
+
 struct Entries {
     status: AgentStatus,
-    problems: [Option<Problem>; 3],
+    troubles: [Trouble; 3],
     has_ended: bool,
 }
 
@@ -230,7 +240,7 @@ impl Board {
             promises: Promises::default(),
             problem: None,
         };
-        let entries = Entries { status, problems: [const { None }; 3], has_ended: false };
+        let entries = Entries { status, troubles: Default::default(), has_ended: false };
         Self { entries: Mutex::new(entries), changed: Condvar::new() }
     }
 
@@ -254,13 +264,19 @@ impl Board {
         self.changed.notify_all();
     }
 
-    /// Tells of a problem, or that there is none any more; says whether that is news.
+    /// Tells of a problem, or that there is none any more; says whether that is news. A problem is when none of its kind was told since there
+    /// was none.
     pub(crate) fn tell(&self, teller: Teller, problem: Option<Problem>) -> bool {
         let mut entries = self.entries();
-        let place = &mut entries.problems[teller as usize];
-        let is_news =
-            place.as_ref().map(|problem| problem.kind) != problem.as_ref().map(|problem| problem.kind);
-        *place = problem;
+        let trouble = &mut entries.troubles[teller as usize];
+        let is_news = match &problem {
+            Some(problem) => trouble.told.insert(problem.kind),
+            None => trouble.problem.is_some(),
+        };
+        if problem.is_none() {
+            trouble.told.clear();
+        }
+        trouble.problem = problem;
         drop(entries);
         self.changed.notify_all();
         is_news
@@ -302,7 +318,37 @@ impl Board {
 
 impl Entries {
     fn told(&self) -> AgentStatus {
-        let worst = self.problems.iter().flatten().min_by_key(|problem| problem.kind);
+        let worst = self
+            .troubles
+            .iter()
+            .filter_map(|trouble| trouble.problem.as_ref())
+            .min_by_key(|problem| problem.kind);
         AgentStatus { problem: worst.cloned(), ..self.status.clone() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn problem(kind: ProblemKind) -> Problem {
+        Problem { kind, detail: String::new(), fix: String::new() }
+    }
+
+    #[test]
+    fn what_takes_turns_is_told_once_until_nothing_is_wrong() {
+        let board = Board::new(StreamId::from_bytes([1; 32]));
+        let tell = |problem| board.tell(Teller::Shipper, problem);
+        for turn in 0..10 {
+            for kind in [ProblemKind::Unreachable, ProblemKind::Busy] {
+                assert_eq!(tell(Some(problem(kind))), turn == 0, "{kind:?}");
+                assert_eq!(board.status().problem, Some(problem(kind)), "the newest is shown");
+            }
+        }
+        assert!(tell(Some(problem(ProblemKind::Untrusted))), "another kind is news");
+        assert!(board.tell(Teller::Capture, Some(problem(ProblemKind::Busy))), "another teller's is news");
+        assert!(tell(None), "that it is over is news");
+        assert!(!tell(None), "and is once");
+        assert!(tell(Some(problem(ProblemKind::Busy))), "after that it is news again");
     }
 }

@@ -64,8 +64,8 @@ fn named(file: Option<&Path>) -> String {
     file.map_or_else(|| "not kept; the agent's log has it".to_owned(), |file| file.display().to_string())
 }
 
-/// A refusal after which the same is tried again.
-pub(super) fn refused(refused: &Refused) -> Problem {
+/// A refusal of the sequencer at `url`, after which the same is tried again.
+pub(super) fn refused(url: &str, refused: &Refused) -> Problem {
     let (kind, fix) = match refused.reason() {
         Reason::Unauthorized => {
             (ProblemKind::Unauthorized, "give agent and sequencer the same token; it is tried again")
@@ -104,7 +104,7 @@ pub(super) fn refused(refused: &Refused) -> Problem {
     };
     Problem {
         kind,
-        detail: format!("{}: {}", refused.reason().code(), refused.detail()),
+        detail: format!("{}: {}. url=`{url}`", refused.reason().code(), refused.detail()),
         fix: fix.to_owned(),
     }
 }

@@ -94,7 +94,7 @@ impl Shipper {
                     // Once is as it should be; a second time what was sent is still missing.
                     let pause = self.backoff.after_failure(asked);
                     if self.missing.is_empty() || self.has_sent_chunks {
-                        self.pause(pause, problems::refused(&refused));
+                        self.pause(pause, problems::refused(self.client.url(), &refused));
                     }
                     self.has_sent_chunks = true;
                 } else {
@@ -165,7 +165,7 @@ impl Shipper {
     fn pause_or_turn(&mut self, pause: Duration, refused: &Refused) {
         let elsewhere = turn::may_be_taken_elsewhere(refused.reason());
         let pause = if elsewhere { self.turn(pause) } else { pause };
-        self.pause(pause, problems::refused(refused));
+        self.pause(pause, problems::refused(self.client.url(), refused));
     }
 
     /// Goes back, or on, to what the sequencer expects.
@@ -230,7 +230,7 @@ impl Shipper {
         if self.cursor.leg == 0 && self.legs.first().is_some_and(is_beginning) {
             // It is the beginning that was refused.
             let pause = self.backoff.after_failure(None);
-            return self.pause(pause, problems::refused(refused));
+            return self.pause(pause, problems::refused(self.client.url(), refused));
         }
         if !self.begin_again() {
             self.contradicted(

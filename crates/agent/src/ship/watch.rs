@@ -72,7 +72,7 @@ impl Watcher {
                         (Some(Message::Unseen(self.client.asked())), backoff.after_failure(asked))
                     }
                     Ok(Answer::Refused(refused, asked)) => {
-                        self.tell(Some(problems::refused(&refused)));
+                        self.tell(Some(problems::refused(self.client.url(), &refused)));
                         (None, backoff.after_failure(asked))
                     }
                     Err(
