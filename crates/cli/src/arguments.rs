@@ -150,7 +150,7 @@ pub(crate) struct FollowArguments {
     #[arg(long, env = "SYNDDB_AGENT_TOKEN_FILE")]
     pub(crate) token_file: PathBuf,
     /// A key that may sign receipts and checkpoints; several may be named, one for each sequencer. Without any, the first one that is seen is
-    /// believed, and no other.
+    /// believed, and no other: a sequencer with another key cannot take over then. So name the key of each where there are several.
     #[arg(
         id = "sequencer_keys",
         long = "sequencer-key",

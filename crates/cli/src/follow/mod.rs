@@ -31,9 +31,13 @@ pub(crate) fn run(arguments: &FollowArguments, output: Output) -> Result<Exit, C
     let folder = Folder::of(database, dir.as_deref());
     let config = config(arguments, &folder)?;
     let attaching = attaching::attaching(database, &folder, arguments.wal.mib);
+    let unnamed = keys_unnamed(arguments);
     folder.make()?;
     let complete = process::serve(output, arguments.stop_on_eof, async |metrics, shutdown| {
         output.mention(&attaching);
+        if let Some(unnamed) = unnamed {
+            output.mention(&unnamed);
+        }
         let agent = Arc::new(synddb_agent::start(config, move |event| say(output, event))?);
         // The front ends after the agent, so that it can be asked how the drain goes.
         let ended = Shutdown::new();
@@ -53,6 +57,13 @@ pub(crate) fn run(arguments: &FollowArguments, output: Output) -> Result<Exit, C
     })?;
     output.mention(&Event::Drained { process: Process::Agent, complete });
     Ok(if complete { Exit::Done } else { Exit::Incomplete })
+}
+
+/// That no key is named where several sequencers are: one with another key than the first could not take over, and that is better known
+/// before it is needed.
+fn keys_unnamed(arguments: &FollowArguments) -> Option<Event> {
+    let sequencers = arguments.sequencers.len();
+    (sequencers > 1 && arguments.sequencer_keys.is_empty()).then_some(Event::KeysUnnamed { sequencers })
 }
 
 /// What a pin does. It says nothing: whoever reads what its agent says must not wait for it.

@@ -135,6 +135,11 @@ pub enum Event {
         /// Writers that can lose commits by themselves. Those of other users cannot be seen.
         writers_at_risk: Vec<Writer>,
     },
+    /// Several sequencers are named and no key: one with another key than the first cannot take over.
+    KeysUnnamed {
+        /// How many are named.
+        sequencers: usize,
+    },
     /// The agent follows the application's database.
     Attached {
         /// The stream.

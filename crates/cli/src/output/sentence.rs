@@ -33,6 +33,10 @@ pub(super) fn of(event: &Event) -> String {
         Event::Attaching { database, switches_to_wal, makes, wal_limit_mib, writers_at_risk } => {
             attaching(database, *switches_to_wal, makes.as_deref(), *wal_limit_mib, writers_at_risk)
         }
+        Event::KeysUnnamed { sequencers } => format!(
+            "warning: {sequencers} sequencers are named and no key, so only the key that signs first is believed, and none with another key can \
+             take over; name the key of each with --sequencer-key"
+        ),
         Event::Attached { stream, incarnation, how, .. } => {
             format!("agent follows the database, stream {stream}, incarnation {incarnation}: {how}")
         }
