@@ -81,6 +81,12 @@ pub enum AgentError {
         /// What was given.
         url: String,
     },
+    /// One sequencer is named twice: it would be asked again in its own place.
+    #[error("name each sequencer once. url=`{url}`")]
+    SequencerTwice {
+        /// Its URL.
+        url: String,
+    },
     /// No sequencer is named, or too many are.
     #[error("name at least one sequencer, and not too many. found=`{found}` max=`{SEQUENCERS_MAX}`")]
     Sequencers {
@@ -201,6 +207,7 @@ impl AgentError {
             | Self::Writable { .. }
             | Self::OtherStream { .. }
             | Self::Url { .. }
+            | Self::SequencerTwice { .. }
             | Self::Sequencers { .. }
             | Self::SequencerKeys { .. }
             | Self::Manifest(_)

@@ -93,6 +93,8 @@ pub struct Handle {
 /// [`AgentError`] when the folder is another agent's, or what it holds cannot be read. That the database cannot be followed is told by
 /// [`Handle::join`].
 pub fn start(config: Config, on_event: impl Fn(Event) + Send + 'static) -> Result<Handle, AgentError> {
+    // What can be refused is, before anything is made.
+    ship::check_sequencers(&config.sequencers)?;
     let home = Arc::new(Home::open(&config.folder)?);
     let events = Events::to(on_event);
     let shared = Shared::new(home.stream())?;

@@ -49,5 +49,6 @@ pub use handle::{Handle, Until, start};
 pub use home::stream_of;
 pub use leave::{forget, is_running, pending};
 pub use look::{FolderState, IncarnationState, look};
+pub use ship::check_sequencers;
 pub use socket::SocketPath;
 pub use status::{AgentStatus, Captured, Pending, Problem, ProblemKind, PromiseCheck, Promises, Statistics};

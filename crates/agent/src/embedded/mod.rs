@@ -65,6 +65,7 @@ impl Opening {
     /// # Errors
     /// [`AgentError`] when the folder is another agent's, or what it holds cannot be read.
     pub fn open(config: Config, on_event: impl Fn(Event) + Send + 'static) -> Result<Self, AgentError> {
+        ship::check_sequencers(&config.sequencers)?;
         let home = Arc::new(Home::open(&config.folder)?);
         let shared = Shared::new(home.stream())?;
         let mut older = home.incarnations()?;

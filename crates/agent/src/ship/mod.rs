@@ -56,6 +56,7 @@ use client::{Client, Placed};
 use leg::{Leg, SnapshotIs};
 pub(crate) use link::{Link, Message, Request, check_stream, spawn, start};
 use promises::Promises;
+pub use sequencers::check as check_sequencers;
 use sequencers::{Sequencers, Which};
 pub(crate) use trust::believed;
 

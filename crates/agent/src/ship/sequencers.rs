@@ -18,16 +18,27 @@ pub(super) struct Sequencers {
     current: AtomicUsize,
 }
 
+/// Whether an agent can be told of these sequencers, for whoever refuses before anything is made.
+///
+/// # Errors
+/// [`AgentError`] when there are none, or too many, or one of them is no URL or named twice.
+pub fn check(named: &[String]) -> Result<(), AgentError> {
+    Sequencers::new(named).map(drop)
+}
+
 impl Sequencers {
     pub(super) fn new(named: &[String]) -> Result<Self, AgentError> {
         if !(1..=SEQUENCERS_MAX).contains(&named.len()) {
             return Err(AgentError::Sequencers { found: named.len() });
         }
-        let mut urls = Vec::new();
+        let mut urls: Vec<String> = Vec::new();
         for url in named {
             let url = url.trim_end_matches('/');
             if !(url.starts_with("http://") || url.starts_with("https://")) {
                 return Err(AgentError::Url { url: url.to_owned() });
+            }
+            if urls.iter().any(|named| named == url) {
+                return Err(AgentError::SequencerTwice { url: url.to_owned() });
             }
             urls.push(url.to_owned());
         }
@@ -84,12 +95,16 @@ mod tests {
 
     #[test]
     fn none_too_many_and_what_is_no_url_are_refused() {
-        let of =
-            |count: usize| Sequencers::new(&vec!["http://a".to_owned(); count]).map(|found| found.count());
+        let of = |count: usize| {
+            let named: Vec<String> = (0..count).map(|number| format!("http://{number}")).collect();
+            Sequencers::new(&named).map(|found| found.count())
+        };
         assert!(matches!(of(0), Err(AgentError::Sequencers { found: 0 })));
         assert!(matches!(of(SEQUENCERS_MAX), Ok(SEQUENCERS_MAX)));
         assert!(matches!(of(SEQUENCERS_MAX + 1), Err(AgentError::Sequencers { .. })));
         let other = Sequencers::new(&["http://a".to_owned(), "ftp://b".to_owned()]);
         assert!(matches!(other, Err(AgentError::Url { url }) if url == "ftp://b"));
+        let twice = Sequencers::new(&["http://a".to_owned(), "http://a/".to_owned()]);
+        assert!(matches!(twice, Err(AgentError::SequencerTwice { url }) if url == "http://a"));
     }
 }

@@ -83,6 +83,7 @@ pub(crate) fn config(
     arguments: &FollowArguments,
     folder: &Folder,
 ) -> Result<synddb_agent::Config, CommandError> {
+    synddb_agent::check_sequencers(&arguments.sequencers)?;
     let database = &arguments.of.database;
     let token = Token::read(&arguments.token_file)?;
     let let_go = arguments.letting_go.at_least_twice(&arguments.wal);

@@ -1,7 +1,7 @@
 //! What commands refuse, what they say then, and how they end.
 
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::process::Command;
 
 use super::processes::{Mirror, diff, run, synddb};
@@ -47,6 +47,31 @@ fn what_cannot_work_is_refused_with_the_fix() {
     refused(folder, &["mend"], "Usage");
     let left = fs::read_dir(folder).unwrap().count();
     assert_eq!(left, 5, "a refused command left something");
+    assert_eq!(sql(&folder.join("app.db"), "PRAGMA journal_mode;").trim(), "delete");
+}
+
+#[test]
+fn sequencers_that_cannot_be_asked_are_refused_before_anything_is_made() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    sql(&folder.join("app.db"), "CREATE TABLE t (a);");
+    fs::write(folder.join("token"), super::roles::TOKEN).unwrap();
+    fs::set_permissions(folder.join("token"), fs::Permissions::from_mode(0o600)).unwrap();
+    let follow = ["follow", "app.db", "--token-file", "token", "--sequencer"];
+    for (named, fix) in [
+        ("ftp://x", "must begin with http:// or https://"),
+        ("http://127.0.0.1:1,ftp://x", "must begin with http:// or https://"),
+        ("http://127.0.0.1:1,http://127.0.0.1:1/", "name each sequencer once"),
+    ] {
+        let mut command = synddb(follow.into_iter().chain([named]));
+        command.current_dir(folder);
+        let (exit, told, errors) = run(command);
+        assert_eq!((exit, told.as_str()), (2, ""), "{named}: {errors}");
+        assert!(errors.contains(fix) && !errors.contains("attaching"), "{named}: {errors}");
+    }
+    let mut left: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    left.sort();
+    assert_eq!(left, ["app.db", "token"], "a refused command left something");
     assert_eq!(sql(&folder.join("app.db"), "PRAGMA journal_mode;").trim(), "delete");
 }
 
