@@ -3,6 +3,7 @@
 //! A halt is a statement about the log or the replica, which a retry does not change; it is served until somebody looks. A failure
 //! is a statement about this machine or its configuration.
 
+use std::error::Error as _;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -144,7 +145,7 @@ pub enum HaltCause {
         source: Divergence,
     },
     /// An object of the log is not what a trusted leader would store.
-    #[error("the log is refused. sequence=`{sequence}`")]
+    #[error("the log is refused{}. sequence=`{sequence}`", advice(source))]
     Refused {
         /// The first message of the object.
         sequence: Sequence,
@@ -490,6 +491,15 @@ fn halted(halt: &Halt) -> String {
         }
         None => format!("the validator halted. from=`{}` to=`{}`", halt.from, halt.to),
     }
+}
+
+/// What to do about a refusal, where whoever reads the log may be the one to change something: after a failover it is led with another key.
+fn advice(refused: &Refused) -> &'static str {
+    let causes = std::iter::successors(refused.source(), |&error| error.source());
+    let is_untrusted = causes
+        .filter_map(|error| error.downcast_ref::<SignatureError>())
+        .any(|error| matches!(error, SignatureError::UntrustedKey { .. }));
+    if is_untrusted { "; if the key is your sequencer's, add it with --sequencer-key" } else { "" }
 }
 
 /// Whether it is only newer than this program.
