@@ -304,23 +304,19 @@ pub(crate) fn make_store(folder: &Path) {
 }
 
 fn start_sequencer(folder: &Path, address: &str, environment: &[(&str, PathBuf)]) -> Role {
-    start_sequencer_as(folder, "sequencer", address, environment)
+    let mut command = sequencer_as(folder, "sequencer", address);
+    command.envs(environment.iter().map(|(name, value)| (name, value)));
+    Role::start(command)
 }
 
-/// A sequencer with a journal and a key of its own name, over the store of the folder.
-pub(crate) fn start_sequencer_as(
-    folder: &Path,
-    name: &str,
-    address: &str,
-    environment: &[(&str, PathBuf)],
-) -> Role {
+/// The command of a sequencer with a journal and a key of its own name, over the store of the folder.
+pub(crate) fn sequencer_as(folder: &Path, name: &str, address: &str) -> Command {
     let mut command =
         synddb(["sequencer", "--listen", address, "--batch-age-ms", "5", "--stop-on-eof", "--json"]);
     command.args(["--store", &store(folder)]).arg("--dir").arg(folder.join(name));
     let key = folder.join(format!("{name}.key"));
     command.arg("--token-file").arg(folder.join("token")).arg("--key-file").arg(key);
-    command.envs(environment.iter().map(|(name, value)| (name, value)));
-    Role::start(command)
+    command
 }
 
 /// What the agent of a folder says of itself; `None` when it does not answer.
