@@ -14,8 +14,18 @@ const HEAD_BYTES_MAX: usize = 8 << 10;
 /// The longest body of an answer, in bytes: receipts of one submission, a checkpoint, or a problem.
 const BODY_BYTES_MAX: usize = 64 << 10;
 
+/// The status behind which a sequencer ends the connection.
+const NOT_LEADING: u16 = 503;
+
+async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
+    let socket = TcpStream::connect(address).await?;
+    socket.set_nodelay(true)?;
+    Ok(socket)
+}
+
 /// A connection on which one stream is spoken of.
 pub(super) struct Connection {
+    address: SocketAddr,
     socket: TcpStream,
     stream: String,
     token: String,
@@ -33,9 +43,8 @@ pub(super) struct Answer {
 impl Connection {
     /// Connects.
     pub(super) async fn open(address: SocketAddr, stream: StreamId, token: &str) -> io::Result<Self> {
-        let socket = TcpStream::connect(address).await?;
-        socket.set_nodelay(true)?;
-        Ok(Self { socket, stream: stream.to_key(), token: token.to_owned(), buffer: Vec::new() })
+        let socket = connect(address).await?;
+        Ok(Self { address, socket, stream: stream.to_key(), token: token.to_owned(), buffer: Vec::new() })
     }
 
     /// Sends something to a path of the stream.
@@ -49,7 +58,12 @@ impl Connection {
         self.buffer.extend_from_slice(head.as_bytes());
         self.buffer.extend_from_slice(body);
         self.socket.write_all(&self.buffer).await?;
-        self.answer().await
+        let answer = self.answer().await?;
+        // Whoever does not lead ends the connection, so that a balancer may choose another.
+        if answer.status == NOT_LEADING {
+            self.socket = connect(self.address).await?;
+        }
+        Ok(answer)
     }
 
     async fn answer(&mut self) -> io::Result<Answer> {
