@@ -7,7 +7,9 @@
 //! | `key` | [`Key`]: the closed set of names in a store, their text, their size bounds |
 //! | `store` | [`BatchStore`]: the contract; what its methods answer and how they fail |
 //! | `url` | [`StoreUrl`]: the address of a store |
-//! | `object` | [`ObjectBatchStore`]: files and memory, over `object_store` |
+//! | `object` | [`ObjectBatchStore`]: buckets, static hosts, files and memory, over `object_store` |
+//! | `remote` | what is reached over HTTP: clients, credentials from [`Variables`], what a [`Refusal`] means |
+//! | `failure` | errors of backends, sorted (private) |
 //! | `local` | what files need to survive a power cut (private) |
 //! | `last` | [`last_batch`], [`last_epoch`], [`last_snapshot`]: the end of a log in few requests |
 //! | `lease` | [`Lease`]: the one object that is overwritten, a hint for standby sequencers |
@@ -16,12 +18,14 @@
 //! | [`conformance`] | the contract as a suite that every implementation runs |
 
 pub mod conformance;
+mod failure;
 pub mod faulty;
 mod key;
 mod last;
 mod lease;
 mod local;
 mod object;
+mod remote;
 mod store;
 mod survey;
 mod url;
@@ -30,6 +34,7 @@ pub use key::{Folder, Key, KeyError, Kind};
 pub use last::{last_batch, last_epoch, last_snapshot};
 pub use lease::{LEASE_BYTES_MAX, Lease, LeaseError, LeaseName, LeaseNameError, LeaseVersion};
 pub use object::{ObjectBatchStore, OpenError};
+pub use remote::{Refusal, SettingsError, Variables};
 pub use store::{
     BatchStore, Cause, Existing, Failure, GetError, ListError, PAGE_KEYS_MAX, Page, PageLimit, Put, PutError,
     Start,

@@ -1,14 +1,11 @@
-//! A store over `object_store`: files and memory in this build.
+//! A store over `object_store`: buckets, static hosts, files and memory.
 //!
-//! One code path serves every backend; what a store of files needs more is in [`crate::local`]. The
-//! backend's errors are sorted here, once, into the few kinds that a caller treats differently, by their
-//! types and never by their text.
+//! One code path serves every backend; what a store of files needs more is in [`crate::local`], what is reached over HTTP in
+//! [`crate::remote`]. Errors are sorted in [`crate::failure`].
 //!
 //! This module knows nothing about batches or their order, keeps no cache, and never deletes.
 
 use std::collections::BTreeSet;
-use std::error::Error as StdError;
-use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -18,14 +15,19 @@ use futures::TryStreamExt as _;
 use object_store::local::LocalFileSystem;
 use object_store::memory::InMemory;
 use object_store::path::Path;
-use object_store::{GetOptions, ObjectStore, PutMode, PutPayload};
+use object_store::{Attribute, GetOptions, GetResult, ObjectStore, PutMode, PutPayload};
 
+use crate::failure::{failure_of, io_failure};
 use crate::key::{Folder, Key};
 use crate::local::{FolderError, IfMissing, LocalFolder};
+use crate::remote::{self, SettingsError, Variables};
 use crate::store::{
-    BatchStore, Cause, Existing, Failure, GetError, ListError, Page, PageLimit, Put, PutError, Start,
+    BatchStore, Existing, Failure, GetError, ListError, Page, PageLimit, Put, PutError, Start,
 };
 use crate::url::{Place, StoreUrl};
+
+/// What a remote store is asked for when it is opened. No key has this name, so nothing can lie there.
+const ABSENT: &str = "absent";
 
 /// A [`BatchStore`] at a [`StoreUrl`].
 ///
@@ -42,8 +44,12 @@ pub struct ObjectBatchStore {
 pub(crate) enum Backend {
     /// Files: listed in no order, made durable by hand.
     Folder(LocalFolder),
-    /// Memory: listed ascending, as by every remote store.
+    /// Memory: listed ascending, as by every bucket.
     Memory,
+    /// A bucket, over HTTP.
+    Bucket,
+    /// A static host, which is only read.
+    Static,
 }
 
 /// Why a store cannot be opened.
@@ -67,7 +73,24 @@ pub enum OpenError {
         /// The path.
         folder: PathBuf,
     },
-    /// The store did not answer.
+    /// The environment does not say how to reach the store.
+    #[error("cannot open store. url=`{url}`")]
+    Settings {
+        /// The address.
+        url: StoreUrl,
+        /// What is missing or wrong.
+        #[source]
+        error: SettingsError,
+    },
+    /// The address is one of a store that can only be read.
+    #[error(
+        "cannot open store: a static host can only be read; write to a bucket or a folder, and let the host serve it. url=`{url}`"
+    )]
+    ReadOnly {
+        /// The address.
+        url: StoreUrl,
+    },
+    /// The store did not answer, or refused.
     #[error("cannot open store. url=`{url}`")]
     Failed {
         /// The address.
@@ -79,14 +102,28 @@ pub enum OpenError {
 }
 
 impl ObjectBatchStore {
-    /// Opens the store, and creates it when it does not exist.
+    /// Opens the store to write, with the environment of this process; creates it when it does not exist.
     ///
-    /// A folder is made only when the folder above it exists. An existing folder is not written to.
+    /// A folder is made only when the folder above it exists. An existing folder is not written to. A bucket is never made.
+    ///
+    /// A bucket is asked once for an object that does not exist. What it refuses then is an error. That it does not answer is none:
+    /// it may answer when it is needed.
     ///
     /// # Errors
     /// [`OpenError`] when the address leads nowhere.
     pub async fn open(url: &StoreUrl) -> Result<Self, OpenError> {
-        Self::open_with(url, IfMissing::Create).await
+        Self::open_with(url, &Variables::of_process()).await
+    }
+
+    /// [`open`](Self::open) with the environment given.
+    ///
+    /// # Errors
+    /// [`OpenError`] when the address leads nowhere.
+    pub async fn open_with(url: &StoreUrl, variables: &Variables) -> Result<Self, OpenError> {
+        if !url.is_writable() {
+            return Err(OpenError::ReadOnly { url: url.clone() });
+        }
+        Self::open_place(url, variables, IfMissing::Create).await
     }
 
     /// Opens a store that exists: what a reader wants, for whom an empty store would be a wrong address.
@@ -94,7 +131,15 @@ impl ObjectBatchStore {
     /// # Errors
     /// [`OpenError`], also when the folder does not exist.
     pub async fn open_existing(url: &StoreUrl) -> Result<Self, OpenError> {
-        Self::open_with(url, IfMissing::Refuse).await
+        Self::open_existing_with(url, &Variables::of_process()).await
+    }
+
+    /// [`open_existing`](Self::open_existing) with the environment given.
+    ///
+    /// # Errors
+    /// [`OpenError`], also when the folder does not exist.
+    pub async fn open_existing_with(url: &StoreUrl, variables: &Variables) -> Result<Self, OpenError> {
+        Self::open_place(url, variables, IfMissing::Refuse).await
     }
 
     /// A new, empty store in the memory of this process.
@@ -103,11 +148,23 @@ impl ObjectBatchStore {
         Self { objects: Arc::new(InMemory::new()), backend: Backend::Memory }
     }
 
-    async fn open_with(url: &StoreUrl, if_missing: IfMissing) -> Result<Self, OpenError> {
-        let folder = match url.place() {
-            Place::Memory => return Ok(Self::memory()),
-            Place::Folder(folder) => folder.clone(),
-        };
+    async fn open_place(
+        url: &StoreUrl,
+        variables: &Variables,
+        if_missing: IfMissing,
+    ) -> Result<Self, OpenError> {
+        match url.place() {
+            Place::Memory => Ok(Self::memory()),
+            Place::Folder(folder) => Self::open_folder(url, folder.clone(), if_missing).await,
+            Place::Bucket(bucket) => {
+                let client = remote::bucket(bucket, variables);
+                Self::reach(url, client, Backend::Bucket).await
+            }
+            Place::Static => Self::reach(url, remote::static_host(url), Backend::Static).await,
+        }
+    }
+
+    async fn open_folder(url: &StoreUrl, folder: PathBuf, if_missing: IfMissing) -> Result<Self, OpenError> {
         let failed = |failure| OpenError::Failed { url: url.clone(), failure };
         let local = match LocalFolder::open(folder.clone(), if_missing).await {
             Ok(local) => local,
@@ -119,6 +176,26 @@ impl ObjectBatchStore {
         let files =
             LocalFileSystem::new_with_prefix(local.root()).map_err(|error| failed(failure_of(error)))?;
         Ok(Self { objects: Arc::new(files.with_fsync(true)), backend: Backend::Folder(local) })
+    }
+
+    /// Asks a remote store for what it cannot have, so that a wrong address shows here and not at the first batch.
+    async fn reach(
+        url: &StoreUrl,
+        client: Result<Arc<dyn ObjectStore>, SettingsError>,
+        backend: Backend,
+    ) -> Result<Self, OpenError> {
+        let objects = client.map_err(|error| OpenError::Settings { url: url.clone(), error })?;
+        let failure = match objects.get_opts(&Path::from(ABSENT), GetOptions::default()).await {
+            Err(object_store::Error::NotFound { .. }) => None,
+            Err(error) => Some(failure_of(error)),
+            Ok(_) => Some(Failure::Misconfigured(Box::new(AnswersAll))),
+        };
+        match failure {
+            Some(failure) if !failure.retry_may_help() => {
+                Err(OpenError::Failed { url: url.clone(), failure })
+            }
+            _ => Ok(Self { objects, backend }),
+        }
     }
 
     /// What differs between backends.
@@ -151,6 +228,23 @@ impl ObjectBatchStore {
         }
     }
 
+    /// Answers a put that was denied. A bucket that keeps its objects for a time denies every put to a key that is taken, whatever its
+    /// precondition; so what lies there decides.
+    async fn denied(&self, key: &Key, bytes: &Bytes, failure: Failure) -> Result<Put, PutError> {
+        match self.compare(key, bytes).await {
+            Err(PutError::Failed { .. }) => Err(PutError::Failed { key: *key, failure }),
+            found => found,
+        }
+    }
+
+    /// Whether such a store can do this at all.
+    pub(crate) fn can(&self, ability: Ability) -> Result<(), Failure> {
+        match &self.backend {
+            Backend::Static => Err(Failure::Misconfigured(Box::new(ability))),
+            Backend::Folder(_) | Backend::Memory | Backend::Bucket => Ok(()),
+        }
+    }
+
     /// The first names of the folder at or after `start`, ascending, at most `count` of them.
     async fn first_names(&self, start: &Start, count: usize) -> Result<BTreeSet<String>, Failure> {
         let folder = path_of(&start.key().folder());
@@ -172,7 +266,7 @@ impl ObjectBatchStore {
                 continue;
             }
             match &self.backend {
-                Backend::Memory => {
+                Backend::Memory | Backend::Bucket | Backend::Static => {
                     if names.last().is_some_and(|last| *last >= name) {
                         return Err(Failure::Misconfigured(Box::new(Unordered)));
                     }
@@ -201,16 +295,22 @@ impl BatchStore for ObjectBatchStore {
         if size > size_max {
             return Err(PutError::TooLarge { key: *key, size, size_max });
         }
+        let failed = |failure| PutError::Failed { key: *key, failure };
+        self.can(Ability::Write).map_err(failed)?;
         if let Backend::Folder(local) = &self.backend {
             let durable = local.make_folder_durable(key).await;
-            durable.map_err(|error| PutError::Failed { key: *key, failure: io_failure(error) })?;
+            durable.map_err(|error| failed(io_failure(error)))?;
         }
         let payload = PutPayload::from_bytes(bytes.clone());
-        match self.objects.put_opts(&path_of(key), payload, PutMode::Create.into()).await {
-            Ok(_) => Ok(Put::Created),
-            Err(object_store::Error::AlreadyExists { .. }) => self.compare(key, &bytes).await,
-            Err(error) => Err(PutError::Failed { key: *key, failure: failure_of(error) }),
+        let failure = match self.objects.put_opts(&path_of(key), payload, PutMode::Create.into()).await {
+            Ok(_) => return Ok(Put::Created),
+            Err(object_store::Error::AlreadyExists { .. }) => return self.compare(key, &bytes).await,
+            Err(error) => failure_of(error),
+        };
+        if matches!((&self.backend, &failure), (Backend::Bucket, Failure::Denied(_))) {
+            return self.denied(key, &bytes, failure).await;
         }
+        Err(failed(failure))
     }
 
     async fn get(&self, key: &Key) -> Result<Option<Bytes>, GetError> {
@@ -225,6 +325,10 @@ impl BatchStore for ObjectBatchStore {
         if size > size_max {
             return Err(GetError::TooLarge { key: *key, size, size_max });
         }
+        if let Some(encoding) = encoding_of(&found) {
+            let failure = Failure::Misconfigured(Box::new(Encoded { encoding }));
+            return Err(GetError::Failed { key: *key, failure });
+        }
         let bytes = found.bytes().await.map_err(failed)?;
         if bytes.len() as u64 != size {
             let failure = Failure::Unavailable(Box::new(Cut));
@@ -235,10 +339,13 @@ impl BatchStore for ObjectBatchStore {
 
     async fn list(&self, start: &Start, limit: PageLimit) -> Result<Page, ListError> {
         let folder = start.key().folder();
-        // One name more than the page holds tells whether another page follows.
-        let names = self.first_names(start, limit.get() + 1).await;
-        let names = names.map_err(|failure| ListError::Failed { folder, failure })?;
-        let more = names.len() > limit.get();
+        let failed = |failure| ListError::Failed { folder, failure };
+        self.can(Ability::List).map_err(failed)?;
+        // One name more than the page holds tells whether another page follows. A bucket answers no more than a page at once, so there
+        // a full page leads on to one that may be empty: cheaper than a second request for each.
+        let peeked = if matches!(self.backend, Backend::Bucket) { limit.get() } else { limit.get() + 1 };
+        let names = self.first_names(start, peeked).await.map_err(failed)?;
+        let more = names.len() == peeked;
         let read = |name: String| key_in(folder, name);
         let keys = names.into_iter().take(limit.get()).map(read).collect::<Result<Vec<Key>, _>>()?;
         let next = if more { keys.last().copied().map(Start::After) } else { None };
@@ -258,6 +365,41 @@ fn path_of(text: &impl std::fmt::Display) -> Path {
     Path::from(text.to_string())
 }
 
+/// What not every store can do.
+#[derive(Debug, Clone, Copy, thiserror::Error)]
+pub(crate) enum Ability {
+    /// Create objects, or overwrite a lease.
+    #[error("a static host can only be read: write to the bucket or folder that it serves")]
+    Write,
+    /// Tell names.
+    #[error("a static host cannot list: name the stream, or use the bucket or folder that it serves")]
+    List,
+}
+
+/// The host has an answer for every name, such as the page of an application.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "the host answers with a file for a name that does not exist: it must answer 404, and serve the store's folder itself. name=`{ABSENT}`"
+)]
+struct AnswersAll;
+
+/// The object does not come as it was stored.
+#[derive(Debug, thiserror::Error)]
+#[error("the store sends the object in an encoding: it must send it byte for byte. encoding=`{encoding}`")]
+struct Encoded {
+    encoding: String,
+}
+
+/// The encoding of an answer, if it has one. `aws-chunked` is about how a request was sent, and some servers repeat it.
+fn encoding_of(found: &GetResult) -> Option<String> {
+    let encoding = found.attributes.get(&Attribute::ContentEncoding)?;
+    let plain = matches!(encoding.as_ref(), "" | "identity" | "aws-chunked");
+    (!plain).then(|| encoding.chars().take(ENCODING_CHARS_MAX).collect())
+}
+
+/// The longest name of an encoding that is repeated in a message.
+const ENCODING_CHARS_MAX: usize = 32;
+
 /// The store said that the key is taken, and then that it is not.
 #[derive(Debug, thiserror::Error)]
 #[error("the object exists for a put and does not exist for a get")]
@@ -273,91 +415,9 @@ struct Cut;
 #[error("the store does not list its objects in ascending order")]
 struct Unordered;
 
-pub(crate) fn io_failure(error: io::Error) -> Failure {
-    failure_for(error.kind())(Box::new(error))
-}
-
-pub(crate) fn failure_of(error: object_store::Error) -> Failure {
-    use object_store::Error;
-    match &error {
-        Error::PermissionDenied { .. } | Error::Unauthenticated { .. } => Failure::Denied(Box::new(error)),
-        Error::InvalidPath { .. }
-        | Error::NotSupported { .. }
-        | Error::NotImplemented { .. }
-        | Error::UnknownConfigurationKey { .. } => Failure::Misconfigured(Box::new(error)),
-        Error::Generic { .. }
-        | Error::NotFound { .. }
-        | Error::JoinError { .. }
-        | Error::AlreadyExists { .. }
-        | Error::Precondition { .. }
-        | Error::NotModified { .. } => failure_by_cause(error),
-        _ => failure_by_cause(error),
-    }
-}
-
-/// Sorts by the first operating system error in the chain of causes, where the file backend keeps it.
-fn failure_by_cause(error: object_store::Error) -> Failure {
-    let mut cause: Option<&(dyn StdError + 'static)> = Some(&error);
-    while let Some(current) = cause {
-        if let Some(found) = current.downcast_ref::<io::Error>() {
-            return failure_for(found.kind())(Box::new(error));
-        }
-        cause = current.source();
-    }
-    Failure::Unavailable(Box::new(error))
-}
-
-fn failure_for(kind: io::ErrorKind) -> fn(Cause) -> Failure {
-    use io::ErrorKind;
-    if matches!(kind, ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem) {
-        Failure::Denied
-    } else if matches!(kind, ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge) {
-        Failure::Full
-    } else if matches!(
-        kind,
-        ErrorKind::NotADirectory
-            | ErrorKind::IsADirectory
-            | ErrorKind::InvalidFilename
-            | ErrorKind::Unsupported
-    ) {
-        Failure::Misconfigured
-    } else {
-        Failure::Unavailable
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn operating_system_errors_are_sorted_by_what_the_caller_does() {
-        let sorted = |kind| {
-            let source = Box::new(io::Error::from(kind));
-            failure_of(object_store::Error::Generic { store: "test", source })
-        };
-        assert!(matches!(sorted(io::ErrorKind::PermissionDenied), Failure::Denied(_)));
-        assert!(matches!(sorted(io::ErrorKind::ReadOnlyFilesystem), Failure::Denied(_)));
-        assert!(matches!(sorted(io::ErrorKind::StorageFull), Failure::Full(_)));
-        assert!(matches!(sorted(io::ErrorKind::QuotaExceeded), Failure::Full(_)));
-        assert!(matches!(sorted(io::ErrorKind::NotADirectory), Failure::Misconfigured(_)));
-        assert!(matches!(sorted(io::ErrorKind::TimedOut), Failure::Unavailable(_)));
-        assert!(matches!(sorted(io::ErrorKind::ConnectionReset), Failure::Unavailable(_)));
-    }
-
-    #[test]
-    fn backend_errors_are_sorted_by_what_the_caller_does() {
-        let path = || "key".to_owned();
-        let source = || -> Cause { "told so".into() };
-        let denied = object_store::Error::PermissionDenied { path: path(), source: source() };
-        assert!(matches!(failure_of(denied), Failure::Denied(_)));
-        let stranger = object_store::Error::Unauthenticated { path: path(), source: source() };
-        assert!(matches!(failure_of(stranger), Failure::Denied(_)));
-        let unable = object_store::Error::NotSupported { source: source() };
-        assert!(matches!(failure_of(unable), Failure::Misconfigured(_)));
-        let broken = object_store::Error::Generic { store: "test", source: source() };
-        assert!(matches!(failure_of(broken), Failure::Unavailable(_)));
-    }
 
     #[test]
     fn the_backend_escapes_nothing_in_a_key() {

@@ -7,9 +7,10 @@ use futures::TryStreamExt as _;
 use object_store::path::Path;
 use synddb_protocol::id::StreamId;
 
+use crate::failure::failure_of;
 use crate::key::Key;
 use crate::lease::LeaseName;
-use crate::object::{ObjectBatchStore, failure_of};
+use crate::object::{Ability, ObjectBatchStore};
 use crate::store::Failure;
 
 /// The name of something that lies in a store.
@@ -39,6 +40,7 @@ impl ObjectBatchStore {
     /// # Errors
     /// [`Failure`] when the store does not answer.
     pub async fn streams(&self) -> Result<Vec<StreamId>, Failure> {
+        self.can(Ability::List)?;
         let found = self.objects().list_with_delimiter(None).await.map_err(failure_of)?;
         let names =
             found.common_prefixes.iter().filter_map(|prefix| StreamId::from_key(prefix.as_ref()).ok());
@@ -56,6 +58,7 @@ impl ObjectBatchStore {
         stream: StreamId,
         mut each: impl FnMut(Name, u64) + Send,
     ) -> Result<(), Failure> {
+        self.can(Ability::List)?;
         let mut entries = self.objects().list(Some(&Path::from(stream.to_key())));
         while let Some(entry) = entries.try_next().await.map_err(failure_of)? {
             let name = String::from(entry.location);

@@ -14,12 +14,17 @@ use serde::{Deserialize, Serialize};
 use url::Url;
 
 /// The schemes of this build, as its messages name them.
-const SCHEMES: &str = "file:///absolute/folder, memory:";
+const SCHEMES: &str = "gs://bucket/prefix, s3://bucket/prefix, az://container/prefix, file:///absolute/folder, \
+                       https://host/prefix (to read only), memory:";
 
 /// The address of a store.
 ///
 /// | text | store |
 /// |---|---|
+/// | `gs://bucket`, `gs://bucket/prefix` | objects of a Google Cloud Storage bucket, below the prefix |
+/// | `s3://bucket/prefix` | the same of an S3 bucket |
+/// | `az://container/prefix` | the same of an Azure Blob Storage container |
+/// | `https://host/prefix` | what a static host serves: it can only be read, and not listed |
 /// | `file:///absolute/folder` | files below that folder |
 /// | `memory:` | memory of this process: gone with it, and every opening begins empty |
 ///
@@ -28,7 +33,9 @@ const SCHEMES: &str = "file:///absolute/folder, memory:";
 ///
 /// let url: StoreUrl = "file:///var/lib/synddb/store".parse()?;
 /// assert_eq!(url.to_string(), "file:///var/lib/synddb/store");
-/// assert!("gs://bucket".parse::<StoreUrl>().is_err());
+/// assert!("gs://bucket/logs".parse::<StoreUrl>()?.is_writable());
+/// assert!(!"https://logs.example.org/ours".parse::<StoreUrl>()?.is_writable());
+/// assert!("ftp://host/folder".parse::<StoreUrl>().is_err());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,6 +50,25 @@ pub struct StoreUrl {
 pub(crate) enum Place {
     Folder(PathBuf),
     Memory,
+    Bucket(Box<Bucket>),
+    Static,
+}
+
+/// A bucket, or a part of one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Bucket {
+    pub(crate) platform: Platform,
+    pub(crate) name: String,
+    /// Segments joined by `/`, without one at either end; empty for the whole bucket.
+    pub(crate) prefix: String,
+}
+
+/// Who keeps a bucket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Platform {
+    Gcs,
+    S3,
+    Azure,
 }
 
 /// Why a text does not name a store that this build can open.
@@ -60,6 +86,22 @@ pub enum StoreUrlError {
     /// A `file:` URL without an absolute folder on this machine.
     #[error("a store of files needs an absolute folder of this machine: write file:///absolute/folder")]
     NotAbsolute,
+    /// No bucket, container or host.
+    #[error("the address of a store lacks its bucket: write {scheme}://name/prefix")]
+    NoBucket {
+        /// The scheme.
+        scheme: String,
+    },
+    /// A name that would have to be escaped on the way, so that two programs could disagree about it.
+    #[error(
+        "the {part} of a store's address may hold letters, digits and `-`, `_`, `.` only, with single `/` between the parts of a prefix. scheme=`{scheme}`"
+    )]
+    Unsafe {
+        /// The scheme.
+        scheme: String,
+        /// Which part.
+        part: &'static str,
+    },
     /// A part that has no meaning for this scheme.
     #[error("a store of this scheme has no {part}: remove it. scheme=`{scheme}`")]
     Surplus {
@@ -89,6 +131,18 @@ impl StoreUrl {
         Self::from_url(text)
     }
 
+    /// Whether a store at such an address can be written. A static host can only be read.
+    #[must_use]
+    pub const fn is_writable(&self) -> bool {
+        !matches!(self.place, Place::Static)
+    }
+
+    /// Whether the store is in the memory of one process, which no other process sees.
+    #[must_use]
+    pub const fn is_memory(&self) -> bool {
+        matches!(self.place, Place::Memory)
+    }
+
     pub(crate) const fn place(&self) -> &Place {
         &self.place
     }
@@ -101,7 +155,17 @@ impl StoreUrl {
         if text.fragment().is_some() {
             return Err(surplus("fragment"));
         }
+        if !text.username().is_empty() || text.password().is_some() {
+            return Err(surplus("user or password; credentials come from the environment"));
+        }
         let place = match text.scheme() {
+            "gs" => Place::Bucket(bucket(Platform::Gcs, &text)?.into()),
+            "s3" => Place::Bucket(bucket(Platform::S3, &text)?.into()),
+            "az" => Place::Bucket(bucket(Platform::Azure, &text)?.into()),
+            "http" | "https" => {
+                prefix(&text)?;
+                Place::Static
+            }
             "file" => Place::Folder(text.to_file_path().map_err(|()| StoreUrlError::NotAbsolute)?),
             "memory" if text.path().is_empty() && !text.has_authority() => Place::Memory,
             "memory" => return Err(surplus("path")),
@@ -109,6 +173,38 @@ impl StoreUrl {
         };
         Ok(Self { place, text })
     }
+}
+
+fn bucket(platform: Platform, text: &Url) -> Result<Bucket, StoreUrlError> {
+    let scheme = || text.scheme().to_owned();
+    let name = match text.host_str() {
+        Some(name) if !name.is_empty() => name.to_owned(),
+        _ => return Err(StoreUrlError::NoBucket { scheme: scheme() }),
+    };
+    if text.port().is_some() {
+        return Err(StoreUrlError::Surplus { scheme: scheme(), part: "port" });
+    }
+    if !name.chars().all(is_safe) {
+        return Err(StoreUrlError::Unsafe { scheme: scheme(), part: "bucket" });
+    }
+    Ok(Bucket { platform, name, prefix: prefix(text)? })
+}
+
+/// The path without the `/` at its ends, when nothing in it has to be escaped.
+fn prefix(text: &Url) -> Result<String, StoreUrlError> {
+    let path = text.path();
+    let path = path.strip_prefix('/').unwrap_or(path);
+    let path = path.strip_suffix('/').unwrap_or(path);
+    let is_plain = |segment: &str| !segment.is_empty() && segment.chars().all(is_safe);
+    if path.is_empty() || path.split('/').all(is_plain) {
+        Ok(path.to_owned())
+    } else {
+        Err(StoreUrlError::Unsafe { scheme: text.scheme().to_owned(), part: "prefix" })
+    }
+}
+
+const fn is_safe(c: char) -> bool {
+    c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.')
 }
 
 impl FromStr for StoreUrl {
@@ -120,7 +216,13 @@ impl FromStr for StoreUrl {
         if url.scheme() == "file" && !text.starts_with("file:///") {
             return Err(StoreUrlError::NotAbsolute);
         }
-        Self::from_url(url)
+        // It also takes `/a/../b` for `/b`, which another program may not.
+        let url = Self::from_url(url)?;
+        let is_same = || url.text.as_str() == text || url.text.as_str().strip_suffix('/') == Some(text);
+        if matches!(url.place, Place::Bucket(_)) && !is_same() {
+            return Err(StoreUrlError::Unsafe { scheme: url.text.scheme().to_owned(), part: "prefix" });
+        }
+        Ok(url)
     }
 }
 
@@ -155,6 +257,16 @@ mod tests {
             assert_eq!(url.to_string(), text);
         }
         assert_eq!(StoreUrl::memory().place(), &Place::Memory);
+        for (text, platform) in [("gs", Platform::Gcs), ("s3", Platform::S3), ("az", Platform::Azure)] {
+            for (path, prefix) in [("", ""), ("/", ""), ("/a", "a"), ("/a/b.c-d_e/", "a/b.c-d_e")] {
+                let url: StoreUrl = format!("{text}://my-bucket{path}").parse().unwrap();
+                let bucket = Bucket { platform, name: "my-bucket".into(), prefix: prefix.into() };
+                assert_eq!(url.place(), &Place::Bucket(bucket.into()));
+                assert!(url.is_writable());
+            }
+        }
+        let host: StoreUrl = "http://127.0.0.1:8080/log".parse().unwrap();
+        assert!(!host.is_writable());
         let folder = StoreUrl::folder(Path::new("/a b/#1")).unwrap();
         assert_eq!(folder.place(), &Place::Folder("/a b/#1".into()));
         assert_eq!(folder.to_string().parse::<StoreUrl>().unwrap(), folder);
@@ -171,11 +283,32 @@ mod tests {
         for text in ["file:store", "file:./store", "file:/store", "file://host/store", "file://store"] {
             assert_eq!(refused(text), StoreUrlError::NotAbsolute, "{text}");
         }
-        for scheme in ["gs", "s3", "az", "celestia", "eigenda", "ipfs", "arweave", "https"] {
-            let error = refused(&format!("{scheme}://user:secret@bucket/path"));
+        for scheme in ["ftp", "celestia", "eigenda", "ipfs", "arweave"] {
+            let error = refused(&format!("{scheme}://bucket/path"));
             assert_eq!(error, StoreUrlError::Scheme { scheme: scheme.to_owned() });
-            assert!(error.to_string().contains("file:///absolute/folder, memory:"), "{error}");
-            assert!(!error.to_string().contains("secret"), "{error}");
+            assert!(error.to_string().contains("file:///absolute/folder"), "{error}");
+        }
+        for scheme in ["gs", "s3", "az", "https", "ftp"] {
+            let error = refused(&format!("{scheme}://user:secret@bucket/path")).to_string();
+            assert!(error.contains("come from the environment") && !error.contains("secret"), "{error}");
+        }
+        for text in ["gs://", "s3:///prefix", "az:bucket"] {
+            assert!(matches!(refused(text), StoreUrlError::NoBucket { .. }), "{text}");
+        }
+        for text in [
+            "gs://bucket/a b",
+            "s3://bucket/a//b",
+            "az://bucket/%2e",
+            "gs://bucket/a/../b",
+            "gs://bucket/./b",
+            "s3://bu%63ket/a",
+            "https://host/a//b",
+            "s3://bucket/a*",
+        ] {
+            assert!(matches!(refused(text), StoreUrlError::Unsafe { .. }), "{text}");
+        }
+        for text in ["gs://bucket?a", "s3://bucket:80/a", "https://host/a?token=secret", "az://bucket/a#b"] {
+            assert!(matches!(refused(text), StoreUrlError::Surplus { .. }), "{text}");
         }
         for text in ["file:///a?b", "file:///a#b", "memory:?a", "memory:a", "memory://a", "memory:///"] {
             assert!(matches!(refused(text), StoreUrlError::Surplus { .. }), "{text}");

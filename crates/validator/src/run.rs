@@ -405,7 +405,7 @@ async fn open(
         let waits = match &error {
             OpenError::Missing { .. } | OpenError::ParentMissing { .. } => mode == Mode::Follow,
             OpenError::Failed { failure, .. } => failure.retry_may_help(),
-            OpenError::NotAFolder { .. } => false,
+            OpenError::NotAFolder { .. } | OpenError::Settings { .. } | OpenError::ReadOnly { .. } => false,
         };
         if !waits {
             return Err(error.into());

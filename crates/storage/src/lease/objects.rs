@@ -8,7 +8,8 @@ use synddb_protocol::id::StreamId;
 
 use super::files::{self, FileLeaseError};
 use super::{LEASE_BYTES_MAX, Lease, LeaseError, LeaseName, LeaseVersion, Mark};
-use crate::object::{Backend, ObjectBatchStore, failure_of, io_failure};
+use crate::failure::{failure_of, io_failure};
+use crate::object::{Ability, Backend, ObjectBatchStore};
 use crate::store::Failure;
 
 /// The store gave a version that it did not make, or none.
@@ -26,7 +27,7 @@ impl Lease for ObjectBatchStore {
                 let found = found.map_err(|error| of_file(stream, error))?;
                 Ok(found.map(|bytes| (LeaseVersion::of_content(bytes.clone()), bytes)))
             }
-            Backend::Memory => read_object(self.objects(), stream).await,
+            Backend::Memory | Backend::Bucket | Backend::Static => read_object(self.objects(), stream).await,
         }
     }
 
@@ -39,6 +40,7 @@ impl Lease for ObjectBatchStore {
         if bytes.len() > LEASE_BYTES_MAX {
             return Err(LeaseError::TooLarge { stream, size: bytes.len() as u64 });
         }
+        self.can(Ability::Write).map_err(|failure| LeaseError::Failed { stream, failure })?;
         match self.backend() {
             Backend::Folder(folder) => {
                 let expected = match expected.map(|version| &version.0) {
@@ -51,7 +53,9 @@ impl Lease for ObjectBatchStore {
                 done.map_err(|error| of_file(stream, error))?;
                 Ok(LeaseVersion::of_content(bytes))
             }
-            Backend::Memory => write_object(self.objects(), stream, expected, bytes).await,
+            Backend::Memory | Backend::Bucket | Backend::Static => {
+                write_object(self.objects(), stream, expected, bytes).await
+            }
         }
     }
 

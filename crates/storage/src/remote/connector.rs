@@ -1,0 +1,180 @@
+//! The HTTP client under the remote stores: it knows when to give up, and what a platform's refusal means.
+//!
+//! `object_store` builds and signs the requests and reads the answers. In between stands this module, for what a log needs and a
+//! general client does not do:
+//!
+//! - an answer is waited for as long as its request's size justifies, and no longer: a connection that nobody serves any more costs
+//!   seconds, and a slow uplink may take its time;
+//! - a body that stops coming is given up;
+//! - the text of an error is bounded, and its code becomes a [`Refusal`], so that "no such bucket" never reads as "no such object".
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::stream;
+use http_body_util::{BodyExt as _, StreamBody};
+use hyper::body::Frame;
+use object_store::ClientOptions;
+use object_store::client::{
+    HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpResponse, HttpResponseBody,
+    HttpService, ReqwestConnector,
+};
+
+use super::refusal::Refusal;
+
+/// How long a platform may take to begin its answer, beside the time that the request itself takes to be sent.
+const ANSWER_PATIENCE: Duration = Duration::from_secs(15);
+
+/// The slowest uplink that is waited for, in bytes a second: 1 Mbit/s.
+const SLOWEST_UPLINK: u64 = 128 << 10;
+
+/// How long the next bytes of a body may take.
+const BODY_PATIENCE: Duration = Duration::from_secs(15);
+
+/// How much of the body of an error is read. Platforms send less than one kilobyte.
+const ERROR_BYTES_MAX: usize = 64 << 10;
+
+/// The longest code that is kept of a platform's answer.
+const CODE_CHARS_MAX: usize = 64;
+
+/// Makes the clients of one platform.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Connector {
+    /// The variables by which credentials can be given, for who has none.
+    pub(crate) credentials: &'static str,
+}
+
+/// Hosts that give credentials to the machines of a platform.
+const METADATA_HOSTS: [&str; 4] =
+    ["169.254.169.254", "169.254.170.2", "metadata.google.internal", "metadata"];
+
+impl HttpConnector for Connector {
+    fn connect(&self, options: &ClientOptions) -> object_store::Result<HttpClient> {
+        // One TLS provider for the whole process; whoever came first has set the same one.
+        rustls::crypto::ring::default_provider().install_default().ok();
+        let inner = ReqwestConnector::default().connect(options)?;
+        Ok(HttpClient::new(Told { inner, credentials: self.credentials }))
+    }
+}
+
+/// A client whose answers are told as described above.
+#[derive(Debug)]
+struct Told {
+    inner: HttpClient,
+    credentials: &'static str,
+}
+
+/// Nobody answered in time.
+#[derive(Debug, thiserror::Error)]
+#[error("no answer within the time that such a request may take. waited_ms=`{}`", waited.as_millis())]
+struct Late {
+    waited: Duration,
+}
+
+#[async_trait]
+impl HttpService for Told {
+    async fn call(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
+        let method = request.method().to_string();
+        let host = request.uri().host().unwrap_or_default().to_owned();
+        let sending = Duration::from_secs(request.body().content_length() as u64 / SLOWEST_UPLINK);
+        let waited = ANSWER_PATIENCE + sending;
+        let answer = match tokio::time::timeout(waited, self.inner.execute(request)).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(_)) | Err(_) if METADATA_HOSTS.contains(&host.as_str()) => {
+                let variables = self.credentials;
+                return Err(HttpError::new(
+                    HttpErrorKind::Unknown,
+                    Refusal::NoCredentials { variables, host },
+                ));
+            }
+            Ok(Err(error)) => return Err(error),
+            Err(_) => return Err(HttpError::new(HttpErrorKind::Timeout, Late { waited })),
+        };
+        let (head, body) = answer.into_parts();
+        let body = patient(body);
+        let status = head.status.as_u16();
+        // 304, 409 and 412 answer a precondition; what is 5xx or 429 is tried again.
+        if !matches!(status, 301 | 307 | 308 | 400 | 401 | 403 | 404) {
+            return Ok(HttpResponse::from_parts(head, body));
+        }
+        let text = beginning_of(body).await?;
+        let header = |name: &str| head.headers.get(name).and_then(|value| value.to_str().ok()).map(bounded);
+        let code = header("x-ms-error-code").or_else(|| code_in(&text)).unwrap_or_default();
+        match Refusal::of_answer(&method, status, &code, header("x-amz-bucket-region").as_deref()) {
+            Some(refusal) => Err(HttpError::new(HttpErrorKind::Unknown, refusal)),
+            None => Ok(HttpResponse::from_parts(head, text.into())),
+        }
+    }
+}
+
+/// The same body, given up when it stops coming.
+fn patient(body: HttpResponseBody) -> HttpResponseBody {
+    let frames = stream::unfold(Some(body), |body| async move {
+        let mut body = body?;
+        let waited = BODY_PATIENCE;
+        match tokio::time::timeout(waited, body.frame()).await {
+            Ok(Some(Ok(frame))) => Some((Ok(frame), Some(body))),
+            Ok(Some(Err(error))) => Some((Err(error), None)),
+            Ok(None) => None,
+            Err(_) => Some((Err(HttpError::new(HttpErrorKind::Timeout, Late { waited })), None)),
+        }
+    });
+    HttpResponseBody::new(StreamBody::new(Box::pin(frames) as Frames))
+}
+
+type Frames = std::pin::Pin<Box<dyn futures::Stream<Item = Result<Frame<Bytes>, HttpError>> + Send + Sync>>;
+
+/// Reads the beginning of a body, at most [`ERROR_BYTES_MAX`] bytes of it.
+async fn beginning_of(mut body: HttpResponseBody) -> Result<Vec<u8>, HttpError> {
+    let mut read = Vec::new();
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame?.into_data() else { continue };
+        let room = ERROR_BYTES_MAX - read.len();
+        read.extend_from_slice(&data[..data.len().min(room)]);
+        if read.len() == ERROR_BYTES_MAX {
+            break;
+        }
+    }
+    Ok(read)
+}
+
+/// The code in the body of an error: XML has it in an element, JSON in a member, of this name or as the reason.
+fn code_in(body: &[u8]) -> Option<String> {
+    let text = std::str::from_utf8(body).ok()?;
+    if let Some((_, rest)) = text.split_once("<Code>") {
+        return Some(bounded(rest.split_once("</Code>")?.0));
+    }
+    let json: serde_json::Value = serde_json::from_str(text).ok()?;
+    let error = json.get("error")?;
+    let reason = error.get("errors").and_then(|errors| errors.get(0)).and_then(|first| first.get("reason"));
+    let code = error.as_str().or_else(|| reason.and_then(serde_json::Value::as_str))?;
+    Some(bounded(code))
+}
+
+fn bounded(code: &str) -> String {
+    code.chars().take(CODE_CHARS_MAX).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_found_in_what_platforms_send() {
+        let found = |text: &str| code_in(text.as_bytes());
+        let xml =
+            "<?xml version='1.0'?><Error><Code>NoSuchBucket</Code><Message>The bucket</Message></Error>";
+        assert_eq!(found(xml).as_deref(), Some("NoSuchBucket"));
+        assert_eq!(
+            found(r#"{"error":"invalid_grant","error_description":"x"}"#).as_deref(),
+            Some("invalid_grant")
+        );
+        let json = r#"{"error":{"code":404,"errors":[{"reason":"notFound"}]}}"#;
+        assert_eq!(found(json).as_deref(), Some("notFound"));
+        for nothing in ["", "Not Found", "<Code>", "{}", "[]", "{\"error\":{}}", "\u{feff}<html>"] {
+            assert_eq!(found(nothing), None, "{nothing}");
+        }
+        assert_eq!(found(&format!("<Code>{}</Code>", "x".repeat(1000))).unwrap().len(), CODE_CHARS_MAX);
+    }
+}

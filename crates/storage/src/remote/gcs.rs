@@ -1,0 +1,37 @@
+//! Google Cloud Storage.
+//!
+//! Credentials are Google's application default credentials: the file that `GOOGLE_APPLICATION_CREDENTIALS` names, then that of
+//! `gcloud auth application-default login`, then the metadata server of the machine. `STORAGE_EMULATOR_HOST` leads to an emulator, to
+//! which no credentials are sent.
+
+use std::sync::Arc;
+
+use object_store::ObjectStore;
+use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey};
+
+use super::{Connector, SettingsError, Variables, is_plain, options, retries};
+
+/// The variables by which credentials can be given.
+const CREDENTIALS: &str = "GOOGLE_APPLICATION_CREDENTIALS to the file of a service account";
+
+pub(super) fn client(bucket: &str, variables: &Variables) -> Result<Arc<dyn ObjectStore>, SettingsError> {
+    let emulator = variables.get("STORAGE_EMULATOR_HOST").map(|host| {
+        let host = host.trim_end_matches('/');
+        if host.contains("://") { host.to_owned() } else { format!("http://{host}") }
+    });
+    let plain = emulator.as_deref().is_some_and(is_plain);
+    let mut builder = GoogleCloudStorageBuilder::new()
+        .with_retry(retries())
+        .with_http_connector(Connector { credentials: CREDENTIALS })
+        .with_client_options(options().with_allow_http(plain));
+    for (name, value) in variables.beginning_with("GOOGLE_") {
+        if let Ok(key) = name.parse::<GoogleConfigKey>() {
+            builder = builder.with_config(key, value);
+        }
+    }
+    if let Some(emulator) = &emulator {
+        builder = builder.with_base_url(emulator).with_skip_signature(true);
+    }
+    let client = builder.with_bucket_name(bucket).build().map_err(SettingsError::Client)?;
+    Ok(Arc::new(client))
+}
