@@ -40,7 +40,33 @@ pub(crate) fn failure_of(error: object_store::Error) -> Failure {
 fn failure_by_cause(error: object_store::Error) -> Failure {
     match found_in::<io::Error>(&error).map(io::Error::kind) {
         Some(kind) => failure_for(kind)(Box::new(error)),
-        None => Failure::Unavailable(Box::new(error)),
+        None => Failure::Unavailable(Box::new(Said::by(&error))),
+    }
+}
+
+/// What a backend said, each thing once: its errors repeat their causes in their own texts.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Said(String);
+
+/// The longest text that is kept of a backend's error. It may hold a page that some host sent instead of an answer.
+const SAID_CHARS_MAX: usize = 1000;
+
+impl Said {
+    fn by(error: &(dyn StdError + 'static)) -> Self {
+        let mut text = error.to_string();
+        let mut cause = error.source();
+        while let Some(current) = cause {
+            let more = current.to_string();
+            if !text.contains(&more) {
+                text = format!("{text}: {more}");
+            }
+            cause = current.source();
+        }
+        if text.chars().nth(SAID_CHARS_MAX).is_some() {
+            text = text.chars().take(SAID_CHARS_MAX).chain("…".chars()).collect();
+        }
+        Self(text)
     }
 }
 
@@ -92,6 +118,18 @@ mod tests {
         assert!(matches!(sorted(io::ErrorKind::NotADirectory), Failure::Misconfigured(_)));
         assert!(matches!(sorted(io::ErrorKind::TimedOut), Failure::Unavailable(_)));
         assert!(matches!(sorted(io::ErrorKind::ConnectionReset), Failure::Unavailable(_)));
+    }
+
+    #[test]
+    fn what_a_backend_says_is_told_once_and_is_bounded() {
+        let cause: Cause = "the line is cut".into();
+        let once = failure_of(object_store::Error::Generic { store: "test", source: cause });
+        let text = StdError::source(&once).unwrap().to_string();
+        assert_eq!(text.matches("the line is cut").count(), 1, "{text}");
+        assert!(StdError::source(&once).unwrap().source().is_none());
+        let cause: Cause = "page ".repeat(1000).into();
+        let long = failure_of(object_store::Error::Generic { store: "test", source: cause });
+        assert_eq!(StdError::source(&long).unwrap().to_string().chars().count(), SAID_CHARS_MAX + 1);
     }
 
     #[test]

@@ -79,18 +79,15 @@ impl HttpService for Told {
         let host = request.uri().host().unwrap_or_default().to_owned();
         let sending = Duration::from_secs(request.body().content_length() as u64 / SLOWEST_UPLINK);
         let waited = ANSWER_PATIENCE + sending;
-        let answer = match tokio::time::timeout(waited, self.inner.execute(request)).await {
-            Ok(Ok(answer)) => answer,
-            Ok(Err(_)) | Err(_) if METADATA_HOSTS.contains(&host.as_str()) => {
-                let variables = self.credentials;
-                return Err(HttpError::new(
-                    HttpErrorKind::Unknown,
-                    Refusal::NoCredentials { variables, host },
-                ));
-            }
-            Ok(Err(error)) => return Err(error),
-            Err(_) => return Err(HttpError::new(HttpErrorKind::Timeout, Late { waited })),
-        };
+        let answer = tokio::time::timeout(waited, self.inner.execute(request)).await;
+        if METADATA_HOSTS.contains(&host.as_str())
+            && !matches!(&answer, Ok(Ok(answer)) if answer.status().is_success())
+        {
+            let variables = self.credentials;
+            return Err(HttpError::new(HttpErrorKind::Unknown, Refusal::NoCredentials { variables, host }));
+        }
+        let answer =
+            answer.unwrap_or_else(|_| Err(HttpError::new(HttpErrorKind::Timeout, Late { waited })))?;
         let (head, body) = answer.into_parts();
         let body = patient(body);
         let status = head.status.as_u16();
