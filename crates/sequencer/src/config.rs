@@ -145,6 +145,15 @@ impl Leasing {
         Ok(Self { heartbeat_ms, patience_ms })
     }
 
+    /// The same, as slow as the store takes it: patience stays at least three heartbeats.
+    pub(crate) fn at(self, pace: Duration) -> Self {
+        let pace_ms = u64::try_from(pace.as_millis()).unwrap_or(u64::MAX);
+        if self.heartbeat_ms >= pace_ms {
+            return self;
+        }
+        Self { heartbeat_ms: pace_ms, patience_ms: self.patience_ms.max(pace_ms.saturating_mul(3)) }
+    }
+
     pub(crate) const fn heartbeat(&self) -> Duration {
         Duration::from_millis(self.heartbeat_ms)
     }
@@ -154,6 +163,7 @@ impl Leasing {
     }
 }
 
+/// The defaults lead to less than five seconds until somebody else leads, on a store that takes them.
 impl Default for Leasing {
     fn default() -> Self {
         Self { heartbeat_ms: 500, patience_ms: 2000 }
@@ -338,6 +348,16 @@ fn make_key(file: &Path) -> Result<String, SequencerError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_lease_beats_no_faster_than_its_store_takes_it() {
+        let usual = Leasing::default();
+        assert_eq!(usual.at(Duration::ZERO), usual);
+        let slow = usual.at(Duration::from_millis(1100));
+        assert_eq!((slow.heartbeat_ms, slow.patience_ms), (1100, 3300));
+        let patient = Leasing::new(2000, 9000).unwrap();
+        assert_eq!(patient.at(Duration::from_millis(1100)), patient);
+    }
 
     #[test]
     fn a_configuration_returns_from_its_text() {

@@ -100,8 +100,8 @@ async fn run_whole(
     let (address, drain, role) = (config.listen, config.drain(), config.role);
     let holder = Holder::new().map_err(SequencerError::Random)?;
     let leases = lease.map(|lease| Leases {
+        leasing: config.lease.at(lease.pace()),
         lease,
-        leasing: config.lease,
         role,
         holder,
         key_id: key.id(),

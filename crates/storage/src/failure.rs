@@ -31,16 +31,16 @@ pub(crate) fn failure_of(error: object_store::Error) -> Failure {
         | Error::JoinError { .. }
         | Error::AlreadyExists { .. }
         | Error::Precondition { .. }
-        | Error::NotModified { .. } => failure_by_cause(error),
-        _ => failure_by_cause(error),
+        | Error::NotModified { .. } => failure_by_cause(&error),
+        _ => failure_by_cause(&error),
     }
 }
 
 /// Sorts by the first operating system error in the chain of causes, where the file backend keeps it.
-fn failure_by_cause(error: object_store::Error) -> Failure {
-    match found_in::<io::Error>(&error).map(io::Error::kind) {
-        Some(kind) => failure_for(kind)(Box::new(error)),
-        None => Failure::Unavailable(Box::new(Said::by(&error))),
+fn failure_by_cause(error: &object_store::Error) -> Failure {
+    match found_in::<io::Error>(error).map(io::Error::kind) {
+        Some(kind) => failure_for(kind)(Box::new(Said::by(error))),
+        None => Failure::Unavailable(Box::new(Said::by(error))),
     }
 }
 

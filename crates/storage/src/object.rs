@@ -24,7 +24,7 @@ use crate::remote::{self, SettingsError, Variables};
 use crate::store::{
     BatchStore, Existing, Failure, GetError, ListError, Page, PageLimit, Put, PutError, Start,
 };
-use crate::url::{Place, StoreUrl};
+use crate::url::{Place, Platform, StoreUrl};
 
 /// What a remote store is asked for when it is opened. No key has this name, so nothing can lie there.
 const ABSENT: &str = "absent";
@@ -47,7 +47,7 @@ pub(crate) enum Backend {
     /// Memory: listed ascending, as by every bucket.
     Memory,
     /// A bucket, over HTTP.
-    Bucket,
+    Bucket(Platform),
     /// A static host, which is only read.
     Static,
 }
@@ -158,7 +158,7 @@ impl ObjectBatchStore {
             Place::Folder(folder) => Self::open_folder(url, folder.clone(), if_missing).await,
             Place::Bucket(bucket) => {
                 let client = remote::bucket(bucket, variables);
-                Self::reach(url, client, Backend::Bucket).await
+                Self::reach(url, client, Backend::Bucket(bucket.platform)).await
             }
             Place::Static => Self::reach(url, remote::static_host(url), Backend::Static).await,
         }
@@ -241,7 +241,7 @@ impl ObjectBatchStore {
     pub(crate) fn can(&self, ability: Ability) -> Result<(), Failure> {
         match &self.backend {
             Backend::Static => Err(Failure::Misconfigured(Box::new(ability))),
-            Backend::Folder(_) | Backend::Memory | Backend::Bucket => Ok(()),
+            Backend::Folder(_) | Backend::Memory | Backend::Bucket(_) => Ok(()),
         }
     }
 
@@ -266,7 +266,7 @@ impl ObjectBatchStore {
                 continue;
             }
             match &self.backend {
-                Backend::Memory | Backend::Bucket | Backend::Static => {
+                Backend::Memory | Backend::Bucket(_) | Backend::Static => {
                     if names.last().is_some_and(|last| *last >= name) {
                         return Err(Failure::Misconfigured(Box::new(Unordered)));
                     }
@@ -307,7 +307,7 @@ impl BatchStore for ObjectBatchStore {
             Err(object_store::Error::AlreadyExists { .. }) => return self.compare(key, &bytes).await,
             Err(error) => failure_of(error),
         };
-        if matches!((&self.backend, &failure), (Backend::Bucket, Failure::Denied(_))) {
+        if matches!((&self.backend, &failure), (Backend::Bucket(_), Failure::Denied(_))) {
             return self.denied(key, &bytes, failure).await;
         }
         Err(failed(failure))
@@ -343,7 +343,7 @@ impl BatchStore for ObjectBatchStore {
         self.can(Ability::List).map_err(failed)?;
         // One name more than the page holds tells whether another page follows. A bucket answers no more than a page at once, so there
         // a full page leads on to one that may be empty: cheaper than a second request for each.
-        let peeked = if matches!(self.backend, Backend::Bucket) { limit.get() } else { limit.get() + 1 };
+        let peeked = if matches!(self.backend, Backend::Bucket(_)) { limit.get() } else { limit.get() + 1 };
         let names = self.first_names(start, peeked).await.map_err(failed)?;
         let more = names.len() == peeked;
         let read = |name: String| key_in(folder, name);

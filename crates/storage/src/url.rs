@@ -9,6 +9,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use url::Url;
@@ -69,6 +70,19 @@ pub(crate) enum Platform {
     Gcs,
     S3,
     Azure,
+}
+
+/// Google Cloud Storage takes one write of one name a second, and a little is added for clocks and networks.
+const GCS_REWRITE_PACE: Duration = Duration::from_millis(1100);
+
+impl Platform {
+    /// The least time between two writes of one name that the platform takes for long.
+    pub(crate) const fn rewrite_pace(self) -> Duration {
+        match self {
+            Self::Gcs => GCS_REWRITE_PACE,
+            Self::S3 | Self::Azure => Duration::ZERO,
+        }
+    }
 }
 
 /// Why a text does not name a store that this build can open.

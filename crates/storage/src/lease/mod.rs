@@ -12,6 +12,7 @@ mod objects;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -59,6 +60,12 @@ pub trait Lease: Send + Sync + 'static {
     /// # Errors
     /// [`Failure`] when the store does not answer, or cannot list.
     async fn streams(&self) -> Result<Vec<StreamId>, Failure>;
+
+    /// The least time between two writes of one lease that the store takes for long. One that is written faster may be refused for
+    /// a while.
+    fn pace(&self) -> Duration {
+        Duration::ZERO
+    }
 }
 
 /// Tells one content of a lease from the next. It is made by a store, and means something to that store alone.
@@ -167,5 +174,9 @@ impl<L: Lease + ?Sized> Lease for Arc<L> {
 
     async fn streams(&self) -> Result<Vec<StreamId>, Failure> {
         (**self).streams().await
+    }
+
+    fn pace(&self) -> Duration {
+        (**self).pace()
     }
 }

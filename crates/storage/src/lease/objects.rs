@@ -1,5 +1,7 @@
 //! Leases over `object_store`: a put that compares, and for files the locking that they have not.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use bytes::Bytes;
 use object_store::path::Path;
@@ -27,7 +29,9 @@ impl Lease for ObjectBatchStore {
                 let found = found.map_err(|error| of_file(stream, error))?;
                 Ok(found.map(|bytes| (LeaseVersion::of_content(bytes.clone()), bytes)))
             }
-            Backend::Memory | Backend::Bucket | Backend::Static => read_object(self.objects(), stream).await,
+            Backend::Memory | Backend::Bucket(_) | Backend::Static => {
+                read_object(self.objects(), stream).await
+            }
         }
     }
 
@@ -53,7 +57,7 @@ impl Lease for ObjectBatchStore {
                 done.map_err(|error| of_file(stream, error))?;
                 Ok(LeaseVersion::of_content(bytes))
             }
-            Backend::Memory | Backend::Bucket | Backend::Static => {
+            Backend::Memory | Backend::Bucket(_) | Backend::Static => {
                 write_object(self.objects(), stream, expected, bytes).await
             }
         }
@@ -61,6 +65,13 @@ impl Lease for ObjectBatchStore {
 
     async fn streams(&self) -> Result<Vec<StreamId>, Failure> {
         Self::streams(self).await
+    }
+
+    fn pace(&self) -> Duration {
+        match self.backend() {
+            Backend::Bucket(platform) => platform.rewrite_pace(),
+            Backend::Folder(_) | Backend::Memory | Backend::Static => Duration::ZERO,
+        }
     }
 }
 
