@@ -1,0 +1,89 @@
+//! Where the programs are that the servers are made of.
+//!
+//! `cargo xtask test` installs them and names them in the environment. Otherwise they are looked for where it installs them: in
+//! `tools/bin` of the target folder that this test was built into. The static host is also looked for where systems have it.
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail};
+
+/// A program that a server is made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Program {
+    /// Google Cloud Storage, but for what [`ObjectServer`](crate::ObjectServer) puts before it.
+    FakeGcs,
+    /// S3.
+    Minio,
+    /// Azure Blob Storage.
+    Azurite,
+    /// The static host.
+    Nginx,
+}
+
+impl Program {
+    /// The variable that names it.
+    #[must_use]
+    pub const fn variable(self) -> &'static str {
+        match self {
+            Self::FakeGcs => "SYNDDB_FAKE_GCS",
+            Self::Minio => "SYNDDB_MINIO",
+            Self::Azurite => "SYNDDB_AZURITE",
+            Self::Nginx => "SYNDDB_NGINX",
+        }
+    }
+
+    /// Its file name.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::FakeGcs => "fake-gcs-server",
+            Self::Minio => "minio",
+            Self::Azurite => "azurite-blob",
+            Self::Nginx => "nginx",
+        }
+    }
+
+    /// Finds it.
+    ///
+    /// # Errors
+    /// When it is nowhere. The text says how to get it.
+    pub fn find(self) -> Result<PathBuf> {
+        if let Some(named) = std::env::var_os(self.variable()) {
+            let named = PathBuf::from(named);
+            if !named.is_file() {
+                bail!("{} names no file. path=`{}`", self.variable(), named.display());
+            }
+            return Ok(named);
+        }
+        let built = std::env::current_exe().context("cannot tell where this test was built")?;
+        let installed = built.ancestors().map(|folder| folder.join("tools/bin").join(self.name()));
+        let systems = (self == Self::Nginx).then(|| {
+            ["/usr/sbin", "/usr/local/sbin", "/usr/bin"].map(|folder| Path::new(folder).join(self.name()))
+        });
+        let found = installed.chain(systems.into_iter().flatten()).find(|path| path.is_file());
+        found.with_context(|| {
+            format!(
+                "{} is not here: `cargo xtask test` installs it, or {} names it",
+                self.name(),
+                self.variable()
+            )
+        })
+    }
+}
+
+/// Whether a test may go on that needs `program`. Where it is missing, the test is left out, which is said on the terminal whatever is
+/// captured.
+///
+/// # Panics
+/// When it is missing in CI, where nothing may be left out.
+#[must_use]
+pub fn need(program: Program) -> bool {
+    let Err(cause) = program.find() else { return true };
+    let test = std::thread::current().name().unwrap_or("a test").to_owned();
+    let in_ci = std::env::var_os("CI").is_some_and(|value| value == "true");
+    assert!(!in_ci, "nothing may be left out in CI: {cause:#}");
+    // Not by `eprintln`, which a passing test shows to nobody.
+    writeln!(std::io::stderr(), "!! LEFT OUT {test}: {cause:#}").ok();
+    false
+}
