@@ -25,6 +25,8 @@ pub(crate) enum Command {
         #[arg(long)]
         fast: bool,
     },
+    /// Installs the servers that tests of remote stores start, so that plain `cargo test` finds them too.
+    Servers,
     /// Shows the product at work in less than a minute.
     Demo {
         /// Keep what the demo wrote in this folder instead of a temporary one.

@@ -5,7 +5,7 @@ use anyhow::Result;
 use crate::cli::{Cli, Command};
 use crate::tree::Tree;
 use crate::verdict::Verdict;
-use crate::{check, codegen, demo, fuzz, layers, test, tidy};
+use crate::{check, codegen, demo, fuzz, layers, servers, test, tidy};
 
 impl Cli {
     /// Runs the command on the repository this program was built from.
@@ -17,6 +17,7 @@ impl Cli {
         match self.command {
             Command::Check => check::run(&tree),
             Command::Test { fast } => test::run(&tree, fast),
+            Command::Servers => servers::run(&tree),
             Command::Demo { keep } => demo::run(&tree, keep.as_deref()),
             Command::Layers => report("layers", &layers::problems(&tree)?),
             Command::Tidy => report("tidy", &tidy::problems(&tree)?),

@@ -6,6 +6,7 @@
 //! |---|---|---|
 //! | [`check`] | `check` | is this tree fit to be merged, without running it |
 //! | [`test`] | `test` | does it work |
+//! | [`servers`] | `servers` | which servers do tests of remote stores start |
 //! | [`demo`] | `demo` | what does it look like |
 //! | [`layers`] | `layers` | do the crates depend on each other as `crates/layers.toml` says |
 //! | [`tidy`] | `tidy` | is the tree in order: invariants, names, sizes, links, lock file |
@@ -14,7 +15,7 @@
 //!
 //! Below them: [`cli`] (arguments), [`dispatch`] (from arguments to a command), [`verdict`] (how it ended), [`stage`] (one line and the seconds of each step), [`process`]
 //! (children), [`machine`] (what may be installed here), [`tools`] (pinned third-party programs), [`tree`]
-//! (files of the repository), [`python`] (environments with pinned packages), [`rust_source`] (code apart from comments), [`summary`] (closing lines of test
+//! (files of the repository), [`python`] (environments with pinned packages), [`runtimes`] (Go and Node.js), [`rust_source`] (code apart from comments), [`summary`] (closing lines of test
 //! runners), [`quick_start`] (the README's commands).
 //!
 //! Imports none of the crates it checks. Of SyndDB it knows the names that are constants here: of pages, of tests, and of the files that
@@ -31,7 +32,9 @@ pub mod machine;
 pub mod process;
 pub mod python;
 pub mod quick_start;
+pub mod runtimes;
 pub mod rust_source;
+pub mod servers;
 pub mod stage;
 pub mod summary;
 pub mod test;

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 
+use crate::servers::Servers;
 use crate::stage::{Outcome, Stages};
 use crate::summary::{self, Counts};
 use crate::tree::Tree;
@@ -47,7 +48,18 @@ pub fn run(tree: &Tree, fast: bool) -> Result<Verdict> {
             Err(cause) => machine::without(cause.context("tests leave out writers in Python"))?,
         })
     });
+    let mut servers = Servers::default();
+    let what = "object stores and a static host for the tests of remote stores";
+    counted(&mut stages, &mut counts, "servers", what, |_| {
+        let (provided, all) = Servers::provide(tree);
+        servers = provided;
+        match all {
+            Ok(()) => Ok(Outcome::Passed),
+            Err(cause) => machine::without(cause.context("tests leave out remote stores")),
+        }
+    });
     let mut rust = process::cargo(tree);
+    servers.tell(&mut rust);
     if let Some(pythons) = &pythons {
         pythons.tell(&mut rust);
     }

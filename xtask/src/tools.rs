@@ -3,13 +3,15 @@
 //! A developer installs nothing by hand, and two machines judge a tree by the same versions. Removing the
 //! target folder removes them all.
 
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 
-use crate::machine;
 use crate::process;
+use crate::runtimes::{self, Version};
 use crate::tree::Tree;
 
 /// A program we call and do not write.
@@ -23,7 +25,22 @@ pub enum Tool {
     CargoFuzz,
     /// Checks GitHub workflows. A Go program; this version builds with Go 1.18, so with Debian bookworm's.
     Actionlint,
+    /// Stands in for Google Cloud Storage in tests. A Go program.
+    FakeGcs,
+    /// Stands in for S3 in tests. A Go program, whose releases are commits.
+    Minio,
+    /// Stands in for Azure Blob Storage in tests. A package of Node.js, with everything below it pinned too.
+    Azurite,
 }
+
+/// A program that `go install` builds.
+struct GoProgram {
+    package: &'static str,
+    go_min: Version,
+}
+
+/// What Azurite is installed from: a package that depends on it, and the lock file.
+const AZURITE: &str = "tests/servers/azurite";
 
 impl Tool {
     /// The name of its program.
@@ -34,6 +51,9 @@ impl Tool {
             Self::CargoDeny => "cargo-deny",
             Self::CargoFuzz => "cargo-fuzz",
             Self::Actionlint => "actionlint",
+            Self::FakeGcs => "fake-gcs-server",
+            Self::Minio => "minio",
+            Self::Azurite => "azurite-blob",
         }
     }
 
@@ -43,7 +63,21 @@ impl Tool {
             Self::CargoDeny => "0.20.2",
             Self::CargoFuzz => "0.13.2",
             Self::Actionlint => "1.7.1",
+            Self::FakeGcs => "1.56.1",
+            Self::Minio => "0.0.0-20260212201848-7aac2a2c5b7c",
+            // The lock file says it again, and its package is asked.
+            Self::Azurite => "3.35.0",
         }
+    }
+
+    fn go_program(self) -> Option<GoProgram> {
+        let (package, go_min) = match self {
+            Self::Actionlint => ("github.com/rhysd/actionlint/cmd/actionlint", Version(1, 18)),
+            Self::FakeGcs => ("github.com/fsouza/fake-gcs-server", Version(1, 26)),
+            Self::Minio => ("github.com/minio/minio", Version(1, 24)),
+            Self::CargoMachete | Self::CargoDeny | Self::CargoFuzz | Self::Azurite => return None,
+        };
+        Some(GoProgram { package, go_min })
     }
 
     /// A child that runs this tool, installed first when it is missing or of another version.
@@ -51,38 +85,60 @@ impl Tool {
     /// # Errors
     /// When it cannot be installed.
     pub fn command(self, tree: &Tree) -> Result<Command> {
-        let program = folder(tree).join("bin").join(self.name());
-        if !program.is_file() || !self.is_current(tree) {
-            println!("installing {} {}", self.name(), self.version());
-            let install = match self {
-                Self::CargoMachete | Self::CargoDeny | Self::CargoFuzz => self.install_with_cargo(tree),
-                Self::Actionlint => self.install_with_go(tree),
-            };
-            install.with_context(|| format!("cannot install {} {}", self.name(), self.version()))?;
-        }
-        Ok(process::command(program, tree.root()))
+        Ok(process::command(self.program(tree)?, tree.root()))
     }
 
-    /// Whether what is installed is the pinned version. Each installer is asked in the way it answers without
-    /// network.
+    /// Where its program is, installed first when it is missing or of another version.
+    ///
+    /// # Errors
+    /// When it cannot be installed.
+    pub fn program(self, tree: &Tree) -> Result<PathBuf> {
+        let program = folder(tree).join("bin").join(self.name());
+        if program.is_file() && self.is_current(tree) {
+            return Ok(program);
+        }
+        println!("installing {} {}", self.name(), self.version());
+        let started = Instant::now();
+        let install = match (self, self.go_program()) {
+            (_, Some(go)) => self.install_with_go(tree, &go),
+            (Self::Azurite, None) => self.install_with_npm(tree, &program),
+            (_, None) => self.install_with_cargo(tree),
+        };
+        install.with_context(|| format!("cannot install {} {}", self.name(), self.version()))?;
+        println!("installed {} in {:.1} s", self.name(), started.elapsed().as_secs_f64());
+        Ok(program)
+    }
+
+    /// Whether what is installed is the pinned version. Each is asked in the way it answers without network.
     fn is_current(self, tree: &Tree) -> bool {
         match self {
             Self::CargoMachete | Self::CargoDeny | Self::CargoFuzz => {
                 let entry = format!("\"{} {} (", self.name(), self.version());
-                std::fs::read_to_string(folder(tree).join(".crates.toml"))
-                    .is_ok_and(|text| text.contains(&entry))
+                fs::read_to_string(folder(tree).join(".crates.toml")).is_ok_and(|text| text.contains(&entry))
             }
-            Self::Actionlint => {
+            // Go programs carry their version, but do not all tell it.
+            Self::Actionlint | Self::FakeGcs | Self::Minio => {
+                fs::read_to_string(self.mark(tree)).is_ok_and(|text| text == self.version())
+            }
+            Self::Azurite => {
+                let installed = folder(tree).join("azurite/package-lock.json");
+                let wanted = tree.read(Path::new(AZURITE).join("package-lock.json"));
+                let is_same =
+                    wanted.is_ok_and(|wanted| fs::read_to_string(installed).is_ok_and(|text| text == wanted));
+                // Starting it shows that its Node.js is still where it was.
                 let mut ask = Command::new(folder(tree).join("bin").join(self.name()));
-                let version = format!("v{}", self.version());
-                ask.arg("-version").output().is_ok_and(|answer| {
-                    String::from_utf8_lossy(&answer.stdout)
-                        .lines()
-                        .next()
-                        .is_some_and(|line| line.trim() == version)
-                })
+                is_same
+                    && ask
+                        .arg("--version")
+                        .output()
+                        .is_ok_and(|answer| String::from_utf8_lossy(&answer.stdout).trim() == self.version())
             }
         }
+    }
+
+    /// The file that says which version was built.
+    fn mark(self, tree: &Tree) -> PathBuf {
+        folder(tree).join("bin").join(format!("{}.version", self.name()))
     }
 
     fn install_with_cargo(self, tree: &Tree) -> Result<()> {
@@ -94,22 +150,46 @@ impl Tool {
         process::run(&mut install)
     }
 
-    fn install_with_go(self, tree: &Tree) -> Result<()> {
-        if !machine::has_program("go") {
-            machine::install_debian_packages(tree.root(), &["golang-go", "ca-certificates"])?;
-        }
+    fn install_with_go(self, tree: &Tree, program: &GoProgram) -> Result<()> {
         let bin = folder(tree).join("bin");
         let Some(bin) = bin.to_str() else { bail!("go needs a target folder with a UTF-8 name") };
-        let package = format!("github.com/rhysd/actionlint/cmd/actionlint@v{}", self.version());
-        let mut install = process::command("go", tree.root());
-        // Without GOTOOLCHAIN=local, go would download another go when it thinks itself too old.
-        install
-            .args(["install", &package])
-            .env("GOBIN", bin)
-            .env("GOFLAGS", "-mod=mod")
-            .env("GOTOOLCHAIN", "local");
-        process::run(&mut install)
+        let mut install = runtimes::go(tree, program.go_min)?;
+        let package = format!("{}@v{}", program.package, self.version());
+        process::run(install.args(["install", &package]).env("GOBIN", bin))?;
+        // Written last, so an interrupted installation is made again.
+        write(&self.mark(tree), self.version())
     }
+
+    /// Installs what the lock file names, and a script that starts it with the Node.js it was installed for.
+    fn install_with_npm(self, tree: &Tree, program: &Path) -> Result<()> {
+        let runtimes::Node { node, npm } = runtimes::node(tree)?;
+        let packages = folder(tree).join("azurite");
+        if packages.exists() {
+            fs::remove_dir_all(&packages).context("cannot remove what was installed before")?;
+        }
+        write(&packages.join("package.json"), &tree.read(Path::new(AZURITE).join("package.json"))?)?;
+        let lock = tree.read(Path::new(AZURITE).join("package-lock.json"))?;
+        write(&packages.join("package-lock.json"), &lock)?;
+        let mut install = process::command(npm, &packages);
+        // Of its packages, none needs a script to be installed.
+        process::run(install.args([
+            "ci",
+            "--ignore-scripts",
+            "--no-audit",
+            "--no-fund",
+            "--loglevel",
+            "error",
+        ]))?;
+        let main = packages.join("node_modules/azurite/dist/src/blob/main.js");
+        let quoted = |path: &Path| format!("'{}'", path.display().to_string().replace('\'', r"'\''"));
+        write(program, &format!("#!/bin/sh\nexec {} {} \"$@\"\n", quoted(&node), quoted(&main)))?;
+        process::run(process::command("chmod", tree.root()).arg("755").arg(program))
+    }
+}
+
+fn write(path: &Path, text: &str) -> Result<()> {
+    let written = path.parent().map_or(Ok(()), fs::create_dir_all).and_then(|()| fs::write(path, text));
+    written.with_context(|| format!("cannot write. file=`{}`", path.display()))
 }
 
 fn folder(tree: &Tree) -> PathBuf {

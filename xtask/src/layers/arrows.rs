@@ -105,9 +105,13 @@ fn arrow_problem(table: &Table, row: &Row, dependency: &Dependency) -> Option<St
         return None;
     }
     if table.is_ours(to) {
-        return Some(format!(
-            "{from} -> {to} ({kind}): `{to}` is outside of the product; nothing imports it"
-        ));
+        if !table.for_tests.iter().any(|name| name == to) {
+            return Some(format!(
+                "{from} -> {to} ({kind}): `{to}` is outside of the product; nothing imports it"
+            ));
+        }
+        return (dependency.kind != DependencyKind::Development)
+            .then(|| format!("{from} -> {to} ({kind}): `{to}` is for tests; make it a dev-dependency"));
     }
     let owner = table.rows.iter().find(|other| other.fence.iter().any(|entry| is_named_by(entry, to)))?;
     (owner.name != row.name).then(|| {

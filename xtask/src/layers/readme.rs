@@ -44,6 +44,10 @@ pub fn render(tree: &Tree, table: &Table) -> String {
     }
     let outside = names_cell(&table.outside);
     write!(page, "\nOutside of the product, and importing nothing of it: {outside}.\n").ok();
+    if !table.for_tests.is_empty() {
+        let for_tests = names_cell(&table.for_tests);
+        writeln!(page, "Of these, tests of every crate may use {for_tests}, as a dev-dependency.").ok();
+    }
     page
 }
 

@@ -110,6 +110,9 @@ pub struct Table {
     /// Packages of the workspace that are no part of the product: they import nothing of ours, and no fence
     /// binds them.
     pub outside: Vec<String>,
+    /// Those of them that crates of ours may name among their dev-dependencies, and nowhere else.
+    #[serde(default)]
+    pub for_tests: Vec<String>,
     /// The rows, in data order.
     #[serde(rename = "crate")]
     pub rows: Vec<Row>,
@@ -145,7 +148,10 @@ impl Table {
     /// What the table contradicts in itself: unknown names, double rows, arrows that do not point down.
     #[must_use]
     pub fn problems(&self) -> Vec<String> {
-        let mut problems = Vec::new();
+        let inside = self.for_tests.iter().filter(|name| !self.outside.contains(name));
+        let mut problems: Vec<String> = inside
+            .map(|name| format!("{PATH}: `{name}` is for tests, but not in `outside`; add it there"))
+            .collect();
         for (index, row) in self.rows.iter().enumerate() {
             if self.rows[..index].iter().any(|other| other.name == row.name) {
                 problems.push(format!("{PATH}: `{}` has two rows; keep one", row.name));

@@ -152,6 +152,55 @@ fn xtask_that_imports_ours_fails() -> Result<()> {
     Ok(())
 }
 
+/// A planted tree with a member for tests, and what `layers` finds when `storage` has these dependencies.
+fn with_a_crate_for_tests(dependencies: &str) -> Result<Vec<String>> {
+    let planted = Planted::new()?;
+    let table = planted.tree().read("crates/layers.toml")?;
+    let outside =
+        table.replacen("outside = [", "for_tests = [\"synddb-servers\"]\noutside = [\"synddb-servers\", ", 1);
+    planted.write("crates/layers.toml", &outside)?;
+    planted.members(&["protocol", "storage", "servers"])?;
+    planted.member("servers", "")?;
+    planted.member("storage", dependencies)?;
+    planted.layers()
+}
+
+#[test]
+fn a_crate_for_tests_as_dev_dependency_passes() -> Result<()> {
+    let found = with_a_crate_for_tests("[dev-dependencies]\nsynddb-servers = { path = \"../servers\" }")?;
+    assert_eq!(found, Vec::<String>::new());
+    Ok(())
+}
+
+#[test]
+fn a_crate_for_tests_in_the_product_fails() -> Result<()> {
+    let normal = with_a_crate_for_tests("synddb-servers = { path = \"../servers\" }")?;
+    assert_only(&normal, &["synddb-storage -> synddb-servers (normal)", "make it a dev-dependency"]);
+    let build = with_a_crate_for_tests("[build-dependencies]\nsynddb-servers = { path = \"../servers\" }")?;
+    assert_only(&build, &["synddb-storage -> synddb-servers (build)", "make it a dev-dependency"]);
+    Ok(())
+}
+
+#[test]
+fn a_crate_for_tests_imports_nothing_of_ours() -> Result<()> {
+    let planted = Planted::new()?;
+    let table = planted.tree().read("crates/layers.toml")?;
+    planted
+        .write("crates/layers.toml", &table.replacen("outside = [", "outside = [\"synddb-servers\", ", 1))?;
+    planted.members(&["protocol", "storage", "servers"])?;
+    planted.member("servers", "synddb-protocol = { path = \"../protocol\" }")?;
+    assert_only(&planted.layers()?, &["synddb-servers -> synddb-protocol", "outside of the product"]);
+    Ok(())
+}
+
+#[test]
+fn table_for_tests_is_outside() -> Result<()> {
+    let inside = ROWS.replacen("outside = []", "outside = []\nfor_tests = [\"synddb-servers\"]", 1);
+    let problems = table_problems(&inside)?;
+    assert!(problems.iter().any(|told| told.contains("`synddb-servers` is for tests, but not in `outside`")));
+    Ok(())
+}
+
 #[test]
 fn arrow_behind_a_feature_must_be_optional() -> Result<()> {
     let planted = Planted::new()?;

@@ -17,6 +17,8 @@ mod quick_start;
 #[cfg(test)]
 mod real_tree;
 #[cfg(test)]
+mod runtimes;
+#[cfg(test)]
 mod rust_source;
 #[cfg(test)]
 mod summary;

@@ -1,0 +1,65 @@
+//! The programs of the servers that tests of remote stores start: three object stores and a static host.
+//!
+//! What they are for, and how a test starts one, is written in `tests/servers`.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Error, Result};
+
+use crate::runtimes;
+use crate::tools::Tool;
+use crate::tree::Tree;
+use crate::verdict::Verdict;
+
+/// The variables that name the programs to the tests. `tests/servers` knows them too.
+const FAKE_GCS: &str = "SYNDDB_FAKE_GCS";
+const MINIO: &str = "SYNDDB_MINIO";
+const AZURITE: &str = "SYNDDB_AZURITE";
+const NGINX: &str = "SYNDDB_NGINX";
+
+/// Installs what is missing, and prints where each is.
+///
+/// # Errors
+/// When one cannot be had.
+pub fn run(tree: &Tree) -> Result<Verdict> {
+    let (provided, all) = Servers::provide(tree);
+    for (variable, program) in &provided.programs {
+        println!("{variable}={}", program.display());
+    }
+    all.map(|()| Verdict::Passed)
+}
+
+/// Those that are here.
+#[derive(Debug, Default)]
+pub struct Servers {
+    programs: Vec<(&'static str, PathBuf)>,
+}
+
+impl Servers {
+    /// Finds or installs each, and tells which ones cannot be had and why. What can be had is used all the same.
+    pub fn provide(tree: &Tree) -> (Self, Result<()>) {
+        let tool = |tool: Tool| move || tool.program(tree);
+        let mut provided = Self::default();
+        let mut missing: Option<Error> = None;
+        let mut provide = |variable, found: Result<PathBuf>| match found {
+            Ok(program) => provided.programs.push((variable, program)),
+            Err(cause) => {
+                missing = Some(match missing.take() {
+                    None => cause,
+                    Some(before) => Error::msg(format!("{before:#}; {cause:#}")),
+                });
+            }
+        };
+        provide(AZURITE, tool(Tool::Azurite)());
+        provide(FAKE_GCS, tool(Tool::FakeGcs)());
+        provide(MINIO, tool(Tool::Minio)());
+        provide(NGINX, runtimes::nginx(tree));
+        (provided, missing.map_or(Ok(()), Err))
+    }
+
+    /// Tells a child where they are.
+    pub fn tell(&self, command: &mut Command) {
+        command.envs(self.programs.iter().map(|(name, path)| (name, path)));
+    }
+}
