@@ -14,24 +14,20 @@
 //! Whether a precondition holds, what is stored and what is listed decides the server alone. The front keeps nothing.
 
 use std::fmt::Write as _;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 
 use anyhow::{Context as _, Result, bail};
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
 use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, ETAG, HOST, HeaderName, HeaderValue, TRANSFER_ENCODING};
-use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode, Uri};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::rt::TokioExecutor;
 use serde_json::Value;
-use tokio::net::TcpListener;
-use tokio::runtime::Runtime;
 
-/// Largest object that is passed on, and largest answer: more than any object of a log.
-const BODY_BYTES_MAX: usize = 64 << 20;
+use crate::listener::{Answer, BODY_BYTES_MAX, Listener};
 
 /// Most names in one page, as Google Cloud Storage has it.
 const PAGE_NAMES_MAX: usize = 1000;
@@ -39,62 +35,13 @@ const PAGE_NAMES_MAX: usize = 1000;
 const GENERATION: HeaderName = HeaderName::from_static("x-goog-generation");
 const GENERATION_MATCH: &str = "x-goog-if-generation-match";
 
-type Answer = Response<Full<Bytes>>;
-
-/// A front that runs until it is dropped.
-#[derive(Debug)]
-pub(crate) struct Front {
-    address: SocketAddr,
-    /// Taken out to be dropped, because a runtime must not be dropped inside another.
-    runtime: Option<Runtime>,
-}
-
-impl Front {
-    /// Starts one before the server at `behind`.
-    pub(crate) fn before(behind: SocketAddr) -> Result<Self> {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(2)
-            .thread_name("front")
-            .enable_all()
-            .build()
-            .context("cannot start the front of a server")?;
-        let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("cannot listen")?;
-        listener.set_nonblocking(true).context("cannot listen")?;
-        let address = listener.local_addr().context("cannot listen")?;
-        let client = Client::builder(TokioExecutor::new()).build_http();
-        runtime.spawn(serve(listener, Behind { address: behind, client }));
-        Ok(Self { address, runtime: Some(runtime) })
-    }
-
-    /// Where clients connect.
-    pub(crate) const fn address(&self) -> SocketAddr {
-        self.address
-    }
-}
-
-impl Drop for Front {
-    fn drop(&mut self) {
-        if let Some(runtime) = self.runtime.take() {
-            runtime.shutdown_background();
-        }
-    }
-}
-
-async fn serve(listener: std::net::TcpListener, behind: Behind) -> Result<()> {
-    let listener = TcpListener::from_std(listener)?;
-    loop {
-        let Ok((stream, _)) = listener.accept().await else { continue };
-        stream.set_nodelay(true)?;
+/// Starts one before the server at `behind`.
+pub(crate) fn before(behind: SocketAddr) -> Result<Listener> {
+    let behind = Behind { address: behind, client: Client::builder(TokioExecutor::new()).build_http() };
+    Listener::start("front", move |request| {
         let behind = behind.clone();
-        let service = service_fn(move |request| {
-            let behind = behind.clone();
-            async move { Ok::<_, std::convert::Infallible>(behind.answer(request).await) }
-        });
-        // A connection that breaks is its client's to notice.
-        tokio::spawn(
-            hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service),
-        );
-    }
+        async move { behind.answer(request).await }
+    })
 }
 
 /// The server behind the front.

@@ -2,14 +2,17 @@
 
 mod ask;
 mod child;
+mod deaf;
 mod front;
 mod host;
+mod listener;
 mod port;
 mod programs;
 mod server;
 mod signing;
 
 pub use ask::Answer;
+pub use deaf::DeafProxy;
 pub use host::StaticHost;
 pub use programs::{Program, need};
 pub use server::{ObjectServer, Platform};

@@ -8,7 +8,8 @@ use anyhow::{Context as _, Result};
 
 use crate::ask::{Answer, ask};
 use crate::child::Server;
-use crate::front::Front;
+use crate::front;
+use crate::listener::Listener;
 use crate::port::Port;
 use crate::programs::{Program, need};
 use crate::signing::{Key, REGION, Request, shared_access};
@@ -73,7 +74,7 @@ pub struct ObjectServer {
     /// Where the server itself listens.
     port: Port,
     /// What stands before it, where something has to.
-    front: Option<Front>,
+    front: Option<Listener>,
 }
 
 impl ObjectServer {
@@ -103,7 +104,7 @@ impl ObjectServer {
         server.wait_until(address, || {
             ask(address, "GET", probe, &[], b"").is_ok_and(|answer| is_ready(answer.status))
         })?;
-        let front = (platform == Platform::Gcs).then(|| Front::before(address)).transpose()?;
+        let front = (platform == Platform::Gcs).then(|| front::before(address)).transpose()?;
         Ok(Self { platform, server, port, front })
     }
 
@@ -116,7 +117,7 @@ impl ObjectServer {
     /// Where clients connect.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
-        self.front.as_ref().map_or(self.port.address(), Front::address)
+        self.front.as_ref().map_or(self.port.address(), Listener::address)
     }
 
     /// Makes a bucket, or what the platform calls so.
@@ -134,6 +135,22 @@ impl ObjectServer {
             Platform::Azure => self.ask("PUT", &format!("/{name}"), "restype=container", &[], b""),
         };
         made.and_then(Answer::succeeded).with_context(|| format!("cannot make bucket. name=`{name}`"))?;
+        Ok(())
+    }
+
+    /// Removes a bucket with all that is in it: on S3 it must be empty.
+    ///
+    /// # Errors
+    /// When the server refuses.
+    pub fn remove_bucket(&self, name: &str) -> Result<()> {
+        let removed = match self.platform {
+            Platform::Gcs => ask(self.port.address(), "DELETE", &format!("/storage/v1/b/{name}"), &[], b""),
+            Platform::S3 => self.ask("DELETE", &format!("/{name}"), "", &[], b""),
+            Platform::Azure => self.ask("DELETE", &format!("/{name}"), "restype=container", &[], b""),
+        };
+        removed
+            .and_then(Answer::succeeded)
+            .with_context(|| format!("cannot remove bucket. name=`{name}`"))?;
         Ok(())
     }
 
@@ -191,6 +208,39 @@ impl ObjectServer {
             Platform::Gcs => named(&[("STORAGE_EMULATOR_HOST", &format!("http://{address}"))]),
             Platform::S3 => s3_variables(address, S3, &[]),
             Platform::Azure => azure_variables(address, &format!("AccountKey={}", AZURE.secret)),
+        }
+    }
+
+    /// The environment of a client of one bucket whose requests are not signed, so that they survive a proxy that changes them. On S3
+    /// the bucket is opened to everybody for it.
+    ///
+    /// # Errors
+    /// When the server refuses to open the bucket.
+    pub fn variables_unsigned_at(&self, bucket: &str, address: SocketAddr) -> Result<Vec<(String, String)>> {
+        match self.platform {
+            Platform::Gcs => Ok(self.variables_at(address)),
+            Platform::S3 => {
+                let policy = serde_json::json!({
+                    "Version": "2012-10-17",
+                    "Statement": [{
+                        "Effect": "Allow", "Principal": { "AWS": ["*"] }, "Action": ["s3:*"],
+                        "Resource": [format!("arn:aws:s3:::{bucket}"), format!("arn:aws:s3:::{bucket}/*")],
+                    }],
+                });
+                let put =
+                    self.ask("PUT", &format!("/{bucket}"), "policy=", &[], policy.to_string().as_bytes());
+                put.and_then(Answer::succeeded).context("cannot open a bucket to everybody")?;
+                let endpoint = format!("http://{address}");
+                Ok(named(&[
+                    ("AWS_ENDPOINT_URL_S3", &endpoint),
+                    ("AWS_REGION", REGION),
+                    ("AWS_SKIP_SIGNATURE", "true"),
+                ]))
+            }
+            Platform::Azure => {
+                let access = shared_access(AZURE, "rwdlac", SystemTime::now())?;
+                Ok(azure_variables(address, &format!("SharedAccessSignature={access}")))
+            }
         }
     }
 

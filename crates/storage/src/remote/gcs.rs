@@ -2,12 +2,12 @@
 //!
 //! Credentials are Google's application default credentials: the file that `GOOGLE_APPLICATION_CREDENTIALS` names, then that of
 //! `gcloud auth application-default login`, then the metadata server of the machine. `STORAGE_EMULATOR_HOST` leads to an emulator, to
-//! which no credentials are sent.
+//! which nobody's credentials are sent.
 
 use std::sync::Arc;
 
-use object_store::ObjectStore;
-use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey};
+use object_store::gcp::{GcpCredential, GoogleCloudStorageBuilder, GoogleConfigKey};
+use object_store::{ObjectStore, StaticCredentialProvider};
 
 use super::{Connector, SettingsError, Variables, is_plain, options, retries};
 
@@ -30,7 +30,9 @@ pub(super) fn client(bucket: &str, variables: &Variables) -> Result<Arc<dyn Obje
         }
     }
     if let Some(emulator) = &emulator {
-        builder = builder.with_base_url(emulator).with_skip_signature(true);
+        // Without any the client would look for some, wherever the emulator runs.
+        let none = StaticCredentialProvider::new(GcpCredential { bearer: "none".to_owned() });
+        builder = builder.with_base_url(emulator).with_skip_signature(true).with_credentials(Arc::new(none));
     }
     let client = builder.with_bucket_name(bucket).build().map_err(SettingsError::Client)?;
     Ok(Arc::new(client))

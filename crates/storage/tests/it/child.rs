@@ -3,12 +3,14 @@
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use super::processes;
+use synddb_storage::{ObjectBatchStore, StoreUrl};
+
+use super::{open, processes, remote};
 
 /// Names the role of a child. Without it, this binary is the parent.
 const ROLE: &str = "SYNDDB_STORAGE_TEST_ROLE";
 
-/// The folder of the store that a child opens.
+/// The folder of the store that a child opens, or its address.
 const STORE: &str = "SYNDDB_STORAGE_TEST_STORE";
 
 /// A text that tells children of one role apart.
@@ -27,10 +29,12 @@ pub(crate) enum Role {
     Full,
     /// Meets folders and files that it may not use.
     Denied,
+    /// Meets a platform with a clock that is wrong.
+    Skewed,
 }
 
 impl Role {
-    const ALL: [Self; 5] = [Self::Race, Self::Count, Self::Write, Self::Full, Self::Denied];
+    const ALL: [Self; 6] = [Self::Race, Self::Count, Self::Write, Self::Full, Self::Denied, Self::Skewed];
 }
 
 /// The command that starts `binary`, a copy of this test binary, in a role.
@@ -54,6 +58,22 @@ pub(crate) fn spawn(role: Role, store: &Path, name: &str) -> Child {
     command(&binary, role, store, name).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap()
 }
 
+/// The same for a child whose store is at an address, with these variables for it.
+pub(crate) fn start_at(role: Role, url: &StoreUrl, variables: &[(String, String)], name: &str) -> Child {
+    let binary = std::env::current_exe().unwrap();
+    let mut command = command(&binary, role, Path::new(&url.to_string()), name);
+    command.envs(variables.iter().map(|(name, value)| (name, value)));
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap()
+}
+
+/// Opens the store that a child is told of.
+async fn told(store: &str) -> ObjectBatchStore {
+    match store.contains("://") {
+        true => ObjectBatchStore::open(&store.parse().unwrap()).await.unwrap(),
+        false => open(Path::new(store)).await,
+    }
+}
+
 /// Waits for a child, and makes sure that it did what it was started for.
 pub(crate) fn finish(child: Child) -> String {
     let output = child.wait_with_output().unwrap();
@@ -72,13 +92,14 @@ fn plays_its_role() {
     let name = std::env::var(NAME).unwrap();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(async {
-        let store = Path::new(&store);
+        let folder = Path::new(&store);
         match role {
-            Role::Race => processes::race(store, &name).await,
-            Role::Count => processes::count(store).await,
-            Role::Write => processes::write_until_killed(store).await,
-            Role::Full => processes::meet_full_disk(store).await,
-            Role::Denied => processes::meet_denied_access(store).await,
+            Role::Race => processes::race(told(&store).await, &name).await,
+            Role::Count => processes::count(told(&store).await).await,
+            Role::Skewed => remote::meet_wrong_clock(&store).await,
+            Role::Write => processes::write_until_killed(folder).await,
+            Role::Full => processes::meet_full_disk(folder).await,
+            Role::Denied => processes::meet_denied_access(folder).await,
         }
     });
     println!("\nrole played");

@@ -17,6 +17,8 @@ mod last;
 mod leases;
 #[cfg(unix)]
 mod processes;
+#[cfg(unix)]
+mod remote;
 
 use std::path::Path;
 

@@ -6,7 +6,7 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use bytes::Bytes;
 use synddb_storage::{
@@ -23,8 +23,7 @@ const RACE_KEYS: u64 = 100;
 /// An account without rights, which every Unix knows by this number.
 const NOBODY: u32 = 65_534;
 
-pub(crate) async fn race(store: &Path, name: &str) {
-    let store = open(store).await;
+pub(crate) async fn race(store: ObjectBatchStore, name: &str) {
     let mut go = String::new();
     std::io::stdin().read_line(&mut go).unwrap();
     for number in 1..=RACE_KEYS {
@@ -42,8 +41,14 @@ pub(crate) async fn race(store: &Path, name: &str) {
 #[tokio::test]
 async fn processes_that_race_for_a_key_agree_on_one_winner() {
     let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).await;
+    race_in(store, |name| spawn(Role::Race, folder.path(), name)).await;
+}
+
+/// Races several processes in one store, each started by its name.
+pub(crate) async fn race_in(store: ObjectBatchStore, start: impl Fn(&str) -> Child) {
     let names = ["first", "second", "third"];
-    let mut children: Vec<_> = names.iter().map(|name| spawn(Role::Race, folder.path(), name)).collect();
+    let mut children: Vec<_> = names.iter().map(|name| start(name)).collect();
     for child in &mut children {
         child.stdin.take().unwrap().write_all(b"go\n").unwrap();
     }
@@ -66,7 +71,6 @@ async fn processes_that_race_for_a_key_agree_on_one_winner() {
     assert_eq!(winners.len() as u64, RACE_KEYS);
     assert_eq!(lost.len() as u64, RACE_KEYS * (names.len() as u64 - 1));
     assert!(lost.iter().all(|(number, winner)| winners[number] == winner));
-    let store = open(folder.path()).await;
     for (number, winner) in winners {
         assert_eq!(store.get(&batch(number)).await.unwrap(), Some(body(winner)));
     }
@@ -75,8 +79,7 @@ async fn processes_that_race_for_a_key_agree_on_one_winner() {
 /// How often each process raises the number in the lease.
 const COUNTS: u64 = 100;
 
-pub(crate) async fn count(store: &Path) {
-    let store = open(store).await;
+pub(crate) async fn count(store: ObjectBatchStore) {
     let mut go = String::new();
     std::io::stdin().read_line(&mut go).unwrap();
     let mut left = COUNTS;
@@ -99,8 +102,12 @@ fn counted(bytes: &Bytes) -> u64 {
 #[tokio::test]
 async fn processes_that_write_one_lease_never_write_over_what_they_did_not_see() {
     let folder = tempfile::tempdir().unwrap();
-    let mut children: Vec<_> =
-        ["one", "two", "three"].map(|name| spawn(Role::Count, folder.path(), name)).into();
+    count_in(open(folder.path()).await, |name| spawn(Role::Count, folder.path(), name)).await;
+}
+
+/// Has several processes raise one number in one store, each started by its name.
+pub(crate) async fn count_in(store: ObjectBatchStore, start: impl Fn(&str) -> Child) {
+    let mut children: Vec<_> = ["one", "two", "three"].map(|name| start(name)).into();
     for child in &mut children {
         child.stdin.take().unwrap().write_all(b"go\n").unwrap();
     }
@@ -108,7 +115,7 @@ async fn processes_that_write_one_lease_never_write_over_what_they_did_not_see()
     for child in children {
         finish(child);
     }
-    let (_, bytes) = open(folder.path()).await.read(STREAM).await.unwrap().unwrap();
+    let (_, bytes) = store.read(STREAM).await.unwrap().unwrap();
     assert_eq!(counted(&bytes), processes * COUNTS);
 }
 
