@@ -8,7 +8,7 @@
 //! - a body that stops coming is given up;
 //! - the text of an error is bounded, and its code becomes a [`Refusal`], so that "no such bucket" never reads as "no such object".
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -99,7 +99,11 @@ impl HttpService for Told {
         let header = |name: &str| head.headers.get(name).and_then(|value| value.to_str().ok()).map(bounded);
         let code = header("x-ms-error-code").or_else(|| code_in(&text)).unwrap_or_default();
         match Refusal::of_answer(&method, status, &code, header("x-amz-bucket-region").as_deref()) {
-            Some(refusal) => Err(HttpError::new(HttpErrorKind::Unknown, refusal)),
+            Some(refusal) => {
+                let answered = header("date").and_then(|date| httpdate::parse_http_date(&date).ok());
+                let refusal = refusal.seen_at(answered, SystemTime::now());
+                Err(HttpError::new(HttpErrorKind::Unknown, refusal))
+            }
             None => Ok(HttpResponse::from_parts(head, text.into())),
         }
     }

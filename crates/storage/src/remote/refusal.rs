@@ -3,7 +3,13 @@
 //! Platforms answer with a status and a code. The code is part of their protocol, so it decides; the message beside it is for people,
 //! and is not kept. A code that is not known here decides nothing: its status does.
 
+use std::time::{Duration, SystemTime};
+
 use crate::store::{Cause, Failure};
+
+/// How far the clocks of a platform and of this machine may be apart before a refused signature is put down to them. The strictest
+/// platform takes five minutes, the others a quarter of an hour.
+const CLOCK_TOLERANCE: Duration = Duration::from_secs(5 * 60);
 
 /// Why a platform does not do what it was asked, where its answer tells.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -82,6 +88,18 @@ impl Refusal {
         }
     }
 
+    /// The same refusal, with what the clocks say of it: Azure and Google refuse what was signed at another time in the words in which
+    /// they refuse a wrong key. `answered` is when the platform says that it answered, by its clock.
+    pub(crate) fn seen_at(self, answered: Option<SystemTime>, now: SystemTime) -> Self {
+        let apart = |answered: SystemTime| {
+            now.duration_since(answered).unwrap_or_else(|later| later.duration()) > CLOCK_TOLERANCE
+        };
+        match self {
+            Self::Credentials { code, .. } if answered.is_some_and(apart) => Self::Clock { code },
+            other => other,
+        }
+    }
+
     /// What an answer refuses, or `None` when it refuses nothing that is known here.
     ///
     /// `code` is what the platform called it, empty where it did not; `region` is where it says that the bucket lies.
@@ -143,6 +161,21 @@ mod tests {
             (429, ""),
         ] {
             assert_eq!(of(status, code), None, "{status} {code}");
+        }
+    }
+
+    #[test]
+    fn a_refused_signature_is_put_down_to_clocks_that_are_apart() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000);
+        let seen = |code, answered| of(403, code).unwrap().seen_at(answered, now);
+        let minutes = |minutes: u64| Duration::from_secs(minutes * 60);
+        for answered in [now - minutes(20), now + minutes(20)] {
+            assert!(matches!(seen("AuthenticationFailed", Some(answered)), Refusal::Clock { .. }));
+            // Whoever is known was not refused for the time.
+            assert!(matches!(seen("AccessDenied", Some(answered)), Refusal::Permission { .. }));
+        }
+        for answered in [None, Some(now), Some(now - minutes(4)), Some(now + minutes(4))] {
+            assert!(matches!(seen("AuthenticationFailed", answered), Refusal::Credentials { .. }));
         }
     }
 

@@ -3,4 +3,5 @@
 
 mod ending;
 mod hosts;
+mod missing;
 mod stores;

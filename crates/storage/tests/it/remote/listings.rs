@@ -1,5 +1,6 @@
 //! What is found by listing: the end of a log, its streams, and everything that lies there.
 
+use futures::StreamExt as _;
 use synddb_protocol::id::{Sequence, StreamId};
 use synddb_servers::ObjectServer;
 use synddb_storage::{
@@ -10,10 +11,14 @@ use synddb_storage::{
 use super::{new_url, open, servers};
 use crate::{STREAM, batch, body};
 
+/// How many puts are under way at once.
+const PUTS: usize = 16;
+
 async fn put(store: &ObjectBatchStore, numbers: impl IntoIterator<Item = u64>) {
-    for number in numbers {
+    let puts = futures::stream::iter(numbers).map(|number| async move {
         store.put(&batch(number), body("batch")).await.unwrap();
-    }
+    });
+    puts.buffer_unordered(PUTS).collect::<()>().await;
 }
 
 #[tokio::test]
