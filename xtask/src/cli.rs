@@ -32,6 +32,9 @@ pub(crate) enum Command {
         /// Keep what the demo wrote in this folder instead of a temporary one.
         #[arg(long, value_name = "DIR")]
         keep: Option<PathBuf>,
+        /// Put the log into this store instead of a folder: `gs://bucket/prefix` and the like. What it needs to be reached is in the environment.
+        #[arg(long, value_name = "URL")]
+        store: Option<String>,
     },
     /// Compares the dependencies between crates with crates/layers.toml.
     Layers,

@@ -12,11 +12,11 @@ use crate::tree::Tree;
 use crate::verdict::Verdict;
 use crate::{machine, process};
 
-/// Runs the demo; with `keep`, what it writes stays in that folder.
+/// Runs the demo; with `keep`, what it writes stays in that folder, and with `store` the log goes there.
 ///
 /// # Errors
 /// When `keep` cannot be understood from here, or the demo fails.
-pub fn run(tree: &Tree, keep: Option<&Path>) -> Result<Verdict> {
+pub fn run(tree: &Tree, keep: Option<&Path>, store: Option<&str>) -> Result<Verdict> {
     println!(
         "An application that knows nothing of SyndDB writes SQLite; a verified replica of it is rebuilt from storage alone."
     );
@@ -32,6 +32,9 @@ pub fn run(tree: &Tree, keep: Option<&Path>) -> Result<Verdict> {
         let folder = std::path::absolute(folder)
             .with_context(|| format!("cannot locate. folder=`{}`", folder.display()))?;
         example.arg("--keep").arg(folder);
+    }
+    if let Some(url) = store {
+        example.args(["--store", url]);
     }
     process::run(&mut example)?;
     Ok(Verdict::Passed)

@@ -18,7 +18,7 @@ impl Cli {
             Command::Check => check::run(&tree),
             Command::Test { fast } => test::run(&tree, fast),
             Command::Servers => servers::run(&tree),
-            Command::Demo { keep } => demo::run(&tree, keep.as_deref()),
+            Command::Demo { keep, store } => demo::run(&tree, keep.as_deref(), store.as_deref()),
             Command::Layers => report("layers", &layers::problems(&tree)?),
             Command::Tidy => report("tidy", &tidy::problems(&tree)?),
             Command::Codegen { check: true } => report("codegen", &codegen::problems(&tree)?),

@@ -41,7 +41,7 @@ pub struct Arguments {
 pub(crate) enum Command {
     /// Runs agent, sequencer, validator and replica of one database on this machine: no configuration, no network.
     ///
-    /// Everything is kept in `<DATABASE>-synddb/`; started again it goes on. Ends on SIGINT or SIGTERM, when everything
+    /// Everything is kept in `<DATABASE>-synddb/`, but for the log where `--store` names a place for it; started again it goes on. Ends on SIGINT or SIGTERM, when everything
     /// committed until then is in the replica. Its replica halted? Stop `dev`, run `synddb validator resync --once` with `--store --stream
     /// --sequencer-key --replica` as `running` shows them, and start it again.
     Dev(DevArguments),
@@ -118,6 +118,10 @@ pub(crate) struct DatabaseArguments {
 pub(crate) struct DevArguments {
     #[command(flatten)]
     pub(crate) of: DatabaseArguments,
+    /// Where the log rests, instead of `store/` in that folder: `gs://bucket/prefix`, `s3://bucket/prefix`, `az://container/prefix` or
+    /// `file:///folder`. It is remembered until the database is detached. Credentials come from the environment.
+    #[arg(long)]
+    pub(crate) store: Option<StoreUrl>,
     /// The sequencer's port; 0 takes any.
     #[arg(long, default_value_t = synddb_sequencer::PORT)]
     pub(crate) port: u16,
@@ -159,7 +163,7 @@ pub(crate) struct FollowArguments {
         value_delimiter = ','
     )]
     pub(crate) sequencer_keys: Vec<VerifyingKey>,
-    /// The store in which the sequencer puts batches, `file:///folder`. From there the last captured state is restored when it cannot be proven that
+    /// The store in which the sequencer puts batches, as `gs://bucket/prefix`. From there the last captured state is restored when it cannot be proven that
     /// nothing was committed while no agent ran, so that only what differs is sent, and not a snapshot.
     #[arg(long, env = "SYNDDB_AGENT_STORE")]
     pub(crate) store: Option<StoreUrl>,
@@ -247,7 +251,7 @@ pub(crate) struct SequencerOverrides {
     #[arg(long)]
     #[serde(skip_serializing_if = "Option::is_none")]
     listen: Option<SocketAddr>,
-    /// The store: `file:///folder`.
+    /// The store: `gs://bucket/prefix`, `s3://bucket/prefix`, `az://container/prefix` or `file:///folder`. Credentials come from the environment.
     #[arg(long)]
     #[serde(skip_serializing_if = "Option::is_none")]
     store: Option<StoreUrl>,
@@ -396,7 +400,8 @@ pub(crate) struct ReplicaArguments {
 /// Which log is followed, and whom it is believed of.
 #[derive(Debug, Args, Serialize)]
 struct LogArguments {
-    /// The store: `file:///folder`.
+    /// The store: `gs://bucket/prefix`, `s3://bucket/prefix`, `az://container/prefix`, `file:///folder`, or `https://host/prefix` of a host that
+    /// serves one.
     #[arg(long)]
     #[serde(skip_serializing_if = "Option::is_none")]
     store: Option<StoreUrl>,
@@ -537,7 +542,7 @@ pub(crate) struct DiffArguments {
 
 #[derive(Debug, Args)]
 pub(crate) struct VerifyArguments {
-    /// The store: `file:///folder`.
+    /// The store, as for `validator`: `gs://bucket/prefix`, or `https://host/prefix` of a host that serves one.
     pub(crate) store: StoreUrl,
     /// The stream. Without it, those that the store holds are named.
     #[arg(long)]
@@ -560,7 +565,7 @@ pub(crate) struct InspectArguments {
     /// The file of an object; `-` is standard input. What it is, its bytes say.
     #[arg(conflicts_with_all = ["stream", "sequence"])]
     pub(crate) file: Option<PathBuf>,
-    /// The store to look into instead: `file:///folder`.
+    /// The store to look into instead, as for `validator`.
     #[arg(long, requires_all = ["stream", "sequence"])]
     pub(crate) store: Option<StoreUrl>,
     /// The stream.

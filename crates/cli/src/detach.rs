@@ -32,7 +32,11 @@ pub(crate) fn run(arguments: &DetachArguments, output: Output) -> Result<Exit, C
     refuse_pending(synddb_agent::forget(folder.path())?)?;
     // It follows the stream that was left. Whoever wants it can rebuild it from the store.
     folder.remove_replica()?;
-    let kept = folder.store().exists().then(|| folder.path().display().to_string());
+    let kept = match folder.named_store()? {
+        Some(store) => Some(store.to_string()),
+        None => folder.store().exists().then(|| folder.path().display().to_string()),
+    };
+    folder.set_named_store(None)?;
     output.tell(&Event::Detached { database: database.display().to_string(), journal_mode, kept })?;
     Ok(Exit::Done)
 }

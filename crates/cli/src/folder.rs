@@ -3,6 +3,7 @@
 //! ```text
 //! <db>-synddb/  stream, agent.lock, agent.sock, incarnations/   the agent's
 //!               dev.lock, running.json                          of `dev`: that it runs, and at which addresses
+//!               store.url                                       of `dev`: where the log rests, if not in store/
 //!               token, sequencer.key                            secrets, of mode 0600
 //!               sequencer/  store/  replica.db                  what `dev` keeps
 //! ```
@@ -13,6 +14,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use synddb_sqlite::name::beside;
+use synddb_storage::StoreUrl;
 
 use crate::exit::CommandError;
 use crate::refusal::Refusal;
@@ -72,6 +74,24 @@ impl Folder {
         self.0.join("store")
     }
 
+    /// The store that `dev` was told to use, if it was told one.
+    pub(crate) fn named_store(&self) -> Result<Option<StoreUrl>, CommandError> {
+        match fs::read_to_string(self.store_url()) {
+            Ok(text) => Ok(Some(text.trim().parse()?)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(CommandError::system("read where the log rests")(error)),
+        }
+    }
+
+    /// Remembers the store that `dev` was told to use; `None` for the folder's own.
+    pub(crate) fn set_named_store(&self, store: Option<&StoreUrl>) -> Result<(), CommandError> {
+        let set = || match store {
+            Some(store) => self.write(&self.store_url(), store.to_string().as_bytes()),
+            None => remove(&self.store_url()),
+        };
+        set().map_err(CommandError::system("write down where the log rests"))
+    }
+
     pub(crate) fn replica(&self) -> PathBuf {
         self.0.join("replica.db")
     }
@@ -83,15 +103,9 @@ impl Folder {
 
     /// Removes the replica that `dev` keeps.
     pub(crate) fn remove_replica(&self) -> Result<(), CommandError> {
-        for suffix in ["", "-wal", "-shm", ".lock"] {
-            match fs::remove_file(beside(&self.replica(), suffix)) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    return Err(CommandError::system("remove the replica")(error));
-                }
-                Ok(()) | Err(_) => {}
-            }
-        }
-        Ok(())
+        let suffixes = ["", "-wal", "-shm", ".lock"];
+        let removed = suffixes.iter().try_for_each(|suffix| remove(&beside(&self.replica(), suffix)));
+        removed.map_err(CommandError::system("remove the replica"))
     }
 
     /// Takes the lock of `dev`, until the file is dropped.
@@ -107,19 +121,9 @@ impl Folder {
 
     /// Writes down where the processes answer; `None` when they no longer do.
     pub(crate) fn set_running(&self, running: Option<&Running>) -> Result<(), CommandError> {
-        let file = self.running();
-        let set = || -> io::Result<()> {
-            let Some(running) = running else {
-                return match fs::remove_file(&file) {
-                    Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-                    Ok(()) | Err(_) => Ok(()),
-                };
-            };
-            // Under its name only when it is whole: others read it at any time.
-            let mut staged = tempfile::NamedTempFile::new_in(&self.0)?;
-            staged.write_all(&serde_json::to_vec(running)?)?;
-            staged.persist(&file)?;
-            Ok(())
+        let set = || match running {
+            Some(running) => self.write(&self.running(), &serde_json::to_vec(running)?),
+            None => remove(&self.running()),
         };
         set().map_err(CommandError::system("write down where the processes answer"))
     }
@@ -131,5 +135,25 @@ impl Folder {
 
     fn running(&self) -> PathBuf {
         self.0.join("running.json")
+    }
+
+    fn store_url(&self) -> PathBuf {
+        self.0.join("store.url")
+    }
+
+    /// Writes a file, which is under its name only when it is whole: others read it at any time.
+    fn write(&self, file: &Path, bytes: &[u8]) -> io::Result<()> {
+        let mut staged = tempfile::NamedTempFile::new_in(&self.0)?;
+        staged.write_all(bytes)?;
+        staged.persist(file)?;
+        Ok(())
+    }
+}
+
+/// Removes a file that may not be there.
+fn remove(file: &Path) -> io::Result<()> {
+    match fs::remove_file(file) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        Ok(()) | Err(_) => Ok(()),
     }
 }

@@ -52,6 +52,7 @@ pub use bench::{
     Latency, Load, Machine, Measured, Paced, Pairs, Ratio, Restart, Single, Synchronous, Syncs, Walk,
 };
 pub use commands::run;
+pub use dev::ENVIRONMENT_IS_WHOLE;
 pub use diff::{Compared, DifferingRow, History, Stand};
 pub use doctor::{Code, Count, Finding, Severity};
 pub use exit::{CommandError, Exit};

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use synddb_cli::{Arguments, Event, Exit, Output};
+use synddb_cli::{Arguments, ENVIRONMENT_IS_WHOLE, Event, Exit, Output};
 
 fn main() -> ExitCode {
     // Before any thread is there, and before arguments take their values from the environment.
@@ -27,6 +27,9 @@ fn main() -> ExitCode {
 
 /// Sets what the file `.env` of this folder says and the real environment does not.
 fn read_environment() -> Result<(), dotenvy::Error> {
+    if std::env::var_os(ENVIRONMENT_IS_WHOLE).is_some() {
+        return Ok(());
+    }
     match dotenvy::from_path(".env") {
         Err(dotenvy::Error::Io(error)) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
         read => read,

@@ -9,6 +9,7 @@ use synddb_protocol::id::StreamId;
 use synddb_sqlite::connection::Connection;
 use synddb_sqlite::inspect::{self, Head, Unfit, check_place};
 use synddb_sqlite::rusqlite::ffi;
+use synddb_storage::StoreUrl;
 
 use crate::exit::CommandError;
 use crate::output::printable;
@@ -72,6 +73,32 @@ pub enum Refusal {
     AlreadyRuns {
         /// The folder.
         folder: PathBuf,
+    },
+    /// A store through which nothing can be written.
+    #[error(
+        "a static host can only be read: name the store itself, as in gs://bucket/prefix, and let the host serve it. store=`{store}`"
+    )]
+    ReadOnlyStore {
+        /// The store.
+        store: StoreUrl,
+    },
+    /// A store that no other process reaches.
+    #[error(
+        "the processes of `dev` share a store, and nobody shares the memory of another process: leave --store out for a folder beside the database. store=`{store}`"
+    )]
+    UnsharedStore {
+        /// The store.
+        store: StoreUrl,
+    },
+    /// The log of the database is somewhere else.
+    #[error(
+        "the log of this database rests in another store: leave --store out to go on there, or begin another log in a folder of its own with --dir. store=`{known}` named=`{named}`"
+    )]
+    OtherStore {
+        /// Where the log is.
+        known: StoreUrl,
+        /// What was named.
+        named: StoreUrl,
     },
     /// The folder beside a database cannot be made.
     #[error("cannot make the folder for what belongs to the database; name another one with --dir. folder=`{}`", folder.display())]
@@ -185,6 +212,14 @@ pub(crate) fn check_database(file: &Path) -> Result<(), CommandError> {
     let file = file.canonicalize().map_err(CommandError::system("find the database"))?;
     let access = inspect::access(&file).map_err(CommandError::system("look at the database"))?;
     Ok(access.check().map_err(Refusal::from)?)
+}
+
+/// Refuses a store through which nothing can be written.
+///
+/// # Errors
+/// [`Refusal::ReadOnlyStore`].
+pub(crate) fn check_writable(store: &StoreUrl) -> Result<(), Refusal> {
+    if !store.is_writable() { Err(Refusal::ReadOnlyStore { store: store.clone() }) } else { Ok(()) }
 }
 
 /// Refuses two names of one file, be it by a link of either kind.

@@ -18,15 +18,18 @@ pub(crate) struct Dev {
     reader: Option<JoinHandle<()>>,
     pub(crate) stream: String,
     pub(crate) key: String,
-    pub(crate) store: PathBuf,
+    pub(crate) store: String,
     pub(crate) replica: PathBuf,
 }
 
 impl Dev {
-    /// Starts it on any free ports, and returns when everything runs.
-    pub(crate) fn start(synddb: &Synddb, app: &Path) -> Result<Self> {
+    /// Starts it on any free ports, with the log in its folder or in a named store, and returns when everything runs.
+    pub(crate) fn start(synddb: &Synddb, app: &Path, store: Option<&str>) -> Result<Self> {
         let mut command = synddb.command();
         command.arg("dev").arg(app).args(["--port", "0", "--validator-port", "0", "--json"]);
+        if let Some(store) = store {
+            command.args(["--store", store]);
+        }
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
         let stdout = child.stdout.take().context("a child with a pipe has one")?;
         let validator = Arc::new(Mutex::new(None));
@@ -42,8 +45,7 @@ impl Dev {
         let field = |name: &str| {
             Ok::<_, anyhow::Error>(running[name].as_str().context("an event lacks a field")?.to_owned())
         };
-        let (stream, key) = (field("stream")?, field("key")?);
-        let store = PathBuf::from(field("store")?.trim_start_matches("file://"));
+        let (stream, key, store) = (field("stream")?, field("key")?, field("store")?);
         let replica = PathBuf::from(field("replica")?);
         let noted = Arc::clone(&validator);
         let reader = std::thread::spawn(move || {

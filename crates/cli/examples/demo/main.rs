@@ -4,7 +4,7 @@
 //! sqlite3, python3 -> app.db -> synddb dev -> store -> copied to an empty folder -> synddb replica -> equal, row by row
 //! ```
 //!
-//! Run it with `cargo xtask demo`. It uses the command as anybody would, as a process; nothing here reaches into it.
+//! With `--store gs://bucket/prefix` and the like the store is there, and a replica is rebuilt from there: nothing needs to be copied. Run it with `cargo xtask demo`. It uses the command as anybody would, as a process; nothing here reaches into it.
 
 mod dev;
 mod programs;
@@ -62,8 +62,8 @@ fn main() -> Result<()> {
     shell(&app, SCHEMA)?;
 
     step("`synddb dev app.db`: agent, sequencer and validator, each a process, beside it.");
-    let dev = Dev::start(&synddb, &app)?;
-    println!("  stream {}\n  the log is signed with {}", dev.stream, dev.key);
+    let dev = Dev::start(&synddb, &app, arguments.store.as_deref())?;
+    println!("  stream {}\n  store {}\n  the log is signed with {}", dev.stream, dev.store, dev.key);
 
     step("The sqlite3 shell pays, and the rows arrive in the replica.");
     shell(&app, "UPDATE account SET balance = balance - 10 WHERE name = 'alice';")?;
@@ -103,7 +103,7 @@ fn main() -> Result<()> {
     dev.stop()?;
 
     step(
-        "The proof: app.db is moved away, the store alone is copied to an empty folder, and a replica is rebuilt from it.",
+        "The proof: app.db is moved away, and a replica is rebuilt in an empty folder from the store alone.",
     );
     let elsewhere = folder.join("elsewhere");
     fs::create_dir(&elsewhere)?;
@@ -113,9 +113,15 @@ fn main() -> Result<()> {
             fs::rename(&from, folder.join(format!("moved-away.db{suffix}")))?;
         }
     }
-    copy_folder(&store, &elsewhere.join("store"))?;
     let rebuilt = elsewhere.join("replica.db");
-    let url = format!("file://{}", text(&fs::canonicalize(elsewhere.join("store"))?)?);
+    let url = match store.strip_prefix("file://") {
+        Some(store) => {
+            println!("  cp -r {store} store");
+            copy_folder(Path::new(store), &elsewhere.join("store"))?;
+            format!("file://{}", text(&fs::canonicalize(elsewhere.join("store"))?)?)
+        }
+        None => store,
+    };
     println!("  synddb replica --store {url} --stream {stream} --sequencer-key {key} --once replica.db");
     synddb.run(&[
         "replica",
@@ -142,22 +148,24 @@ fn main() -> Result<()> {
 struct Arguments {
     synddb: PathBuf,
     keep: Option<PathBuf>,
+    store: Option<String>,
 }
 
 impl Arguments {
     fn parse() -> Result<Self> {
-        let (mut synddb, mut keep) = (None, None);
+        let (mut synddb, mut keep, mut store) = (None, None, None);
         let mut words = std::env::args().skip(1);
         while let Some(word) = words.next() {
-            let value = words.next().map(PathBuf::from);
+            let value = words.next();
             match word.as_str() {
-                "--synddb" => synddb = value,
-                "--keep" => keep = value,
+                "--synddb" => synddb = value.map(PathBuf::from),
+                "--keep" => keep = value.map(PathBuf::from),
+                "--store" => store = value,
                 other => anyhow::bail!("unknown argument. argument=`{other}`"),
             }
         }
         let synddb = synddb.context("name the command with --synddb PATH; `cargo xtask demo` does")?;
-        Ok(Self { synddb, keep })
+        Ok(Self { synddb, keep, store })
     }
 }
 

@@ -9,6 +9,9 @@ use tokio::process::{ChildStdin, ChildStdout, Command};
 use crate::exit::CommandError;
 use crate::output::{Event, Output, Process};
 
+/// Set for a process whose environment is whole: the file `.env` was read by who started it, and what was taken out since stays out.
+pub const ENVIRONMENT_IS_WHOLE: &str = "SYNDDB_ENVIRONMENT_IS_WHOLE";
+
 /// What to start.
 #[derive(Debug, Clone)]
 pub(super) struct Spec {
@@ -60,7 +63,7 @@ impl Child {
         let failed = CommandError::system;
         let program = std::env::current_exe().map_err(failed("find this program"))?;
         let mut command = Command::new(program);
-        // No configuration is meant, so what the environment says of other services does not count here.
+        // No configuration is meant, so what the environment says of other services does not count here. What it says of the store does.
         let foreign = |name: &OsStr| {
             let name = name.to_string_lossy();
             ["SYNDDB_AGENT_", "SYNDDB_SEQUENCER_", "SYNDDB_VALIDATOR_"]
@@ -71,6 +74,7 @@ impl Child {
             command.env_remove(name);
         }
         let mut child = command
+            .env(ENVIRONMENT_IS_WHOLE, "1")
             .args(&spec.arguments)
             .args(["--json", "--stop-on-eof"])
             // A signal from the terminal is for `dev` alone, which ends its processes in order.

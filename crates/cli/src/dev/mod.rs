@@ -4,11 +4,14 @@
 //! app.db <- agent -> sequencer -> store -> validator -> replica.db      each a process of its own, in DIR
 //! ```
 //!
+//! The store lies in DIR as well, unless one is named. What a named one needs to be reached is in the environment, which all processes share.
+//!
 //! Each process is this program again, with other arguments. One that dies is started again; one that refuses, or finds that the
 //! replica diverged, ends all. They end in data order, each when it has nothing left to do. Should this process be killed, they
 //! notice by the end of their standard input, and drain as well.
 
 mod children;
+mod place;
 mod supervise;
 
 use std::time::Duration;
@@ -24,6 +27,7 @@ use crate::folder::{Folder, Running};
 use crate::output::{Event, Output, Process};
 use crate::process;
 use crate::refusal::check_database;
+pub use children::ENVIRONMENT_IS_WHOLE;
 use children::{Child, Spec};
 use supervise::Supervisor;
 
@@ -34,17 +38,18 @@ const LOOK_AGAIN: Duration = Duration::from_millis(100);
 const BATCH_AGE_MS: u64 = 5;
 
 pub(crate) fn run(arguments: &DevArguments, output: Output) -> Result<Exit, CommandError> {
+    let folder = Folder::of(&arguments.of.database, arguments.of.dir.as_deref());
+    let store = place::of_log(arguments.store.as_ref(), &folder)?;
     process::serve(output, arguments.stop_on_eof, async |_, shutdown| {
         if !database_exists(arguments, output, &shutdown).await? {
             return Ok(Exit::Done);
         }
         // A folder, or a file that is no database, is refused before anything is made.
         check_database(&arguments.of.database)?;
-        let folder = Folder::of(&arguments.of.database, arguments.of.dir.as_deref());
         folder.make()?;
         let _lock = folder.lock()?;
-        let stream = prepare(&folder)?;
-        let result = supervised(arguments, &folder, stream, output, &shutdown).await;
+        let stream = prepare(&folder, &store)?;
+        let result = supervised(arguments, &folder, store.to_string(), stream, output, &shutdown).await;
         folder.set_running(None)?;
         result
     })
@@ -70,30 +75,28 @@ async fn database_exists(
     Ok(true)
 }
 
-/// Makes what the processes share: the token, the store's folder, the stream.
-fn prepare(folder: &Folder) -> Result<StreamId, CommandError> {
+/// Makes what the processes share: the token, the store's folder where it is the own one, the stream.
+fn prepare(folder: &Folder, store: &StoreUrl) -> Result<StreamId, CommandError> {
     if !folder.token().exists() {
         let mut token = [0; 32];
         getrandom::fill(&mut token)
             .map_err(|error| CommandError::system("draw a token")(std::io::Error::other(error)))?;
         write_new_secret(&folder.token(), &hex::encode(token))?;
     }
-    for made in [folder.sequencer(), folder.store()] {
-        std::fs::create_dir_all(made).map_err(CommandError::system("make a folder"))?;
-    }
+    std::fs::create_dir_all(folder.sequencer()).map_err(CommandError::system("make a folder"))?;
+    // Before there is a stream: from then on its log is there and nowhere else.
+    place::keep(store, folder)?;
     Ok(synddb_agent::stream_of(folder.path())?)
 }
 
 async fn supervised(
     arguments: &DevArguments,
     folder: &Folder,
+    store: String,
     stream: StreamId,
     output: Output,
     shutdown: &Shutdown,
 ) -> Result<Exit, CommandError> {
-    let store =
-        StoreUrl::folder(&std::path::absolute(folder.store()).map_err(CommandError::system("find"))?)?
-            .to_string();
     let text = |path: std::path::PathBuf| path.display().to_string();
     let sequencer = Child::start(
         Spec::new(Process::Sequencer, "sequencer")

@@ -297,7 +297,7 @@ pub enum Event {
         database: String,
         /// Its journal mode now.
         journal_mode: String,
-        /// The folder in which what `dev` published stays: its store and its sequencer.
+        /// Where what `dev` published stays: the folder of its store and its sequencer, or the store that it was told to use.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         kept: Option<String>,
     },

@@ -37,9 +37,21 @@ impl Dev {
 
     /// Starts it, and returns at once.
     pub(crate) fn begin(folder: &Path) -> Self {
+        Self::begin_with(folder, |_| {})
+    }
+
+    /// The same as [`Self::start`], with something more on its command line or in its environment.
+    pub(crate) fn start_with(folder: &Path, more: impl FnOnce(&mut Command)) -> Self {
+        let dev = Self::begin_with(folder, more);
+        dev.event("running", |_| true);
+        dev
+    }
+
+    fn begin_with(folder: &Path, more: impl FnOnce(&mut Command)) -> Self {
         let app = folder.join("app.db");
         let mut command = synddb(["dev", app.to_str().unwrap()]);
         command.args(["--port", "0", "--validator-port", "0", "--json"]);
+        more(&mut command);
         Self { app, folder: folder.join("app.db-synddb"), role: Role::start(command) }
     }
 
