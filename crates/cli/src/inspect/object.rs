@@ -118,24 +118,58 @@ pub(super) fn find(
     sequence: Sequence,
 ) -> Result<(Key, Bytes), CommandError> {
     process::ask(async {
-        let store = ObjectBatchStore::open_existing(store).await.map_err(InspectError::from)?;
-        let earliest = sequence.get().saturating_sub(BATCH_MESSAGES_MAX as u64 - 1).max(1);
-        let first = Sequence::new(earliest).unwrap_or(Sequence::FIRST);
-        let mut start = Some(Start::At(Key::Batch { stream, first }));
-        let mut found = None;
-        while let Some(at) = start.take() {
-            let page = store.list(&at, PageLimit::MAX).await.map_err(InspectError::from)?;
-            let before = |key: &Key| matches!(key, Key::Batch { first, .. } if *first <= sequence);
-            let passed = !page.keys.iter().all(before);
-            found = page.keys.into_iter().rfind(before).or(found);
-            start = page.next.filter(|_| !passed);
-        }
-        let absent = InspectError::NotStored { sequence };
-        let Some(key) = found else { return Err(absent.into()) };
-        let Some(bytes) = store.get(&key).await.map_err(InspectError::from)? else {
-            return Err(absent.into());
+        let objects = ObjectBatchStore::open_existing(store).await.map_err(InspectError::from)?;
+        let found = if !store.is_writable() {
+            asked_for(&objects, stream, sequence).await?
+        } else {
+            listed(&objects, stream, sequence).await?
         };
+        let absent = InspectError::NotStored { sequence };
+        let Some((key, bytes)) = found else { return Err(absent.into()) };
         let last = batch(&bytes)?.last();
         if last < sequence { Err(absent.into()) } else { Ok((key, bytes)) }
     })
+}
+
+/// The first message of the earliest batch that may hold a message.
+fn earliest(sequence: Sequence) -> Sequence {
+    let earliest = sequence.get().saturating_sub(BATCH_MESSAGES_MAX as u64 - 1);
+    Sequence::new(earliest).unwrap_or(Sequence::FIRST)
+}
+
+/// The last batch that begins at or before a message, by a listing.
+async fn listed(
+    objects: &ObjectBatchStore,
+    stream: StreamId,
+    sequence: Sequence,
+) -> Result<Option<(Key, Bytes)>, InspectError> {
+    let mut start = Some(Start::At(Key::Batch { stream, first: earliest(sequence) }));
+    let mut found = None;
+    while let Some(at) = start.take() {
+        let page = objects.list(&at, PageLimit::MAX).await?;
+        let before = |key: &Key| matches!(key, Key::Batch { first, .. } if *first <= sequence);
+        let passed = !page.keys.iter().all(before);
+        found = page.keys.into_iter().rfind(before).or(found);
+        start = page.next.filter(|_| !passed);
+    }
+    let Some(key) = found else { return Ok(None) };
+    Ok(objects.get(&key).await?.map(|bytes| (key, bytes)))
+}
+
+/// The same where nothing can be listed: each place at which it may begin is asked for, from the message back, as many as a batch has
+/// messages at most.
+async fn asked_for(
+    objects: &ObjectBatchStore,
+    stream: StreamId,
+    sequence: Sequence,
+) -> Result<Option<(Key, Bytes)>, InspectError> {
+    let (mut at, earliest) = (Some(sequence), earliest(sequence));
+    while let Some(first) = at.filter(|first| *first >= earliest) {
+        let key = Key::Batch { stream, first };
+        if let Some(bytes) = objects.get(&key).await? {
+            return Ok(Some((key, bytes)));
+        }
+        at = first.previous();
+    }
+    Ok(None)
 }

@@ -54,7 +54,10 @@ pub(super) fn of(report: &Report, elapsed_ms: u64) -> String {
         ),
         None => "  rebuilt   no; --full rebuilds the database and compares every state hash".to_owned(),
     });
-    lines.extend(beside_lines(beside));
+    lines.extend(match beside {
+        Some(beside) => beside_lines(beside),
+        None => vec!["  beside    not known: a static host lists nothing".to_owned()],
+    });
     lines.push(format!("  took      {elapsed_ms} ms"));
     lines.join("\n")
 }

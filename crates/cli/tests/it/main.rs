@@ -24,6 +24,7 @@ mod programs;
 mod refusals;
 mod remote;
 mod roles;
+mod served_statically;
 mod soak;
 mod standby;
 mod storm;

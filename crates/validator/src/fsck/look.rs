@@ -53,7 +53,7 @@ impl Looked {
         epochs: Epochs,
         read: Read,
         rebuilt: Option<Rebuilt>,
-        beside: Beside,
+        beside: Option<Beside>,
     ) -> Option<Report> {
         let last = self.last?;
         Some(Report {

@@ -30,7 +30,7 @@ use synddb_protocol::signing::{TrustedKeys, VerifyingKey};
 use synddb_service::shutdown::Shutdown;
 use synddb_sqlite::connection::Connection;
 use synddb_sqlite::state::RunningState;
-use synddb_storage::{Failure, ObjectBatchStore, StoreUrl};
+use synddb_storage::{BatchStore as _, Failure, Key, ObjectBatchStore, StoreUrl};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet, spawn_blocking};
@@ -184,21 +184,22 @@ pub async fn run(
     mut on_progress: impl FnMut(Progress) + Send,
 ) -> Result<Report, Problem> {
     let objects = ObjectBatchStore::open_existing(&question.store).await.map_err(ValidatorError::from)?;
+    let objects = Objects { store: objects, is_listed: question.store.is_writable() };
     let Some(stream) = question.stream else {
-        return Err(Problem::NoStream { found: streams(&objects).await? });
+        return Err(Problem::NoStream { found: objects.streams().await? });
     };
     let stop = CancellationToken::new();
     // Whoever stops waiting for this ends every part of it.
     let _ending = stop.clone().drop_guard();
-    let counted = Arc::new(Counted::new(objects.clone()));
+    let counted = Arc::new(Counted::new(objects.store.clone()));
     let store = PatientStore::new(counted.clone(), shutdown.clone(), stop.clone());
     let keys = TrustedKeys::pinned(question.keys.iter().copied());
     let epochs = tokio::select! {
         () = shutdown.asked() => return Err(Problem::Interrupted { checked: None }),
         epochs = epochs::read(&store, stream, &keys) => epochs.map_err(failed)?,
     };
-    if epochs.is_empty() && is_absent(&objects, stream).await? {
-        return Err(Problem::Nothing { stream, found: streams(&objects).await? });
+    if epochs.is_empty() && objects.lack(stream).await? {
+        return Err(Problem::Nothing { stream, found: objects.streams().await? });
     }
     if question.keys.is_empty() {
         return Err(Problem::NoKeys { signers: epochs.signers() });
@@ -223,7 +224,13 @@ pub async fn run(
         }
         Err(problem) => return Err(problem),
     };
-    let listing = beside::list(&objects, stream, &looked, epochs.last());
+    let listing = async {
+        if !objects.is_listed {
+            return Ok((None, None));
+        }
+        let (beside, behind) = beside::list(&objects.store, stream, &looked, epochs.last()).await?;
+        Ok((Some(beside), behind))
+    };
     let (beside, behind) = tokio::select! {
         () = shutdown.asked() => return Err(Problem::Interrupted { checked: looked.size() }),
         listed = listing => listed.map_err(Problem::List)?,
@@ -232,20 +239,35 @@ pub async fn run(
         beside::check_hole(&store, stream, looked.size(), found).await?;
     }
     let Some(report) = looked.into_report(stream, epochs, counted.read(), rebuilt, beside) else {
-        return Err(Problem::Nothing { stream, found: streams(&objects).await? });
+        return Err(Problem::Nothing { stream, found: objects.streams().await? });
     };
     Ok(report)
 }
 
-/// The streams of a store.
-async fn streams(objects: &ObjectBatchStore) -> Result<Listed, Problem> {
-    let streams = objects.streams().await.map_err(Problem::List)?;
-    Ok(Listed::of(streams.iter().map(StreamId::to_string)))
+/// What a store holds, as far as it can be asked: a static host lists nothing.
+struct Objects {
+    store: ObjectBatchStore,
+    is_listed: bool,
 }
 
-/// Whether a store holds nothing at all of a stream.
-async fn is_absent(objects: &ObjectBatchStore, stream: StreamId) -> Result<bool, Problem> {
-    Ok(objects.streams().await.map_err(Problem::List)?.binary_search(&stream).is_err())
+impl Objects {
+    /// The streams of the store.
+    async fn streams(&self) -> Result<Listed, Problem> {
+        if !self.is_listed {
+            return Ok(Listed::untold());
+        }
+        let streams = self.store.streams().await.map_err(Problem::List)?;
+        Ok(Listed::of(streams.iter().map(StreamId::to_string)))
+    }
+
+    /// Whether the store is known to hold nothing at all of a stream.
+    async fn lack(&self, stream: StreamId) -> Result<bool, Problem> {
+        if !self.is_listed {
+            let first = Key::Batch { stream, first: Sequence::FIRST };
+            return Ok(self.store.get(&first).await.map_err(ValidatorError::from)?.is_none());
+        }
+        Ok(self.store.streams().await.map_err(Problem::List)?.binary_search(&stream).is_err())
+    }
 }
 
 fn failed(error: NoAnswer) -> Problem {

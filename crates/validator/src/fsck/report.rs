@@ -12,19 +12,28 @@ const LISTED_MAX: usize = 10;
 pub struct Listed {
     first: Vec<String>,
     more: usize,
+    is_told: bool,
 }
 
 impl Listed {
+    /// What nobody can tell, because a static host lists nothing.
+    pub(super) const fn untold() -> Self {
+        Self { first: Vec::new(), more: 0, is_told: false }
+    }
+
     /// The first of these.
     pub(super) fn of(names: impl IntoIterator<Item = String>) -> Self {
         let mut names = names.into_iter();
         let first = names.by_ref().take(LISTED_MAX).collect();
-        Self { first, more: names.count() }
+        Self { first, more: names.count(), is_told: true }
     }
 }
 
 impl std::fmt::Display for Listed {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if !self.is_told {
+            return f.write_str("not known, because a static host lists nothing");
+        }
         if self.first.is_empty() {
             return f.write_str("none");
         }
@@ -80,8 +89,8 @@ pub struct Report {
     pub read: Read,
     /// The database that was rebuilt, where one was.
     pub rebuilt: Option<Rebuilt>,
-    /// What else lies in the store.
-    pub beside: Beside,
+    /// What else lies in the store; `None` where a static host cannot be asked.
+    pub beside: Option<Beside>,
 }
 
 /// How many messages there are of each type.
