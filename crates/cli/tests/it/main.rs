@@ -28,5 +28,6 @@ mod served_statically;
 mod soak;
 mod standby;
 mod storm;
+mod thousands;
 mod verified;
 mod writers;

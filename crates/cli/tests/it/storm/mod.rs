@@ -15,8 +15,8 @@
 mod client;
 mod labels;
 mod log;
-mod source;
-mod wire;
+pub(crate) mod source;
+pub(crate) mod wire;
 
 use std::net::SocketAddr;
 use std::os::unix::process::ExitStatusExt as _;

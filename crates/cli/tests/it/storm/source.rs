@@ -17,7 +17,7 @@ use crate::chance::Chance;
 const KEYS: u64 = 60;
 
 /// The database of one stream. One thread's.
-pub(super) struct Source {
+pub(crate) struct Source {
     path: PathBuf,
     connection: Connection,
     recorder: Recorder,
@@ -26,7 +26,7 @@ pub(super) struct Source {
 }
 
 impl Source {
-    pub(super) fn create(path: &Path) -> Self {
+    pub(crate) fn create(path: &Path) -> Self {
         let made = rusqlite::Connection::open(path).unwrap();
         made.execute_batch(
             "PRAGMA journal_mode = WAL;
@@ -46,11 +46,16 @@ impl Source {
     }
 
     /// Commits something; what it changed, and the state after it.
-    pub(super) fn commit(&mut self, chance: &mut Chance) -> (Changes, StateHash) {
+    pub(crate) fn commit(&mut self, chance: &mut Chance) -> (Changes, StateHash) {
         let sql = self.statements(chance);
+        self.run(&sql)
+    }
+
+    /// Commits these statements; what they changed, and the state after it.
+    pub(crate) fn run(&mut self, sql: &str) -> (Changes, StateHash) {
         self.connection.execute("BEGIN IMMEDIATE").unwrap();
         self.recorder.begin(&self.state).unwrap();
-        self.connection.execute(&sql).unwrap();
+        self.connection.execute(sql).unwrap();
         let changes = self.recorder.finish(&mut self.state, Scope::Schema).unwrap();
         self.connection.execute("COMMIT").unwrap();
         self.recorder.committed(&mut self.state);
@@ -78,7 +83,7 @@ impl Source {
     }
 
     /// A snapshot of what is committed, at a place, with its chunks.
-    pub(super) fn snapshot(
+    pub(crate) fn snapshot(
         &self,
         stream: StreamId,
         incarnation: Incarnation,
@@ -98,7 +103,7 @@ impl Source {
     }
 
     /// The state that was captured.
-    pub(super) fn state(&self) -> StateHash {
+    pub(crate) fn state(&self) -> StateHash {
         self.state.hash()
     }
 }

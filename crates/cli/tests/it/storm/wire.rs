@@ -18,16 +18,16 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What all clients count together.
 #[derive(Debug, Default)]
-pub(super) struct Counted {
+pub(crate) struct Counted {
     /// Sent, and neither answered nor given up.
-    pub(super) in_flight: AtomicU64,
+    pub(crate) in_flight: AtomicU64,
     /// Sent, and the connection ended before the answer.
-    pub(super) unanswered: AtomicU64,
+    pub(crate) unanswered: AtomicU64,
 }
 
 /// What came of a request.
 #[derive(Debug)]
-pub(super) enum Answer {
+pub(crate) enum Answer {
     /// New receipts.
     Taken(Vec<Receipt>),
     /// Receipts of an earlier time.
@@ -43,19 +43,19 @@ pub(super) enum Answer {
 }
 
 /// A connection to the sequencer, made when it is needed.
-pub(super) struct Connection {
+pub(crate) struct Connection {
     address: SocketAddr,
     counted: Arc<Counted>,
     stream: Option<TcpStream>,
 }
 
 impl Connection {
-    pub(super) fn new(address: SocketAddr, counted: &Arc<Counted>) -> Self {
+    pub(crate) fn new(address: SocketAddr, counted: &Arc<Counted>) -> Self {
         Self { address, counted: Arc::clone(counted), stream: None }
     }
 
     /// Sends a request and waits for its answer.
-    pub(super) fn ask(&mut self, method: &str, path: &str, body: &[u8]) -> Answer {
+    pub(crate) fn ask(&mut self, method: &str, path: &str, body: &[u8]) -> Answer {
         if !self.send(method, path, body) {
             return Answer::NotSent;
         }
@@ -63,7 +63,7 @@ impl Connection {
     }
 
     /// Sends a request. Gives `false` when it was not sent.
-    pub(super) fn send(&mut self, method: &str, path: &str, body: &[u8]) -> bool {
+    pub(crate) fn send(&mut self, method: &str, path: &str, body: &[u8]) -> bool {
         self.stream = self.stream.take().filter(is_alive);
         let Some(mut stream) = self.stream.take().or_else(|| connect(self.address)) else { return false };
         let mut request = head(method, path, body.len()).into_bytes();
@@ -77,7 +77,7 @@ impl Connection {
     }
 
     /// Sends a request, or only a part of its body, and goes away.
-    pub(super) fn send_and_leave(&mut self, method: &str, path: &str, body: &[u8], bytes: usize) -> bool {
+    pub(crate) fn send_and_leave(&mut self, method: &str, path: &str, body: &[u8], bytes: usize) -> bool {
         let Some(mut stream) = connect(self.address) else { return false };
         let mut request = head(method, path, body.len()).into_bytes();
         request.extend_from_slice(&body[..bytes.min(body.len())]);
@@ -85,7 +85,7 @@ impl Connection {
     }
 
     /// Waits for the answer to what was sent.
-    pub(super) fn answer(&mut self) -> Answer {
+    pub(crate) fn answer(&mut self) -> Answer {
         let read = self.stream.as_mut().and_then(read_answer);
         self.counted.in_flight.fetch_sub(1, Ordering::SeqCst);
         let Some((status, body)) = read else {
