@@ -1,8 +1,9 @@
 //! The end of a log, found without listing its middle.
 //!
-//! Objects are numbered, and a listing may begin at any number, so the last one is found by halving: at
-//! most about forty pages, whatever the size of the log, and one page for a small one. A sequencer that
-//! starts and a tool that opens a store need this; a reader that follows never lists.
+//! Objects are numbered, and a listing may begin at any number. So the search leaps from what it has seen,
+//! each time twice as far, until there is nothing, and halves what is left: one page for a small log, some
+//! ten for one of twenty thousand batches, and at most about eighty for the largest that there can be. A
+//! sequencer that starts and a tool that opens a store need this; a reader that follows never lists.
 //!
 //! The answer is as fresh as the store's listings. Who must be certain continues from it with gets of the
 //! next key until one is absent.
@@ -11,7 +12,7 @@ use synddb_protocol::id::{Epoch, Sequence, StreamId};
 use synddb_protocol::limits::KEYED_COUNTER_MAX;
 
 use crate::key::{Folder, Key, Kind};
-use crate::store::{BatchStore, ListError, PageLimit, Start};
+use crate::store::{BatchStore, ListError, PAGE_KEYS_MAX, PageLimit, Start};
 
 /// The highest epoch that was claimed in `stream`.
 ///
@@ -60,18 +61,27 @@ enum Look {
 }
 
 async fn last_number<S: BatchStore + ?Sized>(store: &S, folder: Folder) -> Result<Option<u64>, ListError> {
-    let mut floor = None;
+    let (mut floor, mut leap) = (None, 1);
     let mut ceiling = KEYED_COUNTER_MAX + 1;
     let mut place = 1;
     loop {
         match look(store, folder, place).await? {
             Look::Ends(last) => return Ok(Some(last)),
             Look::Empty => ceiling = place,
-            Look::Continues(number) => floor = Some(number),
+            Look::Continues(number) => {
+                // The next leap is twice as long as everything that this look has passed.
+                leap = 2 * (number - floor.unwrap_or(0));
+                floor = Some(number);
+            }
         }
         // `floor` exists, and nothing lies at or above `ceiling`: the distance shrinks each time.
         match floor {
-            Some(found) if found + 1 < ceiling => place = found + 1 + (ceiling - found - 1) / 2,
+            Some(found) if found + 1 < ceiling => {
+                let left = ceiling - found - 1;
+                // A page tells of all that a few numbers can hold.
+                let half = if left <= u64::from(PAGE_KEYS_MAX) { 0 } else { left / 2 };
+                place = found + 1 + half.min(leap);
+            }
             done => return Ok(done),
         }
     }
