@@ -11,6 +11,7 @@
 //! | `remote` | what is reached over HTTP: clients, credentials from [`Variables`], what a [`Refusal`] means |
 //! | `failure` | errors of backends, sorted (private) |
 //! | `local` | what files need to survive a power cut (private) |
+//! | `names` | the names in a folder of files (private) |
 //! | `last` | [`last_batch`], [`last_epoch`], [`last_snapshot`]: the end of a log in few requests |
 //! | `lease` | [`Lease`]: the one object that is overwritten, a hint for standby sequencers |
 //! | `survey` | [`Name`]: everything that a store holds, also what is no key |
@@ -24,6 +25,7 @@ mod key;
 mod last;
 mod lease;
 mod local;
+mod names;
 mod object;
 mod remote;
 mod store;

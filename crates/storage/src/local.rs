@@ -21,6 +21,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::key::Key;
+use crate::names::smallest;
 
 /// How many folders are remembered as durable. Forgetting one costs only another sync.
 const DURABLE_FOLDERS_MAX: usize = 1024;
@@ -95,6 +96,17 @@ impl LocalFolder {
         })
         .await
     }
+
+    /// The smallest names in a folder of the store, of those that are admitted, ascending.
+    pub(crate) async fn smallest_names(
+        &self,
+        folder: String,
+        admitted: impl Fn(&str) -> bool + Send + 'static,
+        count: usize,
+    ) -> io::Result<Vec<String>> {
+        let root = self.root.clone();
+        blocking(move || smallest(&root, &folder, admitted, count)).await
+    }
 }
 
 fn open_root(path: &Path, if_missing: IfMissing) -> Result<PathBuf, FolderError> {
@@ -159,6 +171,6 @@ fn sync_folder(_folder: &Path) -> io::Result<()> {
     Ok(())
 }
 
-async fn blocking(work: impl FnOnce() -> io::Result<()> + Send + 'static) -> io::Result<()> {
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
     tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(io::Error::other(error)))
 }

@@ -5,7 +5,6 @@
 //!
 //! This module knows nothing about batches or their order, keeps no cache, and never deletes.
 
-use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -42,7 +41,7 @@ pub struct ObjectBatchStore {
 /// What differs between backends.
 #[derive(Debug, Clone)]
 pub(crate) enum Backend {
-    /// Files: listed in no order, made durable by hand.
+    /// Files: listed and made durable by hand.
     Folder(LocalFolder),
     /// Memory: listed ascending, as by every bucket.
     Memory,
@@ -246,43 +245,29 @@ impl ObjectBatchStore {
     }
 
     /// The first names of the folder at or after `start`, ascending, at most `count` of them.
-    async fn first_names(&self, start: &Start, count: usize) -> Result<BTreeSet<String>, Failure> {
+    async fn first_names(&self, start: &Start, count: usize) -> Result<Vec<String>, Failure> {
         let folder = path_of(&start.key().folder());
         let place = start.key().to_string();
-        let admitted = |name: &str| match start {
-            Start::At(_) => name >= place.as_str(),
-            Start::After(_) => name > place.as_str(),
-        };
-        // The offset is exclusive, so that a listing which includes its place begins just before it.
-        let offset = match start {
-            Start::At(_) => Path::from(&place[..place.len() - 1]),
-            Start::After(_) => Path::from(place.as_str()),
-        };
-        let mut names = BTreeSet::new();
+        let is_from = matches!(start, Start::At(_));
+        // An offset is exclusive, so that a listing which includes its place begins just before it.
+        let offset = Path::from(&place[..place.len() - usize::from(is_from)]);
+        let admitted = move |name: &str| if is_from { name >= place.as_str() } else { name > place.as_str() };
+        if let Backend::Folder(local) = &self.backend {
+            return local.smallest_names(folder.into(), admitted, count).await.map_err(io_failure);
+        }
+        let mut names: Vec<String> = Vec::new();
         let mut entries = self.objects.list_with_offset(Some(&folder), &offset);
-        while let Some(entry) = entries.try_next().await.map_err(failure_of)? {
+        while names.len() < count
+            && let Some(entry) = entries.try_next().await.map_err(failure_of)?
+        {
             let name = String::from(entry.location);
             if !admitted(&name) {
                 continue;
             }
-            match &self.backend {
-                Backend::Memory | Backend::Bucket(_) | Backend::Static => {
-                    if names.last().is_some_and(|last| *last >= name) {
-                        return Err(Failure::Misconfigured(Box::new(Unordered)));
-                    }
-                    names.insert(name);
-                    if names.len() == count {
-                        break;
-                    }
-                }
-                // Files come in no order, so all of them pass by and only the smallest stay.
-                Backend::Folder(_) => {
-                    names.insert(name);
-                    if names.len() > count {
-                        names.pop_last();
-                    }
-                }
+            if names.last().is_some_and(|last| *last >= name) {
+                return Err(Failure::Misconfigured(Box::new(Unordered)));
             }
+            names.push(name);
         }
         Ok(names)
     }
