@@ -14,7 +14,7 @@ use futures::TryStreamExt as _;
 use object_store::local::LocalFileSystem;
 use object_store::memory::InMemory;
 use object_store::path::Path;
-use object_store::{Attribute, GetOptions, GetResult, ObjectStore, PutMode, PutPayload};
+use object_store::{Attribute, GetOptions, GetResult, GetResultPayload, ObjectStore, PutMode, PutPayload};
 
 use crate::failure::{failure_of, io_failure};
 use crate::key::{Folder, Key};
@@ -305,7 +305,7 @@ impl BatchStore for ObjectBatchStore {
             Err(object_store::Error::NotFound { .. }) => return Ok(None),
             Err(error) => return Err(failed(error)),
         };
-        // The size is known before the body is read, and the backend reads no more than it announced.
+        // The size is known before the body is read, and no more is read than it announced.
         let (size, size_max) = (found.meta.size, key.size_max() as u64);
         if size > size_max {
             return Err(GetError::TooLarge { key: *key, size, size_max });
@@ -314,11 +314,7 @@ impl BatchStore for ObjectBatchStore {
             let failure = Failure::Misconfigured(Box::new(Encoded { encoding }));
             return Err(GetError::Failed { key: *key, failure });
         }
-        let bytes = found.bytes().await.map_err(failed)?;
-        if bytes.len() as u64 != size {
-            let failure = Failure::Unavailable(Box::new(Cut));
-            return Err(GetError::Failed { key: *key, failure });
-        }
+        let bytes = bytes_of(found).await.map_err(|failure| GetError::Failed { key: *key, failure })?;
         Ok(Some(bytes))
     }
 
@@ -343,6 +339,33 @@ fn key_in(folder: Folder, name: String) -> Result<Key, ListError> {
         Ok(key) if key.folder() == folder => Ok(key),
         _ => Err(ListError::Foreign { folder, object: name }),
     }
+}
+
+/// The bytes of an object, exactly as many as were announced. A host can announce a few and send chunks for ever, so they are counted as
+/// they come.
+pub(crate) async fn bytes_of(found: GetResult) -> Result<Bytes, Failure> {
+    let announced = found.meta.size;
+    if let GetResultPayload::File(..) = &found.payload {
+        let bytes = found.bytes().await.map_err(failure_of)?;
+        return if bytes.len() as u64 == announced { Ok(bytes) } else { Err(cut()) };
+    }
+    let mut pieces = found.into_stream();
+    let mut bytes = Vec::new();
+    while let Some(piece) = pieces.try_next().await.map_err(failure_of)? {
+        if (bytes.len() + piece.len()) as u64 > announced {
+            return Err(Failure::Unavailable(Box::new(Overlong { announced })));
+        }
+        if piece.len() as u64 == announced {
+            return Ok(piece);
+        }
+        bytes.reserve_exact(usize::try_from(announced).unwrap_or(0).saturating_sub(bytes.len()));
+        bytes.extend_from_slice(&piece);
+    }
+    if bytes.len() as u64 == announced { Ok(bytes.into()) } else { Err(cut()) }
+}
+
+fn cut() -> Failure {
+    Failure::Unavailable(Box::new(Cut))
 }
 
 /// The name of a key or a folder. Their texts hold nothing that a backend would have to escape.
@@ -390,10 +413,17 @@ const ENCODING_CHARS_MAX: usize = 32;
 #[error("the object exists for a put and does not exist for a get")]
 struct Vanished;
 
-/// The store announced another size than it sent.
+/// The store announced more than it sent.
 #[derive(Debug, thiserror::Error)]
 #[error("the object was cut short on the way")]
 struct Cut;
+
+/// The store announced less than it sent.
+#[derive(Debug, thiserror::Error)]
+#[error("the object is longer than the store said. announced=`{announced}`")]
+struct Overlong {
+    announced: u64,
+}
 
 /// The store lists in no order, as some special bucket types do.
 #[derive(Debug, thiserror::Error)]

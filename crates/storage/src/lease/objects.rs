@@ -11,7 +11,7 @@ use synddb_protocol::id::StreamId;
 use super::files::{self, FileLeaseError};
 use super::{LEASE_BYTES_MAX, Lease, LeaseError, LeaseName, LeaseVersion, Mark};
 use crate::failure::{failure_of, io_failure};
-use crate::object::{Ability, Backend, ObjectBatchStore};
+use crate::object::{Ability, Backend, ObjectBatchStore, bytes_of};
 use crate::store::Failure;
 
 /// The store gave a version that it did not make, or none.
@@ -90,7 +90,8 @@ async fn read_object(
         return Err(LeaseError::TooLarge { stream, size });
     }
     let version = version(stream, found.meta.e_tag.clone(), found.meta.version.clone())?;
-    Ok(Some((version, found.bytes().await.map_err(failed)?)))
+    let bytes = bytes_of(found).await.map_err(|failure| LeaseError::Failed { stream, failure })?;
+    Ok(Some((version, bytes)))
 }
 
 async fn write_object(

@@ -5,7 +5,7 @@
 //!
 //! - an answer is waited for as long as its request's size justifies, and no longer: a connection that nobody serves any more costs
 //!   seconds, and a slow uplink may take its time;
-//! - a body that stops coming is given up;
+//! - a body that stops coming is given up, and one that does not stop;
 //! - the text of an error is bounded, and its code becomes a [`Refusal`], so that "no such bucket" never reads as "no such object".
 
 use std::time::{Duration, SystemTime};
@@ -21,6 +21,8 @@ use object_store::client::{
     HttpService, ReqwestConnector,
 };
 
+use synddb_protocol::limits::{BATCH_STORED_MAX, CHUNK_STORED_MAX};
+
 use super::refusal::Refusal;
 
 /// How long a platform may take to begin its answer, beside the time that the request itself takes to be sent.
@@ -31,6 +33,12 @@ const SLOWEST_UPLINK: u64 = 128 << 10;
 
 /// How long the next bytes of a body may take.
 const BODY_PATIENCE: Duration = Duration::from_secs(15);
+
+/// How much of the body of a success is read: more than the largest object, and than the longest page of names. Who reads an object
+/// has a closer bound; this one is for what `object_store` reads by itself.
+const BODY_BYTES_MAX: usize = 64 << 20;
+
+const _: () = assert!(BODY_BYTES_MAX > BATCH_STORED_MAX && BODY_BYTES_MAX > CHUNK_STORED_MAX);
 
 /// How much of the body of an error is read. Platforms send less than one kilobyte.
 const ERROR_BYTES_MAX: usize = 64 << 10;
@@ -90,12 +98,16 @@ impl HttpService for Told {
             answer.unwrap_or_else(|_| Err(HttpError::new(HttpErrorKind::Timeout, Late { waited })))?;
         let (head, body) = answer.into_parts();
         let body = patient(body);
-        let status = head.status.as_u16();
-        // 304, 409 and 412 answer a precondition; what is 5xx or 429 is tried again.
-        if !matches!(status, 301 | 307 | 308 | 400 | 401 | 403 | 404) {
+        if head.status.is_success() {
             return Ok(HttpResponse::from_parts(head, body));
         }
-        let text = beginning_of(body).await?;
+        let text = beginning_of(body).await;
+        let status = head.status.as_u16();
+        // 304, 409 and 412 answer a precondition; what is 5xx or 429 is tried again. The status alone says so.
+        if !matches!(status, 301 | 307 | 308 | 400 | 401 | 403 | 404) {
+            return Ok(HttpResponse::from_parts(head, text.unwrap_or_default().into()));
+        }
+        let text = text?;
         let header = |name: &str| head.headers.get(name).and_then(|value| value.to_str().ok()).map(bounded);
         let code = header("x-ms-error-code").or_else(|| code_in(&text)).unwrap_or_default();
         match Refusal::of_answer(&method, status, &code, header("x-amz-bucket-region").as_deref()) {
@@ -109,13 +121,21 @@ impl HttpService for Told {
     }
 }
 
-/// The same body, given up when it stops coming.
+/// The body does not come to an end.
+#[derive(Debug, thiserror::Error)]
+#[error("the answer is longer than any answer can be. size_max=`{BODY_BYTES_MAX}`")]
+struct Endless;
+
+/// The same body, given up when it stops coming, and when it is too long.
 fn patient(body: HttpResponseBody) -> HttpResponseBody {
-    let frames = stream::unfold(Some(body), |body| async move {
-        let mut body = body?;
+    let frames = stream::unfold(Some((body, BODY_BYTES_MAX)), |left| async move {
+        let (mut body, left) = left?;
         let waited = BODY_PATIENCE;
         match tokio::time::timeout(waited, body.frame()).await {
-            Ok(Some(Ok(frame))) => Some((Ok(frame), Some(body))),
+            Ok(Some(Ok(frame))) => match left.checked_sub(frame.data_ref().map_or(0, Bytes::len)) {
+                Some(left) => Some((Ok(frame), Some((body, left)))),
+                None => Some((Err(HttpError::new(HttpErrorKind::Unknown, Endless)), None)),
+            },
             Ok(Some(Err(error))) => Some((Err(error), None)),
             Ok(None) => None,
             Err(_) => Some((Err(HttpError::new(HttpErrorKind::Timeout, Late { waited })), None)),

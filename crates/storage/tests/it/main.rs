@@ -12,6 +12,7 @@ mod child;
 mod conformance;
 mod faulty;
 mod files;
+mod hosts;
 mod keys;
 mod last;
 mod leases;
