@@ -177,6 +177,10 @@ impl StoreUrl {
             "s3" => Place::Bucket(bucket(Platform::S3, &text)?.into()),
             "az" => Place::Bucket(bucket(Platform::Azure, &text)?.into()),
             "http" | "https" => {
+                let is_safe = |name: &str| name.chars().all(is_safe);
+                if matches!(text.host(), Some(url::Host::Domain(name)) if !is_safe(name)) {
+                    return Err(StoreUrlError::Unsafe { scheme: text.scheme().to_owned(), part: "host" });
+                }
                 prefix(&text)?;
                 Place::Static
             }
@@ -217,6 +221,12 @@ fn prefix(text: &Url) -> Result<String, StoreUrlError> {
     }
 }
 
+/// The path as it is written, without its first `/`; `None` where no authority is.
+fn path_in(text: &str) -> Option<&str> {
+    let (_, rest) = text.split_once("://")?;
+    Some(rest.split_once('/').map_or("", |(_, path)| path))
+}
+
 const fn is_safe(c: char) -> bool {
     c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.')
 }
@@ -230,10 +240,11 @@ impl FromStr for StoreUrl {
         if url.scheme() == "file" && !text.starts_with("file:///") {
             return Err(StoreUrlError::NotAbsolute);
         }
-        // It also takes `/a/../b` for `/b`, which another program may not.
         let url = Self::from_url(url)?;
-        let is_same = || url.text.as_str() == text || url.text.as_str().strip_suffix('/') == Some(text);
-        if matches!(url.place, Place::Bucket(_)) && !is_same() {
+        // It also takes `/a/../b` for `/b`, which another program may not.
+        let path = url.text.path();
+        let is_same = path_in(text) == Some(path.strip_prefix('/').unwrap_or(path));
+        if matches!(url.place, Place::Bucket(_) | Place::Static) && !is_same {
             return Err(StoreUrlError::Unsafe { scheme: url.text.scheme().to_owned(), part: "prefix" });
         }
         Ok(url)

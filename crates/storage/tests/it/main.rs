@@ -20,6 +20,7 @@ mod leases;
 mod processes;
 #[cfg(unix)]
 mod remote;
+mod urls;
 
 use std::path::Path;
 
