@@ -140,7 +140,7 @@ impl Behind {
         match status {
             StatusCode::OK => {
                 let found = serde_json::from_slice(&body).context("the server does not answer in JSON")?;
-                Ok(document(StatusCode::OK, listing(bucket, &found)?))
+                Ok(document(StatusCode::OK, &listing(bucket, &found)?))
             }
             StatusCode::NOT_FOUND => self.absent(bucket).await,
             _ => Ok(refusal(status, "Unexpected", &String::from_utf8_lossy(&body))),
@@ -233,10 +233,10 @@ fn listing(bucket: &str, found: &Value) -> Result<String> {
 }
 
 fn refusal(status: StatusCode, code: &str, message: &str) -> Answer {
-    document(status, format!("<Error><Code>{code}</Code><Message>{}</Message></Error>", escaped(message)))
+    document(status, &format!("<Error><Code>{code}</Code><Message>{}</Message></Error>", escaped(message)))
 }
 
-fn document(status: StatusCode, xml: String) -> Answer {
+fn document(status: StatusCode, xml: &str) -> Answer {
     let mut answer =
         Response::new(Full::new(Bytes::from(format!("<?xml version='1.0' encoding='UTF-8'?>{xml}"))));
     *answer.status_mut() = status;

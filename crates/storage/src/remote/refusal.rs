@@ -94,10 +94,12 @@ impl Refusal {
         let apart = |answered: SystemTime| {
             now.duration_since(answered).unwrap_or_else(|later| later.duration()) > CLOCK_TOLERANCE
         };
-        match self {
-            Self::Credentials { code, .. } if answered.is_some_and(apart) => Self::Clock { code },
-            other => other,
+        if answered.is_some_and(apart)
+            && let Self::Credentials { code, .. } = self
+        {
+            return Self::Clock { code };
         }
+        self
     }
 
     /// What an answer refuses, or `None` when it refuses nothing that is known here.

@@ -107,7 +107,7 @@ async fn processes_that_write_one_lease_never_write_over_what_they_did_not_see()
 
 /// Has several processes raise one number in one store, each started by its name.
 pub(crate) async fn count_in(store: ObjectBatchStore, start: impl Fn(&str) -> Child) {
-    let mut children: Vec<_> = ["one", "two", "three"].map(|name| start(name)).into();
+    let mut children: Vec<_> = ["one", "two", "three"].map(start).into();
     for child in &mut children {
         child.stdin.take().unwrap().write_all(b"go\n").unwrap();
     }
