@@ -173,9 +173,9 @@ impl Log {
         let mut start = Some(Start::of(folder));
         while let Some(place) = start {
             let page = self.runtime.block_on(self.store.list(&place, PageLimit::MAX)).unwrap();
-            firsts.extend(page.keys.into_iter().map(|key| match key {
-                Key::Batch { first, stream } if stream == STREAM => first.get(),
-                other => panic!("{other} among the batches"),
+            firsts.extend(page.keys.into_iter().map(|key| {
+                let Key::Batch { first, .. } = key else { panic!("{key} among the batches") };
+                first.get()
             }));
             start = page.next;
         }
