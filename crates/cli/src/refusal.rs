@@ -80,7 +80,7 @@ pub enum Refusal {
     )]
     ReadOnlyStore {
         /// The store.
-        store: StoreUrl,
+        store: Box<StoreUrl>,
     },
     /// A store that no other process reaches.
     #[error(
@@ -88,7 +88,7 @@ pub enum Refusal {
     )]
     UnsharedStore {
         /// The store.
-        store: StoreUrl,
+        store: Box<StoreUrl>,
     },
     /// The log of the database is somewhere else.
     #[error(
@@ -96,9 +96,9 @@ pub enum Refusal {
     )]
     OtherStore {
         /// Where the log is.
-        known: StoreUrl,
+        known: Box<StoreUrl>,
         /// What was named.
-        named: StoreUrl,
+        named: Box<StoreUrl>,
     },
     /// The folder beside a database cannot be made.
     #[error("cannot make the folder for what belongs to the database; name another one with --dir. folder=`{}`", folder.display())]
@@ -219,7 +219,7 @@ pub(crate) fn check_database(file: &Path) -> Result<(), CommandError> {
 /// # Errors
 /// [`Refusal::ReadOnlyStore`].
 pub(crate) fn check_writable(store: &StoreUrl) -> Result<(), Refusal> {
-    if !store.is_writable() { Err(Refusal::ReadOnlyStore { store: store.clone() }) } else { Ok(()) }
+    if store.is_writable() { Ok(()) } else { Err(Refusal::ReadOnlyStore { store: store.clone().into() }) }
 }
 
 /// Refuses two names of one file, be it by a link of either kind.

@@ -17,7 +17,7 @@ pub(super) fn of_log(named: Option<&StoreUrl>, folder: &Folder) -> Result<StoreU
     if let Some(store) = named {
         check_writable(store)?;
         if store.is_memory() {
-            return Err(Refusal::UnsharedStore { store: store.clone() }.into());
+            return Err(Refusal::UnsharedStore { store: store.clone().into() }.into());
         }
     }
     let own = own(folder)?;
@@ -28,7 +28,7 @@ pub(super) fn of_log(named: Option<&StoreUrl>, folder: &Folder) -> Result<StoreU
     };
     match (known, named) {
         (Some(known), Some(named)) if *named != known => {
-            Err(Refusal::OtherStore { known, named: named.clone() }.into())
+            Err(Refusal::OtherStore { known: known.into(), named: named.clone().into() }.into())
         }
         (Some(known), _) => Ok(known),
         (None, named) => Ok(named.cloned().unwrap_or(own)),

@@ -119,10 +119,10 @@ pub(super) fn find(
 ) -> Result<(Key, Bytes), CommandError> {
     process::ask(async {
         let objects = ObjectBatchStore::open_existing(store).await.map_err(InspectError::from)?;
-        let found = if !store.is_writable() {
-            asked_for(&objects, stream, sequence).await?
-        } else {
+        let found = if store.is_writable() {
             listed(&objects, stream, sequence).await?
+        } else {
+            asked_for(&objects, stream, sequence).await?
         };
         let absent = InspectError::NotStored { sequence };
         let Some((key, bytes)) = found else { return Err(absent.into()) };
