@@ -1,6 +1,6 @@
 //! Objects of the store, in order, ahead of who needs them.
 //!
-//! A key is computed from the batch before, so nothing is listed. A batch is decoded here, unverified, only to learn where the next one
+//! A key is computed from the batch before, so nothing has to be listed; what a listing could save is in [`crate::ahead`]. A batch is decoded here, unverified, only to learn where the next one
 //! begins; whoever stores nonsense there makes this fetch the wrong object ahead, and is refused by the next stage.
 
 use std::hash::{BuildHasher as _, RandomState};
@@ -12,12 +12,13 @@ use synddb_protocol::chain;
 use synddb_protocol::id::{Sequence, StreamId};
 use synddb_protocol::log::{Batch, BatchError, SignedCheckpoint};
 use synddb_service::shutdown::Shutdown;
-use synddb_storage::{BatchStore, GetError, Key, ListError, last_batch};
+use synddb_storage::{BatchStore, GetError, Key, ListError, Page, PageLimit, Start, last_batch};
 use tokio::sync::mpsc::Sender;
 use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
+use crate::ahead::AheadOfChain;
 use crate::config::Mode;
 use crate::error::{HaltCause, Refused, ValidatorError};
 use crate::news::{News, Told};
@@ -77,6 +78,11 @@ impl PatientStore {
         }
     }
 
+    /// Lists keys for who can do without.
+    pub(crate) async fn list_once(&self, start: &Start, limit: PageLimit) -> Result<Page, ListError> {
+        self.store.list(start, limit).await
+    }
+
     /// The first message of the last batch that the store lists, asked for as patiently.
     pub(crate) async fn last_batch(&self, stream: StreamId) -> Result<Option<Sequence>, NoAnswer<ListError>> {
         let mut wait = RETRY_MIN;
@@ -129,13 +135,14 @@ impl Fetch {
     /// Fetches until asked to end, or until the end of the store where that is the mode, or until something is wrong.
     pub(crate) async fn run(mut self, to: Sender<Item<Batch>>) {
         let room = Room::new();
+        let mut batches = AheadOfChain::new(self.store.clone(), self.stream);
         let mut end_told = false;
         // What was applied before this start is not known to be in this store until a batch is found that goes on from it.
         let mut doubted = self.next > Sequence::FIRST;
         loop {
             // Asked before the look, so that what the store holds when the process is asked to end is fetched.
             let asked = self.shutdown.is_asked();
-            let mut step = self.step(&room).await;
+            let mut step = self.step(&mut batches, &room).await;
             if matches!(step, Step::Absent) && std::mem::take(&mut doubted) && self.until.is_none() {
                 step = match store_end::check(&self.store, self.stream, self.next, self.last.as_ref()).await {
                     Ok(()) => step,
@@ -168,12 +175,12 @@ impl Fetch {
         }
     }
 
-    async fn step(&mut self, room: &Room) -> Step {
+    async fn step(&mut self, batches: &mut AheadOfChain, room: &Room) -> Step {
         let first = self.next;
         if self.until.is_some_and(|until| first > until) {
             return Step::Absent;
         }
-        let stored = match self.store.get(&Key::Batch { stream: self.stream, first }).await {
+        let stored = match batches.get(first).await {
             Ok(Some(stored)) => stored,
             Ok(None) => return Step::Absent,
             Err(NoAnswer::GaveUp) => return Step::GaveUp,

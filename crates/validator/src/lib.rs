@@ -8,6 +8,7 @@
 //! | `run` | [`run`]: how the parts are put together, and how it ends |
 //! | [`keys`] | which keys may lead the log: pinned, or in a file that may change |
 //! | `fetch` | objects of the store, in order, ahead of who needs them |
+//! | `ahead` | several of them at a time, for a reader that is far behind a store that is far away |
 //! | `news` | waiting until there may be another batch |
 //! | `verify` | which leaders are admitted; batches become verified ones |
 //! | `replica` | the file: applying, position, snapshots; one thread owns it |
@@ -24,6 +25,7 @@
 //! | `view` | what others may know of the replica while it changes |
 //! | `error` | [`ValidatorError`]: halted by the log, or failed by the machine |
 
+mod ahead;
 mod config;
 mod contents;
 mod difference;

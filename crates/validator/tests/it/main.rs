@@ -6,6 +6,7 @@
     reason = "a test fails by panicking, and looks at one arm of many"
 )]
 
+mod ahead;
 mod applied;
 mod audited;
 mod compared;

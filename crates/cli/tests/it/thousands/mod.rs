@@ -2,7 +2,7 @@
 //! that has nothing but the store and a key.
 //!
 //! Each submission is one batch, so that a log of thousands takes a minute and not a day. What is asked of the store is counted and bounded:
-//! one put for each batch, one get for each batch read, one list for each page, and for a restart a number that does not grow with the log.
+//! one put for each batch, one get for each batch read, one list for each page and for some hundreds of batches read, and for a restart a number that does not grow with the log.
 //!
 //! ```sh
 //! SYNDDB_STORE_BATCHES=20000 cargo test --release -p synddb-cli --test it thousands -- --nocapture --test-threads 1
@@ -45,6 +45,9 @@ const BEGINNING_MAX: u64 = 10;
 
 /// Most gets of a reader besides one for each batch: the chunks of a snapshot, the records of epochs, and what is not there yet.
 const BESIDE_MAX: u64 = 20;
+
+/// Fewest names for which a reader that is far behind asks at once.
+const HINTED_MIN: u64 = 500;
 
 /// A store that exists, and how another process finds it.
 struct Place {
@@ -217,7 +220,9 @@ impl Log {
         );
         assert_eq!((end.sequence, end.state), (Some(last), Some(application.state())));
         assert_eq!(first_difference(&self.path("app.db"), &replica).unwrap(), None);
-        assert_eq!((asked.put, asked.list), (0, 0), "a reader computes keys");
+        // A reader computes keys. Where answers take long, a page of names hints at several hundred of them.
+        assert_eq!(asked.put, 0);
+        assert!(asked.list <= last.get() / HINTED_MIN + 2, "{asked:?}");
         assert!((last.get()..=last.get() + BESIDE_MAX).contains(&asked.get), "{asked:?}");
     }
 
