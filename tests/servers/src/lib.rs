@@ -8,6 +8,7 @@ mod host;
 mod listener;
 mod port;
 mod programs;
+mod proxy;
 mod server;
 mod signing;
 
@@ -15,4 +16,5 @@ pub use ask::Answer;
 pub use deaf::DeafProxy;
 pub use host::StaticHost;
 pub use programs::{Program, need};
+pub use proxy::{Blackout, Counts, Fault, Outcome, Proxy};
 pub use server::{ObjectServer, Platform};
