@@ -4,8 +4,8 @@ use std::time::Duration;
 
 /// The first wait.
 const FIRST: Duration = Duration::from_millis(100);
-/// The longest wait.
-const LONGEST: Duration = Duration::from_secs(10);
+/// The longest wait. What was away for hours is asked again so soon after it is back.
+pub(crate) const LONGEST: Duration = Duration::from_secs(10);
 
 /// The first wait of what costs more than a request.
 const COSTLY_FIRST: Duration = Duration::from_secs(2);

@@ -10,6 +10,7 @@
 //! | [`shutdown`] | when a process is asked to end, and by what |
 //! | [`http`] | the frame around every role's routes: probes, metrics, bounds, problems |
 //! | [`secret`] | bearer tokens and key files |
+//! | [`trouble`] | when to speak of a trouble that goes on |
 //!
 //! `axum` is re-exported: it is a direct dependency of this crate alone.
 
@@ -19,5 +20,6 @@ pub mod process;
 pub mod secret;
 pub mod shutdown;
 pub mod telemetry;
+pub mod trouble;
 
 pub use axum;

@@ -4,19 +4,21 @@
 //! begins; whoever stores nonsense there makes this fetch the wrong object ahead, and is refused by the next stage.
 
 use std::hash::{BuildHasher as _, RandomState};
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use synddb_protocol::chain;
 use synddb_protocol::id::{Sequence, StreamId};
 use synddb_protocol::log::{Batch, BatchError, SignedCheckpoint};
 use synddb_service::shutdown::Shutdown;
-use synddb_storage::{BatchStore, GetError, Key, ListError, Page, PageLimit, Start, last_batch};
+use synddb_service::trouble::Trouble;
+use synddb_storage::{BatchStore, Failure, GetError, Key, ListError, Page, PageLimit, Start, last_batch};
 use tokio::sync::mpsc::Sender;
 use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
-use tracing::warn;
+use tracing::{info, warn};
 
 use crate::ahead::AheadOfChain;
 use crate::config::Mode;
@@ -39,18 +41,36 @@ pub(crate) enum NoAnswer<E = GetError> {
     Failed(E),
 }
 
-/// The store, asked until it answers.
+/// The store, asked until it answers. Clones are the same.
 #[derive(Clone)]
 pub(crate) struct PatientStore {
     store: Arc<dyn BatchStore>,
     shutdown: Shutdown,
     /// Cancelled when the time for what is under way is over.
     stop: CancellationToken,
+    heard: Arc<Heard>,
+}
+
+/// What was heard of the store so far.
+#[derive(Default)]
+struct Heard {
+    /// A store that answered once is asked again also when it denies access or cannot be used: somebody changed something, and may change it back.
+    /// One that never did is a wrong address or a wrong credential, which is told at once.
+    is_followed: bool,
+    has_answered: AtomicBool,
+    trouble: Mutex<Trouble>,
 }
 
 impl PatientStore {
-    pub(crate) const fn new(store: Arc<dyn BatchStore>, shutdown: Shutdown, stop: CancellationToken) -> Self {
-        Self { store, shutdown, stop }
+    /// For who reads once: a store that denies access ends it.
+    pub(crate) fn new(store: Arc<dyn BatchStore>, shutdown: Shutdown, stop: CancellationToken) -> Self {
+        Self { store, shutdown, stop, heard: Arc::default() }
+    }
+
+    /// For who follows: once the store answered, nothing that it fails with is for good.
+    pub(crate) fn following(store: Arc<dyn BatchStore>, shutdown: Shutdown, stop: CancellationToken) -> Self {
+        let heard = Heard { is_followed: true, ..Heard::default() };
+        Self { store, shutdown, stop, heard: Arc::new(heard) }
     }
 
     /// Whether stages may end before the end of the store.
@@ -68,11 +88,15 @@ impl PatientStore {
         let mut wait = RETRY_MIN;
         loop {
             let error = match self.store.get(key).await {
-                Ok(object) => return Ok(object),
-                Err(error) if error.retry_may_help() => error,
-                Err(error) => return Err(NoAnswer::Failed(error)),
+                Ok(object) => {
+                    self.heard.answered();
+                    return Ok(object);
+                }
+                Err(error) => error,
             };
-            if !self.goes_on_after(&error, &mut wait).await {
+            let GetError::Failed { failure, .. } = &error else { return Err(NoAnswer::Failed(error)) };
+            let Some(kind) = self.heard.passing(failure) else { return Err(NoAnswer::Failed(error)) };
+            if !self.goes_on_after(kind, &error, &mut wait).await {
                 return Err(NoAnswer::GaveUp);
             }
         }
@@ -88,25 +112,62 @@ impl PatientStore {
         let mut wait = RETRY_MIN;
         loop {
             let error = match last_batch(&*self.store, stream).await {
-                Ok(last) => return Ok(last),
-                Err(error) if error.retry_may_help() => error,
-                Err(error) => return Err(NoAnswer::Failed(error)),
+                Ok(last) => {
+                    self.heard.answered();
+                    return Ok(last);
+                }
+                Err(error) => error,
             };
-            if !self.goes_on_after(&error, &mut wait).await {
+            let ListError::Failed { failure, .. } = &error else { return Err(NoAnswer::Failed(error)) };
+            let Some(kind) = self.heard.passing(failure) else { return Err(NoAnswer::Failed(error)) };
+            if !self.goes_on_after(kind, &error, &mut wait).await {
                 return Err(NoAnswer::GaveUp);
             }
         }
     }
 
     /// Waits after a failure; `false` when the process was asked to end meanwhile.
-    async fn goes_on_after(&self, error: &(dyn std::error::Error + Sync), wait: &mut Duration) -> bool {
-        warn!(error = %chain(error), wait_ms = wait.as_millis(), "the store does not answer");
+    async fn goes_on_after(
+        &self,
+        kind: &'static str,
+        error: &(dyn std::error::Error + Sync),
+        wait: &mut Duration,
+    ) -> bool {
+        if let Some(lasting) = self.heard.trouble().met(Instant::now(), kind) {
+            let (attempts, lasts_s) = (lasting.times, lasting.lasts.as_secs());
+            warn!(error = %chain(error), attempts, lasts_s, "{kind}; trying again");
+        }
         tokio::select! {
             () = self.shutdown.asked() => return false,
             () = tokio::time::sleep(spread(*wait)) => {}
         }
         *wait = (*wait * 2).min(RETRY_MAX);
         true
+    }
+}
+
+impl Heard {
+    fn answered(&self) {
+        self.has_answered.store(true, Ordering::Relaxed);
+        if let Some(lasting) = self.trouble().over(Instant::now()) {
+            let (attempts, lasts_s) = (lasting.times, lasting.lasts.as_secs());
+            info!(attempts, lasts_s, "the store answers again");
+        }
+    }
+
+    /// What the trouble is called where it is waited for.
+    fn passing(&self, failure: &Failure) -> Option<&'static str> {
+        let may_be_undone = self.is_followed && self.has_answered.load(Ordering::Relaxed);
+        match failure {
+            Failure::Unavailable(_) | Failure::Full(_) => Some("the store does not answer"),
+            Failure::Denied(_) => may_be_undone.then_some("the store denies access"),
+            Failure::Misconfigured(_) => may_be_undone.then_some("the store cannot do what a store must"),
+        }
+    }
+
+    fn trouble(&self) -> MutexGuard<'_, Trouble> {
+        // When something was said is right whoever panicked.
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -9,7 +9,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use synddb_protocol::chain;
 use synddb_protocol::hash::StateHash;
@@ -18,6 +18,7 @@ use synddb_protocol::id::{Sequence, StreamId};
 use synddb_service::http::serve;
 use synddb_service::shutdown::Shutdown;
 use synddb_service::telemetry::Metrics;
+use synddb_service::trouble::Trouble;
 use synddb_storage::{BatchStore, ObjectBatchStore, OpenError, StoreUrl};
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
@@ -310,7 +311,10 @@ impl Following<'_> {
         let stop = CancellationToken::new();
         // Whoever stops waiting for this ends every part of it.
         let _ending = stop.clone().drop_guard();
-        let store = PatientStore::new(store, shutdown.clone(), stop.clone());
+        let store = match config.mode {
+            Mode::Follow => PatientStore::following(store, shutdown.clone(), stop.clone()),
+            Mode::Once => PatientStore::new(store, shutdown.clone(), stop.clone()),
+        };
         let (asked, late) = (shutdown.clone(), stop.clone());
         let mut stages = JoinSet::new();
         stages.spawn(async move {
@@ -397,6 +401,7 @@ async fn open(
         Source::Open(store) => return Ok(Some(store)),
         Source::Address(url) => url,
     };
+    let mut trouble = Trouble::default();
     loop {
         let error = match ObjectBatchStore::open_existing(&url).await {
             Ok(store) => return Ok(Some(Arc::new(store))),
@@ -410,7 +415,10 @@ async fn open(
         if !waits {
             return Err(error.into());
         }
-        warn!(error = %chain(&error), "the store is not there yet");
+        if let Some(lasting) = trouble.met(Instant::now(), "absent") {
+            let (attempts, lasts_s) = (lasting.times, lasting.lasts.as_secs());
+            warn!(error = %chain(&error), attempts, lasts_s, "the store is not there yet; looking again");
+        }
         tokio::select! {
             () = shutdown.asked() => return Ok(None),
             () = tokio::time::sleep(STORE_RETRY) => {}

@@ -25,6 +25,7 @@ mod refusals;
 mod remote;
 mod roles;
 mod served_statically;
+mod slow;
 mod soak;
 mod standby;
 mod storm;

@@ -4,7 +4,7 @@ use synddb_protocol::DecodeError;
 use synddb_protocol::id::{Epoch, KeyId, Sequence};
 use synddb_protocol::log::{BatchError, LogError};
 use synddb_protocol::signing::SignatureError;
-use synddb_storage::{GetError, ListError, PutError};
+use synddb_storage::{Failure, GetError, ListError, PutError};
 
 use crate::journal::JournalError;
 
@@ -90,14 +90,20 @@ pub enum LeadError {
 }
 
 impl LeadError {
-    /// Whether the same may succeed later.
-    pub(crate) const fn retry_may_help(&self) -> bool {
+    /// Whether the same may succeed later, without anybody touching this process. A store that denies or cannot is asked again too: whoever runs it may
+    /// give the permission or the bucket back, and what was accepted waits for it.
+    pub(crate) const fn may_pass(&self) -> bool {
         match self {
-            Self::Put(error) => error.retry_may_help(),
-            Self::Get(error) => error.retry_may_help(),
-            Self::List(error) => error.retry_may_help(),
-            Self::MissingTail { .. } => true,
-            Self::Journal(_)
+            Self::Put(PutError::Failed { .. })
+            | Self::Get(GetError::Failed { .. })
+            | Self::List(ListError::Failed { .. })
+            | Self::MissingTail { .. } => true,
+            Self::Put(
+                PutError::TooLarge { .. } | PutError::Conflict { .. } | PutError::ConflictTooLarge { .. },
+            )
+            | Self::Get(GetError::TooLarge { .. })
+            | Self::List(ListError::Foreign { .. })
+            | Self::Journal(_)
             | Self::UnreadableTail { .. }
             | Self::ForeignTail { .. }
             | Self::UntrustedTail { .. }
@@ -117,7 +123,13 @@ impl LeadError {
     /// What strangers may know of it. Addresses and causes stand in the log of the service.
     pub(crate) const fn in_brief(&self) -> &'static str {
         match self {
-            Self::Put(_) | Self::Get(_) | Self::List(_) => "the store does not answer",
+            Self::Put(PutError::Failed { failure, .. })
+            | Self::Get(GetError::Failed { failure, .. })
+            | Self::List(ListError::Failed { failure, .. }) => {
+                in_brief_of(failure, "the store does not answer")
+            }
+            Self::Put(_) | Self::Get(_) => "the store holds an object that is larger than its kind allows",
+            Self::List(_) => "the store holds an object that is not of this system",
             Self::Journal(JournalError::Full) => "the disk of the journal is full",
             Self::Journal(_) => "the journal fails",
             Self::UnreadableTail { .. } | Self::ForeignTail { .. } => {
@@ -131,5 +143,15 @@ impl LeadError {
             Self::Contradiction { .. } => "the journal does not follow its own log",
             Self::NoEpochLeft => "the stream has no epoch left",
         }
+    }
+}
+
+/// What strangers may know of a store that fails; `away` where it may come back by itself.
+pub(crate) const fn in_brief_of(failure: &Failure, away: &'static str) -> &'static str {
+    match failure {
+        Failure::Unavailable(_) => away,
+        Failure::Full(_) => "the store has no room",
+        Failure::Denied(_) => "the store denies access",
+        Failure::Misconfigured(_) => "the store cannot do what a store must",
     }
 }

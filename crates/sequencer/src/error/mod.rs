@@ -3,6 +3,7 @@
 mod lead;
 
 pub use lead::LeadError;
+pub(crate) use lead::in_brief_of;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

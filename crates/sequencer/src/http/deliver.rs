@@ -1,6 +1,7 @@
 //! Handing what a client sent to the owner of its stream, and making the owner's answer a response.
 
-use std::time::Duration;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use synddb_protocol::Canonical as _;
 use synddb_protocol::chain;
@@ -11,6 +12,7 @@ use synddb_protocol::submission::SnapshotPlace;
 use synddb_service::axum::http::{StatusCode, header};
 use synddb_service::axum::response::{IntoResponse as _, Response};
 use synddb_service::http::Refusal;
+use synddb_service::trouble::Trouble;
 use synddb_storage::Key;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::oneshot;
@@ -99,10 +101,13 @@ impl Front {
             // Whether it was in time, and for what it ended, is told by the phase.
             tokio::time::timeout(BEGIN_WAIT, led).await.map(|led| led.map(drop)).ok();
         }
-        let phase = handle.view.borrow().phase;
+        let (phase, trouble) = {
+            let view = handle.view.borrow();
+            (view.phase, view.trouble)
+        };
         match phase {
             Phase::Leading => Ok(handle),
-            Phase::Opening => Err(not_leading("the epoch of this sequencer is not stored yet; try again")),
+            Phase::Opening => Err(not_leading(being_opened(trouble))),
             Phase::Deposed => Err(not_leading("another sequencer leads the stream; send it there")),
             Phase::Ended => Err(not_leading("the stream ended here; see the log of the service")),
         }
@@ -171,13 +176,30 @@ fn respond(status: StatusCode, receipts: Vec<synddb_protocol::log::Receipt>) -> 
     (status, [(header::CONTENT_TYPE, "application/cbor")], Receipts(receipts).to_bytes()).into_response()
 }
 
+/// What is said of a stream that is not led yet, and of what stands in the way.
+pub(super) fn being_opened(trouble: Option<&'static str>) -> String {
+    let trouble = trouble.map(|trouble| format!(": {trouble}")).unwrap_or_default();
+    format!("the epoch of this sequencer is not stored yet{trouble}; try again")
+}
+
 /// The refusal where the stream is not led, not yet or no more.
 pub(super) fn not_leading(detail: impl Into<String>) -> Refusal {
     Refusal::new(Reason::NotLeading, detail).retry_after(LEAD_RETRY)
 }
 
+/// What requests met of the store, which is one for all streams. They come as often as clients ask, and their lines must not.
+static TROUBLE: Mutex<Trouble> = Mutex::new(Trouble::new());
+
+/// Says that a request met a store that does not do what it should, if it is time to say that again.
+pub(super) fn say(error: &(dyn std::error::Error + Sync), what: &'static str) {
+    let lasting = TROUBLE.lock().unwrap_or_else(PoisonError::into_inner).met(Instant::now(), what);
+    if let Some(lasting) = lasting {
+        tracing::warn!(error = chain(error), so_far = lasting.times, "{what}");
+    }
+}
+
 /// The refusal where the store does not tell.
 pub(super) fn unavailable(error: &StoredError) -> Refusal {
-    tracing::warn!(error = chain(error), "the store does not answer a read");
+    say(error, "the store does not answer a request's read");
     Refusal::new(Reason::Unavailable, error.in_brief()).retry_after(LEAD_RETRY)
 }

@@ -14,7 +14,7 @@ use std::num::NonZero;
 use std::sync::Arc;
 use std::time::Duration;
 
-use synddb_protocol::limits::BATCH_STORED_MAX;
+use synddb_protocol::limits::{BATCH_STORED_MAX, CHUNK_STORED_MAX};
 use synddb_service::axum::Router;
 use synddb_service::axum::http::StatusCode;
 use synddb_service::axum::http::header::{CONNECTION, HeaderValue};
@@ -50,6 +50,11 @@ const ANSWERS_BYTES: usize = 512 << 20;
 const _: () = assert!(PROOFS_MAX < READS_MAX);
 const _: () = assert!(ANSWER_BYTES_MAX < ANSWERS_BYTES && BATCH_STORED_MAX < ANSWERS_BYTES);
 
+/// All chunks together that are on their way to the store, in bytes.
+const CHUNKS_BYTES: usize = 256 << 20;
+
+const _: () = assert!(CHUNK_STORED_MAX < CHUNKS_BYTES);
+
 /// Most bodies that are opened at a time for each processor, which is what opening takes.
 const OPENS_PER_PROCESSOR: usize = 1;
 
@@ -66,6 +71,8 @@ struct Shared {
     bodies: Admission,
     /// Room for what is on its way to readers.
     answers: Admission,
+    /// Room for chunks on their way to the store.
+    chunks: Admission,
     reads: Semaphore,
     proofs: Semaphore,
     look_ups: Semaphore,
@@ -90,6 +97,7 @@ impl Front {
             store,
             bodies: Admission::new(BODIES_BYTES),
             answers: Admission::new(ANSWERS_BYTES),
+            chunks: Admission::new(CHUNKS_BYTES),
             reads: Semaphore::new(READS_MAX),
             proofs: Semaphore::new(PROOFS_MAX),
             look_ups: Semaphore::new(LOOK_UPS_MAX),

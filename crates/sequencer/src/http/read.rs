@@ -14,7 +14,7 @@ use synddb_service::axum::response::{IntoResponse as _, Response};
 use synddb_service::http::{Refusal, WAIT_MAX, leave_to_wait};
 
 use super::answer::{self, Patience};
-use super::deliver::{not_leading, unavailable};
+use super::deliver::{being_opened, not_leading, unavailable};
 use super::extract::{Last, Named, busy};
 use super::{Front, leave};
 use crate::stored;
@@ -32,8 +32,8 @@ pub(super) async fn status(
     State(front): State<Front>,
     Named(stream): Named,
 ) -> Result<Json<StreamStatus>, Refusal> {
-    let status = front.handle(stream)?.view.borrow().status.clone();
-    status.map(Json).ok_or_else(|| not_leading("the stream is being opened"))
+    let view = front.handle(stream)?.view.borrow().clone();
+    view.status.map(Json).ok_or_else(|| not_leading(being_opened(view.trouble)))
 }
 
 /// What `GET /checkpoint` takes.

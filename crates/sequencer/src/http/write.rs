@@ -14,13 +14,12 @@ use synddb_service::http::Refusal;
 use synddb_sqlite::killable::reached;
 use synddb_storage::{Key, Put, PutError};
 
-use super::deliver::unavailable;
+use super::deliver::{say, unavailable};
 use super::extract::{Admitted, Authorized, Last, Named, busy};
 use super::{Front, leave};
 use crate::admission::Room;
 use crate::metrics;
 use crate::stored;
-use synddb_protocol::chain;
 
 /// `POST /submit`
 pub(super) async fn submit(
@@ -73,8 +72,11 @@ pub(super) async fn chunk(
             let detail = format!("a chunk is one zstd frame that states at most {CHUNK_BYTES_MAX} bytes");
             return Err(Refusal::new(Reason::Unprocessable, detail));
         }
-        let put = front.0.store.put(&Key::Chunk { stream, hash }, bytes).await;
+        // What waits for the store has a bound of its own: submissions, which do not wait for it, keep theirs.
+        let waiting = front.0.chunks.take(bytes.len()).ok_or_else(busy)?;
         drop(room);
+        let put = front.0.store.put(&Key::Chunk { stream, hash }, bytes).await;
+        drop(waiting);
         reached("chunk stored");
         match put {
             Ok(Put::Created) => Ok(StatusCode::CREATED),
@@ -164,7 +166,7 @@ fn unreadable(error: &DecodeError) -> Refusal {
 }
 
 fn not_stored(error: &PutError) -> Refusal {
-    tracing::warn!(error = chain(error), "the store does not take a chunk");
+    say(error, "the store does not take a chunk");
     let detail = "the store does not take the chunk; try again";
     Refusal::new(Reason::Unavailable, detail).retry_after(super::extract::BUSY_RETRY)
 }

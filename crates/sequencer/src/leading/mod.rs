@@ -46,6 +46,7 @@ use synddb_protocol::http::{Position, StreamStatus};
 use synddb_protocol::id::{Epoch, Sequence, StreamId, Timestamp};
 use synddb_protocol::log::{Message, SignedCheckpoint, SignedEpochRecord};
 use synddb_protocol::signing::{SigningKey, TrustedKeys};
+use synddb_service::trouble::Trouble;
 use synddb_sqlite::killable::reached;
 use synddb_storage::{Put, PutError};
 
@@ -112,7 +113,7 @@ pub(crate) enum Event {
     Looked(Result<Box<Looked>, LeadError>),
     /// The store answered a claim.
     Claimed(Result<Put, PutError>),
-    /// The store answered a batch. An error says that no retry will help.
+    /// The store answered a batch. An error says what stands there, or that no store takes these bytes.
     Put(Result<Put, PutError>),
     /// Clients sent something, in this order.
     Commands(Vec<Command>),
@@ -202,13 +203,15 @@ pub(crate) struct Core {
     wake_at: Option<Instant>,
     /// How often another batch was met since something was led.
     conflicts: u32,
+    /// What stands in the way of leading.
+    trouble: Trouble,
     #[cfg(test)]
     planted: Option<Planted>,
 }
 
 impl Core {
     /// A core that has done nothing. [`Self::begin`] says what comes first.
-    pub(crate) const fn new(leader: Leader, journal: Journal) -> Self {
+    pub(crate) fn new(leader: Leader, journal: Journal) -> Self {
         Self {
             leader,
             journal,
@@ -216,6 +219,7 @@ impl Core {
             drain_until: None,
             wake_at: None,
             conflicts: 0,
+            trouble: Trouble::default(),
             #[cfg(test)]
             planted: None,
         }
@@ -251,7 +255,7 @@ impl Core {
         let done = self.take(now, event, &mut effects).and_then(|()| self.go_on(now, &mut effects));
         match done {
             // Nothing was promised in this epoch, and nothing of it is half done.
-            Err(error) if self.is_opening() && error.retry_may_help() => self.try_again(&error, &mut effects),
+            Err(error) if self.is_opening() && error.may_pass() => self.try_again(now, &error, &mut effects),
             Err(error) => self.end(Err(error), &mut effects),
             Ok(()) => {}
         }

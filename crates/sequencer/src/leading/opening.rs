@@ -26,11 +26,15 @@ impl Core {
     }
 
     /// Looks again after a rest.
-    pub(super) fn try_again(&mut self, error: &LeadError, effects: &mut Vec<Effect>) {
-        let stream = self.leader.stream;
-        tracing::warn!(%stream, error = chain(error), "cannot lead the stream yet; trying again");
+    pub(super) fn try_again(&mut self, now: Now, error: &LeadError, effects: &mut Vec<Effect>) {
+        let (stream, brief) = (self.leader.stream, error.in_brief());
+        if let Some(lasting) = self.trouble.met(now.instant, brief) {
+            let (attempts, lasts_s) = (lasting.times, lasting.lasts.as_secs());
+            tracing::warn!(%stream, error = chain(error), attempts, lasts_s,
+                "cannot lead the stream yet: {brief}; trying again");
+        }
         self.state = State::Looking;
-        effects.push(Effect::Look { rest: Some(error.in_brief()) });
+        effects.push(Effect::Look { rest: Some(brief) });
     }
 
     /// Claims the first epoch that is free.
@@ -167,6 +171,8 @@ impl Core {
         reached("fence journalled");
         let fence = signed.message.receipt.header().sequence;
         ordering.accept([signed.placed], now.instant);
+        // That the stream is led is said when the fence is stored.
+        self.trouble.over(now.instant);
         self.begin_term(ordering, fence, stored.clone(), effects);
         Ok(())
     }

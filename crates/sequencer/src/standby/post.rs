@@ -5,11 +5,13 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use synddb_protocol::chain;
 use synddb_protocol::id::StreamId;
 use synddb_service::shutdown::Shutdown;
+use synddb_service::trouble::Trouble;
+use synddb_storage::Failure;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
@@ -26,6 +28,7 @@ const DISCOVERY_MAX: Duration = Duration::from_secs(30);
 pub(crate) async fn stand_by(registry: Arc<Registry>, leases: Leases, shutdown: Shutdown) {
     let mut watching: JoinSet<StreamId> = JoinSet::new();
     let mut watched = BTreeSet::new();
+    let mut trouble = Trouble::default();
     let mut discovery = tokio::time::interval(DISCOVERY);
     discovery.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -55,12 +58,16 @@ pub(crate) async fn stand_by(registry: Arc<Registry>, leases: Leases, shutdown: 
                     found = timeout(DISCOVERY_MAX, discover(&registry, &leases)) => found,
                     () = shutdown.asked() => break,
                 };
+                let found = found.unwrap_or_else(|late| Err(Failure::Unavailable(Box::new(late))));
                 match found {
-                    Ok(Ok(())) => {}
-                    Ok(Err(error)) => {
-                        tracing::warn!(error = chain(&error), "the store does not tell its streams; trying again");
+                    Ok(()) => {
+                        trouble.over(Instant::now());
                     }
-                    Err(_) => tracing::warn!("the store does not tell its streams in time; trying again"),
+                    Err(error) => if let Some(lasting) = trouble.met(Instant::now(), "untold") {
+                        let (attempts, lasts_s) = (lasting.times, lasting.lasts.as_secs());
+                        tracing::warn!(error = chain(&error), attempts, lasts_s,
+                            "the store does not tell its streams; trying again");
+                    },
                 }
             }
         }
@@ -82,7 +89,7 @@ async fn watch(registry: &Registry, leases: &Leases, stream: StreamId) {
 }
 
 /// Finds streams that somebody keeps a lease of.
-async fn discover(registry: &Registry, leases: &Leases) -> Result<(), synddb_storage::Failure> {
+async fn discover(registry: &Registry, leases: &Leases) -> Result<(), Failure> {
     for stream in leases.lease.streams().await? {
         if !registry.admits(stream) || registry.is_known(stream) {
             continue;

@@ -19,6 +19,8 @@ use synddb_protocol::limits::BATCH_MESSAGES_MAX;
 use synddb_protocol::log::Batch;
 use synddb_storage::{BatchStore, GetError, Key, ListError, PageLimit, Start};
 
+use crate::error::in_brief_of;
+
 /// Most bytes of batches in one answer, unless the first one alone is larger.
 pub(crate) const ANSWER_BYTES_MAX: usize = 64 << 20;
 
@@ -49,7 +51,12 @@ impl StoredError {
     /// What strangers may know of it: addresses and causes stand in the log of the service.
     pub(crate) fn in_brief(&self) -> String {
         match self {
-            Self::Get(_) | Self::List(_) => "the store does not answer; try again".to_owned(),
+            Self::Get(GetError::Failed { failure, .. }) | Self::List(ListError::Failed { failure, .. }) => {
+                format!("{}; try again", in_brief_of(failure, "the store does not answer"))
+            }
+            Self::Get(GetError::TooLarge { .. }) | Self::List(ListError::Foreign { .. }) => {
+                "the store holds what is not of this system".to_owned()
+            }
             Self::Unreadable(_) | Self::NotYet { .. } => self.to_string(),
         }
     }

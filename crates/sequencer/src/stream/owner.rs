@@ -14,7 +14,8 @@ use synddb_storage::{BatchStore, Key, Put, PutError};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
-use super::{Command, Phase, View, publish};
+use super::publish::Publisher;
+use super::{Command, Phase, View};
 use crate::backoff::Backoff;
 use crate::error::LeadError;
 use crate::journal::Journal;
@@ -46,6 +47,7 @@ pub(crate) struct Owner {
     live: Live,
     finish: Shutdown,
     metrics: StreamMetrics,
+    publisher: Publisher,
     put: Option<JoinHandle<Result<Put, PutError>>>,
     backoff: Backoff,
     /// Since when the stream is led.
@@ -68,9 +70,10 @@ impl Owner {
     pub(crate) fn new(parts: Parts) -> Self {
         let Parts { leader, store, journal, commands, view, live, finish } = parts;
         let metrics = StreamMetrics::new(leader.stream);
+        let publisher = Publisher::new(Arc::clone(&store), view.clone(), metrics.clone());
         let core = Core::new(leader, journal);
-        let backoff = Backoff::new();
-        Self { core, store, commands, view, live, finish, metrics, put: None, backoff, led_since: None }
+        let (put, backoff, led_since) = (None, Backoff::new(), None);
+        Self { core, store, commands, view, live, finish, metrics, publisher, put, backoff, led_since }
     }
 
     /// Leads the stream until it is asked to finish.
@@ -192,8 +195,8 @@ impl Owner {
     fn begin_put(&mut self, first: Sequence, object: Bytes) {
         let key = Key::Batch { stream: self.core.leader().stream, first };
         self.metrics.cut();
-        let (store, view, metrics) = (Arc::clone(&self.store), self.view.clone(), self.metrics.clone());
-        let task = tokio::spawn(async move { publish::put(&*store, key, object, &view, &metrics).await });
+        let publisher = self.publisher.clone();
+        let task = tokio::spawn(async move { publisher.put(key, object).await });
         reached("put sent");
         self.put = Some(task);
     }

@@ -108,7 +108,12 @@ impl Case {
                 // Whatever is put goes nowhere from here on.
                 std::fs::rename(&store, &away).unwrap();
                 std::fs::write(&store, "").unwrap();
-                let sent = self.send(&process, |sent| sent.refused > 0).await;
+                let sent = self.send(&process, |sent| sent.taken > 0).await;
+                // What was put, and was not taken, was cut before.
+                let begun = Instant::now();
+                while !self.ready(&process.base).await.contains("the store cannot") {
+                    assert!(begun.elapsed() < PATIENCE, "nothing is cut");
+                }
                 drop(process);
                 std::fs::remove_file(&store).unwrap();
                 std::fs::rename(&away, &store).unwrap();

@@ -66,12 +66,29 @@ impl Process {
         Self::run(Command::new("sh").args(["-c", &limited]).arg(BINARY).arg(file).stderr(Stdio::null()))
     }
 
+    /// Starts one with more in its environment, whose log goes to a file behind what stands there.
+    pub(crate) fn start_logged(file: &Path, variables: &[(String, String)], log: &Path) -> Self {
+        let log = std::fs::File::options().create(true).append(true).open(log).unwrap();
+        let mut command = Command::new(BINARY);
+        command.arg(file).envs(variables.iter().map(|(name, value)| (name, value))).stderr(log);
+        Self::begin(command.env("SYNDDB_LOG", "info"))
+    }
+
     fn run(command: &mut Command) -> Self {
-        let mut child = command.env("SYNDDB_LOG", "off").stdout(Stdio::piped()).spawn().unwrap();
+        Self::begin(command.env("SYNDDB_LOG", "off"))
+    }
+
+    fn begin(command: &mut Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
         let base = line.split(' ').nth(2).unwrap_or_else(|| panic!("it does not start: {line}")).to_owned();
         Self { child, base }
+    }
+
+    /// Whether it has not ended.
+    pub(crate) fn is_alive(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
     }
 
     pub(crate) fn kill(mut self) {

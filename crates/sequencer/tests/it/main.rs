@@ -8,6 +8,7 @@
 
 mod bounds;
 mod clones;
+mod failing;
 mod foreign;
 mod journal_lost;
 mod killed;
@@ -16,6 +17,7 @@ mod ordering;
 mod other_store;
 mod proof;
 mod reading;
+mod remote;
 mod resend;
 mod restarted;
 mod rivals;

@@ -1,7 +1,7 @@
 //! A source of keys, asked until it answers.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use futures::future::BoxFuture;
 use synddb_protocol::chain;
@@ -9,6 +9,7 @@ use synddb_protocol::id::KeyId;
 use synddb_protocol::log::SignedEpochRecord;
 use synddb_protocol::signing::Revocations;
 use synddb_service::shutdown::Shutdown;
+use synddb_service::trouble::Trouble;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
@@ -22,11 +23,12 @@ pub(crate) struct PatientKeys {
     shutdown: Shutdown,
     /// Cancelled when the time for what is under way is over.
     stop: CancellationToken,
+    trouble: Arc<Mutex<Trouble>>,
 }
 
 impl PatientKeys {
-    pub(crate) const fn new(source: Arc<dyn KeySource>, shutdown: Shutdown, stop: CancellationToken) -> Self {
-        Self { source, shutdown, stop }
+    pub(crate) fn new(source: Arc<dyn KeySource>, shutdown: Shutdown, stop: CancellationToken) -> Self {
+        Self { source, shutdown, stop, trouble: Arc::default() }
     }
 
     pub(crate) fn look_again(&self) -> Option<Duration> {
@@ -57,15 +59,25 @@ impl PatientKeys {
                 () = self.stop.cancelled() => return Err(NoAnswer::GaveUp),
             };
             let error = match answer {
-                Ok(answer) => return Ok(answer),
+                Ok(answer) => {
+                    self.trouble().over(Instant::now());
+                    return Ok(answer);
+                }
                 Err(error) => error,
             };
-            warn!(error = %chain(&error), wait_ms = wait.as_millis(), "the source of keys does not answer");
+            if let Some(lasting) = self.trouble().met(Instant::now(), "unreachable") {
+                let (attempts, lasts_s) = (lasting.times, lasting.lasts.as_secs());
+                warn!(error = %chain(&error), attempts, lasts_s, "the source of keys does not answer; trying again");
+            }
             tokio::select! {
                 () = self.shutdown.asked() => return Err(NoAnswer::GaveUp),
                 () = tokio::time::sleep(spread(wait)) => {}
             }
             wait = (wait * 2).min(RETRY_MAX);
         }
+    }
+    fn trouble(&self) -> MutexGuard<'_, Trouble> {
+        // When something was said is right whoever panicked.
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
