@@ -279,6 +279,10 @@ pub(crate) struct SequencerOverrides {
     #[arg(long = "trusted-key", value_name = "KEY")]
     #[serde(skip_serializing_if = "Vec::is_empty")]
     trusted_keys: Vec<VerifyingKey>,
+    /// Where leases lie, if not in the store: a URL of the same kinds. For a store that lets nothing be overwritten.
+    #[arg(long, value_name = "URL")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lease_store: Option<StoreUrl>,
     /// Where clients reach it, for whoever reads its leases.
     #[arg(long)]
     #[serde(skip_serializing_if = "Option::is_none")]

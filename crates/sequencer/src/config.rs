@@ -43,6 +43,9 @@ pub struct Config {
     pub role: Role,
     /// The times of leases, where `role` has any.
     pub lease: Leasing,
+    /// Where leases lie, if not in the store: one whose objects are locked does not take what is overwritten. Every sequencer over one
+    /// store must be told the same.
+    pub lease_store: Option<StoreUrl>,
     /// Where clients reach it, for whoever reads its leases.
     pub url: Option<PublicUrl>,
     /// Keys of earlier leaders, whose part of a log is accepted when a stream is taken over. The own key always is.
@@ -72,6 +75,7 @@ impl Default for Config {
             streams: Streams::Any,
             role: Role::Alone,
             lease: Leasing::default(),
+            lease_store: None,
             url: None,
             trusted_keys: Vec::new(),
             batch: Batching::default(),

@@ -10,7 +10,7 @@ use synddb_service::http::{Readiness, frame, serve};
 use synddb_service::secret::Token;
 use synddb_service::shutdown::Shutdown;
 use synddb_service::telemetry::Metrics;
-use synddb_storage::{BatchStore, Lease, ObjectBatchStore, StoreUrl};
+use synddb_storage::{BatchStore, Lease, ObjectBatchStore};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
@@ -45,11 +45,17 @@ pub async fn run(
     shutdown: Shutdown,
     started: impl FnOnce(Started),
 ) -> Result<(), SequencerError> {
-    if config.role != Role::Alone && config.store == StoreUrl::memory() {
-        return Err(SequencerError::Unshared { store: config.store });
+    let lease_store = config.lease_store.as_ref().filter(|_| config.role != Role::Alone);
+    let shared = [Some(&config.store).filter(|_| config.role != Role::Alone), lease_store];
+    if let Some(unshared) = shared.into_iter().flatten().find(|store| store.is_memory()) {
+        return Err(SequencerError::Unshared { store: unshared.clone() });
     }
     let store = Arc::new(ObjectBatchStore::open(&config.store).await.map_err(Box::new)?);
-    run_with_leases(Arc::clone(&store) as _, store, config, metrics, shutdown, started).await
+    let lease = match lease_store {
+        Some(url) => Arc::new(ObjectBatchStore::open(url).await.map_err(Box::new)?),
+        None => Arc::clone(&store),
+    };
+    run_with_leases(store, lease, config, metrics, shutdown, started).await
 }
 
 /// The same over a store that is open, whatever `config.store` says.

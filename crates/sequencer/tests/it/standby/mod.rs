@@ -1,11 +1,13 @@
 //! Sequencers with leases, as processes over one store of files: one leads, the other takes over, and the log never notices.
 
+mod buckets;
 mod kept;
 mod sender;
 mod untold;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
@@ -13,7 +15,7 @@ use synddb_protocol::id::Epoch;
 use synddb_protocol::log::Entry;
 use synddb_protocol::signing::VerifyingKey;
 use synddb_service::secret::write_new_secret;
-use synddb_storage::LeaseName;
+use synddb_storage::{BatchStore, LeaseName};
 
 use self::sender::{Sender, get, kill_under_load, ms, pause, readiness, stands_by};
 use crate::killed::Process;
@@ -36,8 +38,14 @@ fn keys() -> Vec<VerifyingKey> {
     NAMES.map(|(_, seed)| *key(seed).verifying_key()).into()
 }
 
-/// Writes the configuration of one of the two, who trust each other.
+/// Writes the configuration of one of the two, who trust each other, over a store of files.
 fn configure(folder: &Path, name: &str, role: &str, more: &str) -> PathBuf {
+    let store = format!("file://{}/store", folder.display());
+    configure_over(&store, folder, name, role, more)
+}
+
+/// The same over any store.
+fn configure_over(store: &str, folder: &Path, name: &str, role: &str, more: &str) -> PathBuf {
     let token = folder.join("token");
     if !token.exists() {
         write_new_secret(&token, TOKEN).unwrap();
@@ -51,7 +59,7 @@ fn configure(folder: &Path, name: &str, role: &str, more: &str) -> PathBuf {
     let trusted = keys().iter().map(|key| format!("\"{key}\"")).collect::<Vec<_>>().join(", ");
     let at = folder.display();
     let text = format!(
-        "listen = \"127.0.0.1:0\"\nstore = \"file://{at}/store\"\ndir = \"{at}/{name}\"\ntoken_file = \"{at}/token\"\n\
+        "listen = \"127.0.0.1:0\"\nstore = \"{store}\"\ndir = \"{at}/{name}\"\ntoken_file = \"{at}/token\"\n\
          key_file = \"{at}/{name}.key\"\ntrusted_keys = [{trusted}]\nrole = \"{role}\"\n{more}\n"
     );
     let file = folder.join(format!("{name}-{role}.toml"));
@@ -76,7 +84,10 @@ fn lease(folder: &Path) -> serde_json::Value {
 
 /// Reads the whole log, which must hold every commit once, and returns the epochs that led it.
 async fn read_log(folder: &Path, commits: u64) -> BTreeSet<Epoch> {
-    let store = file_store(folder).await;
+    read_log_of(file_store(folder).await, commits).await
+}
+
+async fn read_log_of(store: Arc<dyn BatchStore>, commits: u64) -> BTreeSet<Epoch> {
     let log = Reader::read(&store, STREAM, &keys()).await;
     let numbers: Vec<u64> = log.commits().iter().map(|(number, ..)| *number).collect();
     assert_eq!(numbers, Vec::from_iter(1..=commits), "each commit is stored exactly once, in order");
