@@ -66,7 +66,8 @@ impl Said {
         if text.chars().nth(SAID_CHARS_MAX).is_some() {
             text = text.chars().take(SAID_CHARS_MAX).chain("…".chars()).collect();
         }
-        Self(text)
+        // It reaches logs and terminals, and whoever answered may want to move a cursor or forge a line.
+        Self(text.replace(char::is_control, " "))
     }
 }
 

@@ -5,6 +5,7 @@
 //!
 //! This module knows nothing about batches or their order, keeps no cache, and never deletes.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -32,10 +33,17 @@ const ABSENT: &str = "absent";
 ///
 /// Clones are the same store. Every method needs a Tokio runtime around it, and does its file work on
 /// that runtime's blocking threads.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct ObjectBatchStore {
     objects: Arc<dyn ObjectStore>,
     backend: Backend,
+}
+
+/// Without the client, whose own text shows credentials.
+impl fmt::Debug for ObjectBatchStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ObjectBatchStore").field("backend", &self.backend).finish_non_exhaustive()
+    }
 }
 
 /// What differs between backends.
@@ -369,7 +377,7 @@ fn cut() -> Failure {
 }
 
 /// The name of a key or a folder. Their texts hold nothing that a backend would have to escape.
-fn path_of(text: &impl std::fmt::Display) -> Path {
+fn path_of(text: &impl fmt::Display) -> Path {
     Path::from(text.to_string())
 }
 

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use object_store::ObjectStore;
 use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
 
+use super::transport::Redirects;
 use super::{Connector, SettingsError, Variables, is_plain, options, retries};
 
 /// The variables by which credentials can be given.
@@ -54,7 +55,7 @@ pub(super) fn client(container: &str, variables: &Variables) -> Result<Arc<dyn O
     let plain = settings.iter().any(|(key, value)| *key == AzureConfigKey::Endpoint && is_plain(value));
     let mut builder = MicrosoftAzureBuilder::new()
         .with_retry(retries())
-        .with_http_connector(Connector { credentials: CREDENTIALS })
+        .with_http_connector(Connector { credentials: CREDENTIALS, redirects: Redirects::Refused })
         .with_client_options(options().with_allow_http(plain));
     for (key, value) in settings {
         builder = builder.with_config(key, value);

@@ -18,12 +18,13 @@ use hyper::body::Frame;
 use object_store::ClientOptions;
 use object_store::client::{
     HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpResponse, HttpResponseBody,
-    HttpService, ReqwestConnector,
+    HttpService,
 };
 
 use synddb_protocol::limits::{BATCH_STORED_MAX, CHUNK_STORED_MAX};
 
 use super::refusal::Refusal;
+use super::transport::{self, Redirects};
 
 /// How long a platform may take to begin its answer, beside the time that the request itself takes to be sent.
 const ANSWER_PATIENCE: Duration = Duration::from_secs(15);
@@ -50,7 +51,9 @@ const CODE_CHARS_MAX: usize = 64;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Connector {
     /// The variables by which credentials can be given, for who has none.
-    pub(crate) credentials: &'static str,
+    pub(super) credentials: &'static str,
+    /// Whether an answer may lead elsewhere.
+    pub(super) redirects: Redirects,
 }
 
 /// Hosts that give credentials to the machines of a platform.
@@ -61,7 +64,7 @@ impl HttpConnector for Connector {
     fn connect(&self, options: &ClientOptions) -> object_store::Result<HttpClient> {
         // One TLS provider for the whole process; whoever came first has set the same one.
         rustls::crypto::ring::default_provider().install_default().ok();
-        let inner = ReqwestConnector::default().connect(options)?;
+        let inner = HttpClient::new(transport::client(options, self.redirects)?);
         Ok(HttpClient::new(Told { inner, credentials: self.credentials }))
     }
 }
@@ -174,7 +177,8 @@ fn code_in(body: &[u8]) -> Option<String> {
 }
 
 fn bounded(code: &str) -> String {
-    code.chars().take(CODE_CHARS_MAX).collect()
+    // What moves a cursor or begins a line is no part of a code, and would reach logs and terminals.
+    code.chars().filter(|char| !char.is_control()).take(CODE_CHARS_MAX).collect()
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use object_store::gcp::{GcpCredential, GoogleCloudStorageBuilder, GoogleConfigKey};
 use object_store::{ObjectStore, StaticCredentialProvider};
 
+use super::transport::Redirects;
 use super::{Connector, SettingsError, Variables, is_plain, options, retries};
 
 /// The variables by which credentials can be given.
@@ -22,7 +23,7 @@ pub(super) fn client(bucket: &str, variables: &Variables) -> Result<Arc<dyn Obje
     let plain = emulator.as_deref().is_some_and(is_plain);
     let mut builder = GoogleCloudStorageBuilder::new()
         .with_retry(retries())
-        .with_http_connector(Connector { credentials: CREDENTIALS })
+        .with_http_connector(Connector { credentials: CREDENTIALS, redirects: Redirects::Refused })
         .with_client_options(options().with_allow_http(plain));
     for (name, value) in variables.beginning_with("GOOGLE_") {
         if let Ok(key) = name.parse::<GoogleConfigKey>() {

@@ -12,6 +12,7 @@ mod profile;
 mod refusal;
 mod s3;
 mod static_host;
+mod transport;
 mod variables;
 
 use std::sync::Arc;

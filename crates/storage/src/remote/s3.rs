@@ -13,6 +13,7 @@ use object_store::ObjectStore;
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey, Checksum, S3ConditionalPut};
 
 use super::profile::Profile;
+use super::transport::Redirects;
 use super::{Connector, SettingsError, Variables, is_plain, options, retries};
 
 /// The variables by which credentials can be given.
@@ -22,7 +23,7 @@ pub(super) fn client(bucket: &str, variables: &Variables) -> Result<Arc<dyn Obje
     let endpoint = variables.first(&["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"]);
     let mut builder = AmazonS3Builder::new()
         .with_retry(retries())
-        .with_http_connector(Connector { credentials: CREDENTIALS })
+        .with_http_connector(Connector { credentials: CREDENTIALS, redirects: Redirects::Refused })
         .with_client_options(options().with_allow_http(endpoint.is_some_and(is_plain)));
     let profile = Profile::read(variables)?;
     if let Some(region) = profile.region() {

@@ -10,7 +10,7 @@ use std::thread;
 
 use synddb_storage::{
     BatchStore as _, Failure, GetError, Key, Lease as _, LeaseError, ListError, ObjectBatchStore, PageLimit,
-    Start, Variables,
+    PutError, Start, Variables,
 };
 
 use super::{BATCHES, STREAM, batch, body};
@@ -95,8 +95,14 @@ fn serve(mut connection: TcpStream, answer: &dyn Fn(&str) -> Answer, sent: &Atom
         }
         head.push(byte[0]);
     }
+    let head = String::from_utf8(head).unwrap();
+    // What is left unread would make the end of the connection a reset.
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse().ok());
+    if connection.read_exact(&mut vec![0; length.unwrap_or(0)]).is_err() {
+        return;
+    }
     // Whoever leaves before the end is no failure of the host.
-    match answer(&String::from_utf8(head).unwrap()) {
+    match answer(&head) {
         Answer::Whole(text) => connection.write_all(text.as_bytes()).unwrap_or_default(),
         Answer::Endless(head) => {
             if connection.write_all(head.as_bytes()).is_err() {
@@ -195,4 +201,82 @@ async fn an_object_comes_byte_for_byte_or_not_at_all() {
     let host = Host::of(batch(1), move || Answer::Whole(encoded.to_owned()));
     let failure = refused(&host.open().await, &batch(1)).await;
     assert!(matches!(failure, Failure::Misconfigured(_)), "{failure:?}");
+}
+
+/// The statuses that lead elsewhere. After the first three a client asks there by GET, after the others by the same method.
+const ELSEWHERE: [&str; 5] =
+    ["301 Moved Permanently", "302 Found", "303 See Other", "307 Temporary Redirect", "308 Permanent Redirect"];
+
+/// A sign-in page of a network, a gateway, a bucket of somebody else: whatever is there did not take the put.
+#[tokio::test]
+async fn a_bucket_that_leads_elsewhere_is_not_followed() {
+    for status in ELSEWHERE {
+        let asked = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&asked);
+        let elsewhere = Host::start(move |_| {
+            counted.fetch_add(1, Ordering::SeqCst);
+            let head = "HTTP/1.1 200 OK\r\netag: \"1\"\r\nlast-modified: Thu, 01 Jan 1970 00:00:00 GMT\r\n";
+            Answer::Whole(format!("{head}content-length: 5\r\n\r\nhello"))
+        });
+        let address = elsewhere.address;
+        let host = Host::of(batch(1), move || {
+            let head = format!("HTTP/1.1 {status}\r\nlocation: http://{address}/hello\r\n");
+            Answer::Whole(format!("{head}content-length: 0\r\n\r\n"))
+        });
+        let store = host.open_bucket().await;
+        let put = store.put(&batch(1), body("batch")).await.unwrap_err();
+        assert!(matches!(put, PutError::Failed { failure: Failure::Unavailable(_), .. }), "{status}: {put:?}");
+        let failure = refused(&store, &batch(1)).await;
+        assert!(matches!(failure, Failure::Unavailable(_)), "{status}: {failure:?}");
+        assert_eq!(asked.load(Ordering::SeqCst), 0, "{status}: somebody else was asked");
+    }
+}
+
+/// Many static hosts lead on to where the files are. Nothing is sent there that is worth having.
+#[tokio::test]
+async fn a_static_host_may_lead_elsewhere() {
+    let elsewhere = Host::start(|_| Answer::Whole("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello".to_owned()));
+    let address = elsewhere.address;
+    let host = Host::of(batch(1), move || {
+        Answer::Whole(format!("HTTP/1.1 302 Found\r\nlocation: http://{address}/hello\r\ncontent-length: 0\r\n\r\n"))
+    });
+    assert_eq!(host.open().await.get(&batch(1)).await.unwrap(), Some(body("hello")));
+}
+
+/// What a host says goes to logs and terminals, so it may not hold what moves a cursor or begins a line.
+#[tokio::test]
+async fn what_a_host_says_is_told_on_one_line() {
+    let text = "\u{1b}[2J\r\nforged\u{7}";
+    let page = format!("HTTP/1.1 418 Teapot\r\ncontent-length: {}\r\n\r\n{text}", text.len());
+    let code = format!("<Error><Code>{text}</Code></Error>");
+    let code = format!("HTTP/1.1 403 Forbidden\r\ncontent-length: {}\r\n\r\n{code}", code.len());
+    for answer in [page, code] {
+        let host = Host::of(batch(1), move || Answer::Whole(answer.clone()));
+        let told = synddb_protocol::chain(&refused(&host.open().await, &batch(1)).await).to_string();
+        assert!(told.contains("forged") && !told.contains(char::is_control), "{told:?}");
+    }
+}
+
+/// Its Debug text may end up in any log.
+#[tokio::test]
+async fn a_store_does_not_show_its_credentials() {
+    let host = Host::of("nothing", || endless("404 Not Found", ""));
+    let endpoint = format!("http://{}", host.address);
+    let azure = format!("AccountName=a;BlobEndpoint={endpoint}/a;SharedAccessSignature=sv=1&sig=hidden");
+    for (url, variables) in [
+        ("az://logs", vec![("AZURE_STORAGE_CONNECTION_STRING", azure.as_str())]),
+        (
+            "s3://logs",
+            vec![
+                ("AWS_ENDPOINT_URL_S3", endpoint.as_str()),
+                ("AWS_ACCESS_KEY_ID", "known"),
+                ("AWS_SECRET_ACCESS_KEY", "hidden"),
+            ],
+        ),
+    ] {
+        let variables: Variables = variables.into_iter().collect();
+        let store = ObjectBatchStore::open_with(&url.parse().unwrap(), &variables).await.unwrap();
+        let shown = format!("{store:?}");
+        assert!(!shown.contains("hidden"), "{shown}");
+    }
 }
