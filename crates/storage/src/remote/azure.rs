@@ -79,6 +79,10 @@ fn of_connection(text: &str) -> Result<Vec<(AzureConfigKey, String)>, SettingsEr
             "accountname" => account = Some(value),
             "accountkey" => settings.push((AzureConfigKey::AccessKey, value.to_owned())),
             "sharedaccesssignature" => settings.push((AzureConfigKey::SasKey, value.to_owned())),
+            // Its parameters would be a shared access signature, and stand in every message about a request.
+            "blobendpoint" if value.contains('?') => {
+                return Err(unusable("its BlobEndpoint has parameters: name them as SharedAccessSignature"));
+            }
             "blobendpoint" => {
                 settings.push((AzureConfigKey::Endpoint, value.trim_end_matches('/').to_owned()))
             }
@@ -131,7 +135,7 @@ mod tests {
 
     #[test]
     fn a_wrong_connection_string_is_refused_without_its_text() {
-        for text in ["secret", "AccountKey=secret", "DefaultEndpointsProtocol=https;secret"] {
+        for text in ["secret", "AccountKey=secret", "AccountName=a;BlobEndpoint=https://a/?sig=secret", "DefaultEndpointsProtocol=https;secret"] {
             let error = of_connection(text).unwrap_err().to_string();
             assert!(error.contains(CONNECTION) && !error.contains("secret"), "{error}");
         }

@@ -14,7 +14,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream;
 use http_body_util::{BodyExt as _, StreamBody};
+use hyper::StatusCode;
 use hyper::body::Frame;
+use hyper::header::RANGE;
 use object_store::ClientOptions;
 use object_store::client::{
     HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpResponse, HttpResponseBody,
@@ -87,6 +89,7 @@ struct Late {
 impl HttpService for Told {
     async fn call(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
         let method = request.method().to_string();
+        let is_whole = !request.headers().contains_key(RANGE);
         let host = request.uri().host().unwrap_or_default().to_owned();
         let sending = Duration::from_secs(request.body().content_length() as u64 / SLOWEST_UPLINK);
         let waited = ANSWER_PATIENCE + sending;
@@ -102,6 +105,9 @@ impl HttpService for Told {
         let (head, body) = answer.into_parts();
         let body = patient(body);
         if head.status.is_success() {
+            if is_whole && head.status == StatusCode::PARTIAL_CONTENT {
+                return Err(HttpError::new(HttpErrorKind::Unknown, Partial));
+            }
             return Ok(HttpResponse::from_parts(head, body));
         }
         let text = beginning_of(body).await;
@@ -123,6 +129,11 @@ impl HttpService for Told {
         }
     }
 }
+
+/// A part of an object came, and the whole was asked for. Its length is that of the part, so nothing else would tell.
+#[derive(Debug, thiserror::Error)]
+#[error("the answer is a part of the object, and the whole was asked for")]
+struct Partial;
 
 /// The body does not come to an end.
 #[derive(Debug, thiserror::Error)]
@@ -165,7 +176,8 @@ async fn beginning_of(mut body: HttpResponseBody) -> Result<Vec<u8>, HttpError> 
 
 /// The code in the body of an error: XML has it in an element, JSON in a member, of this name or as the reason.
 fn code_in(body: &[u8]) -> Option<String> {
-    let text = std::str::from_utf8(body).ok()?;
+    // Bounded where it was cut, and some servers repeat a name as it came: what is no text elsewhere is none of the code.
+    let text = &*String::from_utf8_lossy(body);
     if let Some((_, rest)) = text.split_once("<Code>") {
         return Some(bounded(rest.split_once("</Code>")?.0));
     }
@@ -200,6 +212,7 @@ mod tests {
         for nothing in ["", "Not Found", "<Code>", "{}", "[]", "{\"error\":{}}", "\u{feff}<html>"] {
             assert_eq!(found(nothing), None, "{nothing}");
         }
+        assert_eq!(code_in(b"<Code>NoSuchBucket</Code><Name>\xe4</Name>").as_deref(), Some("NoSuchBucket"));
         assert_eq!(found(&format!("<Code>{}</Code>", "x".repeat(1000))).unwrap().len(), CODE_CHARS_MAX);
     }
 }

@@ -12,7 +12,10 @@ const FILE_BYTES_MAX: u64 = 1 << 20;
 
 /// Settings by which a profile gets its keys from elsewhere.
 const ELSEWHERE: [&str; 5] =
-    ["sso_session", "sso_start_url", "role_arn", "credential_process", "web_identity_token_file"];
+    [ROLE, "sso_session", "sso_start_url", "credential_process", "web_identity_token_file"];
+
+/// The one that comes before keys beside it: those are what the role is assumed with, and another identity than it.
+const ROLE: &str = "role_arn";
 
 /// Variables that give credentials, and so come before the files.
 const BEFORE_FILES: [&str; 2] = ["AWS_ACCESS_KEY_ID", "AWS_WEB_IDENTITY_TOKEN_FILE"];
@@ -94,7 +97,7 @@ impl Profile {
             let region = profile_found.settings.into_iter().filter(|(name, _)| name == "region").collect();
             return Ok(Self { settings: region });
         }
-        if profile_found.keys().is_none()
+        if (profile_found.keys().is_none() || profile_found.get(ROLE).is_some())
             && let Some(setting) = ELSEWHERE.into_iter().find(|name| profile_found.get(name).is_some())
         {
             return Err(ProfileError::Elsewhere { profile: profile.to_owned(), setting });
@@ -189,6 +192,10 @@ mod tests {
         assert!(matches!(absent, ProfileError::Absent { .. }), "{absent}");
         let elsewhere = read(CREDENTIALS, CONFIG, &[("AWS_PROFILE", "sso")]).err().unwrap();
         assert!(elsewhere.to_string().contains("export-credentials --profile sso"), "{elsewhere}");
+        // The AWS tools assume the role, with the keys beside it.
+        let config = "[profile other]\nrole_arn = r\nsource_profile = other\n";
+        let elsewhere = read(CREDENTIALS, config, &[("AWS_PROFILE", "other")]).err().unwrap();
+        assert!(matches!(elsewhere, ProfileError::Elsewhere { setting: ROLE, .. }), "{elsewhere}");
         let variables: Variables = [("HOME", "/nonexistent")].into_iter().collect();
         assert!(Profile::read(&variables).unwrap().keys().is_none());
     }

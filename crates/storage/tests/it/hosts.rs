@@ -243,6 +243,15 @@ async fn a_static_host_may_lead_elsewhere() {
     assert_eq!(host.open().await.get(&batch(1)).await.unwrap(), Some(body("hello")));
 }
 
+/// A cache that keeps parts of files may answer with one.
+#[tokio::test]
+async fn a_part_of_an_object_is_no_object() {
+    let part = "HTTP/1.1 206 Partial Content\r\ncontent-range: bytes 0-4/10\r\ncontent-length: 5\r\n\r\nhalf.";
+    let host = Host::of(batch(1), move || Answer::Whole(part.to_owned()));
+    let failure = refused(&host.open().await, &batch(1)).await;
+    assert!(matches!(failure, Failure::Unavailable(_)), "{failure:?}");
+}
+
 /// What a host says goes to logs and terminals, so it may not hold what moves a cursor or begins a line.
 #[tokio::test]
 async fn what_a_host_says_is_told_on_one_line() {
