@@ -20,7 +20,7 @@ use object_store::{Attribute, GetOptions, GetResult, GetResultPayload, ObjectSto
 use crate::failure::{failure_of, io_failure};
 use crate::key::{Folder, Key};
 use crate::local::{FolderError, IfMissing, LocalFolder};
-use crate::remote::{self, SettingsError, Variables};
+use crate::remote::{self, Refusal, SettingsError, Variables};
 use crate::store::{
     BatchStore, Existing, Failure, GetError, ListError, Page, PageLimit, Put, PutError, Start,
 };
@@ -194,7 +194,7 @@ impl ObjectBatchStore {
         let objects = client.map_err(|error| OpenError::Settings { url: url.clone(), error })?;
         let failure = match objects.get_opts(&Path::from(ABSENT), GetOptions::default()).await {
             Err(object_store::Error::NotFound { .. }) => None,
-            Err(error) => Some(failure_of(error)),
+            Err(error) => Some(at_opening(failure_of(error))),
             Ok(_) => Some(Failure::Misconfigured(Box::new(AnswersAll))),
         };
         match failure {
@@ -342,6 +342,19 @@ impl BatchStore for ObjectBatchStore {
     }
 }
 
+/// What a failure is to who opens a store. A running process waits for credentials that are late; one that begins without any lacks a
+/// variable far more often than it is early.
+fn at_opening(failure: Failure) -> Failure {
+    match failure {
+        Failure::Unavailable(cause)
+            if matches!(cause.downcast_ref::<Refusal>(), Some(Refusal::NoCredentials { .. })) =>
+        {
+            Failure::Denied(cause)
+        }
+        other => other,
+    }
+}
+
 fn key_in(folder: Folder, name: String) -> Result<Key, ListError> {
     match name.parse::<Key>() {
         Ok(key) if key.folder() == folder => Ok(key),
@@ -441,6 +454,19 @@ struct Unordered;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_store_is_not_opened_without_credentials() {
+        let refusal = Refusal::NoCredentials { variables: "A", host: "b".to_owned() };
+        let source = Box::new(object_store::client::HttpError::new(
+            object_store::client::HttpErrorKind::Unknown,
+            refusal,
+        ));
+        let failure = failure_of(object_store::Error::Generic { store: "test", source });
+        assert!(failure.retry_may_help());
+        assert!(!at_opening(failure).retry_may_help());
+        assert!(at_opening(Failure::Unavailable("nobody answers".into())).retry_may_help());
+    }
 
     #[test]
     fn the_backend_escapes_nothing_in_a_key() {
