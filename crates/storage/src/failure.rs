@@ -47,13 +47,13 @@ fn failure_by_cause(error: &object_store::Error) -> Failure {
 /// What a backend said, each thing once: its errors repeat their causes in their own texts.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-struct Said(String);
+pub(crate) struct Said(String);
 
 /// The longest text that is kept of a backend's error. It may hold a page that some host sent instead of an answer.
 const SAID_CHARS_MAX: usize = 1000;
 
 impl Said {
-    fn by(error: &(dyn StdError + 'static)) -> Self {
+    pub(crate) fn by(error: &(dyn StdError + 'static)) -> Self {
         let mut text = error.to_string();
         let mut cause = error.source();
         while let Some(current) = cause {

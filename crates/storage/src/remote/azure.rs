@@ -10,7 +10,7 @@ use object_store::ObjectStore;
 use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
 
 use super::transport::Redirects;
-use super::{Connector, SettingsError, Variables, is_plain, options, retries};
+use super::{Connector, SettingsError, Variables, check_address, is_plain, options, retries};
 
 /// The variables by which credentials can be given.
 const CREDENTIALS: &str = "AZURE_STORAGE_CONNECTION_STRING, or AZURE_STORAGE_ACCOUNT with AZURE_STORAGE_KEY";
@@ -39,6 +39,9 @@ pub(super) fn client(container: &str, variables: &Variables) -> Result<Arc<dyn O
             other => other,
         };
         if let Ok(key) = name.parse() {
+            if key == AzureConfigKey::Endpoint {
+                check_address("AZURE_STORAGE_ENDPOINT", value)?;
+            }
             settings.push((key, value.to_owned()));
         }
     }
@@ -46,7 +49,11 @@ pub(super) fn client(container: &str, variables: &Variables) -> Result<Arc<dyn O
         settings.push((AzureConfigKey::MsiEndpoint, identity.to_owned()));
     }
     if let Some(connection) = variables.get(CONNECTION) {
-        settings.extend(of_connection(connection)?);
+        let connection = of_connection(connection)?;
+        if let Some((_, address)) = connection.iter().find(|(key, _)| *key == AzureConfigKey::Endpoint) {
+            check_address(CONNECTION, address)?;
+        }
+        settings.extend(connection);
     }
     let has = |wanted: AzureConfigKey| settings.iter().any(|(key, _)| *key == wanted);
     if !has(AzureConfigKey::AccountName) && !has(AzureConfigKey::UseEmulator) {
@@ -60,7 +67,7 @@ pub(super) fn client(container: &str, variables: &Variables) -> Result<Arc<dyn O
     for (key, value) in settings {
         builder = builder.with_config(key, value);
     }
-    let client = builder.with_container_name(container).build().map_err(SettingsError::Client)?;
+    let client = builder.with_container_name(container).build().map_err(SettingsError::client)?;
     Ok(Arc::new(client))
 }
 

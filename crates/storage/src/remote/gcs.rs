@@ -10,7 +10,7 @@ use object_store::gcp::{GcpCredential, GoogleCloudStorageBuilder, GoogleConfigKe
 use object_store::{ObjectStore, StaticCredentialProvider};
 
 use super::transport::Redirects;
-use super::{Connector, SettingsError, Variables, is_plain, options, retries};
+use super::{Connector, SettingsError, Variables, check_address, is_plain, options, retries};
 
 /// The variables by which credentials can be given.
 const CREDENTIALS: &str = "GOOGLE_APPLICATION_CREDENTIALS to the file of a service account";
@@ -20,6 +20,9 @@ pub(super) fn client(bucket: &str, variables: &Variables) -> Result<Arc<dyn Obje
         let host = host.trim_end_matches('/');
         if host.contains("://") { host.to_owned() } else { format!("http://{host}") }
     });
+    if let Some(emulator) = &emulator {
+        check_address("STORAGE_EMULATOR_HOST", emulator)?;
+    }
     let plain = emulator.as_deref().is_some_and(is_plain);
     let mut builder = GoogleCloudStorageBuilder::new()
         .with_retry(retries())
@@ -35,6 +38,6 @@ pub(super) fn client(bucket: &str, variables: &Variables) -> Result<Arc<dyn Obje
         let none = StaticCredentialProvider::new(GcpCredential { bearer: "none".to_owned() });
         builder = builder.with_base_url(emulator).with_skip_signature(true).with_credentials(Arc::new(none));
     }
-    let client = builder.with_bucket_name(bucket).build().map_err(SettingsError::Client)?;
+    let client = builder.with_bucket_name(bucket).build().map_err(SettingsError::client)?;
     Ok(Arc::new(client))
 }

@@ -21,12 +21,15 @@ use std::time::Duration;
 use object_store::path::Path;
 use object_store::prefix::PrefixStore;
 use object_store::{BackoffConfig, ClientOptions, ObjectStore, RetryConfig};
+use url::Url;
 
 pub use refusal::Refusal;
 pub use variables::Variables;
 
 use connector::Connector;
 
+use crate::failure::Said;
+use crate::store::Cause;
 use crate::url::{Bucket, Platform, StoreUrl};
 
 /// How often a request is tried again at once after a hiccup. Whoever goes on for longer does so himself, and waits longer.
@@ -69,7 +72,13 @@ pub enum SettingsError {
     Profile(#[from] profile::ProfileError),
     /// The client could not be made of them.
     #[error("the settings in the environment do not make a client")]
-    Client(#[source] object_store::Error),
+    Client(#[source] Cause),
+}
+
+impl SettingsError {
+    fn client(error: object_store::Error) -> Self {
+        Self::Client(Box::new(Said::by(&error)))
+    }
 }
 
 /// The client for a bucket, or for the part of one that the store is.
@@ -87,7 +96,7 @@ pub(crate) fn bucket(bucket: &Bucket, variables: &Variables) -> Result<Arc<dyn O
 
 /// The client for a static host.
 pub(crate) fn static_host(address: &StoreUrl) -> Result<Arc<dyn ObjectStore>, SettingsError> {
-    static_host::client(&address.to_string()).map_err(SettingsError::Client)
+    static_host::client(&address.to_string()).map_err(SettingsError::client)
 }
 
 /// What every client is told.
@@ -112,4 +121,55 @@ fn retries() -> RetryConfig {
 /// Whether an address given for a service says that it is spoken to without TLS, as emulators are.
 fn is_plain(address: &str) -> bool {
     address.starts_with("http://")
+}
+
+/// Refuses an address of a service that a client would take and then fail, or panic, to send a request to: `localhost:9000` reads as
+/// one of the scheme `localhost`.
+fn check_address(variable: &'static str, address: &str) -> Result<(), SettingsError> {
+    let is_http = |url: &Url| matches!(url.scheme(), "http" | "https") && url.has_host();
+    if address.contains("://") && Url::parse(address).is_ok_and(|url| is_http(&url)) {
+        return Ok(());
+    }
+    let why = "it is no address: write http:// or https:// and a host, as in http://127.0.0.1:9000";
+    Err(SettingsError::Unusable { variable, why })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_that_no_request_can_be_sent_to_are_refused() {
+        for address in ["http://127.0.0.1:9000", "https://host", "http://[::1]:9000/a", "http://host/"] {
+            assert!(check_address("V", address).is_ok(), "{address}");
+        }
+        for address in
+            ["127.0.0.1:9000", "localhost:9000", "http:host", "http://", "http://::", "s3://host", "host/a"]
+        {
+            assert!(check_address("V", address).is_err(), "{address}");
+        }
+    }
+
+    #[test]
+    fn each_platform_names_the_variable_that_is_wrong() {
+        for (platform, settings) in [
+            (Platform::S3, vec![("AWS_ENDPOINT_URL_S3", "localhost:9000")]),
+            (Platform::S3, vec![("AWS_ENDPOINT_URL", "127.0.0.1:9000")]),
+            (Platform::S3, vec![("AWS_SECRET_ACCESS_KEY", ""), ("AWS_ACCESS_KEY_ID", "key")]),
+            (Platform::Gcs, vec![("STORAGE_EMULATOR_HOST", "::")]),
+            (
+                Platform::Azure,
+                vec![("AZURE_STORAGE_CONNECTION_STRING", "AccountName=a;BlobEndpoint=localhost:10000/a")],
+            ),
+            (
+                Platform::Azure,
+                vec![("AZURE_STORAGE_ENDPOINT", "localhost:10000"), ("AZURE_STORAGE_ACCOUNT", "a")],
+            ),
+        ] {
+            let variable = settings[0].0;
+            let named = Bucket { platform, name: "logs".into(), prefix: String::new() };
+            let error = bucket(&named, &settings.into_iter().collect()).err().unwrap().to_string();
+            assert!(error.contains(variable), "{error}");
+        }
+    }
 }

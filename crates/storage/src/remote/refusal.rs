@@ -79,7 +79,7 @@ pub enum Refusal {
 
 impl Refusal {
     /// What a caller does about it. A clock and credentials may be set right while a process runs, and a metadata service may be
-    /// late, so these are worth another try.
+    /// late, so these are worth another try. Where a store is opened, no credentials end it all the same.
     pub(crate) fn sorted(&self) -> fn(Cause) -> Failure {
         match self {
             Self::Clock { .. } | Self::Expired { .. } | Self::NoCredentials { .. } => Failure::Unavailable,

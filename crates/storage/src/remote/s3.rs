@@ -14,17 +14,36 @@ use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey, Checksum, S3Conditio
 
 use super::profile::Profile;
 use super::transport::Redirects;
-use super::{Connector, SettingsError, Variables, is_plain, options, retries};
+use super::{Connector, SettingsError, Variables, check_address, is_plain, options, retries};
 
 /// The variables by which credentials can be given.
 const CREDENTIALS: &str = "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE";
 
+/// Half of a pair of keys, which the other half needs.
+const ID: &str = "AWS_ACCESS_KEY_ID beside AWS_SECRET_ACCESS_KEY";
+
+/// The other half.
+const SECRET: &str = "AWS_SECRET_ACCESS_KEY beside AWS_ACCESS_KEY_ID";
+
+/// The variables that lead to another server. The first one that is set counts.
+const ENDPOINTS: [&str; 3] = ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"];
+
 pub(super) fn client(bucket: &str, variables: &Variables) -> Result<Arc<dyn ObjectStore>, SettingsError> {
-    let endpoint = variables.first(&["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"]);
+    let endpoint = ENDPOINTS.iter().find_map(|name| Some((*name, variables.get(name)?)));
+    if let Some((variable, address)) = endpoint {
+        check_address(variable, address)?;
+    }
+    match (variables.get("AWS_ACCESS_KEY_ID"), variables.get("AWS_SECRET_ACCESS_KEY")) {
+        (Some(_), None) => return Err(SettingsError::Missing { variables: SECRET }),
+        (None, Some(_)) => return Err(SettingsError::Missing { variables: ID }),
+        (Some(_), Some(_)) | (None, None) => {}
+    }
     let mut builder = AmazonS3Builder::new()
         .with_retry(retries())
         .with_http_connector(Connector { credentials: CREDENTIALS, redirects: Redirects::Refused })
-        .with_client_options(options().with_allow_http(endpoint.is_some_and(is_plain)));
+        .with_client_options(
+            options().with_allow_http(endpoint.is_some_and(|(_, address)| is_plain(address))),
+        );
     let profile = Profile::read(variables)?;
     if let Some(region) = profile.region() {
         builder = builder.with_region(region);
@@ -45,5 +64,5 @@ pub(super) fn client(bucket: &str, variables: &Variables) -> Result<Arc<dyn Obje
         builder = builder.with_checksum_algorithm(Checksum::SHA256);
     }
     let builder = builder.with_conditional_put(S3ConditionalPut::ETagMatch).with_bucket_name(bucket);
-    Ok(Arc::new(builder.build().map_err(SettingsError::Client)?))
+    Ok(Arc::new(builder.build().map_err(SettingsError::client)?))
 }
