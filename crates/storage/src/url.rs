@@ -161,7 +161,7 @@ impl StoreUrl {
         &self.place
     }
 
-    fn from_url(text: Url) -> Result<Self, StoreUrlError> {
+    fn from_url(mut text: Url) -> Result<Self, StoreUrlError> {
         let surplus = |part| StoreUrlError::Surplus { scheme: text.scheme().to_owned(), part };
         if text.query().is_some() {
             return Err(surplus("query"));
@@ -189,6 +189,10 @@ impl StoreUrl {
             "memory" => return Err(surplus("path")),
             scheme => return Err(StoreUrlError::Scheme { scheme: scheme.to_owned() }),
         };
+        // One store has one text, by which a store that was named is told from another.
+        if let Some(path) = text.path().strip_suffix('/').map(str::to_owned) {
+            text.set_path(&path);
+        }
         Ok(Self { place, text })
     }
 }
@@ -243,7 +247,8 @@ impl FromStr for StoreUrl {
         let url = Self::from_url(url)?;
         // It also takes `/a/../b` for `/b`, which another program may not.
         let path = url.text.path();
-        let is_same = path_in(text) == Some(path.strip_prefix('/').unwrap_or(path));
+        let written = path_in(text).map(|path| path.strip_suffix('/').unwrap_or(path));
+        let is_same = written == Some(path.strip_prefix('/').unwrap_or(path));
         if matches!(url.place, Place::Bucket(_) | Place::Static) && !is_same {
             return Err(StoreUrlError::Unsafe { scheme: url.text.scheme().to_owned(), part: "prefix" });
         }
@@ -289,6 +294,10 @@ mod tests {
                 assert_eq!(url.place(), &Place::Bucket(bucket.into()));
                 assert!(url.is_writable());
             }
+        }
+        for text in ["s3://b", "s3://b/a", "https://host/a", "file:///var/lib/store"] {
+            let (url, closed) = (text.parse::<StoreUrl>().unwrap(), format!("{text}/").parse().unwrap());
+            assert_eq!((&url, url.to_string().as_str()), (&closed, text));
         }
         let host: StoreUrl = "http://127.0.0.1:8080/log".parse().unwrap();
         assert!(!host.is_writable());
