@@ -27,13 +27,15 @@ pub(crate) fn run(arguments: &DetachArguments, output: Output) -> Result<Exit, C
     let _dev = folder.lock()?;
     stop_agent(&folder, *arguments.timeout)?;
     refuse_pending(synddb_agent::pending(folder.path())?)?;
+    let stream = synddb_agent::stream_of(folder.path())?;
     // Before anything is forgotten: where others keep the mode from being switched, the command can be run again.
     let journal_mode = close(database, arguments.restore_journal_mode)?;
     refuse_pending(synddb_agent::forget(folder.path())?)?;
     // It follows the stream that was left. Whoever wants it can rebuild it from the store.
     folder.remove_replica()?;
     let kept = match folder.named_store()? {
-        Some(store) => Some(store.to_string()),
+        // Other logs may lie beside it.
+        Some(store) => Some(format!("{store}/{}", hex::encode(stream.as_bytes()))),
         None => folder.store().exists().then(|| folder.path().display().to_string()),
     };
     folder.set_named_store(None)?;

@@ -29,6 +29,7 @@ use crate::process;
 use crate::refusal::check_database;
 pub use children::ENVIRONMENT_IS_WHOLE;
 use children::{Child, Spec};
+use place::Log;
 use supervise::Supervisor;
 
 /// Between two looks for a database that does not exist yet.
@@ -39,7 +40,7 @@ const BATCH_AGE_MS: u64 = 5;
 
 pub(crate) fn run(arguments: &DevArguments, output: Output) -> Result<Exit, CommandError> {
     let folder = Folder::of(&arguments.of.database, arguments.of.dir.as_deref());
-    let store = place::of_log(arguments.store.as_ref(), &folder)?;
+    let log = place::of_log(arguments.store.as_ref(), &folder)?;
     process::serve(output, arguments.stop_on_eof, async |_, shutdown| {
         if !database_exists(arguments, output, &shutdown).await? {
             return Ok(Exit::Done);
@@ -48,8 +49,8 @@ pub(crate) fn run(arguments: &DevArguments, output: Output) -> Result<Exit, Comm
         check_database(&arguments.of.database)?;
         folder.make()?;
         let _lock = folder.lock()?;
-        let stream = prepare(&folder, &store)?;
-        let result = supervised(arguments, &folder, store.to_string(), stream, output, &shutdown).await;
+        let stream = prepare(&folder, &log.store)?;
+        let result = supervised(arguments, &folder, &log, stream, output, &shutdown).await;
         folder.set_running(None)?;
         result
     })
@@ -92,11 +93,12 @@ fn prepare(folder: &Folder, store: &StoreUrl) -> Result<StreamId, CommandError> 
 async fn supervised(
     arguments: &DevArguments,
     folder: &Folder,
-    store: String,
+    log: &Log,
     stream: StreamId,
     output: Output,
     shutdown: &Shutdown,
 ) -> Result<Exit, CommandError> {
+    let store = log.store.to_string();
     let text = |path: std::path::PathBuf| path.display().to_string();
     let sequencer = Child::start(
         Spec::new(Process::Sequencer, "sequencer")
@@ -110,7 +112,11 @@ async fn supervised(
         output,
     )?;
     let mut supervisor = Supervisor::new(output, shutdown.clone());
-    let Some((sequencer_url, key)) = supervisor.listening(sequencer).await? else {
+    let listening = supervisor.listening(sequencer).await;
+    if listening.is_err() {
+        log.was_refused(folder)?;
+    }
+    let Some((sequencer_url, key)) = listening? else {
         return supervisor.drain().await;
     };
     let key = key.unwrap_or_default();

@@ -9,11 +9,31 @@ use crate::exit::CommandError;
 use crate::folder::Folder;
 use crate::refusal::{Refusal, check_writable};
 
+/// Where the log of a database rests.
+pub(super) struct Log {
+    /// The store.
+    pub(super) store: StoreUrl,
+    /// Whether anything of the log may be there already.
+    has_begun: bool,
+}
+
+impl Log {
+    /// Forgets a store that the first sequencer did not open, so that whoever mistyped it can name the right one.
+    pub(super) fn was_refused(&self, folder: &Folder) -> Result<(), CommandError> {
+        if self.has_begun {
+            return Ok(());
+        }
+        // A folder that is not empty stays.
+        std::fs::remove_dir(folder.store()).ok();
+        folder.set_named_store(None)
+    }
+}
+
 /// The store of the log: the one where it lies already, else the one that is named, else the folder's own.
 ///
 /// # Errors
 /// [`Refusal`] for a store that cannot be written, or not by several processes, or that is not where the log lies.
-pub(super) fn of_log(named: Option<&StoreUrl>, folder: &Folder) -> Result<StoreUrl, CommandError> {
+pub(super) fn of_log(named: Option<&StoreUrl>, folder: &Folder) -> Result<Log, CommandError> {
     if let Some(store) = named {
         check_writable(store)?;
         if store.is_memory() {
@@ -30,8 +50,8 @@ pub(super) fn of_log(named: Option<&StoreUrl>, folder: &Folder) -> Result<StoreU
         (Some(known), Some(named)) if *named != known => {
             Err(Refusal::OtherStore { known: known.into(), named: named.clone().into() }.into())
         }
-        (Some(known), _) => Ok(known),
-        (None, named) => Ok(named.cloned().unwrap_or(own)),
+        (Some(known), _) => Ok(Log { store: known, has_begun: true }),
+        (None, named) => Ok(Log { store: named.cloned().unwrap_or(own), has_begun: false }),
     }
 }
 

@@ -49,6 +49,34 @@ fn stores_that_cannot_hold_a_log_are_refused_before_anything_is_made() {
 }
 
 #[test]
+fn a_store_that_cannot_be_opened_is_forgotten() {
+    let (folder, store) = begin();
+    let app = folder.path().join("app.db");
+    let mistyped = store.replace("elsewhere", "missing/elsewhere");
+    let (exit, _, errors) = run(synddb([
+        "dev",
+        app.to_str().unwrap(),
+        "--store",
+        &mistyped,
+        "--port",
+        "0",
+        "--validator-port",
+        "0",
+    ]));
+    assert_eq!(exit, 2, "{errors}");
+    assert!(errors.contains("cannot create store"), "{errors}");
+    // The right one may be named now. A `/` at its end makes no other store of it.
+    for text in [store.clone(), format!("{store}/")] {
+        let dev = Dev::start_with(folder.path(), |command| {
+            command.args(["--store", &text]);
+        });
+        dev.assert_replica_equals();
+        assert_eq!(dev.running("store"), store);
+        dev.stop();
+    }
+}
+
+#[test]
 fn a_log_stays_in_the_store_that_was_named() {
     let (folder, store) = begin();
     let app = folder.path().join("app.db");
@@ -95,7 +123,8 @@ fn a_log_stays_in_the_store_that_was_named() {
     // Left for good, it may begin anew, wherever it is told to.
     let (exit, told, errors) = run(synddb(["detach", app.to_str().unwrap()]));
     assert_eq!(exit, 0, "{told}{errors}");
-    assert!(told.contains(&store), "{told}");
+    let log = format!("{store}/{}", stream.trim_start_matches("0x"));
+    assert!(told.contains(&log), "other logs may lie beside this one, which alone may be removed: {told}");
     let dev = Dev::start(folder.path());
     dev.assert_replica_equals();
     assert_ne!(dev.running("stream"), stream);
