@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use crate::shutdown::Shutdown;
 use crate::telemetry::{self, Format, Metrics, TelemetryError};
@@ -54,16 +55,18 @@ where
         .enable_all()
         .build()
         .map_err(ProcessError::Runtime)?;
-    let result = runtime.block_on(async {
-        let shutdown = Shutdown::on_signals().map_err(ProcessError::Signals)?;
-        if setting.stop_on_eof {
-            shutdown.or_on_eof();
-        }
-        body(metrics, shutdown).await
-    });
-    // A thread that still reads standard input is not waited for.
+    let ran = catch_unwind(AssertUnwindSafe(|| {
+        runtime.block_on(async {
+            let shutdown = Shutdown::on_signals().map_err(ProcessError::Signals)?;
+            if setting.stop_on_eof {
+                shutdown.or_on_eof();
+            }
+            body(metrics, shutdown).await
+        })
+    }));
+    // A thread that still reads standard input is not waited for, nor after a panic: whoever holds the other end waits for this process.
     runtime.shutdown_background();
-    result
+    ran.unwrap_or_else(|panic| resume_unwind(panic))
 }
 
 /// Connections are files, and the usual limit is less than a service may have of them. Where it cannot be raised, it stays.
