@@ -98,7 +98,9 @@ pub enum Problem {
     #[error("cannot list what the store holds")]
     List(#[source] Failure),
     /// Nobody said which log.
-    #[error("no stream is named; choose with --stream. found=`{found}`")]
+    #[error(
+        "no stream is named; choose with --stream, and check the store where none is found. found=`{found}`"
+    )]
     NoStream {
         /// The streams of which the store holds something.
         found: Listed,
