@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
 use crate::tree::Tree;
 use crate::{machine, process, python};
@@ -92,21 +92,4 @@ pub fn version(text: &str) -> Option<Version> {
         };
         Some(Version(next()?, next()?))
     })
-}
-
-/// The system's nginx, installed when there is none.
-///
-/// # Errors
-/// When it cannot be installed.
-pub fn nginx(tree: &Tree) -> Result<PathBuf> {
-    // Debian keeps it where only root's path leads.
-    let find = || {
-        machine::find_program("nginx")
-            .or_else(|| Some("/usr/sbin/nginx".into()).filter(|path: &PathBuf| path.is_file()))
-    };
-    if let Some(found) = find() {
-        return Ok(found);
-    }
-    machine::install_debian_packages(tree.root(), &["nginx-light"])?;
-    find().context("nginx was installed and is not there")
 }

@@ -5,9 +5,9 @@
 use std::path::PathBuf;
 use std::process::Command;
 
-use anyhow::{Error, Result};
+use anyhow::{Context, Error, Result};
 
-use crate::runtimes;
+use crate::machine;
 use crate::tools::Tool;
 use crate::tree::Tree;
 use crate::verdict::Verdict;
@@ -54,7 +54,7 @@ impl Servers {
         provide(AZURITE, tool(Tool::Azurite)());
         provide(FAKE_GCS, tool(Tool::FakeGcs)());
         provide(MINIO, tool(Tool::Minio)());
-        provide(NGINX, runtimes::nginx(tree));
+        provide(NGINX, nginx(tree));
         (provided, missing.map_or(Ok(()), Err))
     }
 
@@ -62,4 +62,18 @@ impl Servers {
     pub fn tell(&self, command: &mut Command) {
         command.envs(self.programs.iter().map(|(name, path)| (name, path)));
     }
+}
+
+/// The system's nginx, installed when there is none.
+fn nginx(tree: &Tree) -> Result<PathBuf> {
+    // Debian keeps it where only root's path leads.
+    let find = || {
+        machine::find_program("nginx")
+            .or_else(|| Some("/usr/sbin/nginx".into()).filter(|path: &PathBuf| path.is_file()))
+    };
+    if let Some(found) = find() {
+        return Ok(found);
+    }
+    machine::install_debian_packages(tree.root(), &["nginx-light"])?;
+    find().context("nginx was installed and is not there")
 }
