@@ -80,12 +80,11 @@ pub(super) fn refused(url: &str, refused: &Refused) -> Problem {
         ),
         Reason::NotLeading => (
             ProblemKind::Busy,
-            "nothing, if it passes; otherwise name each sequencer that may lead with --sequencer, and look at its log; it is tried again",
+            "if it does not pass, name each sequencer that may lead with --sequencer, and look at its log; it is tried again",
         ),
-        Reason::Busy | Reason::Unavailable | Reason::Internal => (
-            ProblemKind::Busy,
-            "nothing, if it passes; otherwise look at the sequencer's status; it is tried again",
-        ),
+        Reason::Busy | Reason::Unavailable | Reason::Internal => {
+            (ProblemKind::Busy, "if it does not pass, look at the sequencer's status; it is tried again")
+        }
         Reason::DiskFull => {
             (ProblemKind::Busy, "give the sequencer's disk room, or look at its store; it is tried again")
         }
