@@ -1,8 +1,9 @@
 //! Google Cloud Storage.
 //!
-//! Credentials are Google's application default credentials: the file that `GOOGLE_APPLICATION_CREDENTIALS` names, then that of
-//! `gcloud auth application-default login`, then the metadata server of the machine. `STORAGE_EMULATOR_HOST` leads to an emulator, to
-//! which nobody's credentials are sent.
+//! Credentials are those of a service account that `GOOGLE_SERVICE_ACCOUNT` or `GOOGLE_SERVICE_ACCOUNT_KEY` gives, otherwise Google's
+//! application default credentials: the file that `GOOGLE_APPLICATION_CREDENTIALS` names, then that of `gcloud auth
+//! application-default login`, then the metadata server of the machine. `STORAGE_EMULATOR_HOST` leads to an emulator, to which nobody's
+//! credentials are sent.
 
 use std::sync::Arc;
 
