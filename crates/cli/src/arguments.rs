@@ -39,7 +39,7 @@ pub struct Arguments {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Runs agent, sequencer, validator and replica of one database on this machine: no configuration, no network.
+    /// Runs agent, sequencer, validator and replica of one database on this machine, without configuration.
     ///
     /// Everything is kept in `<DATABASE>-synddb/`, but for the log where `--store` names a place for it; started again it goes on. Ends on SIGINT or SIGTERM, when everything
     /// committed until then is in the replica. Its replica halted? Stop `dev`, run `synddb validator resync --once` with `--store --stream
@@ -163,7 +163,7 @@ pub(crate) struct FollowArguments {
         value_delimiter = ','
     )]
     pub(crate) sequencer_keys: Vec<VerifyingKey>,
-    /// The store in which the sequencer puts batches, as `gs://bucket/prefix`. From there the last captured state is restored when it cannot be proven that
+    /// The store in which the sequencer puts batches, as for `validator`. From there the last captured state is restored when it cannot be proven that
     /// nothing was committed while no agent ran, so that only what differs is sent, and not a snapshot.
     #[arg(long, env = "SYNDDB_AGENT_STORE")]
     pub(crate) store: Option<StoreUrl>,
