@@ -22,7 +22,7 @@ use crate::key::{Folder, Key};
 use crate::local::{FolderError, IfMissing, LocalFolder};
 use crate::remote::{self, Refusal, SettingsError, Variables};
 use crate::store::{
-    BatchStore, Existing, Failure, GetError, ListError, Page, PageLimit, Put, PutError, Start,
+    BatchStore, Cause, Existing, Failure, GetError, ListError, Page, PageLimit, Put, PutError, Start,
 };
 use crate::url::{Place, Platform, StoreUrl};
 
@@ -345,13 +345,12 @@ impl BatchStore for ObjectBatchStore {
 /// What a failure is to who opens a store. A running process waits for credentials that are late; one that begins without any lacks a
 /// variable far more often than it is early.
 fn at_opening(failure: Failure) -> Failure {
+    let is_forgotten = |cause: &Cause| matches!(cause.downcast_ref(), Some(Refusal::NoCredentials { .. }));
     match failure {
-        Failure::Unavailable(cause)
-            if matches!(cause.downcast_ref::<Refusal>(), Some(Refusal::NoCredentials { .. })) =>
-        {
-            Failure::Denied(cause)
+        Failure::Unavailable(cause) if is_forgotten(&cause) => Failure::Denied(cause),
+        Failure::Unavailable(_) | Failure::Full(_) | Failure::Denied(_) | Failure::Misconfigured(_) => {
+            failure
         }
-        other => other,
     }
 }
 

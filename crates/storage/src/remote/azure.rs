@@ -67,7 +67,8 @@ pub(super) fn client(container: &str, variables: &Variables) -> Result<Arc<dyn O
     for (key, value) in settings {
         builder = builder.with_config(key, value);
     }
-    let client = builder.with_container_name(container).build().map_err(SettingsError::client)?;
+    let client =
+        builder.with_container_name(container).build().map_err(|error| SettingsError::client(&error))?;
     Ok(Arc::new(client))
 }
 
@@ -142,7 +143,12 @@ mod tests {
 
     #[test]
     fn a_wrong_connection_string_is_refused_without_its_text() {
-        for text in ["secret", "AccountKey=secret", "AccountName=a;BlobEndpoint=https://a/?sig=secret", "DefaultEndpointsProtocol=https;secret"] {
+        for text in [
+            "secret",
+            "AccountKey=secret",
+            "AccountName=a;BlobEndpoint=https://a/?sig=secret",
+            "DefaultEndpointsProtocol=https;secret",
+        ] {
             let error = of_connection(text).unwrap_err().to_string();
             assert!(error.contains(CONNECTION) && !error.contains("secret"), "{error}");
         }

@@ -39,6 +39,6 @@ pub(super) fn client(bucket: &str, variables: &Variables) -> Result<Arc<dyn Obje
         let none = StaticCredentialProvider::new(GcpCredential { bearer: "none".to_owned() });
         builder = builder.with_base_url(emulator).with_skip_signature(true).with_credentials(Arc::new(none));
     }
-    let client = builder.with_bucket_name(bucket).build().map_err(SettingsError::client)?;
+    let client = builder.with_bucket_name(bucket).build().map_err(|error| SettingsError::client(&error))?;
     Ok(Arc::new(client))
 }

@@ -76,8 +76,8 @@ pub enum SettingsError {
 }
 
 impl SettingsError {
-    fn client(error: object_store::Error) -> Self {
-        Self::Client(Box::new(Said::by(&error)))
+    fn client(error: &object_store::Error) -> Self {
+        Self::Client(Box::new(Said::by(error)))
     }
 }
 
@@ -96,7 +96,7 @@ pub(crate) fn bucket(bucket: &Bucket, variables: &Variables) -> Result<Arc<dyn O
 
 /// The client for a static host.
 pub(crate) fn static_host(address: &StoreUrl) -> Result<Arc<dyn ObjectStore>, SettingsError> {
-    static_host::client(&address.to_string()).map_err(SettingsError::client)
+    static_host::client(&address.to_string()).map_err(|error| SettingsError::client(&error))
 }
 
 /// What every client is told.

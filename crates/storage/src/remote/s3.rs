@@ -64,5 +64,5 @@ pub(super) fn client(bucket: &str, variables: &Variables) -> Result<Arc<dyn Obje
         builder = builder.with_checksum_algorithm(Checksum::SHA256);
     }
     let builder = builder.with_conditional_put(S3ConditionalPut::ETagMatch).with_bucket_name(bucket);
-    Ok(Arc::new(builder.build().map_err(SettingsError::client)?))
+    Ok(Arc::new(builder.build().map_err(|error| SettingsError::client(&error))?))
 }

@@ -204,8 +204,13 @@ async fn an_object_comes_byte_for_byte_or_not_at_all() {
 }
 
 /// The statuses that lead elsewhere. After the first three a client asks there by GET, after the others by the same method.
-const ELSEWHERE: [&str; 5] =
-    ["301 Moved Permanently", "302 Found", "303 See Other", "307 Temporary Redirect", "308 Permanent Redirect"];
+const ELSEWHERE: [&str; 5] = [
+    "301 Moved Permanently",
+    "302 Found",
+    "303 See Other",
+    "307 Temporary Redirect",
+    "308 Permanent Redirect",
+];
 
 /// A sign-in page of a network, a gateway, a bucket of somebody else: whatever is there did not take the put.
 #[tokio::test]
@@ -225,7 +230,10 @@ async fn a_bucket_that_leads_elsewhere_is_not_followed() {
         });
         let store = host.open_bucket().await;
         let put = store.put(&batch(1), body("batch")).await.unwrap_err();
-        assert!(matches!(put, PutError::Failed { failure: Failure::Unavailable(_), .. }), "{status}: {put:?}");
+        assert!(
+            matches!(put, PutError::Failed { failure: Failure::Unavailable(_), .. }),
+            "{status}: {put:?}"
+        );
         let failure = refused(&store, &batch(1)).await;
         assert!(matches!(failure, Failure::Unavailable(_)), "{status}: {failure:?}");
         assert_eq!(asked.load(Ordering::SeqCst), 0, "{status}: somebody else was asked");
@@ -235,10 +243,13 @@ async fn a_bucket_that_leads_elsewhere_is_not_followed() {
 /// Many static hosts lead on to where the files are. Nothing is sent there that is worth having.
 #[tokio::test]
 async fn a_static_host_may_lead_elsewhere() {
-    let elsewhere = Host::start(|_| Answer::Whole("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello".to_owned()));
+    let elsewhere =
+        Host::start(|_| Answer::Whole("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello".to_owned()));
     let address = elsewhere.address;
     let host = Host::of(batch(1), move || {
-        Answer::Whole(format!("HTTP/1.1 302 Found\r\nlocation: http://{address}/hello\r\ncontent-length: 0\r\n\r\n"))
+        Answer::Whole(format!(
+            "HTTP/1.1 302 Found\r\nlocation: http://{address}/hello\r\ncontent-length: 0\r\n\r\n"
+        ))
     });
     assert_eq!(host.open().await.get(&batch(1)).await.unwrap(), Some(body("hello")));
 }
@@ -246,7 +257,8 @@ async fn a_static_host_may_lead_elsewhere() {
 /// A cache that keeps parts of files may answer with one.
 #[tokio::test]
 async fn a_part_of_an_object_is_no_object() {
-    let part = "HTTP/1.1 206 Partial Content\r\ncontent-range: bytes 0-4/10\r\ncontent-length: 5\r\n\r\nhalf.";
+    let part =
+        "HTTP/1.1 206 Partial Content\r\ncontent-range: bytes 0-4/10\r\ncontent-length: 5\r\n\r\nhalf.";
     let host = Host::of(batch(1), move || Answer::Whole(part.to_owned()));
     let failure = refused(&host.open().await, &batch(1)).await;
     assert!(matches!(failure, Failure::Unavailable(_)), "{failure:?}");
