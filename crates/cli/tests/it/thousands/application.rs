@@ -24,6 +24,9 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// How long the application waits before it asks a sequencer again that does not lead yet.
 const RETRY: Duration = Duration::from_millis(2);
 
+/// How many messages are waited for at a time. A store that takes one after another within [`PATIENCE`] is waited for to the end.
+const STRIDE: u64 = 500;
+
 /// Keys of its rows are below this, so that rows are changed as well as added.
 const ACCOUNTS: u64 = 1000;
 
@@ -89,13 +92,18 @@ impl Application {
         self.ask("POST", "submit", &body, place)
     }
 
-    /// Waits until a message is stored.
+    /// Waits until a message is stored, for as long as storing goes on.
     pub(super) fn wait_stored(&mut self, last: Sequence) {
-        let path = format!("checkpoint?at_least={last}&wait_ms=20000");
-        self.ask("GET", &path, b"", |answer| {
-            let Answer::Done(checkpoint) = answer else { return None };
-            (SignedCheckpoint::from_bytes(checkpoint).unwrap().claim().size >= last).then_some(())
-        });
+        let mut stored = 0;
+        while stored < last.get() {
+            let next = last.get().min(stored + STRIDE);
+            let path = format!("checkpoint?at_least={next}&wait_ms=20000");
+            stored = self.ask("GET", &path, b"", |answer| {
+                let Answer::Done(checkpoint) = answer else { return None };
+                let size = SignedCheckpoint::from_bytes(checkpoint).unwrap().claim().size.get();
+                (size >= next).then_some(size)
+            });
+        }
     }
 
     /// The state that was captured.
