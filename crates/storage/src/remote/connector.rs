@@ -59,15 +59,16 @@ pub(crate) struct Connector {
 }
 
 /// Hosts that give credentials to the machines of a platform.
-const METADATA_HOSTS: [&str; 4] =
-    ["169.254.169.254", "169.254.170.2", "metadata.google.internal", "metadata"];
+const METADATA_HOSTS: [&str; 5] =
+    ["169.254.169.254", "169.254.170.2", "169.254.170.23", "metadata.google.internal", "metadata"];
 
 impl HttpConnector for Connector {
     fn connect(&self, options: &ClientOptions) -> object_store::Result<HttpClient> {
         // One TLS provider for the whole process; whoever came first has set the same one.
         rustls::crypto::ring::default_provider().install_default().ok();
         let inner = HttpClient::new(transport::client(options, self.redirects)?);
-        Ok(HttpClient::new(Told { inner, credentials: self.credentials }))
+        let nearby = HttpClient::new(transport::nearby(options)?);
+        Ok(HttpClient::new(Told { inner, nearby, credentials: self.credentials }))
     }
 }
 
@@ -75,6 +76,8 @@ impl HttpConnector for Connector {
 #[derive(Debug)]
 struct Told {
     inner: HttpClient,
+    /// For metadata services, which are of this machine.
+    nearby: HttpClient,
     credentials: &'static str,
 }
 
@@ -93,10 +96,10 @@ impl HttpService for Told {
         let host = request.uri().host().unwrap_or_default().to_owned();
         let sending = Duration::from_secs(request.body().content_length() as u64 / SLOWEST_UPLINK);
         let waited = ANSWER_PATIENCE + sending;
-        let answer = tokio::time::timeout(waited, self.inner.execute(request)).await;
-        if METADATA_HOSTS.contains(&host.as_str())
-            && !matches!(&answer, Ok(Ok(answer)) if answer.status().is_success())
-        {
+        let is_nearby = METADATA_HOSTS.contains(&host.as_str());
+        let client = if is_nearby { &self.nearby } else { &self.inner };
+        let answer = tokio::time::timeout(waited, client.execute(request)).await;
+        if is_nearby && !matches!(&answer, Ok(Ok(answer)) if answer.status().is_success()) {
             let variables = self.credentials;
             return Err(HttpError::new(HttpErrorKind::Unknown, Refusal::NoCredentials { variables, host }));
         }

@@ -29,11 +29,24 @@ pub(super) enum Redirects {
 
 /// Makes the client. Proxies are those of the environment.
 pub(super) fn client(options: &ClientOptions, redirects: Redirects) -> object_store::Result<reqwest::Client> {
+    made(builder(options, redirects))
+}
+
+/// Makes the client for metadata services. A proxy would be asked for the credentials of this machine: it would see them, or give its own.
+pub(super) fn nearby(options: &ClientOptions) -> object_store::Result<reqwest::Client> {
+    made(builder(options, Redirects::Refused).no_proxy())
+}
+
+fn made(builder: reqwest::ClientBuilder) -> object_store::Result<reqwest::Client> {
+    builder.build().map_err(|error| Error::Generic { store: "HTTP", source: Box::new(error) })
+}
+
+fn builder(options: &ClientOptions, redirects: Redirects) -> reqwest::ClientBuilder {
     let is_set = |key| options.get_config_value(&key).is_some_and(|value| value == "true");
     // Metadata services are given less time to be there, which arrives here as a text such as `1s`.
     let connect = options.get_config_value(&ClientConfigKey::ConnectTimeout);
     let connect = connect.and_then(|text| text.strip_suffix('s')?.parse().ok()).map(Duration::from_secs);
-    let builder = reqwest::Client::builder()
+    reqwest::Client::builder()
         .user_agent(options.get_config_value(&ClientConfigKey::UserAgent).unwrap_or_default())
         .redirect(match redirects {
             Redirects::Refused => Policy::none(),
@@ -47,6 +60,5 @@ pub(super) fn client(options: &ClientOptions, redirects: Redirects) -> object_st
         .no_gzip()
         .no_brotli()
         .no_zstd()
-        .no_deflate();
-    builder.build().map_err(|error| Error::Generic { store: "HTTP", source: Box::new(error) })
+        .no_deflate()
 }

@@ -5,7 +5,7 @@ use std::process::{Child, Command, Stdio};
 
 use synddb_storage::{ObjectBatchStore, StoreUrl};
 
-use super::{open, processes, remote};
+use super::{open, processes, proxied, remote};
 
 /// Names the role of a child. Without it, this binary is the parent.
 const ROLE: &str = "SYNDDB_STORAGE_TEST_ROLE";
@@ -31,10 +31,13 @@ pub(crate) enum Role {
     Denied,
     /// Meets a platform with a clock that is wrong.
     Skewed,
+    /// Has no credentials, and a proxy.
+    Proxied,
 }
 
 impl Role {
-    const ALL: [Self; 6] = [Self::Race, Self::Count, Self::Write, Self::Full, Self::Denied, Self::Skewed];
+    const ALL: [Self; 7] =
+        [Self::Race, Self::Count, Self::Write, Self::Full, Self::Denied, Self::Skewed, Self::Proxied];
 }
 
 /// The command that starts `binary`, a copy of this test binary, in a role.
@@ -96,6 +99,7 @@ fn plays_its_role() {
         match role {
             Role::Race => processes::race(told(&store).await, &name).await,
             Role::Count => processes::count(told(&store).await).await,
+            Role::Proxied => proxied::meet_proxy(&store).await,
             Role::Skewed => remote::meet_wrong_clock(&store).await,
             Role::Write => processes::write_until_killed(folder).await,
             Role::Full => processes::meet_full_disk(folder).await,

@@ -18,6 +18,7 @@ mod last;
 mod leases;
 #[cfg(unix)]
 mod processes;
+mod proxied;
 #[cfg(unix)]
 mod remote;
 mod urls;
