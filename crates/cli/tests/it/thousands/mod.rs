@@ -256,7 +256,7 @@ impl Log {
 
 /// Most looks that the last of so many batches may take: leaps that double, and halves of the last one, down to a page.
 fn looks_max(last: Sequence) -> u64 {
-    2 * (u64::from((last.get() / u64::from(PAGE_KEYS_MAX)).max(1).ilog2()) + 1) + 1
+    2 * (u64::from((last.get() / u64::from(PAGE_KEYS_MAX)).max(1).ilog2()) + 1) + 2
 }
 
 /// All of it, in a store.
