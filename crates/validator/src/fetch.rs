@@ -107,7 +107,8 @@ impl PatientStore {
         self.store.list(start, limit).await
     }
 
-    /// The first message of the last batch that the store lists, asked for as patiently.
+    /// The first message of the last batch that the store lists, asked for as patiently while it does not answer. A store that cannot list,
+    /// or denies it, can serve all that a reader needs, so that is not waited for.
     pub(crate) async fn last_batch(&self, stream: StreamId) -> Result<Option<Sequence>, NoAnswer<ListError>> {
         let mut wait = RETRY_MIN;
         loop {
@@ -119,7 +120,8 @@ impl PatientStore {
                 Err(error) => error,
             };
             let ListError::Failed { failure, .. } = &error else { return Err(NoAnswer::Failed(error)) };
-            let Some(kind) = self.heard.passing(failure) else { return Err(NoAnswer::Failed(error)) };
+            let passing = self.heard.passing(failure).filter(|_| failure.retry_may_help());
+            let Some(kind) = passing else { return Err(NoAnswer::Failed(error)) };
             if !self.goes_on_after(kind, &error, &mut wait).await {
                 return Err(NoAnswer::GaveUp);
             }
