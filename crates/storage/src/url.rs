@@ -216,7 +216,8 @@ fn bucket(platform: Platform, text: &Url) -> Result<Bucket, StoreUrlError> {
 fn prefix(text: &Url) -> Result<String, StoreUrlError> {
     let path = text.path();
     let path = path.strip_prefix('/').unwrap_or(path);
-    let path = path.strip_suffix('/').unwrap_or(path);
+    // A single one at the end means nothing, and two of them are an empty segment.
+    let path = path.strip_suffix('/').filter(|path| !path.is_empty()).unwrap_or(path);
     let is_plain = |segment: &str| !segment.is_empty() && segment.chars().all(is_safe);
     if path.is_empty() || path.split('/').all(is_plain) {
         Ok(path.to_owned())
@@ -335,6 +336,7 @@ mod tests {
             "az://bucket/%2e",
             "gs://bucket/a/../b",
             "gs://bucket/./b",
+            "gs://bucket//",
             "s3://bu%63ket/a",
             "https://host/a//b",
             "s3://bucket/a*",
