@@ -1,6 +1,7 @@
 //! A clock that jumps by a day, under every process at once.
 
-use std::fs;
+use std::fs::{self, OpenOptions};
+use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::process::Command;
 
@@ -23,8 +24,10 @@ fn library(folder: &Path) -> std::path::PathBuf {
 fn nothing_depends_on_the_time_of_day() {
     let folder = tempfile::tempdir().unwrap();
     let shift = folder.path().join("shift");
-    let set = |seconds: i64| fs::write(&shift, seconds.to_le_bytes()).unwrap();
-    set(0);
+    fs::write(&shift, 0_i64.to_le_bytes()).unwrap();
+    // In place: a program that looks while the file is cut, to be written anew, would be ended by SIGBUS.
+    let shifted = OpenOptions::new().write(true).open(&shift).unwrap();
+    let set = |seconds: i64| shifted.write_all_at(&seconds.to_le_bytes(), 0).unwrap();
     let environment = [("LD_PRELOAD", library(folder.path())), ("SYNDDB_TEST_CLOCK", shift.clone())];
     let seconds = || -> f64 {
         let mut clock = python("import time; print(time.time())", []);
