@@ -1,12 +1,13 @@
 //! `codegen`: files written by code and checked in, so that other languages and readers need no build.
 //!
-//! Generated are `spec/vectors/*.json`, by an example of `synddb-protocol`, and `crates/README.md`, from the
-//! table of crates. Nothing else in those places is touched.
+//! Generated are `spec/vectors/*.json`, by an example of `synddb-protocol`, the pages and files of `docs/reference`, by the
+//! command `synddb`, and `crates/README.md`, from the table of crates. Nothing else in those places is touched.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
@@ -18,6 +19,9 @@ use crate::verdict::Verdict;
 
 /// Where the vectors lie.
 const VECTORS: &str = "spec/vectors";
+
+/// Where the reference lies.
+const REFERENCE: &str = "docs/reference";
 
 /// Files by where they lie, named from the root.
 type Files = BTreeMap<PathBuf, Vec<u8>>;
@@ -37,8 +41,10 @@ pub fn problems(tree: &Tree) -> Result<Vec<String>> {
 pub fn write(tree: &Tree) -> Result<Verdict> {
     let generated = generate(tree)?;
     let present = present(tree)?;
-    fs::create_dir_all(tree.root().join(VECTORS))
-        .with_context(|| format!("cannot make. folder=`{VECTORS}`"))?;
+    for folder in [VECTORS, REFERENCE] {
+        fs::create_dir_all(tree.root().join(folder))
+            .with_context(|| format!("cannot make. folder=`{folder}`"))?;
+    }
     for (path, bytes) in &generated {
         if present.get(path) != Some(bytes) {
             fs::write(tree.root().join(path), bytes)
@@ -74,21 +80,29 @@ pub fn differences(generated: &Files, present: &Files) -> Vec<String> {
 }
 
 fn generate(tree: &Tree) -> Result<Files> {
-    let folder = tree.scratch("vectors")?;
-    let mut example = process::example(tree, "synddb-protocol", "vectors");
-    process::run(example.arg(&folder))?;
-    let mut files = json_files(&folder)?;
-    ensure!(!files.is_empty(), "the example `vectors` of synddb-protocol wrote no .json file");
-    fs::remove_dir_all(&folder).with_context(|| format!("cannot remove. folder=`{}`", folder.display()))?;
+    let mut files = written(tree, VECTORS, process::example(tree, "synddb-protocol", "vectors"))?;
+    files.extend(written(tree, REFERENCE, process::command_of(tree, "synddb-cli", "synddb", "reference"))?);
     files.insert(PathBuf::from(readme::PATH), readme::render(tree, &Table::read(tree)?).into_bytes());
+    Ok(files)
+}
+
+/// What a program writes into the folder that it is given, as files of `place`.
+fn written(tree: &Tree, place: &str, mut program: Command) -> Result<Files> {
+    let folder = tree.scratch("codegen")?;
+    process::run(program.arg(&folder))?;
+    let files = files_of(&folder, place)?;
+    ensure!(!files.is_empty(), "nothing was written for {place}");
+    fs::remove_dir_all(&folder).with_context(|| format!("cannot remove. folder=`{}`", folder.display()))?;
     Ok(files)
 }
 
 /// The files in the tree that `codegen` owns.
 fn present(tree: &Tree) -> Result<Files> {
     let mut files = Files::new();
-    if tree.has(VECTORS) {
-        files = json_files(&tree.root().join(VECTORS))?;
+    for place in [VECTORS, REFERENCE] {
+        if tree.has(place) {
+            files.extend(files_of(&tree.root().join(place), place)?);
+        }
     }
     if tree.has(readme::PATH) {
         files.insert(PathBuf::from(readme::PATH), tree.read(readme::PATH)?.into_bytes());
@@ -96,15 +110,16 @@ fn present(tree: &Tree) -> Result<Files> {
     Ok(files)
 }
 
-/// The vectors in a folder, named as they are in the tree.
-fn json_files(folder: &Path) -> Result<Files> {
+/// The generated files in a folder, named as they are in the tree.
+fn files_of(folder: &Path, place: &str) -> Result<Files> {
     let failed = || format!("cannot read. folder=`{}`", folder.display());
+    let kept = ["json", "md", "toml"].map(OsStr::new).map(Some);
     let mut files = Files::new();
     for entry in fs::read_dir(folder).with_context(failed)? {
         let path = entry.with_context(failed)?.path();
-        if path.extension() == Some(OsStr::new("json")) {
+        if kept.contains(&path.extension()) {
             let bytes = fs::read(&path).with_context(|| format!("cannot read. file=`{}`", path.display()))?;
-            files.insert(Path::new(VECTORS).join(path.file_name().unwrap_or_default()), bytes);
+            files.insert(Path::new(place).join(path.file_name().unwrap_or_default()), bytes);
         }
     }
     Ok(files)

@@ -45,6 +45,14 @@ pub fn example(tree: &Tree, package: &str, name: &str) -> Command {
     example
 }
 
+/// A subcommand of a program of a package, with `cargo run`.
+#[must_use]
+pub fn command_of(tree: &Tree, package: &str, program: &str, subcommand: &str) -> Command {
+    let mut command = cargo(tree);
+    command.args(["run", "--quiet", "--locked", "--package", package, "--bin", program, "--", subcommand]);
+    command
+}
+
 /// The command as a reader would type it: program and arguments, without folders of this machine before the
 /// program.
 #[must_use]

@@ -13,6 +13,8 @@ use synddb_storage::StoreUrl;
 use synddb_validator::Mode;
 
 use crate::bench::{BenchArguments, FIGURES};
+use crate::configuration::ConfigArguments;
+use crate::follow::FollowArguments;
 
 const EXIT_CODES: &str = "Exit codes:
   0  done; for `diff`, the databases are equal; for `doctor`, nothing stops following
@@ -49,7 +51,7 @@ pub(crate) enum Command {
     ///
     /// Works beside the running application, which needs no change. Ends on SIGINT or SIGTERM, when everything committed until then
     /// is stored. Writers need a busy timeout: their write lock is taken for a moment now and then.
-    Follow(FollowArguments),
+    Follow(Box<FollowArguments>),
     /// Holds the place of an agent in the application's WAL. Agents start it.
     #[command(hide = true)]
     Pin(PinArguments),
@@ -97,6 +99,14 @@ pub(crate) enum Command {
     /// Measures what following costs, how fast replicas are, and how much a sequencer accepts.
     #[command(after_help = FIGURES)]
     Bench(BenchArguments),
+    /// Prints the configuration file of a process with every default, or says what a configuration comes to.
+    Config(ConfigArguments),
+    /// Writes the reference pages and default configuration files into a folder.
+    #[command(hide = true)]
+    Reference {
+        /// The folder.
+        folder: PathBuf,
+    },
     /// Prints a script that completes this command's arguments, to be read by a shell.
     Completions {
         /// The shell.
@@ -136,93 +146,22 @@ pub(crate) struct DevArguments {
 }
 
 #[derive(Debug, Args)]
-pub(crate) struct FollowArguments {
-    #[command(flatten)]
-    pub(crate) of: DatabaseArguments,
-    /// The sequencer's URL. Several may be named, also with commas in between, where one takes over from another: they are asked in turn, from the
-    /// first, whenever the one that is spoken to does not answer or does not lead.
-    #[arg(
-        id = "sequencers",
-        long = "sequencer",
-        value_name = "URL",
-        env = "SYNDDB_AGENT_SEQUENCER",
-        required = true,
-        value_delimiter = ','
-    )]
-    pub(crate) sequencers: Vec<String>,
-    /// The file with the sequencer's bearer token; `openssl rand -hex 32 > token && chmod 600 token` makes one.
-    #[arg(long, env = "SYNDDB_AGENT_TOKEN_FILE")]
-    pub(crate) token_file: PathBuf,
-    /// A key that may sign receipts and checkpoints; several may be named, one for each sequencer. Without any, the first one that is seen is
-    /// believed, and no other: a sequencer with another key cannot take over then. So name the key of each where there are several.
-    #[arg(
-        id = "sequencer_keys",
-        long = "sequencer-key",
-        value_name = "KEY",
-        env = "SYNDDB_AGENT_SEQUENCER_KEY",
-        value_delimiter = ','
-    )]
-    pub(crate) sequencer_keys: Vec<VerifyingKey>,
-    /// The store in which the sequencer puts batches, as for `validator`. From there the last captured state is restored when it cannot be proven that
-    /// nothing was committed while no agent ran, so that only what differs is sent, and not a snapshot.
-    #[arg(long, env = "SYNDDB_AGENT_STORE")]
-    pub(crate) store: Option<StoreUrl>,
-    /// Answer on this port of the loopback interface as well, not only on the socket.
-    #[arg(long)]
-    pub(crate) port: Option<u16>,
-    #[command(flatten)]
-    pub(crate) wal: WalLimit,
-    #[command(flatten)]
-    pub(crate) letting_go: LettingGo,
-    /// Hold the place in the WAL in this process alone. Should it be killed, what is committed until the next start may be a gap.
-    #[arg(long)]
-    pub(crate) no_pin: bool,
-    /// How often the database is scanned in full, and compared with what was captured; 0s for never. Capturing waits meanwhile, the application
-    /// does not.
-    #[arg(long, default_value = "1h")]
-    pub(crate) audit_interval: humantime::Duration,
-    #[command(flatten)]
-    pub(crate) outbox: OutboxLimit,
-    /// How long the end may take while the sequencer does not answer.
-    #[arg(long, default_value = "60s")]
-    pub(crate) drain_timeout: humantime::Duration,
-    /// End when standard input ends: for programs that start this one.
-    #[arg(long)]
-    pub(crate) stop_on_eof: bool,
-}
-
-#[derive(Debug, Args)]
 pub(crate) struct WalLimit {
     /// About how large the application's WAL may become, in MiB. A writer that is faster than the follower waits then.
     #[arg(long = "wal-limit", value_name = "MIB", default_value_t = 64, value_parser = clap::value_parser!(u64).range(1..=1_048_576))]
     pub(crate) mib: u64,
 }
 
-/// When the application's disk is worth more than a log without a gap.
-#[derive(Debug, Args)]
-pub(crate) struct LettingGo {
-    /// A WAL that is larger than so many MiB is let go while nothing can be captured: the outbox is full, or no agent runs. It is twice the
-    /// limit of the WAL at least.
-    #[arg(id = "wal_let_go", long = "wal-let-go", value_name = "MIB", default_value_t = 1024, value_parser = clap::value_parser!(u64).range(1..=1_048_576))]
-    pub(crate) mib: u64,
-    /// How long the place in the WAL is held for an agent that was killed.
-    #[arg(long, default_value = "10m")]
-    pub(crate) pin_linger: humantime::Duration,
-}
-
-impl LettingGo {
-    /// The bound beside a limit of the WAL, in MiB.
-    pub(crate) fn at_least_twice(&self, limit: &WalLimit) -> u64 {
-        self.mib.max(2 * limit.mib)
-    }
-}
-
 #[derive(Debug, Args)]
 pub(crate) struct PinArguments {
     #[command(flatten)]
     pub(crate) of: DatabaseArguments,
-    #[command(flatten)]
-    pub(crate) letting_go: LettingGo,
+    /// A WAL that is larger than so many MiB is let go while no agent runs.
+    #[arg(long = "wal-let-go", value_name = "MIB")]
+    pub(crate) let_go_mib: u64,
+    /// How long the place in the WAL is held for an agent that was killed.
+    #[arg(long = "pin-linger")]
+    pub(crate) linger: humantime::Duration,
 }
 
 #[derive(Debug, Args)]

@@ -3,7 +3,9 @@
 use crate::arguments::{Arguments, Command};
 use crate::exit::{CommandError, Exit};
 use crate::output::Output;
-use crate::{bench, detach, dev, diff, doctor, follow, inspect, mirror, services, status, verify, wait};
+use crate::{
+    bench, configuration, detach, dev, diff, doctor, follow, inspect, mirror, services, status, verify, wait,
+};
 
 /// Runs what the command line asks for.
 ///
@@ -28,6 +30,8 @@ pub fn run(arguments: &Arguments, output: Output) -> Result<Exit, CommandError> 
         Command::Inspect(arguments) => inspect::run(arguments, output),
         Command::Doctor(arguments) => doctor::run(arguments, output),
         Command::Bench(arguments) => bench::run(arguments, output),
+        Command::Config(arguments) => configuration::run(arguments, output),
+        Command::Reference { folder } => configuration::write_reference(folder),
         Command::Completions { shell } => {
             clap_complete::generate(*shell, &mut Arguments::command_line(), "synddb", &mut std::io::stdout());
             Ok(Exit::Done)

@@ -18,6 +18,7 @@
 //! | `mirror` | keeps a second file equal to an application's, without network |
 //! | `diff` | says whether two databases are equal |
 //! | `verify` | checks a whole stored log |
+//! | `configuration` | what the processes can be told, and what a configuration comes to |
 //! | `inspect` | shows an object of a log to people |
 //! | `doctor` | says whether a database can be followed, and what to do about it |
 //! | `bench` | what following costs the application, and how far behind it is |
@@ -27,6 +28,7 @@
 mod arguments;
 mod bench;
 mod commands;
+mod configuration;
 mod detach;
 mod dev;
 mod diff;

@@ -18,6 +18,12 @@ use crate::peer::PeerError;
 /// What was named on the command line and cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum Refusal {
+    /// What nobody can guess was not said.
+    #[error("{fix}, then run it again")]
+    Untold {
+        /// What to name, and how.
+        fix: &'static str,
+    },
     /// There is no such file.
     #[error("there is no such file; check the path. file=`{}`", file.display())]
     Missing {

@@ -14,8 +14,8 @@ use crate::process;
 use crate::refusal::Refusal;
 
 /// The prefixes of the environment.
-const SEQUENCER: &str = "SYNDDB_SEQUENCER_";
-const VALIDATOR: &str = "SYNDDB_VALIDATOR_";
+pub(crate) const SEQUENCER: &str = "SYNDDB_SEQUENCER_";
+pub(crate) const VALIDATOR: &str = "SYNDDB_VALIDATOR_";
 
 pub(crate) fn sequencer(arguments: &SequencerArguments, output: Output) -> Result<Exit, CommandError> {
     let config = config::load(arguments.config.as_deref(), SEQUENCER, &arguments.overrides)?;

@@ -9,6 +9,7 @@ use std::str::FromStr;
 use std::time::Duration;
 use std::{fmt, io};
 
+use schemars::JsonSchema;
 use serde::de::{SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use synddb_protocol::id::StreamId;
@@ -24,12 +25,14 @@ use crate::journal::Unstored;
 pub const PORT: u16 = 8433;
 
 /// The configuration of a sequencer.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     /// Where it listens. Port 0 takes a free one.
+    #[schemars(with = "String")]
     pub listen: SocketAddr,
-    /// Where batches rest.
+    /// Where batches rest: `gs://bucket/prefix`, `s3://bucket/prefix`, `az://container/prefix`, `file:///folder`, or `memory:`, which nothing outlives.
+    #[schemars(with = "String")]
     pub store: StoreUrl,
     /// The folder of its journals. One process owns it.
     pub dir: PathBuf,
@@ -37,19 +40,24 @@ pub struct Config {
     pub token_file: PathBuf,
     /// The file that holds the signing key: 32 bytes in hex. It is made when it is missing.
     pub key_file: PathBuf,
-    /// The streams that it may lead.
+    /// The streams that it may lead: `"any"`, or a list of their identifiers.
+    #[schemars(with = "String")]
     pub streams: Streams,
     /// Whether it leads at once, and whether another sequencer may take over.
     pub role: Role,
     /// The times of leases, where `role` has any.
+    #[schemars(with = "LeasingForm")]
     pub lease: Leasing,
     /// Where leases lie, if not in the store: one whose objects are locked does not take what is overwritten. Every sequencer over one
     /// store must be told the same.
+    #[schemars(with = "Option<String>", example = "s3://leases")]
     pub lease_store: Option<StoreUrl>,
     /// Where clients reach it, for whoever reads its leases.
+    #[schemars(with = "Option<String>", example = "https://sequencer.example:8433")]
     pub url: Option<PublicUrl>,
     /// Keys of earlier leaders, whose part of a log is accepted when a stream is taken over. The own key always is.
     #[serde(deserialize_with = "listed_keys")]
+    #[schemars(with = "Vec<String>")]
     pub trusted_keys: Vec<VerifyingKey>,
     /// When a batch is cut.
     pub batch: Batching,
@@ -104,7 +112,7 @@ impl Config {
 }
 
 /// What a sequencer does beside others over one store.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
     /// It leads at once, and keeps no lease. Idle, it asks the store nothing.
@@ -174,7 +182,7 @@ impl Default for Leasing {
     }
 }
 
-#[derive(Clone, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 struct LeasingForm {
     /// Time between two heartbeats, in milliseconds.
@@ -305,7 +313,7 @@ impl From<Streams> for StreamsForm {
 
 /// When a batch is cut: at the first of these, once the batch before is stored. What is larger than the protocol allows means
 /// as much as it allows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Batching {
     /// Age of its first message, in milliseconds.

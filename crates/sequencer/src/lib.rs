@@ -22,6 +22,7 @@
 
 mod admission;
 mod backoff;
+mod check;
 mod config;
 mod error;
 mod folder;
@@ -40,6 +41,7 @@ mod stream;
 mod tail;
 mod unstored;
 
+pub use check::check;
 pub use config::{Batching, Config, Leasing, LeasingError, PORT, PublicUrl, Role, Streams};
 pub use error::{LeadError, SequencerError};
 pub use journal::JournalError;

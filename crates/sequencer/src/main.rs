@@ -1,11 +1,12 @@
 //! The sequencer as a process: configuration, run, drain.
 //!
-//! The configuration file is the first argument, or the one that `SYNDDB_SEQUENCER_CONFIG` names; the environment beats it.
+//! The configuration file is the first argument, or the one that `SYNDDB_SEQUENCER_CONFIG` names; the environment beats it. `config default`
+//! prints the file of the defaults, `config check` says what a configuration comes to.
 
-use std::path::PathBuf;
+use std::path::Path;
 
 use synddb_sequencer::Config;
-use synddb_service::config;
+use synddb_service::config::{self, Asked};
 use synddb_service::process::{self, Setting};
 use synddb_service::telemetry::Format;
 
@@ -15,9 +16,27 @@ const CONFIG: &str = "SYNDDB_SEQUENCER_CONFIG";
 const PREFIX: &str = "SYNDDB_SEQUENCER_";
 
 fn main() -> anyhow::Result<()> {
-    let file = std::env::args_os().nth(1).or_else(|| std::env::var_os(CONFIG)).map(PathBuf::from);
+    match config::asked(std::env::args_os().skip(1), std::env::var_os(CONFIG))? {
+        Asked::Run(file) => run(file.as_deref()),
+        Asked::Default => {
+            print!("{}", config::default_file::<Config>("a sequencer", PREFIX));
+            Ok(())
+        }
+        Asked::Check(file) => {
+            let (config, settings) = config::settings::<Config>(file.as_deref(), PREFIX)?;
+            settings.iter().for_each(|setting| println!("{setting}"));
+            Ok(synddb_sequencer::check(&config)?)
+        }
+        Asked::Version => {
+            println!("synddb-sequencer {}", env!("CARGO_PKG_VERSION"));
+            Ok(())
+        }
+    }
+}
+
+fn run(file: Option<&Path>) -> anyhow::Result<()> {
     let overrides = std::collections::BTreeMap::<String, String>::new();
-    let config: Config = config::load(file.as_deref(), PREFIX, &overrides)?;
+    let config: Config = config::load(file, PREFIX, &overrides)?;
     let setting = Setting { format: Format::default(), filter: "info", stop_on_eof: false };
     process::run(setting, async |metrics, shutdown| {
         // Whoever started it reads the address here: port 0 takes a free one.

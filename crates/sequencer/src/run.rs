@@ -14,6 +14,7 @@ use synddb_storage::{BatchStore, Lease, ObjectBatchStore};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
+use crate::check::check_shared;
 use crate::config::{Config, Role, signing_key};
 use crate::error::{LeadError, SequencerError};
 use crate::folder::OwnedFolder;
@@ -45,11 +46,8 @@ pub async fn run(
     shutdown: Shutdown,
     started: impl FnOnce(Started),
 ) -> Result<(), SequencerError> {
+    check_shared(&config)?;
     let lease_store = config.lease_store.as_ref().filter(|_| config.role != Role::Alone);
-    let shared = [Some(&config.store).filter(|_| config.role != Role::Alone), lease_store];
-    if let Some(unshared) = shared.into_iter().flatten().find(|store| store.is_memory()) {
-        return Err(SequencerError::Unshared { store: unshared.clone() });
-    }
     let store = Arc::new(ObjectBatchStore::open(&config.store).await.map_err(Box::new)?);
     let lease = match lease_store {
         Some(url) => Arc::new(ObjectBatchStore::open(url).await.map_err(Box::new)?),

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use synddb_protocol::id::StreamId;
 use synddb_protocol::log::Versions;
@@ -15,24 +16,36 @@ use crate::keys::RevokedKey;
 
 /// What a validator is told. Every field has a default but [`stream`](Self::stream) and whom to believe, which nobody can guess: one of
 /// [`sequencer_keys`](Self::sequencer_keys) and [`keys_file`](Self::keys_file).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// Where the log is stored.
+    /// Where the log is stored: `gs://bucket/prefix`, `s3://bucket/prefix`, `az://container/prefix`, `file:///folder`, or `https://host/prefix` of a
+    /// host that serves one.
+    #[schemars(with = "String")]
     pub store: StoreUrl,
-    /// Which log it is.
+    /// Which log it is. It must be set.
+    #[schemars(
+        with = "Option<String>",
+        example = "0x0000000000000000000000000000000000000000000000000000000000000000"
+    )]
     pub stream: Option<StreamId>,
     /// The file that becomes the replica. Its folder must exist.
     pub replica: PathBuf,
-    /// The public keys that may lead the log, pinned by whoever runs this: at least one, or [`keys_file`](Self::keys_file).
+    /// The public keys that may lead the log, pinned by whoever runs this: at least one, or `keys_file`.
+    #[schemars(with = "Vec<String>")]
     pub sequencer_keys: Vec<VerifyingKey>,
-    /// Pinned keys that are revoked, and up to where each is believed.
+    /// Pinned keys that are revoked, and up to where each is believed: `{ key = "0x02…", epoch = 3, size = 1200 }`, the last
+    /// epoch that it may have led and the size of the log up to which it is believed in that, or 0.
+    #[schemars(with = "Vec<String>")]
     pub revoked: Vec<RevokedKey>,
     /// A file of the keys that may lead the log, and of those that are revoked. It is read again when it changes.
+    #[schemars(example = "/etc/synddb/keys.toml")]
     pub keys_file: Option<PathBuf>,
     /// Where HTTP is served, if anywhere.
+    #[schemars(with = "Option<String>", example = "127.0.0.1:8434")]
     pub listen: Option<SocketAddr>,
     /// The URL of a sequencer that is asked whether there is news, so that an idle log costs the store nothing. Never trusted.
+    #[schemars(example = "https://sequencer.example:8433")]
     pub sequencer: Option<String>,
     /// The longest time between two looks into the store while nothing new is found, in milliseconds.
     pub poll_ms_max: u64,
@@ -54,14 +67,16 @@ pub struct Config {
     /// The file that this was read from. Looked at by the process alone, and known here because `SYNDDB_VALIDATOR_CONFIG` has the prefix of
     /// every other key.
     #[serde(skip_serializing)]
+    #[schemars(skip)]
     pub config: Option<PathBuf>,
     /// The newest rules that this reader knows. No file sets it: it is for tests in which releases run beside each other.
     #[serde(skip)]
+    #[schemars(skip)]
     pub supported: Versions,
 }
 
 /// When to end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Mode {
     /// When asked to.
@@ -72,7 +87,7 @@ pub enum Mode {
 }
 
 /// What queries may cost.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct QueryConfig {
     /// Most rows of one answer.

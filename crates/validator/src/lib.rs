@@ -51,5 +51,5 @@ mod watch;
 pub use config::{Config, ConfigProblem, Mode, QueryConfig};
 pub use error::{Divergence, HaltCause, Refused, ReplicaError, ValidatorError};
 pub use report::Report;
-pub use run::{End, Event, run, run_as, run_over, run_trusting};
+pub use run::{End, Event, check, run, run_as, run_over, run_trusting};
 pub use start::{Start, StartError};

@@ -105,7 +105,15 @@ pub async fn run(
     run_as(Start::GoOn, config, metrics, shutdown, on_event).await
 }
 
-/// The same, and it begins otherwise than by going on.
+/// Looks at whether a configuration could be run, as far as that can be seen on this machine. Nothing is made, and the store is not asked.
+///
+/// # Errors
+/// [`ValidatorError`], as [`run`] would end with it.
+pub async fn check(config: &Config) -> Result<(), ValidatorError> {
+    Checked::of(config, None).await.map(drop)
+}
+
+/// As [`run`], and it begins otherwise than by going on.
 ///
 /// # Errors
 /// [`ValidatorError`].
@@ -120,7 +128,7 @@ pub async fn run_as(
     Box::pin(run_from(start, store, None, config, metrics, shutdown, on_event)).await
 }
 
-/// The same over a store that is open; `config.store` is not looked at.
+/// As [`run`], over a store that is open; `config.store` is not looked at.
 ///
 /// # Errors
 /// [`ValidatorError`].

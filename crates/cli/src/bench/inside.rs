@@ -2,23 +2,18 @@
 //!
 //! What must stay true: it has ended when the value is gone, and its pin with it.
 
-use std::ffi::OsString;
-use std::io;
 use std::path::Path;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::time::{Duration, Instant};
 
-use clap::FromArgMatches as _;
 use synddb_agent::{Captured, Event, Handle, Until};
 use synddb_protocol::http::Position;
 use synddb_protocol::id::StreamId;
 
 use super::agent::{judge, too_late};
 use super::{Bench, BenchError};
-use crate::arguments::{Arguments, Command};
 use crate::exit::CommandError;
-use crate::folder::Folder;
-use crate::follow;
+use crate::follow::Settings;
 
 /// How long it may take for what is asked of it.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -120,23 +115,10 @@ impl Drop for Inside {
 
 /// What `synddb follow` would make of the same arguments.
 fn config(database: &Path, sequencer: &str, token: &Path) -> Result<synddb_agent::Config, BenchError> {
-    let words = ["synddb", "follow", "--sequencer", sequencer, "--drain-timeout", "0s"].map(Into::into);
-    let words = words.into_iter().chain([database.into(), "--token-file".into(), token.into()]);
-    let invalid = |error| BenchError::system("describe an agent")(error);
     // What the environment says of a real agent does not count here.
-    let unset = |argument: clap::Arg| argument.env(None::<&'static str>);
-    let follow = |follow: clap::Command| follow.mut_args(unset);
-    let parsed = Arguments::command_line()
-        .mut_subcommand("follow", follow)
-        .try_get_matches_from(words.collect::<Vec<OsString>>())
-        .and_then(|matches| Arguments::from_arg_matches(&matches));
-    let arguments = parsed.map_err(|error| invalid(io::Error::other(error)))?;
-    let Command::Follow(arguments) = arguments.command() else {
-        return Err(invalid(io::ErrorKind::InvalidInput.into()));
-    };
-    let folder = Folder::of(database, None);
-    folder.make()?;
-    Ok(follow::config(arguments, &folder)?)
+    let settings = Settings::of(database, sequencer, token).ending_at_once();
+    settings.folder().map_err(CommandError::from)?.make()?;
+    Ok(settings.config()?)
 }
 
 /// Waits until it follows its database and another process holds its place; what it captures first.

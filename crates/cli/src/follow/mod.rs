@@ -3,21 +3,19 @@
 mod attaching;
 mod front;
 mod last_state;
+mod settings;
 
-use std::ffi::OsString;
 use std::io;
-use std::path::Path;
 use std::sync::Arc;
 
-use synddb_agent::pin::{PinConfig, PinProgram};
-use synddb_agent::reconcile::LastState;
-use synddb_agent::{How, outbox};
-use synddb_service::secret::Token;
+use synddb_agent::How;
+use synddb_agent::pin::PinConfig;
 use synddb_service::shutdown::Shutdown;
 
 pub use last_state::StoredState;
+pub(crate) use settings::{FollowArguments, PREFIX, Settings};
 
-use crate::arguments::{DatabaseArguments, FollowArguments, LettingGo, PinArguments};
+use crate::arguments::{DatabaseArguments, PinArguments};
 use crate::exit::{CommandError, Exit};
 use crate::folder::Folder;
 use crate::output::{Continuity, Event, Output, Process};
@@ -25,13 +23,14 @@ use crate::process;
 use crate::refusal::check_database;
 
 pub(crate) fn run(arguments: &FollowArguments, output: Output) -> Result<Exit, CommandError> {
-    let DatabaseArguments { database, dir } = &arguments.of;
+    let settings = arguments.settings()?;
+    let database = settings.database()?;
     // What can be refused is, before anything is made.
     check_database(database)?;
-    let folder = Folder::of(database, dir.as_deref());
-    let config = config(arguments, &folder)?;
-    let attaching = attaching::attaching(database, &folder, arguments.wal.mib);
-    let unnamed = keys_unnamed(arguments);
+    let (folder, port) = (settings.folder()?, settings.port());
+    let config = settings.config()?;
+    let attaching = attaching::attaching(database, &folder, settings.wal_limit_mib());
+    let unnamed = settings.keys_unnamed().map(|sequencers| Event::KeysUnnamed { sequencers });
     folder.make()?;
     let complete = process::serve(output, arguments.stop_on_eof, async |metrics, shutdown| {
         output.mention(&attaching);
@@ -41,8 +40,7 @@ pub(crate) fn run(arguments: &FollowArguments, output: Output) -> Result<Exit, C
         let agent = Arc::new(synddb_agent::start(config, move |event| say(output, event))?);
         // The front ends after the agent, so that it can be asked how the drain goes.
         let ended = Shutdown::new();
-        let front =
-            front::serve(folder, arguments.port, Arc::clone(&agent), metrics, ended.clone(), output).await?;
+        let front = front::serve(folder, port, Arc::clone(&agent), metrics, ended.clone(), output).await?;
         let front = tokio::spawn(front);
         let asked = Arc::clone(&agent);
         tokio::spawn(async move {
@@ -59,77 +57,16 @@ pub(crate) fn run(arguments: &FollowArguments, output: Output) -> Result<Exit, C
     Ok(if complete { Exit::Done } else { Exit::Incomplete })
 }
 
-/// That no key is named where several sequencers are: one with another key than the first could not take over, and that is better known
-/// before it is needed.
-fn keys_unnamed(arguments: &FollowArguments) -> Option<Event> {
-    let sequencers = arguments.sequencers.len();
-    (sequencers > 1 && arguments.sequencer_keys.is_empty()).then_some(Event::KeysUnnamed { sequencers })
-}
-
 /// What a pin does. It says nothing: whoever reads what its agent says must not wait for it.
 pub(crate) fn pin(arguments: &PinArguments) -> Result<Exit, CommandError> {
-    let PinArguments { of: DatabaseArguments { database, dir }, letting_go } = arguments;
+    let PinArguments { of: DatabaseArguments { database, dir }, let_go_mib, linger } = arguments;
     synddb_agent::pin::serve(&PinConfig {
         database: database.clone(),
         folder: Folder::of(database, dir.as_deref()).path().to_owned(),
-        wal_bytes_max: letting_go.mib << 20,
-        linger: *letting_go.pin_linger,
+        wal_bytes_max: let_go_mib << 20,
+        linger: **linger,
     })?;
     Ok(Exit::Done)
-}
-
-/// The agent that the arguments describe.
-pub(crate) fn config(
-    arguments: &FollowArguments,
-    folder: &Folder,
-) -> Result<synddb_agent::Config, CommandError> {
-    synddb_agent::check_sequencers(&arguments.sequencers)?;
-    let database = &arguments.of.database;
-    let token = Token::read(&arguments.token_file)?;
-    let let_go = arguments.letting_go.at_least_twice(&arguments.wal);
-    Ok(synddb_agent::Config {
-        database: database.clone(),
-        folder: folder.path().to_owned(),
-        sequencers: arguments.sequencers.clone(),
-        token: token.expose().to_owned().into(),
-        sequencer_keys: arguments.sequencer_keys.clone(),
-        wal_bytes_max: arguments.wal.mib << 20,
-        wal_bytes_detach: let_go << 20,
-        pin: if arguments.no_pin {
-            None
-        } else {
-            Some(pin_program(database, folder, let_go, &arguments.letting_go)?)
-        },
-        audit_interval: *arguments.audit_interval,
-        outbox: outbox::Options { bytes_max: arguments.outbox.mib << 20 },
-        drain_max: *arguments.drain_timeout,
-        last_state: arguments
-            .store
-            .clone()
-            .map(|store| Arc::new(StoredState::of(store)) as Arc<dyn LastState>),
-    })
-}
-
-/// This program, as a pin.
-fn pin_program(
-    database: &Path,
-    folder: &Folder,
-    let_go_mib: u64,
-    letting_go: &LettingGo,
-) -> Result<PinProgram, CommandError> {
-    let program = std::env::current_exe().map_err(CommandError::system("find this program"))?;
-    let text = |text: &str| OsString::from(text);
-    let arguments = vec![
-        text("pin"),
-        database.into(),
-        text("--dir"),
-        folder.path().into(),
-        text("--wal-let-go"),
-        text(&let_go_mib.to_string()),
-        text("--pin-linger"),
-        text(&letting_go.pin_linger.to_string()),
-    ];
-    Ok(PinProgram { program, arguments })
 }
 
 /// Says what the agent does. What comes with every submission is for its status.

@@ -5,6 +5,7 @@ use synddb_agent::{AgentStatus, Audited, Finding as EvidenceOf, Problem};
 use synddb_protocol::hash::StateHash;
 use synddb_protocol::http::{Halt, Position, ReplicaStatus, StreamStatus};
 use synddb_protocol::id::{Sequence, StreamId};
+use synddb_service::config::Setting;
 use synddb_validator::fsck::{Progress as CheckProgress, Report};
 
 use crate::bench::{Machine, Measured};
@@ -74,6 +75,20 @@ pub enum Continuity {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum Event {
+    /// The configuration file of a process, with every default.
+    Configuration {
+        /// Whose.
+        process: Process,
+        /// The file, in TOML.
+        text: String,
+    },
+    /// What one key of a configuration comes to.
+    Setting(Setting),
+    /// The process could begin as its configuration says.
+    Configured {
+        /// Whose.
+        process: Process,
+    },
     /// The mirror follows; everything committed from here on is applied.
     Ready {
         /// The application's database.

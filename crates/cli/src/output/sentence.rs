@@ -16,6 +16,11 @@ use crate::mirror::Summary;
 /// The sentence; empty where people are told otherwise.
 pub(super) fn of(event: &Event) -> String {
     match event {
+        Event::Configuration { text, .. } => text.trim_end().to_owned(),
+        Event::Setting(setting) => setting.to_string(),
+        Event::Configured { process } => {
+            format!("# the {process} could begin as this says; its store and peers were not asked")
+        }
         Event::Ready { source, target, state } => {
             format!("following {source}, mirrored to {target}, at state {state}")
         }

@@ -8,6 +8,7 @@
 mod bench;
 mod cases;
 mod chance;
+mod configuration;
 mod dev;
 mod differences;
 mod diverged;

@@ -2,6 +2,19 @@
 //!
 //! A key that the struct does not know is refused with its name, as long as the struct says `deny_unknown_fields`.
 //! Only processes read the environment; no library does.
+//!
+//! What a configuration consists of is read from its type: [`default_file`] and [`reference_page`] print it, [`settings`] says what
+//! each key comes to in one place and where that is from.
+
+mod check;
+mod command;
+mod keys;
+mod written;
+
+pub use check::{Origin, Setting, settings};
+pub use command::{Asked, Misasked, asked};
+pub use keys::{Key, Section, sections};
+pub use written::{default_file, reference_page};
 
 use std::path::{Path, PathBuf};
 
@@ -38,6 +51,12 @@ pub fn load<T: Serialize + DeserializeOwned + Default>(
     prefix: &str,
     overrides: &impl Serialize,
 ) -> Result<T, ConfigError> {
+    let sources = sources::<T>(file, prefix)?.merge(Serialized::defaults(overrides));
+    Ok(sources.extract().map_err(Box::new)?)
+}
+
+/// Everything but the command line.
+fn sources<T: Serialize + Default>(file: Option<&Path>, prefix: &str) -> Result<Figment, ConfigError> {
     let mut sources = Figment::from(Serialized::defaults(T::default()));
     if let Some(file) = file {
         if !file.is_file() {
@@ -45,10 +64,7 @@ pub fn load<T: Serialize + DeserializeOwned + Default>(
         }
         sources = sources.merge(Toml::file_exact(file));
     }
-    let sources = sources
-        .merge(Env::prefixed(prefix).ignore(&[FILE]).split("__"))
-        .merge(Serialized::defaults(overrides));
-    Ok(sources.extract().map_err(Box::new)?)
+    Ok(sources.merge(Env::prefixed(prefix).ignore(&[FILE]).split("__")))
 }
 
 #[cfg(test)]

@@ -1,0 +1,50 @@
+//! Whether a configuration could be run, as far as that can be seen without making, locking or asking anything.
+
+use std::io;
+use std::path::Path;
+
+use synddb_service::secret::{SecretError, Token, read_secret};
+
+use crate::SequencerError;
+use crate::config::{Config, Role};
+
+/// Looks at what a configuration names on this machine: the files of its secrets, and the places of what it makes. The store is not asked, and a
+/// sequencer that runs with the same configuration is not disturbed.
+///
+/// # Errors
+/// [`SequencerError`], as [`run`](crate::run) would end with it.
+pub fn check(config: &Config) -> Result<(), SequencerError> {
+    check_shared(config)?;
+    Token::read(&config.token_file)?;
+    match read_secret(&config.key_file) {
+        // It is made at the start.
+        Err(SecretError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+            check_place(&config.key_file)?;
+        }
+        read => drop(read?),
+    }
+    check_place(&config.dir)
+}
+
+/// Whether others can see what a sequencer in this role must share with them.
+pub(crate) fn check_shared(config: &Config) -> Result<(), SequencerError> {
+    if config.role == Role::Alone {
+        return Ok(());
+    }
+    let shared = [Some(&config.store), config.lease_store.as_ref()];
+    match shared.into_iter().flatten().find(|store| store.is_memory()) {
+        Some(unshared) => Err(SequencerError::Unshared { store: unshared.clone() }),
+        None => Ok(()),
+    }
+}
+
+/// Whether something is there, or could be made there.
+fn check_place(path: &Path) -> Result<(), SequencerError> {
+    let above = path.ancestors().skip(1).find(|folder| folder.as_os_str().is_empty() || folder.exists());
+    let is_folder = above.is_none_or(|folder| folder.as_os_str().is_empty() || folder.is_dir());
+    if path.exists() || is_folder {
+        return Ok(());
+    }
+    let source = io::Error::from(io::ErrorKind::NotADirectory);
+    Err(SequencerError::Folder { folder: path.to_owned(), source })
+}
