@@ -41,7 +41,7 @@ pub struct Config {
     pub pin: Option<PinProgram>,
     /// How often the database is scanned in full, and compared with what was captured; zero for never. Meanwhile nothing is captured.
     pub audit_interval: Duration,
-    /// What bounds the outbox.
+    /// What bounds the outbox, and which submissions are traced.
     pub outbox: outbox::Options,
     /// How long what is captured may take to be stored, once the agent was asked to end.
     pub drain_max: Duration,

@@ -18,6 +18,7 @@
 //! | [`SocketPath`] | sockets in the agent's folder |
 //! | `look` | what a folder holds, seen from outside |
 //! | `metrics` | the names of what is measured |
+//! | `span` | what is told of the way of a submission |
 //! | `handle`, `status`, `event` | what is told and asked from outside |
 
 mod attach;
@@ -38,6 +39,7 @@ pub mod reconcile;
 mod ship;
 mod socket;
 mod source;
+mod span;
 mod status;
 
 pub use capture::{Audited, Ended};

@@ -168,6 +168,36 @@ pub enum ProblemKind {
 }
 
 impl ProblemKind {
+    /// Every kind.
+    pub(crate) const ALL: [Self; 10] = [
+        Self::Equivocation,
+        Self::Inconsistent,
+        Self::ShippingStopped,
+        Self::NotCapturing,
+        Self::OutboxFull,
+        Self::Unauthorized,
+        Self::Untrusted,
+        Self::Refused,
+        Self::Unreachable,
+        Self::Busy,
+    ];
+
+    /// Its name, as JSON has it.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Equivocation => "equivocation",
+            Self::Inconsistent => "inconsistent",
+            Self::ShippingStopped => "shipping_stopped",
+            Self::NotCapturing => "not_capturing",
+            Self::OutboxFull => "outbox_full",
+            Self::Unauthorized => "unauthorized",
+            Self::Untrusted => "untrusted",
+            Self::Refused => "refused",
+            Self::Unreachable => "unreachable",
+            Self::Busy => "busy",
+        }
+    }
+
     /// Whether nothing is sent any more, so that nobody need wait for it.
     const fn ends_sending(self) -> bool {
         matches!(self, Self::ShippingStopped | Self::Equivocation)
@@ -227,6 +257,7 @@ struct Entries {
 
 impl Board {
     pub(crate) fn new(stream: StreamId) -> Self {
+        metrics::describe(stream);
         let status = AgentStatus {
             stream,
             next: None,
@@ -257,9 +288,9 @@ impl Board {
     /// Changes the status.
     pub(crate) fn note(&self, change: impl FnOnce(&mut AgentStatus)) {
         let mut entries = self.entries();
-        let before = entries.status.statistics.wal_resets;
+        let before = entries.status.statistics;
         change(&mut entries.status);
-        metrics::note(&entries.status, before);
+        metrics::note(&entries.status, &before);
         drop(entries);
         self.changed.notify_all();
     }
@@ -276,7 +307,19 @@ impl Board {
         if problem.is_none() {
             trouble.told.clear();
         }
+        let stream = entries.status.stream;
+        let trouble = &mut entries.troubles[teller as usize];
+        let over = trouble.problem.take();
         trouble.problem = problem;
+        for kind in over.iter().chain(&entries.troubles[teller as usize].problem).map(|problem| problem.kind)
+        {
+            let is_there = entries
+                .troubles
+                .iter()
+                .filter_map(|trouble| trouble.problem.as_ref())
+                .any(|there| there.kind == kind);
+            metrics::has_problem(stream, kind, is_there);
+        }
         drop(entries);
         self.changed.notify_all();
         is_news
@@ -333,6 +376,13 @@ mod tests {
 
     fn problem(kind: ProblemKind) -> Problem {
         Problem { kind, detail: String::new(), fix: String::new() }
+    }
+
+    #[test]
+    fn a_kind_is_called_in_metrics_as_in_json() {
+        for kind in ProblemKind::ALL {
+            assert_eq!(serde_json::to_value(kind).unwrap(), kind.name());
+        }
     }
 
     #[test]

@@ -4,15 +4,31 @@ use std::future::Future;
 
 use synddb_service::process::{self, Setting};
 use synddb_service::shutdown::Shutdown;
-use synddb_service::telemetry::{Format, Metrics};
+use synddb_service::telemetry::settings::Default as Defaults;
+use synddb_service::telemetry::{Format, Metrics, Settings};
 use tokio::runtime::{Builder, Runtime};
 
 use crate::exit::CommandError;
 use crate::output::Output;
 
-/// Runs a long-running command until it ends, or is asked to.
+/// Runs a long-running command that has no configuration until it ends, or is asked to.
 pub(crate) fn serve<T, F>(
     output: Output,
+    role: &'static str,
+    stop_on_eof: bool,
+    body: impl FnOnce(Metrics, Shutdown) -> F,
+) -> Result<T, CommandError>
+where
+    F: Future<Output = Result<T, CommandError>>,
+{
+    serve_as(output, role, &Settings::default(), stop_on_eof, body)
+}
+
+/// The same with what its configuration says of logs and traces.
+pub(crate) fn serve_as<T, F>(
+    output: Output,
+    role: &'static str,
+    telemetry: &Settings,
     stop_on_eof: bool,
     body: impl FnOnce(Metrics, Shutdown) -> F,
 ) -> Result<T, CommandError>
@@ -21,7 +37,8 @@ where
 {
     use_ring();
     let format = if output.is_json() { Format::Json } else { Format::Text };
-    process::run(Setting { format, filter: "warn", stop_on_eof }, body)
+    let default = Defaults { format, filter: "warn" };
+    process::run(&Setting { role, telemetry: telemetry.clone(), default, stop_on_eof }, body)
 }
 
 /// Runs something that asks peers and ends.

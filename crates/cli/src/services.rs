@@ -18,8 +18,10 @@ pub(crate) const SEQUENCER: &str = "SYNDDB_SEQUENCER_";
 pub(crate) const VALIDATOR: &str = "SYNDDB_VALIDATOR_";
 
 pub(crate) fn sequencer(arguments: &SequencerArguments, output: Output) -> Result<Exit, CommandError> {
-    let config = config::load(arguments.config.as_deref(), SEQUENCER, &arguments.overrides)?;
-    process::serve(output, arguments.stop_on_eof, async |metrics, shutdown| {
+    let config: synddb_sequencer::Config =
+        config::load(arguments.config.as_deref(), SEQUENCER, &arguments.overrides)?;
+    let telemetry = config.telemetry.clone();
+    process::serve_as(output, "sequencer", &telemetry, arguments.stop_on_eof, async |metrics, shutdown| {
         let started = move |Started { address, key }| {
             let (url, key_id) = (format!("http://{address}"), Some(key.id().to_string()));
             let key = Some(key.to_string());
@@ -62,7 +64,8 @@ fn follow_log(
 ) -> Result<End, CommandError> {
     // The message of the last `caught_up`, which is not said twice.
     let last_said = Arc::new(Mutex::new(None));
-    let end = process::serve(output, stop_on_eof, async |metrics, shutdown| {
+    let telemetry = config.telemetry.clone();
+    let end = process::serve_as(output, "validator", &telemetry, stop_on_eof, async |metrics, shutdown| {
         let mut seldom = Seldom { said: None, caught_up: None, progress: Progress::begin(output) };
         let said = Arc::clone(&last_said);
         let on_event = move |event| {

@@ -29,7 +29,7 @@ pub(crate) fn run(arguments: &VerifyArguments, output: Output) -> Result<Exit, C
         keys: arguments.sequencer_keys.clone(),
         rebuild_in: scratch.as_ref().map(|folder| folder.path().to_owned()),
     };
-    let checked = process::serve(output, false, async |_, shutdown: Shutdown| {
+    let checked = process::serve(output, "verify", false, async |_, shutdown: Shutdown| {
         let mut seldom = Seldom { said: began, progress: Progress::begin(output), output };
         Ok::<_, CommandError>(fsck::run(question, shutdown, move |progress| seldom.tell(progress)).await)
     })?;

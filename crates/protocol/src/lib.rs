@@ -15,6 +15,7 @@
 //! | [`live`] | the log as it grows: what a leader shows of it before and after it is stored |
 //! | [`proof`] | inclusion and consistency proofs as they are sent, and lists of leaves |
 //! | [`http`] | the JSON that services answer with |
+//! | [`trace`] | which trace a submission belongs to, computed from what all know |
 //!
 //! Does no I/O, reads no clock, draws no randomness (I13): time and chance are arguments, so that the
 //! same bytes mean the same on every machine and at every time. The normative text, with drawings and
@@ -33,6 +34,7 @@ pub mod proof;
 pub mod signing;
 pub mod state;
 pub mod submission;
+pub mod trace;
 
 pub use chain::chain;
 pub use encoding::{Canonical, DecodeError, ParseError};

@@ -16,6 +16,7 @@ use synddb_protocol::id::StreamId;
 use synddb_protocol::limits::{BATCH_BYTES_MAX, BATCH_MESSAGES_MAX};
 use synddb_protocol::signing::{SigningKey, TrustedKeys, VerifyingKey};
 use synddb_service::secret::{SecretError, read_secret, write_new_secret};
+use synddb_service::telemetry::Settings as Telemetry;
 use synddb_storage::StoreUrl;
 
 use crate::SequencerError;
@@ -70,6 +71,8 @@ pub struct Config {
     pub journal_messages_max: u64,
     /// How long publishing what was accepted may take after the process was asked to end, in milliseconds.
     pub drain_ms: u64,
+    /// Logs and traces.
+    pub telemetry: Telemetry,
 }
 
 impl Default for Config {
@@ -91,6 +94,7 @@ impl Default for Config {
             journal_bytes_max: 1 << 30,
             journal_messages_max: 1 << 20,
             drain_ms: 10_000,
+            telemetry: Telemetry::default(),
         }
     }
 }

@@ -9,6 +9,7 @@ use synddb_sequencer::Config;
 use synddb_service::config::{self, Asked};
 use synddb_service::process::{self, Setting};
 use synddb_service::telemetry::Format;
+use synddb_service::telemetry::settings::Default as Defaults;
 
 /// Names the configuration file, unless an argument does.
 const CONFIG: &str = "SYNDDB_SEQUENCER_CONFIG";
@@ -37,8 +38,10 @@ fn main() -> anyhow::Result<()> {
 fn run(file: Option<&Path>) -> anyhow::Result<()> {
     let overrides = std::collections::BTreeMap::<String, String>::new();
     let config: Config = config::load(file, PREFIX, &overrides)?;
-    let setting = Setting { format: Format::default(), filter: "info", stop_on_eof: false };
-    process::run(setting, async |metrics, shutdown| {
+    let default = Defaults { format: Format::Text, filter: "info" };
+    let telemetry = config.telemetry.clone();
+    let setting = Setting { role: "sequencer", telemetry, default, stop_on_eof: false };
+    process::run(&setting, async |metrics, shutdown| {
         // Whoever started it reads the address here: port 0 takes a free one.
         synddb_sequencer::run(config, metrics, shutdown, |started| {
             println!("listening on http://{} with key {}", started.address, started.key);

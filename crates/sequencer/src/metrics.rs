@@ -1,28 +1,95 @@
-//! The names of what is counted. Lag is a subtraction: `sequence - published_sequence`.
+//! The names of what is counted. Lag is a subtraction: `sequence - stored_sequence` here, `sequence` here less `applied_sequence` there.
 
-use metrics::{Counter, Gauge, counter, gauge};
-use synddb_protocol::http::Reason;
+use std::time::Duration;
+
+use metrics::{
+    Counter, Gauge, Histogram, counter, describe_counter, describe_gauge, describe_histogram, gauge,
+    histogram,
+};
+use synddb_protocol::http::{Position, Reason};
 use synddb_protocol::id::{Sequence, StreamId};
+
+/// Says what is counted, and begins to count what may never happen.
+pub(crate) fn describe() {
+    describe_counter!(
+        "synddb_sequencer_messages_total",
+        "Messages that were given a place: signed, and durable in the journal."
+    );
+    describe_gauge!("synddb_sequencer_sequence", "The last place given.");
+    describe_gauge!(
+        "synddb_sequencer_sequenced_commit",
+        "The last commit of the running incarnation that has a place."
+    );
+    describe_counter!("synddb_sequencer_stored_messages_total", "Messages whose batch the store took.");
+    describe_gauge!("synddb_sequencer_stored_sequence", "Everything up to this place is in the store.");
+    describe_gauge!(
+        "synddb_sequencer_stored_commit",
+        "The last commit of its incarnation that is in the store."
+    );
+    describe_counter!("synddb_sequencer_batches_total", "Batches that were cut.");
+    describe_counter!(
+        "synddb_sequencer_put_retries_total",
+        "Puts of a batch that were not answered, and tried again."
+    );
+    describe_histogram!(
+        "synddb_sequencer_put_seconds",
+        "Time until the store took a batch, with every further attempt."
+    );
+    describe_histogram!(
+        "synddb_sequencer_submit_to_stored_seconds",
+        "Time from the place of a group of messages until they are in the store."
+    );
+    describe_gauge!("synddb_sequencer_leading", "1 while this process leads the stream.");
+    describe_gauge!("synddb_sequencer_lease_held", "1 while the lease of the stream is held here.");
+    describe_counter!(
+        "synddb_sequencer_refused_total",
+        "Requests that write and were refused, by the code of the problem."
+    );
+    describe_gauge!("synddb_sequencer_live_readers", "Readers of logs as they grow.");
+    describe_counter!(
+        "synddb_sequencer_live_dropped_total",
+        "Readers that fell behind, and were sent to the store."
+    );
+    gauge!("synddb_sequencer_live_readers").set(0.0);
+    counter!("synddb_sequencer_live_dropped_total").increment(0);
+}
 
 /// What is counted of one stream. Found once: it is counted many times a second.
 #[derive(Clone)]
 pub(crate) struct StreamMetrics {
     messages: Counter,
+    stored_messages: Counter,
     batches: Counter,
     put_retries: Counter,
     sequence: Gauge,
-    published: Gauge,
+    stored: Gauge,
+    sequenced_commit: Gauge,
+    stored_commit: Gauge,
+    leading: Gauge,
+    put_seconds: Histogram,
+    submit_to_stored: Histogram,
 }
 
 impl StreamMetrics {
     pub(crate) fn new(stream: StreamId) -> Self {
         let stream = stream.to_key();
+        let label = || [("stream", stream.clone())];
+        let counted = |counter: Counter| {
+            counter.increment(0);
+            counter
+        };
         Self {
-            messages: counter!("synddb_sequencer_messages_total", "stream" => stream.clone()),
-            batches: counter!("synddb_sequencer_batches_total", "stream" => stream.clone()),
-            put_retries: counter!("synddb_sequencer_put_retries_total", "stream" => stream.clone()),
-            sequence: gauge!("synddb_sequencer_sequence", "stream" => stream.clone()),
-            published: gauge!("synddb_sequencer_published_sequence", "stream" => stream),
+            messages: counted(counter!("synddb_sequencer_messages_total", &label())),
+            stored_messages: counted(counter!("synddb_sequencer_stored_messages_total", &label())),
+            batches: counted(counter!("synddb_sequencer_batches_total", &label())),
+            put_retries: counted(counter!("synddb_sequencer_put_retries_total", &label())),
+            sequence: gauge!("synddb_sequencer_sequence", &label()),
+            stored: gauge!("synddb_sequencer_stored_sequence", &label()),
+            sequenced_commit: gauge!("synddb_sequencer_sequenced_commit", &label()),
+            stored_commit: gauge!("synddb_sequencer_stored_commit", &label()),
+            leading: gauge!("synddb_sequencer_leading", &label()),
+            put_seconds: histogram!("synddb_sequencer_put_seconds", &label()),
+            submit_to_stored: histogram!("synddb_sequencer_submit_to_stored_seconds", &label()),
         }
     }
 
@@ -37,9 +104,28 @@ impl StreamMetrics {
         self.batches.increment(1);
     }
 
-    /// Everything up to here is stored.
-    pub(crate) fn published(&self, last: Sequence) {
-        self.published.set(place(Some(last)));
+    /// So many messages, and with them everything up to here, are stored.
+    pub(crate) fn stored(&self, messages: u64, last: Sequence) {
+        self.stored_messages.increment(messages);
+        self.stored.set(place(Some(last)));
+    }
+
+    /// Whether the stream is led here, and what of the running incarnation has come how far.
+    pub(crate) fn stands(&self, is_leading: bool, sequenced: Option<Position>, stored: Option<Position>) {
+        self.leading.set(f64::from(u8::from(is_leading)));
+        let stored = stored.filter(|stored| sequenced.is_some_and(|at| at.incarnation == stored.incarnation));
+        self.sequenced_commit.set(commit(sequenced));
+        self.stored_commit.set(commit(stored));
+    }
+
+    /// A group of messages is stored, so long after it got its places.
+    pub(crate) fn took_to_store(&self, time: Duration) {
+        self.submit_to_stored.record(time.as_secs_f64());
+    }
+
+    /// The store took a batch, so long after it was asked first.
+    pub(crate) fn put(&self, time: Duration) {
+        self.put_seconds.record(time.as_secs_f64());
     }
 
     /// A put was not answered, and is tried again.
@@ -72,4 +158,10 @@ pub(crate) fn reader_dropped() {
 #[expect(clippy::cast_precision_loss, reason = "a sequence has at most twelve digits")]
 fn place(sequence: Option<Sequence>) -> f64 {
     sequence.map_or(0, Sequence::get) as f64
+}
+
+/// The last whole commit before a position; 0 before the first.
+#[expect(clippy::cast_precision_loss, reason = "a commit number stays below 2^53")]
+fn commit(next: Option<Position>) -> f64 {
+    next.map_or(0, |next| next.commit.get() - 1) as f64
 }

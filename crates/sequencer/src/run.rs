@@ -99,6 +99,7 @@ async fn run_whole(
 ) -> Result<(), SequencerError> {
     // Held to the end of this function: everything below is this process's alone.
     let _owned = OwnedFolder::take(&config.dir)?;
+    crate::metrics::describe();
     let key = Arc::new(signing_key(&config.key_file)?);
     let token = Token::read(&config.token_file)?;
     let (address, drain, role) = (config.listen, config.drain(), config.role);

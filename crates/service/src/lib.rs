@@ -6,7 +6,7 @@
 //! |---|---|
 //! | [`config`] | one typed struct per process: defaults < TOML < environment < command line |
 //! | [`process`] | what every process begins and ends with |
-//! | [`telemetry`] | traces on standard error, metrics for Prometheus |
+//! | [`telemetry`] | logs on standard error, metrics for Prometheus, traces for a collector |
 //! | [`shutdown`] | when a process is asked to end, and by what |
 //! | [`http`] | the frame around every role's routes: probes, metrics, bounds, problems |
 //! | [`secret`] | bearer tokens and key files |

@@ -5,21 +5,23 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use crate::shutdown::Shutdown;
-use crate::telemetry::{self, Format, Metrics, TelemetryError};
+use crate::telemetry::{self, Metrics, Settings, TelemetryError};
 
-/// The variable that filters traces, as in `info,synddb_sequencer=debug`.
+/// The variable that filters what is logged, as in `info,synddb_sequencer=debug`.
 pub const LOG: &str = "SYNDDB_LOG";
 
 /// Threads of the runtime. Work that takes long is on threads of its own.
 const WORKERS: usize = 2;
 
 /// How a process is run.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Setting {
-    /// How traces are written.
-    pub format: Format,
-    /// Which traces are written where [`LOG`] is not set.
-    pub filter: &'static str,
+    /// What it plays, as in `sequencer`: its name in metrics and traces.
+    pub role: &'static str,
+    /// What its configuration says of logs and traces.
+    pub telemetry: Settings,
+    /// What it logs where neither the environment nor the configuration says so.
+    pub default: telemetry::settings::Default,
     /// Whether the end of standard input asks it to end.
     pub stop_on_eof: bool,
 }
@@ -42,14 +44,15 @@ pub enum ProcessError {
 ///
 /// # Errors
 /// [`ProcessError`] when the process does not begin, otherwise those of `body`.
-pub fn run<T, E, F>(setting: Setting, body: impl FnOnce(Metrics, Shutdown) -> F) -> Result<T, E>
+pub fn run<T, E, F>(setting: &Setting, body: impl FnOnce(Metrics, Shutdown) -> F) -> Result<T, E>
 where
     E: From<ProcessError>,
     F: Future<Output = Result<T, E>>,
 {
     allow_many_files();
-    let filter = std::env::var(LOG).unwrap_or_else(|_| setting.filter.to_owned());
-    let metrics = telemetry::start(setting.format, &filter).map_err(ProcessError::from)?;
+    let telemetry =
+        telemetry::start(setting.role, &setting.telemetry, setting.default).map_err(ProcessError::from)?;
+    let metrics = telemetry.metrics.clone();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(WORKERS)
         .enable_all()
@@ -66,6 +69,7 @@ where
     }));
     // A thread that still reads standard input is not waited for, nor after a panic: whoever holds the other end waits for this process.
     runtime.shutdown_background();
+    telemetry.end();
     ran.unwrap_or_else(|panic| resume_unwind(panic))
 }
 

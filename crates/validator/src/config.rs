@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use synddb_protocol::id::StreamId;
 use synddb_protocol::log::Versions;
 use synddb_protocol::signing::{TrustedKeys, VerifyingKey};
+use synddb_service::telemetry::Settings as Telemetry;
 use synddb_sqlite::query::Limits;
 use synddb_storage::StoreUrl;
 
@@ -64,6 +65,8 @@ pub struct Config {
     /// Whether a replica that is not what it was is compared with another one, which is rebuilt beside it from the log, so that the first
     /// difference can be named. Costs as much disk as the database, for as long as that takes.
     pub name_differences: bool,
+    /// Logs and traces.
+    pub telemetry: Telemetry,
     /// The file that this was read from. Looked at by the process alone, and known here because `SYNDDB_VALIDATOR_CONFIG` has the prefix of
     /// every other key.
     #[serde(skip_serializing)]
@@ -118,6 +121,7 @@ impl Default for Config {
             scan_ms_max: 60_000,
             audit_interval_ms: 3_600_000,
             name_differences: true,
+            telemetry: Telemetry::default(),
             config: None,
             supported: Versions::SUPPORTED,
         }

@@ -35,6 +35,7 @@ mod fetch;
 pub mod fsck;
 mod halting;
 pub mod keys;
+mod metrics;
 mod naming;
 mod news;
 mod pipeline;

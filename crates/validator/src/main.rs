@@ -13,6 +13,7 @@ use synddb_protocol::chain;
 use synddb_service::config::{self, Asked, ConfigError, Misasked};
 use synddb_service::process::{self, ProcessError, Setting};
 use synddb_service::telemetry::Format;
+use synddb_service::telemetry::settings::Default as Defaults;
 use synddb_validator::{Config, Event, ValidatorError, run};
 
 const HALTED: u8 = 1;
@@ -67,8 +68,10 @@ fn follow(file: Option<&Path>) -> Result<(), Failure> {
     // The command line names a file and overrides nothing.
     let overrides = BTreeMap::<&str, &str>::new();
     let config: Config = config::load(file, PREFIX, &overrides)?;
-    let setting = Setting { format: Format::default(), filter: "info", stop_on_eof: false };
-    process::run(setting, async |metrics, shutdown| {
+    let default = Defaults { format: Format::Text, filter: "info" };
+    let telemetry = config.telemetry.clone();
+    let setting = Setting { role: "validator", telemetry, default, stop_on_eof: false };
+    process::run(&setting, async |metrics, shutdown| {
         run(config, metrics, shutdown, |event: Event| tracing::info!(?event, "event")).await?;
         Ok(())
     })

@@ -181,6 +181,7 @@ async fn run_from(
     // Kept until the end, also while a halt is served.
     let (_lock, replica) = (begun.place.lock(), begun.place.file().to_owned());
     let before = begun.report.clone();
+    crate::metrics::describe(stream);
     let view = View::new(stream);
     view.lacks(&begun.gaps);
     if begun.replaced.is_some() {

@@ -8,6 +8,7 @@ use synddb_protocol::id::{Sequence, StreamId, Timestamp};
 use synddb_protocol::log::Checkpoint;
 use tokio::sync::watch;
 
+use crate::metrics;
 use crate::replica::Gaps;
 
 /// Where the replica stands: what is committed in its file.
@@ -74,13 +75,16 @@ impl View {
     /// The replica stands here now.
     pub(crate) fn stands(&self, standing: Standing) {
         if self.is_counted {
-            gauge("synddb_validator_applied_sequence", standing.sequence.get());
+            metrics::stands(self.stream, standing);
         }
         self.known.send_modify(|known| {
             known.standing = Some(standing);
             known.stood = Some(standing);
             known.is_hidden = false;
             known.stored = known.stored.max(Some(standing.sequence));
+            if self.is_counted {
+                metrics::stored(self.stream, known.stored);
+            }
         });
     }
 
@@ -107,13 +111,18 @@ impl View {
         self.known.send_if_modified(|known| {
             let more = known.stored < Some(through);
             known.stored = known.stored.max(Some(through));
+            if self.is_counted {
+                metrics::stored(self.stream, known.stored);
+            }
             more
         });
     }
 
     /// It stopped for good.
     pub(crate) fn halted(&self, halt: Halt) {
-        gauge("synddb_validator_halted", 1);
+        if self.is_counted {
+            metrics::halted(self.stream, halt.kind);
+        }
         self.known.send_modify(|known| {
             known.is_hidden |= halt.kind == HaltKind::Revoked;
             known.halted = Some(halt);
@@ -144,10 +153,4 @@ impl View {
             gaps: known.gaps,
         }
     }
-}
-
-/// Sets a gauge. Sequences stay below 2^53, so none is rounded.
-fn gauge(name: &'static str, value: u64) {
-    #[allow(clippy::cast_precision_loss, reason = "a sequence is below 2^53")]
-    metrics::gauge!(name).set(value as f64);
 }

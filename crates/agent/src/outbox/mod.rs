@@ -12,7 +12,7 @@
 //! - Nothing is deleted that its owner did not see stored (I3).
 //! - One process owns an outbox.
 //!
-//! Knows nothing of the WAL, of networks and of time. It decides neither when to send nor what was stored.
+//! Knows nothing of the WAL, of networks, and of time but what its spans say. It decides neither when to send nor what was stored.
 
 mod error;
 mod file;
@@ -26,6 +26,7 @@ use std::path::Path;
 use synddb_protocol::hash::{CommitDigest, StateHash};
 use synddb_protocol::id::{CommitNumber, Incarnation, StreamId};
 use synddb_protocol::submission::{Changes, CommitKind, StateClaim};
+use synddb_protocol::trace::Sampling;
 use synddb_sqlite::capture::{CommittedState, Sink, WalPosition};
 use synddb_sqlite::killable::reached;
 use synddb_sqlite::state::RunningState;
@@ -41,16 +42,20 @@ use file::{File, Place};
 use packing::{Claim, Packed, Packer, Sealed, Tail};
 use sealing::Sealer;
 
-/// What bounds an outbox.
+use crate::span::Captured;
+
+/// What bounds an outbox, and what it tells of.
 #[derive(Debug, Clone, Copy)]
 pub struct Options {
     /// Bytes of submissions from which on it takes no further poll. The last poll that it took may have brought it above.
     pub bytes_max: u64,
+    /// Which submissions are traced, here and where they are sent.
+    pub traces: Sampling,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { bytes_max: 4 << 30 }
+        Self { bytes_max: 4 << 30, traces: Sampling::NONE }
     }
 }
 
@@ -148,6 +153,8 @@ struct Poll {
     /// The commit that the next submission begins with.
     next_commit: CommitNumber,
     bytes: u64,
+    /// What of it is traced.
+    traced: Captured,
 }
 
 impl Outbox {
@@ -368,12 +375,13 @@ impl Outbox {
             self.file.begin()?;
             self.sealer.begin(self.kept.tail.last);
         }
-        let Place { stream, incarnation, tail, next, .. } = self.kept;
+        let (Place { stream, incarnation, tail, next, .. }, options) = (self.kept, self.options);
         let begin = || Poll {
             packer: Packer::new(stream, incarnation, tail),
             next,
             next_commit: tail.next,
             bytes: 0,
+            traced: Captured::begin(options.traces),
         };
         Ok(self.poll.get_or_insert_with(begin))
     }
@@ -400,6 +408,7 @@ impl Outbox {
         self.file.insert(poll.next, sealed)?;
         poll.next = poll.next.next();
         poll.bytes += sealed.body.len() as u64;
+        poll.traced.note(self.kept.stream, sealed.holds, &sealed.body);
         Ok(())
     }
 
@@ -422,7 +431,9 @@ impl Outbox {
         self.file.commit()?;
         // The last commit that is durable now; 0 before the first.
         tracing::debug!(name: "kept", commit = kept.tail.next.get() - 1, "kept");
-        self.poll = None;
+        if let Some(poll) = self.poll.take() {
+            poll.traced.kept();
+        }
         self.kept = kept;
         self.bytes += bytes;
         Ok(())

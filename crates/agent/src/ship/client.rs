@@ -144,6 +144,11 @@ impl Client {
         Self { agent, sequencers, asked, token: config.token.clone(), stream, trust }
     }
 
+    /// The stream.
+    pub(crate) const fn stream(&self) -> StreamId {
+        self.stream
+    }
+
     /// Whether it is known whose checkpoints to believe.
     pub(crate) fn knows_key(&self) -> bool {
         self.trust.knows_any()
@@ -166,13 +171,18 @@ impl Client {
     }
 
     /// Sends a submission. `within` bounds the whole request.
-    pub(crate) fn submit(&self, body: &[u8], within: Duration) -> Result<Answer<Promised>, ClientError> {
-        self.post("submit", MessageType::Submission, body, within)
+    pub(crate) fn submit(
+        &self,
+        body: &[u8],
+        traceparent: Option<&str>,
+        within: Duration,
+    ) -> Result<Answer<Promised>, ClientError> {
+        self.post("submit", MessageType::Submission, body, traceparent, within)
     }
 
     /// Sends the message of a snapshot, whose chunks are in the store.
     pub(crate) fn snapshot(&self, body: &[u8], within: Duration) -> Result<Answer<Promised>, ClientError> {
-        self.post("snapshot", MessageType::Snapshot, body, within)
+        self.post("snapshot", MessageType::Snapshot, body, None, within)
     }
 
     /// Has a chunk stored.
@@ -244,13 +254,18 @@ impl Client {
         path: &str,
         of: MessageType,
         body: &[u8],
+        traceparent: Option<&str>,
         within: Duration,
     ) -> Result<Answer<Promised>, ClientError> {
-        let request = self
+        let mut request = self
             .agent
             .post(self.at(path))
             .header("Authorization", format!("Bearer {}", self.token.expose()))
-            .content_type("application/cbor")
+            .content_type("application/cbor");
+        if let Some(traceparent) = traceparent {
+            request = request.header("traceparent", traceparent);
+        }
+        let request = request
             .config()
             .timeout_global(Some(within.min(REQUEST_MAX)))
             .timeout_recv_response(self.sequencers.are_several().then_some(ANSWER_MAX_OF_SEVERAL))

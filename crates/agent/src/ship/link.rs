@@ -144,6 +144,8 @@ pub(crate) fn start(
         awaited,
         deferred: None,
         cursor: Cursor { leg: 0, wanted: Wanted::Oldest, held: None, is_asked: false, generation: 0 },
+        shipping: None,
+        traces: config.outbox.traces,
         missing: Vec::new(),
         has_sent_chunks: false,
         unstored: None,

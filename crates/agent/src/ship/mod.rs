@@ -44,12 +44,14 @@ use synddb_protocol::hash::ChunkHash;
 use synddb_protocol::http::Position;
 use synddb_protocol::id::{Incarnation, Sequence};
 use synddb_protocol::log::Checkpoint;
+use synddb_protocol::trace::Sampling;
 use synddb_sqlite::capture::Waker;
 
 use crate::event::{Event, Events};
 use crate::handle::Shared;
 use crate::home::{Home, IncarnationFolder};
 use crate::outbox::{Found, Held, Outbox, OutboxError, Wanted};
+use crate::span::Shipping;
 use crate::status::{Problem, Teller, reaches};
 use backoff::Backoff;
 use client::{Client, Placed};
@@ -109,6 +111,9 @@ pub(crate) struct Shipper {
     /// A checkpoint that is about one of them, until its leg is here.
     deferred: Option<Box<Checkpoint>>,
     cursor: Cursor,
+    /// The submission that is being sent, and which ones are traced.
+    shipping: Option<Shipping>,
+    traces: Sampling,
     /// Chunks of the snapshot under way that the store lacks.
     missing: Vec<ChunkHash>,
     /// Whether chunks of it were sent already since something else went well.

@@ -15,6 +15,7 @@ use super::leg::{Leg, SnapshotIs};
 use super::{OTHER_STORE, Shipper, problems, turn};
 use crate::event::Event;
 use crate::outbox::{Held, Wanted};
+use crate::span::Shipping;
 
 /// What to do when the log has what this agent did not send.
 pub(super) const OTHER_AGENT: &str =
@@ -22,10 +23,15 @@ pub(super) const OTHER_AGENT: &str =
 
 impl Shipper {
     pub(super) fn send_submission(&mut self, held: Held) {
-        let answered = self.client.submit(&held.body, self.within());
+        let shipping = Shipping::again(self.shipping.take(), self.traces, self.client.stream(), &held);
+        let traceparent = shipping.traceparent();
+        let answered = self.client.submit(&held.body, traceparent.as_deref(), self.within());
+        self.shipping = Some(shipping);
         reached("sent");
         match answered {
             Ok(Answer::Done(promised)) => {
+                self.shipping = None;
+                shipping.taken(self.client.stream(), held.holds);
                 let incarnation = self.legs[self.cursor.leg].incarnation;
                 self.cursor.wanted = Wanted::After(held.id);
                 match held.holds.next_in(incarnation) {

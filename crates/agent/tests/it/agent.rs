@@ -233,7 +233,10 @@ fn a_full_outbox_ends_the_polls_and_nothing_else() {
     let place = Place::new();
     let writer = place.open();
     place.sequencer.state().stores = false;
-    let agent = Running::start(Config { outbox: Options { bytes_max: 20_000 }, ..place.config() });
+    let agent = Running::start(Config {
+        outbox: Options { bytes_max: 20_000, ..Options::default() },
+        ..place.config()
+    });
     agent.attached();
     for number in 0..200 {
         writer.execute("INSERT INTO t VALUES(?, randomblob(1000))", [number]).unwrap();

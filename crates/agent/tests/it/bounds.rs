@@ -13,7 +13,7 @@ use super::{beginning, create, file, noise, open, position, rows, state};
 #[test]
 fn a_full_outbox_takes_nothing_and_drops_nothing() {
     let folder = tempfile::tempdir().unwrap();
-    let options = Options { bytes_max: 100_000 };
+    let options = Options { bytes_max: 100_000, ..Options::default() };
     let mut outbox = Outbox::create(&file(folder.path()), &beginning(), options).unwrap();
     for poll in 1..=2 {
         outbox.take_commit(rows(noise(40_000)), state(poll)).unwrap();
@@ -38,7 +38,7 @@ fn a_full_outbox_takes_nothing_and_drops_nothing() {
 #[test]
 fn an_empty_outbox_takes_any_one_poll() {
     let folder = tempfile::tempdir().unwrap();
-    let options = Options { bytes_max: 1000 };
+    let options = Options { bytes_max: 1000, ..Options::default() };
     let mut outbox = Outbox::create(&file(folder.path()), &beginning(), options).unwrap();
     outbox.take_commit(rows(noise(40_000)), state(1)).unwrap();
     outbox.keep(position(1)).unwrap();

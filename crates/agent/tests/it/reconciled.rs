@@ -112,7 +112,9 @@ fn an_audit_changes_nothing_and_says_what_was_found() {
 #[test]
 fn the_budget_bounds_audits_and_no_reconcile() {
     let folder = tempfile::tempdir().unwrap();
-    let mut outbox = Outbox::create(&file(folder.path()), &beginning(), Options { bytes_max: 100 }).unwrap();
+    let mut outbox =
+        Outbox::create(&file(folder.path()), &beginning(), Options { bytes_max: 100, ..Options::default() })
+            .unwrap();
     outbox.take_commit(rows(noise(1000)), state(1)).unwrap();
     outbox.keep(position(1)).unwrap();
     assert!(!outbox.has_room());

@@ -163,7 +163,7 @@ fn an_agent_lets_go_of_the_wal_rather_than_fill_the_disk() {
     let place = Place::new();
     let writer = place.open();
     place.sequencer.state().stores = false;
-    let bounds = outbox::Options { bytes_max: 20_000 };
+    let bounds = outbox::Options { bytes_max: 20_000, ..outbox::Options::default() };
     let wal = || std::fs::metadata(place.folder.path().join("app.db-wal")).unwrap().len();
     let agent = Running::start(Config { outbox: bounds, wal_bytes_detach: 2 << 20, ..place.config() });
     agent.attached();

@@ -41,7 +41,7 @@ const BATCH_AGE_MS: u64 = 5;
 pub(crate) fn run(arguments: &DevArguments, output: Output) -> Result<Exit, CommandError> {
     let folder = Folder::of(&arguments.of.database, arguments.of.dir.as_deref());
     let log = place::of_log(arguments.store.as_ref(), &folder)?;
-    process::serve(output, arguments.stop_on_eof, async |_, shutdown| {
+    process::serve(output, "dev", arguments.stop_on_eof, async |_, shutdown| {
         if !database_exists(arguments, output, &shutdown).await? {
             return Ok(Exit::Done);
         }

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use synddb_agent::How;
 use synddb_agent::pin::PinConfig;
 use synddb_service::shutdown::Shutdown;
+use synddb_service::telemetry::span::sampling;
 
 pub use last_state::StoredState;
 pub(crate) use settings::{FollowArguments, PREFIX, Settings};
@@ -28,11 +29,12 @@ pub(crate) fn run(arguments: &FollowArguments, output: Output) -> Result<Exit, C
     // What can be refused is, before anything is made.
     check_database(database)?;
     let (folder, port) = (settings.folder()?, settings.port());
-    let config = settings.config()?;
+    let mut config = settings.config()?;
     let attaching = attaching::attaching(database, &folder, settings.wal_limit_mib());
     let unnamed = settings.keys_unnamed().map(|sequencers| Event::KeysUnnamed { sequencers });
     folder.make()?;
-    let complete = process::serve(output, arguments.stop_on_eof, async |metrics, shutdown| {
+    let complete = process::serve_as(output, "agent", &settings.telemetry(), arguments.stop_on_eof, async |metrics, shutdown| {
+        config.outbox.traces = sampling();
         output.mention(&attaching);
         if let Some(unnamed) = unnamed {
             output.mention(&unnamed);

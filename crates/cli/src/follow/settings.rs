@@ -16,6 +16,7 @@ use synddb_agent::reconcile::LastState;
 use synddb_protocol::signing::VerifyingKey;
 use synddb_service::config::{self, ConfigError};
 use synddb_service::secret::Token;
+use synddb_service::telemetry::Settings as Telemetry;
 use synddb_storage::StoreUrl;
 
 use super::StoredState;
@@ -73,6 +74,8 @@ pub(crate) struct Settings {
     outbox_limit_mib: Mebibytes,
     /// How long the end may take while the sequencer does not answer, in milliseconds.
     drain_ms: u64,
+    /// What it says of itself: logs, and traces for a collector.
+    telemetry: Telemetry,
 }
 
 /// `synddb follow`.
@@ -199,6 +202,7 @@ impl Default for Settings {
             audit_interval_ms: 3_600_000,
             outbox_limit_mib: Mebibytes(4096),
             drain_ms: 60_000,
+            telemetry: Telemetry::default(),
         }
     }
 }
@@ -241,6 +245,11 @@ impl Settings {
         self.port
     }
 
+    /// What is said of logs and traces.
+    pub(crate) fn telemetry(&self) -> Telemetry {
+        self.telemetry.clone()
+    }
+
     /// About how large the WAL may become, in MiB.
     pub(crate) const fn wal_limit_mib(&self) -> u64 {
         self.wal_limit_mib.0
@@ -279,7 +288,7 @@ impl Settings {
             wal_bytes_detach: let_go_mib << 20,
             pin,
             audit_interval: Duration::from_millis(self.audit_interval_ms),
-            outbox: outbox::Options { bytes_max: self.outbox_limit_mib.0 << 20 },
+            outbox: outbox::Options { bytes_max: self.outbox_limit_mib.0 << 20, ..outbox::Options::default() },
             drain_max: Duration::from_millis(self.drain_ms),
             last_state: self
                 .store

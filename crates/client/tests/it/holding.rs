@@ -12,7 +12,7 @@ use super::{Opened, Place, nowhere};
 
 /// An agent that keeps next to nothing.
 fn full(place: &Place) -> Options {
-    let outbox = outbox::Options { bytes_max: 1 };
+    let outbox = outbox::Options { bytes_max: 1, ..outbox::Options::default() };
     Options { outbox, patience: Duration::from_millis(20), ..nowhere(place.options()) }
 }
 

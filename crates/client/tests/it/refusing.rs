@@ -156,7 +156,7 @@ fn a_deferred_constraint_that_does_not_hold_takes_the_commit_back() {
 fn a_full_outbox_is_refused_before_anything_is_done_and_nothing_is_lost() {
     let place = Place::new();
     // The agent keeps nothing at all.
-    let outbox = outbox::Options { bytes_max: 0 };
+    let outbox = outbox::Options { bytes_max: 0, ..outbox::Options::default() };
     let options = Options { outbox, patience: Duration::from_millis(20), ..nowhere(place.options()) };
     let mut opened = Opened::open(&place.location(), &options).unwrap();
     opened.schema("CREATE TABLE t(a)");

@@ -5,6 +5,7 @@
 
 mod owner;
 mod publish;
+mod underway;
 
 pub(crate) use owner::{Owner, Parts};
 

@@ -15,6 +15,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use super::publish::Publisher;
+use super::underway::Underway;
 use super::{Command, Phase, View};
 use crate::backoff::Backoff;
 use crate::error::LeadError;
@@ -49,6 +50,7 @@ pub(crate) struct Owner {
     metrics: StreamMetrics,
     publisher: Publisher,
     put: Option<JoinHandle<Result<Put, PutError>>>,
+    underway: Underway,
     backoff: Backoff,
     /// Since when the stream is led.
     led_since: Option<Instant>,
@@ -72,8 +74,22 @@ impl Owner {
         let metrics = StreamMetrics::new(leader.stream);
         let publisher = Publisher::new(Arc::clone(&store), view.clone(), metrics.clone());
         let core = Core::new(leader, journal);
+        let underway = Underway::new(core.leader().stream, metrics.clone());
         let (put, backoff, led_since) = (None, Backoff::new(), None);
-        Self { core, store, commands, view, live, finish, metrics, publisher, put, backoff, led_since }
+        Self {
+            core,
+            store,
+            commands,
+            view,
+            live,
+            finish,
+            metrics,
+            publisher,
+            put,
+            underway,
+            backoff,
+            led_since,
+        }
     }
 
     /// Leads the stream until it is asked to finish.
@@ -104,6 +120,7 @@ impl Owner {
             };
             // The runtime goes down, and this owner with it.
             let Some(event) = event else { return Ok(()) };
+            self.underway.begin_step();
             effects = self.core.step(Now::by_the_clock(), event);
         }
     }
@@ -124,11 +141,15 @@ impl Owner {
                 Effect::Signed(messages) => {
                     let last = messages.last().map(|message| message.receipt.header().sequence);
                     self.metrics.sequenced(messages.len() as u64, last);
+                    self.underway.signed(&messages);
                     self.live.signed(messages);
                 }
-                Effect::Opened { fence, epoch, stored } => self.live.opened(fence, epoch, stored.as_ref()),
+                Effect::Opened { fence, epoch, stored } => {
+                    self.underway = Underway::new(self.core.leader().stream, self.metrics.clone());
+                    self.live.opened(fence, epoch, stored.as_ref());
+                }
                 Effect::Stored(stored) => {
-                    self.metrics.published(stored.last);
+                    self.underway.stored(stored.last);
                     self.live.stored(&stored);
                 }
                 Effect::Deposed => self.live.deposed(),
@@ -195,6 +216,7 @@ impl Owner {
     fn begin_put(&mut self, first: Sequence, object: Bytes) {
         let key = Key::Batch { stream: self.core.leader().stream, first };
         self.metrics.cut();
+        self.underway.put(first);
         let publisher = self.publisher.clone();
         let task = tokio::spawn(async move { publisher.put(key, object).await });
         reached("put sent");
@@ -202,6 +224,9 @@ impl Owner {
     }
 
     fn show(&mut self, Shown { phase, status, stored }: Shown) {
+        if let Some(status) = &status {
+            self.metrics.stands(phase == Phase::Leading, status.sequenced_next, status.stored_next);
+        }
         if phase == Phase::Leading {
             self.led_since.get_or_insert_with(Instant::now);
         }

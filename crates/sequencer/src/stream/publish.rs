@@ -49,6 +49,7 @@ impl Publisher {
     /// # Errors
     /// [`PutError`] when the key holds something else, or the bytes are none that a store takes.
     pub(super) async fn put(&self, key: Key, bytes: Bytes) -> Result<Put, PutError> {
+        let began = Instant::now();
         let mut backoff = Backoff::new();
         let patience = LATE + Duration::from_secs(bytes.len() as u64 / SLOWEST_UPLINK);
         let mut is_first = true;
@@ -65,6 +66,7 @@ impl Publisher {
             match answer {
                 Ok(put) => {
                     self.over();
+                    self.metrics.put(began.elapsed());
                     return Ok(put);
                 }
                 Err(error) => {

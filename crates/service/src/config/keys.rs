@@ -81,12 +81,16 @@ impl<'s> Reader<'s> {
         let at = sections.len();
         sections.push(Section { path: path.to_vec(), doc, is_default: default.is_some(), keys: Vec::new() });
         let Some(properties) = schema.get("properties").and_then(Value::as_object) else { return };
-        let entries: Vec<(&str, Option<&Node>)> = match default {
-            Some(Node::Table(entries)) => {
-                entries.iter().map(|(name, node)| (name.as_str(), Some(node))).collect()
+        let mut entries: Vec<(&str, Option<&Node>)> = Vec::new();
+        if let Some(Node::Table(written)) = default {
+            entries.extend(written.iter().map(|(name, node)| (name.as_str(), Some(node))));
+        }
+        // What the default leaves out is named all the same.
+        for name in properties.keys().map(String::as_str) {
+            if !entries.iter().any(|(written, _)| *written == name) {
+                entries.push((name, None));
             }
-            Some(Node::Value(_)) | None => properties.keys().map(|name| (name.as_str(), None)).collect(),
-        };
+        }
         for (name, node) in entries {
             let Some(property) = properties.get(name).and_then(Value::as_object) else { continue };
             let (resolved, doc) = (self.resolve(property), described(property));

@@ -8,6 +8,7 @@
 //! A handler extracts, calls and maps; what it refuses is a [`Refusal`]. Bodies are read by [`Payload`], whose bound stands in
 //! its type, so no default of the framework is lower or higher than the protocol's.
 
+mod measure;
 mod payload;
 mod query;
 mod refusal;
@@ -70,6 +71,7 @@ struct Frame {
 /// Puts the frame around `routes`: `/livez`, `/readyz`, `/metrics`, problems for everything that has no route, a deadline, and
 /// a 500 for a panic.
 pub fn frame(routes: Router, metrics: Metrics, probe: Probe) -> Router {
+    measure::describe();
     let probes = Router::new()
         .route("/livez", get(|| async { "alive\n" }))
         .route("/readyz", get(readyz))
@@ -89,6 +91,7 @@ pub fn frame(routes: Router, metrics: Metrics, probe: Probe) -> Router {
                 .into_response()
         }))
         .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, DEADLINE))
+        .layer(axum::middleware::from_fn(measure::measured))
 }
 
 async fn readyz(State(frame): State<Frame>) -> Response {

@@ -109,7 +109,7 @@ impl Kept {
 
 /// Whether what the file says now is not what counts.
 fn refused(is_refused: bool) {
-    metrics::gauge!("synddb_validator_keys_file_refused").set(if is_refused { 1.0 } else { 0.0 });
+    crate::metrics::keys_file_refused(is_refused);
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, KeysFileError> {

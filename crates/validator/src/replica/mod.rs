@@ -19,6 +19,7 @@
 //! - What readers see is always a whole committed state. A new incarnation is built beside it and takes its place at once.
 //! - The file is what the log says, or the replica halts.
 
+mod applying;
 mod audit;
 mod chunks;
 mod gaps;

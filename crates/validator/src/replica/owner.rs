@@ -3,7 +3,7 @@
 //! While more is waiting, batches share a transaction; when nothing is, what was applied is committed at once. A transaction ends only at
 //! a batch behind which no commit is coming in parts, so that a restart reads everything again that was in memory alone.
 
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use synddb_protocol::id::{Epoch, Sequence, StreamId};
 use synddb_protocol::log::{Entry, Signers, TrustedCheckpoint, VerifiedBatch, VerifiedMessage};
@@ -15,6 +15,7 @@ use tokio::sync::mpsc::{Receiver, Sender};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
+use super::applying::Applying;
 use super::audit::Waiting;
 use super::chunks::Chunks;
 use super::gaps::Gaps;
@@ -23,6 +24,7 @@ use super::{Ended, Leaving, Place, snapshot};
 use crate::door::Door;
 use crate::error::{HaltCause, ValidatorError};
 use crate::fetch::PatientStore;
+use crate::metrics;
 use crate::pipeline::{Ahead, Item, cut_off};
 use crate::report::Report;
 use crate::run::{End, Event};
@@ -70,6 +72,7 @@ pub(crate) struct Owner {
     signers_since: Option<Epoch>,
     /// Bytes of bodies in the open transaction.
     bytes: usize,
+    applying: Applying,
     standing: Option<Standing>,
     waiting: Waiting,
     /// The end of the last batch that was looked at.
@@ -98,6 +101,7 @@ impl Owner {
             signers,
             signers_since: None,
             bytes: 0,
+            applying: Applying::default(),
             standing: None,
             waiting: Waiting::new(),
             looked_at: None,
@@ -209,7 +213,7 @@ impl Owner {
         let Some(live) = self.live.as_mut().filter(|_| settled) else { return Ok(()) };
         let began = Instant::now();
         let (audit, compared) = live.audit();
-        metrics::counter!("synddb_validator_audits_total").increment(1);
+        metrics::audited(self.context.stream);
         if compared.is_err() {
             self.context.view.distrust();
         }
@@ -304,14 +308,17 @@ impl Owner {
 
     fn apply(&mut self, messages: &[VerifiedMessage], batch: &VerifiedBatch) -> Result<(), Ended> {
         let stop = self.context.stop.clone();
-        let Some(working) = self.working_mut() else { return Ok(()) };
+        let Some(working) = self.staged.as_mut().or(self.live.as_mut()) else { return Ok(()) };
         working.begin(|| stop.is_cancelled())?;
         working.save()?;
-        let applied = apply(working, messages, batch, &stop);
+        self.applying.begin();
+        let began = Instant::now();
+        let applied = apply(working, messages, batch, &stop, &mut self.applying);
         match applied {
             Ok(applied) => {
                 working.release()?;
-                count(batch.messages().len(), applied);
+                self.applying.applied();
+                metrics::applied(self.context.stream, batch.messages().len(), applied, began.elapsed());
                 Ok(())
             }
             // The batches before it are whole, and are kept.
@@ -363,6 +370,7 @@ impl Owner {
         let Some(standing) = Standing::at(checkpoint.claim()) else { return Ok(()) };
         let Standing { sequence, state, .. } = standing;
         debug!(sequence = sequence.get(), state = %state, "committed");
+        self.applying.committed();
         self.stands(standing)?;
         if restored {
             self.tell(Event::Restored { sequence, state });
@@ -485,6 +493,7 @@ fn apply(
     messages: &[VerifiedMessage],
     batch: &VerifiedBatch,
     stop: &CancellationToken,
+    applying: &mut Applying,
 ) -> Result<Applied, Ended> {
     let mut applied = Applied::default();
     for message in messages {
@@ -493,10 +502,12 @@ fn apply(
         }
         match message.entry() {
             Entry::Submission(submission) => {
-                tell_missed(message.header().sequence, &submission.content);
+                tell_missed(message.header().stream, message.header().sequence, &submission.content);
+                let began = SystemTime::now();
                 let more = working.take(message.header().sequence, &submission.content)?;
                 applied.commits += more.commits;
                 applied.row_bytes += more.row_bytes;
+                applying.note(message, began);
             }
             // A snapshot after a commit has that commit's state hash, which the batch's verification compared. The others change
             // no row.
@@ -509,14 +520,14 @@ fn apply(
 
 /// Tells of a full scan of the application's database that found another state than was captured: the capture missed something. The
 /// replica is what was captured; the client sends the difference as a commit of its own.
-fn tell_missed(sequence: Sequence, content: &Content) {
+fn tell_missed(stream: StreamId, sequence: Sequence, content: &Content) {
     let claims: Vec<StateClaim> = match content {
         Content::Commits(commits) => commits.as_slice().iter().filter_map(|commit| commit.state).collect(),
         Content::Part(part) => part.last.into_iter().collect(),
     };
     for StateClaim { state, scanned } in claims {
         if let Some(scanned) = scanned.filter(|scanned| *scanned != state) {
-            metrics::counter!("synddb_validator_scans_missed_total").increment(1);
+            metrics::scan_missed(stream);
             warn!(sequence = sequence.get(), %state, %scanned, "the application's database is not what was captured");
         }
     }
@@ -531,10 +542,4 @@ const fn snapshot_of(message: &VerifiedMessage) -> Option<&Snapshot> {
         Entry::Snapshot(snapshot) => Some(snapshot),
         Entry::Submission(_) | Entry::Inbound(_) | Entry::Status(_) | Entry::Epoch(_) => None,
     }
-}
-
-fn count(messages: usize, applied: Applied) {
-    metrics::counter!("synddb_validator_messages_total").increment(messages as u64);
-    metrics::counter!("synddb_validator_commits_total").increment(applied.commits);
-    metrics::counter!("synddb_validator_row_bytes_total").increment(applied.row_bytes);
 }

@@ -1,0 +1,137 @@
+//! Logs on standard error, metrics for Prometheus, traces for a collector. A library only emits; the process calls this once.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`settings`] | what a process is told about all three |
+//! | [`span`] | how a role tells of a span |
+//! | `log` | lines of JSON, as log services read them |
+//! | `otlp` | spans on their way to a collector |
+//! | `usage` | what the process takes of its machine |
+
+pub mod settings;
+pub mod span;
+
+mod log;
+mod otlp;
+mod usage;
+
+use std::io::IsTerminal as _;
+use std::time::Duration;
+
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Layer as _};
+
+pub use settings::{Format, Settings};
+
+use otlp::Exporter;
+use settings::Effective;
+
+/// Why telemetry cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum TelemetryError {
+    /// The filter is no filter.
+    #[error("the log filter is refused; write it like `info,synddb_sequencer=debug`. filter=`{filter}`")]
+    Filter {
+        /// What was given.
+        filter: String,
+        /// Why not.
+        source: tracing_subscriber::filter::ParseError,
+    },
+    /// A variable of the environment is not what it takes.
+    #[error("a variable of the environment is refused; {fix}. name=`{name}` value=`{value}`")]
+    Variable {
+        /// Its name.
+        name: &'static str,
+        /// What was given.
+        value: String,
+        /// What it takes.
+        fix: &'static str,
+    },
+    /// The address of the collector is none.
+    #[error("the collector's address is none; write it like `http://127.0.0.1:4318`. otlp=`{url}`")]
+    Collector {
+        /// What was given.
+        url: String,
+    },
+    /// There is no thread for what is sent to the collector.
+    #[error("cannot start a thread for traces")]
+    Thread(#[source] std::io::Error),
+    /// Somebody else in this process did this already.
+    #[error("telemetry was started twice in one process")]
+    Twice,
+}
+
+/// The metrics of this process, as `GET /metrics` answers them.
+#[derive(Clone)]
+pub struct Metrics(PrometheusHandle);
+
+/// What times are counted by, in seconds: from a request that a cache answers to one that waits for a store.
+const SECONDS: [f64; 14] =
+    [0.000_5, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0];
+
+impl Metrics {
+    /// The text exposition format of Prometheus.
+    pub fn render(&self) -> String {
+        usage::note();
+        self.0.run_upkeep();
+        self.0.render()
+    }
+
+    /// Metrics that nothing in the process writes to: for tests that run several services in one process.
+    pub fn detached() -> Self {
+        Self(PrometheusBuilder::new().build_recorder().handle())
+    }
+}
+
+/// What runs as long as the process does.
+pub struct Telemetry {
+    /// The metrics.
+    pub metrics: Metrics,
+    exporter: Option<Exporter>,
+}
+
+impl Telemetry {
+    /// Sends what spans are left, for as long as [`FLUSH_MAX`] at most.
+    pub fn end(self) {
+        if let Some(exporter) = self.exporter {
+            exporter.finish(FLUSH_MAX);
+        }
+    }
+}
+
+/// How long the end of a process may take because of its traces.
+pub const FLUSH_MAX: Duration = Duration::from_secs(3);
+
+/// Starts logs, metrics and traces of a process that plays `role`, as in `sequencer`. Reads the variables of the environment that
+/// [`settings`] names.
+///
+/// # Errors
+/// [`TelemetryError`].
+pub fn start(
+    role: &'static str,
+    settings: &Settings,
+    default: settings::Default,
+) -> Result<Telemetry, TelemetryError> {
+    let effective = Effective::of(settings, default, |name| std::env::var(name).ok())?;
+    let Effective { format, filter, collector, sampling } = effective;
+    let parsed = EnvFilter::try_new(&filter)
+        .map_err(|source| TelemetryError::Filter { filter: filter.clone(), source })?;
+    let handle = PrometheusBuilder::new()
+        .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &SECONDS)
+        .and_then(PrometheusBuilder::install_recorder)
+        .map_err(|_| TelemetryError::Twice)?;
+    let exporter = collector.map(|collector| Exporter::start(role, collector)).transpose()?;
+    span::sample(if exporter.is_some() { sampling } else { synddb_protocol::trace::Sampling::NONE });
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let lines = match format {
+        Format::Text => lines.with_ansi(std::io::stderr().is_terminal()).with_filter(parsed).boxed(),
+        Format::Json => lines.with_ansi(false).event_format(log::Lines).with_filter(parsed).boxed(),
+    };
+    let only_spans = tracing_subscriber::filter::filter_fn(otlp::is_span);
+    let spans = exporter.as_ref().map(|exporter| exporter.layer().with_filter(only_spans));
+    tracing_subscriber::registry().with(lines).with(spans).try_init().map_err(|_| TelemetryError::Twice)?;
+    usage::begin(role);
+    Ok(Telemetry { metrics: Metrics(handle), exporter })
+}

@@ -1,0 +1,114 @@
+//! The names of what is counted. Lag is a subtraction: `stored_sequence - applied_sequence` here, the agent's `captured_commit` less `applied_commit` here.
+
+use std::time::Duration;
+
+use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
+use synddb_protocol::http::HaltKind;
+use synddb_protocol::id::{Sequence, StreamId};
+use synddb_sqlite::apply::Applied;
+
+use crate::view::Standing;
+
+const STORED: &str = "synddb_validator_stored_sequence";
+const APPLIED: &str = "synddb_validator_applied_sequence";
+const APPLIED_COMMIT: &str = "synddb_validator_applied_commit";
+const HALTED: &str = "synddb_validator_halted";
+const MESSAGES: &str = "synddb_validator_messages_total";
+const COMMITS: &str = "synddb_validator_commits_total";
+const ROW_BYTES: &str = "synddb_validator_row_bytes_total";
+const AUDITS: &str = "synddb_validator_audits_total";
+const SCANS_MISSED: &str = "synddb_validator_scans_missed_total";
+const APPLY: &str = "synddb_validator_apply_seconds";
+const KEYS_REFUSED: &str = "synddb_validator_keys_file_refused";
+
+/// Says what is counted, and begins to count what may never happen.
+pub(crate) fn describe(stream: StreamId) {
+    describe_gauge!(STORED, "The last place that anybody said is in the store.");
+    describe_gauge!(APPLIED, "Everything up to this place is committed in the replica.");
+    describe_gauge!(APPLIED_COMMIT, "The last commit of its incarnation that is committed in the replica.");
+    describe_gauge!(HALTED, "1 when the replica stopped for good, by the kind of halt; 0 before.");
+    describe_counter!(MESSAGES, "Messages that were verified and applied.");
+    describe_counter!(COMMITS, "Commits that were applied.");
+    describe_counter!(ROW_BYTES, "Bytes of rows that were applied.");
+    describe_counter!(AUDITS, "Full scans of the replica that were compared with what it should be.");
+    describe_counter!(
+        SCANS_MISSED,
+        "Scans of the application's database that found another state than was captured."
+    );
+    describe_histogram!(APPLY, "Time in which one batch was applied, without its commit.");
+    describe_gauge!(
+        KEYS_REFUSED,
+        "1 while the file of keys cannot be read, and what was read before is used."
+    );
+    let label = label(stream);
+    for counted in [MESSAGES, COMMITS, ROW_BYTES, AUDITS, SCANS_MISSED] {
+        counter!(counted, &label).increment(0);
+    }
+    for measured in [STORED, APPLIED, APPLIED_COMMIT] {
+        gauge!(measured, &label).set(0.0);
+    }
+    for kind in HALTS {
+        gauge!(HALTED, "stream" => stream.to_key(), "kind" => name(kind)).set(0.0);
+    }
+    gauge!(KEYS_REFUSED).set(0.0);
+}
+
+const HALTS: [HaltKind; 4] =
+    [HaltKind::Divergence, HaltKind::Refused, HaltKind::Revoked, HaltKind::UpgradeRequired];
+
+const fn name(kind: HaltKind) -> &'static str {
+    match kind {
+        HaltKind::Divergence => "divergence",
+        HaltKind::Refused => "refused",
+        HaltKind::Revoked => "revoked",
+        HaltKind::UpgradeRequired => "upgrade_required",
+    }
+}
+
+fn label(stream: StreamId) -> [(&'static str, String); 1] {
+    [("stream", stream.to_key())]
+}
+
+/// The replica stands here.
+pub(crate) fn stands(stream: StreamId, standing: Standing) {
+    gauge!(APPLIED, &label(stream)).set(number(standing.sequence.get()));
+    gauge!(APPLIED_COMMIT, &label(stream)).set(number(standing.next.commit.get() - 1));
+}
+
+/// The log is stored up to here, as somebody says.
+pub(crate) fn stored(stream: StreamId, through: Option<Sequence>) {
+    gauge!(STORED, &label(stream)).set(number(through.map_or(0, Sequence::get)));
+}
+
+/// It stopped for good.
+pub(crate) fn halted(stream: StreamId, kind: HaltKind) {
+    gauge!(HALTED, "stream" => stream.to_key(), "kind" => name(kind)).set(1.0);
+}
+
+/// A batch was applied.
+pub(crate) fn applied(stream: StreamId, messages: usize, applied: Applied, took: Duration) {
+    counter!(MESSAGES, &label(stream)).increment(messages as u64);
+    counter!(COMMITS, &label(stream)).increment(applied.commits);
+    counter!(ROW_BYTES, &label(stream)).increment(applied.row_bytes);
+    histogram!(APPLY, &label(stream)).record(took.as_secs_f64());
+}
+
+/// The replica was scanned in full.
+pub(crate) fn audited(stream: StreamId) {
+    counter!(AUDITS, &label(stream)).increment(1);
+}
+
+/// A full scan of the application's database found another state than was captured.
+pub(crate) fn scan_missed(stream: StreamId) {
+    counter!(SCANS_MISSED, &label(stream)).increment(1);
+}
+
+/// Whether the file of keys cannot be read.
+pub(crate) fn keys_file_refused(is_refused: bool) {
+    gauge!(KEYS_REFUSED).set(f64::from(u8::from(is_refused)));
+}
+
+#[expect(clippy::cast_precision_loss, reason = "sequences and commits stay below 2^53")]
+const fn number(value: u64) -> f64 {
+    value as f64
+}
