@@ -3,6 +3,7 @@
 //! On a developer's machine a missing program is reported and its stage skipped; in CI it is an error,
 //! because a skipped stage there would pass for a checked one.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -62,6 +63,34 @@ pub fn install_debian_packages(root: &Path, packages: &[&str]) -> Result<()> {
     process::run(apt_get(root).arg("update"))?;
     process::run(apt_get(root).args(["install", "-y", "--no-install-recommends"]).args(packages))
         .with_context(|| format!("apt-get cannot install packages. packages=`{names}`"))
+}
+
+/// Unpacks a Debian package into a folder, without installing it: nothing of it is started, and nobody need be root where the lists of
+/// packages are there.
+///
+/// # Errors
+/// When it cannot be fetched or unpacked; the text names the package to install by hand.
+pub fn unpack_debian_package(root: &Path, package: &str, folder: &Path) -> Result<()> {
+    if !has_program("apt-get") || !has_program("dpkg-deb") {
+        bail!("please install this package, then run this again. package=`{package}`");
+    }
+    println!("unpacking Debian package: {package}");
+    let fetched = folder.join("fetched");
+    if fetched.exists() {
+        // What an interrupted run left.
+        fs::remove_dir_all(&fetched).context("cannot remove what was fetched before")?;
+    }
+    fs::create_dir_all(&fetched).context("cannot make a folder for a package")?;
+    let fetch = || process::run(apt_get(&fetched).args(["download", package]));
+    if fetch().is_err() {
+        process::run(apt_get(root).arg("update")).context("cannot read the lists of packages; be root, or install it by hand")?;
+        fetch().with_context(|| format!("apt-get cannot fetch a package. package=`{package}`"))?;
+    }
+    let files = fs::read_dir(&fetched)?.filter_map(|entry| Some(entry.ok()?.path()));
+    let file = files.into_iter().find(|path| path.extension().is_some_and(|end| end == "deb"));
+    let file = file.context("apt-get fetched no package")?;
+    process::run(process::command("dpkg-deb", root).arg("--extract").arg(&file).arg(folder))?;
+    fs::remove_dir_all(&fetched).context("cannot remove what was fetched")
 }
 
 /// What a stage is when what it needs could not be provided: skipped for a developer, an error in CI.

@@ -1,4 +1,4 @@
-//! The programs of the servers that tests of remote stores start: three object stores and a static host.
+//! The programs of the servers that tests start: three object stores, a static host, and Prometheus.
 //!
 //! What they are for, and how a test starts one, is written in `tests/servers`.
 
@@ -17,6 +17,8 @@ const FAKE_GCS: &str = "SYNDDB_FAKE_GCS";
 const MINIO: &str = "SYNDDB_MINIO";
 const AZURITE: &str = "SYNDDB_AZURITE";
 const NGINX: &str = "SYNDDB_NGINX";
+const PROMETHEUS: &str = "SYNDDB_PROMETHEUS";
+const PROMTOOL: &str = "SYNDDB_PROMTOOL";
 
 /// Installs what is missing, and prints where each is.
 ///
@@ -55,6 +57,8 @@ impl Servers {
         provide(FAKE_GCS, tool(Tool::FakeGcs)());
         provide(MINIO, tool(Tool::Minio)());
         provide(NGINX, nginx(tree));
+        provide(PROMETHEUS, prometheus(tree, "prometheus"));
+        provide(PROMTOOL, prometheus(tree, "promtool"));
         (provided, missing.map_or(Ok(()), Err))
     }
 
@@ -76,4 +80,17 @@ fn nginx(tree: &Tree) -> Result<PathBuf> {
     }
     machine::install_debian_packages(tree.root(), &["nginx-light"])?;
     find().context("nginx was installed and is not there")
+}
+
+/// A program of the system's Prometheus, or of Debian's package, which is unpacked and not installed: a package that is installed starts its daemon.
+fn prometheus(tree: &Tree, name: &str) -> Result<PathBuf> {
+    if let Some(found) = machine::find_program(name) {
+        return Ok(found);
+    }
+    let folder = tree.target().join("tools/prometheus");
+    let program = folder.join("usr/bin").join(name);
+    if !program.is_file() {
+        machine::unpack_debian_package(tree.root(), "prometheus", &folder)?;
+    }
+    Some(program).filter(|program| program.is_file()).context("prometheus was unpacked and is not there")
 }

@@ -49,13 +49,13 @@ pub fn run(tree: &Tree, fast: bool) -> Result<Verdict> {
         })
     });
     let mut servers = Servers::default();
-    let what = "object stores and a static host for the tests of remote stores";
+    let what = "object stores, a static host and Prometheus for the tests that start them";
     counted(&mut stages, &mut counts, "servers", what, |_| {
         let (provided, all) = Servers::provide(tree);
         servers = provided;
         match all {
             Ok(()) => Ok(Outcome::Passed),
-            Err(cause) => machine::without(cause.context("tests leave out remote stores")),
+            Err(cause) => machine::without(cause.context("tests leave out remote stores and Prometheus")),
         }
     });
     let mut rust = process::cargo(tree);

@@ -8,6 +8,7 @@ mod host;
 mod listener;
 mod port;
 mod programs;
+pub mod prometheus;
 mod proxy;
 mod server;
 mod signing;

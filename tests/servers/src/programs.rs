@@ -1,7 +1,7 @@
 //! Where the programs are that the servers are made of.
 //!
 //! `cargo xtask test` installs them and names them in the environment. Otherwise they are looked for where it installs them: in
-//! `tools/bin` of the target folder that this test was built into. The static host is also looked for where systems have it.
+//! `tools/bin` of the target folder that this test was built into. The static host and Prometheus are also looked for where systems have them.
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -19,6 +19,10 @@ pub enum Program {
     Azurite,
     /// The static host.
     Nginx,
+    /// What scrapes metrics.
+    Prometheus,
+    /// What checks metrics, rules and configurations of Prometheus.
+    Promtool,
 }
 
 impl Program {
@@ -30,6 +34,8 @@ impl Program {
             Self::Minio => "SYNDDB_MINIO",
             Self::Azurite => "SYNDDB_AZURITE",
             Self::Nginx => "SYNDDB_NGINX",
+            Self::Prometheus => "SYNDDB_PROMETHEUS",
+            Self::Promtool => "SYNDDB_PROMTOOL",
         }
     }
 
@@ -41,6 +47,8 @@ impl Program {
             Self::Minio => "minio",
             Self::Azurite => "azurite-blob",
             Self::Nginx => "nginx",
+            Self::Prometheus => "prometheus",
+            Self::Promtool => "promtool",
         }
     }
 
@@ -58,7 +66,8 @@ impl Program {
         }
         let built = std::env::current_exe().context("cannot tell where this test was built")?;
         let installed = built.ancestors().map(|folder| folder.join("tools/bin").join(self.name()));
-        let systems = (self == Self::Nginx).then(|| {
+        let is_of_system = matches!(self, Self::Nginx | Self::Prometheus | Self::Promtool);
+        let systems = is_of_system.then(|| {
             ["/usr/sbin", "/usr/local/sbin", "/usr/bin"].map(|folder| Path::new(folder).join(self.name()))
         });
         let found = installed.chain(systems.into_iter().flatten()).find(|path| path.is_file());

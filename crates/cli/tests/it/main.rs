@@ -30,6 +30,7 @@ mod slow;
 mod soak;
 mod standby;
 mod storm;
+mod telemetry;
 mod thousands;
 mod verified;
 mod writers;
