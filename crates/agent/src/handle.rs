@@ -29,6 +29,7 @@ const CALL_MAX: Duration = Duration::from_secs(2);
 
 /// How far a push goes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Until {
     /// The sequencer has it on its disk. Its receipts are provisional.

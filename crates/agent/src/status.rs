@@ -14,6 +14,7 @@ use crate::metrics;
 
 /// What an agent says of itself. Each position is what comes next: everything before it has come so far.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct AgentStatus {
     /// The stream.
     pub stream: StreamId,
@@ -43,6 +44,7 @@ pub struct AgentStatus {
 
 /// How much an outbox holds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Pending {
     /// Submissions.
     pub submissions: u64,
@@ -52,6 +54,7 @@ pub struct Pending {
 
 /// What became of what the sequencers promised, in receipts. `got` is the sum of the three below it and of those that wait to be stored.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Promises {
     /// Whether the stored log was checked up to the newest checkpoint.
     pub check: PromiseCheck,
@@ -69,6 +72,7 @@ pub struct Promises {
 
 /// Whether the stored log was checked.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum PromiseCheck {
     /// Nothing was seen stored yet.
@@ -82,6 +86,7 @@ pub enum PromiseCheck {
 
 /// What was seen since the database was attached.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Statistics {
     /// Commits captured.
     pub commits: u64,
@@ -131,6 +136,8 @@ impl From<capture::Statistics> for Statistics {
 
 /// What keeps the agent from doing its work.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(as = AgentProblem))]
 pub struct Problem {
     /// What kind it is: what a program branches on.
     pub kind: ProblemKind,
@@ -142,7 +149,9 @@ pub struct Problem {
 
 /// The kinds of problems.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "openapi", schema(as = AgentProblemKind))]
 pub enum ProblemKind {
     /// The sequencer's key signed two things for one place, which is proven. Nothing is sent to it any more; a file of evidence is kept.
     Equivocation,
@@ -206,6 +215,7 @@ impl ProblemKind {
 
 /// Whether everything up to a position in the WAL was captured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(tag = "captured", rename_all = "snake_case")]
 pub enum Captured {
     /// It was.

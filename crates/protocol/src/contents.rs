@@ -100,9 +100,11 @@ impl Eq for Scalar {}
 /// Integers up to this are JSON numbers.
 const INTEGER_MAX: u64 = 1 << 53;
 
+/// A stored value. An integer beyond 2^53, every real number, bytes, and text that is none are objects.
 #[derive(Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(untagged)]
-enum Form {
+pub(crate) enum Form {
     Null,
     Integer(i64),
     Text(String),
@@ -110,8 +112,9 @@ enum Form {
 }
 
 #[derive(Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
-enum Written {
+pub(crate) enum Written {
     Integer(String),
     Real(String),
     Text(String),
@@ -157,6 +160,7 @@ pub type Key = Vec<Scalar>;
 
 /// Which committed state of which replica an answer is of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct At {
     /// The log.
@@ -169,6 +173,7 @@ pub struct At {
 
 /// An answer, and the state that it is of.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Answer<T> {
     /// Which state.
@@ -179,6 +184,7 @@ pub struct Answer<T> {
 
 /// What a database holds, by a full scan of its file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Contents {
     /// The state hash that the scan comes to.
@@ -197,6 +203,7 @@ pub struct Contents {
 
 /// What a table holds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct TableContents {
     /// Its name.
@@ -209,6 +216,7 @@ pub struct TableContents {
 
 /// A row of `sqlite_schema`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct SchemaObject {
     /// What it is.
@@ -225,15 +233,18 @@ pub struct SchemaObject {
 
 /// Which rows are asked about.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct RowsQuery {
     /// The table.
     pub table: String,
     /// Only rows behind this key.
     #[serde(default, deserialize_with = "key", skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<Vec<Scalar>>))]
     pub after: Option<Key>,
     /// Only rows up to this key, with the one that has it.
     #[serde(default, deserialize_with = "key", skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<Vec<Scalar>>))]
     pub through: Option<Key>,
     /// How the answer cuts them.
     #[serde(default)]
@@ -242,13 +253,14 @@ pub struct RowsQuery {
 
 /// How rows are cut.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Cut {
     /// As whoever answers likes: few rows are listed, many are cut into about equal runs.
     #[default]
     Freely,
     /// Into the runs that end at these keys, in this order, and what is left behind the last one.
-    At(#[serde(deserialize_with = "keys")] Vec<Key>),
+    At(#[serde(deserialize_with = "keys")] Vec<Vec<Scalar>>),
     /// Not at all: the first rows are listed, as many as may be.
     Listed,
 }
@@ -296,6 +308,7 @@ fn keys<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Key>, D::Error
 
 /// What rows there are.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Rows {
     /// The names of the columns in a listed row. The first may be the rowid.
@@ -308,6 +321,7 @@ pub struct Rows {
 
 /// Rows, as far as they were asked about.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Found {
     /// Runs that follow each other and leave nothing out.
@@ -323,9 +337,11 @@ pub enum Found {
 
 /// A run of rows.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Run {
     /// The key that it ends at; `None` where it has no end.
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<Vec<Scalar>>))]
     pub through: Option<Key>,
     /// How many rows.
     pub rows: u64,
@@ -335,6 +351,7 @@ pub struct Run {
 
 /// A row.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ListedRow {
     /// Its digest, as that of a table with this row alone.
@@ -345,6 +362,7 @@ pub struct ListedRow {
 
 /// A value, cut when it is long.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Shown {
     /// The value, or the beginning of it.
@@ -356,6 +374,7 @@ pub struct Shown {
 
 /// A value that was cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Whole {
     /// How many bytes it has.
@@ -366,7 +385,9 @@ pub struct Whole {
 
 /// A state that a replica was committed in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", schema(as = CommittedState))]
 pub struct State {
     /// The last message in the replica then.
     pub sequence: Sequence,

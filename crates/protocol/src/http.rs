@@ -8,13 +8,17 @@ use serde::{Deserialize, Serialize};
 use crate::encoding::cbor::{Reader, Writer};
 use crate::encoding::{Canonical, DecodeError};
 use crate::hash::{ChunkHash, CommitDigest, StateHash, TreeHash};
-use crate::id::{CommitNumber, Epoch, Incarnation, KeyId, PartIndex, Sequence, StreamId, Timestamp};
+use crate::id::{
+    CommitNumber, Epoch, Incarnation, IncarnationCounter, IncarnationNonce, KeyId, PartIndex, Sequence,
+    StreamId, Timestamp,
+};
 use crate::limits::{GROUP_BYTES_MAX, RECEIPT_BYTES_MAX, RECEIPTS_MAX};
 use crate::log::{ClientState, ContinuityError, Receipt, StatusLevel};
 
 /// A place in what a client sends. What is sequenced or published is told in these, never in
 /// sequences, because a commit may get another sequence after a failover.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Position {
     /// The incarnation.
@@ -45,6 +49,7 @@ impl Position {
 
 /// Why a request was refused. Nothing of it was taken, and no sequence was used.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(tag = "code", rename_all = "snake_case")]
 pub enum Reason {
     /// 400: the body is not what this path reads.
@@ -81,6 +86,8 @@ pub enum Reason {
         /// The limit, in bytes.
         limit: u64,
     },
+    /// 415: the body is said to be of a media type that this path does not read.
+    UnsupportedMediaType,
     /// 422: well-formed, and breaks a rule of the protocol.
     Unprocessable,
     /// 422: the snapshot names chunks that are not stored; upload them and send it again.
@@ -115,6 +122,7 @@ impl Reason {
             | Self::ContentMismatch { .. }
             | Self::IncarnationSuperseded { .. } => 409,
             Self::TooLarge { .. } => 413,
+            Self::UnsupportedMediaType => 415,
             Self::Unprocessable | Self::MissingChunks { .. } => 422,
             Self::UpgradeRequired => 426,
             Self::Busy => 429,
@@ -137,6 +145,7 @@ impl Reason {
             Self::ContentMismatch { .. } => "content_mismatch",
             Self::IncarnationSuperseded { .. } => "incarnation_superseded",
             Self::TooLarge { .. } => "too_large",
+            Self::UnsupportedMediaType => "unsupported_media_type",
             Self::Unprocessable => "unprocessable",
             Self::MissingChunks { .. } => "missing_chunks",
             Self::UpgradeRequired => "upgrade_required",
@@ -146,6 +155,59 @@ impl Reason {
             Self::Unavailable => "unavailable",
             Self::DiskFull => "disk_full",
         }
+    }
+
+    /// Every code, in the order of [`of_each`](Self::of_each).
+    pub const CODES: [&'static str; 19] = [
+        "malformed",
+        "range",
+        "unauthorized",
+        "not_found",
+        "method_not_allowed",
+        "gap",
+        "not_begun",
+        "content_mismatch",
+        "incarnation_superseded",
+        "too_large",
+        "unsupported_media_type",
+        "unprocessable",
+        "missing_chunks",
+        "upgrade_required",
+        "busy",
+        "internal",
+        "not_leading",
+        "unavailable",
+        "disk_full",
+    ];
+
+    /// One of each kind, for what is said about all of them. What those that carry something carry means nothing.
+    pub fn of_each() -> Vec<Self> {
+        let running =
+            Incarnation { counter: IncarnationCounter::FIRST, nonce: IncarnationNonce::from_bytes([0; 16]) };
+        let digest = CommitDigest::from_bytes([0; 32]);
+        vec![
+            Self::Malformed,
+            Self::Range,
+            Self::Unauthorized,
+            Self::NotFound,
+            Self::MethodNotAllowed,
+            Self::Gap {
+                expected: Position { incarnation: running, commit: CommitNumber::FIRST, part: None },
+            },
+            Self::NotBegun,
+            Self::ContentMismatch { expected: digest, found: digest },
+            Self::IncarnationSuperseded { running },
+            Self::TooLarge { limit: 0 },
+            Self::UnsupportedMediaType,
+            Self::Unprocessable,
+            Self::MissingChunks { missing: Vec::new() },
+            Self::UpgradeRequired,
+            Self::Busy,
+            Self::Internal,
+            Self::NotLeading,
+            Self::Unavailable,
+            Self::DiskFull,
+        ]
     }
 
     /// The short title, the same for every problem with this code.
@@ -161,6 +223,7 @@ impl Reason {
             Self::ContentMismatch { .. } => "What came before differs",
             Self::IncarnationSuperseded { .. } => "Another incarnation runs",
             Self::TooLarge { .. } => "Over a limit",
+            Self::UnsupportedMediaType => "The body is of another media type",
             Self::Unprocessable => "A rule of the protocol is broken",
             Self::MissingChunks { .. } => "Chunks of the snapshot are missing",
             Self::UpgradeRequired => "Newer software is needed",
@@ -212,6 +275,8 @@ impl Reason {
 
 /// A refusal as `application/problem+json` (RFC 9457).
 ///
+/// Its `type` is a path of the service that refused: it answers there what the code means and what to do, as `docs/runbook.md` says it.
+///
 /// ```
 /// use synddb_protocol::http::{Problem, Reason};
 /// let json = serde_json::to_string(&Problem::new(Reason::Busy, "4096 submissions wait"))?;
@@ -222,6 +287,7 @@ impl Reason {
 /// # Ok::<(), serde_json::Error>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Problem {
     #[serde(rename = "type")]
     uri: String,
@@ -286,6 +352,7 @@ impl Canonical for Receipts {
 
 /// What a sequencer says of one stream.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct StreamStatus {
     /// The stream.
@@ -312,6 +379,7 @@ pub struct StreamStatus {
 
 /// Why a replica stopped for good.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum HaltKind {
     /// What the log says cannot be done to the replica, or leads to another state than it claims.
@@ -326,6 +394,7 @@ pub enum HaltKind {
 
 /// Where and why a replica stopped. It serves what it had before, and says that it is halted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Halt {
     /// Why.
@@ -353,6 +422,7 @@ impl Halt {
 
 /// What of a replica differs from what the log makes of it. Names and values are cut when they are long.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Difference {
     /// The message that could not be applied, or after which the replica stood when it was found to be something else.
@@ -393,6 +463,7 @@ pub struct Difference {
 
 /// Whether the first difference of a replica was looked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Naming {
     /// Nothing had to be looked for: what is known was known at once.
@@ -409,6 +480,7 @@ pub enum Naming {
 
 /// Messages that are not in a replica because whoever runs it went on after a divergence.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Gap {
     /// The report of the divergence.
@@ -421,6 +493,7 @@ pub struct Gap {
 
 /// What a full scan of a replica found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ReplicaAudit {
     /// The last message in the replica.
@@ -439,6 +512,7 @@ pub struct ReplicaAudit {
 
 /// What a replica says of itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ReplicaStatus {
     /// The stream.
@@ -462,6 +536,7 @@ pub struct ReplicaStatus {
 
 /// That a message stands in the log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct InclusionProof {
     /// The message.
@@ -474,6 +549,7 @@ pub struct InclusionProof {
 
 /// That one log begins with another.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ConsistencyProof {
     /// The size of the smaller log.

@@ -67,6 +67,9 @@ macro_rules! counter {
             }
         }
 
+        #[cfg(feature = "openapi")]
+        crate::openapi::impl_number!($name, $what, 1, Self::MAX);
+
         impl TryFrom<u64> for $name {
             type Error = OutOfRange;
 
@@ -157,6 +160,7 @@ impl_hex_text!(IncarnationNonce, 16, "incarnation nonce");
 
 /// A span of a stream without a gap. A new one begins where continuity cannot be proven.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Incarnation {
     /// 1 for the first; each successor has its predecessor's plus one.
@@ -212,6 +216,9 @@ impl Timestamp {
     }
 }
 
+#[cfg(feature = "openapi")]
+crate::openapi::impl_number!(Timestamp, "milliseconds since 1970", 0, COUNTER_MAX);
+
 impl TryFrom<u64> for Timestamp {
     type Error = OutOfRange;
 
@@ -257,6 +264,9 @@ impl PartIndex {
         Self::new(u64::from(self.0) + 1).ok()
     }
 }
+
+#[cfg(feature = "openapi")]
+crate::openapi::impl_number!(PartIndex, "part of a huge commit", 0, PARTS_MAX - 1);
 
 impl TryFrom<u64> for PartIndex {
     type Error = OutOfRange;

@@ -30,6 +30,8 @@ pub mod id;
 pub mod limits;
 pub mod live;
 pub mod log;
+#[cfg(feature = "openapi")]
+mod openapi;
 pub mod proof;
 pub mod signing;
 pub mod state;

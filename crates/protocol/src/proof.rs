@@ -21,12 +21,14 @@ use crate::log::{SignedCheckpoint, tree};
 
 /// A proof, and the newest checkpoint that is stored. Nothing of it is checked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Proven<P> {
     /// The proof.
     pub proof: P,
     /// The checkpoint, whose size is at least the proof's.
     #[serde(with = "checkpoint_as_hex")]
+    #[cfg_attr(feature = "openapi", schema(value_type = String, pattern = "^0x([0-9a-f]{2})+$"))]
     pub checkpoint: SignedCheckpoint,
 }
 

@@ -34,6 +34,7 @@ const WAIT_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// What an audit found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Audited {
     /// What comes next in the stream where the database was scanned.
     pub next: Position,

@@ -92,6 +92,7 @@ pub(super) fn refused(url: &str, refused: &Refused) -> Problem {
         | Reason::Range
         | Reason::MethodNotAllowed
         | Reason::TooLarge { .. }
+        | Reason::UnsupportedMediaType
         | Reason::Unprocessable
         | Reason::MissingChunks { .. }
         | Reason::Gap { .. }

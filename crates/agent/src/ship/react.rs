@@ -160,6 +160,7 @@ impl Shipper {
             | Reason::Range
             | Reason::MethodNotAllowed
             | Reason::TooLarge { .. }
+            | Reason::UnsupportedMediaType
             | Reason::Unprocessable
             | Reason::MissingChunks { .. } => {
                 let pause = self.backoff.slow();

@@ -76,6 +76,9 @@ macro_rules! impl_hex_text {
             }
         }
 
+        #[cfg(feature = "openapi")]
+        crate::openapi::impl_hex!($name, $length, $what);
+
         impl<'de> serde::Deserialize<'de> for $name {
             fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
                 let text = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;

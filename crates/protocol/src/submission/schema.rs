@@ -10,6 +10,7 @@ use crate::limits::{NAME_BYTES_MAX, SQL_BYTES_MAX};
 
 /// The text encoding of a database file (SQLite file format, section 1.3.13).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum TextEncoding {
     /// UTF-8, number 1 in the file header.
@@ -51,6 +52,7 @@ impl Canonical for TextEncoding {
 
 /// What a row of `sqlite_schema` describes: its `type` column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum ObjectKind {
     /// A table, also a virtual one.

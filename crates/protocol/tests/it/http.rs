@@ -103,3 +103,20 @@ fn an_agent_on_a_copy_of_the_database_is_not_sent_back_to_what_it_never_had() {
     let superseded = Reason::IncarnationSuperseded { running: client.incarnation };
     assert_eq!(Reason::of_continuity(&error, Some(client)), superseded);
 }
+
+#[test]
+fn every_code_is_that_of_one_reason() {
+    let each = Reason::of_each();
+    assert_eq!(each.iter().map(Reason::code).collect::<Vec<_>>(), Reason::CODES);
+    for reason in each {
+        let json = serde_json::to_value(Problem::new(reason.clone(), "why")).unwrap();
+        assert_eq!(json["code"], reason.code());
+        assert_eq!(json["type"], format!("/problems/{}", reason.code()));
+        assert_eq!(serde_json::from_value::<Problem>(json).unwrap().reason(), &reason);
+    }
+    // One that nobody lists has a code that nobody knows, which the reader says with all that it knows.
+    let error =
+        serde_json::from_value::<Reason>(serde_json::json!({"code": "none"})).unwrap_err().to_string();
+    let known: Vec<&str> = error.split('`').skip(3).step_by(2).collect();
+    assert_eq!(known, Reason::CODES, "{error}");
+}
