@@ -8,31 +8,37 @@
 //! A handler extracts, calls and maps; what it refuses is a [`Refusal`]. Bodies are read by [`Payload`], whose bound stands in
 //! its type, so no default of the framework is lower or higher than the protocol's.
 
+mod document;
 mod measure;
+mod media;
 mod payload;
+mod probe;
 mod query;
 mod refusal;
 mod serve;
 
+pub use document::{About, bytes, document, is_code, refused, rendered};
+pub use media::{Cbor, Declared, JsonText, MediaType, Octets, accepts};
 pub use payload::Payload;
+pub use probe::{Probe, Readiness};
 pub use query::Query;
 pub use refusal::{Refusal, check_bearer};
 pub use serve::{Reach, serve};
+pub use utoipa_axum::router::OpenApiRouter;
+pub use utoipa_axum::routes;
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::State;
-use axum::http::{StatusCode, header};
+use axum::extract::Request;
+use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
 use synddb_protocol::http::Reason;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tower_http::catch_panic::CatchPanicLayer;
-use tower_http::timeout::TimeoutLayer;
 
 use crate::telemetry::Metrics;
+use probe::Probed;
 
 /// The longest that any handler may take. Long polls are bounded by [`WAIT_MAX`].
 pub const DEADLINE: Duration = Duration::from_secs(120);
@@ -50,34 +56,16 @@ pub fn leave_to_wait() -> Option<SemaphorePermit<'static>> {
     WAITS.try_acquire().ok()
 }
 
-/// Whether a process can do its work now.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Readiness {
-    /// It can.
-    Ready,
-    /// It cannot, for this reason.
-    NotReady(String),
-}
+/// The media type of a problem (RFC 9457, section 3).
+pub(crate) const PROBLEM_JSON: &str = "application/problem+json";
 
-/// Says whether the process can do its work.
-pub type Probe = Arc<dyn Fn() -> Readiness + Send + Sync>;
-
-#[derive(Clone)]
-struct Frame {
-    metrics: Metrics,
-    probe: Probe,
-}
-
-/// Puts the frame around `routes`: `/livez`, `/readyz`, `/metrics`, problems for everything that has no route, a deadline, and
-/// a 500 for a panic.
-pub fn frame(routes: Router, metrics: Metrics, probe: Probe) -> Router {
+/// Puts the frame around `routes`: the routes that every process has, its document among them, problems for everything that has no
+/// route, a deadline, and a 500 for a panic.
+pub fn frame(about: &About, routes: OpenApiRouter, metrics: Metrics, probe: Probe) -> Router {
     measure::describe();
-    let probes = Router::new()
-        .route("/livez", get(|| async { "alive\n" }))
-        .route("/readyz", get(readyz))
-        .route("/metrics", get(exposition))
-        .with_state(Frame { metrics, probe });
-    routes
+    let document = rendered(&document(about, routes.clone())).into();
+    let probes: Router = probe::probes().with_state(Probed { metrics, probe, document }).into();
+    Router::from(routes)
         .merge(probes)
         .fallback(|| async { Refusal::new(Reason::NotFound, "no resource has this path") })
         .method_not_allowed_fallback(|| async {
@@ -90,17 +78,52 @@ pub fn frame(routes: Router, metrics: Metrics, probe: Probe) -> Router {
             Refusal::new(Reason::Internal, "the request met a fault; the service's log has it")
                 .into_response()
         }))
-        .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, DEADLINE))
-        .layer(axum::middleware::from_fn(measure::measured))
+        .layer(from_fn(in_time))
+        .layer(from_fn(measure::measured))
 }
 
-async fn readyz(State(frame): State<Frame>) -> Response {
-    match (frame.probe)() {
-        Readiness::Ready => "ready\n".into_response(),
-        Readiness::NotReady(why) => Refusal::new(Reason::Unavailable, why).into_response(),
+/// Ends what takes longer than any request may.
+async fn in_time(request: Request, next: Next) -> Response {
+    let late = |_| {
+        let detail = format!("no answer came in time. limit_s=`{}`", DEADLINE.as_secs());
+        Refusal::new(Reason::Unavailable, detail).into_response()
+    };
+    tokio::time::timeout(DEADLINE, next.run(request)).await.unwrap_or_else(late)
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+    use axum::http::StatusCode;
+    use axum::routing::get;
+    use http_body_util::BodyExt as _;
+    use hyper::service::Service as _;
+    use hyper_util::service::TowerToHyperService;
+    use synddb_protocol::http::Problem;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_takes_too_long_and_what_fails_are_problems() {
+        let routes = Router::new()
+            .route("/never", get(std::future::pending::<()>))
+            .route("/fault", get(|| async { unreachable!("a fault") as () }));
+        let about = About { title: "Test", description: "A test." };
+        let ready: Probe = std::sync::Arc::new(|| Readiness::Ready);
+        let router = frame(&about, routes.into(), Metrics::detached(), ready);
+        let service = TowerToHyperService::new(router);
+        for (path, reason) in [
+            ("/never", Reason::Unavailable),
+            ("/fault", Reason::Internal),
+            ("/none", Reason::NotFound),
+            ("/problems/none", Reason::NotFound),
+        ] {
+            let request = Request::builder().uri(path).body(Body::empty()).unwrap();
+            let answer = service.call(request).await.unwrap();
+            assert_eq!(answer.status(), StatusCode::from_u16(reason.status()).unwrap(), "{path}");
+            assert_eq!(answer.headers()["content-type"], PROBLEM_JSON, "{path}");
+            let body = answer.into_body().collect().await.unwrap().to_bytes();
+            assert_eq!(serde_json::from_slice::<Problem>(&body).unwrap().reason(), &reason, "{path}");
+        }
     }
-}
-
-async fn exposition(State(frame): State<Frame>) -> Response {
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], frame.metrics.render()).into_response()
 }
