@@ -18,7 +18,7 @@ use crate::check::check_shared;
 use crate::config::{Config, Role, signing_key};
 use crate::error::{LeadError, SequencerError};
 use crate::folder::OwnedFolder;
-use crate::http::{Front, router};
+use crate::http::{ABOUT, Front, router};
 use crate::journal::JournalError;
 use crate::registry::{Ended, OpenStreamError, Registry, STREAMS_MAX};
 use crate::standby::{Holder, Leases, stand_by};
@@ -128,7 +128,7 @@ async fn run_whole(
         .filter(|_| role == Role::Standby)
         .map(|leases| tokio::spawn(stand_by(Arc::clone(&registry), leases, shutdown.clone())));
 
-    let serving = serve(listener, frame(routes, metrics, Arc::new(probe)), shutdown.clone());
+    let serving = serve(listener, frame(&ABOUT, routes, metrics, Arc::new(probe)), shutdown.clone());
     tokio::pin!(serving);
     let mut failure = None;
     let served = loop {

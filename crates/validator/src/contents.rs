@@ -5,25 +5,31 @@
 //! rebuilt, it shows nothing. Strangers may ask. One question is answered at a time, within a time of its
 //! own, and no further than somebody waits for it; an answer has at most [`ANSWER_BYTES_MAX`] bytes.
 
+#![allow(unused_qualifications, reason = "what utoipa writes of `IntoParams` names types in full")]
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use synddb_protocol::chain;
-use synddb_protocol::contents::{ANSWER_BYTES_MAX, Answer, At, QUESTION_BYTES_MAX, RowsQuery};
+use synddb_protocol::contents::{
+    ANSWER_BYTES_MAX, Answer, At, Contents, QUESTION_BYTES_MAX, Rows, RowsQuery, SchemaObject,
+    State as Committed,
+};
 use synddb_protocol::http::Reason;
 use synddb_protocol::id::Sequence;
-use synddb_service::axum::Router;
+use synddb_service::axum;
 use synddb_service::axum::extract::{FromRequest as _, Request, State};
 use synddb_service::axum::http::{HeaderValue, header};
 use synddb_service::axum::response::{IntoResponse as _, Response};
-use synddb_service::axum::routing::{get, post};
-use synddb_service::http::{Payload, Query, Refusal};
+use synddb_service::http::{Declared, JsonText, OpenApiRouter, Payload, Query, Refusal, routes};
+use synddb_service::refusals;
 use synddb_sqlite::connection::Connection;
 use synddb_sqlite::contents::{self, ContentsError};
 use synddb_sqlite::query::Reading;
 use tokio::task::spawn_blocking;
+use utoipa::IntoParams;
 
 use crate::door::Turn;
 use crate::replica::position;
@@ -33,23 +39,59 @@ use crate::serve::Serving;
 const ARRIVAL_MAX: Duration = Duration::from_secs(10);
 
 /// The routes of this module.
-pub(crate) fn routes() -> Router<Serving> {
-    Router::new()
-        .route("/tables", get(tables))
-        .route("/tables/rows", post(rows))
-        .route("/schema", get(schema))
-        .route("/states", get(states))
+pub(crate) fn routes() -> OpenApiRouter<Serving> {
+    OpenApiRouter::new()
+        .routes(routes!(tables))
+        .routes(routes!(rows))
+        .routes(routes!(schema))
+        .routes(routes!(states))
 }
 
+refusals! {
+    /// Of a question about the whole replica.
+    OfWhole: "too_large", "busy"
+}
+
+refusals! {
+    /// Of one about rows.
+    OfRows: "malformed", "not_found", "too_large", "unsupported_media_type", "busy"
+}
+
+refusals! {
+    /// Of one about states.
+    OfStates: "malformed", "too_large", "busy"
+}
+
+/// Count and digest the rows of every table
+///
+/// By a scan of the file as it is.
+#[utoipa::path(
+    get, path = "/tables", tag = "contents", operation_id = "tables",
+    responses((status = 200, description = "What the tables hold.", body = Answer<Contents>), OfWhole),
+)]
 async fn tables(State(serving): State<Serving>) -> Result<Response, Refusal> {
     answer(serving, contents::contents).await
 }
 
+/// List the schema
+#[utoipa::path(
+    get, path = "/schema", tag = "contents", operation_id = "schema",
+    responses((status = 200, description = "The objects of the schema.", body = Answer<Vec<SchemaObject>>), OfWhole),
+)]
 async fn schema(State(serving): State<Serving>) -> Result<Response, Refusal> {
     answer(serving, contents::schema).await
 }
 
-async fn rows(State(serving): State<Serving>, request: Request) -> Result<Response, Refusal> {
+/// Digest or list rows of a table
+#[utoipa::path(
+    post, path = "/tables/rows", tag = "contents", operation_id = "rows", request_body = RowsQuery,
+    responses((status = 200, description = "Runs of rows, or rows.", body = Answer<Rows>), OfRows),
+)]
+async fn rows(
+    State(serving): State<Serving>,
+    _: Declared<JsonText>,
+    request: Request,
+) -> Result<Response, Refusal> {
     // Before anything of it is in memory, so that no more than one question is.
     let turn = enter(&serving)?;
     let body = Payload::<QUESTION_BYTES_MAX>::from_request(request, &());
@@ -62,12 +104,21 @@ async fn rows(State(serving): State<Serving>, request: Request) -> Result<Respon
 }
 
 /// The query string of `GET /states`.
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 struct Through {
+    /// The last message that the states may be of.
     through: Sequence,
 }
 
+/// States that the replica was committed in
+///
+/// Newest first, at most 4096 of the last 65,536 messages.
+#[utoipa::path(
+    get, path = "/states", tag = "contents", operation_id = "states", params(Through),
+    responses((status = 200, description = "The states.", body = Answer<Vec<Committed>>), OfStates),
+)]
 async fn states(
     State(serving): State<Serving>,
     Query(Through { through }): Query<Through>,

@@ -3,6 +3,8 @@
 //! A handler extracts, calls and maps. Queries run on blocking threads, each on a connection of its own, and no more at a time than
 //! configured.
 
+#![allow(unused_qualifications, reason = "what utoipa writes of `IntoParams` names types in full")]
+
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,12 +15,16 @@ use synddb_protocol::hash::StateHash;
 use synddb_protocol::http::{Reason, ReplicaAudit, ReplicaStatus};
 use synddb_protocol::id::Sequence;
 use synddb_service::axum::extract::State;
-use synddb_service::axum::routing::{get, post};
-use synddb_service::axum::{Json, Router};
-use synddb_service::http::{DEADLINE, Payload, Probe, Query as Asked, Readiness, Refusal, frame};
+use synddb_service::axum::{self, Json, Router};
+use synddb_service::http::{
+    About, DEADLINE, Declared, JsonText, OpenApiRouter, Payload, Probe, Query as Asked, Readiness, Refusal,
+    frame, routes,
+};
+use synddb_service::refusals;
 use synddb_service::telemetry::Metrics;
 use synddb_sqlite::query::{Cell, Limits, Oversize, QueryError, Reading};
 use tokio::task::spawn_blocking;
+use utoipa::{IntoParams, ToSchema};
 
 use crate::contents;
 use crate::door::Door;
@@ -52,16 +58,39 @@ pub(crate) struct Serving {
     pub(crate) lag_max: u64,
 }
 
+/// What the document of the process says of it.
+const ABOUT: About = About {
+    title: "SyndDB validator",
+    description: "Follows a stored log, checks every step, and keeps a replica that strangers may ask. A read replica answers the same.",
+};
+
 /// The routes of a validator.
 pub(crate) fn router(serving: Serving, metrics: Metrics) -> Router {
     let probe = probe(serving.view.clone(), serving.lag_max);
-    let routes = Router::new()
-        .route("/status", get(status))
-        .route("/query", post(query))
-        .route("/audit", post(audit))
+    frame(&ABOUT, routes().with_state(serving), metrics, probe)
+}
+
+fn routes() -> OpenApiRouter<Serving> {
+    OpenApiRouter::new()
+        .routes(routes!(status))
+        .routes(routes!(query))
+        .routes(routes!(audit))
         .merge(contents::routes())
-        .with_state(serving);
-    frame(routes, metrics, probe)
+}
+
+refusals! {
+    /// Nothing but what any request can meet.
+    OfAny:
+}
+
+refusals! {
+    /// Of what has the file scanned.
+    OfAudit: "malformed", "busy"
+}
+
+refusals! {
+    /// Of a query.
+    OfQuery: "malformed", "too_large", "unsupported_media_type", "unprocessable", "busy"
 }
 
 fn probe(view: View, lag_max: u64) -> Probe {
@@ -87,18 +116,32 @@ fn probe(view: View, lag_max: u64) -> Probe {
     })
 }
 
+/// What is in the replica, and where and why it halted if it did
+#[utoipa::path(
+    get, path = "/status", tag = "replica", operation_id = "status",
+    responses((status = 200, description = "The status.", body = ReplicaStatus), OfAny),
+)]
 async fn status(State(serving): State<Serving>) -> Json<ReplicaStatus> {
     Json(serving.view.status())
 }
 
 /// The query of `POST /audit`.
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 struct AuditQuery {
+    /// How long the answer is waited for, in milliseconds: 30,000 unless said, 110,000 at most.
     #[serde(default)]
     wait_ms: Option<u64>,
 }
 
-/// Has the owner scan the file in full.
+/// Have the replica scanned in full, and compared with what it should be
+///
+/// What is found is answered; a halt follows where the two differ. Who asks while a scan runs shares the next one.
+#[utoipa::path(
+    post, path = "/audit", tag = "replica", operation_id = "audit", params(AuditQuery),
+    responses((status = 200, description = "What the scan found.", body = ReplicaAudit), OfAudit),
+)]
 async fn audit(
     State(serving): State<Serving>,
     Asked(query): Asked<AuditQuery>,
@@ -125,28 +168,48 @@ async fn audit(
 }
 
 /// The body of `POST /query`.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct Query {
+    /// One statement that reads, of at most 16 KiB.
+    #[schema(example = "SELECT 1")]
     sql: String,
+    /// The values of its parameters: numbers, strings, null, or `{"blob": "<hex>"}`, `{"text": "<hex>"}`, `{"integer": "..."}`, `{"real": "..."}`.
     #[serde(default)]
+    #[schema(value_type = Vec<QueryValue>)]
     parameters: Vec<Value>,
+    /// Cut an answer that is over its bounds instead of refusing it.
     #[serde(default)]
     truncate: bool,
 }
 
 /// What `POST /query` answers.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = QueryAnswer)]
 struct Found {
+    /// The names of the columns.
     columns: Vec<String>,
+    /// The rows.
+    #[schema(value_type = Vec<Vec<QueryValue>>)]
     rows: Vec<Vec<Value>>,
+    /// The last message in the state that was read.
     sequence: Sequence,
+    /// Its state hash.
     state: StateHash,
+    /// Whether the answer was cut.
     truncated: bool,
 }
 
+/// Ask with SQL
+///
+/// One statement that reads one committed state of the replica, within bounds of rows, bytes and time.
+#[utoipa::path(
+    post, path = "/query", tag = "replica", operation_id = "query", request_body = Query,
+    responses((status = 200, description = "What the statement finds.", body = Found), OfQuery),
+)]
 async fn query(
     State(serving): State<Serving>,
+    _: Declared<JsonText>,
     Payload(body): Payload<QUERY_BYTES_MAX>,
 ) -> Result<Json<Found>, Refusal> {
     let query: Query = serde_json::from_slice(&body).map_err(|error| malformed(error.to_string()))?;
@@ -198,6 +261,28 @@ fn malformed(detail: impl Into<String>) -> Refusal {
     Refusal::new(Reason::Malformed, detail)
 }
 
+/// A value: a number, a string, null, or an object for what JSON cannot say.
+#[derive(ToSchema)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "it says what `parameter` and `written` do, to the document")]
+enum QueryValue {
+    Null,
+    Number(f64),
+    Text(String),
+    Written(WrittenValue),
+}
+
+/// What JSON cannot say: an integer beyond 2^53, an infinite real number, text that is not UTF-8 and bytes in hex.
+#[derive(ToSchema)]
+#[schema(rename_all = "snake_case")]
+#[expect(dead_code, reason = "it says what `parameter` and `written` do, to the document")]
+enum WrittenValue {
+    Integer(String),
+    Real(String),
+    Text(String),
+    Blob(String),
+}
+
 /// A parameter from JSON, in the forms that an answer has.
 fn parameter(value: &Value) -> Result<Cell, Refusal> {
     let refuse =
@@ -241,7 +326,21 @@ fn written(cell: Cell) -> Value {
 
 #[cfg(test)]
 mod tests {
+    use synddb_service::http::{document, rendered};
+
     use super::*;
+
+    /// `SYNDDB_WRITE_OPENAPI=1` writes the file anew.
+    #[test]
+    fn the_document_that_is_checked_in_is_the_one_that_is_served() {
+        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../../spec/openapi/validator.json");
+        let served = rendered(&document(&ABOUT, routes()));
+        if std::env::var_os("SYNDDB_WRITE_OPENAPI").is_some() {
+            std::fs::write(file, &served).unwrap();
+        }
+        let same = std::fs::read(file).is_ok_and(|checked_in| checked_in == served);
+        assert!(same, "run `SYNDDB_WRITE_OPENAPI=1 cargo test -p synddb-validator --lib document`");
+    }
 
     #[test]
     fn every_value_comes_back_from_its_form() {

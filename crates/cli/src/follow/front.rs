@@ -1,5 +1,7 @@
 //! The agent's HTTP front, for its own machine: `spec/api.md`, section 4.
 
+#![allow(unused_qualifications, reason = "what utoipa writes of `IntoParams` names types in full")]
+
 use std::future::Future;
 use std::io;
 use std::net::Ipv4Addr;
@@ -12,13 +14,14 @@ use synddb_agent::{AgentStatus, Audited, Captured, Handle, SocketPath, Until};
 use synddb_protocol::http::Reason;
 use synddb_service::axum::extract::State;
 use synddb_service::axum::http::StatusCode;
-use synddb_service::axum::routing::{get, post};
-use synddb_service::axum::{Json, Router};
-use synddb_service::http::{Query, Readiness, Refusal, WAIT_MAX, frame};
+use synddb_service::axum::{self, Json, Router};
+use synddb_service::http::{About, OpenApiRouter, Query, Readiness, Refusal, WAIT_MAX, frame, routes};
+use synddb_service::refusals;
 use synddb_service::shutdown::Shutdown;
 use synddb_service::telemetry::Metrics;
 use synddb_sqlite::capture::WalPosition;
 use tokio::net::{TcpListener, UnixListener};
+use utoipa::IntoParams;
 
 use crate::exit::CommandError;
 use crate::folder::Folder;
@@ -55,7 +58,7 @@ pub(super) async fn serve(
         let url = format!("http://{address}");
         output.mention(&Event::Listening { process: Process::Agent, url, key: None, key_id: None });
     }
-    let router = routes(agent, metrics);
+    let router = router(agent, metrics);
     Ok(async move {
         let over_socket = synddb_service::http::serve(socket, router.clone(), ended.clone());
         let over_loopback = async {
@@ -70,32 +73,64 @@ pub(super) async fn serve(
     })
 }
 
-fn routes(agent: Agent, metrics: Metrics) -> Router {
+fn router(agent: Agent, metrics: Metrics) -> Router {
     let probed = Arc::clone(&agent);
     let probe = Arc::new(move || match probed.status().problem {
         None => Readiness::Ready,
         Some(problem) => Readiness::NotReady(problem.detail),
     });
-    let routes = Router::new()
-        .route("/status", get(status))
-        .route("/captured", get(captured))
-        .route("/push", post(push))
-        .route("/audit", post(audit))
-        .route("/stop", post(stop))
-        .with_state(agent);
-    frame(routes, metrics, probe)
+    frame(&ABOUT, documented().with_state(agent), metrics, probe)
 }
 
+/// What the document of the process says of it.
+const ABOUT: About = About {
+    title: "SyndDB agent",
+    description: "Captures every committed transaction of one database and ships it. It serves its own machine only: on the socket `agent.sock` in its \
+        folder, and on a loopback port where one was asked for.",
+};
+
+fn documented() -> OpenApiRouter<Agent> {
+    OpenApiRouter::new()
+        .routes(routes!(status))
+        .routes(routes!(captured))
+        .routes(routes!(push))
+        .routes(routes!(audit))
+        .routes(routes!(stop))
+}
+
+refusals! {
+    /// Nothing but what any request can meet.
+    OfAny:
+}
+
+refusals! {
+    /// Of a query string that may not fit.
+    OfQuery: "malformed"
+}
+
+/// What the agent says of itself
+#[utoipa::path(
+    get, path = "/status", tag = "agent", operation_id = "status",
+    responses((status = 200, description = "The status.", body = AgentStatus), OfAny),
+)]
 async fn status(State(agent): State<Agent>) -> Json<AgentStatus> {
     Json(agent.status())
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 struct CapturedQuery {
-    /// Left out, it asks for everything committed when the agent looks.
+    /// A position in the WAL, 24 bytes in hex. Left out, it asks for everything committed when the agent looks.
+    #[param(pattern = "^[0-9a-fA-F]{48}$")]
     position: Option<String>,
 }
 
+/// Whether everything up to a position in the WAL was captured
+#[utoipa::path(
+    get, path = "/captured", tag = "agent", operation_id = "captured", params(CapturedQuery),
+    responses((status = 200, description = "Whether it was.", body = Captured), OfQuery),
+)]
 async fn captured(
     State(agent): State<Agent>,
     Query(query): Query<CapturedQuery>,
@@ -104,14 +139,26 @@ async fn captured(
     blocking(move || agent.captured(position)).await.map(Json)
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 struct PushQuery {
+    /// How far it is to have come.
     #[serde(default)]
+    #[param(inline)]
     until: Until,
+    /// How long, in milliseconds; more than 30,000 is 30,000.
     #[serde(default)]
     wait_ms: u64,
 }
 
+/// Wait until everything that is committed now is sequenced or stored
+///
+/// 503 `unavailable` after the time, and at once where nothing is sent any more.
+#[utoipa::path(
+    post, path = "/push", tag = "agent", operation_id = "push", params(PushQuery),
+    responses((status = 200, description = "It is.", body = AgentStatus), OfQuery),
+)]
 async fn push(
     State(agent): State<Agent>,
     Query(query): Query<PushQuery>,
@@ -121,12 +168,22 @@ async fn push(
     pushed.map(Json).map_err(|error| Refusal::new(Reason::Unavailable, error.to_string()))
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 struct AuditQuery {
+    /// How long, in milliseconds; more than 30,000 is 30,000.
     #[serde(default)]
     wait_ms: u64,
 }
 
+/// Have the database scanned in full, and compared with what was captured
+///
+/// A scan that runs already counts. 503 `unavailable` after the time; who asks again waits for the same scan.
+#[utoipa::path(
+    post, path = "/audit", tag = "agent", operation_id = "audit", params(AuditQuery),
+    responses((status = 200, description = "What the scan found.", body = Audited), OfQuery),
+)]
 async fn audit(
     State(agent): State<Agent>,
     Query(query): Query<AuditQuery>,
@@ -136,6 +193,13 @@ async fn audit(
     audited.map(Json).map_err(|error| Refusal::new(Reason::Unavailable, error.to_string()))
 }
 
+/// Ask the agent to end
+///
+/// It captures and ships what is committed first; a push meanwhile is refused.
+#[utoipa::path(
+    post, path = "/stop", tag = "agent", operation_id = "stop",
+    responses((status = 202, description = "It was asked."), OfAny),
+)]
 async fn stop(State(agent): State<Agent>) -> StatusCode {
     agent.stop();
     StatusCode::ACCEPTED
@@ -153,4 +217,23 @@ async fn blocking<T: Send + 'static>(ask: impl FnOnce() -> T + Send + 'static) -
     tokio::task::spawn_blocking(ask)
         .await
         .map_err(|_| Refusal::new(Reason::Internal, "the agent's thread is gone; its log says why"))
+}
+
+#[cfg(test)]
+mod tests {
+    use synddb_service::http::{document, rendered};
+
+    use super::*;
+
+    /// `SYNDDB_WRITE_OPENAPI=1` writes the file anew.
+    #[test]
+    fn the_document_that_is_checked_in_is_the_one_that_is_served() {
+        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../../spec/openapi/agent.json");
+        let served = rendered(&document(&ABOUT, documented()));
+        if std::env::var_os("SYNDDB_WRITE_OPENAPI").is_some() {
+            std::fs::write(file, &served).unwrap();
+        }
+        let same = std::fs::read(file).is_ok_and(|checked_in| checked_in == served);
+        assert!(same, "run `SYNDDB_WRITE_OPENAPI=1 cargo test -p synddb-cli --lib document`");
+    }
 }

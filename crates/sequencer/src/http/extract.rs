@@ -6,8 +6,7 @@ use bytes::Bytes;
 use synddb_protocol::http::Reason;
 use synddb_protocol::id::StreamId;
 use synddb_service::axum::extract::{FromRequest, FromRequestParts, RawPathParams, Request};
-use synddb_service::axum::http::HeaderMap;
-use synddb_service::axum::http::header::{ACCEPT, CONTENT_LENGTH};
+use synddb_service::axum::http::header::CONTENT_LENGTH;
 use synddb_service::axum::http::request::Parts;
 use synddb_service::http::{Payload, Refusal, check_bearer};
 
@@ -35,13 +34,15 @@ impl FromRequestParts<Front> for Named {
     type Rejection = Refusal;
 
     async fn from_request_parts(parts: &mut Parts, front: &Front) -> Result<Self, Refusal> {
-        let named = parameter(parts, "stream").await;
-        let stream = match named {
-            Some(text) => StreamId::from_key(&text).or_else(|_| text.parse()).ok(),
+        let detail = "no stream has this name; without one, exactly one stream must be led here";
+        let none = || Refusal::new(Reason::NotFound, detail);
+        // A name that is no text is a name all the same, and never means the only stream.
+        let named = RawPathParams::from_request_parts(parts, &()).await.map_err(|_| none())?;
+        let stream = match named.iter().find(|(key, _)| *key == "stream") {
+            Some((_, text)) => StreamId::from_key(text).or_else(|_| text.parse()).ok(),
             None => front.0.registry.only(),
         };
-        let detail = "no stream has this name; without one, exactly one stream must be led here";
-        stream.map(Self).ok_or_else(|| Refusal::new(Reason::NotFound, detail))
+        stream.map(Self).ok_or_else(none)
     }
 }
 
@@ -84,13 +85,6 @@ impl<const MAX: usize> FromRequest<Front> for Admitted<MAX> {
         let Payload(bytes) = Payload::<MAX>::from_request(request, front).await?;
         Ok(Self { bytes, room })
     }
-}
-
-/// Whether a client asks for this media type by name.
-pub(super) fn accepts(headers: &HeaderMap, media_type: &str) -> bool {
-    let ranges = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
-    let mut named = ranges.flat_map(|ranges| ranges.split(',')).filter_map(|range| range.split(';').next());
-    named.any(|named| named.trim().eq_ignore_ascii_case(media_type))
 }
 
 /// The refusal where there is no room or no place in a queue.

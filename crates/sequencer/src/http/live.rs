@@ -1,5 +1,7 @@
 //! The log as it grows.
 
+#![allow(unused_qualifications, reason = "what utoipa writes of `IntoParams` names types in full")]
+
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -11,25 +13,54 @@ use synddb_service::axum::body::Body;
 use synddb_service::axum::extract::State;
 use synddb_service::axum::http::{HeaderMap, header};
 use synddb_service::axum::response::{IntoResponse as _, Response};
-use synddb_service::http::{Query, Refusal};
+use synddb_service::http::{Query, Refusal, accepts};
+use synddb_service::{binary, refusals};
+use utoipa::IntoParams;
 
 use super::Front;
 use super::deliver::not_leading;
-use super::extract::{Named, accepts, busy};
+use super::extract::{Named, busy};
 use crate::live::{Form, NotShown};
 
 /// Most readers of the process that are shown the log as it grows. What one of them does not take is at most a step of the ring.
 pub(super) const LIVE_READERS_MAX: usize = 64;
 
 /// What `GET /log/stream` takes.
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(super) struct From {
+    /// The first message to be shown; the next one that is signed where it is missing.
     from: Option<Sequence>,
+    /// The epoch of the message before `from`, as its receipt says: 404 when another one stands there.
     epoch: Option<Epoch>,
 }
 
-/// `GET /log/stream`
+refusals! {
+    /// Of the log as it grows.
+    OfLog: "malformed", "not_found", "busy", "not_leading"
+}
+
+binary! {
+    /// Items.
+    Items: None, "A CBOR sequence (RFC 8742) of items, each an array: `[0, receipt, body, stored]`, `[1, checkpoint]`, `[2, from]`, `[3, from]`, `[4]` (`spec/api.md`, section 2)."
+}
+
+/// The log as it grows
+///
+/// Item by item, until the reader or the process goes, or the reader is sent to the store. As server-sent events with
+/// `Accept: text/event-stream`: `message`, `stored`, `withdrawn` and `behind`, with JSON in `data`.
+#[utoipa::path(
+    get, path = "/log/stream", tag = "read", operation_id = "log",
+    params(
+        From,
+        ("Last-Event-ID" = Option<String>, Header, description = "The `id` of the last event that a browser got, `N-E` or `N`; stands above `from` and `epoch`.", pattern = "^[0-9]{1,12}(-[1-9][0-9]{0,11})?$"),
+    ),
+    responses(
+        (status = 200, description = "The log, without an end.", content((inline(Items) = "application/cbor-seq"), (String = "text/event-stream"))),
+        OfLog
+    ),
+)]
 pub(super) async fn stream(
     State(front): State<Front>,
     Named(stream): Named,

@@ -15,13 +15,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use synddb_protocol::limits::{BATCH_STORED_MAX, CHUNK_STORED_MAX};
-use synddb_service::axum::Router;
+use synddb_service::axum;
 use synddb_service::axum::http::StatusCode;
 use synddb_service::axum::http::header::{CONNECTION, HeaderValue};
 use synddb_service::axum::middleware::map_response;
 use synddb_service::axum::response::Response;
-use synddb_service::axum::routing::{get, post, put};
-use synddb_service::http::Refusal;
+use synddb_service::http::{About, OpenApiRouter, Refusal, routes};
 use synddb_service::secret::Token;
 use synddb_service::shutdown::Shutdown;
 use synddb_storage::BatchStore;
@@ -117,25 +116,34 @@ async fn leave(of: &Semaphore) -> Result<SemaphorePermit<'_>, Refusal> {
     permit.map_err(|_| extract::busy())?.map_err(|_| extract::busy())
 }
 
+/// What the document of the process says of it.
+pub(crate) const ABOUT: About = About {
+    title: "SyndDB sequencer",
+    description: "Puts what agents send in one order, signs it, and stores it. Paths that begin with `/streams/{stream}` are of that stream; the same \
+        without it are of the only stream that is led here.",
+};
+
 /// The routes: for a stream by its name, and for the only one.
-pub(crate) fn router(front: Front) -> Router {
-    let of_stream = Router::new()
-        .route("/submit", post(write::submit))
-        .route("/snapshot", post(write::snapshot))
-        .route("/snapshot/chunks/{hash}", put(write::chunk))
-        .route("/batches/{range}", get(read::batches))
-        .route("/log/stream", get(live::stream))
-        .route("/leaves/{range}", get(proof::leaves))
-        .route("/proof/inclusion", get(proof::inclusion))
-        .route("/proof/consistency", get(proof::consistency))
-        .route("/checkpoint", get(read::checkpoint))
-        .route("/status", get(read::status));
-    Router::new()
-        .route("/streams", get(read::streams))
+pub(crate) fn router(front: Front) -> OpenApiRouter {
+    routes().layer(map_response(let_go)).with_state(front)
+}
+
+fn routes() -> OpenApiRouter<Front> {
+    let of_stream = OpenApiRouter::new()
+        .routes(routes!(write::submit))
+        .routes(routes!(write::snapshot))
+        .routes(routes!(write::chunk))
+        .routes(routes!(read::batches))
+        .routes(routes!(live::stream))
+        .routes(routes!(proof::leaves))
+        .routes(routes!(proof::inclusion))
+        .routes(routes!(proof::consistency))
+        .routes(routes!(read::checkpoint))
+        .routes(routes!(read::status));
+    OpenApiRouter::new()
+        .routes(routes!(read::streams))
         .nest("/streams/{stream}", of_stream.clone())
         .merge(of_stream)
-        .layer(map_response(let_go))
-        .with_state(front)
 }
 
 /// Ends the connection of who was told 503: where several sequencers are behind one address, the next one may lead to who can do it.
@@ -144,4 +152,23 @@ async fn let_go(mut response: Response) -> Response {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use synddb_service::http::{document, rendered};
+
+    use super::*;
+
+    /// `SYNDDB_WRITE_OPENAPI=1` writes the file anew.
+    #[test]
+    fn the_document_that_is_checked_in_is_the_one_that_is_served() {
+        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../../spec/openapi/sequencer.json");
+        let served = rendered(&document(&ABOUT, routes()));
+        if std::env::var_os("SYNDDB_WRITE_OPENAPI").is_some() {
+            std::fs::write(file, &served).unwrap();
+        }
+        let same = std::fs::read(file).is_ok_and(|checked_in| checked_in == served);
+        assert!(same, "run `SYNDDB_WRITE_OPENAPI=1 cargo test -p synddb-sequencer --lib document`");
+    }
 }

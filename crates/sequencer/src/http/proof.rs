@@ -1,5 +1,7 @@
 //! Proofs over what is stored, and leaves.
 
+#![allow(unused_qualifications, reason = "what utoipa writes of `IntoParams` names types in full")]
+
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -12,11 +14,13 @@ use synddb_service::axum::Json;
 use synddb_service::axum::extract::State;
 use synddb_service::axum::http::HeaderMap;
 use synddb_service::axum::response::{IntoResponse as _, Response};
-use synddb_service::http::{Query, Refusal};
+use synddb_service::http::{Query, Refusal, accepts};
+use synddb_service::{binary, refusals};
 use tokio::sync::SemaphorePermit;
+use utoipa::IntoParams;
 
 use super::deliver::unavailable;
-use super::extract::{BUSY_RETRY, Last, Named, accepts};
+use super::extract::{BUSY_RETRY, Last, Named};
 use super::read::{CBOR, parse_range};
 use super::{Front, leave};
 use crate::proof::ProofError;
@@ -25,14 +29,41 @@ use crate::proof::ProofError;
 const STORE_PATIENCE: Duration = Duration::from_secs(20);
 
 /// What `GET /proof/inclusion` takes.
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(super) struct OfMessage {
+    /// The message.
     sequence: Sequence,
+    /// The size of the log; that of the newest stored checkpoint where it is missing.
     size: Option<Sequence>,
 }
 
-/// `GET /proof/inclusion`
+refusals! {
+    /// Of a proof.
+    OfProof: "malformed", "range", "not_found", "busy", "not_leading"
+}
+
+binary! {
+    /// A proof.
+    ProofInCbor: None, "A CBOR map `{1: {1: sequence or from, 2: size, 3: [hash, ...]}, 2: checkpoint}`."
+}
+
+binary! {
+    /// Leaves.
+    LeafHashes: Some(Leaves::BYTES_MAX), "A CBOR array of 32 bytes each: SHA-256 over a zero byte and the receipt."
+}
+
+/// Prove that a message stands in the log
+///
+/// RFC 9162, section 2.1.3, over what is stored, with the newest stored checkpoint. JSON is answered to `Accept: application/json`.
+#[utoipa::path(
+    get, path = "/proof/inclusion", tag = "read", operation_id = "inclusion", params(OfMessage),
+    responses(
+        (status = 200, description = "The proof.", content((inline(ProofInCbor) = "application/cbor"), (Proven<InclusionProof> = "application/json"))),
+        OfProof
+    ),
+)]
 pub(super) async fn inclusion(
     State(front): State<Front>,
     Named(stream): Named,
@@ -46,15 +77,32 @@ pub(super) async fn inclusion(
     Ok(respond(&headers, Proven { proof, checkpoint }))
 }
 
+refusals! {
+    /// Of leaves.
+    OfLeaves: "range", "not_found", "busy", "not_leading"
+}
+
 /// What `GET /proof/consistency` takes.
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(super) struct OfSize {
+    /// The size of the smaller log.
     from: Sequence,
+    /// The size of the larger log; that of the newest stored checkpoint where it is missing.
     size: Option<Sequence>,
 }
 
-/// `GET /proof/consistency`
+/// Prove that one log begins with another
+///
+/// RFC 9162, section 2.1.4, over what is stored, with the newest stored checkpoint. JSON is answered to `Accept: application/json`.
+#[utoipa::path(
+    get, path = "/proof/consistency", tag = "read", operation_id = "consistency", params(OfSize),
+    responses(
+        (status = 200, description = "The proof.", content((inline(ProofInCbor) = "application/cbor"), (Proven<ConsistencyProof> = "application/json"))),
+        OfProof
+    ),
+)]
 pub(super) async fn consistency(
     State(front): State<Front>,
     Named(stream): Named,
@@ -68,7 +116,17 @@ pub(super) async fn consistency(
     Ok(respond(&headers, Proven { proof, checkpoint }))
 }
 
-/// `GET /leaves/{start}_{end}`
+/// The hashes of messages as leaves of the log tree
+///
+/// The answer may end before the range does, with at least one leaf: who got less asks again behind the last one.
+#[utoipa::path(
+    get, path = "/leaves/{range}", tag = "read", operation_id = "leaves",
+    params(("range" = String, Path, description = "The first and the last sequence, with `_` between them: at most 4096 messages. A last one past what is stored means up to it.", pattern = "^[1-9][0-9]{0,11}_[1-9][0-9]{0,11}$", example = "1_64")),
+    responses(
+        (status = 200, description = "The leaves.", body = inline(LeafHashes), content_type = "application/cbor"),
+        OfLeaves
+    ),
+)]
 pub(super) async fn leaves(
     State(front): State<Front>,
     Named(stream): Named,

@@ -1,17 +1,21 @@
 //! The paths that read. Batches come from the store alone, so nothing is shown that could still be taken back.
 
+#![allow(unused_qualifications, reason = "what utoipa writes of `IntoParams` names types in full")]
+
 use std::time::Duration;
 
 use bytes::Bytes;
 use serde::Deserialize;
 use synddb_protocol::http::{Reason, StreamStatus};
 use synddb_protocol::id::{Sequence, StreamId};
-use synddb_protocol::limits::BATCH_MESSAGES_MAX;
+use synddb_protocol::limits::{BATCH_MESSAGES_MAX, CHECKPOINT_BYTES_MAX};
 use synddb_service::axum::Json;
-use synddb_service::axum::extract::{Query, State};
+use synddb_service::axum::extract::State;
 use synddb_service::axum::http::header;
 use synddb_service::axum::response::{IntoResponse as _, Response};
-use synddb_service::http::{Refusal, WAIT_MAX, leave_to_wait};
+use synddb_service::http::{Query, Refusal, WAIT_MAX, leave_to_wait};
+use synddb_service::{binary, refusals};
+use utoipa::IntoParams;
 
 use super::answer::{self, Patience};
 use super::deliver::{being_opened, not_leading, unavailable};
@@ -22,12 +26,54 @@ use crate::stream::Handle;
 
 pub(super) const CBOR: [(header::HeaderName, &str); 1] = [(header::CONTENT_TYPE, "application/cbor")];
 
-/// `GET /streams`
+refusals! {
+    /// Nothing but what any request can meet.
+    OfAny:
+}
+
+refusals! {
+    /// Of what is told of a stream that is led.
+    OfStatus: "not_found", "not_leading"
+}
+
+refusals! {
+    /// Of what waits for it.
+    OfCheckpoint: "malformed", "not_found", "not_leading"
+}
+
+refusals! {
+    /// Of what reads a range of the log.
+    OfRange: "range", "not_found", "busy", "not_leading"
+}
+
+binary! {
+    /// A checkpoint.
+    Checkpoint: Some(CHECKPOINT_BYTES_MAX), "The bytes of a signed checkpoint, a COSE_Sign1 (`spec/signing.md`)."
+}
+
+binary! {
+    /// Batches.
+    Batches: None, "A CBOR sequence (RFC 8742) of byte strings, each a batch as stored (`spec/wire.md`), in order."
+}
+
+/// List the streams that are led here
+///
+/// In no order that means anything; at most 64.
+#[utoipa::path(
+    get, path = "/streams", tag = "read", operation_id = "streams",
+    responses((status = 200, description = "The streams.", body = Vec<StreamId>), OfAny),
+)]
 pub(super) async fn streams(State(front): State<Front>) -> Json<Vec<StreamId>> {
     Json(front.0.registry.all())
 }
 
-/// `GET /status`
+/// What the sequencer says of the stream
+///
+/// 503 `not_leading` while an epoch is being claimed, while the sequencer stands by, or when the stream ended in trouble.
+#[utoipa::path(
+    get, path = "/status", tag = "read", operation_id = "status",
+    responses((status = 200, description = "The status.", body = StreamStatus), OfStatus),
+)]
 pub(super) async fn status(
     State(front): State<Front>,
     Named(stream): Named,
@@ -37,22 +83,32 @@ pub(super) async fn status(
 }
 
 /// What `GET /checkpoint` takes.
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(super) struct Wait {
+    /// Wait until this sequence is stored.
     at_least: Option<Sequence>,
+    /// How long, in milliseconds; more than 30,000 is 30,000.
     #[serde(default)]
     wait_ms: u64,
 }
 
-/// `GET /checkpoint`
+/// The checkpoint of the newest stored batch
+///
+/// With `at_least` and `wait_ms` the answer waits, and is the newest one whatever its size when the time is up.
+#[utoipa::path(
+    get, path = "/checkpoint", tag = "read", operation_id = "checkpoint", params(Wait),
+    responses(
+        (status = 200, description = "The checkpoint.", body = inline(Checkpoint), content_type = "application/cbor"),
+        OfCheckpoint
+    ),
+)]
 pub(super) async fn checkpoint(
     State(front): State<Front>,
     Named(stream): Named,
-    wait: Result<Query<Wait>, synddb_service::axum::extract::rejection::QueryRejection>,
+    Query(Wait { at_least, wait_ms }): Query<Wait>,
 ) -> Result<Response, Refusal> {
-    let Query(Wait { at_least, wait_ms }) =
-        wait.map_err(|error| Refusal::new(Reason::Malformed, error.body_text()))?;
     let mut view = front.handle(stream)?.view;
     let time = Duration::from_millis(wait_ms).min(WAIT_MAX);
     if let Some(at_least) = at_least.filter(|_| !time.is_zero())
@@ -72,7 +128,17 @@ pub(super) async fn checkpoint(
     }
 }
 
-/// `GET /batches/{start}_{end}`
+/// The stored batches that cover a range
+///
+/// Whole batches, of at most 64 MiB together, and at least one: who got less asks again behind the last one.
+#[utoipa::path(
+    get, path = "/batches/{range}", tag = "read", operation_id = "batches",
+    params(("range" = String, Path, description = "The first and the last sequence, with `_` between them: at most 4096 messages. A last one past what is stored means up to it.", pattern = "^[1-9][0-9]{0,11}_[1-9][0-9]{0,11}$", example = "1_64")),
+    responses(
+        (status = 200, description = "The batches.", body = inline(Batches), content_type = "application/cbor"),
+        OfRange
+    ),
+)]
 pub(super) async fn batches(
     State(front): State<Front>,
     Named(stream): Named,

@@ -1,16 +1,17 @@
 //! The paths that write.
 
 use bytes::Bytes;
-use synddb_protocol::DecodeError;
 use synddb_protocol::hash::ChunkHash;
-use synddb_protocol::http::Reason;
+use synddb_protocol::http::{Reason, Receipts};
 use synddb_protocol::id::StreamId;
 use synddb_protocol::limits::{BODY_BYTES_MAX, BODY_COMPRESSED_MAX, CHUNK_BYTES_MAX, CHUNK_STORED_MAX};
 use synddb_protocol::log::{Body, Entry, MessageType};
+use synddb_protocol::{Canonical as _, DecodeError};
 use synddb_service::axum::extract::State;
 use synddb_service::axum::http::StatusCode;
 use synddb_service::axum::response::Response;
-use synddb_service::http::Refusal;
+use synddb_service::http::{Cbor, Declared, Octets, Refusal};
+use synddb_service::{binary, refusals};
 use synddb_sqlite::killable::reached;
 use synddb_storage::{Key, Put, PutError};
 
@@ -21,10 +22,55 @@ use crate::admission::Room;
 use crate::metrics;
 use crate::stored;
 
-/// `POST /submit`
+binary! {
+    /// A message body.
+    MessageBody: Some(BODY_COMPRESSED_MAX), "A message body as stored (`spec/wire.md`): canonical CBOR in one zstd frame."
+}
+
+binary! {
+    /// A chunk.
+    StoredChunk: Some(CHUNK_STORED_MAX), "A chunk as stored: one zstd frame that states at most 8 MiB."
+}
+
+binary! {
+    /// Receipts.
+    GivenReceipts: Some(Receipts::BYTES_MAX), "A CBOR array of receipts, each a byte string that holds a COSE_Sign1 (`spec/signing.md`)."
+}
+
+refusals! {
+    /// Of what asks for a place in the log.
+    OfSubmit: "malformed", "not_found", "gap", "not_begun", "content_mismatch", "incarnation_superseded", "too_large",
+        "unsupported_media_type", "unprocessable", "upgrade_required", "busy", "not_leading", "disk_full"
+}
+
+refusals! {
+    /// The same where chunks may be missing.
+    OfSnapshot: "malformed", "not_found", "gap", "not_begun", "content_mismatch", "incarnation_superseded", "too_large",
+        "unsupported_media_type", "unprocessable", "missing_chunks", "upgrade_required", "busy", "not_leading", "disk_full"
+}
+
+refusals! {
+    /// Of what is put into the store.
+    OfChunk: "malformed", "not_found", "too_large", "unsupported_media_type", "unprocessable", "busy"
+}
+
+/// Submit commits
+///
+/// 2xx means that the messages are durable on the sequencer's disk; receipts are provisional until their sequences are stored. What is
+/// refused took no place. The stream in the body must be that of the path.
+#[utoipa::path(
+    post, path = "/submit", tag = "write", operation_id = "submit", security(("bearer" = [])),
+    request_body(content = inline(MessageBody), content_type = "application/cbor", description = "A message body of type 0."),
+    responses(
+        (status = 201, description = "New: its receipt.", body = inline(GivenReceipts), content_type = "application/cbor"),
+        (status = 200, description = "Every commit in it has a place already: the same receipts.", body = inline(GivenReceipts), content_type = "application/cbor"),
+        OfSubmit
+    ),
+)]
 pub(super) async fn submit(
     State(front): State<Front>,
     _: Authorized,
+    _: Declared<Cbor>,
     Named(stream): Named,
     Admitted { bytes, room }: Admitted<BODY_COMPRESSED_MAX>,
 ) -> Result<Response, Refusal> {
@@ -35,10 +81,22 @@ pub(super) async fn submit(
     .await
 }
 
-/// `POST /snapshot`
+/// Submit a snapshot
+///
+/// It begins a stream or an incarnation, or states the whole database again. Its chunks are put before, and must be in the store.
+#[utoipa::path(
+    post, path = "/snapshot", tag = "write", operation_id = "snapshot", security(("bearer" = [])),
+    request_body(content = inline(MessageBody), content_type = "application/cbor", description = "A message body of type 2."),
+    responses(
+        (status = 201, description = "New: its receipt.", body = inline(GivenReceipts), content_type = "application/cbor"),
+        (status = 200, description = "It has a place already: the same receipt.", body = inline(GivenReceipts), content_type = "application/cbor"),
+        OfSnapshot
+    ),
+)]
 pub(super) async fn snapshot(
     State(front): State<Front>,
     _: Authorized,
+    _: Declared<Cbor>,
     Named(stream): Named,
     Admitted { bytes, room }: Admitted<BODY_COMPRESSED_MAX>,
 ) -> Result<Response, Refusal> {
@@ -51,10 +109,23 @@ pub(super) async fn snapshot(
     .await
 }
 
-/// `PUT /snapshot/chunks/{sha256}`
+/// Put a chunk of a snapshot
+///
+/// 2xx means that it is in the store.
+#[utoipa::path(
+    put, path = "/snapshot/chunks/{hash}", tag = "write", operation_id = "chunk", security(("bearer" = [])),
+    params(("hash" = String, Path, description = "SHA-256 of the chunk as stored, in hex.", pattern = "^[0-9a-f]{64}$")),
+    request_body(content = inline(StoredChunk), content_type = "application/octet-stream", description = "The chunk."),
+    responses(
+        (status = 201, description = "It was put into the store."),
+        (status = 200, description = "The store had it already."),
+        OfChunk
+    ),
+)]
 pub(super) async fn chunk(
     State(front): State<Front>,
     _: Authorized,
+    _: Declared<Octets>,
     Named(stream): Named,
     Last(name): Last,
     Admitted { bytes, room }: Admitted<CHUNK_STORED_MAX>,

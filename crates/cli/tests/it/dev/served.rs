@@ -27,7 +27,7 @@ fn a_replica_answers_queries_that_only_read() {
     let dev = Dev::start(folder.path());
     dev.assert_replica_equals();
     let url = format!("{}/query", dev.running("validator"));
-    let ask = |body: &str| curl(&["--data-binary", body, &url]);
+    let ask = |body: &str| curl(&["--header", "Content-Type: application/json", "--data-binary", body, &url]);
 
     let (code, answer) = ask(r#"{"sql": "SELECT a, b FROM t WHERE b IS NOT ?", "parameters": ["none"]}"#);
     assert_eq!(code, 200, "{answer}");
