@@ -11,11 +11,16 @@ use crate::{machine, process};
 /// What the Rust tests that run Python programs need.
 const RUST_TESTS: &str = "crates/sqlite/tests/requirements.txt";
 
+/// What the tests need that hold a service against its OpenAPI document.
+const SCHEMATHESIS: &str = "tests/servers/schemathesis/requirements.txt";
+
 /// The Pythons that the Rust tests run as an application's user would.
 #[derive(Debug, Clone)]
 pub struct Pythons {
     /// One with APSW, which brings an SQLite of its own.
     apsw: PathBuf,
+    /// One with schemathesis.
+    schemathesis: PathBuf,
     /// The system's, whose `sqlite3` uses the system's SQLite.
     system: PathBuf,
 }
@@ -27,13 +32,15 @@ impl Pythons {
     /// When there is no Python, or the packages cannot be installed.
     pub fn provide(tree: &Tree) -> Result<Self> {
         let apsw = environment(tree, "venv-apsw", Path::new(RUST_TESTS))?;
+        let schemathesis = environment(tree, "venv-schemathesis", Path::new(SCHEMATHESIS))?;
         let system = machine::find_program("python3").context("there is no python3 on the path")?;
-        Ok(Self { apsw, system })
+        Ok(Self { apsw, schemathesis, system })
     }
 
     /// Tells a child where they are.
     pub fn tell(&self, command: &mut Command) {
         command.env("SYNDDB_PYTHON_APSW", &self.apsw).env("SYNDDB_PYTHON_SYSTEM", &self.system);
+        command.env("SYNDDB_SCHEMATHESIS", &self.schemathesis);
     }
 }
 

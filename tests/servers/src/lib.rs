@@ -10,6 +10,7 @@ mod port;
 mod programs;
 pub mod prometheus;
 mod proxy;
+mod schemathesis;
 mod server;
 mod signing;
 
@@ -18,4 +19,5 @@ pub use deaf::DeafProxy;
 pub use host::StaticHost;
 pub use programs::{Program, need};
 pub use proxy::{Blackout, Counts, Fault, Outcome, Proxy};
+pub use schemathesis::{Answers, Questions, Statuses, document, operations};
 pub use server::{ObjectServer, Platform};

@@ -22,6 +22,7 @@ mod resend;
 mod restarted;
 mod rivals;
 mod sample;
+mod schemathesis;
 mod server;
 mod shown;
 mod sleepers;

@@ -189,3 +189,16 @@ async fn long_polls_without_leave_are_answered_at_once() {
     assert!(polls.next().now_or_never().is_none());
     process.kill();
 }
+
+#[tokio::test]
+async fn a_stream_whose_name_is_no_text_is_not_the_only_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = file_store(folder.path()).await;
+    let server = Server::start(&store, config(folder.path(), "one")).await;
+    server.begin(&Client::new(STREAM)).await.receipt();
+    assert_eq!(server.get("status").await.status, 200);
+    for stream in ["%FF", "%ff%00", "0x", "5d"] {
+        let answer = server.get(&format!("streams/{stream}/status")).await;
+        assert_eq!(answer.reason(), Reason::NotFound, "{stream}");
+    }
+}

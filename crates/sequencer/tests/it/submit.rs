@@ -154,3 +154,29 @@ async fn a_stream_goes_by_its_name_or_by_being_the_only_one() {
     assert_eq!(server.get("streams/12/status").await.reason(), Reason::NotFound);
     server.stop().await;
 }
+
+#[tokio::test]
+async fn a_body_of_another_media_type_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = file_store(folder.path()).await;
+    let server = Server::start(&store, config(folder.path(), "one")).await;
+    let mut client = Client::new(STREAM);
+    server.begin(&client).await.receipt();
+    let body = client.next_body(1);
+    let url = format!("{}/submit", server.base);
+    let named = async |media_type: &str| {
+        let request = server.http.post(&url).bearer_auth(TOKEN).body(body.clone());
+        server.send(request.header("content-type", media_type)).await
+    };
+    for other in [
+        "application/json",
+        "text/plain; charset=utf-8",
+        "application/x-www-form-urlencoded",
+        "",
+        "application/cbor-seq",
+    ] {
+        assert_eq!(named(other).await.reason(), Reason::UnsupportedMediaType, "{other}");
+    }
+    assert_eq!(server.status(STREAM).await.sequenced_next.unwrap().commit.get(), 1, "nothing was taken");
+    assert_eq!(named("Application/CBOR; q=1").await.status, 201);
+}

@@ -1,0 +1,128 @@
+//! The document of the sequencer, held against what a real one answers: with a token everything can be had, and without one nothing changes.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+use synddb_protocol::hash::ChunkHash;
+use synddb_servers::Questions;
+
+use crate::killed::{Process, configure};
+use crate::sample::{Client, PAGES, STREAM, chunk, snapshot_body};
+use crate::server::{TOKEN, http};
+
+/// Commits that are in the log before anything is asked.
+const COMMITS: u64 = 12;
+
+/// Submissions that requests may carry, one after the other, and chunks.
+const BODIES: u64 = 48;
+
+/// A sequencer that leads the stream anew, so that what was there before is in the store alone, and bodies that follow.
+async fn prepared(folder: &Path) -> (Process, Value) {
+    let file = configure(folder);
+    let http = http();
+    let mut client = Client::new(STREAM);
+    let beginning = snapshot_body(client.beginning());
+    let first = Process::start(&file);
+    let name = ChunkHash::of(PAGES).to_key();
+    first.post(&http, &format!("snapshot/chunks/{name}"), PAGES.to_vec()).await.unwrap();
+    first.post(&http, "snapshot", beginning.clone()).await.unwrap();
+    for _ in 0..COMMITS {
+        let (status, answer) = first.post(&http, "submit", client.next_body(1)).await.unwrap();
+        assert_eq!(status, 201, "{}", String::from_utf8_lossy(&answer));
+    }
+    first.signal(rustix::process::Signal::TERM);
+    first.end();
+    let process = Process::start(&file);
+    // Beside the commits there are the snapshot and two epochs, the last of them that of the sequencer that leads now.
+    let stored = format!("{}/checkpoint?at_least={}&wait_ms=30000", process.base, COMMITS + 3);
+    assert_eq!(http.get(stored).send().await.unwrap().status(), 200);
+    let bodies = folder.join("bodies");
+    std::fs::create_dir(&bodies).unwrap();
+    std::fs::write(bodies.join("snapshot-0"), beginning).unwrap();
+    for number in 0..BODIES {
+        std::fs::write(bodies.join(format!("submit-{number:04}")), client.next_body(1)).unwrap();
+        let bytes = chunk(u32::try_from(number).unwrap().to_be_bytes());
+        let name = ChunkHash::of(&bytes).to_key();
+        std::fs::write(bodies.join(format!("chunk-{number:04}-{name}")), bytes).unwrap();
+    }
+    (process, json!({ "stream": STREAM.to_key(), "bodies": bodies }))
+}
+
+/// Every file below a folder, with what is in it.
+fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(files(&path));
+        } else {
+            found.insert(path.clone(), std::fs::read(&path).unwrap());
+        }
+    }
+    found
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_operation_can_be_had_and_answers_as_the_document_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let (process, prepared) = prepared(folder.path()).await;
+    let document = synddb_servers::document(&process.base).unwrap();
+    let questions = Questions {
+        url: &process.base,
+        document: &document,
+        token: Some(TOKEN),
+        prepared: &prepared,
+        except: None,
+        folder: folder.path(),
+    };
+    let Some(answers) = questions.ask().unwrap() else { return };
+    let faults = answers.faults(&questions, &[]);
+    assert_eq!(faults, "");
+    for (operation, status) in [("POST /submit", 201), ("PUT /snapshot/chunks/{hash}", 201)] {
+        assert!(answers.statuses[operation].contains_key(&status), "{operation}: {:?}", answers.statuses);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_a_token_nothing_changes() {
+    let folder = tempfile::tempdir().unwrap();
+    let (process, prepared) = prepared(folder.path()).await;
+    let seen = async || {
+        let status = http().get(format!("{}/status", process.base)).send().await.unwrap();
+        let status: Value = status.json().await.unwrap();
+        (status, files(&folder.path().join("store")), files(&folder.path().join("one")))
+    };
+    let document = synddb_servers::document(&process.base).unwrap();
+    let before = seen().await;
+    let questions = Questions {
+        url: &process.base,
+        document: &document,
+        token: None,
+        prepared: &prepared,
+        except: None,
+        folder: folder.path(),
+    };
+    let Some(answers) = questions.ask().unwrap() else { return };
+    let writes: Vec<_> = synddb_servers::operations(&document)
+        .into_iter()
+        .filter(|operation| !operation.starts_with("GET "))
+        .collect();
+    let faults = answers.faults(&questions, &writes.iter().map(String::as_str).collect::<Vec<_>>());
+    assert_eq!(faults, "");
+    assert!(writes.len() >= 6, "{writes:?}");
+    for operation in &writes {
+        let statuses = &answers.statuses[operation];
+        assert!(
+            statuses.contains_key(&401) && !statuses.keys().any(|status| *status < 300),
+            "{operation}: {statuses:?}"
+        );
+    }
+    let after = seen().await;
+    assert_eq!(before.0, after.0);
+    assert!(before.1 == after.1 && before.2 == after.2, "the store or the journal changed");
+    // The same comparison sees what a token does.
+    let body = std::fs::read(folder.path().join("bodies/submit-0000")).unwrap();
+    assert_eq!(process.post(&http(), "submit", body).await.unwrap().0, 201);
+    assert!(seen().await != before);
+}
