@@ -62,6 +62,8 @@ pub enum Reason {
     NotFound,
     /// 405: this path does not take this method.
     MethodNotAllowed,
+    /// 408: the body comes too slowly; try again.
+    TooSlow,
     /// 409: something in between is missing; send from `expected` on.
     Gap {
         /// What must come next.
@@ -117,6 +119,7 @@ impl Reason {
             Self::Unauthorized => 401,
             Self::NotFound => 404,
             Self::MethodNotAllowed => 405,
+            Self::TooSlow => 408,
             Self::Gap { .. }
             | Self::NotBegun
             | Self::ContentMismatch { .. }
@@ -140,6 +143,7 @@ impl Reason {
             Self::Unauthorized => "unauthorized",
             Self::NotFound => "not_found",
             Self::MethodNotAllowed => "method_not_allowed",
+            Self::TooSlow => "too_slow",
             Self::Gap { .. } => "gap",
             Self::NotBegun => "not_begun",
             Self::ContentMismatch { .. } => "content_mismatch",
@@ -218,6 +222,7 @@ impl Reason {
             Self::Unauthorized => "A credential is needed",
             Self::NotFound => "There is nothing here",
             Self::MethodNotAllowed => "This path does not take this method",
+            Self::TooSlow => "The body comes too slowly",
             Self::Gap { .. } => "Something in between is missing",
             Self::NotBegun => "The stream has not begun",
             Self::ContentMismatch { .. } => "What came before differs",

@@ -85,6 +85,10 @@ pub(super) fn refused(url: &str, refused: &Refused) -> Problem {
         Reason::Busy | Reason::Unavailable | Reason::Internal => {
             (ProblemKind::Busy, "if it does not pass, look at the sequencer's status; it is tried again")
         }
+        Reason::TooSlow => (
+            ProblemKind::Busy,
+            "if it does not pass, look at the network to the sequencer; it is tried again",
+        ),
         Reason::DiskFull => {
             (ProblemKind::Busy, "give the sequencer's disk room, or look at its store; it is tried again")
         }

@@ -149,7 +149,12 @@ impl Shipper {
             Reason::IncarnationSuperseded { running } => {
                 self.contradicted(superseded(*running), OTHER_AGENT);
             }
-            Reason::Busy | Reason::NotLeading | Reason::Unavailable | Reason::Internal | Reason::DiskFull => {
+            Reason::Busy
+            | Reason::TooSlow
+            | Reason::NotLeading
+            | Reason::Unavailable
+            | Reason::Internal
+            | Reason::DiskFull => {
                 let pause = self.backoff.after_failure(asked);
                 self.pause_or_turn(pause, refused);
             }

@@ -365,6 +365,7 @@ pub(crate) fn problem() -> impl Strategy<Value = Problem> {
         Just(Reason::Malformed),
         Just(Reason::Unauthorized),
         Just(Reason::DiskFull),
+        Just(Reason::TooSlow),
         position().prop_map(|expected| Reason::Gap { expected }),
         (commit_digest(), commit_digest())
             .prop_map(|(expected, found)| Reason::ContentMismatch { expected, found }),
