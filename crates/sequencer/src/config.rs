@@ -15,6 +15,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use synddb_protocol::id::StreamId;
 use synddb_protocol::limits::{BATCH_BYTES_MAX, BATCH_MESSAGES_MAX};
 use synddb_protocol::signing::{SigningKey, TrustedKeys, VerifyingKey};
+use synddb_service::http::ConnectionBounds;
 use synddb_service::secret::{SecretError, read_secret, write_new_secret};
 use synddb_service::telemetry::Settings as Telemetry;
 use synddb_storage::StoreUrl;
@@ -32,6 +33,8 @@ pub struct Config {
     /// Where it listens. Port 0 takes a free one.
     #[schemars(with = "String")]
     pub listen: SocketAddr,
+    /// How many may be connected.
+    pub http: ConnectionBounds,
     /// Where batches rest: `gs://bucket/prefix`, `s3://bucket/prefix`, `az://container/prefix`, `file:///folder`, or `memory:`, which nothing outlives.
     #[schemars(with = "String")]
     pub store: StoreUrl,
@@ -79,6 +82,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, PORT)),
+            http: ConnectionBounds::default(),
             store: "file:///var/lib/synddb/store".parse().expect("the constant is a store URL"),
             dir: PathBuf::from("/var/lib/synddb/sequencer"),
             token_file: PathBuf::from("/etc/synddb/sequencer.token"),

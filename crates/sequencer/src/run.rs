@@ -102,7 +102,7 @@ async fn run_whole(
     crate::metrics::describe();
     let key = Arc::new(signing_key(&config.key_file)?);
     let token = Token::read(&config.token_file)?;
-    let (address, drain, role) = (config.listen, config.drain(), config.role);
+    let (address, bounds, drain, role) = (config.listen, config.http, config.drain(), config.role);
     let holder = Holder::new().map_err(SequencerError::Random)?;
     let leases = lease.map(|lease| Leases {
         leasing: config.lease.at(lease.pace()),
@@ -128,7 +128,7 @@ async fn run_whole(
         .filter(|_| role == Role::Standby)
         .map(|leases| tokio::spawn(stand_by(Arc::clone(&registry), leases, shutdown.clone())));
 
-    let serving = serve(listener, frame(&ABOUT, routes, metrics, Arc::new(probe)), shutdown.clone());
+    let serving = serve(listener, frame(&ABOUT, routes, metrics, Arc::new(probe)), bounds, shutdown.clone());
     tokio::pin!(serving);
     let mut failure = None;
     let served = loop {

@@ -9,11 +9,13 @@
 //! | [`telemetry`] | logs on standard error, metrics for Prometheus, traces for a collector |
 //! | [`shutdown`] | when a process is asked to end, and by what |
 //! | [`http`] | the frame around every role's routes: probes, metrics, bounds, problems |
+//! | [`admission`] | how much memory everything of one kind may take |
 //! | [`secret`] | bearer tokens and key files |
 //! | [`trouble`] | when to speak of a trouble that goes on |
 //!
 //! `axum` is re-exported: it is a direct dependency of this crate alone.
 
+pub mod admission;
 pub mod config;
 pub mod http;
 pub mod process;

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use synddb_protocol::id::StreamId;
 use synddb_protocol::log::Versions;
 use synddb_protocol::signing::{TrustedKeys, VerifyingKey};
+use synddb_service::http::ConnectionBounds;
 use synddb_service::telemetry::Settings as Telemetry;
 use synddb_sqlite::query::Limits;
 use synddb_storage::StoreUrl;
@@ -45,6 +46,8 @@ pub struct Config {
     /// Where HTTP is served, if anywhere.
     #[schemars(with = "Option<String>", example = "127.0.0.1:8434")]
     pub listen: Option<SocketAddr>,
+    /// How many may be connected.
+    pub http: ConnectionBounds,
     /// The URL of a sequencer that is asked whether there is news, so that an idle log costs the store nothing. Never trusted.
     #[schemars(example = "https://sequencer.example:8433")]
     pub sequencer: Option<String>,
@@ -113,6 +116,7 @@ impl Default for Config {
             revoked: Vec::new(),
             keys_file: None,
             listen: None,
+            http: ConnectionBounds::default(),
             sequencer: None,
             poll_ms_max: 2000,
             mode: Mode::Follow,

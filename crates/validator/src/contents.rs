@@ -35,7 +35,7 @@ use crate::door::Turn;
 use crate::replica::position;
 use crate::serve::Serving;
 
-/// How long a question may take to arrive. Nobody else's is answered meanwhile.
+/// How long a question may take to arrive.
 const ARRIVAL_MAX: Duration = Duration::from_secs(10);
 
 /// The routes of this module.
@@ -92,14 +92,14 @@ async fn rows(
     _: Declared<JsonText>,
     request: Request,
 ) -> Result<Response, Refusal> {
-    // Before anything of it is in memory, so that no more than one question is.
-    let turn = enter(&serving)?;
-    let body = Payload::<QUESTION_BYTES_MAX>::from_request(request, &());
-    let Payload(body) = tokio::time::timeout(ARRIVAL_MAX, body)
+    let asked = Payload::<QUESTION_BYTES_MAX>::from_request(request, &());
+    let asked = tokio::time::timeout(ARRIVAL_MAX, asked)
         .await
-        .map_err(|_| Refusal::new(Reason::Unavailable, "the question does not arrive in time"))??;
-    let query: RowsQuery =
-        serde_json::from_slice(&body).map_err(|error| Refusal::new(Reason::Malformed, error.to_string()))?;
+        .map_err(|_| Refusal::new(Reason::TooSlow, "the question does not arrive in time"))??;
+    // A question that is still on its way takes nobody's turn. Only one is ever read.
+    let turn = enter(&serving)?;
+    let query: RowsQuery = serde_json::from_slice(&asked.bytes)
+        .map_err(|error| Refusal::new(Reason::Malformed, error.to_string()))?;
     answer_in(turn, serving, move |connection| contents::rows(connection, &query)).await
 }
 

@@ -15,7 +15,7 @@ use synddb_protocol::chain;
 use synddb_protocol::hash::StateHash;
 use synddb_protocol::http::Halt;
 use synddb_protocol::id::{Sequence, StreamId};
-use synddb_service::http::serve;
+use synddb_service::http::{ConnectionBounds, serve};
 use synddb_service::shutdown::Shutdown;
 use synddb_service::telemetry::Metrics;
 use synddb_service::trouble::Trouble;
@@ -201,7 +201,7 @@ async fn run_from(
                 audits: audits.clone(),
                 lag_max: config.lag_max,
             };
-            let server = Server::listen(address, serving, metrics).await?;
+            let server = Server::listen(address, config.http, serving, metrics).await?;
             on_event(Event::Listening { address: server.address });
             Some(server)
         }
@@ -443,13 +443,18 @@ struct Server {
 }
 
 impl Server {
-    async fn listen(address: SocketAddr, serving: Serving, metrics: Metrics) -> Result<Self, ValidatorError> {
+    async fn listen(
+        address: SocketAddr,
+        bounds: ConnectionBounds,
+        serving: Serving,
+        metrics: Metrics,
+    ) -> Result<Self, ValidatorError> {
         let listen = |source| ValidatorError::Listen { address, source };
         let listener = TcpListener::bind(address).await.map_err(listen)?;
         let address = listener.local_addr().map_err(listen)?;
         info!(%address, "listening");
         let asked = Shutdown::new();
-        let task = tokio::spawn(serve(listener, router(serving, metrics), asked.clone()));
+        let task = tokio::spawn(serve(listener, router(serving, metrics), bounds, asked.clone()));
         Ok(Self { address, asked, task })
     }
 

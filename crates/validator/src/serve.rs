@@ -210,9 +210,9 @@ struct Found {
 async fn query(
     State(serving): State<Serving>,
     _: Declared<JsonText>,
-    Payload(body): Payload<QUERY_BYTES_MAX>,
+    asked: Payload<QUERY_BYTES_MAX>,
 ) -> Result<Json<Found>, Refusal> {
-    let query: Query = serde_json::from_slice(&body).map_err(|error| malformed(error.to_string()))?;
+    let query: Query = serde_json::from_slice(&asked.bytes).map_err(|error| malformed(error.to_string()))?;
     let parameters: Vec<Cell> = query.parameters.iter().map(parameter).collect::<Result<_, _>>()?;
     if serving.view.standing().is_none() {
         return Err(Refusal::new(Reason::Unavailable, "there is no verified replica to ask; see /status"));

@@ -1,20 +1,15 @@
 //! What handlers take from a request: the credential, the stream, a bounded body with the room that it takes.
 
-use std::time::Duration;
-
 use bytes::Bytes;
 use synddb_protocol::http::Reason;
 use synddb_protocol::id::StreamId;
 use synddb_service::axum::extract::{FromRequest, FromRequestParts, RawPathParams, Request};
-use synddb_service::axum::http::header::CONTENT_LENGTH;
 use synddb_service::axum::http::request::Parts;
-use synddb_service::http::{Payload, Refusal, check_bearer};
+pub(super) use synddb_service::http::{BUSY_RETRY, busy};
+use synddb_service::http::{Refusal, check_bearer, read_body};
 
 use super::Front;
 use crate::admission::Room;
-
-/// When to try again where a queue or the memory is full.
-pub(super) const BUSY_RETRY: Duration = Duration::from_secs(1);
 
 /// The request carries the token.
 pub(super) struct Authorized;
@@ -74,20 +69,7 @@ impl<const MAX: usize> FromRequest<Front> for Admitted<MAX> {
     type Rejection = Refusal;
 
     async fn from_request(request: Request, front: &Front) -> Result<Self, Refusal> {
-        let length =
-            request.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
-        let announced: usize = length.unwrap_or(MAX);
-        if announced > MAX {
-            let detail = format!("at most {MAX} bytes fit here");
-            return Err(Refusal::new(Reason::TooLarge { limit: MAX as u64 }, detail));
-        }
-        let room = front.0.bodies.take(announced).ok_or_else(busy)?;
-        let Payload(bytes) = Payload::<MAX>::from_request(request, front).await?;
+        let (bytes, room) = read_body(request, MAX, &front.0.bodies).await?;
         Ok(Self { bytes, room })
     }
-}
-
-/// The refusal where there is no room or no place in a queue.
-pub(super) fn busy() -> Refusal {
-    Refusal::new(Reason::Busy, "too much waits already; try again").retry_after(BUSY_RETRY)
 }

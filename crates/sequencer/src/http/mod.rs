@@ -1,8 +1,7 @@
 //! The paths of `spec/api.md`, section 2. A handler extracts, calls and maps.
 //!
-//! The credential is checked before anything of a body is read, and room is taken for a body before it is.
+//! The credential is checked before anything of a body is read, and room is taken for each piece of a body before it is kept.
 
-mod answer;
 mod deliver;
 mod extract;
 mod live;

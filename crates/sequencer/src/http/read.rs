@@ -13,11 +13,11 @@ use synddb_service::axum::Json;
 use synddb_service::axum::extract::State;
 use synddb_service::axum::http::header;
 use synddb_service::axum::response::{IntoResponse as _, Response};
+use synddb_service::http::answer::{self, Patience};
 use synddb_service::http::{Query, Refusal, WAIT_MAX, leave_to_wait};
 use synddb_service::{binary, refusals};
 use utoipa::IntoParams;
 
-use super::answer::{self, Patience};
 use super::deliver::{being_opened, not_leading, unavailable};
 use super::extract::{Last, Named, busy};
 use super::{Front, leave};

@@ -4,34 +4,64 @@
 //! other people's networks gives its memory back in bounded time. A reader that is cut off sees its answer end in an error.
 
 use std::io;
+use std::sync::LazyLock;
 use std::time::Duration;
 
+use axum::body::Body;
+use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
 use futures::stream;
-use synddb_service::axum::body::Body;
+use http_body_util::BodyExt as _;
+use hyper::body::Body as _;
 use tokio::sync::mpsc;
 
-use crate::admission::Room;
+use super::busy;
+use crate::admission::{Admission, Room};
 
 /// Bytes that are handed to a connection at a time.
 const PIECE_BYTES: usize = 64 << 10;
 
+/// Answers that a connection may hold whole, in bytes.
+const AT_ONCE_BYTES: usize = 16 << 10;
+
+/// All longer answers together that were made whole and are on their way, in bytes.
+const ANSWERS_BYTES: usize = 256 << 20;
+
+static ANSWERS: LazyLock<Admission> = LazyLock::new(|| Admission::new(ANSWERS_BYTES));
+
+/// Has an answer that is whole and long wait in a task of its own, within the bound of all of them. Those that come piece by piece look
+/// after themselves.
+pub(super) async fn held(response: Response) -> Response {
+    let length = response.body().size_hint().exact().and_then(|length| usize::try_from(length).ok());
+    let Some(length) = length.filter(|length| *length > AT_ONCE_BYTES) else { return response };
+    // What is longer than all may be together goes alone.
+    let Some(room) = ANSWERS.take(length.min(ANSWERS_BYTES - 1)) else { return busy().into_response() };
+    let (head, body) = response.into_parts();
+    match body.collect().await {
+        Ok(whole) => Response::from_parts(head, self::body(vec![whole.to_bytes()], room, Patience::READER)),
+        Err(error) => {
+            tracing::error!(error = synddb_protocol::chain(&error), "an answer that is whole cannot be read");
+            busy().into_response()
+        }
+    }
+}
+
 /// How patient an answer is.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Patience {
+pub struct Patience {
     /// How long one piece may wait until it is taken.
-    pub(super) stall: Duration,
+    pub stall: Duration,
     /// How slowly the whole may be taken, in bytes a second.
-    pub(super) rate_min: u64,
+    pub rate_min: u64,
 }
 
 impl Patience {
     /// For readers over networks.
-    pub(super) const READER: Self = Self { stall: Duration::from_secs(10), rate_min: 256 << 10 };
+    pub const READER: Self = Self { stall: Duration::from_secs(10), rate_min: 256 << 10 };
 }
 
 /// A body of these bytes, one after the other. The room is given back when they are taken, or the reader is too slow.
-pub(super) fn body(parts: Vec<Bytes>, room: Room, patience: Patience) -> Body {
+pub fn body(parts: Vec<Bytes>, room: Room, patience: Patience) -> Body {
     let total: usize = parts.iter().map(Bytes::len).sum();
     let (pieces, taken) = mpsc::channel(1);
     tokio::spawn(async move {
@@ -72,8 +102,6 @@ mod tests {
     use futures::StreamExt as _;
 
     use super::*;
-    use crate::admission::Admission;
-
     const IMPATIENT: Patience = Patience { stall: Duration::from_millis(20), rate_min: 1 << 40 };
 
     #[tokio::test]

@@ -1,29 +1,33 @@
 //! The frame around every role's routes: probes, metrics, bounds, problems.
 //!
 //! ```text
-//! listener -> bounded connections, each with times -> deadline -> panic is a 500 -> route -> handler
-//!                                                                          \-> 404, 405 as problems
+//! listener -> bounded connections, each with times -> deadline -> bounded answers -> panic is a 500 -> route -> handler
+//!                                                                                             \-> 404, 405 as problems
 //! ```
 //!
 //! A handler extracts, calls and maps; what it refuses is a [`Refusal`]. Bodies are read by [`Payload`], whose bound stands in
 //! its type, so no default of the framework is lower or higher than the protocol's.
 
+pub mod answer;
+mod connections;
 mod document;
 mod measure;
 mod media;
+mod pace;
 mod payload;
 mod probe;
 mod query;
 mod refusal;
 mod serve;
 
+pub use connections::ConnectionBounds;
 pub use document::{About, bytes, document, is_code, refused, rendered};
 pub use media::{Cbor, Declared, JsonText, MediaType, Octets, accepts};
-pub use payload::Payload;
+pub use payload::{Payload, read_body};
 pub use probe::{Probe, Readiness};
 pub use query::Query;
-pub use refusal::{Refusal, check_bearer};
-pub use serve::{Reach, serve};
+pub use refusal::{BUSY_RETRY, Refusal, busy, check_bearer};
+pub use serve::{Entrance, serve};
 pub use utoipa_axum::router::OpenApiRouter;
 pub use utoipa_axum::routes;
 
@@ -31,7 +35,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::Request;
-use axum::middleware::{Next, from_fn};
+use axum::middleware::{Next, from_fn, map_response};
 use axum::response::{IntoResponse, Response};
 use synddb_protocol::http::Reason;
 use tokio::sync::{Semaphore, SemaphorePermit};
@@ -78,6 +82,7 @@ pub fn frame(about: &About, routes: OpenApiRouter, metrics: Metrics, probe: Prob
             Refusal::new(Reason::Internal, "the request met a fault; the service's log has it")
                 .into_response()
         }))
+        .layer(map_response(answer::held))
         .layer(from_fn(in_time))
         .layer(from_fn(measure::measured))
 }

@@ -54,6 +54,14 @@ impl IntoResponse for Refusal {
     }
 }
 
+/// When to try again where a queue or the memory is full.
+pub const BUSY_RETRY: Duration = Duration::from_secs(1);
+
+/// The refusal where there is no room or no place in a queue.
+pub fn busy() -> Refusal {
+    Refusal::new(Reason::Busy, "too much waits already; try again").retry_after(BUSY_RETRY)
+}
+
 /// Checks the bearer token of a request (RFC 6750, section 2.1).
 ///
 /// # Errors

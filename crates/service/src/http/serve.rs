@@ -1,36 +1,51 @@
 //! Serving a router until the process is asked to end.
 //!
-//! Nobody who is slow, or says nothing, holds anything for long: a connection has a time for the head of its next request and for
-//! each write, and there are only so many connections. What only this machine can reach is not answered to web pages either: a browser
-//! on this machine must not become a way in.
+//! Nobody who is slow, or says nothing, holds anything for long: a connection has a time for the head of its next request, for
+//! each write, and a pace for each body; there are only so many connections, and who says nothing makes room for who does. What only
+//! this machine can reach is not answered to web pages either: a browser on this machine must not become a way in.
 
+use std::convert::Infallible;
 use std::io;
-use std::net::SocketAddr;
+use std::net::IpAddr;
+use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
 
 use axum::Router;
+use axum::body::Body;
 use axum::extract::Request;
-use axum::http::header;
+use axum::http::{HeaderValue, header};
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse as _, Response};
-use axum::serve::Listener;
+use bytes::Bytes;
+use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
 use hyper::server::conn::http1;
+use hyper::service::Service;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use synddb_protocol::http::Reason;
-use tokio::sync::Semaphore;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio_io_timeout::TimeoutStream;
 
 use super::Refusal;
+use super::connections::{ConnectionBounds, Peer, Seat, Seats, Worked};
+use super::pace::PacedBody;
 use crate::shutdown::Shutdown;
-
-/// Most connections of one listener; more wait to be accepted. Each has one request at a time.
-const CONNECTIONS_MAX: usize = 512;
+use crate::trouble::Trouble;
 
 /// How long the head of a request may take, and a connection may wait for the next one.
 const HEAD_MAX: Duration = Duration::from_secs(15);
+
+/// Longest head of a request, in bytes. A longer one is refused with 431. Evidence of a credential fits.
+const HEAD_BYTES_MAX: usize = 16 << 10;
+
+/// Most bytes that a connection reads ahead, and that wait in it to be written.
+const BUFFER_BYTES_MAX: usize = 64 << 10;
+
+const _: () = assert!(HEAD_BYTES_MAX <= BUFFER_BYTES_MAX, "a head fits the buffer that it is read into");
 
 /// How long a client may take to read what is sent to it before more can be sent.
 const WRITE_MAX: Duration = Duration::from_secs(30);
@@ -38,21 +53,48 @@ const WRITE_MAX: Duration = Duration::from_secs(30);
 /// How long requests under way may take once the process was asked to end. Long polls end then.
 const DRAIN_MAX: Duration = Duration::from_secs(5);
 
-/// Whether only this machine can reach an address.
-pub trait Reach {
-    /// Whether it can.
-    fn is_local(&self) -> bool;
+/// How long nobody is accepted after that failed for want of something.
+const ACCEPT_RETRY: Duration = Duration::from_millis(50);
+
+/// What connections come in by.
+pub trait Entrance: Send + 'static {
+    /// A connection.
+    type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
+
+    /// Whether only this machine can reach it.
+    ///
+    /// # Errors
+    /// When it has no address.
+    fn is_local(&self) -> io::Result<bool>;
+
+    /// The next connection, and the address that it comes from, where there are addresses.
+    ///
+    /// # Errors
+    /// As `accept(2)`.
+    fn accept(&self) -> impl Future<Output = io::Result<(Self::Stream, Option<IpAddr>)>> + Send;
 }
 
-impl Reach for SocketAddr {
-    fn is_local(&self) -> bool {
-        self.ip().is_loopback()
+impl Entrance for TcpListener {
+    type Stream = TcpStream;
+
+    fn is_local(&self) -> io::Result<bool> {
+        Ok(self.local_addr()?.ip().is_loopback())
+    }
+
+    async fn accept(&self) -> io::Result<(TcpStream, Option<IpAddr>)> {
+        Self::accept(self).await.map(|(stream, address)| (stream, Some(address.ip())))
     }
 }
 
-impl Reach for tokio::net::unix::SocketAddr {
-    fn is_local(&self) -> bool {
-        true
+impl Entrance for UnixListener {
+    type Stream = UnixStream;
+
+    fn is_local(&self) -> io::Result<bool> {
+        Ok(true)
+    }
+
+    async fn accept(&self) -> io::Result<(UnixStream, Option<IpAddr>)> {
+        Self::accept(self).await.map(|(stream, _)| (stream, None))
     }
 }
 
@@ -60,38 +102,46 @@ impl Reach for tokio::net::unix::SocketAddr {
 ///
 /// # Errors
 /// When the listener has no address.
-pub async fn serve<L>(mut listener: L, router: Router, shutdown: Shutdown) -> io::Result<()>
-where
-    L: Listener,
-    L::Addr: Reach,
-{
-    let router =
-        if listener.local_addr()?.is_local() { router.layer(from_fn(refuse_web_pages)) } else { router };
+pub async fn serve(
+    entrance: impl Entrance,
+    router: Router,
+    bounds: ConnectionBounds,
+    shutdown: Shutdown,
+) -> io::Result<()> {
+    let router = if entrance.is_local()? { router.layer(from_fn(refuse_web_pages)) } else { router };
     let service = TowerToHyperService::new(router);
     let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(HEAD_MAX);
-    let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    http.timer(TokioTimer::new())
+        .header_read_timeout(HEAD_MAX)
+        .max_header_size(HEAD_BYTES_MAX)
+        .max_buf_size(BUFFER_BYTES_MAX);
+    let seats = Seats::new(bounds);
     let graceful = GracefulShutdown::new();
+    let mut trouble = Trouble::new();
     loop {
-        let permit = tokio::select! {
-            permit = Arc::clone(&room).acquire_owned() => permit.map_err(io::Error::other)?,
+        let next = async {
+            let (stream, peer) = accept(&entrance, &seats, &mut trouble).await;
+            (stream, seats.take(peer.map(Peer::from)).await)
+        };
+        let (stream, seat) = tokio::select! {
+            next = next => next,
             () = shutdown.asked() => break,
         };
-        let (stream, _) = tokio::select! {
-            accepted = listener.accept() => accepted,
-            () = shutdown.asked() => break,
-        };
+        let Some(seat) = seat else { continue };
         let mut stream = TimeoutStream::new(stream);
         stream.set_write_timeout(Some(WRITE_MAX));
-        let connection = http.serve_connection(TokioIo::new(Box::pin(stream)), service.clone());
+        let seated = Seated { service: service.clone(), seat: Arc::clone(&seat) };
+        let connection = http.serve_connection(TokioIo::new(Box::pin(stream)), seated);
         let connection = graceful.watch(connection);
         tokio::spawn(async move {
-            let _permit = permit;
-            // What goes wrong on one connection is its client's affair.
-            connection.await.ok();
+            tokio::select! {
+                // What goes wrong on one connection is its client's affair.
+                _ = connection => {}
+                () = seat.asked_to_leave() => {}
+            }
         });
     }
-    drop(listener);
+    drop(entrance);
     tokio::select! {
         () = graceful.shutdown() => {}
         () = tokio::time::sleep(DRAIN_MAX) => {}
@@ -99,11 +149,93 @@ where
     Ok(())
 }
 
+/// The next connection. Where one cannot be accepted for want of files or memory, an idle one is closed, and it is tried again soon.
+async fn accept<E: Entrance>(
+    entrance: &E,
+    seats: &Seats,
+    trouble: &mut Trouble,
+) -> (E::Stream, Option<IpAddr>) {
+    loop {
+        let error = match entrance.accept().await {
+            Ok(accepted) => return accepted,
+            Err(error) => error,
+        };
+        // One that went before it was accepted says nothing about the next one.
+        if matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset) {
+            continue;
+        }
+        if trouble.met(Instant::now(), "accept").is_some() {
+            tracing::warn!(
+                error = synddb_protocol::chain(&error),
+                "cannot accept a connection; look at the limit of open files"
+            );
+        }
+        seats.make_room();
+        tokio::time::sleep(ACCEPT_RETRY).await;
+    }
+}
+
+/// The routes as one connection has them: its bodies come at a pace, and its seat knows whether it is worked for.
+struct Seated {
+    service: TowerToHyperService<Router>,
+    seat: Arc<Seat>,
+}
+
+impl Service<Request<Incoming>> for Seated {
+    type Response = Response<Answering>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
+
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
+        let worked = Worked::begin(&self.seat);
+        let is_unmeasured = request.headers().contains_key(header::TRANSFER_ENCODING);
+        let request = request.map(|body| Body::new(PacedBody::new(body, &self.seat)));
+        let answered = self.service.call(request);
+        Box::pin(async move {
+            let Ok(mut response) = answered.await;
+            if is_unmeasured {
+                // Where something in front of this reads lengths otherwise, what follows a body may be somebody else's (RFC 9112,
+                // section 11.2): nothing follows.
+                response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            }
+            Ok(response.map(|body| Answering { body, _worked: worked }))
+        })
+    }
+}
+
+/// The body of an answer; its connection is worked for until it was handed over.
+struct Answering {
+    body: Body,
+    _worked: Worked,
+}
+
+impl HttpBody for Answering {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
 /// Refuses what a browser sends on behalf of a page: it says where the page is from, or names a host that is not this machine.
 async fn refuse_web_pages(request: Request, next: Next) -> Response {
     let headers = request.headers();
     let host = headers.get(header::HOST).map_or(Some(""), |host| host.to_str().ok());
-    if headers.contains_key(header::ORIGIN) || !host.is_some_and(is_this_machine) {
+    // A target in absolute form names its host itself (RFC 9112, section 3.2.2).
+    let named = request.uri().authority().map_or("", |authority| authority.as_str());
+    if headers.contains_key(header::ORIGIN) || !host.is_some_and(is_this_machine) || !is_this_machine(named) {
         let detail = "only programs of this machine are answered here: name it as 127.0.0.1 or localhost, without `Origin`";
         return Refusal::new(Reason::Unauthorized, detail).into_response();
     }
@@ -125,21 +257,62 @@ mod tests {
     use tokio::net::{TcpListener, TcpStream};
 
     use super::*;
+    use crate::http::Payload;
+
+    /// A server on a free port.
+    struct Serving {
+        address: std::net::SocketAddr,
+        shutdown: Shutdown,
+        task: tokio::task::JoinHandle<io::Result<()>>,
+    }
+
+    impl Serving {
+        async fn start(connections_max: usize) -> Self {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = listener.local_addr().unwrap();
+            let shutdown = Shutdown::new();
+            let router = Router::new()
+                .route("/", axum::routing::get(async || "served"))
+                .route("/read", axum::routing::post(async |read: Payload<64>| read.bytes));
+            let bounds = ConnectionBounds {
+                connections_max: connections_max.try_into().unwrap(),
+                ..ConnectionBounds::default()
+            };
+            let task = tokio::spawn(serve(listener, router, bounds, shutdown.clone()));
+            Self { address, shutdown, task }
+        }
+
+        async fn connect(&self) -> TcpStream {
+            TcpStream::connect(self.address).await.unwrap()
+        }
+
+        async fn stop(self) {
+            self.shutdown.ask();
+            self.task.await.unwrap().unwrap();
+        }
+    }
 
     /// What a server answers to these bytes, and then closes or ends.
     async fn answer(request: &str) -> String {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let shutdown = Shutdown::new();
-        let router = Router::new().route("/", axum::routing::get(|| async { "served" }));
-        let serving = tokio::spawn(serve(listener, router, shutdown.clone()));
-        let mut client = TcpStream::connect(address).await.unwrap();
+        let serving = Serving::start(8).await;
+        let mut client = serving.connect().await;
         client.write_all(request.as_bytes()).await.unwrap();
         let mut answer = String::new();
         client.read_to_string(&mut answer).await.unwrap();
-        shutdown.ask();
-        serving.await.unwrap().unwrap();
+        serving.stop().await;
         answer
+    }
+
+    /// Asks on a connection that stays open.
+    async fn ask(client: &mut TcpStream) -> io::Result<()> {
+        client.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").await?;
+        let mut answer = Vec::new();
+        while !answer.ends_with(b"served") {
+            if client.read_buf(&mut answer).await? == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+        }
+        Ok(())
     }
 
     #[tokio::test]
@@ -157,6 +330,11 @@ mod tests {
         ] {
             assert!(answer(&served(page)).await.starts_with("HTTP/1.1 401"), "{page}");
         }
+        // A target in absolute form is what is asked for, whatever `Host` says.
+        let absolute =
+            |host| format!("GET http://{host}/ HTTP/1.1\r\nConnection: close\r\nHost: localhost\r\n\r\n");
+        assert!(answer(&absolute("evil.example")).await.starts_with("HTTP/1.1 401"));
+        assert!(answer(&absolute("localhost:80")).await.contains("served"));
     }
 
     #[tokio::test(start_paused = true)]
@@ -165,5 +343,43 @@ mod tests {
         let begun = tokio::time::Instant::now();
         answer("GET / HTTP/1.1\r\nHost: local").await;
         assert!(begun.elapsed() >= HEAD_MAX, "{:?}", begun.elapsed());
+    }
+    #[tokio::test]
+    async fn who_is_idle_makes_room_for_who_comes() {
+        let serving = Serving::start(2).await;
+        let (mut idle, mut working) = (serving.connect().await, serving.connect().await);
+        ask(&mut idle).await.unwrap();
+        ask(&mut working).await.unwrap();
+        let mut late = serving.connect().await;
+        ask(&mut late).await.unwrap();
+        ask(&mut working).await.unwrap();
+        assert!(ask(&mut idle).await.is_err(), "it was closed");
+        serving.stop().await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_drips_is_refused_and_one_that_comes_is_not() {
+        let body =
+            |length| format!("POST /read HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n\r\na");
+        let begun = tokio::time::Instant::now();
+        let serving = Serving::start(8).await;
+        let mut client = serving.connect().await;
+        client.write_all(body(3).as_bytes()).await.unwrap();
+        let mut refused = String::new();
+        client.read_to_string(&mut refused).await.unwrap();
+        assert!(refused.starts_with("HTTP/1.1 408") && refused.contains("too_slow"), "{refused}");
+        assert!(begun.elapsed() >= Duration::from_secs(10), "{:?}", begun.elapsed());
+        serving.stop().await;
+        assert!(answer(&body(65)).await.starts_with("HTTP/1.1 413"));
+    }
+
+    #[tokio::test]
+    async fn nothing_follows_a_body_without_a_length() {
+        let smuggled = "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
+        let head = "POST /read HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n";
+        for lengths in ["", "Content-Length: 5\r\n"] {
+            let answer = answer(&format!("{head}{lengths}\r\n2\r\nab\r\n0\r\n\r\n{smuggled}")).await;
+            assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("ab"), "{answer}");
+        }
     }
 }

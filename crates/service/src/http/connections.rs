@@ -1,0 +1,359 @@
+//! Who may be connected: so many, and not for saying nothing.
+//!
+//! ```text
+//! accepted -> owes a head -> owes a body -> is worked for -> owes a head -> ...
+//!             closed first   closed next    never closed
+//! ```
+//!
+//! Where every seat is taken, whoever has owed the head of a request for longest gives its seat to the one who comes; then whoever has
+//! owed a body for longest. So a crowd that is idle, or slow, never keeps out who works. What must stay true: a connection is
+//! worked for from its whole body until its answer was handed over, and is not closed for others meanwhile.
+//!
+//! Order is that of events, not of a clock.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::{IpAddr, Ipv6Addr};
+use std::num::NonZero;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+
+use crate::trouble::Trouble;
+
+/// Most connections of a listener unless somebody says otherwise.
+const CONNECTIONS_MAX: NonZero<usize> = NonZero::new(16_384).expect("it is more than none");
+
+/// Most of them that come from one address unless somebody says otherwise. Behind a proxy all do.
+const CONNECTIONS_PER_PEER_MAX: NonZero<usize> = NonZero::new(8192).expect("it is more than none");
+
+/// Files that are left to everything but connections: journals, stores, databases.
+const FILES_RESERVED: usize = 512;
+
+const _: () = assert!(CONNECTIONS_PER_PEER_MAX.get() < CONNECTIONS_MAX.get());
+
+/// How many may be connected to a listener.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ConnectionBounds {
+    /// Most connections. Fewer where the process may not open as many files.
+    pub connections_max: NonZero<usize>,
+    /// Most of them that come from one address, an IPv6 network of 64 bits being one. Behind a proxy all come from one.
+    pub connections_per_peer_max: NonZero<usize>,
+}
+
+impl Default for ConnectionBounds {
+    fn default() -> Self {
+        Self { connections_max: CONNECTIONS_MAX, connections_per_peer_max: CONNECTIONS_PER_PEER_MAX }
+    }
+}
+
+impl ConnectionBounds {
+    /// The same, as far as this process may open files.
+    fn within_files(self) -> Self {
+        let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+        let Some(files) = limit.and_then(|files| usize::try_from(files).ok()) else { return self };
+        let possible = files.saturating_sub(FILES_RESERVED).max(files / 2).max(1);
+        if possible >= self.connections_max.get() {
+            return self;
+        }
+        tracing::warn!(
+            files_max = files,
+            connections_max = possible,
+            "the limit of open files allows fewer connections than are configured; raise it (`ulimit -Hn`, `LimitNOFILE=` of a unit), or lower `http.connections_max`"
+        );
+        Self { connections_max: NonZero::new(possible).unwrap_or(NonZero::<usize>::MIN), ..self }
+    }
+}
+
+/// Where a connection comes from, as far as shares go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Peer(IpAddr);
+
+impl From<IpAddr> for Peer {
+    fn from(address: IpAddr) -> Self {
+        const NETWORK: u128 = u128::MAX << 64;
+        Self(match address.to_canonical() {
+            IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & NETWORK)),
+            address @ IpAddr::V4(_) => address,
+        })
+    }
+}
+
+/// What a connection owes to this process. Those who owe less are closed later.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Debt {
+    Head,
+    Body,
+}
+
+/// The place of a connection among those who owe something: first what, then since when.
+type Place = (Debt, u64);
+
+/// The seats of a listener.
+pub(super) struct Seats {
+    room: Arc<Semaphore>,
+    per_peer: usize,
+    book: Arc<Book>,
+}
+
+#[derive(Default)]
+struct Book(Mutex<Entries>);
+
+#[derive(Default)]
+struct Entries {
+    /// Events so far.
+    events: u64,
+    owing: BTreeMap<Place, Owing>,
+    peers: HashMap<Peer, usize>,
+    trouble: Trouble,
+}
+
+struct Owing {
+    peer: Option<Peer>,
+    leave: Arc<Notify>,
+}
+
+impl Book {
+    fn open(&self) -> MutexGuard<'_, Entries> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Entries {
+    /// Asks one to leave: who has owed most for longest, among these. Says whether there is one.
+    fn ask_to_leave(&mut self, among: impl Fn(&Owing) -> bool, why: &'static str) -> bool {
+        let Some(place) = self.owing.iter().find(|(_, owing)| among(owing)).map(|(place, _)| *place) else {
+            return false;
+        };
+        if let Some(owing) = self.owing.remove(&place) {
+            owing.leave.notify_one();
+            metrics::counter!("synddb_http_connections_closed_for_others_total").increment(1);
+        }
+        if let Some(lasting) = self.trouble.met(Instant::now(), why) {
+            tracing::warn!(so_far = lasting.times, "{why}");
+        }
+        true
+    }
+}
+
+impl Seats {
+    pub(super) fn new(bounds: ConnectionBounds) -> Self {
+        let bounds = bounds.within_files();
+        Self {
+            room: Arc::new(Semaphore::new(bounds.connections_max.get().min(Semaphore::MAX_PERMITS))),
+            per_peer: bounds.connections_per_peer_max.get(),
+            book: Arc::default(),
+        }
+    }
+
+    /// A seat for a connection. It is waited for where all who are seated are worked for. `None` where its peer has its share of
+    /// seats, and is worked for on each.
+    pub(super) async fn take(&self, peer: Option<Peer>) -> Option<Arc<Seat>> {
+        if let Some(peer) = peer {
+            let mut book = self.book.open();
+            let is_over = book.peers.get(&peer).is_some_and(|seated| *seated >= self.per_peer);
+            let why = "one address has its share of connections; its idle ones are closed";
+            if is_over && !book.ask_to_leave(|owing| owing.peer == Some(peer), why) {
+                return None;
+            }
+        }
+        let permit = match Arc::clone(&self.room).try_acquire_owned() {
+            Ok(permit) => permit,
+            Err(_) => {
+                self.make_room();
+                Arc::clone(&self.room).acquire_owned().await.ok()?
+            }
+        };
+        Some(Seat::new(Arc::clone(&self.book), peer, permit))
+    }
+
+    /// Closes who has owed most for longest, if anybody owes anything.
+    pub(super) fn make_room(&self) {
+        self.book
+            .open()
+            .ask_to_leave(|_| true, "every connection is taken; those idle for longest are closed");
+    }
+}
+
+/// The seat of one connection, given back when this goes.
+pub(super) struct Seat {
+    book: Arc<Book>,
+    peer: Option<Peer>,
+    leave: Arc<Notify>,
+    /// Where it stands among those who owe something. Changed only while the book is open.
+    place: Mutex<Option<Place>>,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Seat {
+    fn new(book: Arc<Book>, peer: Option<Peer>, permit: OwnedSemaphorePermit) -> Arc<Self> {
+        if let Some(peer) = peer {
+            *book.open().peers.entry(peer).or_default() += 1;
+        }
+        let leave = Arc::new(Notify::new());
+        let seat = Arc::new(Self { book, peer, leave, place: Mutex::new(None), _permit: permit });
+        seat.owe(Some(Debt::Head));
+        seat
+    }
+
+    /// Returns when it has to leave.
+    pub(super) async fn asked_to_leave(&self) {
+        self.leave.notified().await;
+    }
+
+    /// Owes this from now on.
+    fn owe(&self, debt: Option<Debt>) -> Option<Place> {
+        let mut book = self.book.open();
+        let mut place = self.place.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(before) = place.take() {
+            book.owing.remove(&before);
+        }
+        book.events += 1;
+        *place = debt.map(|debt| (debt, book.events));
+        if let Some(place) = *place {
+            book.owing.insert(place, Owing { peer: self.peer, leave: Arc::clone(&self.leave) });
+        }
+        *place
+    }
+
+    /// Owes no longer what it owed in this place.
+    fn pay(&self, paid: Place) {
+        let is_owed = *self.place.lock().unwrap_or_else(PoisonError::into_inner) == Some(paid);
+        if is_owed {
+            self.owe(None);
+        }
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.owe(None);
+        let Some(peer) = self.peer else { return };
+        let mut book = self.book.open();
+        if let Some(seated) = book.peers.get_mut(&peer) {
+            *seated -= 1;
+            if *seated == 0 {
+                book.peers.remove(&peer);
+            }
+        }
+    }
+}
+
+/// That a connection owes the rest of a body, while this lives.
+pub(super) struct Owed {
+    seat: Arc<Seat>,
+    place: Option<Place>,
+}
+
+impl Owed {
+    pub(super) fn body(seat: &Arc<Seat>) -> Self {
+        Self { seat: Arc::clone(seat), place: seat.owe(Some(Debt::Body)) }
+    }
+}
+
+impl Drop for Owed {
+    fn drop(&mut self) {
+        if let Some(place) = self.place {
+            self.seat.pay(place);
+        }
+    }
+}
+
+/// That a connection is worked for, while this lives. Afterwards it owes the head of its next request.
+pub(super) struct Worked(Arc<Seat>);
+
+impl Worked {
+    /// From a head on.
+    pub(super) fn begin(seat: &Arc<Seat>) -> Self {
+        seat.owe(None);
+        Self(Arc::clone(seat))
+    }
+}
+
+impl Drop for Worked {
+    fn drop(&mut self) {
+        self.0.owe(Some(Debt::Head));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seats(connections: usize, per_peer: usize) -> Seats {
+        let [connections_max, connections_per_peer_max] =
+            [connections, per_peer].map(|most| NonZero::new(most).unwrap());
+        Seats::new(ConnectionBounds { connections_max, connections_per_peer_max })
+    }
+
+    fn peer(last: u8) -> Option<Peer> {
+        Some(Peer::from(IpAddr::from([192, 0, 2, last])))
+    }
+
+    /// Whether it was asked to leave.
+    fn is_asked(seat: &Seat) -> bool {
+        futures::FutureExt::now_or_never(seat.asked_to_leave()).is_some()
+    }
+
+    #[tokio::test]
+    async fn who_is_idle_for_longest_leaves_first_then_who_sends_a_body_and_nobody_who_is_worked_for() {
+        let seats = seats(4, 4);
+        let mut taken = Vec::new();
+        for number in 0..4 {
+            taken.push(seats.take(peer(number)).await.unwrap());
+        }
+        // The first sends a body, the second is worked for, and the third had something done since the fourth came.
+        let body = Owed::body(&taken[0]);
+        let worked = Worked::begin(&taken[1]);
+        drop(Worked::begin(&taken[2]));
+        for expected in [3, 2, 0] {
+            seats.make_room();
+            let asked: Vec<usize> = (0..4).filter(|number| is_asked(&taken[*number])).collect();
+            assert_eq!(asked, [expected]);
+        }
+        seats.make_room();
+        assert!(!taken.iter().any(|seat| is_asked(seat)), "all that are left are worked for");
+        drop((body, worked));
+        // It has its answer, so it owes the next head.
+        seats.make_room();
+        assert!(is_asked(&taken[1]));
+    }
+
+    #[tokio::test]
+    async fn a_seat_is_given_on_once_its_connection_is_gone() {
+        let seats = seats(1, 1);
+        let first = seats.take(peer(1)).await.unwrap();
+        let mut second = Box::pin(seats.take(peer(2)));
+        assert!(futures::poll!(&mut second).is_pending());
+        assert!(is_asked(&first));
+        drop(first);
+        assert!(second.await.is_some());
+    }
+
+    #[tokio::test]
+    async fn a_peer_has_its_share_and_closes_its_own_idle_ones_beyond_it() {
+        let seats = seats(10, 2);
+        let other = seats.take(peer(1)).await.unwrap();
+        let (first, second) = (seats.take(peer(2)).await.unwrap(), seats.take(peer(2)).await.unwrap());
+        let third = seats.take(peer(2)).await.unwrap();
+        assert!(is_asked(&first) && !is_asked(&second) && !is_asked(&other));
+        drop(first);
+        let (worked, _worked_too) = (Worked::begin(&second), Worked::begin(&third));
+        assert!(seats.take(peer(2)).await.is_none(), "it is worked for on each of its connections");
+        drop((second, worked));
+        assert!(seats.take(peer(2)).await.is_some(), "what it gave back counts no more");
+        assert!(seats.take(None).await.is_some(), "a socket has no address");
+    }
+
+    #[test]
+    fn a_network_of_64_bits_is_one_peer_and_a_mapped_address_is_the_one_that_it_maps() {
+        let peer = |address: &str| Peer::from(address.parse::<IpAddr>().unwrap());
+        assert_eq!(peer("2001:db8::1"), peer("2001:db8::ffff:1"));
+        assert_ne!(peer("2001:db8::1"), peer("2001:db8:0:1::1"));
+        assert_eq!(peer("::ffff:192.0.2.1"), peer("192.0.2.1"));
+        assert_ne!(peer("192.0.2.1"), peer("192.0.2.2"));
+    }
+}
