@@ -15,6 +15,8 @@ use synddb_protocol::hash::StateHash;
 use synddb_protocol::http::{Reason, ReplicaAudit, ReplicaStatus};
 use synddb_protocol::id::Sequence;
 use synddb_service::axum::extract::State;
+use synddb_service::axum::http::header;
+use synddb_service::axum::response::{IntoResponse as _, Response};
 use synddb_service::axum::{self, Json, Router};
 use synddb_service::http::{
     About, DEADLINE, Declared, JsonText, OpenApiRouter, Payload, Probe, Query as Asked, Readiness, Refusal,
@@ -211,7 +213,7 @@ async fn query(
     State(serving): State<Serving>,
     _: Declared<JsonText>,
     asked: Payload<QUERY_BYTES_MAX>,
-) -> Result<Json<Found>, Refusal> {
+) -> Result<Response, Refusal> {
     let query: Query = serde_json::from_slice(&asked.bytes).map_err(|error| malformed(error.to_string()))?;
     let parameters: Vec<Cell> = query.parameters.iter().map(parameter).collect::<Result<_, _>>()?;
     if serving.view.standing().is_none() {
@@ -221,12 +223,16 @@ async fn query(
         return Err(Refusal::new(Reason::Busy, "as many queries run as may at a time; try again"));
     };
     let oversize = if query.truncate { Oversize::Truncate } else { Oversize::Refuse };
+    let fault = || Refusal::new(Reason::Internal, "the query met a fault");
     let answered = spawn_blocking(move || {
-        let found = ask(&serving, &query.sql, &parameters, oversize);
+        let found = ask(&serving, &query.sql, &parameters, oversize)?;
+        // Written here: a long answer takes longer than tasks may that others wait for.
+        let written = serde_json::to_vec(&found).map_err(|_| fault());
         drop(turn);
-        found
+        written
     });
-    answered.await.map_err(|_| Refusal::new(Reason::Internal, "the query met a fault"))?.map(Json)
+    let written = answered.await.map_err(|_| fault())??;
+    Ok(([(header::CONTENT_TYPE, "application/json")], written).into_response())
 }
 
 /// Reads one committed state: where it stands, and what the query finds in it.

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use synddb_protocol::http::Reason;
 use synddb_protocol::id::StreamId;
+use synddb_service::axum::extract::rejection::RawPathParamsRejection;
 use synddb_service::axum::extract::{FromRequest, FromRequestParts, RawPathParams, Request};
 use synddb_service::axum::http::request::Parts;
 pub(super) use synddb_service::http::{BUSY_RETRY, busy};
@@ -30,14 +31,12 @@ impl FromRequestParts<Front> for Named {
 
     async fn from_request_parts(parts: &mut Parts, front: &Front) -> Result<Self, Refusal> {
         let detail = "no stream has this name; without one, exactly one stream must be led here";
-        let none = || Refusal::new(Reason::NotFound, detail);
-        // A name that is no text is a name all the same, and never means the only stream.
-        let named = RawPathParams::from_request_parts(parts, &()).await.map_err(|_| none())?;
-        let stream = match named.iter().find(|(key, _)| *key == "stream") {
-            Some((_, text)) => StreamId::from_key(text).or_else(|_| text.parse()).ok(),
+        let named = parameter(parts, "stream").await?;
+        let stream = match named {
+            Some(text) => StreamId::from_key(&text).or_else(|_| text.parse()).ok(),
             None => front.0.registry.only(),
         };
-        stream.map(Self).ok_or_else(none)
+        stream.map(Self).ok_or_else(|| Refusal::new(Reason::NotFound, detail))
     }
 }
 
@@ -48,15 +47,24 @@ impl FromRequestParts<Front> for Last {
     type Rejection = Refusal;
 
     async fn from_request_parts(parts: &mut Parts, _: &Front) -> Result<Self, Refusal> {
-        let (hash, range) = (parameter(parts, "hash").await, parameter(parts, "range").await);
-        let nothing = || Refusal::new(Reason::NotFound, "no resource has this path");
-        hash.or(range).map(Self).ok_or_else(nothing)
+        let (hash, range) = (parameter(parts, "hash").await?, parameter(parts, "range").await?);
+        hash.or(range).map(Self).ok_or_else(nothing_here)
     }
 }
 
-async fn parameter(parts: &mut Parts, name: &str) -> Option<String> {
-    let parameters = RawPathParams::from_request_parts(parts, &()).await.ok()?;
-    parameters.iter().find(|(key, _)| *key == name).map(|(_, value)| value.to_owned())
+/// What a path has under this name, if it has such a part. One that is no text names nothing, and never means what is meant without it.
+async fn parameter(parts: &mut Parts, name: &str) -> Result<Option<String>, Refusal> {
+    match RawPathParams::from_request_parts(parts, &()).await {
+        Ok(parameters) => {
+            Ok(parameters.iter().find(|(key, _)| *key == name).map(|(_, value)| value.to_owned()))
+        }
+        Err(RawPathParamsRejection::MissingPathParams(_)) => Ok(None),
+        Err(_) => Err(nothing_here()),
+    }
+}
+
+fn nothing_here() -> Refusal {
+    Refusal::new(Reason::NotFound, "no resource has this path")
 }
 
 /// A body of at most `MAX` bytes, with the room that it takes in memory.

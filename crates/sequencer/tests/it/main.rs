@@ -10,6 +10,7 @@ mod bounds;
 mod clones;
 mod failing;
 mod foreign;
+mod hostile;
 mod journal_lost;
 mod killed;
 mod live;

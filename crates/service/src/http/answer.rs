@@ -25,7 +25,7 @@ const PIECE_BYTES: usize = 64 << 10;
 const AT_ONCE_BYTES: usize = 16 << 10;
 
 /// All longer answers together that were made whole and are on their way, in bytes.
-const ANSWERS_BYTES: usize = 256 << 20;
+const ANSWERS_BYTES: usize = 128 << 20;
 
 static ANSWERS: LazyLock<Admission> = LazyLock::new(|| Admission::new(ANSWERS_BYTES));
 

@@ -6,8 +6,9 @@
 //! ```
 //!
 //! Where every seat is taken, whoever has owed the head of a request for longest gives its seat to the one who comes; then whoever has
-//! owed a body for longest. So a crowd that is idle, or slow, never keeps out who works. What must stay true: a connection is
-//! worked for from its whole body until its answer was handed over, and is not closed for others meanwhile.
+//! owed a body for longest. Those who were never answered go before those who were. So a crowd that is idle, or slow, never keeps out
+//! who works. What must stay true: a connection is worked for from its whole body until its answer was handed over, and is not closed
+//! for others meanwhile.
 //!
 //! Order is that of events, not of a clock.
 
@@ -82,15 +83,28 @@ impl From<IpAddr> for Peer {
     }
 }
 
-/// What a connection owes to this process. Those who owe less are closed later.
+/// What a connection owes to this process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Debt {
     Head,
     Body,
 }
 
-/// The place of a connection among those who owe something: first what, then since when.
-type Place = (Debt, u64);
+/// Whether a connection was ever answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Standing {
+    New,
+    Answered,
+}
+
+/// The place of a connection among those who owe something, in the order in which they are closed; the number is since when.
+type Place = (Standing, Debt, u64);
+
+/// Where a connection stands. Changed only while the book is open.
+struct Account {
+    standing: Standing,
+    place: Option<Place>,
+}
 
 /// The seats of a listener.
 pub(super) struct Seats {
@@ -183,8 +197,7 @@ pub(super) struct Seat {
     book: Arc<Book>,
     peer: Option<Peer>,
     leave: Arc<Notify>,
-    /// Where it stands among those who owe something. Changed only while the book is open.
-    place: Mutex<Option<Place>>,
+    account: Mutex<Account>,
     _permit: OwnedSemaphorePermit,
 }
 
@@ -194,7 +207,8 @@ impl Seat {
             *book.open().peers.entry(peer).or_default() += 1;
         }
         let leave = Arc::new(Notify::new());
-        let seat = Arc::new(Self { book, peer, leave, place: Mutex::new(None), _permit: permit });
+        let account = Mutex::new(Account { standing: Standing::New, place: None });
+        let seat = Arc::new(Self { book, peer, leave, account, _permit: permit });
         seat.owe(Some(Debt::Head));
         seat
     }
@@ -204,27 +218,37 @@ impl Seat {
         self.leave.notified().await;
     }
 
+    fn account(&self) -> MutexGuard<'_, Account> {
+        self.account.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Owes this from now on.
     fn owe(&self, debt: Option<Debt>) -> Option<Place> {
         let mut book = self.book.open();
-        let mut place = self.place.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(before) = place.take() {
+        let mut account = self.account();
+        if let Some(before) = account.place.take() {
             book.owing.remove(&before);
         }
         book.events += 1;
-        *place = debt.map(|debt| (debt, book.events));
-        if let Some(place) = *place {
+        account.place = debt.map(|debt| (account.standing, debt, book.events));
+        if let Some(place) = account.place {
             book.owing.insert(place, Owing { peer: self.peer, leave: Arc::clone(&self.leave) });
         }
-        *place
+        account.place
     }
 
     /// Owes no longer what it owed in this place.
     fn pay(&self, paid: Place) {
-        let is_owed = *self.place.lock().unwrap_or_else(PoisonError::into_inner) == Some(paid);
+        let is_owed = self.account().place == Some(paid);
         if is_owed {
             self.owe(None);
         }
+    }
+
+    /// Was answered, and owes the next head.
+    fn answered(&self) {
+        self.account().standing = Standing::Answered;
+        self.owe(Some(Debt::Head));
     }
 }
 
@@ -275,7 +299,7 @@ impl Worked {
 
 impl Drop for Worked {
     fn drop(&mut self) {
-        self.0.owe(Some(Debt::Head));
+        self.0.answered();
     }
 }
 
@@ -300,23 +324,25 @@ mod tests {
 
     #[tokio::test]
     async fn who_is_idle_for_longest_leaves_first_then_who_sends_a_body_and_nobody_who_is_worked_for() {
-        let seats = seats(4, 4);
+        let seats = seats(6, 6);
         let mut taken = Vec::new();
-        for number in 0..4 {
+        for number in 0..6 {
             taken.push(seats.take(peer(number)).await.unwrap());
         }
-        // The first sends a body, the second is worked for, and the third had something done since the fourth came.
+        // The first sends a body, the second is worked for, and the third was answered, as was the last, which sends its next body.
         let body = Owed::body(&taken[0]);
         let worked = Worked::begin(&taken[1]);
+        drop(Worked::begin(&taken[5]));
         drop(Worked::begin(&taken[2]));
-        for expected in [3, 2, 0] {
+        let next_body = Owed::body(&taken[5]);
+        for expected in [3, 4, 0, 2, 5] {
             seats.make_room();
-            let asked: Vec<usize> = (0..4).filter(|number| is_asked(&taken[*number])).collect();
+            let asked: Vec<usize> = (0..6).filter(|number| is_asked(&taken[*number])).collect();
             assert_eq!(asked, [expected]);
         }
         seats.make_room();
         assert!(!taken.iter().any(|seat| is_asked(seat)), "all that are left are worked for");
-        drop((body, worked));
+        drop((body, next_body, worked));
         // It has its answer, so it owes the next head.
         seats.make_room();
         assert!(is_asked(&taken[1]));

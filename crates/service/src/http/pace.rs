@@ -15,7 +15,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::connections::{Owed, Seat};
 
-/// How long a body may take beside what [`RATE_MIN`] gives it.
+/// How far a body may be behind [`RATE_MIN`], however fast it came before.
 const GRACE: Duration = Duration::from_secs(10);
 
 /// How slowly a body may come, in bytes a second.
@@ -29,9 +29,9 @@ pub(super) struct TooSlow;
 /// A body that has to come at a pace.
 pub(super) struct PacedBody {
     body: Incoming,
-    begun: Instant,
-    received: u64,
-    /// When it is too slow, unless more comes. There is none while nothing was waited for.
+    /// When it is too slow, unless more comes.
+    latest: Instant,
+    /// Waits until then. There is nothing that waits while nothing was waited for.
     deadline: Option<Pin<Box<Sleep>>>,
     /// What its connection owes while it is not whole.
     owed: Option<Owed>,
@@ -40,8 +40,14 @@ pub(super) struct PacedBody {
 impl PacedBody {
     pub(super) fn new(body: Incoming, seat: &Arc<Seat>) -> Self {
         let owed = (!body.is_end_stream()).then(|| Owed::body(seat));
-        Self { body, begun: Instant::now(), received: 0, deadline: None, owed }
+        Self { body, latest: Instant::now() + GRACE, deadline: None, owed }
     }
+}
+
+/// The time that so many more bytes give.
+fn later(latest: Instant, bytes: usize) -> Instant {
+    let given = Duration::from_micros(bytes as u64 * 1_000_000 / RATE_MIN);
+    (latest + given).min(Instant::now() + GRACE)
 }
 
 impl Body for PacedBody {
@@ -55,14 +61,14 @@ impl Body for PacedBody {
         let this = &mut *self;
         if let Poll::Ready(frame) = Pin::new(&mut this.body).poll_frame(context) {
             if let Some(Ok(frame)) = &frame {
-                this.received += frame.data_ref().map_or(0, Bytes::len) as u64;
+                this.latest = later(this.latest, frame.data_ref().map_or(0, Bytes::len));
             }
             if frame.is_none() || this.body.is_end_stream() {
                 this.owed = None;
             }
             return Poll::Ready(frame.map(|frame| frame.map_err(BoxError::from)));
         }
-        let latest = this.begun + GRACE + Duration::from_secs(this.received / RATE_MIN);
+        let latest = this.latest;
         let deadline = this.deadline.get_or_insert_with(|| Box::pin(sleep_until(latest)));
         if deadline.deadline() != latest {
             deadline.as_mut().reset(latest);
@@ -77,5 +83,30 @@ impl Body for PacedBody {
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_came_fast_gives_no_more_time_than_the_grace() {
+        let begun = Instant::now();
+        let mut latest = later(begun + GRACE, 1 << 20);
+        assert_eq!(latest, begun + GRACE);
+        // At the least rate it may go on for ever.
+        for _ in 0..100 {
+            tokio::time::advance(Duration::from_secs(1)).await;
+            latest = later(latest, 16 << 10);
+            assert_eq!(latest, Instant::now() + GRACE);
+        }
+        // A byte a second is too slow soon, whatever came before.
+        let dripping = Instant::now();
+        while latest > Instant::now() {
+            tokio::time::advance(Duration::from_secs(1)).await;
+            latest = later(latest, 1);
+        }
+        assert!(dripping.elapsed() <= GRACE + Duration::from_secs(1), "{:?}", dripping.elapsed());
     }
 }

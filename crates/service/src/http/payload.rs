@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use axum::extract::{FromRequest, Request};
 use axum::http::header::CONTENT_LENGTH;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http_body_util::BodyExt as _;
 use synddb_protocol::http::Reason;
 
@@ -16,7 +16,15 @@ use crate::admission::{Admission, Room};
 /// All bodies together that are read by [`Payload`] in this process, in bytes.
 const PAYLOADS_BYTES: usize = 128 << 20;
 
+/// Bodies that announce at most so many bytes have room of their own: who asks little is not kept out by who sends much.
+const SMALL_BYTES: usize = 16 << 10;
+
+/// All of them together, in bytes.
+const SMALL_PAYLOADS_BYTES: usize = 64 << 20;
+
 static PAYLOADS: LazyLock<Admission> = LazyLock::new(|| Admission::new(PAYLOADS_BYTES));
+
+static SMALL_PAYLOADS: LazyLock<Admission> = LazyLock::new(|| Admission::new(SMALL_PAYLOADS_BYTES));
 
 /// A request body of at most `MAX` bytes. A longer one is refused with 413 and the bound, without reading on; one that finds no
 /// room beside the others with 429.
@@ -32,7 +40,9 @@ impl<S: Send + Sync, const MAX: usize> FromRequest<S> for Payload<MAX> {
     type Rejection = Refusal;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Refusal> {
-        let (bytes, room) = read_body(request, MAX, &PAYLOADS).await?;
+        let is_small = announced(&request).is_some_and(|bytes| bytes <= SMALL_BYTES);
+        let admission = if is_small { &SMALL_PAYLOADS } else { &PAYLOADS };
+        let (bytes, room) = read_body(request, MAX, admission).await?;
         Ok(Self { bytes, room })
     }
 }
@@ -51,8 +61,7 @@ pub async fn read_body(
         let reason = Reason::TooLarge { limit: bytes_max as u64 };
         Refusal::new(reason, format!("at most {bytes_max} bytes fit here"))
     };
-    let length = request.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
-    let announced: usize = length.unwrap_or(0);
+    let announced = announced(&request).unwrap_or(0);
     if announced > bytes_max {
         return Err(too_large());
     }
@@ -61,7 +70,7 @@ pub async fn read_body(
     }
     let mut room = admission.take(0).ok_or_else(busy)?;
     let mut body = request.into_body();
-    let mut read = BytesMut::new();
+    let mut read = Vec::new();
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(unread)?;
         let Ok(piece) = frame.into_data() else { continue };
@@ -76,9 +85,19 @@ pub async fn read_body(
             // It came in one piece.
             return Ok((piece, room));
         }
+        if bytes > read.capacity() {
+            // It grows with what came, and not beyond what was announced.
+            let wanted = (2 * bytes).min(announced.max(bytes));
+            read.reserve_exact(wanted - read.len());
+        }
         read.extend_from_slice(&piece);
     }
-    Ok((read.freeze(), room))
+    Ok((Bytes::from(read), room))
+}
+
+/// How many bytes a request says that its body has.
+fn announced(request: &Request) -> Option<usize> {
+    request.headers().get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
 fn unread(error: axum::Error) -> Refusal {

@@ -15,7 +15,7 @@ use super::running::{equal, rebuild};
 /// How many processes are killed. Each next one lives for a little more.
 const ROUNDS: usize = 12;
 
-fn configuration(log: &Log, mode: &str) -> PathBuf {
+pub(crate) fn configuration(log: &Log, mode: &str) -> PathBuf {
     let file = log.folder.path().join(format!("{mode}.toml"));
     let config = log.config(Mode::Once);
     let text = format!(
@@ -39,7 +39,7 @@ impl Drop for Process {
     }
 }
 
-fn validator(config: &Path) -> Command {
+pub(crate) fn validator(config: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_synddb-validator"));
     // Commits are told at this level.
     command.env("SYNDDB_LOG", "debug");

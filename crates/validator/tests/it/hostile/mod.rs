@@ -6,6 +6,7 @@
 
 mod bombs;
 mod images;
+mod requests;
 mod rows;
 mod schemas;
 mod stage;
