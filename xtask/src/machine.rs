@@ -83,7 +83,8 @@ pub fn unpack_debian_package(root: &Path, package: &str, folder: &Path) -> Resul
     fs::create_dir_all(&fetched).context("cannot make a folder for a package")?;
     let fetch = || process::run(apt_get(&fetched).args(["download", package]));
     if fetch().is_err() {
-        process::run(apt_get(root).arg("update")).context("cannot read the lists of packages; be root, or install it by hand")?;
+        process::run(apt_get(root).arg("update"))
+            .context("cannot read the lists of packages; be root, or install it by hand")?;
         fetch().with_context(|| format!("apt-get cannot fetch a package. package=`{package}`"))?;
     }
     let files = fs::read_dir(&fetched)?.filter_map(|entry| Some(entry.ok()?.path()));

@@ -1,12 +1,12 @@
 //! What an agent is told when it starts.
 
-use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use synddb_protocol::signing::VerifyingKey;
 
+use crate::credential::{FetchEvidence, Tls, Token};
 use crate::outbox;
 use crate::pin::PinProgram;
 use crate::reconcile::LastState;
@@ -27,8 +27,12 @@ pub struct Config {
     /// The sequencers, each as `http://host:port` or `https://host:port`: from 1 to [`SEQUENCERS_MAX`], that take over from one another. One is
     /// spoken to at a time, the first one first.
     pub sequencers: Vec<String>,
-    /// What each sequencer knows the agent by.
-    pub token: Token,
+    /// What each sequencer knows the agent by. Without one, it is the certificate of [`tls`](Self::tls), or evidence.
+    pub token: Option<Token>,
+    /// How `https` is spoken with each of them.
+    pub tls: Tls,
+    /// Where evidence of the trusted execution environment comes from, if the agent runs in one.
+    pub evidence: Option<FetchEvidence>,
     /// The keys that may have signed what a sequencer answers, at most [`SEQUENCER_KEYS_MAX`]. Without any it is the key that signed the first
     /// receipt, and no other; that one is kept as `sequencer.pub` in the folder.
     pub sequencer_keys: Vec<VerifyingKey>,
@@ -48,27 +52,4 @@ pub struct Config {
     /// Where the last captured state is restored from when it cannot be proven that nothing was committed in between. Without it, and where that
     /// fails, a new incarnation begins with a snapshot.
     pub last_state: Option<Arc<dyn LastState>>,
-}
-
-/// A bearer token (RFC 6750). It is never printed.
-#[derive(Clone)]
-pub struct Token(String);
-
-impl Token {
-    /// The token, to send.
-    pub(crate) fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl From<String> for Token {
-    fn from(token: String) -> Self {
-        Self(token)
-    }
-}
-
-impl fmt::Debug for Token {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Token")
-    }
 }

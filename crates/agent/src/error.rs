@@ -14,6 +14,7 @@ use synddb_sqlite::snapshot::SnapshotError;
 use synddb_sqlite::state::StateError;
 
 use crate::config::{SEQUENCER_KEYS_MAX, SEQUENCERS_MAX};
+use crate::credential::TlsError;
 use crate::outbox::OutboxError;
 
 /// Why an agent did not start, or ended.
@@ -75,6 +76,9 @@ pub enum AgentError {
         /// The outbox's.
         found: StreamId,
     },
+    /// TLS cannot be spoken as it should be.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The sequencer's URL is none.
     #[error("the sequencer's URL must begin with http:// or https://. url=`{url}`")]
     Url {
@@ -207,6 +211,7 @@ impl AgentError {
             | Self::Writable { .. }
             | Self::OtherStream { .. }
             | Self::Url { .. }
+            | Self::Tls(_)
             | Self::SequencerTwice { .. }
             | Self::Sequencers { .. }
             | Self::SequencerKeys { .. }

@@ -24,6 +24,7 @@
 mod attach;
 mod capture;
 mod config;
+mod credential;
 pub mod embedded;
 mod error;
 mod event;
@@ -43,7 +44,8 @@ mod span;
 mod status;
 
 pub use capture::{Audited, Ended};
-pub use config::{Config, SEQUENCER_KEYS_MAX, SEQUENCERS_MAX, Token};
+pub use config::{Config, SEQUENCER_KEYS_MAX, SEQUENCERS_MAX};
+pub use credential::{ClientFiles, FetchEvidence, ReadError, Tls, TlsError, TlsFiles, Token};
 pub use error::{AgentError, PushError};
 pub use event::{Because, Event, How};
 pub use evidence::{EVIDENCE_FILES_MAX, Evidence, EvidenceError, Finding};

@@ -15,6 +15,7 @@ use synddb_validator::Mode;
 use crate::bench::{BenchArguments, FIGURES};
 use crate::configuration::ConfigArguments;
 use crate::follow::FollowArguments;
+use crate::token::TokenCommand;
 
 const EXIT_CODES: &str = "Exit codes:
   0  done; for `diff`, the databases are equal; for `doctor`, nothing stops following
@@ -96,6 +97,9 @@ pub(crate) enum Command {
     ///
     /// Works beside the running application and its agent. Exit code 2 when something stops following.
     Doctor(DoctorArguments),
+    /// Makes, lists and revokes the tokens of those who may write.
+    #[command(subcommand)]
+    Token(TokenCommand),
     /// Measures what following costs, how fast replicas are, and how much a sequencer accepts.
     #[command(after_help = FIGURES)]
     Bench(BenchArguments),
@@ -198,10 +202,17 @@ pub(crate) struct SequencerOverrides {
     #[arg(long)]
     #[serde(skip_serializing_if = "Option::is_none")]
     dir: Option<PathBuf>,
-    /// The file with the bearer token that agents must send.
+    /// The file that lists the credentials of agents, read again when it changes; `synddb token new` makes one.
     #[arg(long)]
     #[serde(skip_serializing_if = "Option::is_none")]
-    token_file: Option<PathBuf>,
+    credentials_file: Option<PathBuf>,
+    /// Has become --credentials-file.
+    #[arg(long, hide = true, value_parser = no_token_file)]
+    #[serde(skip)]
+    _token_file: Option<std::convert::Infallible>,
+    #[command(flatten)]
+    #[serde(skip_serializing_if = "TlsOverrides::is_empty")]
+    tls: TlsOverrides,
     /// The file with the signing key; made when it is missing.
     #[arg(long)]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -229,6 +240,35 @@ pub(crate) struct SequencerOverrides {
     #[command(flatten)]
     #[serde(skip_serializing_if = "BatchOverrides::is_empty")]
     batch: BatchOverrides,
+}
+
+fn no_token_file(_: &str) -> Result<std::convert::Infallible, &'static str> {
+    Err(
+        "it has become --credentials-file, a file that holds hashes of tokens; make one with `synddb token new --name NAME --from TOKEN_FILE --credentials FILE`",
+    )
+}
+
+/// How a service speaks TLS. Files are read again when they change.
+#[derive(Debug, Args, Serialize)]
+struct TlsOverrides {
+    /// The certificate to show to clients, in PEM: then TLS is spoken.
+    #[arg(long = "tls-certificate", value_name = "FILE", requires = "key_file_of_tls")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    certificate_file: Option<PathBuf>,
+    /// Its key in PEM: a secret.
+    #[arg(id = "key_file_of_tls", long = "tls-key", value_name = "FILE", requires = "certificate_file")]
+    #[serde(rename = "key_file", skip_serializing_if = "Option::is_none")]
+    key_file_of_tls: Option<PathBuf>,
+    /// The authority of clients' certificates, in PEM: every client must show one then.
+    #[arg(long = "tls-client-ca", value_name = "FILE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client_ca_file: Option<PathBuf>,
+}
+
+impl TlsOverrides {
+    const fn is_empty(&self) -> bool {
+        self.certificate_file.is_none() && self.key_file_of_tls.is_none() && self.client_ca_file.is_none()
+    }
 }
 
 /// What a sequencer is beside others over one store, as flags.
@@ -368,6 +408,17 @@ struct LogArguments {
     #[arg(long)]
     #[serde(skip_serializing_if = "Option::is_none")]
     listen: Option<SocketAddr>,
+    /// The file that lists the credentials of those who may have the replica scanned. Without it, whoever uses this machine may.
+    #[arg(long)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    credentials_file: Option<PathBuf>,
+    /// The authority that signed the sequencer's certificate, in PEM.
+    #[arg(long, value_name = "FILE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sequencer_ca_file: Option<PathBuf>,
+    #[command(flatten)]
+    #[serde(skip_serializing_if = "TlsOverrides::is_empty")]
+    tls: TlsOverrides,
 }
 
 /// What the command line sets of a validator's configuration.

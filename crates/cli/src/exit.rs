@@ -11,6 +11,7 @@ use synddb_protocol::http::Halt;
 use synddb_protocol::log::ContinuityError;
 use synddb_sequencer::SequencerError;
 use synddb_service::config::ConfigError;
+use synddb_service::credentials::EditError;
 use synddb_service::process::ProcessError;
 use synddb_service::secret::SecretError;
 use synddb_sqlite::apply::ApplyError;
@@ -134,6 +135,9 @@ pub enum CommandError {
     /// A secret cannot be used.
     #[error(transparent)]
     Secret(#[from] SecretError),
+    /// A file of credentials cannot be used or changed.
+    #[error(transparent)]
+    Credentials(#[from] EditError),
     /// A store was named that there cannot be.
     #[error(transparent)]
     StoreUrl(#[from] StoreUrlError),
@@ -207,9 +211,12 @@ impl CommandError {
             Self::Refused(_)
             | Self::Config(_)
             | Self::Secret(_)
+            | Self::Credentials(EditError::Refused(_) | EditError::Unlisted { .. })
             | Self::StoreUrl(_)
             | Self::Sequencer(
                 SequencerError::Secret(_)
+                | SequencerError::Credentials(_)
+                | SequencerError::Tls(_)
                 | SequencerError::Store(_)
                 | SequencerError::Unshared { .. }
                 | SequencerError::Owned { .. }
@@ -251,6 +258,7 @@ impl CommandError {
             | Self::Contents(_)
             | Self::State(_)
             | Self::Sqlite(_)
+            | Self::Credentials(_)
             | Self::Process(_)
             | Self::Agent(_)
             | Self::Sequencer(_)

@@ -5,6 +5,7 @@
 //!               dev.lock, running.json                          of `dev`: that it runs, and at which addresses
 //!               store.url                                       of `dev`: where the log rests, if not in store/
 //!               token, sequencer.key                            secrets, of mode 0600
+//!               credentials.toml                                of `dev`: the hash of the token
 //!               sequencer/  store/  replica.db                  what `dev` keeps
 //! ```
 
@@ -60,6 +61,11 @@ impl Folder {
 
     pub(crate) fn token(&self) -> PathBuf {
         self.0.join("token")
+    }
+
+    /// What the sequencer of `dev` knows the token by.
+    pub(crate) fn credentials(&self) -> PathBuf {
+        self.0.join("credentials.toml")
     }
 
     pub(crate) fn sequencer_key(&self) -> PathBuf {

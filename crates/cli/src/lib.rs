@@ -45,6 +45,7 @@ mod refusal;
 mod services;
 mod status;
 mod stop;
+mod token;
 mod verify;
 mod wait;
 

@@ -22,8 +22,8 @@ pub(crate) fn sequencer(arguments: &SequencerArguments, output: Output) -> Resul
         config::load(arguments.config.as_deref(), SEQUENCER, &arguments.overrides)?;
     let telemetry = config.telemetry.clone();
     process::serve_as(output, "sequencer", &telemetry, arguments.stop_on_eof, async |metrics, shutdown| {
-        let started = move |Started { address, key }| {
-            let (url, key_id) = (format!("http://{address}"), Some(key.id().to_string()));
+        let started = move |Started { address, scheme, key }| {
+            let (url, key_id) = (format!("{scheme}://{address}"), Some(key.id().to_string()));
             let key = Some(key.to_string());
             output.mention(&Event::Listening { process: Process::Sequencer, url, key, key_id });
         };
@@ -100,8 +100,8 @@ impl Seldom {
     fn event(&mut self, event: synddb_validator::Event) -> Option<Event> {
         use synddb_validator::Event as Told;
         Some(match event {
-            Told::Listening { address } => {
-                let url = format!("http://{address}");
+            Told::Listening { address, scheme } => {
+                let url = format!("{scheme}://{address}");
                 Event::Listening { process: Process::Validator, url, key: None, key_id: None }
             }
             Told::Restored { sequence, state } => Event::Restored { sequence, state },

@@ -13,8 +13,8 @@ pub use embedded::{Database, Error, Forbidden, Location, Locking, Options, Statu
 /// What the agent of an embedded database is told, asked and tells.
 #[cfg(feature = "embedded")]
 pub use synddb_agent::{
-    AgentError, AgentStatus, Because, Ended, Event, How, Problem, ProblemKind, PushError, Token, Until,
-    outbox,
+    AgentError, AgentStatus, Because, Ended, Event, How, Problem, ProblemKind, PushError, Tls, TlsFiles,
+    Token, Until, outbox,
 };
 
 /// The one copy of SQLite of this process. Another one that opens the same file would lose committed data.

@@ -15,6 +15,12 @@ use crate::id::{
 use crate::limits::{GROUP_BYTES_MAX, RECEIPT_BYTES_MAX, RECEIPTS_MAX};
 use crate::log::{ClientState, ContinuityError, Receipt, StatusLevel};
 
+/// The header that carries evidence of a trusted execution environment, as a credential of one request.
+pub const EVIDENCE_HEADER: &str = "synddb-evidence";
+
+/// Longest evidence that is sent in a header, in bytes.
+pub const EVIDENCE_BYTES_MAX: usize = 16 << 10;
+
 /// A place in what a client sends. What is sequenced or published is told in these, never in
 /// sequences, because a commit may get another sequence after a failover.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -58,6 +64,8 @@ pub enum Reason {
     Range,
     /// 401: the credential is missing or not accepted.
     Unauthorized,
+    /// 403: the credential is accepted, and not for this stream.
+    Forbidden,
     /// 404: there is nothing under this name, or not yet.
     NotFound,
     /// 405: this path does not take this method.
@@ -117,6 +125,7 @@ impl Reason {
         match self {
             Self::Malformed | Self::Range => 400,
             Self::Unauthorized => 401,
+            Self::Forbidden => 403,
             Self::NotFound => 404,
             Self::MethodNotAllowed => 405,
             Self::TooSlow => 408,
@@ -141,6 +150,7 @@ impl Reason {
             Self::Malformed => "malformed",
             Self::Range => "range",
             Self::Unauthorized => "unauthorized",
+            Self::Forbidden => "forbidden",
             Self::NotFound => "not_found",
             Self::MethodNotAllowed => "method_not_allowed",
             Self::TooSlow => "too_slow",
@@ -220,6 +230,7 @@ impl Reason {
             Self::Malformed => "The body cannot be read",
             Self::Range => "The range cannot be served",
             Self::Unauthorized => "A credential is needed",
+            Self::Forbidden => "The credential is for other streams",
             Self::NotFound => "There is nothing here",
             Self::MethodNotAllowed => "This path does not take this method",
             Self::TooSlow => "The body comes too slowly",

@@ -3,7 +3,9 @@
 use std::io;
 use std::path::Path;
 
-use synddb_service::secret::{SecretError, Token, read_secret};
+use synddb_service::credentials::CredentialsFile;
+use synddb_service::http::{Gate, Transport};
+use synddb_service::secret::{SecretError, read_secret};
 
 use crate::SequencerError;
 use crate::config::{Config, Role};
@@ -15,7 +17,8 @@ use crate::config::{Config, Role};
 /// [`SequencerError`], as [`run`](crate::run) would end with it.
 pub fn check(config: &Config) -> Result<(), SequencerError> {
     check_shared(config)?;
-    Token::read(&config.token_file)?;
+    Gate::open(CredentialsFile::at(&config.credentials_file), None)?;
+    Transport::open(config.tls.as_ref())?;
     match read_secret(&config.key_file) {
         // It is made at the start.
         Err(SecretError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {

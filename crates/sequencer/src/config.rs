@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 use std::{fmt, io};
 
@@ -15,7 +16,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use synddb_protocol::id::StreamId;
 use synddb_protocol::limits::{BATCH_BYTES_MAX, BATCH_MESSAGES_MAX};
 use synddb_protocol::signing::{SigningKey, TrustedKeys, VerifyingKey};
-use synddb_service::http::ConnectionBounds;
+use synddb_service::http::{CheckEvidence, ConnectionBounds, TlsConfig};
 use synddb_service::secret::{SecretError, read_secret, write_new_secret};
 use synddb_service::telemetry::Settings as Telemetry;
 use synddb_storage::StoreUrl;
@@ -40,8 +41,10 @@ pub struct Config {
     pub store: StoreUrl,
     /// The folder of its journals. One process owns it.
     pub dir: PathBuf,
-    /// The file that holds the bearer token of those who may write.
-    pub token_file: PathBuf,
+    /// The file that lists the credentials of those who may write. It is read again when it changes.
+    pub credentials_file: PathBuf,
+    /// How TLS is spoken; without it, it is not.
+    pub tls: Option<TlsConfig>,
     /// The file that holds the signing key: 32 bytes in hex. It is made when it is missing.
     pub key_file: PathBuf,
     /// The streams that it may lead: `"any"`, or a list of their identifiers.
@@ -76,6 +79,10 @@ pub struct Config {
     pub drain_ms: u64,
     /// Logs and traces.
     pub telemetry: Telemetry,
+    /// What checks evidence of trusted execution environments. No file sets it; without one, none is accepted.
+    #[serde(skip)]
+    #[schemars(skip)]
+    pub evidence: Option<Arc<dyn CheckEvidence>>,
 }
 
 impl Default for Config {
@@ -85,7 +92,8 @@ impl Default for Config {
             http: ConnectionBounds::default(),
             store: "file:///var/lib/synddb/store".parse().expect("the constant is a store URL"),
             dir: PathBuf::from("/var/lib/synddb/sequencer"),
-            token_file: PathBuf::from("/etc/synddb/sequencer.token"),
+            credentials_file: PathBuf::from("/etc/synddb/credentials.toml"),
+            tls: None,
             key_file: PathBuf::from("/var/lib/synddb/sequencer.key"),
             streams: Streams::Any,
             role: Role::Alone,
@@ -99,6 +107,7 @@ impl Default for Config {
             journal_messages_max: 1 << 20,
             drain_ms: 10_000,
             telemetry: Telemetry::default(),
+            evidence: None,
         }
     }
 }
@@ -276,7 +285,7 @@ fn listed_keys<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Verifyi
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "StreamsForm", into = "StreamsForm")]
 pub enum Streams {
-    /// Every stream that somebody with the token begins.
+    /// Every stream that somebody with a credential for it begins.
     Any,
     /// These.
     Only(BTreeSet<StreamId>),
@@ -406,11 +415,14 @@ mod tests {
             r#"{"lease": {"heart": 1}}"#,
             r#"{"url": "sequencer.example"}"#,
             r#"{"url": "https://a\"b"}"#,
+            r#"{"tls": {"certificate_file": "c"}}"#,
         ] {
             assert!(serde_json::from_str::<Config>(wrong).is_err(), "{wrong}");
         }
         let one_key = serde_json::from_str::<Config>(r#"{"trusted_keys": "0x02aa"}"#).unwrap_err();
         assert!(one_key.to_string().contains(r#"as in `["0x02…"]`"#), "{one_key}");
+        let old = serde_json::from_str::<Config>(r#"{"token_file": "token"}"#).unwrap_err();
+        assert!(old.to_string().contains("synddb token new"), "{old}");
         assert!(serde_json::from_str::<Config>(r#"{"streams": "all"}"#).is_err());
         assert!(serde_json::from_str::<Config>(r#"{"batch": {"age": 1}}"#).is_err());
     }

@@ -44,7 +44,7 @@ fn run(file: Option<&Path>) -> anyhow::Result<()> {
     process::run(&setting, async |metrics, shutdown| {
         // Whoever started it reads the address here: port 0 takes a free one.
         synddb_sequencer::run(config, metrics, shutdown, |started| {
-            println!("listening on http://{} with key {}", started.address, started.key);
+            println!("listening on {}://{} with key {}", started.scheme, started.address, started.key);
         })
         .await?;
         Ok(())

@@ -139,6 +139,12 @@ pub(crate) fn lease_held(stream: StreamId, is_held: bool) {
     gauge!("synddb_sequencer_lease_held", "stream" => stream.to_key()).set(f64::from(u8::from(is_held)));
 }
 
+/// Somebody with this credential may write: whoever exchanges one sees by it when the old one is used no more. There are as many names as a
+/// file of credentials lists.
+pub(crate) fn admitted(credential: String) {
+    counter!("synddb_sequencer_admitted_total", "credential" => credential).increment(1);
+}
+
 /// A request that writes was refused.
 pub(crate) fn refused(reason: &Reason) {
     counter!("synddb_sequencer_refused_total", "code" => reason.code()).increment(1);

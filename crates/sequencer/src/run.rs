@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use synddb_protocol::id::StreamId;
 use synddb_protocol::signing::VerifyingKey;
-use synddb_service::http::{Readiness, frame, serve};
-use synddb_service::secret::Token;
+use synddb_service::credentials::CredentialsFile;
+use synddb_service::http::{Gate, Readiness, Transport, frame, serve};
 use synddb_service::shutdown::Shutdown;
 use synddb_service::telemetry::Metrics;
 use synddb_storage::{BatchStore, Lease, ObjectBatchStore};
@@ -31,6 +31,8 @@ const END_PATIENCE: Duration = Duration::from_secs(5);
 pub struct Started {
     /// Where it listens.
     pub address: SocketAddr,
+    /// The scheme of URLs that lead there: `http`, or `https` where it speaks TLS.
+    pub scheme: &'static str,
     /// The key that it signs with.
     pub key: VerifyingKey,
 }
@@ -101,7 +103,8 @@ async fn run_whole(
     let _owned = OwnedFolder::take(&config.dir)?;
     crate::metrics::describe();
     let key = Arc::new(signing_key(&config.key_file)?);
-    let token = Token::read(&config.token_file)?;
+    let gate = Gate::open(CredentialsFile::at(&config.credentials_file), config.evidence.clone())?;
+    let transport = Transport::open(config.tls.as_ref())?;
     let (address, bounds, drain, role) = (config.listen, config.http, config.drain(), config.role);
     let holder = Holder::new().map_err(SequencerError::Random)?;
     let leases = lease.map(|lease| Leases {
@@ -121,14 +124,15 @@ async fn run_whole(
     let address = listener.local_addr().map_err(listen)?;
     let readiness = Arc::clone(&registry);
     let probe = move || readiness.trouble().map_or(Readiness::Ready, Readiness::NotReady);
-    let routes = router(Front::new(token, Arc::clone(&registry), store, shutdown.clone()));
-    started(Started { address, key: *key.verifying_key() });
+    let routes = router(Front::new(gate, Arc::clone(&registry), store, shutdown.clone()));
+    started(Started { address, scheme: transport.scheme(), key: *key.verifying_key() });
     tracing::info!(%address, key = %key.id(), streams = from_start, ?role, "serving");
     let standing_by = leases
         .filter(|_| role == Role::Standby)
         .map(|leases| tokio::spawn(stand_by(Arc::clone(&registry), leases, shutdown.clone())));
 
-    let serving = serve(listener, frame(&ABOUT, routes, metrics, Arc::new(probe)), bounds, shutdown.clone());
+    let routes = frame(&ABOUT, routes, metrics, Arc::new(probe));
+    let serving = serve(listener, transport, routes, bounds, shutdown.clone());
     tokio::pin!(serving);
     let mut failure = None;
     let served = loop {

@@ -11,14 +11,18 @@
 //! | [`http`] | the frame around every role's routes: probes, metrics, bounds, problems |
 //! | [`admission`] | how much memory everything of one kind may take |
 //! | [`secret`] | bearer tokens and key files |
+//! | [`credentials`] | who may write |
+//! | [`reloaded`] | files that are read again when they change |
 //! | [`trouble`] | when to speak of a trouble that goes on |
 //!
 //! `axum` is re-exported: it is a direct dependency of this crate alone.
 
 pub mod admission;
 pub mod config;
+pub mod credentials;
 pub mod http;
 pub mod process;
+pub mod reloaded;
 pub mod secret;
 pub mod shutdown;
 pub mod telemetry;

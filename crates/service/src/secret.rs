@@ -1,4 +1,4 @@
-//! Secrets are references: configuration names a file, and the file is nobody else's.
+//! Secrets are references: configuration names a file, and the file is nobody else's. So is what decides who is believed.
 
 use std::fmt;
 use std::fs::File;
@@ -6,7 +6,7 @@ use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use subtle::ConstantTimeEq as _;
+use crate::credentials::Fingerprint;
 
 /// Why a secret cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -21,6 +21,14 @@ pub enum SecretError {
         /// Why not.
         source: io::Error,
     },
+    /// A file that is no secret cannot be read.
+    #[error("cannot read the file; check its path. file=`{}`", file.display())]
+    Unreadable {
+        /// The file.
+        file: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
     /// Others may read the file.
     #[error("others may read the secret; run `chmod 600` on it. file=`{}` mode=`{mode:o}`", file.display())]
     Open {
@@ -29,8 +37,24 @@ pub enum SecretError {
         /// Its permissions.
         mode: u32,
     },
+    /// Others may write the file.
+    #[error("others may write the file, and so decide who is believed; run `chmod go-w` on it. file=`{}` mode=`{mode:o}`", file.display())]
+    Writable {
+        /// The file.
+        file: PathBuf,
+        /// Its permissions.
+        mode: u32,
+    },
+    /// The file is larger than any of its kind.
+    #[error("the file is too large. file=`{}` limit=`{bytes_max}`", file.display())]
+    TooLarge {
+        /// The file.
+        file: PathBuf,
+        /// The limit, in bytes.
+        bytes_max: u64,
+    },
     /// The file is somebody else's.
-    #[error("the secret belongs to another user; make it yours. file=`{}` owner=`{owner}`", file.display())]
+    #[error("the file belongs to another user; make it yours. file=`{}` owner=`{owner}`", file.display())]
     Foreign {
         /// The file.
         file: PathBuf,
@@ -47,7 +71,7 @@ pub enum SecretError {
     },
 }
 
-/// A bearer token (RFC 6750). It is compared in constant time and never printed.
+/// A bearer token (RFC 6750), as whoever sends it has it. It is never printed.
 #[derive(Clone)]
 pub struct Token(String);
 
@@ -75,9 +99,19 @@ impl Token {
         Ok(Self(text.to_owned()))
     }
 
-    /// Whether `given` is this token.
-    pub fn accepts(&self, given: &str) -> bool {
-        self.0.as_bytes().ct_eq(given.as_bytes()).into()
+    /// Draws a new one, of 256 random bits.
+    ///
+    /// # Errors
+    /// When the operating system has no randomness.
+    pub fn draw() -> io::Result<Self> {
+        let mut bytes = [0; 32];
+        getrandom::fill(&mut bytes).map_err(io::Error::other)?;
+        Ok(Self(hex::encode(bytes)))
+    }
+
+    /// What the other side knows it by.
+    pub fn fingerprint(&self) -> Fingerprint {
+        Fingerprint::of(self.0.as_bytes())
     }
 
     /// The token, to send.
@@ -105,12 +139,44 @@ pub fn read_secret(file: &Path) -> Result<String, SecretError> {
     if mode & 0o077 != 0 {
         return Err(SecretError::Open { file: file.to_owned(), mode });
     }
-    if owner != 0 && owner != rustix::process::geteuid().as_raw() {
+    if is_foreign(owner) {
         return Err(SecretError::Foreign { file: file.to_owned(), owner });
     }
     let mut text = String::new();
     handle.take(SECRET_BYTES_MAX).read_to_string(&mut text).map_err(io)?;
     Ok(text)
+}
+
+/// Reads a file that everybody may read, and only its owner may write.
+///
+/// # Errors
+/// [`SecretError`] when others may write it, it is no file, it is longer than `bytes_max`, or it cannot be read.
+pub fn read_unwritable(file: &Path, bytes_max: u64) -> Result<Vec<u8>, SecretError> {
+    let io = |source| SecretError::Unreadable { file: file.to_owned(), source };
+    // Opening a pipe would wait for its writer.
+    if !file.metadata().map_err(io)?.is_file() {
+        return Err(io(io::Error::new(io::ErrorKind::InvalidInput, "it is no file")));
+    }
+    let handle = File::open(file).map_err(io)?;
+    let found = handle.metadata().map_err(io)?;
+    let (mode, owner) = (found.mode() & 0o777, found.uid());
+    if mode & 0o022 != 0 {
+        return Err(SecretError::Writable { file: file.to_owned(), mode });
+    }
+    if is_foreign(owner) {
+        return Err(SecretError::Foreign { file: file.to_owned(), owner });
+    }
+    let mut content = Vec::new();
+    handle.take(bytes_max + 1).read_to_end(&mut content).map_err(io)?;
+    if content.len() as u64 > bytes_max {
+        return Err(SecretError::TooLarge { file: file.to_owned(), bytes_max });
+    }
+    Ok(content)
+}
+
+/// Whether a file belongs to somebody whom this process has no reason to believe.
+fn is_foreign(owner: u32) -> bool {
+    owner != 0 && owner != rustix::process::geteuid().as_raw()
 }
 
 /// Writes a new file that only its owner may read, durably. A file that is there stays as it is.
@@ -144,11 +210,35 @@ mod tests {
         let file = folder.path().join("token");
         write_new_secret(&file, &"a".repeat(32)).unwrap();
         let token = Token::read(&file).unwrap();
-        assert!(token.accepts(&"a".repeat(32)));
-        assert!(!token.accepts(&"a".repeat(31)) && !token.accepts("") && !token.accepts(&"b".repeat(32)));
+        assert_eq!(token.expose(), "a".repeat(32));
+        assert_eq!(token.fingerprint(), Fingerprint::of("a".repeat(32).as_bytes()));
         assert_eq!(format!("{token:?}"), "Token");
         fs::set_permissions(&file, fs::Permissions::from_mode(0o640)).unwrap();
         assert!(matches!(Token::read(&file), Err(SecretError::Open { mode: 0o640, .. })));
+    }
+
+    #[test]
+    fn a_token_that_was_drawn_can_be_kept_and_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("token");
+        let (drawn, other) = (Token::draw().unwrap(), Token::draw().unwrap());
+        assert_ne!(drawn.expose(), other.expose());
+        write_new_secret(&file, drawn.expose()).unwrap();
+        assert_eq!(Token::read(&file).unwrap().expose(), drawn.expose());
+    }
+
+    #[test]
+    fn what_others_may_write_is_not_believed() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("list");
+        fs::write(&file, "list").unwrap();
+        for (mode, is_fine) in [(0o644, true), (0o600, true), (0o664, false), (0o646, false)] {
+            fs::set_permissions(&file, fs::Permissions::from_mode(mode)).unwrap();
+            assert_eq!(read_unwritable(&file, 4).is_ok(), is_fine, "{mode:o}");
+        }
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
+        assert!(matches!(read_unwritable(&file, 3), Err(SecretError::TooLarge { .. })));
+        assert!(matches!(read_unwritable(folder.path(), 3), Err(SecretError::Unreadable { .. })));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use synddb_protocol::id::StreamId;
 use synddb_protocol::log::Versions;
 use synddb_protocol::signing::{TrustedKeys, VerifyingKey};
-use synddb_service::http::ConnectionBounds;
+use synddb_service::http::{ConnectionBounds, TlsConfig};
 use synddb_service::telemetry::Settings as Telemetry;
 use synddb_sqlite::query::Limits;
 use synddb_storage::StoreUrl;
@@ -48,9 +48,18 @@ pub struct Config {
     pub listen: Option<SocketAddr>,
     /// How many may be connected.
     pub http: ConnectionBounds,
+    /// How TLS is spoken there; without it, it is not.
+    pub tls: Option<TlsConfig>,
+    /// The file that lists the credentials of those who may have the file scanned. It is read again when it changes. Without one that is
+    /// answered only where nobody but this machine can reach `listen`.
+    #[schemars(example = "/etc/synddb/credentials.toml")]
+    pub credentials_file: Option<PathBuf>,
     /// The URL of a sequencer that is asked whether there is news, so that an idle log costs the store nothing. Never trusted.
     #[schemars(example = "https://sequencer.example:8433")]
     pub sequencer: Option<String>,
+    /// The authority that signs the certificate of `sequencer`, in PEM. Without it, those that the system trusts.
+    #[schemars(example = "/etc/synddb/ca.pem")]
+    pub sequencer_ca_file: Option<PathBuf>,
     /// The longest time between two looks into the store while nothing new is found, in milliseconds.
     pub poll_ms_max: u64,
     /// When to end.
@@ -117,7 +126,10 @@ impl Default for Config {
             keys_file: None,
             listen: None,
             http: ConnectionBounds::default(),
+            tls: None,
+            credentials_file: None,
             sequencer: None,
+            sequencer_ca_file: None,
             poll_ms_max: 2000,
             mode: Mode::Follow,
             lag_max: 10_000,

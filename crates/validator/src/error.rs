@@ -15,6 +15,8 @@ use synddb_protocol::http::{Halt, HaltKind};
 use synddb_protocol::id::{Epoch, Sequence, StreamId};
 use synddb_protocol::log::{BatchError, LogError, RevokedError};
 use synddb_protocol::signing::SignatureError;
+use synddb_service::credentials::CredentialsFileError;
+use synddb_service::http::TlsError;
 use synddb_sqlite::apply::{ApplyError, SubmissionError};
 use synddb_sqlite::connection::SqliteError;
 use synddb_sqlite::snapshot::RestoreError;
@@ -72,6 +74,20 @@ pub enum ValidatorError {
         /// Why not.
         source: io::Error,
     },
+    /// The credentials that are asked for cannot be read.
+    #[error(transparent)]
+    Credentials(#[from] CredentialsFileError),
+    /// Nobody could be served over TLS.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The authority of the sequencer cannot be used.
+    #[error("the authority of the sequencer's certificate cannot be used. sequencer_ca_file=`{}`", file.display())]
+    Authority {
+        /// The file.
+        file: PathBuf,
+        /// Why not.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// Serving ended.
     #[error("the listener failed")]
     Serve(#[source] io::Error),
@@ -91,6 +107,7 @@ impl ValidatorError {
     pub fn is_refusal(&self) -> bool {
         match self {
             Self::Config(_) | Self::Keys(_) | Self::Start(_) | Self::Open(_) | Self::Listen { .. } => true,
+            Self::Credentials(_) | Self::Tls(_) | Self::Authority { .. } => true,
             Self::Replica(error) => match **error {
                 ReplicaError::InUse { .. }
                 | ReplicaError::NotOurs { .. }

@@ -4,12 +4,15 @@
 //! while it does not answer, the store is looked into at growing intervals. What a sequencer says decides only when the store is
 //! looked into: one that lies or sleeps can make this replica late by [`SILENT_MAX`], and no more.
 
+use std::path::Path;
 use std::time::Duration;
 
+use reqwest::Certificate;
 use synddb_protocol::id::{Sequence, StreamId};
 use synddb_protocol::limits::CHECKPOINT_BYTES_MAX;
 use synddb_protocol::log::SignedCheckpoint;
 use synddb_service::http::WAIT_MAX;
+use synddb_service::secret::read_unwritable;
 use synddb_service::shutdown::Shutdown;
 use tokio::time::Instant;
 use tracing::debug;
@@ -24,6 +27,9 @@ const INTERVAL_MIN: Duration = Duration::from_millis(50);
 const SILENT_MAX: Duration = Duration::from_secs(300);
 /// How long a connection to the sequencer may take, and an answer beyond the time that it was asked to wait.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Largest file of an authority, in bytes.
+const AUTHORITY_BYTES_MAX: u64 = 256 << 10;
 
 /// What a wait ended with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,7 +64,7 @@ impl Sequencer {
     ///
     /// # Errors
     /// [`ValidatorError`] when the URL is none, or no client can be made.
-    pub(crate) fn at(base: &str, stream: StreamId) -> Result<Self, ValidatorError> {
+    pub(crate) fn at(base: &str, ca_file: Option<&Path>, stream: StreamId) -> Result<Self, ValidatorError> {
         let refuse = || ConfigProblem::Sequencer { url: base.to_owned() };
         let text = format!("{}/streams/{}/checkpoint", base.trim_end_matches('/'), stream.to_key());
         let url: reqwest::Url = text.parse().map_err(|_| refuse())?;
@@ -67,7 +73,11 @@ impl Sequencer {
         }
         // One provider serves the process; a second one to install it is told so, and has what it wanted.
         rustls::crypto::ring::default_provider().install_default().ok();
-        let client = reqwest::Client::builder()
+        let builder = match ca_file {
+            Some(file) => reqwest::Client::builder().tls_certs_only(authority(file)?),
+            None => reqwest::Client::builder(),
+        };
+        let client = builder
             .connect_timeout(PATIENCE)
             .timeout(WAIT_MAX + PATIENCE)
             .build()
@@ -90,6 +100,18 @@ impl Sequencer {
         }
         let checkpoint = SignedCheckpoint::from_bytes(&bytes).map_err(|_| Silence::NoCheckpoint)?;
         Ok(checkpoint.claim().size)
+    }
+}
+
+/// The certificates in a file.
+fn authority(file: &Path) -> Result<Vec<Certificate>, ValidatorError> {
+    let refuse = |source| ValidatorError::Authority { file: file.to_owned(), source };
+    let pem = read_unwritable(file, AUTHORITY_BYTES_MAX).map_err(|error| refuse(error.into()))?;
+    let certificates = Certificate::from_pem_bundle(&pem).map_err(|error| refuse(error.into()))?;
+    if certificates.is_empty() {
+        Err(refuse("it holds no certificate in PEM".into()))
+    } else {
+        Ok(certificates)
     }
 }
 

@@ -15,7 +15,7 @@ use synddb_protocol::chain;
 use synddb_protocol::hash::StateHash;
 use synddb_protocol::http::Halt;
 use synddb_protocol::id::{Sequence, StreamId};
-use synddb_service::http::{ConnectionBounds, serve};
+use synddb_service::http::{ConnectionBounds, Transport, serve};
 use synddb_service::shutdown::Shutdown;
 use synddb_service::telemetry::Metrics;
 use synddb_service::trouble::Trouble;
@@ -27,6 +27,7 @@ use tokio::task::{JoinHandle, JoinSet, spawn_blocking};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
+use crate::auditors::Auditors;
 use crate::config::{Config, ConfigProblem, Mode, Trusted};
 use crate::door::Door;
 use crate::error::ValidatorError;
@@ -54,6 +55,8 @@ pub enum Event {
     Listening {
         /// Where.
         address: SocketAddr,
+        /// The scheme of URLs that lead there: `http`, or `https` where TLS is spoken.
+        scheme: &'static str,
     },
     /// A snapshot that begins an incarnation became the replica. [`Self::Applied`] follows.
     Restored {
@@ -192,6 +195,8 @@ async fn run_from(
     let (events, mut happened) = mpsc::channel(EVENTS_MAX);
     let mut server = match config.listen {
         Some(address) => {
+            let transport = Transport::open(config.tls.as_ref())?;
+            let listener = Listener::bind(address).await?;
             let serving = Serving {
                 view: view.clone(),
                 replica: replica.clone(),
@@ -199,11 +204,11 @@ async fn run_from(
                 scan_max: Duration::from_millis(config.scan_ms_max),
                 door: door.clone(),
                 audits: audits.clone(),
+                auditors: Auditors::of(config.credentials_file.as_deref(), listener.address)?,
                 lag_max: config.lag_max,
             };
-            let server = Server::listen(address, config.http, serving, metrics).await?;
-            on_event(Event::Listening { address: server.address });
-            Some(server)
+            on_event(Event::Listening { address: listener.address, scheme: transport.scheme() });
+            Some(Server::start(listener, transport, config.http, serving, metrics))
         }
         None => None,
     };
@@ -285,7 +290,11 @@ impl Checked {
         if let Some((key, _)) = bounds.into_iter().find(|(_, bound)| *bound == 0) {
             return Err(ConfigProblem::Zero { key }.into());
         }
-        let sequencer = config.sequencer.as_deref().map(|url| Sequencer::at(url, stream)).transpose()?;
+        let sequencer = config
+            .sequencer
+            .as_deref()
+            .map(|url| Sequencer::at(url, config.sequencer_ca_file.as_deref(), stream))
+            .transpose()?;
         let keys: Arc<dyn KeySource> = match (keys, trusted) {
             (Some(keys), _) => keys,
             (None, Some(Trusted::Pinned(keys))) => Arc::new(Pinned::new(keys)),
@@ -435,27 +444,40 @@ async fn open(
     }
 }
 
+/// Where is listened, before anything is served.
+struct Listener {
+    address: SocketAddr,
+    socket: TcpListener,
+}
+
+impl Listener {
+    async fn bind(address: SocketAddr) -> Result<Self, ValidatorError> {
+        let listen = |source| ValidatorError::Listen { address, source };
+        let socket = TcpListener::bind(address).await.map_err(listen)?;
+        let address = socket.local_addr().map_err(listen)?;
+        info!(%address, "listening");
+        Ok(Self { address, socket })
+    }
+}
+
 /// The listener. It outlives what it serves, so that a halt can be looked at.
 struct Server {
-    address: SocketAddr,
     asked: Shutdown,
     task: JoinHandle<std::io::Result<()>>,
 }
 
 impl Server {
-    async fn listen(
-        address: SocketAddr,
+    fn start(
+        listener: Listener,
+        transport: Transport,
         bounds: ConnectionBounds,
         serving: Serving,
         metrics: Metrics,
-    ) -> Result<Self, ValidatorError> {
-        let listen = |source| ValidatorError::Listen { address, source };
-        let listener = TcpListener::bind(address).await.map_err(listen)?;
-        let address = listener.local_addr().map_err(listen)?;
-        info!(%address, "listening");
+    ) -> Self {
         let asked = Shutdown::new();
-        let task = tokio::spawn(serve(listener, router(serving, metrics), bounds, asked.clone()));
-        Ok(Self { address, asked, task })
+        let task =
+            tokio::spawn(serve(listener.socket, transport, router(serving, metrics), bounds, asked.clone()));
+        Self { asked, task }
     }
 
     /// Returns only when the listener ends that nobody asked to.

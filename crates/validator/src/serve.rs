@@ -28,6 +28,7 @@ use synddb_sqlite::query::{Cell, Limits, Oversize, QueryError, Reading};
 use tokio::task::spawn_blocking;
 use utoipa::{IntoParams, ToSchema};
 
+use crate::auditors::{Auditors, MayAudit};
 use crate::contents;
 use crate::door::Door;
 use crate::replica::position;
@@ -57,6 +58,7 @@ pub(crate) struct Serving {
     pub(crate) scan_max: Duration,
     pub(crate) door: Door,
     pub(crate) audits: Audits,
+    pub(crate) auditors: Auditors,
     pub(crate) lag_max: u64,
 }
 
@@ -146,6 +148,7 @@ struct AuditQuery {
 )]
 async fn audit(
     State(serving): State<Serving>,
+    _: MayAudit,
     Asked(query): Asked<AuditQuery>,
 ) -> Result<Json<ReplicaAudit>, Refusal> {
     let unavailable = |detail| Refusal::new(Reason::Unavailable, detail);

@@ -57,7 +57,9 @@ impl Prometheus {
         let result = answer["data"]["result"].as_array().cloned();
         match answer["data"]["resultType"].as_str() {
             Some("vector") => result.context("a vector has no samples"),
-            other => bail!("the expression is no list of samples. expression=`{expression}` type=`{other:?}`"),
+            other => {
+                bail!("the expression is no list of samples. expression=`{expression}` type=`{other:?}`")
+            }
         }
     }
 

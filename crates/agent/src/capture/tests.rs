@@ -4,7 +4,7 @@ use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::Duration;
 
 use crate::outbox::{Options, failing};
-use crate::{Config, Event, How, Token, start};
+use crate::{Config, Event, How, Tls, Token, start};
 use synddb_protocol::id::CommitNumber;
 use synddb_sqlite::rusqlite::Connection;
 
@@ -31,7 +31,9 @@ fn what_a_failed_commit_kept_after_all_is_gone_on_from() {
         folder: home.clone(),
         // Nobody is there.
         sequencers: vec!["http://127.0.0.1:9".to_owned()],
-        token: Token::from("a token of more than thirty-two characters".to_owned()),
+        token: Some(Token::from("a token of more than thirty-two characters".to_owned())),
+        tls: Tls::default(),
+        evidence: None,
         sequencer_keys: Vec::new(),
         wal_bytes_max: 64 << 20,
         wal_bytes_detach: 1 << 30,

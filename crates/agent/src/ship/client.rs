@@ -2,7 +2,7 @@
 //!
 //! Knows nothing of what to send when, and of retries.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,16 +10,19 @@ use std::time::Duration;
 use synddb_protocol::Canonical as _;
 use synddb_protocol::encoding::cbor::Reader;
 use synddb_protocol::hash::{BodyHash, ChunkHash, TreeHash};
-use synddb_protocol::http::{Problem as Refused, Receipts};
+use synddb_protocol::http::{EVIDENCE_HEADER, Problem as Refused, Reason, Receipts};
 use synddb_protocol::id::{Epoch, Sequence, StreamId};
 use synddb_protocol::limits::{BATCH_STORED_MAX, CHECKPOINT_BYTES_MAX, SNAPSHOT_CHUNKS_MAX};
 use synddb_protocol::log::{Batch, MessageType, Receipt, SignedCheckpoint};
 use synddb_protocol::proof::Leaves;
+use ureq::RequestBuilder;
 use ureq::http::{Response, StatusCode};
+use ureq::typestate::WithBody;
 
 use super::sequencers::{Sequencers, Which};
 use super::trust::{Standing, Trust};
-use crate::config::{Config, Token};
+use crate::config::Config;
+use crate::credential::{FetchEvidence, ReadError, Tls, TlsError, TlsFiles, Token, sensitive};
 use crate::error::AgentError;
 
 /// How long a connection may take to be made.
@@ -80,6 +83,22 @@ pub(crate) enum ClientError {
         /// Why not.
         error: Box<ureq::Error>,
     },
+    /// What the agent is known by cannot be had.
+    #[error("there is nothing that the sequencer would know this agent by: {what}")]
+    NoCredential {
+        /// Why not.
+        what: ReadError,
+    },
+    /// There is no connection, since TLS does not come about.
+    #[error("{what}. url=`{url}`: {error}")]
+    Tls {
+        /// The sequencer's URL.
+        url: String,
+        /// What is wrong, and what to do about it.
+        what: &'static str,
+        /// What was seen.
+        error: Box<ureq::Error>,
+    },
     /// What answers is no sequencer.
     #[error("what answers does not answer as a sequencer does. url=`{url}` status=`{status}` what=`{what}`")]
     Foreign {
@@ -113,11 +132,15 @@ pub(crate) enum ClientError {
 
 /// The way to the sequencers of one stream.
 pub(crate) struct Client {
-    agent: ureq::Agent,
+    agent: RefCell<ureq::Agent>,
+    tls: Tls,
+    /// What the agent speaks TLS with now.
+    tls_files: RefCell<TlsFiles>,
     sequencers: Arc<Sequencers>,
     /// Who was asked last.
     asked: Cell<Which>,
-    token: Token,
+    token: Option<Token>,
+    evidence: Option<FetchEvidence>,
     stream: StreamId,
     trust: Arc<Trust>,
 }
@@ -128,20 +151,41 @@ impl Client {
         stream: StreamId,
         trust: Arc<Trust>,
         sequencers: Arc<Sequencers>,
-    ) -> Self {
-        let connect = if sequencers.are_several() { CONNECT_MAX_OF_SEVERAL } else { CONNECT_MAX };
-        let agent = ureq::Agent::config_builder()
-            .http_status_as_error(false)
-            .max_redirects(0)
-            .timeout_connect(Some(connect))
-            .timeout_global(Some(REQUEST_MAX))
-            .timeout_per_read(Some(WAIT_STORED + SILENCE_MAX))
-            .timeout_per_write(Some(SILENCE_MAX))
-            .user_agent("synddb-agent")
-            .build()
-            .new_agent();
-        let asked = Cell::new(sequencers.current());
-        Self { agent, sequencers, asked, token: config.token.clone(), stream, trust }
+    ) -> Result<Self, AgentError> {
+        let files = config.tls.files()?;
+        Ok(Self {
+            agent: RefCell::new(http(&files, sequencers.are_several())?),
+            tls: config.tls.clone(),
+            tls_files: RefCell::new(files),
+            asked: Cell::new(sequencers.current()),
+            sequencers,
+            token: config.token.clone(),
+            evidence: config.evidence.clone(),
+            stream,
+            trust,
+        })
+    }
+
+    /// The way to the sequencers. Connections are kept by it.
+    fn agent(&self) -> ureq::Agent {
+        self.agent.borrow().clone()
+    }
+
+    /// Speaks TLS with what the files hold now, where that is something else than before. Whether it is.
+    fn renew_tls(&self) -> bool {
+        let renewed = self.tls.files().and_then(|files| {
+            if *self.tls_files.borrow() == files {
+                return Ok(false);
+            }
+            self.agent.replace(http(&files, self.sequencers.are_several())?);
+            self.tls_files.replace(files);
+            tracing::info!("certificates have changed, and were read again");
+            Ok(true)
+        });
+        renewed.unwrap_or_else(|error| {
+            tracing::warn!(error = %synddb_protocol::chain(&error), "what TLS needs cannot be read again; what was read last counts");
+            false
+        })
     }
 
     /// The stream.
@@ -192,16 +236,17 @@ impl Client {
         bytes: &[u8],
         within: Duration,
     ) -> Result<Answer<()>, ClientError> {
-        let request = self
-            .agent
-            .put(self.at(&format!("snapshot/chunks/{}", hash.to_key())))
-            .header("Authorization", format!("Bearer {}", self.token.expose()))
-            .content_type("application/octet-stream")
-            .config()
-            .timeout_global(Some(within.min(REQUEST_MAX)))
-            .build();
-        let response = request.send(bytes).map_err(|error| unreachable(self.url(), error))?;
-        answer(self.url(), response, REFUSAL_BYTES_MAX, |_, _| Ok(()))
+        self.write(|| {
+            let request = self
+                .agent()
+                .put(self.at(&format!("snapshot/chunks/{}", hash.to_key())))
+                .content_type("application/octet-stream")
+                .config()
+                .timeout_global(Some(within.min(REQUEST_MAX)))
+                .build();
+            let response = self.send(request, bytes)?;
+            answer(self.url(), response, REFUSAL_BYTES_MAX, |_, _| Ok(()))
+        })
     }
 
     /// The checkpoint of the newest stored batch; waits so long for one that reaches `at_least`, at most [`WAIT_STORED`].
@@ -214,7 +259,7 @@ impl Client {
         let wait = wait.min(if are_several { WAIT_STORED_OF_SEVERAL } else { WAIT_STORED });
         let url = self.at(&format!("checkpoint?at_least={at_least}&wait_ms={}", wait.as_millis()));
         let request = self
-            .agent
+            .agent()
             .get(url)
             .config()
             .timeout_recv_response(are_several.then_some(wait + ANSWER_MAX_OF_SEVERAL))
@@ -226,7 +271,7 @@ impl Client {
     /// The leaves of the stored messages from `start` to `end`. Nobody signed them: they are right when they lead to a signed checkpoint.
     pub(crate) fn leaves(&self, start: u64, end: u64) -> Result<Answer<Vec<TreeHash>>, ClientError> {
         let url = self.at(&format!("leaves/{start}_{end}"));
-        let request = self.agent.get(url).config().timeout_global(Some(LEAVES_WITHIN)).build();
+        let request = self.agent().get(url).config().timeout_global(Some(LEAVES_WITHIN)).build();
         let response = request.call().map_err(|error| unreachable(self.url(), error))?;
         answer(self.url(), response, Leaves::BYTES_MAX, |_, bytes| {
             let Leaves(leaves) = Leaves::from_bytes(bytes).map_err(|_| Unfit::Unreadable)?;
@@ -239,7 +284,7 @@ impl Client {
     /// What stands at a sequence in the stored batch that holds it; nothing when the batch is another one. Nothing of it is checked.
     pub(crate) fn stored_at(&self, sequence: Sequence) -> Result<Answer<Option<Receipt>>, ClientError> {
         let url = self.at(&format!("batches/{sequence}_{sequence}"));
-        let response = self.agent.get(url).call().map_err(|error| unreachable(self.url(), error))?;
+        let response = self.agent().get(url).call().map_err(|error| unreachable(self.url(), error))?;
         answer(self.url(), response, BATCH_STORED_MAX + 16, |_, bytes| {
             let mut reader = Reader::new(bytes);
             let stored = reader.bytes("batch", BATCH_STORED_MAX).map_err(|_| Unfit::Unreadable)?;
@@ -257,26 +302,58 @@ impl Client {
         traceparent: Option<&str>,
         within: Duration,
     ) -> Result<Answer<Promised>, ClientError> {
-        let mut request = self
-            .agent
-            .post(self.at(path))
-            .header("Authorization", format!("Bearer {}", self.token.expose()))
-            .content_type("application/cbor");
-        if let Some(traceparent) = traceparent {
-            request = request.header("traceparent", traceparent);
-        }
-        let request = request
-            .config()
-            .timeout_global(Some(within.min(REQUEST_MAX)))
-            .timeout_recv_response(self.sequencers.are_several().then_some(ANSWER_MAX_OF_SEVERAL))
-            .build();
-        let response = request.send(body).map_err(|error| unreachable(self.url(), error))?;
-        answer(self.url(), response, Receipts::BYTES_MAX, |status, bytes| {
-            // What has just got its place got it as it was sent. What had one already may stand there between other boundaries; nothing is
-            // forgotten by that.
-            let is_new = status == StatusCode::CREATED;
-            self.check_receipts(bytes, of, is_new.then(|| BodyHash::of(body)))
+        self.write(|| {
+            let mut request = self.agent().post(self.at(path)).content_type("application/cbor");
+            if let Some(traceparent) = traceparent {
+                request = request.header("traceparent", traceparent);
+            }
+            let request = request
+                .config()
+                .timeout_global(Some(within.min(REQUEST_MAX)))
+                .timeout_recv_response(self.sequencers.are_several().then_some(ANSWER_MAX_OF_SEVERAL))
+                .build();
+            let response = self.send(request, body)?;
+            answer(self.url(), response, Receipts::BYTES_MAX, |status, bytes| {
+                // What has just got its place got it as it was sent. What had one already may stand there between other boundaries; nothing is
+                // forgotten by that.
+                let is_new = status == StatusCode::CREATED;
+                self.check_receipts(bytes, of, is_new.then(|| BodyHash::of(body)))
+            })
         })
+    }
+
+    /// Sends what writes, and once more where it was refused and what the agent is known by has changed.
+    fn write<T>(&self, send: impl Fn() -> Result<Answer<T>, ClientError>) -> Result<Answer<T>, ClientError> {
+        let token = self.token.as_ref().map(Token::expose);
+        let answered = send();
+        let is_unknown = match &answered {
+            Ok(Answer::Refused(refused, _)) => *refused.reason() == Reason::Unauthorized,
+            Err(ClientError::Tls { .. }) if self.renew_tls() => return send(),
+            Ok(Answer::Done(_)) | Err(_) => false,
+        };
+        if !is_unknown {
+            return answered;
+        }
+        let has_token = self.token.as_ref().zip(token).is_some_and(|(token, refused)| token.renew(&refused));
+        if has_token || self.renew_tls() { send() } else { answered }
+    }
+
+    /// Sends a body with everything that the agent is known by.
+    fn send(
+        &self,
+        mut request: RequestBuilder<WithBody>,
+        body: &[u8],
+    ) -> Result<Response<ureq::Body>, ClientError> {
+        let unsent = |what: ReadError| ClientError::NoCredential { what };
+        if let Some(token) = &self.token {
+            let value = sensitive(&format!("Bearer {}", token.expose()))
+                .ok_or_else(|| unsent("the token is no visible ASCII".into()))?;
+            request = request.header("Authorization", value);
+        }
+        if let Some(evidence) = &self.evidence {
+            request = request.header(EVIDENCE_HEADER, evidence.fetch().map_err(unsent)?);
+        }
+        request.send(body).map_err(|error| unreachable(self.url(), error))
     }
 
     fn check_receipts(
@@ -349,7 +426,49 @@ impl Standing {
 }
 
 fn unreachable(url: &str, error: ureq::Error) -> ClientError {
-    ClientError::Unreachable { url: url.to_owned(), error: Box::new(error) }
+    let (url, what) = (url.to_owned(), wrong_with_tls(&error));
+    let error = Box::new(error);
+    match what {
+        Some(what) => ClientError::Tls { url, what, error },
+        None => ClientError::Unreachable { url, error },
+    }
+}
+
+/// What is wrong with TLS, where it is that.
+#[expect(clippy::wildcard_enum_match_arm, reason = "the errors of other crates are not closed sets")]
+fn wrong_with_tls(error: &ureq::Error) -> Option<&'static str> {
+    let within = match error {
+        ureq::Error::Rustls(error) => Some(error),
+        ureq::Error::Io(error) => error.get_ref().and_then(|within| within.downcast_ref()),
+        _ => None,
+    };
+    match within? {
+        rustls::Error::InvalidMessage(_) => {
+            Some("what answers does not speak TLS; write http:// if that is meant, or name the port of TLS")
+        }
+        rustls::Error::InvalidCertificate(_) => Some(
+            "the sequencer's certificate is not believed; give its authority with --ca-file, and its host as the certificate names it",
+        ),
+        rustls::Error::AlertReceived(_) => Some(
+            "the sequencer ends the TLS connection; is --client-certificate one that its authority signed, and valid now?",
+        ),
+        _ => None,
+    }
+}
+
+/// The way to sequencers, with what TLS needs.
+fn http(files: &TlsFiles, are_several: bool) -> Result<ureq::Agent, TlsError> {
+    let connect = if are_several { CONNECT_MAX_OF_SEVERAL } else { CONNECT_MAX };
+    let config = ureq::Agent::config_builder()
+        .http_status_as_error(false)
+        .max_redirects(0)
+        .timeout_connect(Some(connect))
+        .timeout_global(Some(REQUEST_MAX))
+        .timeout_per_read(Some(WAIT_STORED + SILENCE_MAX))
+        .timeout_per_write(Some(SILENCE_MAX))
+        .tls_config(files.to_config()?)
+        .user_agent("synddb-agent");
+    Ok(config.build().new_agent())
 }
 
 /// Reads an answer: what was asked for, or a refusal.

@@ -114,7 +114,7 @@ pub(crate) fn start(
     let promises = Promises::new(folder, Arc::clone(&trust), Arc::clone(&shared), events.clone())?;
     let promises = Arc::new(promises);
     let watcher = Watcher {
-        client: Client::new(config, home.stream(), Arc::clone(&trust), Arc::clone(&sequencers)),
+        client: Client::new(config, home.stream(), Arc::clone(&trust), Arc::clone(&sequencers))?,
         promises: Arc::clone(&promises),
         are_several: sequencers.are_several(),
         shared: Arc::clone(&shared),
@@ -128,7 +128,7 @@ pub(crate) fn start(
         legs.push(Leg::new(outbox.incarnation(), folder, &outbox.start()?, Some(outbox))?);
     }
     let shipper = Shipper {
-        client: Client::new(config, home.stream(), trust, Arc::clone(&sequencers)),
+        client: Client::new(config, home.stream(), trust, Arc::clone(&sequencers))?,
         promises,
         taken_by: sequencers.current(),
         sequencers,

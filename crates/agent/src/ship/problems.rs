@@ -17,6 +17,13 @@ pub(super) fn failed(error: &ClientError) -> Problem {
             ProblemKind::Unreachable,
             "start the sequencer, or check its URL and the network; it is tried again",
         ),
+        ClientError::NoCredential { .. } => {
+            (ProblemKind::Unauthorized, "make what the agent is known by available to it; it is tried again")
+        }
+        ClientError::Tls { .. } => (
+            ProblemKind::Unreachable,
+            "certificates are read again, and it is tried again; to change the URL, start the agent again",
+        ),
         ClientError::Foreign { .. } => {
             (ProblemKind::Unreachable, "check that the URL is the sequencer's; it is tried again")
         }
@@ -67,9 +74,14 @@ fn named(file: Option<&Path>) -> String {
 /// A refusal of the sequencer at `url`, after which the same is tried again.
 pub(super) fn refused(url: &str, refused: &Refused) -> Problem {
     let (kind, fix) = match refused.reason() {
-        Reason::Unauthorized => {
-            (ProblemKind::Unauthorized, "give agent and sequencer the same token; it is tried again")
-        }
+        Reason::Unauthorized => (
+            ProblemKind::Unauthorized,
+            "give the agent a token that the sequencer's credentials file lists; both files are read again, and it is tried again",
+        ),
+        Reason::Forbidden => (
+            ProblemKind::Unauthorized,
+            "list this stream for the agent's credential in the sequencer's credentials file; it is tried again",
+        ),
         Reason::NotFound => (
             ProblemKind::Refused,
             "have the sequencer admit this stream, or check its URL; it is tried again",

@@ -128,7 +128,10 @@ impl Shipper {
             ClientError::Untrusted { .. } | ClientError::Convicted { .. } | ClientError::NotKept(_) => {
                 self.backoff.slow()
             }
-            ClientError::Unreachable { .. } | ClientError::Foreign { .. } => self.backoff.after_failure(None),
+            ClientError::Unreachable { .. }
+            | ClientError::Tls { .. }
+            | ClientError::NoCredential { .. }
+            | ClientError::Foreign { .. } => self.backoff.after_failure(None),
         };
         let pause = self.turn(pause);
         self.pause(pause, problems::failed(error));
@@ -159,6 +162,7 @@ impl Shipper {
                 self.pause_or_turn(pause, refused);
             }
             Reason::Unauthorized
+            | Reason::Forbidden
             | Reason::NotFound
             | Reason::UpgradeRequired
             | Reason::Malformed

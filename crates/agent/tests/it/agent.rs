@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use synddb_agent::outbox::Options;
 use synddb_agent::{
-    AgentError, AgentStatus, Because, Config, Ended, Event, Handle, How, ProblemKind, PushError, Until, start,
+    AgentError, AgentStatus, Because, Config, Ended, Event, Handle, How, ProblemKind, PushError, Tls, Until,
+    start,
 };
 use synddb_sqlite::rusqlite::Connection;
 
@@ -57,7 +58,9 @@ pub(crate) fn config(folder: &Path, url: &str) -> Config {
         database: folder.join("app.db"),
         folder: folder.join("app.db-synddb"),
         sequencers: vec![url.to_owned()],
-        token: TOKEN.to_owned().into(),
+        token: Some(TOKEN.to_owned().into()),
+        tls: Tls::default(),
+        evidence: None,
         sequencer_keys: Vec::new(),
         wal_bytes_max: 64 << 20,
         wal_bytes_detach: 1 << 30,

@@ -3,10 +3,12 @@
 //! What must stay true: beside an agent it keeps up, since nobody waits for what it does.
 
 use std::ffi::OsString;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use synddb_service::credentials::{self, NewCredential};
+use synddb_service::secret::Token;
 use synddb_storage::StoreUrl;
 
 use super::agent::without_settings;
@@ -61,7 +63,8 @@ impl Sequencer {
             Under::Tracer(_) | Under::Nothing => Command::new(program),
         };
         command.args(["sequencer", "--json", "--stop-on-eof", "--listen", "127.0.0.1:0", "--store", &store]);
-        command.arg("--dir").arg(folder.join("sequencer")).arg("--token-file").arg(token);
+        command.arg("--dir").arg(folder.join("sequencer"));
+        command.arg("--credentials-file").arg(credentials_of(folder, token)?);
         command.arg("--key-file").arg(folder.join("sequencer.key"));
         without_settings(&mut command);
         let mut child = Child::start(bench, "sequencer", command)?;
@@ -101,4 +104,12 @@ impl Sequencer {
     pub(super) fn end(self) -> Result<(), BenchError> {
         self.child.end()
     }
+}
+
+/// The file by which a sequencer knows a token, in this folder.
+pub(super) fn credentials_of(folder: &Path, token: &Path) -> Result<PathBuf, BenchError> {
+    let file = folder.join("credentials.toml");
+    let token = NewCredential::of_token("bench", &Token::read(token).map_err(CommandError::from)?);
+    credentials::write(&file, &token).map_err(CommandError::from)?;
+    Ok(file)
 }

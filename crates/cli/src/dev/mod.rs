@@ -17,7 +17,8 @@ mod supervise;
 use std::time::Duration;
 
 use synddb_protocol::id::StreamId;
-use synddb_service::secret::write_new_secret;
+use synddb_service::credentials::{self, NewCredential};
+use synddb_service::secret::{Token, write_new_secret};
 use synddb_service::shutdown::Shutdown;
 use synddb_storage::StoreUrl;
 
@@ -79,11 +80,12 @@ async fn database_exists(
 /// Makes what the processes share: the token, the store's folder where it is the own one, the stream.
 fn prepare(folder: &Folder, store: &StoreUrl) -> Result<StreamId, CommandError> {
     if !folder.token().exists() {
-        let mut token = [0; 32];
-        getrandom::fill(&mut token)
-            .map_err(|error| CommandError::system("draw a token")(std::io::Error::other(error)))?;
-        write_new_secret(&folder.token(), &hex::encode(token))?;
+        let token = Token::draw().map_err(CommandError::system("draw a token"))?;
+        write_new_secret(&folder.token(), token.expose())?;
     }
+    // Whatever was listed before: nobody else writes here, and the token may have been put there by hand.
+    let token = NewCredential::of_token("dev", &Token::read(&folder.token())?);
+    credentials::write(&folder.credentials(), &token)?;
     std::fs::create_dir_all(folder.sequencer()).map_err(CommandError::system("make a folder"))?;
     // Before there is a stream: from then on its log is there and nowhere else.
     place::keep(store, folder)?;
@@ -105,7 +107,7 @@ async fn supervised(
             .with("--listen", format!("127.0.0.1:{}", arguments.port))
             .with("--store", store.clone())
             .with("--dir", text(folder.sequencer()))
-            .with("--token-file", text(folder.token()))
+            .with("--credentials-file", text(folder.credentials()))
             .with("--key-file", text(folder.sequencer_key()))
             .with("--stream", stream.to_string())
             .with("--batch-age-ms", BATCH_AGE_MS.to_string()),

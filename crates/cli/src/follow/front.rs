@@ -15,7 +15,9 @@ use synddb_protocol::http::Reason;
 use synddb_service::axum::extract::State;
 use synddb_service::axum::http::StatusCode;
 use synddb_service::axum::{self, Json, Router};
-use synddb_service::http::{About, ConnectionBounds, OpenApiRouter, Query, Readiness, Refusal, WAIT_MAX, frame, routes};
+use synddb_service::http::{
+    About, ConnectionBounds, OpenApiRouter, Query, Readiness, Refusal, Transport, WAIT_MAX, frame, routes,
+};
 use synddb_service::refusals;
 use synddb_service::shutdown::Shutdown;
 use synddb_service::telemetry::Metrics;
@@ -61,10 +63,13 @@ pub(super) async fn serve(
     let router = router(agent, metrics);
     Ok(async move {
         let bounds = ConnectionBounds::default();
-        let over_socket = synddb_service::http::serve(socket, router.clone(), bounds, ended.clone());
+        let over_socket =
+            synddb_service::http::serve(socket, Transport::Plain, router.clone(), bounds, ended.clone());
         let over_loopback = async {
             match loopback {
-                Some(listener) => synddb_service::http::serve(listener, router, bounds, ended).await,
+                Some(listener) => {
+                    synddb_service::http::serve(listener, Transport::Plain, router, bounds, ended).await
+                }
                 None => Ok(()),
             }
         };

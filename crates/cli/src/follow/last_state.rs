@@ -67,6 +67,9 @@ impl RestoreError {
             | ValidatorError::Open(_)
             | ValidatorError::Store(_)
             | ValidatorError::Listen { .. }
+            | ValidatorError::Credentials(_)
+            | ValidatorError::Tls(_)
+            | ValidatorError::Authority { .. }
             | ValidatorError::Serve(_)
             | ValidatorError::Client(_)
             | ValidatorError::Fault { .. } => false,

@@ -1,6 +1,7 @@
 //! `synddb follow`: the agent beside an application, with its HTTP front.
 
 mod attaching;
+mod credentials;
 mod front;
 mod last_state;
 mod settings;
@@ -33,28 +34,35 @@ pub(crate) fn run(arguments: &FollowArguments, output: Output) -> Result<Exit, C
     let attaching = attaching::attaching(database, &folder, settings.wal_limit_mib());
     let unnamed = settings.keys_unnamed().map(|sequencers| Event::KeysUnnamed { sequencers });
     folder.make()?;
-    let complete = process::serve_as(output, "agent", &settings.telemetry(), arguments.stop_on_eof, async |metrics, shutdown| {
-        config.outbox.traces = sampling();
-        output.mention(&attaching);
-        if let Some(unnamed) = unnamed {
-            output.mention(&unnamed);
-        }
-        let agent = Arc::new(synddb_agent::start(config, move |event| say(output, event))?);
-        // The front ends after the agent, so that it can be asked how the drain goes.
-        let ended = Shutdown::new();
-        let front = front::serve(folder, port, Arc::clone(&agent), metrics, ended.clone(), output).await?;
-        let front = tokio::spawn(front);
-        let asked = Arc::clone(&agent);
-        tokio::spawn(async move {
-            shutdown.asked().await;
-            asked.stop();
-        });
-        let joined = tokio::task::spawn_blocking(move || agent.join()).await;
-        ended.ask();
-        let lost = |error: tokio::task::JoinError| io::Error::other(error);
-        front.await.map_err(lost).flatten().map_err(CommandError::system("serve the agent's socket"))?;
-        Ok(joined.map_err(|error| CommandError::system("wait for the agent")(lost(error)))??.complete)
-    })?;
+    let complete = process::serve_as(
+        output,
+        "agent",
+        &settings.telemetry(),
+        arguments.stop_on_eof,
+        async |metrics, shutdown| {
+            config.outbox.traces = sampling();
+            output.mention(&attaching);
+            if let Some(unnamed) = unnamed {
+                output.mention(&unnamed);
+            }
+            let agent = Arc::new(synddb_agent::start(config, move |event| say(output, event))?);
+            // The front ends after the agent, so that it can be asked how the drain goes.
+            let ended = Shutdown::new();
+            let front =
+                front::serve(folder, port, Arc::clone(&agent), metrics, ended.clone(), output).await?;
+            let front = tokio::spawn(front);
+            let asked = Arc::clone(&agent);
+            tokio::spawn(async move {
+                shutdown.asked().await;
+                asked.stop();
+            });
+            let joined = tokio::task::spawn_blocking(move || agent.join()).await;
+            ended.ask();
+            let lost = |error: tokio::task::JoinError| io::Error::other(error);
+            front.await.map_err(lost).flatten().map_err(CommandError::system("serve the agent's socket"))?;
+            Ok(joined.map_err(|error| CommandError::system("wait for the agent")(lost(error)))??.complete)
+        },
+    )?;
     output.mention(&Event::Drained { process: Process::Agent, complete });
     Ok(if complete { Exit::Done } else { Exit::Incomplete })
 }

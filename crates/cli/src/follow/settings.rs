@@ -15,11 +15,10 @@ use synddb_agent::pin::PinProgram;
 use synddb_agent::reconcile::LastState;
 use synddb_protocol::signing::VerifyingKey;
 use synddb_service::config::{self, ConfigError};
-use synddb_service::secret::Token;
 use synddb_service::telemetry::Settings as Telemetry;
 use synddb_storage::StoreUrl;
 
-use super::StoredState;
+use super::{StoredState, credentials};
 use crate::exit::CommandError;
 use crate::folder::Folder;
 use crate::refusal::Refusal;
@@ -44,9 +43,19 @@ pub(crate) struct Settings {
     /// takes over from another they are asked in turn, from the first, whenever the one that is spoken to does not answer or does not lead.
     #[serde(deserialize_with = "listed")]
     sequencer: Vec<String>,
-    /// The file with the bearer token that the sequencers know the agent by.
+    /// The file with the bearer token that the sequencers list; `synddb token new` makes one. It is read again when a sequencer refuses the token. Not
+    /// needed with `client_certificate`.
     #[schemars(example = "/etc/synddb/agent.token")]
     token_file: Option<PathBuf>,
+    /// The authority that signed the sequencers' certificates, in PEM. Without it, the authorities of the web are believed.
+    #[schemars(example = "/etc/synddb/ca.pem")]
+    ca_file: Option<PathBuf>,
+    /// The certificate that is shown to sequencers that ask for one, in PEM. It is read again when one refuses it.
+    #[schemars(example = "/etc/synddb/agent.pem")]
+    client_certificate: Option<PathBuf>,
+    /// Its key in PEM: a secret.
+    #[schemars(example = "/etc/synddb/agent.key")]
+    client_key: Option<PathBuf>,
     /// The keys that may sign receipts and checkpoints, one of each sequencer. Without any, the first one that is seen is believed, and no other.
     #[serde(deserialize_with = "listed")]
     #[schemars(with = "Vec<String>")]
@@ -116,10 +125,24 @@ struct Overrides {
     #[arg(long, value_name = "URL", value_delimiter = ',')]
     #[serde(skip_serializing_if = "Vec::is_empty")]
     sequencer: Vec<String>,
-    /// The file with the sequencer's bearer token; `openssl rand -hex 32 > token && chmod 600 token` makes one.
+    /// The file with the bearer token that the sequencer lists; `synddb token new` makes one. It is read again when the sequencer refuses the
+    /// token. Not needed with --client-certificate.
     #[arg(long)]
     #[serde(skip_serializing_if = "Option::is_none")]
     token_file: Option<PathBuf>,
+    /// The authority that signed the sequencers' certificates, in PEM. Without it, the authorities of the web are believed. Read again, as the
+    /// two below, when a sequencer cannot be spoken to.
+    #[arg(long, value_name = "FILE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ca_file: Option<PathBuf>,
+    /// The certificate that is shown to sequencers that ask for one, in PEM.
+    #[arg(long, value_name = "FILE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client_certificate: Option<PathBuf>,
+    /// Its key in PEM: a secret.
+    #[arg(long, value_name = "FILE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client_key: Option<PathBuf>,
     /// A key that may sign receipts and checkpoints; several may be named, one for each sequencer. Without any, the first one that is seen is
     /// believed, and no other: a sequencer with another key cannot take over then. So name the key of each where there are several.
     #[arg(long, value_name = "KEY", value_delimiter = ',')]
@@ -192,6 +215,9 @@ impl Default for Settings {
             dir: None,
             sequencer: Vec::new(),
             token_file: None,
+            ca_file: None,
+            client_certificate: None,
+            client_key: None,
             sequencer_key: Vec::new(),
             store: None,
             port: None,
@@ -262,6 +288,24 @@ impl Settings {
         (sequencers > 1 && self.sequencer_key.is_empty()).then_some(sequencers)
     }
 
+    /// The certificate and the key that are shown, if any.
+    fn client(&self) -> Result<Option<(PathBuf, PathBuf)>, Refusal> {
+        let untold = |fix| Err(Refusal::Untold { fix });
+        match (&self.client_certificate, &self.client_key) {
+            (Some(certificate), Some(key)) => Ok(Some((certificate.clone(), key.clone()))),
+            (Some(_), None) => {
+                untold("name the certificate's key with `--client-key FILE`, or set `client_key`")
+            }
+            (None, Some(_)) => untold(
+                "name the key's certificate with `--client-certificate FILE`, or set `client_certificate`",
+            ),
+            (None, None) if self.token_file.is_none() => untold(
+                "name the file of the sequencer's token with `--token-file FILE`, or set `token_file`; or a certificate with its key",
+            ),
+            (None, None) => Ok(None),
+        }
+    }
+
     /// Reads and checks everything that is named, and makes nothing.
     ///
     /// # Errors
@@ -272,8 +316,8 @@ impl Settings {
             return Err(Refusal::Untold { fix }.into());
         }
         synddb_agent::check_sequencers(&self.sequencer)?;
-        let fix = "name the file of the sequencer's token with `--token-file FILE`, or set `token_file`";
-        let token = Token::read(self.token_file.as_deref().ok_or(Refusal::Untold { fix })?)?;
+        let token = self.token_file.clone().map(credentials::token).transpose()?;
+        let tls = credentials::tls(self.ca_file.clone(), self.client()?)?;
         let (database, folder) = (self.database()?, self.folder()?);
         let let_go_mib = self.wal_let_go_mib.0.max(2 * self.wal_limit_mib());
         let linger = Duration::from_millis(self.pin_linger_ms);
@@ -282,13 +326,18 @@ impl Settings {
             database: database.to_owned(),
             folder: folder.path().to_owned(),
             sequencers: self.sequencer.clone(),
-            token: token.expose().to_owned().into(),
+            token,
+            tls,
+            evidence: None,
             sequencer_keys: self.sequencer_key.clone(),
             wal_bytes_max: self.wal_limit_mib() << 20,
             wal_bytes_detach: let_go_mib << 20,
             pin,
             audit_interval: Duration::from_millis(self.audit_interval_ms),
-            outbox: outbox::Options { bytes_max: self.outbox_limit_mib.0 << 20, ..outbox::Options::default() },
+            outbox: outbox::Options {
+                bytes_max: self.outbox_limit_mib.0 << 20,
+                ..outbox::Options::default()
+            },
             drain_max: Duration::from_millis(self.drain_ms),
             last_state: self
                 .store

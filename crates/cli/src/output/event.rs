@@ -13,6 +13,7 @@ use crate::diff::Compared;
 use crate::doctor::{Count, Finding};
 use crate::inspect::Shown;
 use crate::mirror::Summary;
+use crate::token::{Listed, ShownToken};
 
 /// A process of the system. They are ordered as the data flows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -149,6 +150,32 @@ pub enum Event {
         wal_limit_mib: u64,
         /// Writers that can lose commits by themselves. Those of other users cannot be seen.
         writers_at_risk: Vec<Writer>,
+    },
+    /// A token was made, or one that there was is listed now.
+    TokenMade {
+        /// What it is called.
+        name: String,
+        /// The token, where it was not written to a file.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        token: Option<ShownToken>,
+        /// What is to be put into a credentials file, where none was named.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        entry: Option<String>,
+        /// The credentials file that lists it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        file: Option<String>,
+    },
+    /// A token or a certificate is not listed any more.
+    TokenRevoked {
+        /// What it was called.
+        name: String,
+        /// The credentials file.
+        file: String,
+    },
+    /// What a credentials file lists.
+    Tokens {
+        /// Its entries.
+        listed: Vec<Listed>,
     },
     /// Several sequencers are named and no key: one with another key than the first cannot take over.
     KeysUnnamed {

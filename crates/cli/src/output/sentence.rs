@@ -12,6 +12,7 @@ use crate::bench::report;
 use crate::diff::Compared;
 use crate::doctor::{Count, Finding};
 use crate::mirror::Summary;
+use crate::token::Listed;
 
 /// The sentence; empty where people are told otherwise.
 pub(super) fn of(event: &Event) -> String {
@@ -35,6 +36,16 @@ pub(super) fn of(event: &Event) -> String {
                 key_id.as_ref().map_or_else(String::new, |key_id| format!(", whose name is {key_id}"));
             format!("{process} listens at {url}{key}{key_id}")
         }
+        // Alone on its line, so that a shell takes it into a variable.
+        Event::TokenMade { token: Some(token), .. } => token.expose().to_owned(),
+        Event::TokenMade { entry: Some(entry), .. } => entry.trim_end().to_owned(),
+        Event::TokenMade { name, file, .. } => {
+            format!("{name} may write: listed in {}", printable(file.as_deref().unwrap_or_default()))
+        }
+        Event::TokenRevoked { name, file } => {
+            format!("{} may write no more: taken out of {}", printable(name), printable(file))
+        }
+        Event::Tokens { listed } => tokens(listed),
         Event::Attaching { database, switches_to_wal, makes, wal_limit_mib, writers_at_risk } => {
             attaching(database, *switches_to_wal, makes.as_deref(), *wal_limit_mib, writers_at_risk)
         }
@@ -339,6 +350,18 @@ pub(crate) fn counted(count: u64, one: &str) -> String {
 pub(crate) fn mib(bytes: u64) -> String {
     let tenths = bytes.saturating_mul(10) >> 20;
     format!("{}.{} MiB", tenths / 10, tenths % 10)
+}
+
+fn tokens(listed: &[Listed]) -> String {
+    let lines = listed.iter().map(|Listed { name, kind, streams, expires }| {
+        let streams = streams.as_ref().map_or_else(
+            || "every stream".to_owned(),
+            |streams| streams.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
+        );
+        let expires = expires.as_ref().map_or_else(String::new, |expires| format!(", until {expires}"));
+        format!("{name}: {kind}, {streams}{expires}")
+    });
+    if listed.is_empty() { "nobody may write".to_owned() } else { lines.collect::<Vec<_>>().join("\n") }
 }
 
 #[cfg(test)]

@@ -29,9 +29,10 @@ impl Sequencer {
         std::fs::create_dir(path("store")).unwrap();
         std::fs::write(path("token"), TOKEN).unwrap();
         std::fs::set_permissions(path("token"), std::fs::Permissions::from_mode(0o600)).unwrap();
-        let (dir, token, key) = (path("sequencer"), path("token"), path("sequencer.key"));
+        let credentials = super::roles::credentials(folder).display().to_string();
+        let (dir, key) = (path("sequencer"), path("sequencer.key"));
         let mut child = synddb(["sequencer", "--listen", "127.0.0.1:0", "--batch-age-ms", "50"])
-            .args(["--store", &store, "--dir", &dir, "--token-file", &token, "--key-file", &key])
+            .args(["--store", &store, "--dir", &dir, "--credentials-file", &credentials, "--key-file", &key])
             .args(["--stop-on-eof", "--json"])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

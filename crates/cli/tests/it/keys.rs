@@ -57,7 +57,8 @@ impl World {
         let file = |name: &str| self.folder.join(name);
         let mut command = synddb(["sequencer", "--listen", "127.0.0.1:0", "--batch-age-ms", "5"]);
         command.args(["--stop-on-eof", "--json", "--store", &self.store(store)]);
-        command.arg("--dir").arg(file(&format!("{store}-sequencer"))).arg("--token-file").arg(file("token"));
+        command.arg("--dir").arg(file(&format!("{store}-sequencer"))).arg("--credentials-file");
+        command.arg(super::roles::credentials(&self.folder));
         command.arg("--key-file").arg(file(key)).env("SYNDDB_SEQUENCER_TRUSTED_KEYS", format!("{trusted:?}"));
         let role = Role::start(command);
         let listening = role.event("listening", |_| true);

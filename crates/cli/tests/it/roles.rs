@@ -9,6 +9,8 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use synddb_service::credentials::{self, NewCredential};
+use synddb_service::secret::Token;
 
 use super::processes::{diff, run, synddb};
 use super::programs::{assert_same, shown, sql};
@@ -293,6 +295,14 @@ pub(crate) fn write_token(folder: &Path) {
     std::fs::set_permissions(folder.join("token"), std::fs::Permissions::from_mode(0o600)).unwrap();
 }
 
+/// The file by which a sequencer knows the token of a folder.
+pub(crate) fn credentials(folder: &Path) -> PathBuf {
+    let file = folder.join("credentials.toml");
+    let token = Token::read(&folder.join("token")).unwrap();
+    credentials::write(&file, &NewCredential::of_token("test", &token)).unwrap();
+    file
+}
+
 pub(crate) fn store(folder: &Path) -> String {
     format!("file://{}", folder.join("store").display())
 }
@@ -315,7 +325,7 @@ pub(crate) fn sequencer_as(folder: &Path, name: &str, address: &str) -> Command 
         synddb(["sequencer", "--listen", address, "--batch-age-ms", "5", "--stop-on-eof", "--json"]);
     command.args(["--store", &store(folder)]).arg("--dir").arg(folder.join(name));
     let key = folder.join(format!("{name}.key"));
-    command.arg("--token-file").arg(folder.join("token")).arg("--key-file").arg(key);
+    command.arg("--credentials-file").arg(credentials(folder)).arg("--key-file").arg(key);
     command
 }
 

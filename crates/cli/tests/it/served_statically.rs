@@ -299,7 +299,7 @@ fn a_sequencer_refuses_to_write_through_a_static_host() {
         let mut command =
             synddb(["sequencer", "--listen", "127.0.0.1:0", "--store", "http://127.0.0.1:1/store"]);
         command.arg("--dir").arg(folder.path().join("journals"));
-        command.arg("--token-file").arg(folder.path().join("token")).args(role);
+        command.arg("--credentials-file").arg(super::roles::credentials(folder.path())).args(role);
         command.arg("--key-file").arg(folder.path().join("key"));
         let (exit, told, errors) = run(command);
         assert_eq!((exit, told.as_str()), (2, ""), "{errors}");

@@ -144,7 +144,8 @@ fn sequencer(folder: &Path, store: &str, variables: &[(String, String)], address
     let arguments = ["sequencer", "--listen", address, "--batch-age-ms", "5", "--stop-on-eof", "--json"];
     let mut command = synddb(arguments.into_iter().chain(["--store", store]));
     command.arg("--dir").arg(folder.join("sequencer"));
-    command.arg("--token-file").arg(folder.join("token")).arg("--key-file").arg(folder.join("key"));
+    command.arg("--credentials-file").arg(super::roles::credentials(folder));
+    command.arg("--key-file").arg(folder.join("key"));
     with(command, variables)
 }
 

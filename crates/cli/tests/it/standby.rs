@@ -18,7 +18,7 @@ fn sequencer(folder: &Path, more: &[&str]) -> Command {
     let mut command = synddb(["sequencer", "--listen", "127.0.0.1:0", "--stop-on-eof", "--json"]);
     command.args(["--store", &format!("file://{}", folder.join("store").display())]).args(more);
     command.arg("--dir").arg(folder.join("journals")).arg("--key-file").arg(folder.join("key"));
-    command.arg("--token-file").arg(token);
+    command.arg("--credentials-file").arg(super::roles::credentials(folder));
     command
 }
 

@@ -35,7 +35,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use synddb_agent::embedded::Feed;
-use synddb_agent::{AgentStatus, Ended, Handle, Token, Until, outbox};
+use synddb_agent::{AgentStatus, Ended, Handle, Tls, Token, Until, outbox};
 use synddb_protocol::http::Position;
 use synddb_protocol::signing::VerifyingKey;
 use synddb_sqlite::capture::embedded::Recorder;
@@ -75,6 +75,8 @@ pub struct Options {
     pub sequencers: Vec<String>,
     /// What each sequencer knows this database by.
     pub token: Token,
+    /// How `https` is spoken with them.
+    pub tls: Tls,
     /// The keys that may have signed what a sequencer answers; without any, that of the first receipt.
     pub sequencer_keys: Vec<VerifyingKey>,
     /// What bounds the agent's outbox.
@@ -96,6 +98,7 @@ impl Options {
             folder: folder.into(),
             sequencers: vec![sequencer.into()],
             token: token.into(),
+            tls: Tls::default(),
             sequencer_keys: Vec::new(),
             outbox: outbox::Options::default(),
             drain_max: Duration::from_secs(30),

@@ -76,7 +76,9 @@ fn config(location: &Location, options: &Options) -> Config {
         },
         folder: options.folder.clone(),
         sequencers: options.sequencers.clone(),
-        token: options.token.clone(),
+        token: Some(options.token.clone()),
+        tls: options.tls.clone(),
+        evidence: None,
         sequencer_keys: options.sequencer_keys.clone(),
         // There is no follower whose WAL it would bound.
         wal_bytes_max: 0,

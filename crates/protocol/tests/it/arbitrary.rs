@@ -364,6 +364,7 @@ pub(crate) fn problem() -> impl Strategy<Value = Problem> {
     let reason = prop_oneof![
         Just(Reason::Malformed),
         Just(Reason::Unauthorized),
+        Just(Reason::Forbidden),
         Just(Reason::DiskFull),
         Just(Reason::TooSlow),
         position().prop_map(|expected| Reason::Gap { expected }),

@@ -9,6 +9,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use synddb_protocol::id::StreamId;
+use synddb_service::credentials::CredentialsFileError;
+use synddb_service::http::TlsError;
 use synddb_service::secret::SecretError;
 use synddb_storage::{OpenError, StoreUrl};
 
@@ -17,9 +19,15 @@ use crate::journal::JournalError;
 /// Why a sequencer does not start, or ends. What it acknowledged is in its journal, whatever happened.
 #[derive(Debug, thiserror::Error)]
 pub enum SequencerError {
-    /// Token or key cannot be used.
+    /// The key cannot be used.
     #[error(transparent)]
     Secret(#[from] SecretError),
+    /// Nobody could write.
+    #[error(transparent)]
+    Credentials(#[from] CredentialsFileError),
+    /// Nobody could be served over TLS.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The operating system has no randomness.
     #[error("the operating system gives no randomness")]
     Random(#[source] getrandom::Error),

@@ -7,19 +7,34 @@ use synddb_service::axum::extract::rejection::RawPathParamsRejection;
 use synddb_service::axum::extract::{FromRequest, FromRequestParts, RawPathParams, Request};
 use synddb_service::axum::http::request::Parts;
 pub(super) use synddb_service::http::{BUSY_RETRY, busy};
-use synddb_service::http::{Refusal, check_bearer, read_body};
+use synddb_service::http::{Refusal, read_body};
 
 use super::Front;
 use crate::admission::Room;
+use crate::metrics;
 
-/// The request carries the token.
-pub(super) struct Authorized;
+/// The stream that the path names, or the only one, which whoever sends this may write.
+pub(super) struct Writing(pub(super) StreamId);
 
-impl FromRequestParts<Front> for Authorized {
+impl FromRequestParts<Front> for Writing {
     type Rejection = Refusal;
 
     async fn from_request_parts(parts: &mut Parts, front: &Front) -> Result<Self, Refusal> {
-        check_bearer(&parts.headers, &front.0.token).map(|()| Self)
+        let admitted = async {
+            let holder = front.0.gate.admit(parts).await?;
+            let Named(stream) = Named::from_request_parts(parts, front).await?;
+            if holder.may_write(stream) {
+                return Ok((stream, holder.name));
+            }
+            let detail = format!(
+                "this credential is for other streams; have the stream listed for it. credential=`{}` stream=`{stream}`",
+                holder.name
+            );
+            Err(Refusal::new(Reason::Forbidden, detail))
+        };
+        let (stream, name) = admitted.await.inspect_err(|refusal| metrics::refused(refusal.reason()))?;
+        metrics::admitted(name);
+        Ok(Self(stream))
     }
 }
 

@@ -19,8 +19,7 @@ use synddb_service::axum::http::StatusCode;
 use synddb_service::axum::http::header::{CONNECTION, HeaderValue};
 use synddb_service::axum::middleware::map_response;
 use synddb_service::axum::response::Response;
-use synddb_service::http::{About, OpenApiRouter, Refusal, routes};
-use synddb_service::secret::Token;
+use synddb_service::http::{About, Gate, OpenApiRouter, Refusal, routes};
 use synddb_service::shutdown::Shutdown;
 use synddb_storage::BatchStore;
 use tokio::sync::{Semaphore, SemaphorePermit};
@@ -61,7 +60,7 @@ const OPENS_PER_PROCESSOR: usize = 1;
 pub(crate) struct Front(Arc<Shared>);
 
 struct Shared {
-    token: Token,
+    gate: Gate,
     registry: Arc<Registry>,
     store: Arc<dyn BatchStore>,
     prover: Prover,
@@ -82,14 +81,14 @@ struct Shared {
 
 impl Front {
     pub(crate) fn new(
-        token: Token,
+        gate: Gate,
         registry: Arc<Registry>,
         store: Arc<dyn BatchStore>,
         shutdown: Shutdown,
     ) -> Self {
         let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
         Self(Arc::new(Shared {
-            token,
+            gate,
             registry,
             prover: Prover::new(Arc::clone(&store)),
             store,

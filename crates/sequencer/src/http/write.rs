@@ -16,7 +16,7 @@ use synddb_sqlite::killable::reached;
 use synddb_storage::{Key, Put, PutError};
 
 use super::deliver::{say, unavailable};
-use super::extract::{Admitted, Authorized, Last, Named, busy};
+use super::extract::{Admitted, Last, Writing, busy};
 use super::{Front, leave};
 use crate::admission::Room;
 use crate::metrics;
@@ -69,9 +69,8 @@ refusals! {
 )]
 pub(super) async fn submit(
     State(front): State<Front>,
-    _: Authorized,
+    Writing(stream): Writing,
     _: Declared<Cbor>,
-    Named(stream): Named,
     Admitted { bytes, room }: Admitted<BODY_COMPRESSED_MAX>,
 ) -> Result<Response, Refusal> {
     counted(async {
@@ -95,9 +94,8 @@ pub(super) async fn submit(
 )]
 pub(super) async fn snapshot(
     State(front): State<Front>,
-    _: Authorized,
+    Writing(stream): Writing,
     _: Declared<Cbor>,
-    Named(stream): Named,
     Admitted { bytes, room }: Admitted<BODY_COMPRESSED_MAX>,
 ) -> Result<Response, Refusal> {
     counted(async {
@@ -124,9 +122,8 @@ pub(super) async fn snapshot(
 )]
 pub(super) async fn chunk(
     State(front): State<Front>,
-    _: Authorized,
+    Writing(stream): Writing,
     _: Declared<Octets>,
-    Named(stream): Named,
     Last(name): Last,
     Admitted { bytes, room }: Admitted<CHUNK_STORED_MAX>,
 ) -> Result<StatusCode, Refusal> {

@@ -134,10 +134,10 @@ pub(crate) fn configure(folder: &Path) -> std::path::PathBuf {
     let config = config(folder, "one");
     let file = folder.join("sequencer.toml");
     let text = format!(
-        "listen = \"127.0.0.1:0\"\nstore = \"{}\"\ndir = \"{}\"\ntoken_file = \"{}\"\nkey_file = \"{}\"\n[batch]\nage_ms = 2\n",
+        "listen = \"127.0.0.1:0\"\nstore = \"{}\"\ndir = \"{}\"\ncredentials_file = \"{}\"\nkey_file = \"{}\"\n[batch]\nage_ms = 2\n",
         config.store,
         config.dir.display(),
-        config.token_file.display(),
+        config.credentials_file.display(),
         config.key_file.display(),
     );
     std::fs::write(&file, text).unwrap();

@@ -1,6 +1,7 @@
 //! A sequencer in this process, on a free port, and requests to it as a client makes them.
 
-use std::path::Path;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use synddb_protocol::Canonical as _;
@@ -10,7 +11,7 @@ use synddb_protocol::id::{Sequence, StreamId};
 use synddb_protocol::log::{Receipt, SignedCheckpoint};
 use synddb_protocol::signing::VerifyingKey;
 use synddb_sequencer::{Batching, Config, SequencerError, Started, run_over, run_with_leases};
-use synddb_service::secret::write_new_secret;
+use synddb_service::credentials::{self, Fingerprint, Kind, NewCredential};
 use synddb_service::shutdown::Shutdown;
 use synddb_service::telemetry::Metrics;
 use synddb_storage::faulty::{Faults, FaultyStore};
@@ -39,17 +40,23 @@ pub(crate) async fn file_store(folder: &Path) -> Arc<dyn BatchStore> {
     Arc::new(ObjectBatchStore::open(&url).await.unwrap())
 }
 
+/// The file by which a sequencer knows [`TOKEN`], in `folder`.
+pub(crate) fn credentials(folder: &Path) -> PathBuf {
+    let file = folder.join("credentials.toml");
+    let sha256 = Fingerprint::of(TOKEN.as_bytes());
+    let (kind, name) = (Kind::Token, "test".to_owned());
+    let new = NewCredential { kind, name, sha256, streams: BTreeSet::new(), expires: None };
+    credentials::write(&file, &new).unwrap();
+    file
+}
+
 /// The configuration of a sequencer whose files are in `folder`.
 pub(crate) fn config(folder: &Path, name: &str) -> Config {
-    let token_file = folder.join("token");
-    if !token_file.exists() {
-        write_new_secret(&token_file, TOKEN).unwrap();
-    }
     Config {
         listen: "127.0.0.1:0".parse().unwrap(),
         store: StoreUrl::folder(&folder.join("store")).unwrap(),
         dir: folder.join(name),
-        token_file,
+        credentials_file: credentials(folder),
         key_file: folder.join(format!("{name}.key")),
         batch: Batching { age_ms: 5, ..Batching::default() },
         ..Config::default()
@@ -149,7 +156,7 @@ impl Server {
         let tell = move |started| told.send(started).unwrap();
         let task = tokio::spawn(run(shutdown.clone(), Box::new(tell)));
         match started.await {
-            Ok(Started { address, key }) => {
+            Ok(Started { address, key, .. }) => {
                 Ok(Self { base: format!("http://{address}"), key, http: http(), shutdown, task })
             }
             Err(_) => Err(task.await.unwrap().unwrap_err()),

@@ -69,11 +69,11 @@ pub(crate) fn configure(
     let file = folder.join(format!("{journals}.toml"));
     let trusted: Vec<String> = trusted.iter().map(|key| format!("\"{key}\"")).collect();
     let text = format!(
-        "listen = \"127.0.0.1:0\"\nstore = \"{}\"\ndir = \"{}\"\ntoken_file = \"{}\"\nkey_file = \"{}\"\n\
+        "listen = \"127.0.0.1:0\"\nstore = \"{}\"\ndir = \"{}\"\ncredentials_file = \"{}\"\nkey_file = \"{}\"\n\
          trusted_keys = [{}]\n[batch]\nage_ms = {age_ms}\n",
         config.store,
         folder.join(journals).display(),
-        config.token_file.display(),
+        config.credentials_file.display(),
         config.key_file.display(),
         trusted.join(", "),
     );

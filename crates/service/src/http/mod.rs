@@ -10,6 +10,7 @@
 
 pub mod answer;
 mod connections;
+mod credential;
 mod document;
 mod measure;
 mod media;
@@ -19,15 +20,18 @@ mod probe;
 mod query;
 mod refusal;
 mod serve;
+mod tls;
 
 pub use connections::ConnectionBounds;
+pub use credential::{CheckEvidence, Gate, Presented};
 pub use document::{About, bytes, document, is_code, refused, rendered};
 pub use media::{Cbor, Declared, JsonText, MediaType, Octets, accepts};
 pub use payload::{Payload, read_body};
 pub use probe::{Probe, Readiness};
 pub use query::Query;
-pub use refusal::{BUSY_RETRY, Refusal, busy, check_bearer};
+pub use refusal::{BUSY_RETRY, Refusal, busy};
 pub use serve::{Entrance, serve};
+pub use tls::{ClientCertificates, PeerCertificate, TlsConfig, TlsError, Transport};
 pub use utoipa_axum::router::OpenApiRouter;
 pub use utoipa_axum::routes;
 

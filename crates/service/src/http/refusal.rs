@@ -1,12 +1,10 @@
-//! Refusals: RFC 9457 problems as responses, and the check of a credential.
+//! Refusals: RFC 9457 problems as responses.
 
 use std::time::Duration;
 
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use synddb_protocol::http::{Problem, Reason};
-
-use crate::secret::Token;
 
 /// A problem on its way to the client.
 #[derive(Debug, Clone)]
@@ -60,24 +58,4 @@ pub const BUSY_RETRY: Duration = Duration::from_secs(1);
 /// The refusal where there is no room or no place in a queue.
 pub fn busy() -> Refusal {
     Refusal::new(Reason::Busy, "too much waits already; try again").retry_after(BUSY_RETRY)
-}
-
-/// Checks the bearer token of a request (RFC 6750, section 2.1).
-///
-/// # Errors
-/// 401 when it is missing or another one.
-pub fn check_bearer(headers: &HeaderMap, token: &Token) -> Result<(), Refusal> {
-    let refuse = |detail: &str| Err(Refusal::new(Reason::Unauthorized, detail));
-    let Some(value) = headers.get(header::AUTHORIZATION) else {
-        return refuse("send the header `Authorization: Bearer TOKEN`");
-    };
-    let given = value.to_str().ok().and_then(|value| {
-        let (scheme, given) = value.split_once(' ')?;
-        scheme.eq_ignore_ascii_case("bearer").then_some(given.trim())
-    });
-    match given {
-        Some(given) if token.accepts(given) => Ok(()),
-        Some(_) => refuse("this token is not accepted here"),
-        None => refuse("the header `Authorization` must read `Bearer TOKEN`"),
-    }
 }

@@ -30,9 +30,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio_io_timeout::TimeoutStream;
 
-use super::Refusal;
 use super::connections::{ConnectionBounds, Peer, Seat, Seats, Worked};
 use super::pace::PacedBody;
+use super::{PeerCertificate, Refusal, Transport};
 use crate::shutdown::Shutdown;
 use crate::trouble::Trouble;
 
@@ -104,6 +104,7 @@ impl Entrance for UnixListener {
 /// When the listener has no address.
 pub async fn serve(
     entrance: impl Entrance,
+    transport: Transport,
     router: Router,
     bounds: ConnectionBounds,
     shutdown: Shutdown,
@@ -130,13 +131,19 @@ pub async fn serve(
         let Some(seat) = seat else { continue };
         let mut stream = TimeoutStream::new(stream);
         stream.set_write_timeout(Some(WRITE_MAX));
-        let seated = Seated { service: service.clone(), seat: Arc::clone(&seat) };
-        let connection = http.serve_connection(TokioIo::new(Box::pin(stream)), seated);
-        let connection = graceful.watch(connection);
+        let (http, transport, service) = (http.clone(), transport.clone(), service.clone());
+        let (watcher, ended) = (graceful.watcher(), shutdown.clone());
         tokio::spawn(async move {
+            // What goes wrong on one connection is its client's affair.
+            let begun = tokio::select! {
+                begun = transport.begin(Box::pin(stream)) => begun,
+                () = seat.asked_to_leave() => return,
+                () = ended.asked() => return,
+            };
+            let Ok((stream, certificate)) = begun else { return };
+            let seated = Seated { service, certificate, seat: Arc::clone(&seat) };
             tokio::select! {
-                // What goes wrong on one connection is its client's affair.
-                _ = connection => {}
+                _ = watcher.watch(http.serve_connection(TokioIo::new(stream), seated)) => {}
                 () = seat.asked_to_leave() => {}
             }
         });
@@ -178,6 +185,8 @@ async fn accept<E: Entrance>(
 /// The routes as one connection has them: its bodies come at a pace, and its seat knows whether it is worked for.
 struct Seated {
     service: TowerToHyperService<Router>,
+    /// What the client showed when the connection began.
+    certificate: Option<PeerCertificate>,
     seat: Arc<Seat>,
 }
 
@@ -189,7 +198,10 @@ impl Service<Request<Incoming>> for Seated {
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         let worked = Worked::begin(&self.seat);
         let is_unmeasured = request.headers().contains_key(header::TRANSFER_ENCODING);
-        let request = request.map(|body| Body::new(PacedBody::new(body, &self.seat)));
+        let mut request = request.map(|body| Body::new(PacedBody::new(body, &self.seat)));
+        if let Some(certificate) = self.certificate {
+            request.extensions_mut().insert(certificate);
+        }
         let answered = self.service.call(request);
         Box::pin(async move {
             let Ok(mut response) = answered.await;
@@ -278,7 +290,7 @@ mod tests {
                 connections_max: connections_max.try_into().unwrap(),
                 ..ConnectionBounds::default()
             };
-            let task = tokio::spawn(serve(listener, router, bounds, shutdown.clone()));
+            let task = tokio::spawn(serve(listener, Transport::Plain, router, bounds, shutdown.clone()));
             Self { address, shutdown, task }
         }
 

@@ -59,7 +59,7 @@ impl Running {
     pub(crate) async fn next(&mut self) -> Event {
         let event = tokio::time::timeout(PATIENCE, self.events.recv()).await;
         let event = event.expect("something happens in time").expect("the validator still runs");
-        if let Event::Listening { address } = event {
+        if let Event::Listening { address, .. } = event {
             self.address = Some(address);
         }
         event

@@ -21,7 +21,7 @@ use super::stored::{Log, Stored};
 use super::submit::address;
 use super::wrong;
 use crate::bench::agent::TOKEN;
-use crate::bench::sequencer::Sequencer;
+use crate::bench::sequencer::{Sequencer, credentials_of};
 use crate::bench::usage::{Usage, memory_peak_bytes};
 use crate::bench::{Bench, BenchError};
 use crate::exit::CommandError;
@@ -112,7 +112,7 @@ fn fill(
     let config = Config {
         store: url.clone(),
         dir: folder.join("sequencer"),
-        token_file: token.to_owned(),
+        credentials_file: credentials_of(folder, token)?,
         key_file: folder.join("sequencer.key"),
         ..Config::default()
     };

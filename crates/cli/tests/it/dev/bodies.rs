@@ -117,7 +117,10 @@ impl Sequencer {
         }
         let store = format!("file://{}", folder.join("store").display());
         let mut command = synddb(["sequencer", "--listen", "127.0.0.1:0", "--json", "--store", &store]);
-        for (name, file) in [("--dir", "sequencer"), ("--token-file", "token"), ("--key-file", "key")] {
+        crate::roles::credentials(folder);
+        for (name, file) in
+            [("--dir", "sequencer"), ("--credentials-file", "credentials.toml"), ("--key-file", "key")]
+        {
             command.arg(name).arg(folder.join(file));
         }
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap();

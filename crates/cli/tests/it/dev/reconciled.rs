@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 
 use synddb_agent::outbox::Options;
 use synddb_agent::reconcile::{Impossible, LastState as _, restore_last};
-use synddb_agent::{AgentError, Config, stream_of};
+use synddb_agent::{AgentError, Config, Tls, stream_of};
 use synddb_cli::StoredState;
 use synddb_protocol::signing::VerifyingKey;
 
@@ -95,7 +95,9 @@ fn what_cannot_be_restored_is_told_and_the_end_is_not_waited_for() {
         database: place.path().join("app.db"),
         folder: folder.clone(),
         sequencers: vec!["http://127.0.0.1:9".to_owned()],
-        token: "token".to_owned().into(),
+        token: Some("token".to_owned().into()),
+        tls: Tls::default(),
+        evidence: None,
         sequencer_keys: Vec::new(),
         wal_bytes_max: 1 << 20,
         wal_bytes_detach: 1 << 30,

@@ -234,7 +234,8 @@ fn start_sequencer(folder: &Path, powers: &Powers, listen: &str) -> Result<(Told
     command.args(["--batch-age-ms", powers.batch_age_ms]);
     let own = powers.sequencer.as_ref().map_or(folder, Machine::root).join("sequencer");
     command.arg("--dir").arg(own);
-    command.arg("--token-file").arg(folder.join("token")).arg("--key-file").arg(folder.join("key"));
+    command.arg("--credentials-file").arg(crate::roles::credentials(folder));
+    command.arg("--key-file").arg(folder.join("key"));
     let command = powers.run(powers.sequencer.as_ref(), command);
     let mut sequencer = Told::start(command, &folder.join("log"));
     let listening = sequencer.event("listening")?;

@@ -278,7 +278,8 @@ fn command(folder: &Path, address: &str, at: Option<At>) -> Command {
     let mut command = synddb(["sequencer", "--listen", address, "--batch-age-ms", BATCH_AGE_MS, "--json"]);
     command.arg("--store").arg(format!("file://{}", folder.join("store").display()));
     command.arg("--dir").arg(folder.join("sequencer"));
-    command.arg("--token-file").arg(folder.join("token")).arg("--key-file").arg(folder.join("sequencer.key"));
+    command.arg("--credentials-file").arg(super::roles::credentials(folder));
+    command.arg("--key-file").arg(folder.join("sequencer.key"));
     command.env("SYNDDB_LOG", "off");
     if let Some((label, count)) = at {
         command.env("SYNDDB_KILL_AT", format!("{label}@{count}"));

@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
-use opentelemetry_proto::tonic::collector::trace::v1::{ExportTraceServiceRequest, ExportTraceServiceResponse};
+use opentelemetry_proto::tonic::collector::trace::v1::{
+    ExportTraceServiceRequest, ExportTraceServiceResponse,
+};
 use prost::Message as _;
 
 /// What it does with a request.
@@ -98,7 +100,10 @@ fn serve(mut stream: TcpStream, script: &[Does], said: &Said) -> std::io::Result
             write!(stream, "HTTP/1.1 500 Internal Server Error\r\n{head}Content-Length: 5\r\n\r\nfault")
         }
         Does::Redirects => {
-            write!(stream, "HTTP/1.1 307 Elsewhere\r\n{head}Location: http://127.0.0.1:9/\r\nContent-Length: 0\r\n\r\n")
+            write!(
+                stream,
+                "HTTP/1.1 307 Elsewhere\r\n{head}Location: http://127.0.0.1:9/\r\nContent-Length: 0\r\n\r\n"
+            )
         }
         Does::IsSilent => stream.read(&mut [0]).map(drop),
         Does::HasNoEnd => {

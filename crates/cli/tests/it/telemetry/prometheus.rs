@@ -42,7 +42,10 @@ fn panels() -> Vec<(String, Vec<String>)> {
     for panel in dashboard["panels"].as_array().unwrap().iter().filter(|panel| panel["type"] != "row") {
         let expressions = panel["targets"].as_array().unwrap().iter().map(|target| {
             let expression = target["expr"].as_str().unwrap();
-            expression.replace("$__rate_interval", RATE_INTERVAL).replace("$stream", ".*").replace("$job", ".*")
+            expression
+                .replace("$__rate_interval", RATE_INTERVAL)
+                .replace("$stream", ".*")
+                .replace("$job", ".*")
         });
         panels.push((panel["title"].as_str().unwrap().to_owned(), expressions.collect()));
     }
@@ -71,7 +74,9 @@ fn the_dashboard_and_the_alerts_evaluate_over_real_processes() {
     let mut rows = 0;
     let mut waiting: Vec<(&str, &str)> = panels
         .iter()
-        .flat_map(|(title, expressions)| expressions.iter().map(move |expression| (title.as_str(), expression.as_str())))
+        .flat_map(|(title, expressions)| {
+            expressions.iter().map(move |expression| (title.as_str(), expression.as_str()))
+        })
         .collect();
     let count = waiting.len();
     while !waiting.is_empty() {
@@ -83,7 +88,11 @@ fn the_dashboard_and_the_alerts_evaluate_over_real_processes() {
             samples.is_empty() || samples.iter().any(|sample| sample["value"][1] == "NaN")
         });
     }
-    println!("{count} queries of {} panels have data after {:.1?} and {rows} commits", panels.len(), began.elapsed());
+    println!(
+        "{count} queries of {} panels have data after {:.1?} and {rows} commits",
+        panels.len(),
+        began.elapsed()
+    );
     system.assert_equal();
     lag_is_a_subtraction_across_roles(&prometheus, rows);
     alerts_are_healthy_and_quiet(&prometheus, began);
@@ -140,7 +149,8 @@ fn families(text: &str) -> BTreeMap<String, (String, String)> {
     let mut families = BTreeMap::<String, (String, String)>::new();
     for line in text.lines() {
         let mut words = line.splitn(4, ' ');
-        let (Some("#"), Some(kind), Some(name), Some(rest)) = (words.next(), words.next(), words.next(), words.next())
+        let (Some("#"), Some(kind), Some(name), Some(rest)) =
+            (words.next(), words.next(), words.next(), words.next())
         else {
             continue;
         };
@@ -214,7 +224,8 @@ fn the_rules_do_what_their_tests_say() {
 #[test]
 fn every_alert_leads_to_a_section() {
     let rules = read("deploy/prometheus/rules.yml");
-    let links: Vec<&str> = rules.lines().filter_map(|line| line.trim().strip_prefix("runbook_url: ")).collect();
+    let links: Vec<&str> =
+        rules.lines().filter_map(|line| line.trim().strip_prefix("runbook_url: ")).collect();
     assert_eq!(links.len(), rules.matches("- alert:").count(), "each alert has one");
     for link in links {
         let (file, section) = link.trim_matches('"').split_once('#').unwrap_or_else(|| panic!("{link}"));
@@ -227,5 +238,8 @@ fn every_alert_leads_to_a_section() {
 /// The anchor of a heading, as it is linked to.
 fn anchor(heading: &str) -> String {
     let text = heading.trim_start_matches('#').trim().to_lowercase();
-    text.chars().filter(|c| c.is_alphanumeric() || "-_ ".contains(*c)).map(|c| if c == ' ' { '-' } else { c }).collect()
+    text.chars()
+        .filter(|c| c.is_alphanumeric() || "-_ ".contains(*c))
+        .map(|c| if c == ' ' { '-' } else { c })
+        .collect()
 }

@@ -63,7 +63,8 @@ fn told(collector: &Collector) -> Vec<Told> {
 /// The spans of a trace as a tree. Times are from its beginning.
 fn tree(spans: &[&Told]) -> String {
     fn below(spans: &[&Told], parent: &[u8], depth: usize, from: u64, lines: &mut Vec<String>) {
-        let mut children: Vec<&&Told> = spans.iter().filter(|told| told.span.parent_span_id == parent).collect();
+        let mut children: Vec<&&Told> =
+            spans.iter().filter(|told| told.span.parent_span_id == parent).collect();
         children.sort_by_key(|told| told.span.start_time_unix_nano);
         for told in children {
             let Span { name, span_id, start_time_unix_nano: start, end_time_unix_nano: end, .. } = &told.span;
@@ -142,8 +143,10 @@ fn assert_whole(spans: &[&Told], stream: StreamId, shown: &str) {
     let mut above: Option<&Told> = None;
     let mut places = Vec::new();
     for (name, service) in WAY {
-        let found = spans.iter().find(|told| told.span.name == name).unwrap_or_else(|| panic!("{name}: {shown}"));
-        let Span { start_time_unix_nano: start, end_time_unix_nano: end, parent_span_id, attributes, .. } = &found.span;
+        let found =
+            spans.iter().find(|told| told.span.name == name).unwrap_or_else(|| panic!("{name}: {shown}"));
+        let Span { start_time_unix_nano: start, end_time_unix_nano: end, parent_span_id, attributes, .. } =
+            &found.span;
         assert_eq!(found.service, service, "{shown}");
         assert!(start <= end, "{shown}");
         let (parent, began) =
@@ -151,7 +154,8 @@ fn assert_whole(spans: &[&Told], stream: StreamId, shown: &str) {
         assert_eq!((&parent_span_id[..], *start >= began), (parent, true), "{name}: {shown}");
         assert_eq!(found.text("synddb.stream").unwrap(), stream.to_string());
         assert!(attributes.len() <= 32 && attributes.iter().all(|attribute| attribute.key.len() < 128));
-        places.extend(found.number("synddb.sequence").map(|sequence| (sequence, found.number("synddb.epoch"))));
+        places
+            .extend(found.number("synddb.sequence").map(|sequence| (sequence, found.number("synddb.epoch"))));
         above = Some(found);
     }
     assert!(places.len() == 3 && places.windows(2).all(|pair| pair[0] == pair[1]), "{places:?}");
@@ -188,9 +192,9 @@ fn a_collector_that_is_broken_in_any_way_makes_nobody_wait() {
         collector.wait_for_requests(requests);
     }
     let answer = super::until(&system, |text| {
-        metrics_of(text, "synddb_otlp_spans_dropped_total").iter().any(|(labels, value)| {
-            labels.contains("collector") && *value > 0.0
-        })
+        metrics_of(text, "synddb_otlp_spans_dropped_total")
+            .iter()
+            .any(|(labels, value)| labels.contains("collector") && *value > 0.0)
     });
     let full = metrics_of(&answer, "synddb_otlp_spans_dropped_total");
     assert!(full.iter().any(|(labels, value)| labels.contains("queue_full") && *value == 0.0), "{full:?}");

@@ -100,7 +100,7 @@ impl Log {
         let config = SequencerConfig {
             listen: "127.0.0.1:0".parse().unwrap(),
             dir: self.path(journals),
-            token_file: self.path("token"),
+            credentials_file: crate::roles::credentials(self.folder.path()),
             key_file: self.path("sequencer.key"),
             batch: Batching { age_ms: 0, messages_max: 1, ..Batching::default() },
             ..SequencerConfig::default()
@@ -112,7 +112,7 @@ impl Log {
             let tell = |started| told.send(started).unwrap();
             synddb_sequencer::run_over(store, config, Metrics::detached(), asked, tell).await
         });
-        let Started { address, key } = started.blocking_recv().unwrap();
+        let Started { address, key, .. } = started.blocking_recv().unwrap();
         self.key = Some(key);
         Running { address, shutdown, task }
     }

@@ -78,11 +78,11 @@ impl Place {
         let config = config(self.folder.path(), "one");
         let file = self.folder.path().join("sequencer.toml");
         let text = format!(
-            "listen = \"127.0.0.1:0\"\nstore = \"{}\"\ndir = \"{}\"\ntoken_file = \"{}\"\nkey_file = \"{}\"\n\
+            "listen = \"127.0.0.1:0\"\nstore = \"{}\"\ndir = \"{}\"\ncredentials_file = \"{}\"\nkey_file = \"{}\"\n\
              journal_bytes_max = {}\n[batch]\nage_ms = {}\n",
             self.url,
             config.dir.display(),
-            config.token_file.display(),
+            config.credentials_file.display(),
             config.key_file.display(),
             settings.journal_bytes_max,
             settings.age_ms,

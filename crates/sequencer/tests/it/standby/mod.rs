@@ -20,7 +20,7 @@ use synddb_storage::{BatchStore, LeaseName};
 use self::sender::{Sender, get, kill_under_load, ms, pause, readiness, stands_by};
 use crate::killed::Process;
 use crate::sample::{Reader, STREAM, key};
-use crate::server::{TOKEN, file_store};
+use crate::server::{credentials, file_store};
 
 /// How long anything is waited for, on a machine that does much else.
 const WAIT_MAX: Duration = Duration::from_secs(60);
@@ -46,10 +46,7 @@ fn configure(folder: &Path, name: &str, role: &str, more: &str) -> PathBuf {
 
 /// The same over any store.
 fn configure_over(store: &str, folder: &Path, name: &str, role: &str, more: &str) -> PathBuf {
-    let token = folder.join("token");
-    if !token.exists() {
-        write_new_secret(&token, TOKEN).unwrap();
-    }
+    credentials(folder);
     for (name, seed) in NAMES {
         let file = folder.join(format!("{name}.key"));
         if !file.exists() {
@@ -59,7 +56,7 @@ fn configure_over(store: &str, folder: &Path, name: &str, role: &str, more: &str
     let trusted = keys().iter().map(|key| format!("\"{key}\"")).collect::<Vec<_>>().join(", ");
     let at = folder.display();
     let text = format!(
-        "listen = \"127.0.0.1:0\"\nstore = \"{store}\"\ndir = \"{at}/{name}\"\ntoken_file = \"{at}/token\"\n\
+        "listen = \"127.0.0.1:0\"\nstore = \"{store}\"\ndir = \"{at}/{name}\"\ncredentials_file = \"{at}/credentials.toml\"\n\
          key_file = \"{at}/{name}.key\"\ntrusted_keys = [{trusted}]\nrole = \"{role}\"\n{more}\n"
     );
     let file = folder.join(format!("{name}-{role}.toml"));

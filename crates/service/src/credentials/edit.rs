@@ -1,0 +1,270 @@
+//! Changing a file of credentials while services read it: whole, durably, one editor at a time, and never into what they would refuse.
+
+use std::collections::BTreeSet;
+use std::fs::{self, File, Permissions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use synddb_protocol::id::StreamId;
+use toml_edit::{Array, ArrayOfTables, DocumentMut, Item, Table, value};
+
+use super::{CredentialsFile, CredentialsFileError, Fingerprint, Kind};
+use crate::reloaded::Source as _;
+use crate::secret::Token;
+
+/// Who may read a new file: services that run as other users must, and nothing in it is secret.
+const NEW_MODE: u32 = 0o644;
+
+/// Why a file of credentials is not changed.
+#[derive(Debug, thiserror::Error)]
+pub enum EditError {
+    /// It is none, or would become none.
+    #[error(transparent)]
+    Refused(#[from] CredentialsFileError),
+    /// It cannot be written.
+    #[error("cannot write the credentials file. file=`{}`", file.display())]
+    Write {
+        /// The file.
+        file: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// There is nothing of this name to take out.
+    #[error("the credentials file lists nothing of this name; `synddb token list` shows what it does. file=`{}` name=`{name}`", file.display())]
+    Unlisted {
+        /// The file.
+        file: PathBuf,
+        /// The name.
+        name: String,
+    },
+}
+
+/// A credential to list.
+#[derive(Debug, Clone)]
+pub struct NewCredential {
+    /// What it is.
+    pub kind: Kind,
+    /// The operator's name for it.
+    pub name: String,
+    /// Its hash.
+    pub sha256: Fingerprint,
+    /// The only streams that it may write; none for every one that is led.
+    pub streams: BTreeSet<StreamId>,
+    /// When it ends to be one.
+    pub expires: Option<SystemTime>,
+}
+
+impl NewCredential {
+    /// A token without bounds.
+    pub fn of_token(name: &str, token: &Token) -> Self {
+        let (name, sha256) = (name.to_owned(), token.fingerprint());
+        Self { kind: Kind::Token, name, sha256, streams: BTreeSet::new(), expires: None }
+    }
+
+    /// Whether a file could list it.
+    ///
+    /// # Errors
+    /// [`EditError`] as [`add`] would say it.
+    pub fn check(&self) -> Result<(), EditError> {
+        CredentialsFile::at("").parse(self.to_toml().as_bytes())?;
+        Ok(())
+    }
+
+    /// Its entry, as text to be put into a file.
+    pub fn to_toml(&self) -> String {
+        let mut document = DocumentMut::new();
+        self.put_into(&mut document);
+        document.to_string()
+    }
+
+    /// Puts it behind the others. What is there of another form is refused when the text is read back.
+    fn put_into(&self, document: &mut DocumentMut) {
+        let mut table = Table::new();
+        table.insert("name", value(self.name.as_str()));
+        table.insert("sha256", value(self.sha256.to_string()));
+        if !self.streams.is_empty() {
+            table.insert("streams", value(self.streams.iter().map(ToString::to_string).collect::<Array>()));
+        }
+        if let Some(expires) = self.expires {
+            let text = humantime::format_rfc3339_seconds(expires).to_string();
+            table.insert("expires", text.parse::<toml_edit::Datetime>().map_or_else(|_| value(text), value));
+        }
+        let listed = document.entry(key(self.kind)).or_insert(Item::ArrayOfTables(ArrayOfTables::new()));
+        if let Item::ArrayOfTables(listed) = listed {
+            listed.push(table);
+        }
+    }
+}
+
+const fn key(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Token => "token",
+        Kind::Certificate => "certificate",
+    }
+}
+
+/// Lists a credential. A file that is missing is made.
+///
+/// # Errors
+/// [`EditError`]; the file is as it was.
+pub fn add(file: &Path, new: &NewCredential) -> Result<(), EditError> {
+    let edit = Edit::begin(file)?;
+    let mut document = match edit.document() {
+        Err(CredentialsFileError::Missing { .. }) => DocumentMut::new(),
+        read => read?,
+    };
+    new.put_into(&mut document);
+    edit.write(&document)
+}
+
+/// Lists this credential and no other.
+///
+/// # Errors
+/// [`EditError`]; the file is as it was.
+pub fn write(file: &Path, only: &NewCredential) -> Result<(), EditError> {
+    let mut document = DocumentMut::new();
+    only.put_into(&mut document);
+    Edit::begin(file)?.write(&document)
+}
+
+/// Takes a credential out. What was sent with it is refused from the next look of each service on.
+///
+/// # Errors
+/// [`EditError`]; the file is as it was.
+pub fn remove(file: &Path, name: &str) -> Result<(), EditError> {
+    let edit = Edit::begin(file)?;
+    let mut document = edit.document()?;
+    let mut was_listed = false;
+    for kind in [Kind::Token, Kind::Certificate] {
+        if let Some(Item::ArrayOfTables(listed)) = document.get_mut(key(kind)) {
+            let before = listed.len();
+            listed.retain(|entry| entry.get("name").and_then(Item::as_str) != Some(name));
+            was_listed |= listed.len() < before;
+        }
+    }
+    if !was_listed {
+        return Err(EditError::Unlisted { file: edit.file, name: name.to_owned() });
+    }
+    edit.write(&document)
+}
+
+/// One change of a file.
+struct Edit {
+    /// The file itself, also where a link led to it.
+    file: PathBuf,
+    /// The lock of its folder, which the file that replaces it cannot take away.
+    folder: File,
+}
+
+impl Edit {
+    fn begin(file: &Path) -> Result<Self, EditError> {
+        let begin = || {
+            let file = if file.exists() { file.canonicalize()? } else { file.to_owned() };
+            let parent = file.parent().filter(|folder| !folder.as_os_str().is_empty());
+            let folder = File::open(parent.unwrap_or(Path::new(".")))?;
+            folder.lock()?;
+            Ok(Self { file, folder })
+        };
+        begin().map_err(|source| EditError::Write { file: file.to_owned(), source })
+    }
+
+    /// What the file says, which its readers would take.
+    fn document(&self) -> Result<DocumentMut, CredentialsFileError> {
+        let source = CredentialsFile::at(&self.file);
+        let content = source.read()?;
+        source.parse(&content)?;
+        let malformed =
+            |why: String| CredentialsFileError::Malformed { file: self.file.clone(), line: 1, why };
+        let text = String::from_utf8(content).map_err(|error| malformed(error.to_string()))?;
+        text.parse().map_err(|error: toml_edit::TomlError| malformed(error.message().to_owned()))
+    }
+
+    /// Under its name only when it is whole, and when its readers take it.
+    fn write(&self, document: &DocumentMut) -> Result<(), EditError> {
+        let text = document.to_string();
+        CredentialsFile::at(&self.file).parse(text.as_bytes())?;
+        let write = || {
+            let mode = match fs::metadata(&self.file) {
+                Ok(found) => found.permissions(),
+                Err(_) => Permissions::from_mode(NEW_MODE),
+            };
+            let parent = self.file.parent().filter(|folder| !folder.as_os_str().is_empty());
+            let mut staged = tempfile::NamedTempFile::new_in(parent.unwrap_or(Path::new(".")))?;
+            staged.write_all(text.as_bytes())?;
+            staged.as_file().set_permissions(mode)?;
+            staged.as_file().sync_all()?;
+            staged.persist(&self.file).map_err(|error| error.error)?;
+            self.folder.sync_all()
+        };
+        write().map_err(|source| EditError::Write { file: self.file.clone(), source })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn token(name: &str) -> NewCredential {
+        let sha256 = Fingerprint::of(name.as_bytes());
+        NewCredential { kind: Kind::Token, name: name.to_owned(), sha256, streams: [].into(), expires: None }
+    }
+
+    fn names(file: &Path) -> Vec<String> {
+        let source = CredentialsFile::at(file);
+        let listed = source.parse(&source.read().unwrap()).unwrap();
+        listed.iter().map(|credential| credential.holder.name.clone()).collect()
+    }
+
+    #[test]
+    fn what_people_wrote_stays_as_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("credentials.toml");
+        add(&file, &token("one")).unwrap();
+        let written = format!("# Ours.\n{}", fs::read_to_string(&file).unwrap());
+        fs::write(&file, &written).unwrap();
+        fs::set_permissions(&file, Permissions::from_mode(0o600)).unwrap();
+        let expires = Some(humantime::parse_rfc3339("2027-01-31T00:00:00Z").unwrap());
+        let streams = [StreamId::from_bytes([7; 32])].into();
+        add(&file, &NewCredential { streams, expires, ..token("two") }).unwrap();
+        let both = fs::read_to_string(&file).unwrap();
+        assert!(both.starts_with(&written) && both.contains("expires = 2027-01-31T00:00:00Z"), "{both}");
+        assert_eq!(names(&file), ["one", "two"]);
+        remove(&file, "two").unwrap();
+        assert_eq!(fs::read_to_string(&file).unwrap().trim(), written.trim());
+        assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+        assert!(matches!(remove(&file, "two"), Err(EditError::Unlisted { .. })));
+        remove(&file, "one").unwrap();
+        assert!(names(&file).is_empty());
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing is left beside it");
+    }
+
+    #[test]
+    fn nothing_is_written_that_would_be_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("credentials.toml");
+        add(&file, &token("one")).unwrap();
+        let before = fs::read(&file).unwrap();
+        for wrong in [token("one"), token("an app"), NewCredential { name: "two".to_owned(), ..token("one") }]
+        {
+            assert!(matches!(add(&file, &wrong), Err(EditError::Refused(_))), "{wrong:?}");
+            assert_eq!(fs::read(&file).unwrap(), before);
+        }
+        fs::set_permissions(&file, Permissions::from_mode(0o666)).unwrap();
+        assert!(matches!(add(&file, &token("two")), Err(EditError::Refused(_))), "others may write it");
+    }
+
+    #[test]
+    fn of_many_editors_none_loses_what_another_wrote() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("credentials.toml");
+        std::thread::scope(|scope| {
+            for number in 0..16 {
+                let file = &file;
+                scope.spawn(move || add(file, &token(&format!("t{number}"))).unwrap());
+            }
+        });
+        assert_eq!(names(&file).len(), 16);
+    }
+}

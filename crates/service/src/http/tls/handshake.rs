@@ -1,0 +1,137 @@
+//! How a connection begins.
+
+use std::io::{self, Cursor};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::{
+    AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, Chain, Join, ReadHalf, WriteHalf,
+};
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+use tokio_util::either::Either;
+
+use super::config::{TlsConfig, TlsError, TlsFiles};
+use crate::credentials::Fingerprint;
+use crate::reloaded::Reloaded;
+
+/// How long a handshake may take with everything.
+const HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// Most handshakes of one listener whose client has said something; more wait within their time. Who says nothing has no turn.
+const HANDSHAKES_MAX: usize = 256;
+
+/// How long a client may take to read that it does not speak TLS, and what it may send meanwhile, in bytes.
+const FAREWELL_TIME_MAX: Duration = Duration::from_secs(1);
+const FAREWELL_BYTES_MAX: u64 = 1 << 20;
+
+/// What who speaks plain HTTP to a port of TLS is told, in plain HTTP.
+const NO_TLS: &str = concat!(
+    r#"{"type":"/problems/malformed","title":"The body cannot be read","status":400,"#,
+    r#""detail":"this port speaks TLS; write https:// in the URL","code":"malformed"}"#
+);
+
+/// The first byte of TLS: a record that holds a part of a handshake (RFC 8446, section 5.1).
+const HANDSHAKE_RECORD: u8 = 22;
+
+/// The certificate that the client of a connection showed, as an extension of its requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PeerCertificate(pub Fingerprint);
+
+/// What connections of a listener speak below HTTP.
+#[derive(Debug, Clone)]
+pub enum Transport {
+    /// Nothing.
+    Plain,
+    /// TLS.
+    Tls {
+        /// What is shown to clients.
+        files: Files,
+        /// Turns of handshakes.
+        turns: Arc<Semaphore>,
+    },
+}
+
+/// The files of a listener.
+#[derive(Debug, Clone)]
+pub struct Files(Reloaded<TlsFiles>);
+
+/// A stream whose first byte was looked at.
+type Looked<S> = Join<Chain<Cursor<[u8; 1]>, ReadHalf<S>>, WriteHalf<S>>;
+
+/// What a connection became.
+pub(in crate::http) type Begun<S> = (Either<S, TlsStream<Looked<S>>>, Option<PeerCertificate>);
+
+impl Transport {
+    /// TLS where it is configured.
+    ///
+    /// # Errors
+    /// [`TlsError`]: without a first good certificate nobody could be served.
+    pub fn open(config: Option<&TlsConfig>) -> Result<Self, TlsError> {
+        let Some(config) = config else { return Ok(Self::Plain) };
+        let files = Files(Reloaded::open(TlsFiles(config.clone()))?);
+        Ok(Self::Tls { files, turns: Arc::new(Semaphore::new(HANDSHAKES_MAX)) })
+    }
+
+    /// The scheme of URLs that lead here.
+    pub const fn scheme(&self) -> &'static str {
+        match self {
+            Self::Plain => "http",
+            Self::Tls { .. } => "https",
+        }
+    }
+
+    /// Begins a connection.
+    ///
+    /// # Errors
+    /// When the client speaks something else, is not accepted, or takes too long. That is its affair.
+    pub(in crate::http) async fn begin<S>(&self, stream: S) -> io::Result<Begun<S>>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let Self::Tls { files, turns } = self else { return Ok((Either::Left(stream), None)) };
+        let shaken = match timeout(HANDSHAKE_TIME_MAX, shake_hands(stream, files, turns)).await {
+            Ok(shaken) => shaken,
+            Err(late) => Err(late.into()),
+        };
+        let stream = shaken.inspect_err(|error| {
+            metrics::counter!("synddb_service_handshakes_failed_total").increment(1);
+            tracing::debug!(%error, "a client's handshake failed");
+        })?;
+        let certificate = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
+        let peer = certificate.map(|certificate| PeerCertificate(Fingerprint::of(certificate)));
+        Ok((Either::Right(stream), peer))
+    }
+}
+
+async fn shake_hands<S>(mut stream: S, files: &Files, turns: &Semaphore) -> io::Result<TlsStream<Looked<S>>>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let first = stream.read_u8().await?;
+    if first != HANDSHAKE_RECORD {
+        if first.is_ascii_uppercase() {
+            timeout(FAREWELL_TIME_MAX, say_that_this_is_tls(stream)).await.ok();
+        }
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "the client does not speak TLS"));
+    }
+    let (reading, writing) = tokio::io::split(stream);
+    let stream = tokio::io::join(Cursor::new([first]).chain(reading), writing);
+    let _turn = turns.acquire().await.map_err(io::Error::other)?;
+    let config = files.0.now().await;
+    TlsAcceptor::from(config).accept(stream).await
+}
+
+/// Answers plain HTTP, and reads on until the client has seen it: who is closed upon while sending sees no answer.
+async fn say_that_this_is_tls<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S) -> io::Result<()> {
+    let answer = format!(
+        "HTTP/1.1 400 Bad Request\r\ncontent-type: application/problem+json\r\nconnection: close\r\n\
+         content-length: {}\r\n\r\n{NO_TLS}",
+        NO_TLS.len()
+    );
+    stream.write_all(answer.as_bytes()).await?;
+    stream.shutdown().await?;
+    tokio::io::copy(&mut stream.take(FAREWELL_BYTES_MAX), &mut tokio::io::sink()).await.map(drop)
+}
