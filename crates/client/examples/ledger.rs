@@ -1,6 +1,6 @@
 //! A ledger in an application's own process: each transfer is one commit, captured in its own transaction.
 //!
-//! Against a running `synddb sequencer`, whose `--token-file` is the file `token` (crates/cli/README.md):
+//! Against a running `synddb sequencer`, whose `--credentials-file` lists what is in the file `token` (crates/cli/README.md):
 //!
 //! ```sh
 //! cargo run -p synddb-client --example ledger --features embedded -- ledger.db http://127.0.0.1:8433 token

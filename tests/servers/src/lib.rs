@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod ask;
+mod authority;
 mod child;
 mod deaf;
 mod front;
@@ -15,6 +16,7 @@ mod server;
 mod signing;
 
 pub use ask::Answer;
+pub use authority::{Authority, Pair};
 pub use deaf::DeafProxy;
 pub use host::StaticHost;
 pub use programs::{Program, need};

@@ -13,7 +13,7 @@ use std::time::Duration;
 use synddb_protocol::Canonical as _;
 use synddb_protocol::encoding::cbor::Writer;
 use synddb_protocol::hash::{ChunkHash, CommitDigest, EpochRecordHash, StateHash};
-use synddb_protocol::http::{Problem, Reason, Receipts};
+use synddb_protocol::http::{EVIDENCE_HEADER, Problem, Reason, Receipts};
 use synddb_protocol::id::{Epoch, StreamId, Timestamp};
 use synddb_protocol::limits::BODY_BYTES_MAX;
 use synddb_protocol::log::{
@@ -68,6 +68,7 @@ pub(crate) struct Recorded {
     pub(crate) path: Asked,
     pub(crate) body: Vec<u8>,
     pub(crate) token: String,
+    pub(crate) evidence: String,
 }
 
 pub(crate) struct State {
@@ -458,7 +459,7 @@ fn refuse(reason: Reason) -> (u16, Vec<u8>) {
 /// Serves one connection until it ends.
 fn serve(stream: &TcpStream, shared: &(Mutex<State>, Condvar)) {
     let mut reader = BufReader::new(stream);
-    while let Some((line, token, body)) = read_request(&mut reader) {
+    while let Some((line, [token, evidence], body)) = read_request(&mut reader) {
         let mut words = line.split(' ');
         let (method, target) = (words.next().unwrap(), words.next().unwrap());
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
@@ -476,7 +477,7 @@ fn serve(stream: &TcpStream, shared: &(Mutex<State>, Condvar)) {
         };
         let trick = {
             let mut state = shared.0.lock().unwrap();
-            state.requests.push(Recorded { path, body: body.clone(), token: token.clone() });
+            state.requests.push(Recorded { path, body: body.clone(), token, evidence });
             state.trick(path)
         };
         shared.1.notify_all();
@@ -528,10 +529,10 @@ fn serve(stream: &TcpStream, shared: &(Mutex<State>, Condvar)) {
     }
 }
 
-fn read_request(reader: &mut BufReader<&TcpStream>) -> Option<(String, String, Vec<u8>)> {
+fn read_request(reader: &mut BufReader<&TcpStream>) -> Option<(String, [String; 2], Vec<u8>)> {
     let mut first = String::new();
     reader.read_line(&mut first).ok().filter(|length| *length > 0)?;
-    let (mut length, mut token) = (0, String::new());
+    let (mut length, mut token, mut evidence) = (0, String::new(), String::new());
     loop {
         let mut line = String::new();
         reader.read_line(&mut line).ok()?;
@@ -539,12 +540,13 @@ fn read_request(reader: &mut BufReader<&TcpStream>) -> Option<(String, String, V
         match name.to_ascii_lowercase().as_str() {
             "content-length" => length = value.parse().unwrap(),
             "authorization" => value.trim_start_matches("Bearer ").clone_into(&mut token),
+            EVIDENCE_HEADER => value.clone_into(&mut evidence),
             _ => {}
         }
     }
     let mut body = vec![0; length];
     reader.read_exact(&mut body).ok()?;
-    Some((first, token, body))
+    Some((first, [token, evidence], body))
 }
 
 /// The newest stored checkpoint, once it is large enough or the time is up; `None` when the leader is gone before.

@@ -1,8 +1,13 @@
 //! What the agent does about every answer it may get.
 
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use synddb_agent::{AgentError, Config, Event, ProblemKind, PushError, Until};
+use synddb_agent::{
+    AgentError, Config, Event, FetchEvidence, ProblemKind, PushError, ReadError, Token, Until,
+};
 use synddb_protocol::Canonical as _;
 use synddb_protocol::hash::CommitDigest;
 use synddb_protocol::http::{Position, Reason, Receipts};
@@ -11,7 +16,7 @@ use synddb_protocol::log::Receipt;
 use synddb_protocol::signing::SigningKey;
 
 use super::agent::{Place, Running};
-use super::sequencer::{Asked, Trick};
+use super::sequencer::{Asked, Recorded, TOKEN, Trick};
 
 /// A stream that has begun, everything stored.
 pub(crate) fn begun() -> (Place, Running, synddb_sqlite::rusqlite::Connection) {
@@ -68,6 +73,76 @@ fn a_wrong_token_is_told_and_tried_again() {
     agent.push(Until::Stored);
     assert_eq!((place.sequencer.commits(), agent.handle.status().problem), (1, None));
     agent.end();
+}
+
+#[test]
+fn a_refused_token_is_read_again_and_nobody_is_told_when_it_is_another_one() {
+    let place = Place::new();
+    let writer = place.open();
+    let file = Arc::new(Mutex::new("the token of yesterday, long enough"));
+    let read = Arc::clone(&file);
+    let token = Token::read_by(move || Ok::<_, ReadError>((*read.lock().unwrap()).to_owned())).unwrap();
+    let agent = Running::start(Config { token: Some(token), ..place.config() });
+    agent.attached();
+    writer.execute_batch("INSERT INTO t VALUES(1, 1)").unwrap();
+    agent.push(Until::Stored);
+    *file.lock().unwrap() = TOKEN;
+    place.sequencer.play(Asked::Submit, [Trick::Refuse(Reason::Unauthorized, None)]);
+    writer.execute_batch("INSERT INTO t VALUES(2, 1)").unwrap();
+    let status = agent.push(Until::Stored);
+    assert_eq!(status.problem, None);
+    let requests = place.sequencer.state().requests.clone();
+    let sent: Vec<_> = requests.iter().filter(|request| request.path == Asked::Submit).collect();
+    let [.., refused, taken] = &sent[..] else { panic!("{sent:?}") };
+    assert_eq!((refused.body == taken.body, taken.token.as_str()), (true, TOKEN));
+    assert_ne!(refused.token, TOKEN);
+    let mut was_told = false;
+    agent.told("the end of the news", |event| {
+        was_told |= matches!(event, Event::Warning { .. });
+        matches!(event, Event::Stored { next, .. } if Some(next) == status.next).then_some(())
+    });
+    assert!(!was_told, "somebody was warned");
+    agent.end();
+}
+
+#[test]
+fn evidence_is_fetched_anew_for_each_request_that_writes_and_for_no_other() {
+    let place = Place::new();
+    let writer = place.open();
+    let fetched = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&fetched);
+    let fetch = move || Ok::<_, ReadError>(format!("evidence-{}", counter.fetch_add(1, Ordering::Relaxed)));
+    let evidence = Some(FetchEvidence::by(fetch));
+    let agent = Running::start(Config { token: None, evidence, ..place.config() });
+    agent.attached();
+    for number in 1..=3 {
+        writer.execute("INSERT INTO t VALUES(?, 1)", [number]).unwrap();
+        agent.push(Until::Stored);
+    }
+    agent.end();
+    let requests = place.sequencer.state().requests.clone();
+    let writes = |request: &&Recorded| matches!(request.path, Asked::Submit | Asked::Snapshot | Asked::Chunk);
+    let shown: BTreeSet<_> = requests.iter().filter(writes).map(|request| &request.evidence).collect();
+    assert_eq!(shown.len(), requests.iter().filter(writes).count(), "each has its own: {shown:?}");
+    assert_eq!(shown.len(), fetched.load(Ordering::Relaxed));
+    assert!(shown.iter().all(|evidence| evidence.starts_with("evidence-")), "{shown:?}");
+    for request in requests {
+        assert_eq!(request.evidence.is_empty(), !writes(&&request), "{request:?}");
+        assert!(request.token.is_empty());
+    }
+}
+
+#[test]
+fn an_agent_whose_evidence_cannot_be_had_sends_nothing_and_says_so() {
+    let place = Place::new();
+    place.open();
+    let evidence = Some(FetchEvidence::by(|| Err::<String, _>("the hardware does not answer")));
+    let agent = Running::start(Config { token: None, evidence, ..place.config() });
+    agent.warned(ProblemKind::Unauthorized);
+    let problem = agent.handle.status().problem.unwrap();
+    assert!(problem.detail.contains("the hardware does not answer"), "{problem:?}");
+    assert!(place.sequencer.state().requests.is_empty());
+    agent.handle.stop_at_once();
 }
 
 #[test]

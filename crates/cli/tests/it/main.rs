@@ -9,6 +9,7 @@ mod bench;
 mod cases;
 mod chance;
 mod configuration;
+mod credentials;
 mod dev;
 mod differences;
 mod diverged;

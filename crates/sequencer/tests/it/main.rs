@@ -8,6 +8,7 @@
 
 mod bounds;
 mod clones;
+mod credentials;
 mod failing;
 mod foreign;
 mod hostile;

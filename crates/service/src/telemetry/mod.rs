@@ -63,6 +63,9 @@ pub enum TelemetryError {
     Twice,
 }
 
+/// The HTTP client traces what it sends byte by byte, credentials too. Whatever is asked for, that is not written.
+const NO_WIRE: &str = "ureq_proto::util=debug";
+
 /// The metrics of this process, as `GET /metrics` answers them.
 #[derive(Clone)]
 pub struct Metrics(PrometheusHandle);
@@ -117,7 +120,8 @@ pub fn start(
     let effective = Effective::of(settings, default, |name| std::env::var(name).ok())?;
     let Effective { format, filter, collector, sampling } = effective;
     let parsed = EnvFilter::try_new(&filter)
-        .map_err(|source| TelemetryError::Filter { filter: filter.clone(), source })?;
+        .map_err(|source| TelemetryError::Filter { filter: filter.clone(), source })?
+        .add_directive(NO_WIRE.parse().expect("the constant is a directive"));
     let handle = PrometheusBuilder::new()
         .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &SECONDS)
         .and_then(PrometheusBuilder::install_recorder)

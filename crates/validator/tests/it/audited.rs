@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use synddb_protocol::http::{Difference, Halt, HaltKind, Naming};
+use synddb_service::credentials::{Fingerprint, Kind, NewCredential, add};
 use synddb_sqlite::compare::first_difference;
 use synddb_sqlite::name::beside;
 use synddb_sqlite::rusqlite;
@@ -65,6 +66,37 @@ async fn found(log: &Log, forge: impl FnOnce(&Path)) -> Halt {
     assert_eq!((&report.halted, report.sequence, report.state), (&halt, Some(log.last()), Some(log.state())));
     assert!(!beside(&log.replica(), ".reference").exists());
     halt
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_who_may_has_the_file_scanned_where_others_are_served() {
+    let log = Log::begin(SETUP).await;
+    let everywhere = Config { listen: Some("0.0.0.0:0".parse().unwrap()), ..config(&log) };
+    let file = log.replica().with_file_name("credentials.toml");
+    let token = "0123456789abcdef".repeat(4);
+    let sha256 = Fingerprint::of(token.as_bytes());
+    let (kind, name) = (Kind::Token, "operator".to_owned());
+    add(&file, &NewCredential { kind, name, sha256, streams: [].into(), expires: None }).unwrap();
+    let listing = Config { credentials_file: Some(file), ..everywhere.clone() };
+    let ask = async |running: &mut Running, token: Option<&str>| {
+        let url = running.url("/audit").await.replace("0.0.0.0", "127.0.0.1");
+        let request = client().post(url);
+        let request = if let Some(token) = token { request.bearer_auth(token) } else { request };
+        let answer = request.send().await.unwrap();
+        (answer.status().as_u16(), answer.text().await.unwrap())
+    };
+    for (config, given, expected, says) in [
+        (everywhere, Some(token.as_str()), 401, "set `credentials_file`"),
+        (listing.clone(), None, 401, "Bearer TOKEN"),
+        (listing.clone(), Some("0123456789abcdef0123456789abcdef"), 401, "not accepted"),
+        (listing, Some(token.as_str()), 200, "equal"),
+    ] {
+        let mut running = Running::start(config);
+        running.until(|event| matches!(event, Event::CaughtUp { .. })).await;
+        let (status, told) = ask(&mut running, given).await;
+        assert!(status == expected && told.contains(says), "{status} {told}");
+        running.stop().await.unwrap();
+    }
 }
 
 fn anew(log: &Log) {

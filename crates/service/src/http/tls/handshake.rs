@@ -23,7 +23,7 @@ const HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(10);
 /// Most handshakes of one listener whose client has said something; more wait within their time. Who says nothing has no turn.
 const HANDSHAKES_MAX: usize = 256;
 
-/// How long a client may take to read that it does not speak TLS, and what it may send meanwhile, in bytes.
+/// How long a client may take to read why it is not served, and what it may send meanwhile, in bytes.
 const FAREWELL_TIME_MAX: Duration = Duration::from_secs(1);
 const FAREWELL_BYTES_MAX: u64 = 1 << 20;
 
@@ -113,25 +113,106 @@ where
     let first = stream.read_u8().await?;
     if first != HANDSHAKE_RECORD {
         if first.is_ascii_uppercase() {
-            timeout(FAREWELL_TIME_MAX, say_that_this_is_tls(stream)).await.ok();
+            let answer = format!(
+                "HTTP/1.1 400 Bad Request\r\ncontent-type: application/problem+json\r\nconnection: close\r\n\
+                 content-length: {}\r\n\r\n{NO_TLS}",
+                NO_TLS.len()
+            );
+            farewell(stream, answer.as_bytes()).await;
         }
         return Err(io::Error::new(io::ErrorKind::InvalidData, "the client does not speak TLS"));
     }
     let (reading, writing) = tokio::io::split(stream);
     let stream = tokio::io::join(Cursor::new([first]).chain(reading), writing);
-    let _turn = turns.acquire().await.map_err(io::Error::other)?;
+    let turn = turns.acquire().await.map_err(io::Error::other)?;
     let config = files.0.now().await;
-    TlsAcceptor::from(config).accept(stream).await
+    let shaken = TlsAcceptor::from(config).accept(stream).into_fallible().await;
+    drop(turn);
+    match shaken {
+        Ok(stream) => Ok(stream),
+        Err((error, stream)) => {
+            // Why is said already, in an alert.
+            farewell(stream, &[]).await;
+            Err(error)
+        }
+    }
 }
 
-/// Answers plain HTTP, and reads on until the client has seen it: who is closed upon while sending sees no answer.
-async fn say_that_this_is_tls<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S) -> io::Result<()> {
-    let answer = format!(
-        "HTTP/1.1 400 Bad Request\r\ncontent-type: application/problem+json\r\nconnection: close\r\n\
-         content-length: {}\r\n\r\n{NO_TLS}",
-        NO_TLS.len()
-    );
-    stream.write_all(answer.as_bytes()).await?;
-    stream.shutdown().await?;
-    tokio::io::copy(&mut stream.take(FAREWELL_BYTES_MAX), &mut tokio::io::sink()).await.map(drop)
+/// Says the last words, and reads on until the client has seen them: who is closed upon while sending sees nothing.
+async fn farewell<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, words: &[u8]) {
+    let said = async {
+        stream.write_all(words).await?;
+        stream.shutdown().await?;
+        tokio::io::copy(&mut stream.take(FAREWELL_BYTES_MAX), &mut tokio::io::sink()).await
+    };
+    // Who does not listen is closed upon.
+    timeout(FAREWELL_TIME_MAX, said).await.ok();
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use synddb_servers::Authority;
+    use tokio::io::{DuplexStream, duplex};
+
+    use super::super::ClientCertificates;
+    use super::*;
+
+    fn transport(folder: &Path) -> Transport {
+        let pair = Authority::new("ours").unwrap().server().unwrap();
+        let (certificate_file, key_file) = pair.write(folder, "server").unwrap();
+        let config = TlsConfig { certificate_file, key_file, clients: ClientCertificates::Unasked };
+        Transport::open(Some(&config)).unwrap()
+    }
+
+    async fn begin(transport: &Transport, stream: DuplexStream) -> io::Error {
+        transport.begin(stream).await.map(|_| ()).unwrap_err()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_says_nothing_is_let_go_and_holds_no_turn() {
+        let folder = tempfile::tempdir().unwrap();
+        let transport = transport(folder.path());
+        let (_client, silent) = duplex(64);
+        let Transport::Tls { turns, .. } = &transport else { panic!("it speaks TLS") };
+        let begun = tokio::time::Instant::now();
+        let (error, ()) = tokio::join!(begin(&transport, silent), async {
+            tokio::task::yield_now().await;
+            assert_eq!(turns.available_permits(), HANDSHAKES_MAX);
+        });
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        assert_eq!(begun.elapsed(), HANDSHAKE_TIME_MAX);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_stops_in_the_middle_is_let_go_as_well() {
+        let folder = tempfile::tempdir().unwrap();
+        let transport = transport(folder.path());
+        let (mut client, stream) = duplex(64);
+        client.write_all(&[HANDSHAKE_RECORD, 3, 1]).await.unwrap();
+        let begun = tokio::time::Instant::now();
+        assert_eq!(begin(&transport, stream).await.kind(), io::ErrorKind::TimedOut);
+        assert_eq!(begun.elapsed(), HANDSHAKE_TIME_MAX);
+        let Transport::Tls { turns, .. } = &transport else { panic!("it speaks TLS") };
+        assert_eq!(turns.available_permits(), HANDSHAKES_MAX, "the turn came back");
+    }
+
+    #[tokio::test]
+    async fn plain_http_is_told_and_anything_else_is_closed_upon() {
+        let folder = tempfile::tempdir().unwrap();
+        let transport = transport(folder.path());
+        for (said, answer) in [("GET / HTTP/1.1\r\n\r\n", "write https://"), ("\u{0}\u{1}\u{2}", "")] {
+            let (mut client, stream) = duplex(4096);
+            client.write_all(said.as_bytes()).await.unwrap();
+            let mut heard = String::new();
+            let (error, heard) = tokio::join!(begin(&transport, stream), async {
+                client.read_to_string(&mut heard).await.unwrap();
+                drop(client);
+                heard
+            });
+            assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+            assert!(heard.contains(answer) && heard.is_empty() == answer.is_empty(), "{heard}");
+        }
+    }
 }

@@ -1,0 +1,163 @@
+//! An agent and a validator that speak TLS with a sequencer, and what they say when it does not come about.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use synddb_servers::{Authority, Pair};
+
+use super::request::metrics;
+use super::{address, list_certificate, token, warned};
+use crate::processes::{run, synddb};
+use crate::programs::sql;
+use crate::roles::{PATIENCE_TEXT, Role, make_store, sequencer_as, store, write_token};
+
+/// An agent of `app.db` in a folder, for a sequencer at this URL.
+fn agent(folder: &Path, url: &str) -> Command {
+    let mut command = synddb([
+        "follow",
+        "--json",
+        "--stop-on-eof",
+        "--no-pin",
+        "--drain-timeout",
+        "0s",
+        "--sequencer",
+        url,
+    ]);
+    command.arg(folder.join("app.db"));
+    command
+}
+
+/// A sequencer that speaks TLS, with the authority that signs for it and its clients, of which one is listed.
+fn start_sequencer(folder: &Path, authority: &Authority, listed: &Pair) -> Role {
+    authority.server().unwrap().write(folder, "server").unwrap();
+    fs::write(folder.join("ca.pem"), authority.pem()).unwrap();
+    let mut command = sequencer_as(folder, "sequencer", "127.0.0.1:0");
+    command.arg("--tls-certificate").arg(folder.join("server.pem"));
+    command.arg("--tls-key").arg(folder.join("server.key"));
+    command.arg("--tls-client-ca").arg(folder.join("ca.pem"));
+    list_certificate(folder, "first", &listed.sha256);
+    // The validator shows none.
+    command.env("SYNDDB_SEQUENCER_TLS__CLIENT_CERTIFICATES", "optional");
+    Role::start(command)
+}
+
+#[test]
+fn a_certificate_writes_over_tls_and_is_exchanged_without_a_warning() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    make_store(folder);
+    let app = folder.join("app.db");
+    sql(
+        &app,
+        "CREATE TABLE t (number INTEGER PRIMARY KEY, text TEXT); INSERT INTO t (text) VALUES ('first');",
+    );
+    let authority = Authority::new("ours").unwrap();
+    let first = authority.client("first").unwrap();
+    first.write(folder, "client").unwrap();
+    let sequencer = start_sequencer(folder, &authority, &first);
+    let listening = sequencer.event("listening", |_| true);
+    let url = listening["url"].as_str().unwrap();
+    assert!(url.starts_with("https://"), "{url}");
+    let mut command = agent(folder, url);
+    command.arg("--ca-file").arg(folder.join("ca.pem"));
+    command.arg("--client-certificate").arg(folder.join("client.pem"));
+    command.arg("--client-key").arg(folder.join("client.key"));
+    let follower = Role::start(command);
+    follower.how();
+    let stream = synddb_agent::stream_of(&folder.join("app.db-synddb")).unwrap().to_string();
+    let key = listening["key"].as_str().unwrap();
+    let mut command = synddb(["validator", "--listen", "127.0.0.1:0", "--stop-on-eof", "--json"]);
+    command.args([
+        "--store",
+        &store(folder),
+        "--stream",
+        &stream,
+        "--sequencer-key",
+        key,
+        "--sequencer",
+        url,
+    ]);
+    command
+        .arg("--sequencer-ca-file")
+        .arg(folder.join("ca.pem"))
+        .arg("--replica")
+        .arg(folder.join("replica.db"));
+    let validator = Role::start(command);
+    let validator_url = format!("http://{}", address(&validator));
+    let reaches_the_replica = || {
+        let waits =
+            ["wait", app.to_str().unwrap(), "--timeout", PATIENCE_TEXT, "--validator", &validator_url];
+        let (exit, told, errors) = run(synddb(waits));
+        assert_eq!(exit, 0, "{told}{errors}{:#?}", follower.events());
+    };
+    reaches_the_replica();
+
+    let second = authority.client("second").unwrap();
+    list_certificate(folder, "second", &second.sha256);
+    second.write(folder, "client").unwrap();
+    token(folder, &["revoke", "first"]);
+    sql(&app, "INSERT INTO t (text) VALUES ('second');");
+    reaches_the_replica();
+    let told: Vec<_> = follower.events().into_iter().filter(|event| event["event"] == "warning").collect();
+    assert!(told.is_empty(), "{told:#?}");
+}
+
+#[test]
+fn what_is_wrong_with_tls_is_said_in_words() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    make_store(folder);
+    sql(&folder.join("app.db"), "CREATE TABLE t (number INTEGER);");
+    let (ours, theirs) = (Authority::new("ours").unwrap(), Authority::new("theirs").unwrap());
+    let with_tls = start_sequencer(folder, &ours, &ours.client("first").unwrap());
+    let plain = Role::start(sequencer_as(folder, "plain", "127.0.0.1:0"));
+    let (with_tls, plain) = (address(&with_tls), address(&plain));
+    write_token(folder);
+    fs::write(folder.join("theirs.pem"), theirs.pem()).unwrap();
+    ours.expired_client("expired").unwrap().write(folder, "expired").unwrap();
+    for (url, authority, shows, says) in [
+        (format!("http://{with_tls}"), "ca.pem", None, "this port speaks TLS; write https://"),
+        (format!("https://{plain}"), "ca.pem", None, "does not speak TLS; write http://"),
+        (
+            format!("https://{with_tls}"),
+            "theirs.pem",
+            None,
+            "certificate is not believed; give its authority",
+        ),
+        (format!("https://{with_tls}"), "ca.pem", Some("expired"), "ends the TLS connection"),
+    ] {
+        let mut command = agent(folder, &url);
+        command.arg("--token-file").arg(folder.join("token")).arg("--ca-file").arg(folder.join(authority));
+        if let Some(shows) = shows {
+            command.arg("--client-certificate").arg(folder.join(format!("{shows}.pem")));
+            command.arg("--client-key").arg(folder.join(format!("{shows}.key")));
+        }
+        let mut follower = Role::start(command);
+        let detail = warned(&follower)["detail"].as_str().unwrap().to_owned();
+        assert!(detail.contains(says), "{url}: {detail}");
+        follower.kill();
+    }
+    assert!(metrics(&plain).contains("synddb_"), "the plain one goes on");
+
+    // What can be refused at the start is.
+    ours.client("mine").unwrap().write(folder, "mine").unwrap();
+    ours.client("other").unwrap().write(folder, "other").unwrap();
+    for (certificate, key, says) in [
+        ("mine.pem", "other.key", "of one pair"),
+        ("mine.key", "mine.key", "malformed"),
+        ("mine.pem", "mine.pem", "chmod 600"),
+        ("no.pem", "mine.key", "check its path"),
+    ] {
+        let mut command = synddb(["follow", "--sequencer", "https://127.0.0.1:1"]);
+        command.arg(folder.join("app.db"));
+        command
+            .arg("--client-certificate")
+            .arg(folder.join(certificate))
+            .arg("--client-key")
+            .arg(folder.join(key));
+        let (exit, told, errors) = run(command);
+        assert_eq!((exit, told.as_str()), (2, ""), "{certificate} {key}: {errors}");
+        assert!(errors.contains(says), "{errors}");
+    }
+}
