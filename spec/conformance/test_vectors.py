@@ -356,3 +356,26 @@ def test_readers_stop_at_the_first_epoch_that_is_newer(log):
         newer = [(sequence, versions) for sequence, versions, _, _ in found if versions[0] > protocol or versions[1] > apply]
         expected = newer[0] if newer else (None, None)
         assert (reader["stops_at"], reader["found"]) == expected
+
+
+TRACES = load("traces.json")
+
+
+def test_traces_are_computed_by_everybody():
+    stream, body = unhex(TRACES["stream"]), unhex(TRACES["body_hash"])
+    trace = sha256(b"synddb trace 1\0", stream, body)[:16]
+    assert trace.hex() == TRACES["trace"]
+    place = struct.pack(">QQ", TRACES["epoch"], TRACES["sequence"])
+    above = None
+    for stage in TRACES["spans"]:
+        name = stage["stage"]
+        of_agent = name in ("capture", "ship")
+        reader = unhex(TRACES["reader"]) if name == "apply" else b""
+        at = bytes(16) if of_agent else place
+        span = sha256(b"synddb span 1\0", trace, at, name.encode(), b"\0", reader)[:8].hex()
+        assert (stage["span"], stage["parent"]) == (span, above)
+        above = span
+    assert TRACES["traceparent"] == f"00-{trace.hex()}-{TRACES['spans'][1]['span']}-01"
+    share, random = TRACES["sampled_from_per_million"], int.from_bytes(trace[-7:], "big")
+    takes = lambda share: random * 1_000_000 >= (1_000_000 - share) << 56
+    assert takes(share) and not takes(share - 1)

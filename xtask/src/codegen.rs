@@ -31,7 +31,8 @@ type Files = BTreeMap<PathBuf, Vec<u8>>;
 /// # Errors
 /// When something cannot be generated.
 pub fn problems(tree: &Tree) -> Result<Vec<String>> {
-    Ok(differences(&generate(tree)?, &present(tree)?))
+    let generated = generate(tree)?;
+    Ok(differences(&generated, &present(tree, &generated)?))
 }
 
 /// Writes every generated file that differs, and removes vectors that are no longer generated.
@@ -40,7 +41,7 @@ pub fn problems(tree: &Tree) -> Result<Vec<String>> {
 /// When something cannot be generated or written.
 pub fn write(tree: &Tree) -> Result<Verdict> {
     let generated = generate(tree)?;
-    let present = present(tree)?;
+    let present = present(tree, &generated)?;
     for folder in [VECTORS, REFERENCE] {
         fs::create_dir_all(tree.root().join(folder))
             .with_context(|| format!("cannot make. folder=`{folder}`"))?;
@@ -97,12 +98,15 @@ fn written(tree: &Tree, place: &str, mut program: Command) -> Result<Files> {
 }
 
 /// The files in the tree that `codegen` owns.
-fn present(tree: &Tree) -> Result<Files> {
+fn present(tree: &Tree, generated: &Files) -> Result<Files> {
     let mut files = Files::new();
-    for place in [VECTORS, REFERENCE] {
-        if tree.has(place) {
-            files.extend(files_of(&tree.root().join(place), place)?);
-        }
+    if tree.has(VECTORS) {
+        files = files_of(&tree.root().join(VECTORS), VECTORS)?;
+    }
+    if tree.has(REFERENCE) {
+        let written = files_of(&tree.root().join(REFERENCE), REFERENCE)?;
+        // People write there as well.
+        files.extend(written.into_iter().filter(|(path, _)| generated.contains_key(path)));
     }
     if tree.has(readme::PATH) {
         files.insert(PathBuf::from(readme::PATH), tree.read(readme::PATH)?.into_bytes());

@@ -1,4 +1,4 @@
-//! The programs of the servers that tests start: three object stores, a static host, and Prometheus.
+//! The programs of the servers that tests start: three object stores, a static host, and Prometheus; and what checks units of systemd.
 //!
 //! What they are for, and how a test starts one, is written in `tests/servers`.
 
@@ -19,6 +19,7 @@ const AZURITE: &str = "SYNDDB_AZURITE";
 const NGINX: &str = "SYNDDB_NGINX";
 const PROMETHEUS: &str = "SYNDDB_PROMETHEUS";
 const PROMTOOL: &str = "SYNDDB_PROMTOOL";
+const SYSTEMD_ANALYZE: &str = "SYNDDB_SYSTEMD_ANALYZE";
 
 /// Installs what is missing, and prints where each is.
 ///
@@ -59,6 +60,7 @@ impl Servers {
         provide(NGINX, nginx(tree));
         provide(PROMETHEUS, prometheus(tree, "prometheus"));
         provide(PROMTOOL, prometheus(tree, "promtool"));
+        provide(SYSTEMD_ANALYZE, systemd_analyze(tree));
         (provided, missing.map_or(Ok(()), Err))
     }
 
@@ -93,4 +95,14 @@ fn prometheus(tree: &Tree, name: &str) -> Result<PathBuf> {
         machine::unpack_debian_package(tree.root(), "prometheus", &folder)?;
     }
     Some(program).filter(|program| program.is_file()).context("prometheus was unpacked and is not there")
+}
+
+/// The system's, installed when there is none. Nothing of systemd need run for it.
+fn systemd_analyze(tree: &Tree) -> Result<PathBuf> {
+    const NAME: &str = "systemd-analyze";
+    if let Some(found) = machine::find_program(NAME) {
+        return Ok(found);
+    }
+    machine::install_debian_packages(tree.root(), &["systemd"])?;
+    machine::find_program(NAME).context("systemd was installed and its program is not there")
 }

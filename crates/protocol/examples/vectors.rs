@@ -9,7 +9,7 @@ use std::path::Path;
 
 use serde_json::{Value as Json, json};
 use synddb_protocol::Canonical;
-use synddb_protocol::hash::TreeHash;
+use synddb_protocol::hash::{BodyHash, TreeHash};
 use synddb_protocol::id::{Epoch, Sequence, StreamId, Timestamp};
 use synddb_protocol::limits::BODY_BYTES_MAX;
 use synddb_protocol::log::tree::{self, NoSuchProof, Node};
@@ -20,6 +20,7 @@ use synddb_protocol::log::{
 use synddb_protocol::signing::SigningKey;
 use synddb_protocol::state::{State, TableHash, Value};
 use synddb_protocol::submission::{Content, ObjectKind, SchemaRow, Snapshot, Submission, TextEncoding};
+use synddb_protocol::trace::{Place, Sampling, Stage, TraceId};
 
 use sample::Leader;
 
@@ -36,6 +37,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         ("state.json", state()),
         ("refused.json", refused()),
         ("upgrade.json", upgrade()),
+        ("traces.json", traces()),
     ];
     std::fs::create_dir_all(&dir)?;
     for (name, content) in files {
@@ -46,6 +48,43 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
 fn hex(bytes: &[u8]) -> String {
     format!("0x{}", bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>())
+}
+
+fn traces() -> Json {
+    let stream = StreamId::from_bytes([0x5d; 32]);
+    let body = BodyHash::of(b"a body, as stored");
+    let trace = TraceId::of(stream, body);
+    let (epoch, sequence) = (2, 40);
+    let place = Place {
+        epoch: Epoch::new(epoch).expect("the constant is an epoch"),
+        sequence: Sequence::new(sequence).expect("the constant is a sequence"),
+    };
+    let reader = [0x7e; 16];
+    let stages = [
+        Stage::Capture,
+        Stage::Ship,
+        Stage::Sequence(place),
+        Stage::Store(place),
+        Stage::Apply(place, reader),
+    ];
+    let first_taken =
+        (0..=1_000_000_u32).find(|share| Sampling::try_from(*share).is_ok_and(|some| some.takes(trace)));
+    json!({
+        "about": "The trace of a body, and its spans. Nothing of it is stored or signed.",
+        "stream": stream.to_string(),
+        "body_hash": body.to_string(),
+        "epoch": epoch,
+        "sequence": sequence,
+        "reader": hex(&reader),
+        "trace": trace.to_string(),
+        "spans": stages.map(|stage| json!({
+            "stage": stage.name(),
+            "span": stage.span(trace).to_string(),
+            "parent": stage.parent(trace).map(|parent| parent.to_string()),
+        })),
+        "traceparent": Stage::Ship.traceparent(trace, true),
+        "sampled_from_per_million": first_taken,
+    })
 }
 
 fn signer(seed: u8) -> Json {

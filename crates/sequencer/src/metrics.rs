@@ -6,7 +6,7 @@ use metrics::{
     Counter, Gauge, Histogram, counter, describe_counter, describe_gauge, describe_histogram, gauge,
     histogram,
 };
-use synddb_protocol::http::{Position, Reason};
+use synddb_protocol::http::{Position, Reason, StreamStatus};
 use synddb_protocol::id::{Sequence, StreamId};
 
 /// Says what is counted, and begins to count what may never happen.
@@ -24,7 +24,7 @@ pub(crate) fn describe() {
     describe_gauge!("synddb_sequencer_stored_sequence", "Everything up to this place is in the store.");
     describe_gauge!(
         "synddb_sequencer_stored_commit",
-        "The last commit of its incarnation that is in the store."
+        "The last commit of the running incarnation that is in the store."
     );
     describe_counter!("synddb_sequencer_batches_total", "Batches that were cut.");
     describe_counter!(
@@ -93,10 +93,9 @@ impl StreamMetrics {
         }
     }
 
-    /// Messages got a place, the last one this.
-    pub(crate) fn sequenced(&self, messages: u64, last: Option<Sequence>) {
+    /// Messages got a place.
+    pub(crate) fn sequenced(&self, messages: u64) {
         self.messages.increment(messages);
-        self.sequence.set(place(last));
     }
 
     /// A batch was cut.
@@ -104,18 +103,26 @@ impl StreamMetrics {
         self.batches.increment(1);
     }
 
-    /// So many messages, and with them everything up to here, are stored.
-    pub(crate) fn stored(&self, messages: u64, last: Sequence) {
+    /// So many messages are stored.
+    pub(crate) fn stored(&self, messages: u64) {
         self.stored_messages.increment(messages);
-        self.stored.set(place(Some(last)));
     }
 
-    /// Whether the stream is led here, and what of the running incarnation has come how far.
-    pub(crate) fn stands(&self, is_leading: bool, sequenced: Option<Position>, stored: Option<Position>) {
+    /// How the stream stands here, and whether it is led.
+    pub(crate) fn stands(&self, is_leading: bool, status: &StreamStatus) {
+        let StreamStatus { sequence, stored, sequenced_next, stored_next, .. } = status;
         self.leading.set(f64::from(u8::from(is_leading)));
-        let stored = stored.filter(|stored| sequenced.is_some_and(|at| at.incarnation == stored.incarnation));
-        self.sequenced_commit.set(commit(sequenced));
-        self.stored_commit.set(commit(stored));
+        self.sequence.set(place(*sequence));
+        self.stored.set(place(*stored));
+        let incarnation = sequenced_next.map(|next| next.incarnation);
+        let stored_next = stored_next.filter(|stored| Some(stored.incarnation) == incarnation);
+        self.sequenced_commit.set(commit(*sequenced_next));
+        self.stored_commit.set(commit(stored_next));
+    }
+
+    /// Nobody leads the stream here any more.
+    pub(crate) fn ended(&self) {
+        self.leading.set(0.0);
     }
 
     /// A group of messages is stored, so long after it got its places.

@@ -23,6 +23,8 @@ pub enum Program {
     Prometheus,
     /// What checks metrics, rules and configurations of Prometheus.
     Promtool,
+    /// What checks units of systemd.
+    SystemdAnalyze,
 }
 
 impl Program {
@@ -36,6 +38,7 @@ impl Program {
             Self::Nginx => "SYNDDB_NGINX",
             Self::Prometheus => "SYNDDB_PROMETHEUS",
             Self::Promtool => "SYNDDB_PROMTOOL",
+            Self::SystemdAnalyze => "SYNDDB_SYSTEMD_ANALYZE",
         }
     }
 
@@ -49,6 +52,7 @@ impl Program {
             Self::Nginx => "nginx",
             Self::Prometheus => "prometheus",
             Self::Promtool => "promtool",
+            Self::SystemdAnalyze => "systemd-analyze",
         }
     }
 
@@ -66,7 +70,8 @@ impl Program {
         }
         let built = std::env::current_exe().context("cannot tell where this test was built")?;
         let installed = built.ancestors().map(|folder| folder.join("tools/bin").join(self.name()));
-        let is_of_system = matches!(self, Self::Nginx | Self::Prometheus | Self::Promtool);
+        let is_of_system =
+            matches!(self, Self::Nginx | Self::Prometheus | Self::Promtool | Self::SystemdAnalyze);
         let systems = is_of_system.then(|| {
             ["/usr/sbin", "/usr/local/sbin", "/usr/bin"].map(|folder| Path::new(folder).join(self.name()))
         });

@@ -35,5 +35,6 @@ mod standby;
 mod storm;
 mod telemetry;
 mod thousands;
+mod units;
 mod verified;
 mod writers;

@@ -102,6 +102,7 @@ impl Owner {
         if let Some(put) = &self.put {
             put.abort();
         }
+        self.metrics.ended();
         self.view.send_modify(|view| {
             view.phase = Phase::Ended;
             view.trouble = ended.as_ref().err().map(LeadError::in_brief);
@@ -139,8 +140,7 @@ impl Owner {
                     has_answered = true;
                 }
                 Effect::Signed(messages) => {
-                    let last = messages.last().map(|message| message.receipt.header().sequence);
-                    self.metrics.sequenced(messages.len() as u64, last);
+                    self.metrics.sequenced(messages.len() as u64);
                     self.underway.signed(&messages);
                     self.live.signed(messages);
                 }
@@ -225,7 +225,7 @@ impl Owner {
 
     fn show(&mut self, Shown { phase, status, stored }: Shown) {
         if let Some(status) = &status {
-            self.metrics.stands(phase == Phase::Leading, status.sequenced_next, status.stored_next);
+            self.metrics.stands(phase == Phase::Leading, status);
         }
         if phase == Phase::Leading {
             self.led_since.get_or_insert_with(Instant::now);

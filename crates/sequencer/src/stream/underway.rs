@@ -6,7 +6,7 @@ use std::time::{Instant, SystemTime};
 
 use synddb_protocol::id::{Sequence, StreamId};
 use synddb_protocol::log::{Message, MessageType};
-use synddb_protocol::trace::{Place, Stage, TraceId};
+use synddb_protocol::trace::{Place, SpanId, Stage, TraceId};
 use synddb_service::telemetry::span::{self, Ended};
 
 use crate::metrics::StreamMetrics;
@@ -67,7 +67,7 @@ impl Underway {
     /// The store has everything up to here.
     pub(super) fn stored(&mut self, last: Sequence) {
         let Some((first, began)) = self.put.take() else { return };
-        self.metrics.stored((last.get() + 1).saturating_sub(first.get()), last);
+        self.metrics.stored((last.get() + 1).saturating_sub(first.get()));
         while let Some((_, signed)) = self.groups.pop_front_if(|(sequence, _)| *sequence <= last) {
             self.metrics.took_to_store(signed.elapsed());
         }
@@ -88,7 +88,7 @@ impl Underway {
         place: Place,
         began: SystemTime,
         batch: Option<&str>,
-        linked: Option<(TraceId, synddb_protocol::trace::SpanId)>,
+        linked: Option<(TraceId, SpanId)>,
     ) {
         span::tell(&Ended { stage, trace, stream: self.stream, place, began, batch, linked });
     }
