@@ -31,7 +31,7 @@ impl Prometheus {
         let arguments = |own: &Path| {
             let file = own.join("prometheus.yml");
             std::fs::write(&file, configuration(jobs, &rules)).context("cannot write the configuration")?;
-            check(&["check", "config"], &[file.clone()], "")?;
+            check(&["check", "config"], std::slice::from_ref(&file), "")?;
             Ok(vec![
                 format!("--config.file={}", file.display()),
                 format!("--storage.tsdb.path={}", own.join("data").display()),

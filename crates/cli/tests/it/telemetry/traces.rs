@@ -24,10 +24,9 @@ struct Told {
 
 impl Told {
     fn number(&self, key: &str) -> Option<i64> {
-        match value(&self.span.attributes, key)? {
-            Value::IntValue(number) => Some(number),
-            other => panic!("{key} is no number: {other:?}"),
-        }
+        let value = value(&self.span.attributes, key)?;
+        let Value::IntValue(number) = value else { panic!("{key} is no number: {value:?}") };
+        Some(number)
     }
 
     fn text(&self, key: &str) -> Option<String> {
@@ -40,10 +39,9 @@ fn value(attributes: &[KeyValue], key: &str) -> Option<Value> {
 }
 
 fn text(attributes: &[KeyValue], key: &str) -> Option<String> {
-    match value(attributes, key)? {
-        Value::StringValue(text) => Some(text),
-        other => panic!("{key} is no text: {other:?}"),
-    }
+    let value = value(attributes, key)?;
+    let Value::StringValue(text) = value else { panic!("{key} is no text: {value:?}") };
+    Some(text)
 }
 
 fn told(collector: &Collector) -> Vec<Told> {
