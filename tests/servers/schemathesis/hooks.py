@@ -61,7 +61,7 @@ def fits(case):
 
 
 def number(value):
-    return int(value) if re.fullmatch(r"[0-9]{1,18}", str(value)) else None
+    return int(value) if re.fullmatch(r"[0-9]{1,20}", str(value)) else None
 
 
 @schemathesis.hook

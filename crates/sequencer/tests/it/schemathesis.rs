@@ -79,8 +79,11 @@ async fn every_operation_can_be_had_and_answers_as_the_document_says() {
     let Some(answers) = questions.ask().unwrap() else { return };
     let faults = answers.faults(&questions, &[]);
     assert_eq!(faults, "");
-    for (operation, status) in [("POST /submit", 201), ("PUT /snapshot/chunks/{hash}", 201)] {
-        assert!(answers.statuses[operation].contains_key(&status), "{operation}: {:?}", answers.statuses);
+    // Bodies are new once, to whichever of the two paths took them.
+    for path in ["submit", "snapshot/chunks/{hash}"] {
+        let of_path = answers.statuses.iter().filter(|(operation, _)| operation.ends_with(path));
+        let created: u64 = of_path.filter_map(|(_, statuses)| statuses.get(&201)).sum();
+        assert!(created > 0, "{path}: {:?}", answers.statuses);
     }
 }
 

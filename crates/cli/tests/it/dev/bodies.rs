@@ -143,8 +143,9 @@ impl Sequencer {
         // The receipts are no text.
         let answer = tempfile::NamedTempFile::new().unwrap();
         let output = answer.path().to_str().unwrap();
-        let mut arguments =
-            vec!["--data-binary", &body, "--header", "Content-Type: application/cbor", "--output", output];
+        let media_type = if path.contains("/chunks/") { "octet-stream" } else { "cbor" };
+        let header = format!("Content-Type: application/{media_type}");
+        let mut arguments = vec!["--data-binary", &body, "--header", &header, "--output", output];
         arguments.extend(more);
         arguments.push(&url);
         let (code, _) = curl(&arguments);
