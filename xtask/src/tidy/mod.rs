@@ -5,18 +5,21 @@
 //! | module | holds |
 //! |---|---|
 //! | [`invariants`] | each invariant of ARCHITECTURE.md names tests that exist and run; a cited invariant exists |
+//! | [`threats`] | each threat of SECURITY.md names tests that exist and run |
 //! | [`names`] | no stray names in the root, no drawers called `utils` |
 //! | [`sources`] | sizes of files, no ignored tests, no sleeps in tests, no unbounded channels, no orphans |
 //! | [`lock`] | what the lock file may not contain, and how many crates are shipped |
 //! | [`pages`] | links lead somewhere, commands exist |
 //! | [`members`] | each crate has a README and the workspace's lints |
 
+mod held_by;
 pub mod invariants;
 pub mod lock;
 pub mod members;
 pub mod names;
 pub mod pages;
 pub mod sources;
+pub mod threats;
 
 use std::path::PathBuf;
 
@@ -48,6 +51,7 @@ pub fn problems(tree: &Tree) -> Result<Vec<String>> {
         println!("{question}");
     }
     let mut problems = invariants::problems(tree, &files)?;
+    problems.extend(threats::problems(tree, &files)?);
     problems.extend(names::problems(tree, &files, &members)?);
     problems.extend(sources::problems(&files));
     problems.extend(lock::problems(tree)?);

@@ -54,6 +54,7 @@ impl Planted {
             "# A tree\n\nSee [the crates](crates/protocol/README.md#top) and `cargo xtask check`.\n",
         )?;
         planted.architecture("not yet")?;
+        planted.security("| T1 | a threat | what stands against it | not yet |")?;
         planted.member("protocol", "")?;
         planted.member("storage", "synddb-protocol = { path = \"../protocol\" }")?;
         Ok(planted)
@@ -118,6 +119,12 @@ workspace = true
         let page =
             format!("# Architecture\n\n| invariant | text | held by |\n|---|---|---|\n{}\n", rows.join("\n"));
         self.write("ARCHITECTURE.md", &page)
+    }
+
+    /// Writes SECURITY.md with this row of threats.
+    pub(crate) fn security(&self, row: &str) -> Result<()> {
+        let table = "| | threat | what stands against it | shown by |\n|---|---|---|---|";
+        self.write("SECURITY.md", &format!("# Security\n\n{table}\n{row}\n"))
     }
 
     /// Writes a file, named from the tree's root.

@@ -128,6 +128,37 @@ fn citation_of_an_unknown_invariant_fails() -> Result<()> {
 }
 
 #[test]
+fn threat_shown_by_a_test_passes() -> Result<()> {
+    let planted = held_by_function("#[test]")?;
+    planted.security(&format!(r"| T1 | one \| two | something | {HOLDS} |"))?;
+    assert_eq!(planted.tidy()?, Vec::<String>::new());
+    Ok(())
+}
+
+#[test]
+fn threat_shown_by_a_missing_test_fails() -> Result<()> {
+    let planted = Planted::new()?;
+    planted.security(&format!("| T1 | a threat | something | {HOLDS} |"))?;
+    assert_only(&planted.tidy()?, &["SECURITY.md:5: T1", "does not exist"]);
+    Ok(())
+}
+
+#[test]
+fn threats_out_of_order_or_without_a_test_fail() -> Result<()> {
+    let planted = Planted::new()?;
+    for (row, problem) in [
+        ("| T2 | a threat | something | not yet |", "this one is T1"),
+        ("| T1 | a threat | not yet |", "it needs 4"),
+        ("| T1 | a threat | something | the tests |", "cannot understand"),
+        ("no row", "has no table of threats"),
+    ] {
+        planted.security(row)?;
+        assert_only(&planted.tidy()?, &["SECURITY.md", problem]);
+    }
+    Ok(())
+}
+
+#[test]
 fn stray_root_file_fails() -> Result<()> {
     let planted = Planted::new()?;
     planted.write("PLAN.md", "# Plan\n")?;

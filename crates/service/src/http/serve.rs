@@ -394,4 +394,41 @@ mod tests {
             assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("ab"), "{answer}");
         }
     }
+
+    /// One that has no file left for the first connections.
+    struct Short(TcpListener, std::sync::atomic::AtomicU32);
+
+    impl Entrance for Short {
+        type Stream = TcpStream;
+
+        fn is_local(&self) -> io::Result<bool> {
+            Ok(true)
+        }
+
+        async fn accept(&self) -> io::Result<(TcpStream, Option<IpAddr>)> {
+            const EMFILE: i32 = 24;
+            match self.1.fetch_add(1, std::sync::atomic::Ordering::Relaxed) {
+                // One comes, then there is nothing left for a while.
+                1..=3 => Err(io::Error::from_raw_os_error(EMFILE)),
+                _ => Entrance::accept(&self.0).await,
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn where_files_run_out_an_idle_connection_is_closed_and_accepting_goes_on() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let shutdown = Shutdown::new();
+        let router = Router::new().route("/", axum::routing::get(async || "served"));
+        let begun = tokio::time::Instant::now();
+        let entrance = Short(listener, std::sync::atomic::AtomicU32::new(0));
+        let serving = tokio::spawn(serve(entrance, router, ConnectionBounds::default(), shutdown.clone()));
+        let mut idle = TcpStream::connect(address).await.unwrap();
+        assert_eq!(idle.read(&mut [0]).await.unwrap_or(0), 0, "it was closed");
+        ask(&mut TcpStream::connect(address).await.unwrap()).await.unwrap();
+        assert!(begun.elapsed() >= 3 * ACCEPT_RETRY, "it does not spin: {:?}", begun.elapsed());
+        shutdown.ask();
+        serving.await.unwrap().unwrap();
+    }
 }
