@@ -15,12 +15,13 @@
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, Ipv6Addr};
 use std::num::NonZero;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Notify;
 
 use crate::trouble::Trouble;
 
@@ -108,18 +109,22 @@ struct Account {
 
 /// The seats of a listener.
 pub(super) struct Seats {
-    room: Arc<Semaphore>,
-    per_peer: usize,
+    bounds: ConnectionBounds,
     book: Arc<Book>,
 }
 
 #[derive(Default)]
-struct Book(Mutex<Entries>);
+struct Book {
+    entries: Mutex<Entries>,
+    /// Somebody left, or owes something from now on.
+    changed: Notify,
+}
 
 #[derive(Default)]
 struct Entries {
     /// Events so far.
     events: u64,
+    seated: usize,
     owing: BTreeMap<Place, Owing>,
     peers: HashMap<Peer, usize>,
     trouble: Trouble,
@@ -127,12 +132,19 @@ struct Entries {
 
 struct Owing {
     peer: Option<Peer>,
-    leave: Arc<Notify>,
+    leave: Arc<Leave>,
+}
+
+/// How a connection is asked to leave.
+struct Leave {
+    asked: Notify,
+    /// Whether its seat is its own still. One who is asked to leave has given it on, and is gone in a moment.
+    is_seated: AtomicBool,
 }
 
 impl Book {
     fn open(&self) -> MutexGuard<'_, Entries> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -143,7 +155,8 @@ impl Entries {
             return false;
         };
         if let Some(owing) = self.owing.remove(&place) {
-            owing.leave.notify_one();
+            self.unseat(owing.peer, &owing.leave);
+            owing.leave.asked.notify_one();
             metrics::counter!("synddb_http_connections_closed_for_others_total").increment(1);
         }
         if let Some(lasting) = self.trouble.met(Instant::now(), why) {
@@ -153,35 +166,68 @@ impl Entries {
     }
 }
 
+impl Entries {
+    /// Whether somebody from there may be seated now; who has owed most for longest leaves where it has to.
+    fn seat(&mut self, peer: Option<Peer>, bounds: &ConnectionBounds) -> Turn {
+        if let Some(peer) = peer {
+            let seated = self.peers.get(&peer).copied().unwrap_or(0);
+            let why = "one address has its share of connections; its idle ones are closed";
+            if seated >= bounds.connections_per_peer_max.get()
+                && !self.ask_to_leave(|owing| owing.peer == Some(peer), why)
+            {
+                return Turn::Refused;
+            }
+        }
+        let why = "every connection is taken; those idle for longest are closed";
+        if self.seated >= bounds.connections_max.get() && !self.ask_to_leave(|_| true, why) {
+            return Turn::Waits;
+        }
+        self.seated += 1;
+        if let Some(peer) = peer {
+            *self.peers.entry(peer).or_default() += 1;
+        }
+        Turn::Seated
+    }
+
+    /// Takes a seat back, unless it was given on.
+    fn unseat(&mut self, peer: Option<Peer>, leave: &Leave) {
+        if !leave.is_seated.swap(false, Ordering::Relaxed) {
+            return;
+        }
+        self.seated -= 1;
+        let Some(peer) = peer else { return };
+        if let Some(seated) = self.peers.get_mut(&peer) {
+            *seated -= 1;
+            if *seated == 0 {
+                self.peers.remove(&peer);
+            }
+        }
+    }
+}
+
+/// What becomes of one who comes.
+enum Turn {
+    Seated,
+    Waits,
+    Refused,
+}
+
 impl Seats {
     pub(super) fn new(bounds: ConnectionBounds) -> Self {
-        let bounds = bounds.within_files();
-        Self {
-            room: Arc::new(Semaphore::new(bounds.connections_max.get().min(Semaphore::MAX_PERMITS))),
-            per_peer: bounds.connections_per_peer_max.get(),
-            book: Arc::default(),
-        }
+        Self { bounds: bounds.within_files(), book: Arc::default() }
     }
 
     /// A seat for a connection. It is waited for where all who are seated are worked for. `None` where its peer has its share of
     /// seats, and is worked for on each.
     pub(super) async fn take(&self, peer: Option<Peer>) -> Option<Arc<Seat>> {
-        if let Some(peer) = peer {
-            let mut book = self.book.open();
-            let is_over = book.peers.get(&peer).is_some_and(|seated| *seated >= self.per_peer);
-            let why = "one address has its share of connections; its idle ones are closed";
-            if is_over && !book.ask_to_leave(|owing| owing.peer == Some(peer), why) {
-                return None;
+        loop {
+            let turn = self.book.open().seat(peer, &self.bounds);
+            match turn {
+                Turn::Seated => return Some(Seat::new(Arc::clone(&self.book), peer)),
+                Turn::Waits => self.book.changed.notified().await,
+                Turn::Refused => return None,
             }
         }
-        let permit = match Arc::clone(&self.room).try_acquire_owned() {
-            Ok(permit) => permit,
-            Err(_) => {
-                self.make_room();
-                Arc::clone(&self.room).acquire_owned().await.ok()?
-            }
-        };
-        Some(Seat::new(Arc::clone(&self.book), peer, permit))
     }
 
     /// Closes who has owed most for longest, if anybody owes anything.
@@ -196,26 +242,23 @@ impl Seats {
 pub(super) struct Seat {
     book: Arc<Book>,
     peer: Option<Peer>,
-    leave: Arc<Notify>,
+    leave: Arc<Leave>,
     account: Mutex<Account>,
-    _permit: OwnedSemaphorePermit,
 }
 
 impl Seat {
-    fn new(book: Arc<Book>, peer: Option<Peer>, permit: OwnedSemaphorePermit) -> Arc<Self> {
-        if let Some(peer) = peer {
-            *book.open().peers.entry(peer).or_default() += 1;
-        }
-        let leave = Arc::new(Notify::new());
+    /// One that is counted already.
+    fn new(book: Arc<Book>, peer: Option<Peer>) -> Arc<Self> {
+        let leave = Arc::new(Leave { asked: Notify::new(), is_seated: AtomicBool::new(true) });
         let account = Mutex::new(Account { standing: Standing::New, place: None });
-        let seat = Arc::new(Self { book, peer, leave, account, _permit: permit });
+        let seat = Arc::new(Self { book, peer, leave, account });
         seat.owe(Some(Debt::Head));
         seat
     }
 
     /// Returns when it has to leave.
     pub(super) async fn asked_to_leave(&self) {
-        self.leave.notified().await;
+        self.leave.asked.notified().await;
     }
 
     fn account(&self) -> MutexGuard<'_, Account> {
@@ -233,6 +276,7 @@ impl Seat {
         account.place = debt.map(|debt| (account.standing, debt, book.events));
         if let Some(place) = account.place {
             book.owing.insert(place, Owing { peer: self.peer, leave: Arc::clone(&self.leave) });
+            self.book.changed.notify_one();
         }
         account.place
     }
@@ -255,14 +299,8 @@ impl Seat {
 impl Drop for Seat {
     fn drop(&mut self) {
         self.owe(None);
-        let Some(peer) = self.peer else { return };
-        let mut book = self.book.open();
-        if let Some(seated) = book.peers.get_mut(&peer) {
-            *seated -= 1;
-            if *seated == 0 {
-                book.peers.remove(&peer);
-            }
-        }
+        self.book.open().unseat(self.peer, &self.leave);
+        self.book.changed.notify_one();
     }
 }
 
@@ -349,14 +387,22 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_seat_is_given_on_once_its_connection_is_gone() {
+    async fn a_seat_is_waited_for_where_all_are_worked_for() {
         let seats = seats(1, 1);
         let first = seats.take(peer(1)).await.unwrap();
-        let mut second = Box::pin(seats.take(peer(2)));
-        assert!(futures::poll!(&mut second).is_pending());
-        assert!(is_asked(&first));
+        let second = seats.take(peer(2)).await.unwrap();
+        assert!(is_asked(&first), "it gave its seat on");
         drop(first);
-        assert!(second.await.is_some());
+        let worked = Worked::begin(&second);
+        let mut third = Box::pin(seats.take(peer(3)));
+        assert!(futures::poll!(&mut third).is_pending());
+        drop(worked);
+        let third = third.await.unwrap();
+        assert!(is_asked(&second), "it has its answer");
+        let _worked = Worked::begin(&third);
+        let mut fourth = Box::pin(seats.take(peer(4)));
+        drop(second);
+        assert!(futures::poll!(&mut fourth).is_pending(), "who gave its seat on gives no other one");
     }
 
     #[tokio::test]
