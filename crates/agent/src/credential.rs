@@ -11,7 +11,7 @@ use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
-use synddb_protocol::http::EVIDENCE_BYTES_MAX;
+use synddb_protocol::http::EVIDENCE_HEADER_BYTES_MAX;
 use ureq::http::HeaderValue;
 use ureq::tls::{Certificate, ClientCert, PrivateKey, RootCerts, TlsConfig};
 
@@ -203,8 +203,10 @@ impl FetchEvidence {
     /// Fresh evidence, as the value of a header.
     pub(crate) fn fetch(&self) -> Result<HeaderValue, ReadError> {
         let evidence = (self.0)()?;
-        if evidence.len() > EVIDENCE_BYTES_MAX {
-            return Err(format!("evidence is longer than it can be. limit=`{EVIDENCE_BYTES_MAX}`").into());
+        if evidence.len() > EVIDENCE_HEADER_BYTES_MAX {
+            return Err(
+                format!("evidence is longer than it can be. limit=`{EVIDENCE_HEADER_BYTES_MAX}`").into()
+            );
         }
         sensitive(&evidence).ok_or_else(|| "evidence is no visible ASCII".into())
     }
@@ -261,7 +263,7 @@ mod tests {
 
     #[test]
     fn evidence_that_is_no_header_is_not_sent() {
-        for wrong in ["a\nb".to_owned(), "x".repeat(EVIDENCE_BYTES_MAX + 1)] {
+        for wrong in ["a\nb".to_owned(), "x".repeat(EVIDENCE_HEADER_BYTES_MAX + 1)] {
             assert!(FetchEvidence::by(move || Ok::<_, ReadError>(wrong.clone())).fetch().is_err());
         }
         assert!(FetchEvidence::by(|| Err::<String, _>("no hardware")).fetch().is_err());

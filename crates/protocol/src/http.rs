@@ -19,7 +19,7 @@ use crate::log::{ClientState, ContinuityError, Receipt, StatusLevel};
 pub const EVIDENCE_HEADER: &str = "synddb-evidence";
 
 /// Longest evidence that is sent in a header, in bytes.
-pub const EVIDENCE_BYTES_MAX: usize = 16 << 10;
+pub const EVIDENCE_HEADER_BYTES_MAX: usize = 12 << 10;
 
 /// A place in what a client sends. What is sequenced or published is told in these, never in
 /// sequences, because a commit may get another sequence after a failover.

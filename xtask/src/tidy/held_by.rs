@@ -53,9 +53,7 @@ fn reference_problem(reference: &str, files: &[RustFile]) -> Option<String> {
     };
     let (path, name) = (&found[1], &found[2]);
     let Some(file) = files.iter().find(|file| file.path == Path::new(path)) else {
-        return Some(format!(
-            "`{path}` does not exist; name the test that holds this, or write `not yet`"
-        ));
+        return Some(format!("`{path}` does not exist; name the test that holds this, or write `not yet`"));
     };
     if is_orphan(file, files) {
         return Some(format!("`{path}` is compiled by nobody; declare it with `mod`"));
@@ -66,9 +64,7 @@ fn reference_problem(reference: &str, files: &[RustFile]) -> Option<String> {
             Some(format!("the test `{name}` of `{path}` is ignored; make it run, or write `not yet`"))
         }
         TestState::NoTest => Some(format!("`{name}` of `{path}` is a function but no test; give it #[test]")),
-        TestState::Missing => {
-            Some(format!("`{path}` has no test `{name}`; name the test that holds this"))
-        }
+        TestState::Missing => Some(format!("`{path}` has no test `{name}`; name the test that holds this")),
     }
 }
 

@@ -47,7 +47,9 @@ pub fn problems(tree: &Tree, files: &[RustFile]) -> Result<Vec<String>> {
                 "{place}: the invariants end at I{INVARIANTS}; raise INVARIANTS in xtask to add one"
             ));
         }
-        problems.extend(held_by::row_problems(line, FORM, files).into_iter().map(|problem| format!("{place}: {problem}")));
+        problems.extend(
+            held_by::row_problems(line, FORM, files).into_iter().map(|problem| format!("{place}: {problem}")),
+        );
     }
     for number in 1..=INVARIANTS {
         let count = rows.get(&number).copied().unwrap_or(0);

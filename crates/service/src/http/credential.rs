@@ -15,7 +15,7 @@ use std::time::SystemTime;
 
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
-use synddb_protocol::http::{EVIDENCE_BYTES_MAX, EVIDENCE_HEADER, Reason};
+use synddb_protocol::http::{EVIDENCE_HEADER, EVIDENCE_HEADER_BYTES_MAX, Reason};
 
 use super::{PeerCertificate, Refusal};
 use crate::credentials::{Credentials, CredentialsFile, CredentialsFileError, Fingerprint, Holder, Unlisted};
@@ -105,8 +105,8 @@ fn presented(headers: &HeaderMap, peer: Option<Fingerprint>) -> Result<Vec<Prese
         None => None,
     };
     let evidence = match one(headers, EVIDENCE_HEADER)? {
-        Some(evidence) if evidence.len() > EVIDENCE_BYTES_MAX => {
-            return refuse(format!("evidence has at most {EVIDENCE_BYTES_MAX} bytes"));
+        Some(evidence) if evidence.len() > EVIDENCE_HEADER_BYTES_MAX => {
+            return refuse(format!("evidence has at most {EVIDENCE_HEADER_BYTES_MAX} bytes"));
         }
         evidence => evidence.map(Presented::Evidence),
     };
@@ -256,7 +256,7 @@ mod tests {
         assert_eq!(ask(&checking, &evidence("measured"), None).await.unwrap(), "enclave");
         assert_eq!(ask(&checking, &evidence("measured"), Some(b"other")).await.unwrap(), "enclave");
         assert!(ask(&checking, &evidence("other"), None).await.unwrap_err().contains("something else"));
-        let long = "x".repeat(EVIDENCE_BYTES_MAX + 1);
+        let long = "x".repeat(EVIDENCE_HEADER_BYTES_MAX + 1);
         assert!(ask(&checking, &evidence(&long), None).await.unwrap_err().contains("at most"));
     }
 

@@ -25,7 +25,7 @@ use hyper::service::Service;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
-use synddb_protocol::http::Reason;
+use synddb_protocol::http::{EVIDENCE_HEADER_BYTES_MAX, Reason};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio_io_timeout::TimeoutStream;
@@ -45,6 +45,10 @@ const HEAD_BYTES_MAX: usize = 16 << 10;
 /// Most bytes that a connection reads ahead, and that wait in it to be written.
 const BUFFER_BYTES_MAX: usize = 64 << 10;
 
+const _: () = assert!(
+    EVIDENCE_HEADER_BYTES_MAX + (4 << 10) <= HEAD_BYTES_MAX,
+    "evidence fits beside everything else of a head"
+);
 const _: () = assert!(HEAD_BYTES_MAX <= BUFFER_BYTES_MAX, "a head fits the buffer that it is read into");
 
 /// How long a client may take to read what is sent to it before more can be sent.
@@ -423,7 +427,13 @@ mod tests {
         let router = Router::new().route("/", axum::routing::get(async || "served"));
         let begun = tokio::time::Instant::now();
         let entrance = Short(listener, std::sync::atomic::AtomicU32::new(0));
-        let serving = tokio::spawn(serve(entrance, router, ConnectionBounds::default(), shutdown.clone()));
+        let serving = tokio::spawn(serve(
+            entrance,
+            Transport::Plain,
+            router,
+            ConnectionBounds::default(),
+            shutdown.clone(),
+        ));
         let mut idle = TcpStream::connect(address).await.unwrap();
         assert_eq!(idle.read(&mut [0]).await.unwrap_or(0), 0, "it was closed");
         ask(&mut TcpStream::connect(address).await.unwrap()).await.unwrap();
