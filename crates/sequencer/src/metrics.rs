@@ -148,8 +148,8 @@ pub(crate) fn lease_held(stream: StreamId, is_held: bool) {
 
 /// Somebody with this credential may write: whoever exchanges one sees by it when the old one is used no more. There are as many names as a
 /// file of credentials lists.
-pub(crate) fn admitted(credential: String) {
-    counter!("synddb_sequencer_admitted_total", "credential" => credential).increment(1);
+pub(crate) fn admitted(credential: &str) {
+    counter!("synddb_sequencer_admitted_total", "credential" => credential.to_owned()).increment(1);
 }
 
 /// A request that writes was refused.

@@ -24,7 +24,7 @@ impl FromRequestParts<Front> for Writing {
             let holder = front.0.gate.admit(parts).await?;
             let Named(stream) = Named::from_request_parts(parts, front).await?;
             if holder.may_write(stream) {
-                return Ok((stream, holder.name));
+                return Ok((stream, holder));
             }
             let detail = format!(
                 "this credential is for other streams; have the stream listed for it. credential=`{}` stream=`{stream}`",
@@ -32,8 +32,8 @@ impl FromRequestParts<Front> for Writing {
             );
             Err(Refusal::new(Reason::Forbidden, detail))
         };
-        let (stream, name) = admitted.await.inspect_err(|refusal| metrics::refused(refusal.reason()))?;
-        metrics::admitted(name);
+        let (stream, holder) = admitted.await.inspect_err(|refusal| metrics::refused(refusal.reason()))?;
+        metrics::admitted(&holder.name);
         Ok(Self(stream))
     }
 }

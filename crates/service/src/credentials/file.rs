@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use serde::Deserialize;
@@ -117,7 +118,7 @@ impl Entry {
         let expires = self.expires.map(|expires| instant(&expires)).transpose().map_err(|()| {
             (at, format!("`{name}` expires at no time in UTC; write it as in 2027-01-31T00:00:00Z"))
         })?;
-        Ok(Credential { kind, holder: Holder { name, streams }, sha256, expires })
+        Ok(Credential { kind, holder: Arc::new(Holder { name, streams }), sha256, expires })
     }
 }
 

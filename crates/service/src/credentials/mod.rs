@@ -23,6 +23,7 @@ pub use file::{CREDENTIALS_BYTES_MAX, CREDENTIALS_MAX, CredentialsFile, Credenti
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use sha2::{Digest as _, Sha256};
@@ -111,7 +112,7 @@ pub struct Credential {
     /// What it is.
     pub kind: Kind,
     /// Whose it is, and what they may write.
-    pub holder: Holder,
+    pub holder: Arc<Holder>,
     /// Its hash.
     pub sha256: Fingerprint,
     /// When it ends to be one.
@@ -132,7 +133,7 @@ impl Credentials {
     ///
     /// # Errors
     /// [`Unlisted`].
-    pub fn token(&self, given: &str, now: SystemTime) -> Result<&Holder, Unlisted> {
+    pub fn token(&self, given: &str, now: SystemTime) -> Result<&Arc<Holder>, Unlisted> {
         self.find(Kind::Token, Fingerprint::of(given.as_bytes()), now)
     }
 
@@ -140,11 +141,11 @@ impl Credentials {
     ///
     /// # Errors
     /// [`Unlisted`].
-    pub fn certificate(&self, given: Fingerprint, now: SystemTime) -> Result<&Holder, Unlisted> {
+    pub fn certificate(&self, given: Fingerprint, now: SystemTime) -> Result<&Arc<Holder>, Unlisted> {
         self.find(Kind::Certificate, given, now)
     }
 
-    fn find(&self, kind: Kind, given: Fingerprint, now: SystemTime) -> Result<&Holder, Unlisted> {
+    fn find(&self, kind: Kind, given: Fingerprint, now: SystemTime) -> Result<&Arc<Holder>, Unlisted> {
         // One behind the last stands for none. No entry ends the search.
         let mut found = self.0.len() as u64;
         for (place, credential) in (0_u64..).zip(&self.0) {

@@ -74,7 +74,7 @@ impl Gate {
     ///
     /// # Errors
     /// 401 when nothing that it presents is accepted.
-    pub async fn admit(&self, parts: &Parts) -> Result<Holder, Refusal> {
+    pub async fn admit(&self, parts: &Parts) -> Result<Arc<Holder>, Refusal> {
         let credentials = self.credentials.now().await;
         let peer = parts.extensions.get::<PeerCertificate>().map(|peer| peer.0);
         let presented = presented(&parts.headers, peer)?;
@@ -131,19 +131,19 @@ fn decide(
     evidence: Option<&dyn CheckEvidence>,
     presented: &[Presented<'_>],
     now: SystemTime,
-) -> Result<Holder, Refusal> {
+) -> Result<Arc<Holder>, Refusal> {
     let mut why = "send the header `Authorization: Bearer TOKEN`".to_owned();
     for presented in presented {
         match *presented {
             Presented::Token(given) => {
                 return match credentials.token(given, now) {
-                    Ok(holder) => Ok(holder.clone()),
+                    Ok(holder) => Ok(Arc::clone(holder)),
                     Err(Unlisted::Unknown) => refuse("this token is not accepted here"),
                     Err(Unlisted::Expired) => refuse("this token has expired; ask for a new one"),
                 };
             }
             Presented::Certificate(fingerprint) => match credentials.certificate(fingerprint, now) {
-                Ok(holder) => return Ok(holder.clone()),
+                Ok(holder) => return Ok(Arc::clone(holder)),
                 Err(Unlisted::Unknown) => {
                     why = format!(
                         "the client's certificate is not listed here; have it listed, or send a token. sha256=`{fingerprint}`"
@@ -161,7 +161,7 @@ fn decide(
                         "this process checks no evidence; send the header `Authorization: Bearer TOKEN`",
                     );
                 };
-                return checker.check(given, now).or_else(refuse);
+                return checker.check(given, now).map(Arc::new).or_else(refuse);
             }
         }
     }
@@ -205,7 +205,7 @@ mod tests {
         }
         let (parts, ()) = request.into_parts();
         let admitted = gate.admit(&parts).await;
-        admitted.map(|holder| holder.name).map_err(|refusal| {
+        admitted.map(|holder| holder.name.clone()).map_err(|refusal| {
             assert_eq!(refusal.reason(), &Reason::Unauthorized);
             let told = format!("{refusal:?}");
             assert!(!headers.iter().any(|(_, value)| value.len() > 16 && told.contains(value)), "{told}");

@@ -1,6 +1,6 @@
 //! An agent and a validator that speak TLS with a sequencer, and what they say when it does not come about.
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::Path;
 use std::process::Command;
 
@@ -83,12 +83,17 @@ fn a_certificate_writes_over_tls_and_is_exchanged_without_a_warning() {
         .arg(folder.join("ca.pem"))
         .arg("--replica")
         .arg(folder.join("replica.db"));
+    command.arg("--tls-certificate").arg(folder.join("server.pem"));
+    command.arg("--tls-key").arg(folder.join("server.key"));
+    command.env("SYNDDB_LOG", "synddb_validator=debug").stderr(File::create(folder.join("log")).unwrap());
     let validator = Role::start(command);
-    let validator_url = format!("http://{}", address(&validator));
+    let validator_url = format!("https://{}", address(&validator));
     let reaches_the_replica = || {
         let waits =
             ["wait", app.to_str().unwrap(), "--timeout", PATIENCE_TEXT, "--validator", &validator_url];
-        let (exit, told, errors) = run(synddb(waits));
+        let mut wait = synddb(waits);
+        wait.env("SSL_CERT_FILE", folder.join("ca.pem"));
+        let (exit, told, errors) = run(wait);
         assert_eq!(exit, 0, "{told}{errors}{:#?}", follower.events());
     };
     reaches_the_replica();
@@ -101,6 +106,9 @@ fn a_certificate_writes_over_tls_and_is_exchanged_without_a_warning() {
     reaches_the_replica();
     let told: Vec<_> = follower.events().into_iter().filter(|event| event["event"] == "warning").collect();
     assert!(told.is_empty(), "{told:#?}");
+    // The validator hears news over TLS: what it gets otherwise is that nothing is stored yet.
+    let log = fs::read_to_string(folder.join("log")).unwrap();
+    assert!(!log.contains("error sending request"), "{log}");
 }
 
 #[test]
