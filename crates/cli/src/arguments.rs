@@ -1,5 +1,7 @@
 //! The command line: which commands exist and what they accept.
 
+mod tls;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -11,6 +13,7 @@ use synddb_protocol::signing::VerifyingKey;
 use synddb_sequencer::PublicUrl;
 use synddb_storage::StoreUrl;
 use synddb_validator::Mode;
+pub(crate) use tls::TlsOverrides;
 
 use crate::bench::{BenchArguments, FIGURES};
 use crate::configuration::ConfigArguments;
@@ -206,10 +209,6 @@ pub(crate) struct SequencerOverrides {
     #[arg(long)]
     #[serde(skip_serializing_if = "Option::is_none")]
     credentials_file: Option<PathBuf>,
-    /// Has become --credentials-file.
-    #[arg(long, hide = true, value_parser = no_token_file)]
-    #[serde(skip)]
-    _token_file: Option<std::convert::Infallible>,
     #[command(flatten)]
     #[serde(skip_serializing_if = "TlsOverrides::is_empty")]
     tls: TlsOverrides,
@@ -240,35 +239,6 @@ pub(crate) struct SequencerOverrides {
     #[command(flatten)]
     #[serde(skip_serializing_if = "BatchOverrides::is_empty")]
     batch: BatchOverrides,
-}
-
-fn no_token_file(_: &str) -> Result<std::convert::Infallible, &'static str> {
-    Err(
-        "it has become --credentials-file, a file that holds hashes of tokens; make one with `synddb token new --name NAME --from TOKEN_FILE --credentials FILE`",
-    )
-}
-
-/// How a service speaks TLS. Files are read again when they change.
-#[derive(Debug, Args, Serialize)]
-struct TlsOverrides {
-    /// The certificate to show to clients, in PEM: then TLS is spoken.
-    #[arg(long = "tls-certificate", value_name = "FILE", requires = "key_file_of_tls")]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    certificate_file: Option<PathBuf>,
-    /// Its key in PEM: a secret.
-    #[arg(id = "key_file_of_tls", long = "tls-key", value_name = "FILE", requires = "certificate_file")]
-    #[serde(rename = "key_file", skip_serializing_if = "Option::is_none")]
-    key_file_of_tls: Option<PathBuf>,
-    /// The authority of clients' certificates, in PEM: every client must show one then.
-    #[arg(long = "tls-client-ca", value_name = "FILE")]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    client_ca_file: Option<PathBuf>,
-}
-
-impl TlsOverrides {
-    const fn is_empty(&self) -> bool {
-        self.certificate_file.is_none() && self.key_file_of_tls.is_none() && self.client_ca_file.is_none()
-    }
 }
 
 /// What a sequencer is beside others over one store, as flags.

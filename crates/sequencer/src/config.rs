@@ -421,8 +421,6 @@ mod tests {
         }
         let one_key = serde_json::from_str::<Config>(r#"{"trusted_keys": "0x02aa"}"#).unwrap_err();
         assert!(one_key.to_string().contains(r#"as in `["0x02…"]`"#), "{one_key}");
-        let old = serde_json::from_str::<Config>(r#"{"token_file": "token"}"#).unwrap_err();
-        assert!(old.to_string().contains("synddb token new"), "{old}");
         assert!(serde_json::from_str::<Config>(r#"{"streams": "all"}"#).is_err());
         assert!(serde_json::from_str::<Config>(r#"{"batch": {"age": 1}}"#).is_err());
     }

@@ -113,7 +113,12 @@ pub async fn run(
 /// # Errors
 /// [`ValidatorError`], as [`run`] would end with it.
 pub async fn check(config: &Config) -> Result<(), ValidatorError> {
-    Checked::of(config, None).await.map(drop)
+    Checked::of(config, None).await?;
+    if let Some(address) = config.listen {
+        Transport::open(config.tls.as_ref())?;
+        Auditors::of(config.credentials_file.as_deref(), address)?;
+    }
+    Ok(())
 }
 
 /// As [`run`], and it begins otherwise than by going on.

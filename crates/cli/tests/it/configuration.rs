@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::processes::{run, synddb};
 use super::programs::sql;
-use super::roles::write_token;
+use super::roles::{credentials, write_token};
 
 const ROLES: [&str; 3] = ["agent", "sequencer", "validator"];
 
@@ -91,9 +91,9 @@ fn what_a_configuration_comes_to_is_said_with_where_it_is_from() {
     let file = folder.join("sequencer.toml");
     let at = |name: &str| folder.join(name).to_str().unwrap().to_owned();
     let text = format!(
-        "dir = {:?}\ntoken_file = {:?}\nkey_file = {:?}\n[batch]\nage_ms = 7\n",
+        "dir = {:?}\ncredentials_file = {:?}\nkey_file = {:?}\n[batch]\nage_ms = 7\n",
         at("journals"),
-        at("token"),
+        credentials(folder).to_str().unwrap(),
         at("key")
     );
     fs::write(&file, &text).unwrap();
@@ -139,12 +139,16 @@ fn what_could_not_begin_is_refused_with_the_fix() {
     refused("validator", "lagmax = 1", &[], "lagmax");
     refused("sequencer", "", &[("SYNDDB_SEQUENCER_LISTN", "x")], "listn");
     refused("sequencer", "role = \"standby\"\nstore = \"memory:\"", &[], "memory:");
-    let open = folder.join("open");
-    fs::write(&open, "a".repeat(64)).unwrap();
-    fs::set_permissions(&open, fs::Permissions::from_mode(0o644)).unwrap();
-    refused("sequencer", &format!("token_file = {:?}", open.to_str().unwrap()), &[], "chmod 600");
-    let below = format!("token_file = {token:?}\nkey_file = {:?}", format!("{token}/key"));
-    refused("sequencer", &below, &[], "key");
+    refused("sequencer", "", &[("SYNDDB_SEQUENCER_CREDENTIALS_FILE", "/no/such.toml")], "synddb token new");
+    let listed = credentials(folder);
+    let sequencer = format!("credentials_file = {:?}\n", listed.to_str().unwrap());
+    refused("sequencer", &format!("{sequencer}key_file = {:?}", format!("{token}/key")), &[], "key");
+    let tls = "[tls]\ncertificate_file = \"/no/such.pem\"\nkey_file = \"/no/such.key\"\n";
+    refused("sequencer", &format!("{sequencer}{tls}"), &[], "/no/such");
+    fs::set_permissions(&listed, fs::Permissions::from_mode(0o666)).unwrap();
+    refused("sequencer", &sequencer, &[], "chmod go-w");
+    fs::set_permissions(folder.join("token"), fs::Permissions::from_mode(0o644)).unwrap();
+    refused("agent", &agent, &[("SYNDDB_AGENT_DATABASE", "/no/such.db")], "chmod 600");
 }
 
 #[test]
