@@ -258,21 +258,23 @@ impl Client {
         let are_several = self.sequencers.are_several();
         let wait = wait.min(if are_several { WAIT_STORED_OF_SEVERAL } else { WAIT_STORED });
         let url = self.at(&format!("checkpoint?at_least={at_least}&wait_ms={}", wait.as_millis()));
-        let request = self
-            .agent()
-            .get(url)
-            .config()
-            .timeout_recv_response(are_several.then_some(wait + ANSWER_MAX_OF_SEVERAL))
-            .build();
-        let response = request.call().map_err(|error| unreachable(self.url(), error))?;
-        answer(self.url(), response, CHECKPOINT_BYTES_MAX, |_, bytes| self.check_checkpoint(bytes))
+        self.known(|| {
+            let request = self
+                .agent()
+                .get(&url)
+                .config()
+                .timeout_recv_response(are_several.then_some(wait + ANSWER_MAX_OF_SEVERAL))
+                .build();
+            let response = request.call().map_err(|error| unreachable(self.url(), error))?;
+            answer(self.url(), response, CHECKPOINT_BYTES_MAX, |_, bytes| self.check_checkpoint(bytes))
+        })
     }
 
     /// The leaves of the stored messages from `start` to `end`. Nobody signed them: they are right when they lead to a signed checkpoint.
     pub(crate) fn leaves(&self, start: u64, end: u64) -> Result<Answer<Vec<TreeHash>>, ClientError> {
         let url = self.at(&format!("leaves/{start}_{end}"));
-        let request = self.agent().get(url).config().timeout_global(Some(LEAVES_WITHIN)).build();
-        let response = request.call().map_err(|error| unreachable(self.url(), error))?;
+        let request = || self.agent().get(&url).config().timeout_global(Some(LEAVES_WITHIN)).build();
+        let response = self.known(|| request().call().map_err(|error| unreachable(self.url(), error)))?;
         answer(self.url(), response, Leaves::BYTES_MAX, |_, bytes| {
             let Leaves(leaves) = Leaves::from_bytes(bytes).map_err(|_| Unfit::Unreadable)?;
             // Fewer are an answer: whoever gets them asks behind them.
@@ -284,7 +286,8 @@ impl Client {
     /// What stands at a sequence in the stored batch that holds it; nothing when the batch is another one. Nothing of it is checked.
     pub(crate) fn stored_at(&self, sequence: Sequence) -> Result<Answer<Option<Receipt>>, ClientError> {
         let url = self.at(&format!("batches/{sequence}_{sequence}"));
-        let response = self.agent().get(url).call().map_err(|error| unreachable(self.url(), error))?;
+        let call = || self.agent().get(&url).call().map_err(|error| unreachable(self.url(), error));
+        let response = self.known(call)?;
         answer(self.url(), response, BATCH_STORED_MAX + 16, |_, bytes| {
             let mut reader = Reader::new(bytes);
             let stored = reader.bytes("batch", BATCH_STORED_MAX).map_err(|_| Unfit::Unreadable)?;
@@ -322,15 +325,20 @@ impl Client {
         })
     }
 
+    /// Asks, and once more where TLS did not come about and its files have changed.
+    fn known<T>(&self, ask: impl Fn() -> Result<T, ClientError>) -> Result<T, ClientError> {
+        match ask() {
+            Err(ClientError::Tls { .. }) if self.renew_tls() => ask(),
+            answered => answered,
+        }
+    }
+
     /// Sends what writes, and once more where it was refused and what the agent is known by has changed.
     fn write<T>(&self, send: impl Fn() -> Result<Answer<T>, ClientError>) -> Result<Answer<T>, ClientError> {
         let token = self.token.as_ref().map(Token::expose);
-        let answered = send();
-        let is_unknown = match &answered {
-            Ok(Answer::Refused(refused, _)) => *refused.reason() == Reason::Unauthorized,
-            Err(ClientError::Tls { .. }) if self.renew_tls() => return send(),
-            Ok(Answer::Done(_)) | Err(_) => false,
-        };
+        let answered = self.known(&send);
+        let is_unknown =
+            matches!(&answered, Ok(Answer::Refused(refused, _)) if *refused.reason() == Reason::Unauthorized);
         if !is_unknown {
             return answered;
         }

@@ -29,10 +29,10 @@ fn agent(folder: &Path, url: &str) -> Command {
 }
 
 /// A sequencer that speaks TLS, with the authority that signs for it and its clients, of which one is listed.
-fn start_sequencer(folder: &Path, authority: &Authority, listed: &Pair) -> Role {
+fn start_sequencer(folder: &Path, authority: &Authority, listed: &Pair, at: &str) -> Role {
     authority.server().unwrap().write(folder, "server").unwrap();
     fs::write(folder.join("ca.pem"), authority.pem()).unwrap();
-    let mut command = sequencer_as(folder, "sequencer", "127.0.0.1:0");
+    let mut command = sequencer_as(folder, "sequencer", at);
     command.arg("--tls-certificate").arg(folder.join("server.pem"));
     command.arg("--tls-key").arg(folder.join("server.key"));
     command.arg("--tls-client-ca").arg(folder.join("ca.pem"));
@@ -55,7 +55,7 @@ fn a_certificate_writes_over_tls_and_is_exchanged_without_a_warning() {
     let authority = Authority::new("ours").unwrap();
     let first = authority.client("first").unwrap();
     first.write(folder, "client").unwrap();
-    let sequencer = start_sequencer(folder, &authority, &first);
+    let mut sequencer = start_sequencer(folder, &authority, &first, "127.0.0.1:0");
     let listening = sequencer.event("listening", |_| true);
     let url = listening["url"].as_str().unwrap();
     assert!(url.starts_with("https://"), "{url}");
@@ -109,6 +109,18 @@ fn a_certificate_writes_over_tls_and_is_exchanged_without_a_warning() {
     // The validator hears news over TLS: what it gets otherwise is that nothing is stored yet.
     let log = fs::read_to_string(folder.join("log")).unwrap();
     assert!(!log.contains("error sending request"), "{log}");
+
+    // Another authority altogether: what sends and what looks for promises both take it up.
+    let at = address(&sequencer);
+    sequencer.end();
+    let authority = Authority::new("another").unwrap();
+    let third = authority.client("third").unwrap();
+    third.write(folder, "client").unwrap();
+    let _sequencer = start_sequencer(folder, &authority, &third, &at);
+    sql(&app, "INSERT INTO t (text) VALUES ('third');");
+    let (exit, told, errors) =
+        run(synddb(["push", app.to_str().unwrap(), "--stored", "--timeout", PATIENCE_TEXT]));
+    assert_eq!(exit, 0, "{told}{errors}{:#?}", follower.events());
 }
 
 #[test]
@@ -118,7 +130,7 @@ fn what_is_wrong_with_tls_is_said_in_words() {
     make_store(folder);
     sql(&folder.join("app.db"), "CREATE TABLE t (number INTEGER);");
     let (ours, theirs) = (Authority::new("ours").unwrap(), Authority::new("theirs").unwrap());
-    let with_tls = start_sequencer(folder, &ours, &ours.client("first").unwrap());
+    let with_tls = start_sequencer(folder, &ours, &ours.client("first").unwrap(), "127.0.0.1:0");
     let plain = Role::start(sequencer_as(folder, "plain", "127.0.0.1:0"));
     let (with_tls, plain) = (address(&with_tls), address(&plain));
     write_token(folder);
