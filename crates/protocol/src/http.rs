@@ -304,6 +304,12 @@ impl Reason {
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(
+    feature = "openapi",
+    schema(
+        description = "A refusal (RFC 9457). Its `type` is a path of the service that refused, which answers there what the code means and what to do."
+    )
+)]
 pub struct Problem {
     #[serde(rename = "type")]
     uri: String,

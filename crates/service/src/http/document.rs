@@ -166,9 +166,11 @@ where
 
 /// The document as bytes, as it is served and checked in.
 pub fn rendered(document: &OpenApi) -> Vec<u8> {
-    let mut text = serde_json::to_vec_pretty(document).unwrap_or_default();
-    text.push(b'\n');
-    text
+    let text = serde_json::to_string_pretty(document).unwrap_or_default();
+    // The registry of formats of OpenAPI says `uint64` where utoipa says `u-int64`.
+    let mut text = text.replace(r#""format": "u-int"#, r#""format": "uint"#);
+    text.push('\n');
+    text.into_bytes()
 }
 
 fn problem(status: u16, codes: &[&str]) -> Response {
