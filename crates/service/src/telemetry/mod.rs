@@ -104,6 +104,9 @@ impl Telemetry {
     }
 }
 
+/// The HTTP client of the agent, and of what sends traces, writes what it sends byte by byte, credentials too. Whatever is asked for, that is not written.
+const NO_WIRE: &str = "ureq_proto::util=debug";
+
 /// How long the end of a process may take because of its traces.
 pub const FLUSH_MAX: Duration = Duration::from_secs(3);
 
