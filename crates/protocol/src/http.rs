@@ -172,12 +172,14 @@ impl Reason {
     }
 
     /// Every code, in the order of [`of_each`](Self::of_each).
-    pub const CODES: [&'static str; 19] = [
+    pub const CODES: [&'static str; 21] = [
         "malformed",
         "range",
         "unauthorized",
+        "forbidden",
         "not_found",
         "method_not_allowed",
+        "too_slow",
         "gap",
         "not_begun",
         "content_mismatch",
@@ -203,8 +205,10 @@ impl Reason {
             Self::Malformed,
             Self::Range,
             Self::Unauthorized,
+            Self::Forbidden,
             Self::NotFound,
             Self::MethodNotAllowed,
+            Self::TooSlow,
             Self::Gap {
                 expected: Position { incarnation: running, commit: CommitNumber::FIRST, part: None },
             },

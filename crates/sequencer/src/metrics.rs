@@ -39,6 +39,10 @@ pub(crate) fn describe() {
         "synddb_sequencer_submit_to_stored_seconds",
         "Time from the place of a group of messages until they are in the store."
     );
+    describe_counter!(
+        "synddb_sequencer_admitted_total",
+        "Requests that may write, by the credential: one that is not used any more can be revoked."
+    );
     describe_gauge!("synddb_sequencer_leading", "1 while this process leads the stream.");
     describe_gauge!("synddb_sequencer_lease_held", "1 while the lease of the stream is held here.");
     describe_counter!(

@@ -54,7 +54,7 @@ refusals! {
 
 refusals! {
     /// Of one about rows.
-    OfRows: "malformed", "not_found", "too_large", "unsupported_media_type", "busy"
+    OfRows: "malformed", "not_found", "too_slow", "too_large", "unsupported_media_type", "busy"
 }
 
 refusals! {

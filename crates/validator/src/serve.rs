@@ -94,7 +94,7 @@ refusals! {
 
 refusals! {
     /// Of a query.
-    OfQuery: "malformed", "too_large", "unsupported_media_type", "unprocessable", "busy"
+    OfQuery: "malformed", "too_slow", "too_large", "unsupported_media_type", "unprocessable", "busy"
 }
 
 fn probe(view: View, lag_max: u64) -> Probe {
@@ -141,9 +141,11 @@ struct AuditQuery {
 
 /// Have the replica scanned in full, and compared with what it should be
 ///
-/// What is found is answered; a halt follows where the two differ. Who asks while a scan runs shares the next one.
+/// What is found is answered; a halt follows where the two differ. Who asks while a scan runs shares the next one. A credential is needed where
+/// the process lists some, or can be reached from other machines.
 #[utoipa::path(
     post, path = "/audit", tag = "replica", operation_id = "audit", params(AuditQuery),
+    security((), ("bearer" = []), ("certificate" = []), ("evidence" = [])),
     responses((status = 200, description = "What the scan found.", body = ReplicaAudit), OfAudit),
 )]
 async fn audit(

@@ -39,19 +39,19 @@ binary! {
 
 refusals! {
     /// Of what asks for a place in the log.
-    OfSubmit: "malformed", "not_found", "gap", "not_begun", "content_mismatch", "incarnation_superseded", "too_large",
+    OfSubmit: "malformed", "forbidden", "not_found", "too_slow", "gap", "not_begun", "content_mismatch", "incarnation_superseded", "too_large",
         "unsupported_media_type", "unprocessable", "upgrade_required", "busy", "not_leading", "disk_full"
 }
 
 refusals! {
     /// The same where chunks may be missing.
-    OfSnapshot: "malformed", "not_found", "gap", "not_begun", "content_mismatch", "incarnation_superseded", "too_large",
+    OfSnapshot: "malformed", "forbidden", "not_found", "too_slow", "gap", "not_begun", "content_mismatch", "incarnation_superseded", "too_large",
         "unsupported_media_type", "unprocessable", "missing_chunks", "upgrade_required", "busy", "not_leading", "disk_full"
 }
 
 refusals! {
     /// Of what is put into the store.
-    OfChunk: "malformed", "not_found", "too_large", "unsupported_media_type", "unprocessable", "busy"
+    OfChunk: "malformed", "forbidden", "not_found", "too_slow", "too_large", "unsupported_media_type", "unprocessable", "busy"
 }
 
 /// Submit commits
@@ -59,7 +59,7 @@ refusals! {
 /// 2xx means that the messages are durable on the sequencer's disk; receipts are provisional until their sequences are stored. What is
 /// refused took no place. The stream in the body must be that of the path.
 #[utoipa::path(
-    post, path = "/submit", tag = "write", operation_id = "submit", security(("bearer" = [])),
+    post, path = "/submit", tag = "write", operation_id = "submit", security(("bearer" = []), ("certificate" = []), ("evidence" = [])),
     request_body(content = inline(MessageBody), content_type = "application/cbor", description = "A message body of type 0."),
     responses(
         (status = 201, description = "New: its receipt.", body = inline(GivenReceipts), content_type = "application/cbor"),
@@ -84,7 +84,7 @@ pub(super) async fn submit(
 ///
 /// It begins a stream or an incarnation, or states the whole database again. Its chunks are put before, and must be in the store.
 #[utoipa::path(
-    post, path = "/snapshot", tag = "write", operation_id = "snapshot", security(("bearer" = [])),
+    post, path = "/snapshot", tag = "write", operation_id = "snapshot", security(("bearer" = []), ("certificate" = []), ("evidence" = [])),
     request_body(content = inline(MessageBody), content_type = "application/cbor", description = "A message body of type 2."),
     responses(
         (status = 201, description = "New: its receipt.", body = inline(GivenReceipts), content_type = "application/cbor"),
@@ -111,7 +111,7 @@ pub(super) async fn snapshot(
 ///
 /// 2xx means that it is in the store.
 #[utoipa::path(
-    put, path = "/snapshot/chunks/{hash}", tag = "write", operation_id = "chunk", security(("bearer" = [])),
+    put, path = "/snapshot/chunks/{hash}", tag = "write", operation_id = "chunk", security(("bearer" = []), ("certificate" = []), ("evidence" = [])),
     params(("hash" = String, Path, description = "SHA-256 of the chunk as stored, in hex.", pattern = "^[0-9a-f]{64}$")),
     request_body(content = inline(StoredChunk), content_type = "application/octet-stream", description = "The chunk."),
     responses(

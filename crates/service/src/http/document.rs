@@ -6,10 +6,10 @@
 
 use std::collections::BTreeMap;
 
-use synddb_protocol::http::{Problem, Reason};
+use synddb_protocol::http::{EVIDENCE_HEADER, Problem, Reason};
 use utoipa::openapi::path::{Operation, Parameter, ParameterBuilder, ParameterIn};
 use utoipa::openapi::schema::{AllOfBuilder, ObjectBuilder, SchemaType, Type};
-use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{
     Content, Header, InfoBuilder, LicenseBuilder, OpenApi, Ref, RefOr, Required, Response, ResponseBuilder,
     Schema,
@@ -22,8 +22,10 @@ use super::PROBLEM_JSON;
 /// What the routes of one stream have before them.
 const OF_STREAM: &str = "/streams/{stream}/";
 
-/// The name of the security scheme of a bearer token.
+/// The names of the security schemes, as operations name them.
 const BEARER: &str = "bearer";
+const CERTIFICATE: &str = "certificate";
+const EVIDENCE: &str = "evidence";
 
 /// Problems that any request can meet: on a loopback address a web page is refused, a handler may fail, or take longer than the deadline.
 const EVERYWHERE: [&str; 3] = ["unauthorized", "internal", "unavailable"];
@@ -160,6 +162,8 @@ where
     components.schemas.extend(schemas);
     if writes {
         components.add_security_scheme(BEARER, bearer());
+        components.add_security_scheme(CERTIFICATE, certificate());
+        components.add_security_scheme(EVIDENCE, evidence());
     }
     document
 }
@@ -226,6 +230,16 @@ fn stream() -> Parameter {
 }
 
 fn bearer() -> SecurityScheme {
-    let told = "A token that the process knows (RFC 6750, section 2.1).";
+    let told = "A token that the process lists (RFC 6750, section 2.1).";
     SecurityScheme::Http(HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some(told)).build())
+}
+
+fn certificate() -> SecurityScheme {
+    let told = "The client's certificate, where the process speaks TLS, asks for one and lists it.";
+    SecurityScheme::MutualTls { description: Some(told.to_owned()), extensions: None, deprecated: None }
+}
+
+fn evidence() -> SecurityScheme {
+    let told = "Evidence of a trusted execution environment, fresh for each request, where the process checks it.";
+    SecurityScheme::ApiKey(ApiKey::Header(ApiKeyValue::with_description(EVIDENCE_HEADER, told)))
 }

@@ -8,13 +8,25 @@ use axum::extract::{MatchedPath, Request};
 use axum::http::Method;
 use axum::middleware::Next;
 use axum::response::Response;
-use metrics::{describe_histogram, histogram};
+use metrics::{describe_counter, describe_gauge, describe_histogram, histogram};
 
 /// Says what is measured. Once for each frame, which does no harm.
 pub(super) fn describe() {
     describe_histogram!(
         "synddb_http_request_seconds",
         "Time from the head of a request to the head of its answer, by route, method and status."
+    );
+    describe_counter!(
+        "synddb_http_connections_closed_for_others_total",
+        "Idle connections that were closed to make room for who came."
+    );
+    describe_counter!(
+        "synddb_http_handshakes_failed_total",
+        "TLS handshakes whose client spoke something else, was not accepted, or took too long."
+    );
+    describe_gauge!(
+        "synddb_service_file_refused",
+        "1 while a file of credentials or certificates cannot be used, and what was read before is."
     );
 }
 

@@ -63,9 +63,6 @@ pub enum TelemetryError {
     Twice,
 }
 
-/// The HTTP client traces what it sends byte by byte, credentials too. Whatever is asked for, that is not written.
-const NO_WIRE: &str = "ureq_proto::util=debug";
-
 /// The metrics of this process, as `GET /metrics` answers them.
 #[derive(Clone)]
 pub struct Metrics(PrometheusHandle);

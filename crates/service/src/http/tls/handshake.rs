@@ -97,7 +97,7 @@ impl Transport {
             Err(late) => Err(late.into()),
         };
         let stream = shaken.inspect_err(|error| {
-            metrics::counter!("synddb_service_handshakes_failed_total").increment(1);
+            metrics::counter!("synddb_http_handshakes_failed_total").increment(1);
             tracing::debug!(%error, "a client's handshake failed");
         })?;
         let certificate = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
