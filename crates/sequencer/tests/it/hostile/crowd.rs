@@ -180,15 +180,19 @@ async fn send_huge(to: SocketAddr, number: u64) -> u64 {
 }
 
 /// Submits one commit after the other for a time, coming again when it was closed. Gives how long each took.
-async fn work(process: &Process, client: &mut Client, time: Duration) -> Vec<Duration> {
-    let http = http();
+async fn work(
+    process: &Process,
+    http: &reqwest::Client,
+    client: &mut Client,
+    time: Duration,
+) -> Vec<Duration> {
     let begun = Instant::now();
     let mut took = Vec::new();
     while begun.elapsed() < time {
         let body = client.next_body(1);
         let submitted = Instant::now();
         loop {
-            match process.post(&http, "submit", body.clone()).await {
+            match process.post(http, "submit", body.clone()).await {
                 Some((200 | 201, _)) => break,
                 Some((429 | 503, _)) | None => tokio::task::yield_now().await,
                 Some((status, answer)) => panic!("{status}: {}", String::from_utf8_lossy(&answer)),
@@ -214,7 +218,9 @@ async fn crowd(connections_max: Option<u64>) {
     let mut client = Client::new(STREAM);
     let more = connections_max.map(|most| format!("[http]\nconnections_max = {most}\n")).unwrap_or_default();
     let mut process = started(folder.path(), &client, &more).await;
-    let alone = work(&process, &mut client, time / 3).await;
+    // It keeps its connection, as clients do.
+    let http = http();
+    let alone = work(&process, &http, &mut client, time / 3).await;
     let to = address(&process);
     let met = Arc::new(Met::default());
     let mut crowd = JoinSet::new();
@@ -226,7 +232,7 @@ async fn crowd(connections_max: Option<u64>) {
         looks.tick().await;
     }
     let huge: Vec<_> = (0..HUGE).map(|number| tokio::spawn(send_huge(to, number))).collect();
-    let mut took = work(&process, &mut client, time).await;
+    let mut took = work(&process, &http, &mut client, time).await;
     for huge in huge {
         let sent = huge.await.unwrap();
         assert!(sent < HUGE_BYTES / 8, "a gigabyte was taken");
@@ -255,7 +261,7 @@ async fn crowd(connections_max: Option<u64>) {
     assert!(memory < MEMORY_MAX_MIB, "{memory} MiB");
     assert!(process.is_alive());
     // The beginning and its epoch, and what was submitted; nothing else.
-    assert_eq!(last(&process, &http()).await.get(), 2 + submitted);
+    assert_eq!(last(&process, &http).await.get(), 2 + submitted);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -48,7 +48,7 @@ fn mutate(bytes: &mut Vec<u8>, random: &mut StdRng) {
 
 /// The commits of a body that is a submission to the stream.
 fn commits(body: &[u8]) -> Option<Vec<(u64, CommitDigest, CommitDigest)>> {
-    let body = Body::read(MessageType::Submission, body.to_vec().into(), BODY_BYTES_MAX).ok()?;
+    let body = Body::read(MessageType::Submission, body.to_vec(), BODY_BYTES_MAX).ok()?;
     let Entry::Submission(submission) = body.entry() else { return None };
     let Content::Commits(commits) = &submission.content else { return Some(Vec::new()) };
     let commits = commits.as_slice().iter();
