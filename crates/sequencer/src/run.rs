@@ -7,11 +7,10 @@ use std::time::Duration;
 use synddb_protocol::id::StreamId;
 use synddb_protocol::signing::VerifyingKey;
 use synddb_service::credentials::CredentialsFile;
-use synddb_service::http::{Gate, Readiness, Transport, frame, serve};
+use synddb_service::http::{Gate, Readiness, Transport, frame, listen, serve};
 use synddb_service::shutdown::Shutdown;
 use synddb_service::telemetry::Metrics;
 use synddb_storage::{BatchStore, Lease, ObjectBatchStore};
-use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
 use crate::check::check_shared;
@@ -119,9 +118,9 @@ async fn run_whole(
     let (registry, mut ended) = Registry::new(config, Arc::clone(&key), Arc::clone(&store), leases.clone());
     let registry = Arc::new(registry);
     let from_start = open_known(&registry)?;
-    let listen = |source| SequencerError::Listen { address, source };
-    let listener = TcpListener::bind(address).await.map_err(listen)?;
-    let address = listener.local_addr().map_err(listen)?;
+    let refused = |source| SequencerError::Listen { address, source };
+    let listener = listen(address).map_err(refused)?;
+    let address = listener.local_addr().map_err(refused)?;
     let readiness = Arc::clone(&registry);
     let probe = move || readiness.trouble().map_or(Readiness::Ready, Readiness::NotReady);
     let routes = router(Front::new(gate, Arc::clone(&registry), store, shutdown.clone()));

@@ -15,7 +15,7 @@ use synddb_protocol::chain;
 use synddb_protocol::hash::StateHash;
 use synddb_protocol::http::Halt;
 use synddb_protocol::id::{Sequence, StreamId};
-use synddb_service::http::{ConnectionBounds, Transport, serve};
+use synddb_service::http::{ConnectionBounds, Transport, listen, serve};
 use synddb_service::shutdown::Shutdown;
 use synddb_service::telemetry::Metrics;
 use synddb_service::trouble::Trouble;
@@ -201,7 +201,7 @@ async fn run_from(
     let mut server = match config.listen {
         Some(address) => {
             let transport = Transport::open(config.tls.as_ref())?;
-            let listener = Listener::bind(address).await?;
+            let listener = Listener::bind(address)?;
             let serving = Serving {
                 view: view.clone(),
                 replica: replica.clone(),
@@ -456,10 +456,10 @@ struct Listener {
 }
 
 impl Listener {
-    async fn bind(address: SocketAddr) -> Result<Self, ValidatorError> {
-        let listen = |source| ValidatorError::Listen { address, source };
-        let socket = TcpListener::bind(address).await.map_err(listen)?;
-        let address = socket.local_addr().map_err(listen)?;
+    fn bind(address: SocketAddr) -> Result<Self, ValidatorError> {
+        let refused = |source| ValidatorError::Listen { address, source };
+        let socket = listen(address).map_err(refused)?;
+        let address = socket.local_addr().map_err(refused)?;
         info!(%address, "listening");
         Ok(Self { address, socket })
     }

@@ -240,6 +240,7 @@ fn certificate() -> SecurityScheme {
 }
 
 fn evidence() -> SecurityScheme {
-    let told = "Evidence of a trusted execution environment, fresh for each request, where the process checks it.";
+    let told =
+        "Evidence of a trusted execution environment, fresh for each request, where the process checks it.";
     SecurityScheme::ApiKey(ApiKey::Header(ApiKeyValue::with_description(EVIDENCE_HEADER, told)))
 }

@@ -30,7 +30,7 @@ pub use payload::{Payload, read_body};
 pub use probe::{Probe, Readiness};
 pub use query::Query;
 pub use refusal::{BUSY_RETRY, Refusal, busy};
-pub use serve::{Entrance, serve};
+pub use serve::{Entrance, listen, serve};
 pub use tls::{ClientCertificates, PeerCertificate, TlsConfig, TlsError, Transport};
 pub use utoipa_axum::router::OpenApiRouter;
 pub use utoipa_axum::routes;

@@ -6,7 +6,7 @@
 
 use std::convert::Infallible;
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -27,7 +27,7 @@ use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use synddb_protocol::http::{EVIDENCE_HEADER_BYTES_MAX, Reason};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixListener, UnixStream};
 use tokio_io_timeout::TimeoutStream;
 
 use super::connections::{ConnectionBounds, Peer, Seat, Seats, Worked};
@@ -38,6 +38,9 @@ use crate::trouble::Trouble;
 
 /// How long the head of a request may take, and a connection may wait for the next one.
 const HEAD_MAX: Duration = Duration::from_secs(15);
+
+/// Most connections that wait to be accepted. The kernel's own bound (`net.core.somaxconn`) is the same where nobody changed it.
+const WAITING_MAX: u32 = 4096;
 
 /// Longest head of a request, in bytes. A longer one is refused with 431. Evidence of a credential fits.
 const HEAD_BYTES_MAX: usize = 16 << 10;
@@ -100,6 +103,18 @@ impl Entrance for UnixListener {
     async fn accept(&self) -> io::Result<(UnixStream, Option<IpAddr>)> {
         Self::accept(self).await.map(|(stream, _)| (stream, None))
     }
+}
+
+/// Listens at an address, with room for a crowd that comes at once: who finds none is told nothing, and tries again after seconds.
+///
+/// # Errors
+/// As `bind(2)` and `listen(2)`.
+pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    // A service that starts again takes the place of the one before it at once.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(WAITING_MAX)
 }
 
 /// Serves until asked to end, then finishes the requests under way, within a bound.
@@ -277,7 +292,7 @@ mod tests {
 
     /// A server on a free port.
     struct Serving {
-        address: std::net::SocketAddr,
+        address: SocketAddr,
         shutdown: Shutdown,
         task: tokio::task::JoinHandle<io::Result<()>>,
     }

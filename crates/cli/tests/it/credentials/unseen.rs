@@ -114,6 +114,8 @@ fn no_secret_is_said_traced_counted_or_stored() {
         .arg(folder.join("ca.pem"));
     command.arg("--client-certificate").arg(folder.join("client.pem"));
     command.arg("--client-key").arg(folder.join("client.key"));
+    // Of the others the lines are JSON where they have a flag for it.
+    command.env("SYNDDB_LOG_FORMAT", "text");
     let mut agent = traced(command, &log("agent"));
     agent.how();
     let mut command = synddb(["validator", "--listen", "127.0.0.1:0", "--stop-on-eof", "--json"]);

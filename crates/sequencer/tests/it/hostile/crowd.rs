@@ -36,6 +36,9 @@ const MEMORY_MAX_MIB: u64 = 1024;
 /// The longest that one submission may take. It judges that nobody is kept out, and not how quick a machine is.
 const SUBMISSION_MAX: Duration = Duration::from_secs(30);
 
+/// Of so many submissions one comes on a new connection.
+const ANEW: u64 = 8;
+
 /// Bodies of a gigabyte that are sent at a time.
 const HUGE: u64 = 4;
 
@@ -179,17 +182,26 @@ async fn send_huge(to: SocketAddr, number: u64) -> u64 {
     sent
 }
 
-/// Submits one commit after the other for a time, coming again when it was closed. Gives how long each took.
-async fn work(
-    process: &Process,
-    http: &reqwest::Client,
-    client: &mut Client,
-    time: Duration,
-) -> Vec<Duration> {
+/// How long submissions took.
+#[derive(Default)]
+struct Took {
+    /// On a connection that is kept.
+    kept: Vec<Duration>,
+    /// With connecting anew.
+    anew: Vec<Duration>,
+}
+
+/// Submits one commit after the other for a time, coming again when it was closed: most on one connection, as clients do, and some on new ones.
+async fn work(process: &Process, kept: &reqwest::Client, client: &mut Client, time: Duration) -> Took {
     let begun = Instant::now();
-    let mut took = Vec::new();
-    while begun.elapsed() < time {
+    let mut took = Took::default();
+    for number in 1.. {
+        if begun.elapsed() >= time {
+            break;
+        }
         let body = client.next_body(1);
+        let is_anew = number % ANEW == 0;
+        let http = &if is_anew { http() } else { kept.clone() };
         let submitted = Instant::now();
         loop {
             match process.post(http, "submit", body.clone()).await {
@@ -199,6 +211,7 @@ async fn work(
             }
             assert!(submitted.elapsed() < SUBMISSION_MAX, "who works was kept out");
         }
+        let took = if is_anew { &mut took.anew } else { &mut took.kept };
         took.push(submitted.elapsed());
     }
     took
@@ -232,7 +245,7 @@ async fn crowd(connections_max: Option<u64>) {
         looks.tick().await;
     }
     let huge: Vec<_> = (0..HUGE).map(|number| tokio::spawn(send_huge(to, number))).collect();
-    let mut took = work(&process, &http, &mut client, time).await;
+    let took = work(&process, &http, &mut client, time).await;
     for huge in huge {
         let sent = huge.await.unwrap();
         assert!(sent < HUGE_BYTES / 8, "a gigabyte was taken");
@@ -240,15 +253,21 @@ async fn crowd(connections_max: Option<u64>) {
     crowd.shutdown().await;
 
     let memory = memory_max_mib(&process);
-    let submitted = (alone.len() + took.len()) as u64;
-    let mut alone = alone;
-    for (who, took) in [("alone", &mut alone), ("beside them", &mut took)] {
+    let all = [
+        ("alone", alone.kept),
+        ("alone, connecting anew", alone.anew),
+        ("beside them", took.kept),
+        ("beside them, connecting anew", took.anew),
+    ];
+    let submitted: u64 = all.iter().map(|(_, took)| took.len() as u64).sum();
+    for (who, mut took) in all {
+        assert!(!took.is_empty(), "{who}");
         took.sort_unstable();
         println!(
             "{who}: {} submissions, p50 {:.1} ms, p99 {:.1} ms, longest {:.1} ms",
             took.len(),
-            percentile(took, 50).as_secs_f64() * 1e3,
-            percentile(took, 99).as_secs_f64() * 1e3,
+            percentile(&took, 50).as_secs_f64() * 1e3,
+            percentile(&took, 99).as_secs_f64() * 1e3,
             took.last().unwrap().as_secs_f64() * 1e3,
         );
     }
