@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand, ValueEnum};
 use synddb_service::config::{self, Setting};
+use synddb_service::process::ProcessError;
+use synddb_service::telemetry;
 
 use crate::arguments::Arguments;
 use crate::exit::{CommandError, Exit};
@@ -109,21 +111,28 @@ fn check(of: Role, file: Option<&Path>, output: Output) -> Result<(), CommandErr
         Role::Agent => {
             let (agent, settings) = config::settings::<Settings>(file, follow::PREFIX)?;
             say(settings)?;
+            check_telemetry(&agent.telemetry())?;
             agent.config()?;
             check_database(agent.database()?)?;
         }
         Role::Sequencer => {
-            let (sequencer, settings) = config::settings(file, SEQUENCER)?;
+            let (sequencer, settings) = config::settings::<synddb_sequencer::Config>(file, SEQUENCER)?;
             say(settings)?;
+            check_telemetry(&sequencer.telemetry)?;
             synddb_sequencer::check(&sequencer)?;
         }
         Role::Validator => {
-            let (validator, settings) = config::settings(file, VALIDATOR)?;
+            let (validator, settings) = config::settings::<synddb_validator::Config>(file, VALIDATOR)?;
             say(settings)?;
+            check_telemetry(&validator.telemetry)?;
             process::ask(async { Ok(synddb_validator::check(&validator).await?) })?;
         }
     }
     Ok(())
+}
+
+fn check_telemetry(told: &telemetry::Settings) -> Result<(), CommandError> {
+    Ok(telemetry::check(told, process::DEFAULTS).map_err(ProcessError::from)?)
 }
 
 /// What every command says of itself when it is asked with `--help`.

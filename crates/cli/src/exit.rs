@@ -213,16 +213,6 @@ impl CommandError {
             | Self::Secret(_)
             | Self::Credentials(EditError::Refused(_) | EditError::Unlisted { .. })
             | Self::StoreUrl(_)
-            | Self::Sequencer(
-                SequencerError::Secret(_)
-                | SequencerError::Credentials(_)
-                | SequencerError::Tls(_)
-                | SequencerError::Store(_)
-                | SequencerError::Unshared { .. }
-                | SequencerError::Owned { .. }
-                | SequencerError::Listen { .. }
-                | SequencerError::TooManyStreams { .. },
-            )
             | Self::Capture(
                 CaptureError::Schema(_)
                 | CaptureError::Unfit(_)
@@ -234,6 +224,8 @@ impl CommandError {
             | Self::AnotherHistory { .. }
             | Self::Halted(_)
             | Self::Validator(ValidatorError::Halted { .. }) => Exit::Different,
+            Self::Process(error) if error.is_refusal() => Exit::Refused,
+            Self::Sequencer(error) if error.is_refusal() => Exit::Refused,
             Self::Verify(problem) => of_log(problem),
             Self::Inspect(error) => error.exit(),
             Self::Bench(error) => error.exit(),

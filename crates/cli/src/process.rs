@@ -11,6 +11,9 @@ use tokio::runtime::{Builder, Runtime};
 use crate::exit::CommandError;
 use crate::output::Output;
 
+/// How commands log where nobody says otherwise.
+pub(crate) const DEFAULTS: Defaults = Defaults { format: Format::Text, filter: "warn" };
+
 /// Runs a long-running command that has no configuration until it ends, or is asked to.
 pub(crate) fn serve<T, F>(
     output: Output,
@@ -37,7 +40,7 @@ where
 {
     use_ring();
     let format = if output.is_json() { Format::Json } else { Format::Text };
-    let default = Defaults { format, filter: "warn" };
+    let default = Defaults { format, ..DEFAULTS };
     process::run(&Setting { role, telemetry: telemetry.clone(), default, stop_on_eof }, body)
 }
 

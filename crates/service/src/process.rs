@@ -40,6 +40,16 @@ pub enum ProcessError {
     Signals(#[source] io::Error),
 }
 
+impl ProcessError {
+    /// Whether what the process was told is refused, which is the same at the next start.
+    pub const fn is_refusal(&self) -> bool {
+        match self {
+            Self::Telemetry(error) => error.is_refusal(),
+            Self::Runtime(_) | Self::Signals(_) => false,
+        }
+    }
+}
+
 /// Runs `body` until it ends. It is given what asks it to end: SIGINT, SIGTERM, and standard input where the setting says so.
 ///
 /// # Errors
@@ -64,7 +74,11 @@ where
             if setting.stop_on_eof {
                 shutdown.or_on_eof();
             }
-            body(metrics, shutdown).await
+            // What is measured is put together now and then, also where nobody asks for it.
+            let upkeep = tokio::spawn(metrics.clone().kept_up());
+            let ran = body(metrics, shutdown).await;
+            upkeep.abort();
+            ran
         })
     }));
     // A thread that still reads standard input is not waited for, nor after a panic: whoever holds the other end waits for this process.

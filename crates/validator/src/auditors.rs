@@ -45,7 +45,17 @@ impl FromRequestParts<Serving> for MayAudit {
     async fn from_request_parts(parts: &mut Parts, serving: &Serving) -> Result<Self, Refusal> {
         match &serving.auditors {
             Auditors::ThisMachine => Ok(Self),
-            Auditors::Listed(gate) => gate.admit(parts).await.map(|_| Self),
+            Auditors::Listed(gate) => {
+                let (holder, stream) = (gate.admit(parts).await?, serving.view.stream());
+                if holder.may_write(stream) {
+                    return Ok(Self);
+                }
+                let detail = format!(
+                    "this credential is for other streams; have the stream listed for it. credential=`{}` stream=`{stream}`",
+                    holder.name
+                );
+                Err(Refusal::new(Reason::Forbidden, detail))
+            }
             Auditors::Nobody => {
                 let detail = "an audit needs a credential where others than this machine are served, and none is listed; set `credentials_file`";
                 Err(Refusal::new(Reason::Unauthorized, detail))

@@ -12,8 +12,8 @@ use std::process::ExitCode;
 use synddb_protocol::chain;
 use synddb_service::config::{self, Asked, ConfigError, Misasked};
 use synddb_service::process::{self, ProcessError, Setting};
-use synddb_service::telemetry::Format;
 use synddb_service::telemetry::settings::Default as Defaults;
+use synddb_service::telemetry::{self, Format};
 use synddb_validator::{Config, Event, ValidatorError, run};
 
 const HALTED: u8 = 1;
@@ -22,6 +22,8 @@ const FAILED: u8 = 3;
 
 /// Names the configuration file, unless an argument does.
 const CONFIG: &str = "SYNDDB_VALIDATOR_CONFIG";
+/// How it logs where nobody says otherwise.
+const DEFAULTS: Defaults = Defaults { format: Format::Text, filter: "info" };
 /// The prefix of what the environment sets of the configuration.
 const PREFIX: &str = "SYNDDB_VALIDATOR_";
 
@@ -34,6 +36,7 @@ fn main() -> ExitCode {
                 Failure::Validator(ValidatorError::Halted { .. }) => HALTED,
                 Failure::Validator(error) if error.is_refusal() => REFUSED,
                 Failure::Config(_) | Failure::Misasked(_) => REFUSED,
+                Failure::Process(error) if error.is_refusal() => REFUSED,
                 Failure::Validator(_) | Failure::Process(_) => FAILED,
             }
             .into()
@@ -59,6 +62,7 @@ fn serve() -> Result<(), Failure> {
 fn check(file: Option<&Path>) -> Result<(), Failure> {
     let (config, settings) = config::settings::<Config>(file, PREFIX)?;
     settings.iter().for_each(|setting| println!("{setting}"));
+    telemetry::check(&config.telemetry, DEFAULTS).map_err(ProcessError::from)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(ProcessError::Runtime)?;
     Ok(runtime.block_on(synddb_validator::check(&config))?)
@@ -68,9 +72,8 @@ fn follow(file: Option<&Path>) -> Result<(), Failure> {
     // The command line names a file and overrides nothing.
     let overrides = BTreeMap::<&str, &str>::new();
     let config: Config = config::load(file, PREFIX, &overrides)?;
-    let default = Defaults { format: Format::Text, filter: "info" };
     let telemetry = config.telemetry.clone();
-    let setting = Setting { role: "validator", telemetry, default, stop_on_eof: false };
+    let setting = Setting { role: "validator", telemetry, default: DEFAULTS, stop_on_eof: false };
     process::run(&setting, async |metrics, shutdown| {
         run(config, metrics, shutdown, |event: Event| tracing::info!(?event, "event")).await?;
         Ok(())

@@ -89,7 +89,7 @@ refusals! {
 
 refusals! {
     /// Of what has the file scanned.
-    OfAudit: "malformed", "busy"
+    OfAudit: "malformed", "forbidden", "busy"
 }
 
 refusals! {

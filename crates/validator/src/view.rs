@@ -57,6 +57,11 @@ impl View {
         Self { stream, is_counted: true, known: Arc::new(watch::Sender::new(Known::default())) }
     }
 
+    /// The stream that is followed.
+    pub(crate) const fn stream(&self) -> StreamId {
+        self.stream
+    }
+
     /// Of a replica that is not the one of this process.
     pub(crate) fn aside(stream: StreamId) -> Self {
         Self { is_counted: false, ..Self::new(stream) }

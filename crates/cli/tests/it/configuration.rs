@@ -135,6 +135,13 @@ fn what_could_not_begin_is_refused_with_the_fix() {
     refused("agent", &agent, &[("SYNDDB_AGENT_DATABASE", "/no/such.db")], "check the path");
     refused("agent", "wal_limit_mib = 0", &[], "from 1 to 1048576 MiB");
     refused("agent", "sequencers = []", &[], "sequencers");
+    for telemetry in ["otlp = \"nonsense\"", "filter = \"=,,=bad\""] {
+        let word = if telemetry.starts_with("otlp") { "http://127.0.0.1:4318" } else { "write it like" };
+        for role in ROLES {
+            refused(role, &format!("[telemetry]\n{telemetry}\n"), &[], word);
+        }
+    }
+    refused("agent", "", &[("SYNDDB_LOG_FORMAT", "yaml")], "`text` or `json`");
     refused("validator", "", &[], "set `stream`");
     refused("validator", "lagmax = 1", &[], "lagmax");
     refused("sequencer", "", &[("SYNDDB_SEQUENCER_LISTN", "x")], "listn");
@@ -153,11 +160,15 @@ fn what_could_not_begin_is_refused_with_the_fix() {
 
 #[test]
 fn a_password_in_a_url_is_not_shown() {
-    let environment = [("SYNDDB_VALIDATOR_SEQUENCER", "https://me:hunter2@host:1")];
-    let (_, settings, errors) = check("validator", None, &environment);
-    let shown = settings["sequencer"].0.as_str().unwrap().to_owned();
-    assert_eq!(shown, "\"https://***@host:1\"");
-    assert!(!errors.contains("hunter2"), "{errors}");
+    for (url, shown) in [
+        ("https://me:hunter2@host:1", "https://***@host:1"),
+        ("https://me:hun@ter2@host/path?key=hunter2", "https://***@host/path?***"),
+        ("https://host/at@path", "https://host/at@path"),
+    ] {
+        let (_, settings, errors) = check("validator", None, &[("SYNDDB_VALIDATOR_SEQUENCER", url)]);
+        assert_eq!(settings["sequencer"].0, format!("\"{shown}\""));
+        assert!(!errors.contains("ter2"), "{errors}");
+    }
 }
 
 #[test]

@@ -101,3 +101,27 @@ pub enum SequencerError {
         source: Box<LeadError>,
     },
 }
+
+impl SequencerError {
+    /// Whether what the sequencer was told is refused: it is the same at the next start, until somebody changes it.
+    pub const fn is_refusal(&self) -> bool {
+        match self {
+            Self::Secret(_)
+            | Self::Credentials(_)
+            | Self::Tls(_)
+            | Self::Store(_)
+            | Self::Unshared { .. }
+            | Self::Owned { .. }
+            | Self::Listen { .. }
+            | Self::TooManyStreams { .. } => true,
+            Self::Random(_)
+            | Self::NoLease
+            | Self::Serve(_)
+            | Self::Thread(_)
+            | Self::Unmade(_)
+            | Self::Folder { .. }
+            | Self::Journal { .. }
+            | Self::Lead { .. } => false,
+        }
+    }
+}

@@ -83,14 +83,20 @@ fn origin(sources: &Figment, dotted: &str, variable: String) -> Origin {
     }
 }
 
-/// A URL may hold a password before its host. Configurations should not, but what is printed is copied into reports.
+/// A URL may hold a password before its host, or a key in its query. Configurations should not, but what is printed is copied into reports.
 fn without_user(mut found: Value) -> Value {
     match &mut found {
         Value::String(text) => {
-            if let Some((scheme, rest)) = text.split_once("://")
-                && let Some((_, host)) = rest.split_once('@')
-            {
-                *text = format!("{scheme}://***@{host}");
+            if let Some((scheme, rest)) = text.split_once("://") {
+                let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+                let (authority, path) = rest.split_at(end);
+                let authority = match authority.rsplit_once('@') {
+                    Some((_, host)) => format!("***@{host}"),
+                    None => authority.to_owned(),
+                };
+                let path =
+                    path.split_once('?').map_or_else(|| path.to_owned(), |(path, _)| format!("{path}?***"));
+                *text = format!("{scheme}://{authority}{path}");
             }
         }
         Value::Array(items) => {

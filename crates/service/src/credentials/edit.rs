@@ -98,6 +98,9 @@ impl NewCredential {
     }
 }
 
+/// The key that says that a file lists nobody.
+const NOBODY: &str = "nobody";
+
 const fn key(kind: Kind) -> &'static str {
     match kind {
         Kind::Token => "token",
@@ -150,6 +153,19 @@ pub fn remove(file: &Path, name: &str) -> Result<(), EditError> {
     edit.write(&document)
 }
 
+/// The same, which says that it lists nobody where it does, and does not where it lists somebody.
+fn with_nobody(document: &DocumentMut) -> DocumentMut {
+    let mut document = document.clone();
+    let lists =
+        |kind| document.get(key(kind)).and_then(Item::as_array_of_tables).is_some_and(|of| !of.is_empty());
+    if lists(Kind::Token) || lists(Kind::Certificate) {
+        document.remove(NOBODY);
+    } else {
+        document.insert(NOBODY, value(true));
+    }
+    document
+}
+
 /// One change of a file.
 struct Edit {
     /// The file itself, also where a link led to it.
@@ -183,7 +199,7 @@ impl Edit {
 
     /// Under its name only when it is whole, and when its readers take it.
     fn write(&self, document: &DocumentMut) -> Result<(), EditError> {
-        let text = document.to_string();
+        let text = with_nobody(document).to_string();
         CredentialsFile::at(&self.file).parse(text.as_bytes())?;
         let write = || {
             let mode = match fs::metadata(&self.file) {

@@ -82,6 +82,9 @@ impl Source for CredentialsFile {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Document {
+    /// That nobody is listed, and that this is meant: an empty file may be one that somebody is about to write.
+    #[serde(default)]
+    nobody: bool,
     #[serde(default)]
     token: Vec<Entry>,
     #[serde(default)]
@@ -138,6 +141,13 @@ pub(super) fn parse(file: &Path, text: &[u8]) -> Result<Credentials, Credentials
         .map_err(|error| malformed(error.span().map_or(0, |span| span.start), error.message().to_owned()))?;
     if document.token.len() + document.certificate.len() > CREDENTIALS_MAX {
         return Err(malformed(0, format!("a file lists at most {CREDENTIALS_MAX} credentials")));
+    }
+    let lists_nobody = document.token.is_empty() && document.certificate.is_empty();
+    if lists_nobody && !document.nobody {
+        return Err(malformed(0, "it lists nobody; if that is meant, write `nobody = true`".to_owned()));
+    }
+    if document.nobody && !lists_nobody {
+        return Err(malformed(0, "it lists credentials and says `nobody`; leave out one of them".to_owned()));
     }
     let tokens = document.token.into_iter().map(|entry| (Kind::Token, entry));
     let certificates = document.certificate.into_iter().map(|entry| (Kind::Certificate, entry));

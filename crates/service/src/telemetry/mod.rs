@@ -63,9 +63,22 @@ pub enum TelemetryError {
     Twice,
 }
 
+impl TelemetryError {
+    /// Whether what the process was told is refused.
+    pub const fn is_refusal(&self) -> bool {
+        match self {
+            Self::Filter { .. } | Self::Variable { .. } | Self::Collector { .. } => true,
+            Self::Thread(_) | Self::Twice => false,
+        }
+    }
+}
+
 /// The metrics of this process, as `GET /metrics` answers them.
 #[derive(Clone)]
 pub struct Metrics(PrometheusHandle);
+
+/// How often measurements are put together.
+const UPKEEP: Duration = Duration::from_secs(5);
 
 /// What times are counted by, in seconds: from a request that a cache answers to one that waits for a store.
 const SECONDS: [f64; 14] =
@@ -77,6 +90,15 @@ impl Metrics {
         usage::note();
         self.0.run_upkeep();
         self.0.render()
+    }
+
+    /// Puts what was measured together every few seconds, for ever: until then each measurement takes memory of its own.
+    pub(crate) async fn kept_up(self) {
+        let mut turns = tokio::time::interval(UPKEEP);
+        loop {
+            turns.tick().await;
+            self.0.run_upkeep();
+        }
     }
 
     /// Metrics that nothing in the process writes to: for tests that run several services in one process.
@@ -107,6 +129,22 @@ const NO_WIRE: &str = "ureq_proto::util=debug";
 /// How long the end of a process may take because of its traces.
 pub const FLUSH_MAX: Duration = Duration::from_secs(3);
 
+/// Whether logs and traces could be started as a configuration and the environment say.
+///
+/// # Errors
+/// As [`start`].
+pub fn check(settings: &Settings, default: settings::Default) -> Result<(), TelemetryError> {
+    let effective = Effective::of(settings, default, |name| std::env::var(name).ok())?;
+    lines_of(&effective.filter).map(drop)
+}
+
+/// Which lines are logged.
+fn lines_of(filter: &str) -> Result<EnvFilter, TelemetryError> {
+    let parsed = EnvFilter::try_new(filter)
+        .map_err(|source| TelemetryError::Filter { filter: filter.to_owned(), source })?;
+    Ok(parsed.add_directive(NO_WIRE.parse().expect("the constant is a directive")))
+}
+
 /// Starts logs, metrics and traces of a process that plays `role`, as in `sequencer`. Reads the variables of the environment that
 /// [`settings`] names.
 ///
@@ -119,9 +157,7 @@ pub fn start(
 ) -> Result<Telemetry, TelemetryError> {
     let effective = Effective::of(settings, default, |name| std::env::var(name).ok())?;
     let Effective { format, filter, collector, sampling } = effective;
-    let parsed = EnvFilter::try_new(&filter)
-        .map_err(|source| TelemetryError::Filter { filter: filter.clone(), source })?
-        .add_directive(NO_WIRE.parse().expect("the constant is a directive"));
+    let parsed = lines_of(&filter)?;
     let handle = PrometheusBuilder::new()
         .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &SECONDS)
         .and_then(PrometheusBuilder::install_recorder)

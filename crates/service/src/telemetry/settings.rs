@@ -76,7 +76,7 @@ pub(super) struct Collector {
 
 impl fmt::Debug for Collector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Collector({})", self.url)
+        write!(f, "Collector({})", self.url.host_str().unwrap_or_default())
     }
 }
 
