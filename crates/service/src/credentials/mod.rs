@@ -237,6 +237,12 @@ mod tests {
             })
             .collect();
         assert!(parse(&many).unwrap_err().to_string().contains("at most"));
-        assert_eq!(parse("").unwrap(), Credentials::default(), "nobody may write");
+        assert_eq!(parse("nobody = true\n").unwrap(), Credentials::default(), "nobody may write");
+        for (unmeant, why) in [("", "`nobody = true`"), ("nobody = false\n", "`nobody = true`")] {
+            assert!(parse(unmeant).unwrap_err().to_string().contains(why), "{unmeant}");
+        }
+        let both =
+            format!("nobody = true\n[[token]]\nname = \"a\"\nsha256 = \"{}\"\n", Fingerprint::of(b"a"));
+        assert!(parse(&both).unwrap_err().to_string().contains("leave out one"));
     }
 }
