@@ -1,13 +1,11 @@
 //! How a connection begins.
 
 use std::io::{self, Cursor};
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{
     AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, Chain, Join, ReadHalf, WriteHalf,
 };
-use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
@@ -17,11 +15,9 @@ use super::config::{TlsConfig, TlsError, TlsFiles};
 use crate::credentials::Fingerprint;
 use crate::reloaded::Reloaded;
 
-/// How long a handshake may take with everything.
+/// How long a handshake may take with everything. Nothing else bounds handshakes of their own: whoever is in the middle of one owes
+/// the head of a request, so seats bound how many there are, and who comes takes the seat of whoever has been at it for longest.
 const HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(10);
-
-/// Most handshakes of one listener whose client has said something; more wait within their time. Who says nothing has no turn.
-const HANDSHAKES_MAX: usize = 256;
 
 /// How long a client may take to read why it is not served, and what it may send meanwhile, in bytes.
 const FAREWELL_TIME_MAX: Duration = Duration::from_secs(1);
@@ -45,13 +41,8 @@ pub struct PeerCertificate(pub Fingerprint);
 pub enum Transport {
     /// Nothing.
     Plain,
-    /// TLS.
-    Tls {
-        /// What is shown to clients.
-        files: Files,
-        /// Turns of handshakes.
-        turns: Arc<Semaphore>,
-    },
+    /// TLS, with what is shown to clients.
+    Tls(Files),
 }
 
 /// The files of a listener.
@@ -71,15 +62,14 @@ impl Transport {
     /// [`TlsError`]: without a first good certificate nobody could be served.
     pub fn open(config: Option<&TlsConfig>) -> Result<Self, TlsError> {
         let Some(config) = config else { return Ok(Self::Plain) };
-        let files = Files(Reloaded::open(TlsFiles(config.clone()))?);
-        Ok(Self::Tls { files, turns: Arc::new(Semaphore::new(HANDSHAKES_MAX)) })
+        Ok(Self::Tls(Files(Reloaded::open(TlsFiles(config.clone()))?)))
     }
 
     /// The scheme of URLs that lead here.
     pub const fn scheme(&self) -> &'static str {
         match self {
             Self::Plain => "http",
-            Self::Tls { .. } => "https",
+            Self::Tls(_) => "https",
         }
     }
 
@@ -91,8 +81,8 @@ impl Transport {
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        let Self::Tls { files, turns } = self else { return Ok((Either::Left(stream), None)) };
-        let shaken = match timeout(HANDSHAKE_TIME_MAX, shake_hands(stream, files, turns)).await {
+        let Self::Tls(files) = self else { return Ok((Either::Left(stream), None)) };
+        let shaken = match timeout(HANDSHAKE_TIME_MAX, shake_hands(stream, files)).await {
             Ok(shaken) => shaken,
             Err(late) => Err(late.into()),
         };
@@ -106,7 +96,7 @@ impl Transport {
     }
 }
 
-async fn shake_hands<S>(mut stream: S, files: &Files, turns: &Semaphore) -> io::Result<TlsStream<Looked<S>>>
+async fn shake_hands<S>(mut stream: S, files: &Files) -> io::Result<TlsStream<Looked<S>>>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
@@ -124,11 +114,8 @@ where
     }
     let (reading, writing) = tokio::io::split(stream);
     let stream = tokio::io::join(Cursor::new([first]).chain(reading), writing);
-    let turn = turns.acquire().await.map_err(io::Error::other)?;
     let config = files.0.now().await;
-    let shaken = TlsAcceptor::from(config).accept(stream).into_fallible().await;
-    drop(turn);
-    match shaken {
+    match TlsAcceptor::from(config).accept(stream).into_fallible().await {
         Ok(stream) => Ok(stream),
         Err((error, stream)) => {
             // Why is said already, in an alert.
@@ -152,15 +139,25 @@ async fn farewell<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, words: &[u8]
 #[cfg(test)]
 mod tests {
     use std::path::Path;
+    use std::sync::Arc;
 
+    use rustls::crypto::ring;
+    use rustls::pki_types::CertificateDer;
+    use rustls::pki_types::pem::PemObject as _;
+    use rustls::{ClientConfig, RootCertStore};
     use synddb_servers::Authority;
     use tokio::io::{DuplexStream, duplex};
+    use tokio_rustls::TlsConnector;
 
     use super::super::ClientCertificates;
     use super::*;
 
     fn transport(folder: &Path) -> Transport {
-        let pair = Authority::new("ours").unwrap().server().unwrap();
+        transport_of(&Authority::new("ours").unwrap(), folder)
+    }
+
+    fn transport_of(authority: &Authority, folder: &Path) -> Transport {
+        let pair = authority.server().unwrap();
         let (certificate_file, key_file) = pair.write(folder, "server").unwrap();
         let config = TlsConfig { certificate_file, key_file, clients: ClientCertificates::Unasked };
         Transport::open(Some(&config)).unwrap()
@@ -171,31 +168,54 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_says_nothing_is_let_go_and_holds_no_turn() {
+    async fn who_says_nothing_or_stops_in_the_middle_is_let_go() {
         let folder = tempfile::tempdir().unwrap();
         let transport = transport(folder.path());
-        let (_client, silent) = duplex(64);
-        let Transport::Tls { turns, .. } = &transport else { panic!("it speaks TLS") };
-        let begun = tokio::time::Instant::now();
-        let (error, ()) = tokio::join!(begin(&transport, silent), async {
-            tokio::task::yield_now().await;
-            assert_eq!(turns.available_permits(), HANDSHAKES_MAX);
-        });
-        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
-        assert_eq!(begun.elapsed(), HANDSHAKE_TIME_MAX);
+        for said in [&[][..], &[HANDSHAKE_RECORD], &[HANDSHAKE_RECORD, 3, 1]] {
+            let (mut client, stream) = duplex(64);
+            client.write_all(said).await.unwrap();
+            let begun = tokio::time::Instant::now();
+            assert_eq!(begin(&transport, stream).await.kind(), io::ErrorKind::TimedOut);
+            assert_eq!(begun.elapsed(), HANDSHAKE_TIME_MAX);
+        }
+    }
+
+    /// A client that takes the server's certificate.
+    fn connector(authority: &Authority) -> TlsConnector {
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_slice(authority.pem().as_bytes()).unwrap()).unwrap();
+        let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        TlsConnector::from(Arc::new(config))
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_stops_in_the_middle_is_let_go_as_well() {
+    async fn who_begins_a_handshake_and_stops_keeps_nobody_out() {
+        const STOPPED: usize = 1024;
         let folder = tempfile::tempdir().unwrap();
-        let transport = transport(folder.path());
-        let (mut client, stream) = duplex(64);
-        client.write_all(&[HANDSHAKE_RECORD, 3, 1]).await.unwrap();
-        let begun = tokio::time::Instant::now();
-        assert_eq!(begin(&transport, stream).await.kind(), io::ErrorKind::TimedOut);
-        assert_eq!(begun.elapsed(), HANDSHAKE_TIME_MAX);
-        let Transport::Tls { turns, .. } = &transport else { panic!("it speaks TLS") };
-        assert_eq!(turns.available_permits(), HANDSHAKES_MAX, "the turn came back");
+        let authority = Authority::new("ours").unwrap();
+        let transport = transport_of(&authority, folder.path());
+        let mut stopped = Vec::new();
+        for _ in 0..STOPPED {
+            let (mut client, stream) = duplex(64);
+            client.write_all(&[HANDSHAKE_RECORD]).await.unwrap();
+            let transport = transport.clone();
+            stopped.push((client, tokio::spawn(async move { transport.begin(stream).await.map(|_| ()) })));
+        }
+        tokio::task::yield_now().await;
+        let (client, stream) = duplex(4096);
+        let name = "localhost".try_into().unwrap();
+        let connecting = connector(&authority).connect(name, client);
+        let (served, begun) = tokio::join!(connecting, transport.begin(stream));
+        served.unwrap();
+        begun.unwrap();
+        for (_client, begun) in stopped {
+            assert!(!begun.is_finished(), "it is in the middle still");
+            begun.abort();
+        }
     }
 
     #[tokio::test]

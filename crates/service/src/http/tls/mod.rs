@@ -2,7 +2,7 @@
 //! change.
 //!
 //! ```text
-//! connection -> first byte -> a turn among HANDSHAKES_MAX -> handshake, within HANDSHAKE_TIME_MAX -> HTTP, with the client's certificate
+//! connection -> first byte -> handshake, all within HANDSHAKE_TIME_MAX -> HTTP, with the client's certificate
 //!           \-> plain HTTP: told so, and closed
 //! ```
 //!
