@@ -1,12 +1,13 @@
 //! Changing a file of credentials while services read it: whole, durably, one editor at a time, and never into what they would refuse.
 
 use std::collections::BTreeSet;
-use std::fs::{self, File, Permissions};
+use std::fs::{self, File, Metadata, Permissions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use rustix::fs::{Gid, Uid, fchown};
 use synddb_protocol::id::StreamId;
 use toml_edit::{Array, ArrayOfTables, DocumentMut, Item, Table, value};
 
@@ -28,6 +29,18 @@ pub enum EditError {
     Write {
         /// The file.
         file: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// It would change hands, so that a service which reads it now could not any more, and would go on with what it read last.
+    #[error("what replaces the credentials file cannot be given to its owner and group; edit it as its owner, who has to be in its group. file=`{}` owner=`{owner}` group=`{group}`", file.display())]
+    Owner {
+        /// The file.
+        file: PathBuf,
+        /// The user who owns it.
+        owner: u32,
+        /// Its group.
+        group: u32,
         /// Why not.
         source: io::Error,
     },
@@ -201,20 +214,39 @@ impl Edit {
     fn write(&self, document: &DocumentMut) -> Result<(), EditError> {
         let text = with_nobody(document).to_string();
         CredentialsFile::at(&self.file).parse(text.as_bytes())?;
+        let failed = |source| EditError::Write { file: self.file.clone(), source };
+        let found = match fs::metadata(&self.file) {
+            Ok(found) => Some(found),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => return Err(failed(error)),
+        };
+        let parent = self.file.parent().filter(|folder| !folder.as_os_str().is_empty());
+        let mut staged = tempfile::NamedTempFile::new_in(parent.unwrap_or(Path::new("."))).map_err(failed)?;
+        if let Some(found) = &found {
+            self.give_to_owner(staged.as_file(), found)?;
+        }
         let write = || {
-            let mode = match fs::metadata(&self.file) {
-                Ok(found) => found.permissions(),
-                Err(_) => Permissions::from_mode(NEW_MODE),
-            };
-            let parent = self.file.parent().filter(|folder| !folder.as_os_str().is_empty());
-            let mut staged = tempfile::NamedTempFile::new_in(parent.unwrap_or(Path::new(".")))?;
             staged.write_all(text.as_bytes())?;
+            // After the owner, since changing that may take away from this.
+            let mode = found.map_or_else(|| Permissions::from_mode(NEW_MODE), |found| found.permissions());
             staged.as_file().set_permissions(mode)?;
             staged.as_file().sync_all()?;
             staged.persist(&self.file).map_err(|error| error.error)?;
             self.folder.sync_all()
         };
-        write().map_err(|source| EditError::Write { file: self.file.clone(), source })
+        write().map_err(failed)
+    }
+
+    /// Makes a file belong to whoever the one that it replaces belongs to.
+    fn give_to_owner(&self, staged: &File, replaced: &Metadata) -> Result<(), EditError> {
+        let made =
+            staged.metadata().map_err(|source| EditError::Write { file: self.file.clone(), source })?;
+        let (owner, group) = (replaced.uid(), replaced.gid());
+        if (made.uid(), made.gid()) == (owner, group) {
+            return Ok(());
+        }
+        fchown(staged, Some(Uid::from_raw(owner)), Some(Gid::from_raw(group)))
+            .map_err(|error| EditError::Owner { file: self.file.clone(), owner, group, source: error.into() })
     }
 }
 
@@ -254,6 +286,36 @@ mod tests {
         remove(&file, "one").unwrap();
         assert!(names(&file).is_empty());
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing is left beside it");
+    }
+
+    #[test]
+    fn a_file_stays_with_its_owner_and_group_or_as_it_is() {
+        const SERVICE: u32 = 64_999;
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("credentials.toml");
+        add(&file, &token("one")).unwrap();
+        if !rustix::process::geteuid().is_root() {
+            // Nobody else may give files away. `/proc` has files of another user, whoever asks.
+            let edit = Edit::begin(&file).unwrap();
+            let (staged, theirs) = (tempfile::tempfile().unwrap(), fs::metadata("/proc/version").unwrap());
+            let refused = edit.give_to_owner(&staged, &theirs).unwrap_err();
+            assert!(matches!(refused, EditError::Owner { .. }), "{refused}");
+            return;
+        }
+        let shown = || {
+            let found = fs::metadata(&file).unwrap();
+            (found.uid(), found.gid(), found.permissions().mode() & 0o7777)
+        };
+        // Root edits, and a service of another user reads by its group.
+        fs::set_permissions(&file, Permissions::from_mode(0o640)).unwrap();
+        fchown(File::open(&file).unwrap(), None, Some(Gid::from_raw(SERVICE))).unwrap();
+        add(&file, &token("two")).unwrap();
+        assert_eq!(shown(), (0, SERVICE, 0o640));
+        remove(&file, "one").unwrap();
+        assert_eq!(shown(), (0, SERVICE, 0o640));
+        fchown(File::open(&file).unwrap(), Some(Uid::from_raw(SERVICE)), None).unwrap();
+        write(&file, &token("three")).unwrap();
+        assert_eq!(shown(), (SERVICE, SERVICE, 0o640));
     }
 
     #[test]
