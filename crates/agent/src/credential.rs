@@ -1,7 +1,7 @@
 //! What sequencers know the agent by, and whom it takes for one: a token, TLS, evidence.
 //!
 //! Each comes from a function that whoever starts the agent gives, since a library reads no secrets by itself. It is asked again when a
-//! sequencer refuses what it gave: so a token or a certificate is exchanged without a restart. Nothing of it is ever printed.
+//! sequencer refuses what it gave, or may have: so a token or a certificate is exchanged without a restart. Nothing of it is ever printed.
 
 use std::error::Error;
 use std::fmt;
@@ -30,7 +30,7 @@ struct Held {
 }
 
 impl Token {
-    /// The token that `read` gives: now, and again whenever a sequencer refuses the one before.
+    /// The token that `read` gives: now, and again whenever a sequencer refuses the one before, or breaks off while something is sent with it.
     ///
     /// # Errors
     /// What `read` says now. Later the token stays as it is.
@@ -48,21 +48,21 @@ impl Token {
         Arc::clone(&self.0.text.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Reads it again, since `refused` was. Whether it is another one now.
-    pub(crate) fn renew(&self, refused: &str) -> bool {
-        if *self.expose() != *refused {
+    /// Reads it again, since `before` may have been refused. Whether it is another one now.
+    pub(crate) fn renew(&self, before: &str) -> bool {
+        if *self.expose() != *before {
             return true;
         }
         let Some(again) = &self.0.again else { return false };
         match again() {
-            Ok(text) if text != refused => {
+            Ok(text) if text != before => {
                 *self.0.text.write().unwrap_or_else(PoisonError::into_inner) = text.into();
-                tracing::info!("the token was refused, and another one was read");
+                tracing::info!("the token has changed, and was read again");
                 true
             }
             Ok(_) => false,
             Err(error) => {
-                tracing::warn!(%error, "the token was refused, and cannot be read again");
+                tracing::warn!(%error, "the token cannot be read again; what was read last counts");
                 false
             }
         }
@@ -232,7 +232,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_token_is_read_again_only_when_it_is_refused() {
+    fn a_token_is_exchanged_when_it_is_read_again_and_is_another_one() {
         let file = Arc::new(Mutex::new(Ok("first")));
         let read = Arc::clone(&file);
         let token = Token::read_by(move || read.lock().unwrap().map(str::to_owned)).unwrap();

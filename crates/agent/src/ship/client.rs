@@ -333,16 +333,14 @@ impl Client {
         }
     }
 
-    /// Sends what writes, and once more where it was refused and what the agent is known by has changed.
+    /// Sends what writes, and once more where what the agent is known by may be why it was not taken, and has changed.
     fn write<T>(&self, send: impl Fn() -> Result<Answer<T>, ClientError>) -> Result<Answer<T>, ClientError> {
         let token = self.token.as_ref().map(Token::expose);
         let answered = self.known(&send);
-        let is_unknown =
-            matches!(&answered, Ok(Answer::Refused(refused, _)) if *refused.reason() == Reason::Unauthorized);
-        if !is_unknown {
+        if !is_maybe_unknown(&answered) {
             return answered;
         }
-        let has_token = self.token.as_ref().zip(token).is_some_and(|(token, refused)| token.renew(&refused));
+        let has_token = self.token.as_ref().zip(token).is_some_and(|(token, before)| token.renew(&before));
         if has_token || self.renew_tls() { send() } else { answered }
     }
 
@@ -430,6 +428,18 @@ impl Standing {
             Self::Unknown => Err(Unfit::Untrusted(OTHER_KEY)),
             Self::Convicted(file) => Err(Unfit::Convicted(file)),
         }
+    }
+}
+
+/// Whether something may not have been taken for want of a credential that counts. Who is refused before the end of a long body is closed upon, and
+/// while it sends the rest it sees a connection that breaks instead of the answer.
+fn is_maybe_unknown<T>(answered: &Result<Answer<T>, ClientError>) -> bool {
+    match answered {
+        Ok(Answer::Refused(refused, _)) => {
+            matches!(refused.reason(), Reason::Unauthorized | Reason::Forbidden)
+        }
+        Err(ClientError::Unreachable { error, .. }) => matches!(**error, ureq::Error::Io(_)),
+        Ok(Answer::Done(_)) | Err(_) => false,
     }
 }
 

@@ -1,6 +1,7 @@
 //! A token is exchanged while an application writes, and nobody notices; and what `synddb token` says.
 
 use std::fs;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Instant;
@@ -23,6 +24,7 @@ fn a_token_is_exchanged_while_an_application_writes_and_no_submission_fails() {
     let stream = synddb_agent::stream_of(&system.home).unwrap().to_key();
     sql(&system.app, "CREATE TABLE t (number INTEGER PRIMARY KEY, text TEXT);");
     let agent = system.follow();
+    let is_admitted_here = |token: &str| is_admitted(&sequencer, &stream, token);
     let is_over = AtomicBool::new(false);
     thread::scope(|scope| {
         let writing = scope.spawn(|| {
@@ -36,18 +38,8 @@ fn a_token_is_exchanged_while_an_application_writes_and_no_submission_fails() {
         let (mut old, mut old_name) = (TOKEN.to_owned(), "test".to_owned());
         for round in 0..ROUNDS {
             let name = format!("round-{round}");
-            let new = token(folder, &["new", "--name", &name]);
             let until = Instant::now() + PATIENCE;
-            while !is_admitted(&sequencer, &stream, &new) {
-                assert!(Instant::now() < until, "the new token is not seen");
-            }
-            let staged = folder.join("token.new");
-            synddb_service::secret::write_new_secret(&staged, &new).unwrap();
-            fs::rename(staged, folder.join("token")).unwrap();
-            token(folder, &["revoke", &old_name]);
-            while is_admitted(&sequencer, &stream, &old) {
-                assert!(Instant::now() < until, "the old token is not refused");
-            }
+            let new = exchange(folder, &is_admitted_here, (&old_name, &old), &name);
             // The probes above count as well, so that the agent's are those that come when nobody probes.
             let admitted = || {
                 let needle = format!("synddb_sequencer_admitted_total{{credential=\"{name}\"}} ");
@@ -67,6 +59,46 @@ fn a_token_is_exchanged_while_an_application_writes_and_no_submission_fails() {
     system.assert_replica_equals();
     let told: Vec<_> = agent.events().into_iter().filter(|event| event["event"] == "warning").collect();
     assert!(told.is_empty(), "{told:#?}");
+}
+
+#[test]
+fn a_long_submission_with_a_token_that_was_revoked_is_sent_again_with_the_new_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let system = System::start(folder);
+    let sequencer = address(&system.sequencer);
+    let stream = synddb_agent::stream_of(&system.home).unwrap().to_key();
+    sql(&system.app, "CREATE TABLE t (number INTEGER PRIMARY KEY, blob BLOB);");
+    let agent = system.follow();
+    system.assert_replica_equals();
+    exchange(folder, &|token: &str| is_admitted(&sequencer, &stream, token), ("test", TOKEN), "second");
+    // Nothing was sent meanwhile, so what is refused first is so long that it is answered, and closed upon, while it is sent.
+    sql(&system.app, "INSERT INTO t (blob) VALUES (randomblob(6000000));");
+    system.assert_replica_equals();
+    let told: Vec<_> = agent.events().into_iter().filter(|event| event["event"] == "warning").collect();
+    assert!(told.is_empty(), "{told:#?}");
+}
+
+/// Makes a token, gives it to the agent, and revokes the old one. Gives the new one as soon as the old one is refused.
+fn exchange(
+    folder: &Path,
+    is_admitted: &dyn Fn(&str) -> bool,
+    (old_name, old): (&str, &str),
+    name: &str,
+) -> String {
+    let new = token(folder, &["new", "--name", name]);
+    let until = Instant::now() + PATIENCE;
+    while !is_admitted(&new) {
+        assert!(Instant::now() < until, "the new token is not seen");
+    }
+    let staged = folder.join("token.new");
+    synddb_service::secret::write_new_secret(&staged, &new).unwrap();
+    fs::rename(staged, folder.join("token")).unwrap();
+    token(folder, &["revoke", old_name]);
+    while is_admitted(old) {
+        assert!(Instant::now() < until, "the old token is not refused");
+    }
+    new
 }
 
 #[test]
