@@ -10,8 +10,10 @@ use std::time::Duration;
 
 use axum::BoxError;
 use bytes::Bytes;
+use http_body_util::BodyExt as _;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::runtime::Handle;
+use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
 use super::connections::{Owed, Seat};
 
@@ -21,6 +23,11 @@ const GRACE: Duration = Duration::from_secs(10);
 /// How slowly a body may come, in bytes a second.
 const RATE_MIN: u64 = 16 << 10;
 
+/// How much of a body that nobody reads to its end is taken off the wire, in bytes, and for how long. Many clients read no answer before they have sent everything,
+/// and who is closed upon while sending may never see it.
+const LEFTOVER_BYTES_MAX: usize = 1 << 20;
+const LEFTOVER_TIME_MAX: Duration = Duration::from_secs(1);
+
 /// That a body comes more slowly than it may.
 #[derive(Debug, thiserror::Error)]
 #[error("the body comes too slowly; at least {RATE_MIN} bytes a second are waited for, after {} s", GRACE.as_secs())]
@@ -28,7 +35,9 @@ pub(super) struct TooSlow;
 
 /// A body that has to come at a pace.
 pub(super) struct PacedBody {
-    body: Incoming,
+    /// There is one while this lives.
+    body: Option<Incoming>,
+    leftover: Leftover,
     /// When it is too slow, unless more comes.
     latest: Instant,
     /// Waits until then. There is nothing that waits while nothing was waited for.
@@ -38,9 +47,42 @@ pub(super) struct PacedBody {
 }
 
 impl PacedBody {
-    pub(super) fn new(body: Incoming, seat: &Arc<Seat>) -> Self {
+    pub(super) fn new(body: Incoming, leftover: Leftover, seat: &Arc<Seat>) -> Self {
         let owed = (!body.is_end_stream()).then(|| Owed::body(seat));
-        Self { body, latest: Instant::now() + GRACE, deadline: None, owed }
+        Self { body: Some(body), leftover, latest: Instant::now() + GRACE, deadline: None, owed }
+    }
+}
+
+impl Drop for PacedBody {
+    fn drop(&mut self) {
+        let Some(body) = self.body.take().filter(|body| !body.is_end_stream()) else { return };
+        let owed = self.owed.take();
+        if let (Leftover::Discarded, Ok(runtime)) = (self.leftover, Handle::try_current()) {
+            // At most one of each connection, which reads no other request meanwhile. It ends with the connection, if not before.
+            runtime.spawn(async move {
+                timeout(LEFTOVER_TIME_MAX, discard(body)).await.ok();
+                drop(owed);
+            });
+        }
+    }
+}
+
+/// What becomes of the rest of a body that nobody reads to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Leftover {
+    /// It is read, as far as [`LEFTOVER_BYTES_MAX`] and [`LEFTOVER_TIME_MAX`] go.
+    Discarded,
+    /// Nobody asks for it, since its client waits for being asked.
+    Unasked,
+}
+
+async fn discard(mut body: Incoming) {
+    let mut bytes = 0;
+    while let Some(Ok(frame)) = body.frame().await {
+        bytes += frame.data_ref().map_or(0, Bytes::len);
+        if bytes > LEFTOVER_BYTES_MAX {
+            return;
+        }
     }
 }
 
@@ -59,11 +101,12 @@ impl Body for PacedBody {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = &mut *self;
-        if let Poll::Ready(frame) = Pin::new(&mut this.body).poll_frame(context) {
+        let Some(body) = &mut this.body else { return Poll::Ready(None) };
+        if let Poll::Ready(frame) = Pin::new(&mut *body).poll_frame(context) {
             if let Some(Ok(frame)) = &frame {
                 this.latest = later(this.latest, frame.data_ref().map_or(0, Bytes::len));
             }
-            if frame.is_none() || this.body.is_end_stream() {
+            if frame.is_none() || body.is_end_stream() {
                 this.owed = None;
             }
             return Poll::Ready(frame.map(|frame| frame.map_err(BoxError::from)));
@@ -78,11 +121,11 @@ impl Body for PacedBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.body.as_ref().is_none_or(Body::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        self.body.as_ref().map_or_else(SizeHint::default, Body::size_hint)
     }
 }
 

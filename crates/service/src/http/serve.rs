@@ -31,7 +31,7 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixListener, UnixStream};
 use tokio_io_timeout::TimeoutStream;
 
 use super::connections::{ConnectionBounds, Peer, Seat, Seats, Worked};
-use super::pace::PacedBody;
+use super::pace::{Leftover, PacedBody};
 use super::{PeerCertificate, Refusal, Transport};
 use crate::shutdown::Shutdown;
 use crate::trouble::Trouble;
@@ -217,7 +217,9 @@ impl Service<Request<Incoming>> for Seated {
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         let worked = Worked::begin(&self.seat);
         let is_unmeasured = request.headers().contains_key(header::TRANSFER_ENCODING);
-        let mut request = request.map(|body| Body::new(PacedBody::new(body, &self.seat)));
+        let is_waiting = request.headers().contains_key(header::EXPECT);
+        let leftover = if is_waiting { Leftover::Unasked } else { Leftover::Discarded };
+        let mut request = request.map(|body| Body::new(PacedBody::new(body, leftover, &self.seat)));
         if let Some(certificate) = self.certificate {
             request.extensions_mut().insert(certificate);
         }
@@ -284,6 +286,7 @@ fn is_this_machine(host: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use axum::http::StatusCode;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::{TcpListener, TcpStream};
 
@@ -304,6 +307,7 @@ mod tests {
             let shutdown = Shutdown::new();
             let router = Router::new()
                 .route("/", axum::routing::get(async || "served"))
+                .route("/refuse", axum::routing::post(async || StatusCode::UNAUTHORIZED))
                 .route("/read", axum::routing::post(async |read: Payload<64>| read.bytes));
             let bounds = ConnectionBounds {
                 connections_max: connections_max.try_into().unwrap(),
@@ -402,6 +406,49 @@ mod tests {
         assert!(begun.elapsed() >= Duration::from_secs(10), "{:?}", begun.elapsed());
         serving.stop().await;
         assert!(answer(&body(65)).await.starts_with("HTTP/1.1 413"));
+    }
+
+    /// The head of a request that is answered before anything of its body was read.
+    fn refused_head(length: usize, more: &str) -> String {
+        format!("POST /refuse HTTP/1.1\r\nHost: localhost\r\n{more}Content-Length: {length}\r\n\r\n")
+    }
+
+    #[tokio::test]
+    async fn who_sends_all_of_a_body_that_nobody_reads_sees_the_answer() {
+        const LENGTH: usize = 512 << 10;
+        let serving = Serving::start(8).await;
+        let mut client = serving.connect().await;
+        client.write_all(refused_head(LENGTH, "").as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        while !answer.ends_with(b"\r\n\r\n") {
+            assert!(client.read_buf(&mut answer).await.unwrap() > 0, "it is answered first");
+        }
+        assert!(answer.starts_with(b"HTTP/1.1 401"), "{answer:?}");
+        client.write_all(&vec![0; LENGTH]).await.unwrap();
+        ask(&mut client).await.unwrap();
+        serving.stop().await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_nobody_reads_is_waited_for_shortly_and_not_where_its_client_waits() {
+        for (more, within) in [("", 1), ("Expect: 100-continue\r\n", 0)] {
+            let begun = tokio::time::Instant::now();
+            let answer = answer(&refused_head(1 << 20, more)).await;
+            assert!(answer.starts_with("HTTP/1.1 401") && !answer.contains(" 100 "), "{answer}");
+            assert_eq!(begun.elapsed().as_secs(), within, "{more}");
+        }
+    }
+
+    #[tokio::test]
+    async fn of_a_body_that_nobody_reads_no_more_is_taken_than_is_bounded() {
+        let serving = Serving::start(8).await;
+        let mut client = serving.connect().await;
+        client.write_all(refused_head(1 << 40, "").as_bytes()).await.unwrap();
+        let begun = Instant::now();
+        while client.write_all(&[0; 64 << 10]).await.is_ok() {
+            assert!(begun.elapsed() < Duration::from_secs(60), "it is closed");
+        }
+        serving.stop().await;
     }
 
     #[tokio::test]
