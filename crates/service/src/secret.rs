@@ -1,10 +1,12 @@
 //! Secrets are references: configuration names a file, and the file is nobody else's. So is what decides who is believed.
 
 use std::fmt;
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+
+use rustix::fs::{Mode, OFlags};
 
 use crate::credentials::Fingerprint;
 
@@ -129,12 +131,11 @@ impl fmt::Debug for Token {
 /// Reads a file that only its owner may read.
 ///
 /// # Errors
-/// [`SecretError`] when others may read it, or it cannot be read.
+/// [`SecretError`] when others may read it, it is no file, or it cannot be read.
 pub fn read_secret(file: &Path) -> Result<String, SecretError> {
     let io = |source| SecretError::Io { doing: "read", file: file.to_owned(), source };
     // Looked at and read through one handle, so that nobody exchanges it in between.
-    let handle = File::open(file).map_err(io)?;
-    let found = handle.metadata().map_err(io)?;
+    let (handle, found) = open_regular(file).map_err(io)?;
     let (mode, owner) = (found.mode() & 0o777, found.uid());
     if mode & 0o077 != 0 {
         return Err(SecretError::Open { file: file.to_owned(), mode });
@@ -153,12 +154,7 @@ pub fn read_secret(file: &Path) -> Result<String, SecretError> {
 /// [`SecretError`] when others may write it, it is no file, it is longer than `bytes_max`, or it cannot be read.
 pub fn read_unwritable(file: &Path, bytes_max: u64) -> Result<Vec<u8>, SecretError> {
     let io = |source| SecretError::Unreadable { file: file.to_owned(), source };
-    // Opening a pipe would wait for its writer.
-    if !file.metadata().map_err(io)?.is_file() {
-        return Err(io(io::Error::new(io::ErrorKind::InvalidInput, "it is no file")));
-    }
-    let handle = File::open(file).map_err(io)?;
-    let found = handle.metadata().map_err(io)?;
+    let (handle, found) = open_regular(file).map_err(io)?;
     let (mode, owner) = (found.mode() & 0o777, found.uid());
     if mode & 0o022 != 0 {
         return Err(SecretError::Writable { file: file.to_owned(), mode });
@@ -172,6 +168,21 @@ pub fn read_unwritable(file: &Path, bytes_max: u64) -> Result<Vec<u8>, SecretErr
         return Err(SecretError::TooLarge { file: file.to_owned(), bytes_max });
     }
     Ok(content)
+}
+
+/// Opens what is a file, and says what it is. A pipe would have its reader wait for a writer, who may never come.
+fn open_regular(file: &Path) -> io::Result<(File, Metadata)> {
+    let check = |found: Metadata| {
+        let no_file = || io::Error::new(io::ErrorKind::InvalidInput, "it is no file");
+        if found.is_file() { Ok(found) } else { Err(no_file()) }
+    };
+    // Before it is opened, since opening a device may do something.
+    check(file.metadata()?)?;
+    // Once more behind that, and without waiting: it may have become something else meanwhile.
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let handle = File::from(rustix::fs::open(file, flags, Mode::empty())?);
+    let found = check(handle.metadata()?)?;
+    Ok((handle, found))
 }
 
 /// Whether a file belongs to somebody whom this process has no reason to believe.
@@ -201,6 +212,8 @@ pub fn write_new_secret(file: &Path, text: &str) -> Result<(), SecretError> {
 mod tests {
     use std::fs;
     use std::os::unix::fs::PermissionsExt as _;
+
+    use rustix::fs::{CWD, FileType, mknodat};
 
     use super::*;
 
@@ -239,6 +252,18 @@ mod tests {
         fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
         assert!(matches!(read_unwritable(&file, 3), Err(SecretError::TooLarge { .. })));
         assert!(matches!(read_unwritable(folder.path(), 3), Err(SecretError::Unreadable { .. })));
+    }
+
+    #[test]
+    fn what_is_no_file_is_refused_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let pipe = folder.path().join("token");
+        mknodat(CWD, &pipe, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+        // Without a writer, whoever opens it in the usual way waits for ever.
+        for none in [pipe.as_path(), folder.path()] {
+            assert!(matches!(read_secret(none), Err(SecretError::Io { doing: "read", .. })));
+            assert!(matches!(read_unwritable(none, 64), Err(SecretError::Unreadable { .. })));
+        }
     }
 
     #[test]
