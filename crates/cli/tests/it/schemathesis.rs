@@ -7,7 +7,7 @@ use synddb_servers::Questions;
 
 use super::dev::curl;
 use super::programs::sql;
-use super::roles::{Role, System};
+use super::roles::{Role, System, TOKEN, credentials, write_token};
 
 const SETUP: &str = "
     CREATE TABLE account (id INTEGER PRIMARY KEY, name TEXT, balance REAL);
@@ -15,9 +15,11 @@ const SETUP: &str = "
     INSERT INTO account SELECT n, 'account ' || n, n / 4.0 FROM n;
     CREATE INDEX by_name ON account (name);";
 
-/// A system whose replica has the database, its agent, and the URL of that.
+/// A system whose replica has the database and whose validator goes by credentials, its agent, and the URL of that.
 fn captured(folder: &Path) -> (System, Role, String) {
-    let system = System::start(folder);
+    write_token(folder);
+    let listed = credentials(folder);
+    let system = System::start_in(folder, &[("SYNDDB_VALIDATOR_CREDENTIALS_FILE", listed)]);
     sql(&system.app, SETUP);
     let mut command = system.agent();
     command.args(["--port", "0"]);
@@ -29,10 +31,10 @@ fn captured(folder: &Path) -> (System, Role, String) {
     (system, agent, url)
 }
 
-fn faults(folder: &Path, url: &str, except: Option<&str>, but: &[&str]) -> String {
+fn faults(folder: &Path, url: &str, token: Option<&str>, except: Option<&str>, but: &[&str]) -> String {
     let prepared = json!({ "table": "account" });
     let document = synddb_servers::document(url).unwrap();
-    let questions = Questions { url, document: &document, token: None, prepared: &prepared, except, folder };
+    let questions = Questions { url, document: &document, token, prepared: &prepared, except, folder };
     let answers = questions.ask().unwrap();
     answers.map(|answers| answers.faults(&questions, but)).unwrap_or_default()
 }
@@ -41,8 +43,35 @@ fn faults(folder: &Path, url: &str, except: Option<&str>, but: &[&str]) -> Strin
 fn every_operation_of_a_validator_can_be_had_and_answers_as_its_document_says() {
     let folder = tempfile::tempdir().unwrap();
     let (system, _agent, _) = captured(folder.path());
-    assert_eq!(faults(folder.path(), system.validator_url(), None, &[]), "");
+    assert_eq!(faults(folder.path(), system.validator_url(), Some(TOKEN), None, &[]), "");
     system.assert_replica_equals();
+}
+
+#[test]
+fn without_a_token_a_validator_has_nothing_scanned_and_changes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let (system, _agent, _) = captured(folder.path());
+    let url = system.validator_url();
+    let seen = || {
+        let status = curl(&[&format!("{url}/status")]).1;
+        let audits = curl(&[&format!("{url}/metrics")]).1;
+        let audits = audits.as_str().unwrap();
+        let audits =
+            audits.lines().find(|line| line.starts_with("synddb_validator_audits_total")).map(str::to_owned);
+        let files = ["replica.db", "replica.db-wal"].map(|name| std::fs::read(folder.path().join(name)).ok());
+        (status, audits, files)
+    };
+    let before = seen();
+    assert_eq!(faults(folder.path(), url, None, None, &["POST /audit"]), "");
+    assert!(seen() == before, "something changed");
+    let audit = format!("{url}/audit");
+    assert_eq!(curl(&["--request", "POST", &audit]).0, 401);
+    // Who has the token is answered, and the same comparison sees it.
+    assert_eq!(
+        curl(&["--request", "POST", "--header", &format!("Authorization: Bearer {TOKEN}"), &audit]).0,
+        200
+    );
+    assert!(seen() != before);
 }
 
 #[test]
@@ -50,7 +79,7 @@ fn every_operation_of_an_agent_can_be_had_and_answers_as_its_document_says() {
     let folder = tempfile::tempdir().unwrap();
     let (system, mut agent, url) = captured(folder.path());
     // The one that ends it is asked last.
-    assert_eq!(faults(folder.path(), &url, Some("^/stop$"), &["POST /stop"]), "");
+    assert_eq!(faults(folder.path(), &url, None, Some("^/stop$"), &["POST /stop"]), "");
     system.assert_replica_equals();
     assert_eq!(curl(&["--request", "POST", &format!("{url}/stop")]).0, 202);
     assert!(agent.ended().success());
