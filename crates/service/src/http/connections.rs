@@ -5,23 +5,23 @@
 //!             closed first   closed next    never closed
 //! ```
 //!
-//! Where every seat is taken, whoever has owed the head of a request for longest gives its seat to the one who comes; then whoever has
-//! owed a body for longest. Those who were never answered go before those who were. So a crowd that is idle, or slow, never keeps out
-//! who works. What must stay true: a connection is worked for from its whole body until its answer was handed over, and is not closed
-//! for others meanwhile.
-//!
-//! Order is that of events, not of a clock.
+//! Where every seat is taken, somebody who owes something gives its seat to the one who comes. First those who have owed it for longer
+//! than anybody needs who means to work ([`patience`]), then the others; of either, who owes a head before who owes a body, who was never
+//! answered before who was, and who has owed it for longest. So neither those who say nothing, nor those who were answered once, nor
+//! those whose bodies drip keep out who works, or who comes and says at once what it wants. What must stay true: a connection is worked
+//! for from its whole body until its answer was handed over, and is not closed for others meanwhile.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, Ipv6Addr};
 use std::num::NonZero;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant as WallInstant};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use crate::trouble::Trouble;
 
@@ -98,8 +98,28 @@ enum Standing {
     Answered,
 }
 
-/// The place of a connection among those who owe something, in the order in which they are closed; the number is since when.
-type Place = (Standing, Debt, u64);
+/// The place of a connection among those who owe something, in the order in which they are closed where all have owed it for as long as
+/// is borne, or none; the number is that of the event since which it is owed.
+type Place = (Debt, Standing, u64);
+
+/// Whom to look for first.
+const ORDER: [(Debt, Standing); 4] = [
+    (Debt::Head, Standing::New),
+    (Debt::Head, Standing::Answered),
+    (Debt::Body, Standing::New),
+    (Debt::Body, Standing::Answered),
+];
+
+/// How long something may be owed before its connection is closed for one that was accepted a moment ago.
+///
+/// One who comes has to get as far as its request over a slow line, and one who works pauses between two of them.
+const fn patience(debt: Debt, standing: Standing) -> Duration {
+    match (debt, standing) {
+        (Debt::Head | Debt::Body, Standing::New) => Duration::from_secs(1),
+        (Debt::Head, Standing::Answered) => Duration::from_millis(100),
+        (Debt::Body, Standing::Answered) => Duration::from_secs(10),
+    }
+}
 
 /// Where a connection stands. Changed only while the book is open.
 struct Account {
@@ -148,18 +168,32 @@ impl Book {
     }
 }
 
+    since: Instant,
 impl Entries {
-    /// Asks one to leave: who has owed most for longest, among these. Says whether there is one.
+    /// Who is closed next among these.
+    fn next_to_leave(&self, among: impl Fn(&Owing) -> bool) -> Option<Place> {
+        let now = Instant::now();
+        let mut first = None;
+        for (debt, standing) in ORDER {
+            let alike = self.owing.range((debt, standing, 0)..=(debt, standing, u64::MAX));
+            let Some((place, longest)) = { alike }.find(|(_, owing)| among(owing)) else { continue };
+            if now.duration_since(longest.since) >= patience(debt, standing) {
+                return Some(*place);
+            }
+            first = first.or(Some(*place));
+        }
+        first
+    }
+
+    /// Asks one among these to leave. Says whether there is one.
     fn ask_to_leave(&mut self, among: impl Fn(&Owing) -> bool, why: &'static str) -> bool {
-        let Some(place) = self.owing.iter().find(|(_, owing)| among(owing)).map(|(place, _)| *place) else {
-            return false;
-        };
+        let Some(place) = self.next_to_leave(among) else { return false };
         if let Some(owing) = self.owing.remove(&place) {
             self.unseat(owing.peer, &owing.leave);
             owing.leave.asked.notify_one();
             metrics::counter!("synddb_http_connections_closed_for_others_total").increment(1);
         }
-        if let Some(lasting) = self.trouble.met(Instant::now(), why) {
+        if let Some(lasting) = self.trouble.met(WallInstant::now(), why) {
             tracing::warn!(so_far = lasting.times, "{why}");
         }
         true
@@ -167,7 +201,7 @@ impl Entries {
 }
 
 impl Entries {
-    /// Whether somebody from there may be seated now; who has owed most for longest leaves where it has to.
+    /// Whether somebody from there may be seated now; another one leaves where it has to.
     fn seat(&mut self, peer: Option<Peer>, bounds: &ConnectionBounds) -> Turn {
         if let Some(peer) = peer {
             let seated = self.peers.get(&peer).copied().unwrap_or(0);
@@ -230,7 +264,7 @@ impl Seats {
         }
     }
 
-    /// Closes who has owed most for longest, if anybody owes anything.
+    /// Closes who is to go first, if anybody owes anything.
     pub(super) fn make_room(&self) {
         self.book
             .open()
@@ -273,9 +307,10 @@ impl Seat {
             book.owing.remove(&before);
         }
         book.events += 1;
-        account.place = debt.map(|debt| (account.standing, debt, book.events));
+        account.place = debt.map(|debt| (debt, account.standing, book.events));
         if let Some(place) = account.place {
-            book.owing.insert(place, Owing { peer: self.peer, leave: Arc::clone(&self.leave) });
+            let since = Instant::now();
+            book.owing.insert(place, Owing { peer: self.peer, since, leave: Arc::clone(&self.leave) });
             self.book.changed.notify_one();
         }
         account.place
@@ -373,7 +408,7 @@ mod tests {
         drop(Worked::begin(&taken[5]));
         drop(Worked::begin(&taken[2]));
         let next_body = Owed::body(&taken[5]);
-        for expected in [3, 4, 0, 2, 5] {
+        for expected in [3, 4, 2, 0, 5] {
             seats.make_room();
             let asked: Vec<usize> = (0..6).filter(|number| is_asked(&taken[*number])).collect();
             assert_eq!(asked, [expected]);
@@ -402,6 +437,72 @@ mod tests {
         let _worked = Worked::begin(&third);
         let mut fourth = Box::pin(seats.take(peer(4)));
         drop(second);
+    /// Who of these is closed for the next one.
+    fn closed_next<'a>(seats: &Seats, taken: &[(&'a str, &Seat)]) -> Option<&'a str> {
+        seats.make_room();
+        taken.iter().find(|(_, seat)| is_asked(seat)).map(|(name, _)| *name)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_comes_is_not_closed_while_others_are_idle_or_drip() {
+        let seats = seats(6, 6);
+        let mut taken = Vec::new();
+        for number in 0..6 {
+            taken.push(seats.take(peer(number)).await.unwrap());
+        }
+        let [idle, dripping, answered_dripping, working, silent, comer] = &taken[..] else { unreachable!() };
+        let _body = Owed::body(dripping);
+        drop(Worked::begin(answered_dripping));
+        let _next_body = Owed::body(answered_dripping);
+        drop(Worked::begin(idle));
+        tokio::time::advance(Duration::from_secs(9)).await;
+        let names = ["idle", "dripping", "answered and dripping", "working", "silent", "comer"];
+        let all: Vec<(&str, &Seat)> = names
+            .into_iter()
+            .zip([idle, dripping, answered_dripping, working, silent, comer].map(|seat| &**seat))
+            .collect();
+        // One comes now, and one that works has just got its answer.
+        comer.owe(Some(Debt::Head));
+        drop(Worked::begin(working));
+        assert_eq!(closed_next(&seats, &all), Some("silent"));
+        assert_eq!(closed_next(&seats, &all), Some("idle"));
+        assert_eq!(closed_next(&seats, &all), Some("dripping"));
+        tokio::time::advance(Duration::from_millis(999)).await;
+        drop(Worked::begin(working));
+        comer.owe(Some(Debt::Head));
+        tokio::time::advance(Duration::from_millis(1)).await;
+        assert_eq!(closed_next(&seats, &all), Some("answered and dripping"));
+        // Nobody is left but who came or was answered a moment ago.
+        assert_eq!(closed_next(&seats, &all), Some("comer"));
+        assert_eq!(closed_next(&seats, &all), Some("working"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_flood_that_says_nothing_beside_a_crowd_that_was_answered_leaves_time_to_whoever_comes() {
+        const SEATS: usize = 64;
+        let seats = seats(SEATS, SEATS);
+        let mut crowd = std::collections::VecDeque::new();
+        for _ in 0..SEATS {
+            let seat = seats.take(peer(1)).await.unwrap();
+            drop(Worked::begin(&seat));
+            crowd.push_back(seat);
+        }
+        tokio::time::advance(Duration::from_secs(1)).await;
+        // A hundred a second come and say nothing, and every tenth means to work, and needs a tenth of a second to say so.
+        for round in 0..40 {
+            let comer = seats.take(peer(2)).await.unwrap();
+            for _ in 0..10 {
+                crowd.push_back(seats.take(peer(1)).await.unwrap());
+                tokio::time::advance(Duration::from_millis(10)).await;
+            }
+            assert!(!is_asked(&comer), "it was closed, in round {round}");
+            crowd.retain(|seat| !is_asked(seat));
+            for answered in crowd.iter().rev().take(2) {
+                drop(Worked::begin(answered));
+            }
+        }
+    }
+
         assert!(futures::poll!(&mut fourth).is_pending(), "who gave its seat on gives no other one");
     }
 
