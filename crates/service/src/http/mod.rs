@@ -21,6 +21,7 @@ mod query;
 mod refusal;
 mod serve;
 mod tls;
+mod yielding;
 
 pub use connections::ConnectionBounds;
 pub use credential::{CheckEvidence, Gate, Presented};
