@@ -57,16 +57,32 @@ impl ConnectionBounds {
     fn within_files(self) -> Self {
         let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
         let Some(files) = limit.and_then(|files| usize::try_from(files).ok()) else { return self };
-        let possible = files.saturating_sub(FILES_RESERVED).max(files / 2).max(1);
-        if possible >= self.connections_max.get() {
+        let possible = self.within(files);
+        if possible == self {
             return self;
         }
         tracing::warn!(
             files_max = files,
-            connections_max = possible,
+            connections_max = possible.connections_max,
+            connections_per_peer_max = possible.connections_per_peer_max,
             "the limit of open files allows fewer connections than are configured; raise it (`ulimit -Hn`, `LimitNOFILE=` of a unit), or lower `http.connections_max`"
         );
-        Self { connections_max: NonZero::new(possible).unwrap_or(NonZero::<usize>::MIN), ..self }
+        possible
+    }
+
+    /// The same, with so many files. One address keeps its part of the whole, so that it cannot take all of what is left.
+    fn within(self, files: usize) -> Self {
+        let [whole, part] = [self.connections_max, self.connections_per_peer_max].map(NonZero::get);
+        let possible = files.saturating_sub(FILES_RESERVED).max(files / 2);
+        if possible >= whole {
+            return self;
+        }
+        let share = part as u128 * possible as u128 / whole as u128;
+        let at_least_one = |most| NonZero::new(most).unwrap_or(NonZero::<usize>::MIN);
+        Self {
+            connections_max: at_least_one(possible),
+            connections_per_peer_max: at_least_one(usize::try_from(share).unwrap_or(usize::MAX)),
+        }
     }
 }
 
@@ -152,6 +168,7 @@ struct Entries {
 
 struct Owing {
     peer: Option<Peer>,
+    since: Instant,
     leave: Arc<Leave>,
 }
 
@@ -168,7 +185,6 @@ impl Book {
     }
 }
 
-    since: Instant,
 impl Entries {
     /// Who is closed next among these.
     fn next_to_leave(&self, among: impl Fn(&Owing) -> bool) -> Option<Place> {
@@ -421,22 +437,6 @@ mod tests {
         assert!(is_asked(&taken[1]));
     }
 
-    #[tokio::test]
-    async fn a_seat_is_waited_for_where_all_are_worked_for() {
-        let seats = seats(1, 1);
-        let first = seats.take(peer(1)).await.unwrap();
-        let second = seats.take(peer(2)).await.unwrap();
-        assert!(is_asked(&first), "it gave its seat on");
-        drop(first);
-        let worked = Worked::begin(&second);
-        let mut third = Box::pin(seats.take(peer(3)));
-        assert!(futures::poll!(&mut third).is_pending());
-        drop(worked);
-        let third = third.await.unwrap();
-        assert!(is_asked(&second), "it has its answer");
-        let _worked = Worked::begin(&third);
-        let mut fourth = Box::pin(seats.take(peer(4)));
-        drop(second);
     /// Who of these is closed for the next one.
     fn closed_next<'a>(seats: &Seats, taken: &[(&'a str, &Seat)]) -> Option<&'a str> {
         seats.make_room();
@@ -503,6 +503,22 @@ mod tests {
         }
     }
 
+    #[tokio::test]
+    async fn a_seat_is_waited_for_where_all_are_worked_for() {
+        let seats = seats(1, 1);
+        let first = seats.take(peer(1)).await.unwrap();
+        let second = seats.take(peer(2)).await.unwrap();
+        assert!(is_asked(&first), "it gave its seat on");
+        drop(first);
+        let worked = Worked::begin(&second);
+        let mut third = Box::pin(seats.take(peer(3)));
+        assert!(futures::poll!(&mut third).is_pending());
+        drop(worked);
+        let third = third.await.unwrap();
+        assert!(is_asked(&second), "it has its answer");
+        let _worked = Worked::begin(&third);
+        let mut fourth = Box::pin(seats.take(peer(4)));
+        drop(second);
         assert!(futures::poll!(&mut fourth).is_pending(), "who gave its seat on gives no other one");
     }
 
@@ -519,6 +535,19 @@ mod tests {
         drop((second, worked));
         assert!(seats.take(peer(2)).await.is_some(), "what it gave back counts no more");
         assert!(seats.take(None).await.is_some(), "a socket has no address");
+    }
+
+    #[test]
+    fn with_few_files_one_address_keeps_its_part_and_cannot_take_all() {
+        let bounds = |connections: usize, per_peer: usize| ConnectionBounds {
+            connections_max: connections.try_into().unwrap(),
+            connections_per_peer_max: per_peer.try_into().unwrap(),
+        };
+        assert_eq!(ConnectionBounds::default().within(1 << 20), ConnectionBounds::default());
+        assert_eq!(ConnectionBounds::default().within(1024), bounds(512, 256));
+        assert_eq!(ConnectionBounds::default().within(0), bounds(1, 1));
+        assert_eq!(bounds(1000, 1000).within(600), bounds(300, 300), "behind a proxy all come from one");
+        assert_eq!(bounds(1000, usize::MAX).within(600).connections_max.get(), 300);
     }
 
     #[test]
