@@ -77,6 +77,15 @@ fn a_wrong_token_is_told_and_tried_again() {
 
 #[test]
 fn a_refused_token_is_read_again_and_nobody_is_told_when_it_is_another_one() {
+    // Who is closed upon while it sends may not see that it was refused.
+    for refused in
+        [Trick::Refuse(Reason::Unauthorized, None), Trick::Refuse(Reason::Forbidden, None), Trick::Vanish]
+    {
+        assert_is_read_again(refused);
+    }
+}
+
+fn assert_is_read_again(refused: Trick) {
     let place = Place::new();
     let writer = place.open();
     let file = Arc::new(Mutex::new("the token of yesterday, long enough"));
@@ -87,7 +96,7 @@ fn a_refused_token_is_read_again_and_nobody_is_told_when_it_is_another_one() {
     writer.execute_batch("INSERT INTO t VALUES(1, 1)").unwrap();
     agent.push(Until::Stored);
     *file.lock().unwrap() = TOKEN;
-    place.sequencer.play(Asked::Submit, [Trick::Refuse(Reason::Unauthorized, None)]);
+    place.sequencer.play(Asked::Submit, [refused]);
     writer.execute_batch("INSERT INTO t VALUES(2, 1)").unwrap();
     let status = agent.push(Until::Stored);
     assert_eq!(status.problem, None);
