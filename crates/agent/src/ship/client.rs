@@ -333,7 +333,7 @@ impl Client {
         }
     }
 
-    /// Sends what writes, and once more where what the agent is known by may be why it was not taken, and has changed.
+    /// Sends what writes, and again where what the agent is known by may be why it was not taken, and has changed.
     fn write<T>(&self, send: impl Fn() -> Result<Answer<T>, ClientError>) -> Result<Answer<T>, ClientError> {
         let token = self.token.as_ref().map(Token::expose);
         let answered = self.known(&send);
@@ -341,7 +341,14 @@ impl Client {
             return answered;
         }
         let has_token = self.token.as_ref().zip(token).is_some_and(|(token, before)| token.renew(&before));
-        if has_token || self.renew_tls() { send() } else { answered }
+        if !has_token && !self.renew_tls() {
+            return answered;
+        }
+        // The connection that is kept may be the one that the refusal ends: then it breaks, and the next one is new.
+        match send() {
+            Err(ClientError::Unreachable { error, .. }) if matches!(*error, ureq::Error::Io(_)) => send(),
+            again => again,
+        }
     }
 
     /// Sends a body with everything that the agent is known by.

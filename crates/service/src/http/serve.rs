@@ -31,7 +31,7 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixListener, UnixStream};
 use tokio_io_timeout::TimeoutStream;
 
 use super::connections::{ConnectionBounds, Peer, Seat, Seats, Worked};
-use super::pace::{Leftover, PacedBody};
+use super::pace::{LEFTOVER_BYTES_MAX, Leftover, PacedBody};
 use super::{PeerCertificate, Refusal, Transport};
 use crate::shutdown::Shutdown;
 use crate::trouble::Trouble;
@@ -217,6 +217,11 @@ impl Service<Request<Incoming>> for Seated {
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         let worked = Worked::begin(&self.seat);
         let is_unmeasured = request.headers().contains_key(header::TRANSFER_ENCODING);
+        let length = request
+            .headers()
+            .get(header::CONTENT_LENGTH)
+            .and_then(|length| length.to_str().ok()?.parse().ok());
+        let is_long = length.is_some_and(|length: usize| length > LEFTOVER_BYTES_MAX);
         let is_waiting = request.headers().contains_key(header::EXPECT);
         let leftover = if is_waiting { Leftover::Unasked } else { Leftover::Discarded };
         let mut request = request.map(|body| Body::new(PacedBody::new(body, leftover, &self.seat)));
@@ -226,7 +231,8 @@ impl Service<Request<Incoming>> for Seated {
         let answered = self.service.call(request);
         Box::pin(async move {
             let Ok(mut response) = answered.await;
-            if is_unmeasured {
+            if is_unmeasured || (is_long && response.status().is_client_error()) {
+                // Of a long body that was refused the rest may not be read to its end, and its connection ends then.
                 // Where something in front of this reads lengths otherwise, what follows a body may be somebody else's (RFC 9112,
                 // section 11.2): nothing follows.
                 response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));

@@ -151,16 +151,24 @@ impl Sender {
     }
 }
 
+/// Asks, and on another connection where the one that was kept is ended, as a service may end those that say nothing.
+async fn asked(http: &reqwest::Client, url: &str) -> Option<reqwest::Response> {
+    match http.get(url).send().await {
+        Err(error) if !error.is_timeout() && !error.is_connect() => http.get(url).send().await.ok(),
+        answered => answered.ok(),
+    }
+}
+
 /// Asks a process something about the stream. `None` when no answer came.
 pub(crate) async fn get(http: &reqwest::Client, process: &Process, path: &str) -> Option<(u16, Vec<u8>)> {
     let url = format!("{}/streams/{}/{path}", process.base, STREAM.to_key());
-    let answer = http.get(url).send().await.ok()?;
+    let answer = asked(http, &url).await?;
     Some((answer.status().as_u16(), answer.bytes().await.ok()?.to_vec()))
 }
 
 /// Whether a process is ready, and what it says otherwise.
 pub(crate) async fn readiness(http: &reqwest::Client, process: &Process) -> (u16, String) {
-    let answer = http.get(format!("{}/readyz", process.base)).send().await.unwrap();
+    let answer = asked(http, &format!("{}/readyz", process.base)).await.unwrap();
     (answer.status().as_u16(), answer.text().await.unwrap())
 }
 
