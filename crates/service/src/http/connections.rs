@@ -132,7 +132,7 @@ const ORDER: [(Debt, Standing); 4] = [
 const fn patience(debt: Debt, standing: Standing) -> Duration {
     match (debt, standing) {
         (Debt::Head | Debt::Body, Standing::New) => Duration::from_secs(1),
-        (Debt::Head, Standing::Answered) => Duration::from_millis(100),
+        (Debt::Head, Standing::Answered) => Duration::from_secs(2),
         (Debt::Body, Standing::Answered) => Duration::from_secs(10),
     }
 }
@@ -487,7 +487,7 @@ mod tests {
             drop(Worked::begin(&seat));
             crowd.push_back(seat);
         }
-        tokio::time::advance(Duration::from_secs(1)).await;
+        tokio::time::advance(Duration::from_secs(2)).await;
         // A hundred a second come and say nothing, and every tenth means to work, and needs a tenth of a second to say so.
         for round in 0..40 {
             let comer = seats.take(peer(2)).await.unwrap();
