@@ -67,6 +67,12 @@ pub const SQL_BYTES_MAX: usize = 2 << 20;
 /// Most page runs ("chunks") of one snapshot.
 pub const SNAPSHOT_CHUNKS_MAX: usize = 1 << 16;
 
+/// Most patches of one snapshot.
+pub const SNAPSHOT_PATCHES_MAX: usize = 1 << 12;
+
+/// Most places that the patches of one snapshot name, all together.
+pub const PAGE_PLACES_MAX: usize = 1 << 19;
+
 /// Largest chunk as stored: zstd-compressed pages, in bytes.
 pub const CHUNK_STORED_MAX: usize = 8 << 20;
 
@@ -76,9 +82,13 @@ pub const CHUNK_BYTES_MAX: usize = 8 << 20;
 /// Largest page count of an SQLite database (`SQLITE_MAX_PAGE_COUNT`).
 pub const PAGE_COUNT_MAX: u64 = 4_294_967_294;
 
-/// Largest signed snapshot manifest, in bytes: a full chunk list at 64 bytes a chunk, the checkpoint
+/// Largest signed snapshot manifest, in bytes: full lists at 48 bytes a run, 56 a patch and 10 a place, the checkpoint
 /// that it is taken at, and the fields around both.
-pub const MANIFEST_BYTES_MAX: usize = SNAPSHOT_CHUNKS_MAX * 64 + CHECKPOINT_BYTES_MAX + (4 << 10);
+pub const MANIFEST_BYTES_MAX: usize = SNAPSHOT_CHUNKS_MAX * 48
+    + SNAPSHOT_PATCHES_MAX * 56
+    + PAGE_PLACES_MAX * 10
+    + CHECKPOINT_BYTES_MAX
+    + (4 << 10);
 
 /// Largest endorsement, in bytes: the endorsed checkpoint, a state hash, a signature.
 pub const ENDORSEMENT_BYTES_MAX: usize = CHECKPOINT_BYTES_MAX + (4 << 10);

@@ -25,6 +25,8 @@ pub enum Kind {
     Checkpoint,
     /// The claim of an epoch.
     Epoch,
+    /// The list of what a snapshot of a replica is made of.
+    Manifest,
 }
 
 impl Kind {
@@ -34,14 +36,16 @@ impl Kind {
             Self::Message => "synddb/message/v1",
             Self::Checkpoint => "synddb/checkpoint/v1",
             Self::Epoch => "synddb/epoch/v1",
+            Self::Manifest => "synddb/manifest/v1",
         }
     }
 
-    const fn what(self) -> &'static str {
+    pub(crate) const fn what(self) -> &'static str {
         match self {
             Self::Message => "message",
             Self::Checkpoint => "checkpoint",
             Self::Epoch => "epoch record",
+            Self::Manifest => "snapshot manifest",
         }
     }
 }
@@ -99,7 +103,7 @@ fn at(sequence: Option<Sequence>) -> String {
 pub(crate) struct Header {
     pub(crate) stream: StreamId,
     pub(crate) epoch: Epoch,
-    /// The message's place, or the checkpoint's size.
+    /// The message's place, or the checkpoint's size; of a manifest, that of its checkpoint.
     pub(crate) sequence: Option<Sequence>,
     /// Of a message: when it got its place, and its type.
     pub(crate) message: Option<(Timestamp, u64)>,
@@ -167,7 +171,7 @@ impl Header {
             })?;
         }
         let sequence = match kind {
-            Kind::Message | Kind::Checkpoint => {
+            Kind::Message | Kind::Checkpoint | Kind::Manifest => {
                 Some(fields.required(reader, label::SEQUENCE, |reader| reader.number("sequence"))?)
             }
             Kind::Epoch => None,
@@ -177,7 +181,7 @@ impl Header {
                 fields.required(reader, label::TIMESTAMP, |reader| reader.number("timestamp"))?,
                 fields.required(reader, label::TYPE, |reader| reader.uint("message type"))?,
             )),
-            Kind::Checkpoint | Kind::Epoch => None,
+            Kind::Checkpoint | Kind::Epoch | Kind::Manifest => None,
         };
         let stream = fields.required(reader, label::STREAM, |reader| reader.array_of("stream"))?;
         let epoch = fields.required(reader, label::EPOCH, |reader| reader.number("epoch"))?;

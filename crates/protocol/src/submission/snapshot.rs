@@ -85,14 +85,36 @@ impl Chunk {
         Ok(pages)
     }
 
-    fn write(&self, writer: &mut Writer) {
+    /// Checks what no single field of chunks shows: that each may be opened, and how many pages they hold.
+    pub(crate) fn check_all(chunks: &[Self], page_size: PageSize) -> Result<u64, DecodeError> {
+        if chunks.is_empty() {
+            return Err(DecodeError::Invalid {
+                what: Snapshot::WHAT,
+                why: "a database has at least one page",
+            });
+        }
+        let mut pages = 0u64;
+        for chunk in chunks {
+            if chunk.pages == 0 {
+                return Err(DecodeError::Invalid { what: "chunk", why: "it holds at least one page" });
+            }
+            let pages_max = CHUNK_BYTES_MAX as u64 / u64::from(page_size.get());
+            over("pages of a chunk", chunk.pages, pages_max)?;
+            over("stored bytes of a chunk", chunk.stored_bytes, CHUNK_STORED_MAX as u64)?;
+            pages += chunk.pages;
+        }
+        over("pages of a snapshot", pages, PAGE_COUNT_MAX)?;
+        Ok(pages)
+    }
+
+    pub(crate) fn write(&self, writer: &mut Writer) {
         writer.array(3);
         writer.bytes(self.hash.as_bytes());
         writer.uint(self.pages);
         writer.uint(self.stored_bytes);
     }
 
-    fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+    pub(crate) fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
         reader.array_exact("chunk", 3)?;
         let hash = ChunkHash::from_bytes(reader.array_of("chunk hash")?);
         Ok(Self { hash, pages: reader.uint("pages")?, stored_bytes: reader.uint("stored bytes")? })
@@ -159,20 +181,7 @@ impl Snapshot {
 
     /// Checks what no single field shows: chunk sizes and the page count.
     fn check(self) -> Result<Self, DecodeError> {
-        if self.chunks.is_empty() {
-            return Err(DecodeError::Invalid { what: Self::WHAT, why: "a database has at least one page" });
-        }
-        let mut pages = 0u64;
-        for chunk in &self.chunks {
-            if chunk.pages == 0 {
-                return Err(DecodeError::Invalid { what: "chunk", why: "it holds at least one page" });
-            }
-            let pages_max = CHUNK_BYTES_MAX as u64 / u64::from(self.page_size.get());
-            over("pages of a chunk", chunk.pages, pages_max)?;
-            over("stored bytes of a chunk", chunk.stored_bytes, CHUNK_STORED_MAX as u64)?;
-            pages += chunk.pages;
-        }
-        over("pages of a snapshot", pages, PAGE_COUNT_MAX)?;
+        Chunk::check_all(&self.chunks, self.page_size)?;
         Ok(self)
     }
 
