@@ -5,11 +5,11 @@
 //!             closed first   closed next    never closed
 //! ```
 //!
-//! Where every seat is taken, somebody who owes something gives its seat to the one who comes. First those who have owed it for longer
-//! than anybody needs who means to work ([`patience`]), then the others; of either, who owes a head before who owes a body, who was never
-//! answered before who was, and who has owed it for longest. So neither those who say nothing, nor those who were answered once, nor
-//! those whose bodies drip keep out who works, or who comes and says at once what it wants. What must stay true: a connection is worked
-//! for from its whole body until its answer was handed over, and is not closed for others meanwhile.
+//! Where every seat is taken, somebody who owes something gives its seat to the one who comes: the one who has owed it for longest, in
+//! proportion to how long that is borne ([`patience`]). So neither those who say nothing, nor those who were answered once, nor those
+//! whose bodies drip keep out who works, or who comes and says at once what it wants; in a flood of all of them everybody's time shrinks
+//! alike, and it is longest for who showed a credential. What must stay true: a connection is worked for from its whole body until its
+//! answer was handed over, and is not closed for others meanwhile.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, Ipv6Addr};
@@ -107,34 +107,47 @@ enum Debt {
     Body,
 }
 
-/// Whether a connection was ever answered.
+/// What is known of who is connected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Standing {
+    /// Was never answered.
     New,
+    /// Was answered.
     Answered,
+    /// Showed a credential that was accepted.
+    Admitted,
 }
 
-/// The place of a connection among those who owe something, in the order in which they are closed where all have owed it for as long as
-/// is borne, or none; the number is that of the event since which it is owed.
+/// The place of a connection among those who owe the same and stand alike; the number is that of the event since which it is owed.
 type Place = (Debt, Standing, u64);
 
-/// Whom to look for first.
-const ORDER: [(Debt, Standing); 4] = [
+/// All that a connection can be that owes something; where several have waited alike, who stands first is closed first.
+const ALIKE: [(Debt, Standing); 6] = [
     (Debt::Head, Standing::New),
-    (Debt::Head, Standing::Answered),
     (Debt::Body, Standing::New),
+    (Debt::Head, Standing::Answered),
     (Debt::Body, Standing::Answered),
+    (Debt::Body, Standing::Admitted),
+    (Debt::Head, Standing::Admitted),
 ];
 
-/// How long something may be owed before its connection is closed for one that was accepted a moment ago.
+/// How long something may be owed, in proportion to the others.
 ///
-/// One who comes has to get as far as its request over a slow line, and one who works pauses between two of them.
+/// One who comes has to get as far as its request over a slow line; one who works pauses between two of them. Who holds a credential is known
+/// to whoever gave it.
 const fn patience(debt: Debt, standing: Standing) -> Duration {
-    match (debt, standing) {
-        (Debt::Head | Debt::Body, Standing::New) => Duration::from_secs(1),
-        (Debt::Head, Standing::Answered) => Duration::from_secs(2),
-        (Debt::Body, Standing::Answered) => Duration::from_secs(10),
-    }
+    let seconds = match (debt, standing) {
+        (Debt::Head | Debt::Body, Standing::New) => 1,
+        (Debt::Head | Debt::Body, Standing::Answered) | (Debt::Body, Standing::Admitted) => 2,
+        (Debt::Head, Standing::Admitted) => 60,
+    };
+    Duration::from_secs(seconds)
+}
+
+/// How much of what is borne was owed by now.
+fn used(place: Place, owing: &Owing, now: Instant) -> f64 {
+    let (debt, standing, _) = place;
+    now.duration_since(owing.since).div_duration_f64(patience(debt, standing))
 }
 
 /// Where a connection stands. Changed only while the book is open.
@@ -189,16 +202,13 @@ impl Entries {
     /// Who is closed next among these.
     fn next_to_leave(&self, among: impl Fn(&Owing) -> bool) -> Option<Place> {
         let now = Instant::now();
-        let mut first = None;
-        for (debt, standing) in ORDER {
-            let alike = self.owing.range((debt, standing, 0)..=(debt, standing, u64::MAX));
-            let Some((place, longest)) = { alike }.find(|(_, owing)| among(owing)) else { continue };
-            if now.duration_since(longest.since) >= patience(debt, standing) {
-                return Some(*place);
-            }
-            first = first.or(Some(*place));
-        }
-        first
+        let longest = ALIKE.iter().filter_map(|(debt, standing)| {
+            let mut alike = self.owing.range((*debt, *standing, 0)..=(*debt, *standing, u64::MAX));
+            let (place, owing) = alike.find(|(_, owing)| among(owing))?;
+            Some((*place, used(*place, owing, now)))
+        });
+        // Of equals the last is taken: whoever is to go first comes last.
+        longest.rev().max_by(|(_, one), (_, other)| one.total_cmp(other)).map(|(place, _)| place)
     }
 
     /// Asks one among these to leave. Says whether there is one.
@@ -342,8 +352,19 @@ impl Seat {
 
     /// Was answered, and owes the next head.
     fn answered(&self) {
-        self.account().standing = Standing::Answered;
+        self.stands(Standing::Answered);
         self.owe(Some(Debt::Head));
+    }
+
+    /// Showed a credential that was accepted. Counts from the next thing on that it owes.
+    pub(super) fn admitted(&self) {
+        self.stands(Standing::Admitted);
+    }
+
+    /// Stands as well as this from now on.
+    fn stands(&self, standing: Standing) {
+        let mut account = self.account();
+        account.standing = account.standing.max(standing);
     }
 }
 
@@ -411,7 +432,7 @@ mod tests {
         futures::FutureExt::now_or_never(seat.asked_to_leave()).is_some()
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn who_is_idle_for_longest_leaves_first_then_who_sends_a_body_and_nobody_who_is_worked_for() {
         let seats = seats(6, 6);
         let mut taken = Vec::new();
@@ -424,7 +445,8 @@ mod tests {
         drop(Worked::begin(&taken[5]));
         drop(Worked::begin(&taken[2]));
         let next_body = Owed::body(&taken[5]);
-        for expected in [3, 4, 2, 0, 5] {
+        tokio::time::advance(Duration::from_secs(1)).await;
+        for expected in [3, 4, 0, 2, 5] {
             seats.make_room();
             let asked: Vec<usize> = (0..6).filter(|number| is_asked(&taken[*number])).collect();
             assert_eq!(asked, [expected]);
@@ -445,36 +467,64 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn who_comes_is_not_closed_while_others_are_idle_or_drip() {
-        let seats = seats(6, 6);
+        let seats = seats(7, 7);
         let mut taken = Vec::new();
-        for number in 0..6 {
+        for number in 0..7 {
             taken.push(seats.take(peer(number)).await.unwrap());
         }
-        let [idle, dripping, answered_dripping, working, silent, comer] = &taken[..] else { unreachable!() };
-        let _body = Owed::body(dripping);
+        let [idle, dripping, answered_dripping, working, silent, comer, admitted] = &taken[..] else {
+            unreachable!()
+        };
+        admitted.admitted();
+        drop(Worked::begin(admitted));
+        drop(Worked::begin(idle));
+        tokio::time::advance(Duration::from_secs(2)).await;
         drop(Worked::begin(answered_dripping));
         let _next_body = Owed::body(answered_dripping);
-        drop(Worked::begin(idle));
-        tokio::time::advance(Duration::from_secs(9)).await;
-        let names = ["idle", "dripping", "answered and dripping", "working", "silent", "comer"];
+        let _body = Owed::body(dripping);
+        tokio::time::advance(Duration::from_secs(6)).await;
+        let names = ["idle", "dripping", "answered and dripping", "working", "silent", "comer", "admitted"];
         let all: Vec<(&str, &Seat)> = names
             .into_iter()
-            .zip([idle, dripping, answered_dripping, working, silent, comer].map(|seat| &**seat))
+            .zip([idle, dripping, answered_dripping, working, silent, comer, admitted].map(|seat| &**seat))
             .collect();
         // One comes now, and one that works has just got its answer.
         comer.owe(Some(Debt::Head));
         drop(Worked::begin(working));
-        assert_eq!(closed_next(&seats, &all), Some("silent"));
-        assert_eq!(closed_next(&seats, &all), Some("idle"));
-        assert_eq!(closed_next(&seats, &all), Some("dripping"));
-        tokio::time::advance(Duration::from_millis(999)).await;
+        for expected in ["silent", "dripping", "idle", "answered and dripping"] {
+            assert_eq!(closed_next(&seats, &all), Some(expected));
+        }
+        tokio::time::advance(Duration::from_millis(500)).await;
         drop(Worked::begin(working));
         comer.owe(Some(Debt::Head));
-        tokio::time::advance(Duration::from_millis(1)).await;
-        assert_eq!(closed_next(&seats, &all), Some("answered and dripping"));
-        // Nobody is left but who came or was answered a moment ago.
+        // Nobody is left but who came or was answered a moment ago, and who may write, whom eight seconds cost an eighth of its time.
+        assert_eq!(closed_next(&seats, &all), Some("admitted"));
         assert_eq!(closed_next(&seats, &all), Some("comer"));
         assert_eq!(closed_next(&seats, &all), Some("working"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_flood_of_dripping_bodies_leaves_time_to_whoever_comes_and_to_who_may_write() {
+        const SEATS: usize = 250;
+        let seats = seats(SEATS, SEATS);
+        let writer = seats.take(peer(3)).await.unwrap();
+        writer.admitted();
+        drop(Worked::begin(&writer));
+        let mut crowd = std::collections::VecDeque::new();
+        // 750 a second come, of which three in ten send a head and then a body by the byte. Every now and then somebody comes who needs a fifth of
+        // a second to say what it wants: with a second for each of those bodies, heads would have a twentieth of one.
+        for round in 0..20 {
+            let comer = seats.take(peer(2)).await.unwrap();
+            for number in 0..150 {
+                let seat = seats.take(peer(1)).await.unwrap();
+                let body = (number % 10 < 3).then(|| Owed::body(&seat));
+                crowd.push_back((seat, body));
+                tokio::time::advance(Duration::from_micros(1333)).await;
+            }
+            assert!(!is_asked(&comer), "it was closed, in round {round}");
+            crowd.retain(|(seat, _)| !is_asked(seat));
+        }
+        assert!(!is_asked(&writer), "it said nothing for four seconds, and may write");
     }
 
     #[tokio::test(start_paused = true)]

@@ -17,6 +17,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 use synddb_protocol::http::{EVIDENCE_HEADER, EVIDENCE_HEADER_BYTES_MAX, Reason};
 
+use super::connections::Seat;
 use super::{PeerCertificate, Refusal};
 use crate::credentials::{Credentials, CredentialsFile, CredentialsFileError, Fingerprint, Holder, Unlisted};
 use crate::reloaded::Reloaded;
@@ -78,7 +79,11 @@ impl Gate {
         let credentials = self.credentials.now().await;
         let peer = parts.extensions.get::<PeerCertificate>().map(|peer| peer.0);
         let presented = presented(&parts.headers, peer)?;
-        decide(&credentials, self.evidence.as_deref(), &presented, SystemTime::now())
+        let holder = decide(&credentials, self.evidence.as_deref(), &presented, SystemTime::now())?;
+        if let Some(seat) = parts.extensions.get::<Arc<Seat>>() {
+            seat.admitted();
+        }
+        Ok(holder)
     }
 }
 

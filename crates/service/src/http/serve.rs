@@ -228,6 +228,7 @@ impl Service<Request<Incoming>> for Seated {
         if let Some(certificate) = self.certificate {
             request.extensions_mut().insert(certificate);
         }
+        request.extensions_mut().insert(Arc::clone(&self.seat));
         let answered = self.service.call(request);
         Box::pin(async move {
             let Ok(mut response) = answered.await;
