@@ -6,6 +6,7 @@
 //! |---|---|
 //! | [`config`] | one typed struct per process: defaults < TOML < environment < command line |
 //! | [`process`] | what every process begins and ends with |
+//! | [`program`] | a role as a program of its own, from its arguments to its exit code |
 //! | [`telemetry`] | logs on standard error, metrics for Prometheus, traces for a collector |
 //! | [`shutdown`] | when a process is asked to end, and by what |
 //! | [`http`] | the frame around every role's routes: probes, metrics, bounds, problems |
@@ -22,6 +23,7 @@ pub mod config;
 pub mod credentials;
 pub mod http;
 pub mod process;
+pub mod program;
 pub mod reloaded;
 pub mod secret;
 pub mod shutdown;
