@@ -3,6 +3,7 @@
 mod exchanged;
 mod over_tls;
 mod request;
+mod tls;
 mod unseen;
 
 use std::fs;

@@ -7,7 +7,7 @@ use std::process::Command;
 use synddb_servers::{Authority, Pair};
 
 use super::request::metrics;
-use super::{address, list_certificate, token, warned};
+use super::{address, list_certificate, tls, token, warned};
 use crate::processes::{run, synddb};
 use crate::programs::sql;
 use crate::roles::{PATIENCE_TEXT, Role, make_store, sequencer_as, store, write_token};
@@ -28,16 +28,9 @@ fn agent(folder: &Path, url: &str) -> Command {
     command
 }
 
-/// A sequencer that speaks TLS, with the authority that signs for it and its clients, of which one is listed.
-fn start_sequencer(folder: &Path, authority: &Authority, listed: &Pair, at: &str) -> Role {
-    authority.server().unwrap().write(folder, "server").unwrap();
-    fs::write(folder.join("ca.pem"), authority.pem()).unwrap();
-    let mut command = sequencer_as(folder, "sequencer", at);
-    command.arg("--tls-certificate").arg(folder.join("server.pem"));
-    command.arg("--tls-key").arg(folder.join("server.key"));
-    command.arg("--tls-client-ca").arg(folder.join("ca.pem"));
-    list_certificate(folder, "first", &listed.sha256);
-    // The validator shows none.
+/// A sequencer that speaks TLS, and lets those read who show no certificate, as a validator does.
+fn start_sequencer(folder: &Path, authority: &Authority, listed: (&str, &Pair), at: &str) -> Role {
+    let mut command = tls::sequencer(folder, authority, listed, at);
     command.env("SYNDDB_SEQUENCER_TLS__CLIENT_CERTIFICATES", "optional");
     Role::start(command)
 }
@@ -55,14 +48,12 @@ fn a_certificate_writes_over_tls_and_is_exchanged_without_a_warning() {
     let authority = Authority::new("ours").unwrap();
     let first = authority.client("first").unwrap();
     first.write(folder, "client").unwrap();
-    let mut sequencer = start_sequencer(folder, &authority, &first, "127.0.0.1:0");
+    let mut sequencer = start_sequencer(folder, &authority, ("first", &first), "127.0.0.1:0");
     let listening = sequencer.event("listening", |_| true);
     let url = listening["url"].as_str().unwrap();
     assert!(url.starts_with("https://"), "{url}");
     let mut command = agent(folder, url);
-    command.arg("--ca-file").arg(folder.join("ca.pem"));
-    command.arg("--client-certificate").arg(folder.join("client.pem"));
-    command.arg("--client-key").arg(folder.join("client.key"));
+    tls::show_certificate(&mut command, folder);
     let follower = Role::start(command);
     follower.how();
     let stream = synddb_agent::stream_of(&folder.join("app.db-synddb")).unwrap().to_string();
@@ -83,8 +74,7 @@ fn a_certificate_writes_over_tls_and_is_exchanged_without_a_warning() {
         .arg(folder.join("ca.pem"))
         .arg("--replica")
         .arg(folder.join("replica.db"));
-    command.arg("--tls-certificate").arg(folder.join("server.pem"));
-    command.arg("--tls-key").arg(folder.join("server.key"));
+    tls::serve(&mut command, folder);
     command.env("SYNDDB_LOG", "synddb_validator=debug").stderr(File::create(folder.join("log")).unwrap());
     let validator = Role::start(command);
     let validator_url = format!("https://{}", address(&validator));
@@ -116,7 +106,7 @@ fn a_certificate_writes_over_tls_and_is_exchanged_without_a_warning() {
     let authority = Authority::new("another").unwrap();
     let third = authority.client("third").unwrap();
     third.write(folder, "client").unwrap();
-    let _sequencer = start_sequencer(folder, &authority, &third, &at);
+    let _sequencer = start_sequencer(folder, &authority, ("first", &third), &at);
     sql(&app, "INSERT INTO t (text) VALUES ('third');");
     let (exit, told, errors) =
         run(synddb(["push", app.to_str().unwrap(), "--stored", "--timeout", PATIENCE_TEXT]));
@@ -130,7 +120,7 @@ fn what_is_wrong_with_tls_is_said_in_words() {
     make_store(folder);
     sql(&folder.join("app.db"), "CREATE TABLE t (number INTEGER);");
     let (ours, theirs) = (Authority::new("ours").unwrap(), Authority::new("theirs").unwrap());
-    let with_tls = start_sequencer(folder, &ours, &ours.client("first").unwrap(), "127.0.0.1:0");
+    let with_tls = start_sequencer(folder, &ours, ("first", &ours.client("first").unwrap()), "127.0.0.1:0");
     let plain = Role::start(sequencer_as(folder, "plain", "127.0.0.1:0"));
     let (with_tls, plain) = (address(&with_tls), address(&plain));
     write_token(folder);

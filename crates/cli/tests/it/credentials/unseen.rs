@@ -8,7 +8,7 @@ use std::time::Instant;
 use synddb_servers::Authority;
 
 use super::request::{Request, metrics};
-use super::{address, list_certificate, token};
+use super::{address, tls, token};
 use crate::processes::{run, synddb};
 use crate::programs::sql;
 use crate::roles::{PATIENCE, PATIENCE_TEXT, Role, TOKEN, make_store, sequencer_as, store};
@@ -67,23 +67,14 @@ fn no_secret_is_said_traced_counted_or_stored() {
     let app = folder.join("app.db");
     sql(&app, "CREATE TABLE t (number INTEGER); INSERT INTO t VALUES (1);");
     let authority = Authority::new("ours").unwrap();
-    let (server, client) = (authority.server().unwrap(), authority.client("machine").unwrap());
-    server.write(folder, "server").unwrap();
+    let client = authority.client("machine").unwrap();
     client.write(folder, "client").unwrap();
-    fs::write(folder.join("ca.pem"), authority.pem()).unwrap();
     let log = |name: &str| folder.join(format!("{name}.log"));
 
     // One sequencer in plain, which is asked with everything that is refused, and one over TLS, that the agent sends to afterwards.
     let plain = traced(sequencer_as(folder, "plain", "127.0.0.1:0"), &log("plain"));
-    let mut command = sequencer_as(folder, "sequencer", "127.0.0.1:0");
-    command
-        .arg("--tls-certificate")
-        .arg(folder.join("server.pem"))
-        .arg("--tls-key")
-        .arg(folder.join("server.key"));
-    command.arg("--tls-client-ca").arg(folder.join("ca.pem"));
+    let command = tls::sequencer(folder, &authority, ("machine", &client), "127.0.0.1:0");
     let sequencer = traced(command, &log("sequencer"));
-    list_certificate(folder, "machine", &client.sha256);
     let (wrong, evidence) = ("wrong-".repeat(8), "eyJhbGciOiJub25lIn0.measured-and-signed.".repeat(4));
     let stream = synddb_agent::stream_of(&folder.join("app.db-synddb")).unwrap();
     let plain_address = address(&plain);
@@ -106,14 +97,8 @@ fn no_secret_is_said_traced_counted_or_stored() {
     let (url, key) = (listening["url"].as_str().unwrap(), listening["key"].as_str().unwrap());
     let mut command =
         synddb(["follow", "--json", "--stop-on-eof", "--no-pin", "--port", "0", "--sequencer", url]);
-    command
-        .arg(&app)
-        .arg("--token-file")
-        .arg(folder.join("token"))
-        .arg("--ca-file")
-        .arg(folder.join("ca.pem"));
-    command.arg("--client-certificate").arg(folder.join("client.pem"));
-    command.arg("--client-key").arg(folder.join("client.key"));
+    command.arg(&app).arg("--token-file").arg(folder.join("token"));
+    tls::show_certificate(&mut command, folder);
     // Of the others the lines are JSON where they have a flag for it.
     command.env("SYNDDB_LOG_FORMAT", "text");
     let mut agent = traced(command, &log("agent"));
@@ -149,7 +134,8 @@ fn no_secret_is_said_traced_counted_or_stored() {
     drop((plain, sequencer));
 
     let signing = fs::read_to_string(folder.join("sequencer.key")).unwrap();
-    let (server, client) = (key_material(&server.key), key_material(&client.key));
+    let server = fs::read_to_string(folder.join("server.key")).unwrap();
+    let (server, client) = (key_material(&server), key_material(&client.key));
     let search = Search::of(&[TOKEN, &wrong, &evidence, signing.trim(), &server, &client]);
     for text in [shown, said] {
         assert_eq!(search.find(text.as_bytes()), None);
