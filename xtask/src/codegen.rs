@@ -1,7 +1,7 @@
 //! `codegen`: files written by code and checked in, so that other languages and readers need no build.
 //!
-//! Generated are `spec/vectors/*.json`, by an example of `synddb-protocol`, the pages and files of `docs/reference`, by the
-//! command `synddb`, and `crates/README.md`, from the table of crates. Nothing else in those places is touched.
+//! Generated are `spec/vectors/*.json`, by an example of `synddb-protocol`, the documents of `spec/openapi` and the pages and files of
+//! `docs/reference`, by the command `synddb`, and `crates/README.md`, from the table of crates. Nothing else in those places is touched.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -20,6 +20,9 @@ use crate::verdict::Verdict;
 /// Where the vectors lie.
 const VECTORS: &str = "spec/vectors";
 
+/// Where the OpenAPI documents lie.
+const OPENAPI: &str = "spec/openapi";
+
 /// Where the reference lies.
 const REFERENCE: &str = "docs/reference";
 
@@ -35,14 +38,14 @@ pub fn problems(tree: &Tree) -> Result<Vec<String>> {
     Ok(differences(&generated, &present(tree, &generated)?))
 }
 
-/// Writes every generated file that differs, and removes vectors that are no longer generated.
+/// Writes every generated file that differs, and removes vectors and documents that are no longer generated.
 ///
 /// # Errors
 /// When something cannot be generated or written.
 pub fn write(tree: &Tree) -> Result<Verdict> {
     let generated = generate(tree)?;
     let present = present(tree, &generated)?;
-    for folder in [VECTORS, REFERENCE] {
+    for folder in [VECTORS, OPENAPI, REFERENCE] {
         fs::create_dir_all(tree.root().join(folder))
             .with_context(|| format!("cannot make. folder=`{folder}`"))?;
     }
@@ -82,7 +85,9 @@ pub fn differences(generated: &Files, present: &Files) -> Vec<String> {
 
 fn generate(tree: &Tree) -> Result<Files> {
     let mut files = written(tree, VECTORS, process::example(tree, "synddb-protocol", "vectors"))?;
-    files.extend(written(tree, REFERENCE, process::command_of(tree, "synddb-cli", "synddb", "reference"))?);
+    for (place, subcommand) in [(OPENAPI, "openapi"), (REFERENCE, "reference")] {
+        files.extend(written(tree, place, process::command_of(tree, "synddb-cli", "synddb", subcommand))?);
+    }
     files.insert(PathBuf::from(readme::PATH), readme::render(tree, &Table::read(tree)?).into_bytes());
     Ok(files)
 }
@@ -100,8 +105,8 @@ fn written(tree: &Tree, place: &str, mut program: Command) -> Result<Files> {
 /// The files in the tree that `codegen` owns.
 fn present(tree: &Tree, generated: &Files) -> Result<Files> {
     let mut files = Files::new();
-    if tree.has(VECTORS) {
-        files = files_of(&tree.root().join(VECTORS), VECTORS)?;
+    for place in [VECTORS, OPENAPI].into_iter().filter(|place| tree.has(place)) {
+        files.extend(files_of(&tree.root().join(place), place)?);
     }
     if tree.has(REFERENCE) {
         let written = files_of(&tree.root().join(REFERENCE), REFERENCE)?;

@@ -114,6 +114,12 @@ pub(crate) enum Command {
         /// The folder.
         folder: PathBuf,
     },
+    /// Writes the OpenAPI document of each process into a folder.
+    #[command(hide = true)]
+    Openapi {
+        /// The folder.
+        folder: PathBuf,
+    },
     /// Prints a script that completes this command's arguments, to be read by a shell.
     Completions {
         /// The shell.

@@ -34,6 +34,7 @@ pub fn run(arguments: &Arguments, output: Output) -> Result<Exit, CommandError> 
         Command::Bench(arguments) => bench::run(arguments, output),
         Command::Config(arguments) => configuration::run(arguments, output),
         Command::Reference { folder } => configuration::write_reference(folder),
+        Command::Openapi { folder } => configuration::write_openapi(folder),
         Command::Completions { shell } => {
             clap_complete::generate(*shell, &mut Arguments::command_line(), "synddb", &mut std::io::stdout());
             Ok(Exit::Done)

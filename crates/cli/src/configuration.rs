@@ -1,4 +1,4 @@
-//! `synddb config` and the generated reference: what the processes can be told, and what a configuration comes to.
+//! `synddb config` and what is generated: what the processes can be told and asked, and what a configuration comes to.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -88,6 +88,14 @@ impl Role {
             Self::Validator => config::reference_page::<synddb_validator::Config>("a validator", VALIDATOR),
         }
     }
+
+    fn openapi(self) -> Vec<u8> {
+        match self {
+            Self::Agent => follow::openapi(),
+            Self::Sequencer => synddb_sequencer::openapi(),
+            Self::Validator => synddb_validator::openapi(),
+        }
+    }
 }
 
 pub(crate) fn run(arguments: &ConfigArguments, output: Output) -> Result<Exit, CommandError> {
@@ -160,15 +168,24 @@ const HEAD: &str = "# Configuration\n\nWritten by `synddb reference`; do not edi
 
 /// Writes everything that is generated from what the processes can be told.
 pub(crate) fn write_reference(folder: &Path) -> Result<Exit, CommandError> {
-    let write = |name: &str, text: &str| {
-        let file = folder.join(name);
-        fs::write(&file, text).map_err(|source| Refusal::NoRoom { folder: file, source })
-    };
     let pages: Vec<String> = Role::ALL.iter().map(|role| role.reference_page()).collect();
-    write("configuration.md", &format!("{HEAD}\n{}", pages.join("\n")))?;
-    write("command-line.md", &command_line())?;
+    write(folder, "configuration.md", format!("{HEAD}\n{}", pages.join("\n")))?;
+    write(folder, "command-line.md", command_line())?;
     for role in Role::ALL {
-        write(&format!("{}.toml", role.name()), &role.default_file())?;
+        write(folder, &format!("{}.toml", role.name()), role.default_file())?;
     }
     Ok(Exit::Done)
+}
+
+/// Writes what the processes say of their paths, as each serves it.
+pub(crate) fn write_openapi(folder: &Path) -> Result<Exit, CommandError> {
+    for role in Role::ALL {
+        write(folder, &format!("{}.json", role.name()), role.openapi())?;
+    }
+    Ok(Exit::Done)
+}
+
+fn write(folder: &Path, name: &str, content: impl AsRef<[u8]>) -> Result<(), Refusal> {
+    let file = folder.join(name);
+    fs::write(&file, content).map_err(|source| Refusal::NoRoom { folder: file, source })
 }

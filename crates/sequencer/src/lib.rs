@@ -44,6 +44,7 @@ mod unstored;
 pub use check::check;
 pub use config::{Batching, Config, Leasing, LeasingError, PORT, PublicUrl, Role, Streams};
 pub use error::{LeadError, SequencerError};
+pub use http::openapi;
 pub use journal::JournalError;
 pub use run::{Started, run, run_over, run_with_leases};
 pub use unstored::accept_unstored;

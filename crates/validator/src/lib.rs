@@ -54,4 +54,5 @@ pub use config::{Config, ConfigProblem, Mode, QueryConfig};
 pub use error::{Divergence, HaltCause, Refused, ReplicaError, ValidatorError};
 pub use report::Report;
 pub use run::{End, Event, check, run, run_as, run_over, run_trusting};
+pub use serve::openapi;
 pub use start::{Start, StartError};

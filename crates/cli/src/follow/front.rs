@@ -16,7 +16,8 @@ use synddb_service::axum::extract::State;
 use synddb_service::axum::http::StatusCode;
 use synddb_service::axum::{self, Json, Router};
 use synddb_service::http::{
-    About, ConnectionBounds, OpenApiRouter, Query, Readiness, Refusal, Transport, WAIT_MAX, frame, routes,
+    About, ConnectionBounds, OpenApiRouter, Query, Readiness, Refusal, Transport, WAIT_MAX, document, frame,
+    rendered, routes,
 };
 use synddb_service::refusals;
 use synddb_service::shutdown::Shutdown;
@@ -94,6 +95,11 @@ const ABOUT: About = About {
     description: "Captures every committed transaction of one database and ships it. It serves its own machine only: on the socket `agent.sock` in its \
         folder, and on a loopback port where one was asked for.",
 };
+
+/// The OpenAPI document of an agent, as it is served and checked in.
+pub(crate) fn openapi() -> Vec<u8> {
+    rendered(&document(&ABOUT, documented()))
+}
 
 fn documented() -> OpenApiRouter<Agent> {
     OpenApiRouter::new()
@@ -223,23 +229,4 @@ async fn blocking<T: Send + 'static>(ask: impl FnOnce() -> T + Send + 'static) -
     tokio::task::spawn_blocking(ask)
         .await
         .map_err(|_| Refusal::new(Reason::Internal, "the agent's thread is gone; its log says why"))
-}
-
-#[cfg(test)]
-mod tests {
-    use synddb_service::http::{document, rendered};
-
-    use super::*;
-
-    /// `SYNDDB_WRITE_OPENAPI=1` writes the file anew.
-    #[test]
-    fn the_document_that_is_checked_in_is_the_one_that_is_served() {
-        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../../spec/openapi/agent.json");
-        let served = rendered(&document(&ABOUT, documented()));
-        if std::env::var_os("SYNDDB_WRITE_OPENAPI").is_some() {
-            std::fs::write(file, &served).unwrap();
-        }
-        let same = std::fs::read(file).is_ok_and(|checked_in| checked_in == served);
-        assert!(same, "run `SYNDDB_WRITE_OPENAPI=1 cargo test -p synddb-cli --lib document`");
-    }
 }

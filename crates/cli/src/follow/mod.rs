@@ -14,6 +14,7 @@ use synddb_agent::pin::PinConfig;
 use synddb_service::shutdown::Shutdown;
 use synddb_service::telemetry::span::sampling;
 
+pub(crate) use front::openapi;
 pub use last_state::StoredState;
 pub(crate) use settings::{FollowArguments, PREFIX, Settings};
 

@@ -1,19 +1,25 @@
 //! What is written of the services: the OpenAPI documents that are checked in, and the runbook.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use synddb_agent::ProblemKind;
 use synddb_protocol::http::HaltKind;
 
+use crate::processes::{run, synddb};
+
 const RUNBOOK: &str = include_str!("../../../../docs/runbook.md");
 
+fn openapi() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../spec/openapi")
+}
+
 fn documents() -> Vec<(String, Value)> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../spec/openapi");
-    let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
-    let read = |file: std::path::PathBuf| {
+    let files = std::fs::read_dir(openapi()).unwrap().map(|entry| entry.unwrap().path());
+    let read = |file: PathBuf| {
         let name = file.file_name().unwrap().to_str().unwrap().to_owned();
         (name, serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap())
     };
@@ -28,6 +34,23 @@ fn values(value: &Value) -> Vec<&Value> {
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => Vec::new(),
     };
     std::iter::once(value).chain(inner.into_iter().flat_map(values)).collect()
+}
+
+/// Everything of `spec/openapi` is written by the command: run `cargo xtask codegen` after a change of a path.
+#[test]
+fn the_documents_that_are_checked_in_are_those_that_are_served() {
+    let written = tempfile::tempdir().unwrap();
+    let (exit, _, errors) = run(synddb(["openapi", written.path().to_str().unwrap()]));
+    assert_eq!((exit, errors.as_str()), (0, ""));
+    let names = |folder: &Path| -> BTreeSet<OsString> {
+        std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name()).collect()
+    };
+    assert_eq!(names(written.path()), names(&openapi()));
+    for name in names(written.path()) {
+        let read = |folder: &Path| std::fs::read(folder.join(&name)).unwrap();
+        let same = read(written.path()) == read(&openapi());
+        assert!(same, "spec/openapi/{} differs; run `cargo xtask codegen`", name.display());
+    }
 }
 
 #[test]
@@ -62,7 +85,7 @@ fn every_operation_has_a_name_of_its_own_and_says_what_it_does() {
 }
 
 /// The sources below a folder.
-fn sources(folder: &Path) -> Vec<std::path::PathBuf> {
+fn sources(folder: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
     entries.flat_map(|path| if path.is_dir() { sources(&path) } else { vec![path] }).collect()
 }
