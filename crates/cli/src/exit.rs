@@ -211,7 +211,12 @@ impl CommandError {
             Self::Refused(_)
             | Self::Config(_)
             | Self::Secret(_)
-            | Self::Credentials(EditError::Refused(_) | EditError::Unlisted { .. })
+            | Self::Credentials(
+                EditError::Refused(_)
+                | EditError::Taken { .. }
+                | EditError::Listed { .. }
+                | EditError::Unlisted { .. },
+            )
             | Self::StoreUrl(_)
             | Self::Capture(
                 CaptureError::Schema(_)

@@ -24,6 +24,14 @@ pub enum Refusal {
         /// What to name, and how.
         fix: &'static str,
     },
+    /// A token that nobody would accept.
+    #[error(
+        "a token that ends in the past is accepted nowhere; name a time to come with --expires. expires=`{expires}`"
+    )]
+    Over {
+        /// When it would have ended.
+        expires: String,
+    },
     /// There is no such file.
     #[error("there is no such file; check the path. file=`{}`", file.display())]
     Missing {

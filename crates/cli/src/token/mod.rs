@@ -4,6 +4,7 @@ mod arguments;
 
 use std::fmt;
 use std::fs;
+use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 use synddb_protocol::id::StreamId;
@@ -17,6 +18,7 @@ pub(crate) use arguments::{ListArguments, NewArguments, RevokeArguments, TokenCo
 
 use crate::exit::{CommandError, Exit};
 use crate::output::{Event, Output};
+use crate::refusal::Refusal;
 
 /// A token that is shown to whoever made it. Only as output it is not hidden.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -78,6 +80,10 @@ pub(crate) fn run(command: &TokenCommand, output: Output) -> Result<Exit, Comman
 }
 
 fn new(arguments: &NewArguments, output: Output) -> Result<Exit, CommandError> {
+    if let Some(over) = arguments.expires.filter(|expires| *expires <= SystemTime::now()) {
+        let expires = humantime::format_rfc3339_seconds(over).to_string();
+        return Err(Refusal::Over { expires }.into());
+    }
     let token = match &arguments.from {
         Some(file) => Token::read(file)?,
         None => Token::draw().map_err(CommandError::system("draw a token"))?,

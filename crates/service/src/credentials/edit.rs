@@ -11,7 +11,8 @@ use rustix::fs::{Gid, Uid, fchown};
 use synddb_protocol::id::StreamId;
 use toml_edit::{Array, ArrayOfTables, DocumentMut, Item, Table, value};
 
-use super::{CredentialsFile, CredentialsFileError, Fingerprint, Kind};
+use super::comments::{above_nobody, put_above, staying};
+use super::{Credentials, CredentialsFile, CredentialsFileError, Fingerprint, Kind};
 use crate::reloaded::Source as _;
 use crate::secret::Token;
 
@@ -43,6 +44,24 @@ pub enum EditError {
         group: u32,
         /// Why not.
         source: io::Error,
+    },
+    /// Another credential has the name.
+    #[error("the credentials file lists another credential by this name; name another one, or take it out first with `synddb token revoke`. file=`{}` name=`{name}`", file.display())]
+    Taken {
+        /// The file.
+        file: PathBuf,
+        /// The name.
+        name: String,
+    },
+    /// It is listed already.
+    #[error("the credentials file lists this very credential already; take it out first with `synddb token revoke {listed}` if its entry is to change. file=`{}` name=`{name}` listed=`{listed}`", file.display())]
+    Listed {
+        /// The file.
+        file: PathBuf,
+        /// The name that it would have.
+        name: String,
+        /// The name that it has.
+        listed: String,
     },
     /// There is nothing of this name to take out.
     #[error("the credentials file lists nothing of this name; `synddb token list` shows what it does. file=`{}` name=`{name}`", file.display())]
@@ -112,9 +131,13 @@ impl NewCredential {
 }
 
 /// The key that says that a file lists nobody.
-const NOBODY: &str = "nobody";
+pub(super) const NOBODY: &str = "nobody";
 
-const fn key(kind: Kind) -> &'static str {
+/// All kinds.
+pub(super) const KINDS: [Kind; 2] = [Kind::Token, Kind::Certificate];
+
+/// The key under which a file lists those of a kind.
+pub(super) const fn key(kind: Kind) -> &'static str {
     match kind {
         Kind::Token => "token",
         Kind::Certificate => "certificate",
@@ -127,12 +150,19 @@ const fn key(kind: Kind) -> &'static str {
 /// [`EditError`]; the file is as it was.
 pub fn add(file: &Path, new: &NewCredential) -> Result<(), EditError> {
     let edit = Edit::begin(file)?;
-    let mut document = match edit.document() {
-        Err(CredentialsFileError::Missing { .. }) => DocumentMut::new(),
+    let (mut document, listed) = match edit.document() {
+        Err(CredentialsFileError::Missing { .. }) => (DocumentMut::new(), Credentials::default()),
         read => read?,
     };
+    if let Some(same) = listed.iter().find(|credential| credential.sha256 == new.sha256) {
+        let listed = same.holder.name.clone();
+        return Err(EditError::Listed { file: edit.file, name: new.name.clone(), listed });
+    }
+    if listed.iter().any(|credential| credential.holder.name == new.name) {
+        return Err(EditError::Taken { file: edit.file, name: new.name.clone() });
+    }
     new.put_into(&mut document);
-    edit.write(&document)
+    edit.write(document)
 }
 
 /// Lists this credential and no other.
@@ -142,7 +172,7 @@ pub fn add(file: &Path, new: &NewCredential) -> Result<(), EditError> {
 pub fn write(file: &Path, only: &NewCredential) -> Result<(), EditError> {
     let mut document = DocumentMut::new();
     only.put_into(&mut document);
-    Edit::begin(file)?.write(&document)
+    Edit::begin(file)?.write(document)
 }
 
 /// Takes a credential out. What was sent with it is refused from the next look of each service on.
@@ -151,32 +181,39 @@ pub fn write(file: &Path, only: &NewCredential) -> Result<(), EditError> {
 /// [`EditError`]; the file is as it was.
 pub fn remove(file: &Path, name: &str) -> Result<(), EditError> {
     let edit = Edit::begin(file)?;
-    let mut document = edit.document()?;
-    let mut was_listed = false;
-    for kind in [Kind::Token, Kind::Certificate] {
-        if let Some(Item::ArrayOfTables(listed)) = document.get_mut(key(kind)) {
-            let before = listed.len();
-            listed.retain(|entry| entry.get("name").and_then(Item::as_str) != Some(name));
-            was_listed |= listed.len() < before;
-        }
-    }
-    if !was_listed {
+    let (mut document, _) = edit.document()?;
+    let first = KINDS.iter().filter_map(|kind| entries(&document, *kind)).flat_map(ArrayOfTables::iter);
+    let first = first.filter_map(Table::position).min();
+    let removed = KINDS.iter().find_map(|kind| {
+        let Some(Item::ArrayOfTables(listed)) = document.get_mut(key(*kind)) else { return None };
+        let is_named = |entry: &Table| entry.get("name").and_then(Item::as_str) == Some(name);
+        let at = listed.iter().position(is_named)?;
+        Some(listed.remove(at))
+    });
+    let Some(removed) = removed else {
         return Err(EditError::Unlisted { file: edit.file, name: name.to_owned() });
-    }
-    edit.write(&document)
+    };
+    say_whether_nobody(&mut document);
+    put_above(&mut document, removed.position(), &staying(&removed, removed.position() == first));
+    edit.write(document)
 }
 
-/// The same, which says that it lists nobody where it does, and does not where it lists somebody.
-fn with_nobody(document: &DocumentMut) -> DocumentMut {
-    let mut document = document.clone();
-    let lists =
-        |kind| document.get(key(kind)).and_then(Item::as_array_of_tables).is_some_and(|of| !of.is_empty());
-    if lists(Kind::Token) || lists(Kind::Certificate) {
+fn entries(document: &DocumentMut, kind: Kind) -> Option<&ArrayOfTables> {
+    document.get(key(kind)).and_then(Item::as_array_of_tables).filter(|entries| !entries.is_empty())
+}
+
+/// Has a file say that it lists nobody where it does, and not where it lists somebody.
+fn say_whether_nobody(document: &mut DocumentMut) {
+    let is_said = document.contains_key(NOBODY);
+    if KINDS.iter().all(|kind| entries(document, *kind).is_none()) {
+        if !is_said {
+            document.insert(NOBODY, value(true));
+        }
+    } else if is_said {
+        let comments = above_nobody(document);
         document.remove(NOBODY);
-    } else {
-        document.insert(NOBODY, value(true));
+        put_above(document, None, &comments);
     }
-    document
 }
 
 /// One change of a file.
@@ -199,20 +236,30 @@ impl Edit {
         begin().map_err(|source| EditError::Write { file: file.to_owned(), source })
     }
 
-    /// What the file says, which its readers would take.
-    fn document(&self) -> Result<DocumentMut, CredentialsFileError> {
+    /// What the file says, which its readers would take, and whom it lists.
+    fn document(&self) -> Result<(DocumentMut, Credentials), CredentialsFileError> {
         let source = CredentialsFile::at(&self.file);
         let content = source.read()?;
-        source.parse(&content)?;
+        let listed = source.parse(&content)?;
         let malformed =
             |why: String| CredentialsFileError::Malformed { file: self.file.clone(), line: 1, why };
         let text = String::from_utf8(content).map_err(|error| malformed(error.to_string()))?;
-        text.parse().map_err(|error: toml_edit::TomlError| malformed(error.message().to_owned()))
+        let document: DocumentMut =
+            text.parse().map_err(|error: toml_edit::TomlError| malformed(error.message().to_owned()))?;
+        let inline = KINDS.into_iter().find(|kind| document.get(key(*kind)).is_some_and(Item::is_value));
+        match inline {
+            Some(kind) => Err(malformed(format!(
+                "its entries are in brackets, which is read and not edited; write each one below a line `[[{}]]`",
+                key(kind)
+            ))),
+            None => Ok((document, listed)),
+        }
     }
 
     /// Under its name only when it is whole, and when its readers take it.
-    fn write(&self, document: &DocumentMut) -> Result<(), EditError> {
-        let text = with_nobody(document).to_string();
+    fn write(&self, mut document: DocumentMut) -> Result<(), EditError> {
+        say_whether_nobody(&mut document);
+        let text = document.to_string();
         CredentialsFile::at(&self.file).parse(text.as_bytes())?;
         let failed = |source| EditError::Write { file: self.file.clone(), source };
         let found = match fs::metadata(&self.file) {
@@ -288,6 +335,56 @@ mod tests {
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing is left beside it");
     }
 
+    /// An entry, with what stands above it.
+    fn entry(above: &str, kind: &str, name: &str) -> String {
+        format!("{above}[[{kind}]]\nname = \"{name}\"\nsha256 = \"{}\"\n", Fingerprint::of(name.as_bytes()))
+    }
+
+    #[test]
+    fn what_is_about_more_than_an_entry_stays_when_it_goes() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("credentials.toml");
+        let becomes = |before: &[String], gone: &[&str], after: &[String]| {
+            fs::write(&file, before.concat()).unwrap();
+            gone.iter().for_each(|name| remove(&file, name).unwrap());
+            assert_eq!(fs::read_to_string(&file).unwrap(), after.concat(), "{gone:?}");
+        };
+        let nobody = |above: &str, below: &str| format!("{above}nobody = true\n{below}");
+        let (head, of_one) = ("# Ours.\n", entry("# Ours.\n", "token", "one"));
+        let (two, three) =
+            (entry("\n", "token", "two"), entry("\n# Machines.\n\n# The third.\n", "certificate", "three"));
+        let all = [of_one.clone(), two.clone(), three.clone()];
+        becomes(&all, &["one"], &[entry(head, "token", "two"), three.clone()]);
+        becomes(&all, &["two"], &[of_one.clone(), three.clone()]);
+        becomes(&all, &["three"], &[of_one.clone(), two.clone(), "\n# Machines.\n\n".to_owned()]);
+        becomes(
+            &all,
+            &["one", "two"],
+            &[entry("# Ours.\n# Machines.\n\n# The third.\n", "certificate", "three")],
+        );
+        becomes(&all, &["one", "two", "three"], &[nobody("# Ours.\n# Machines.\n\n", "")]);
+        // The next one that is listed finds it above.
+        add(&file, &token("four")).unwrap();
+        assert_eq!(fs::read_to_string(&file).unwrap(), entry("# Ours.\n# Machines.\n\n", "token", "four"));
+        // What is about the one that goes is not about the next one.
+        let own =
+            [entry("# Ours.\n\n# The first.\n", "token", "one"), entry("\n# The second.\n", "token", "two")];
+        becomes(&own, &["one"], &[entry("# Ours.\n\n# The second.\n", "token", "two")]);
+    }
+
+    #[test]
+    fn what_cannot_be_edited_is_not_taken_for_done() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("credentials.toml");
+        let inline = format!("token = [{{ name = \"one\", sha256 = \"{}\" }}]\n", Fingerprint::of(b"one"));
+        fs::write(&file, &inline).unwrap();
+        assert_eq!(names(&file), ["one"], "it is read");
+        for refused in [add(&file, &token("two")), remove(&file, "one")] {
+            assert!(refused.unwrap_err().to_string().contains("[[token]]"));
+        }
+        assert_eq!(fs::read_to_string(&file).unwrap(), inline);
+    }
+
     #[test]
     fn a_file_stays_with_its_owner_and_group_or_as_it_is() {
         const SERVICE: u32 = 64_999;
@@ -324,11 +421,18 @@ mod tests {
         let file = folder.path().join("credentials.toml");
         add(&file, &token("one")).unwrap();
         let before = fs::read(&file).unwrap();
-        for wrong in [token("one"), token("an app"), NewCredential { name: "two".to_owned(), ..token("one") }]
-        {
-            assert!(matches!(add(&file, &wrong), Err(EditError::Refused(_))), "{wrong:?}");
-            assert_eq!(fs::read(&file).unwrap(), before);
+        let taken = NewCredential { sha256: Fingerprint::of(b"another"), ..token("one") };
+        let taken = add(&file, &taken).unwrap_err();
+        assert!(matches!(&taken, EditError::Taken { name, .. } if name == "one"), "{taken}");
+        let same = NewCredential { name: "two".to_owned(), ..token("one") };
+        let same = add(&file, &same).unwrap_err();
+        assert!(matches!(&same, EditError::Listed { name, listed, .. } if name == "two" && listed == "one"));
+        for said in [taken.to_string(), same.to_string()] {
+            assert!(said.contains("token revoke") && !said.contains("malformed"), "{said}");
         }
+        let wrong = add(&file, &token("an app")).unwrap_err();
+        assert!(matches!(wrong, EditError::Refused(_)), "{wrong}");
+        assert_eq!(fs::read(&file).unwrap(), before);
         fs::set_permissions(&file, Permissions::from_mode(0o666)).unwrap();
         assert!(matches!(add(&file, &token("two")), Err(EditError::Refused(_))), "others may write it");
     }

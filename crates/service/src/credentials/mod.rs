@@ -15,6 +15,7 @@
 //! Two tokens at once are how one is exchanged: add the new one, give it to whoever writes, take the old one out. Knows no clock: the time is
 //! an argument.
 
+mod comments;
 mod edit;
 mod file;
 

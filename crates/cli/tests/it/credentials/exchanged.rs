@@ -130,10 +130,21 @@ fn tokens_are_made_listed_and_revoked() {
         assert!(errors.contains(why), "{errors}");
     };
     refused(&["revoke", "app"], "lists nothing of this name");
-    refused(&["new", "--name", "other"], "listed twice");
+    refused(&["new", "--name", "other"], "lists another credential by this name");
+    refused(
+        &["new", "--name", "another", "--from", out.to_str().unwrap()],
+        "take it out first with `synddb token revoke other`",
+    );
     refused(&["new", "--name", "an app"], "letters");
     let unlisted = folder.join("unlisted");
-    refused(&["new", "--name", "other", "--out", unlisted.to_str().unwrap()], "listed twice");
+    refused(
+        &["new", "--name", "other", "--out", unlisted.to_str().unwrap()],
+        "another credential by this name",
+    );
+    refused(
+        &["new", "--name", "late", "--expires", "2020-01-01T00:00:00Z", "--out", unlisted.to_str().unwrap()],
+        "a time to come",
+    );
     assert!(!unlisted.exists(), "a token that nobody knows is not left behind");
     // Without a file, what is to be put into one is printed.
     let (exit, told, _) = run(synddb(["token", "new", "--name", "far", "--out", unlisted.to_str().unwrap()]));
