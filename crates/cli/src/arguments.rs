@@ -429,6 +429,9 @@ pub(crate) struct WaitArguments {
     /// The validator's URL, instead of the one that `dev` started.
     #[arg(long)]
     pub(crate) validator: Option<String>,
+    /// The authority that signed the validator's certificate, in PEM. Without it, those that the system trusts.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ca_file: Option<PathBuf>,
     /// Until the replica holds it. This is what is waited for, also when it is not said.
     #[arg(long)]
     pub(crate) applied: bool,
@@ -508,6 +511,9 @@ pub(crate) struct DiffArguments {
     /// How long to wait until both replicas stand at one message. Exit code 4 when they do not.
     #[arg(long, default_value = "60s", requires = "remote")]
     pub(crate) timeout: humantime::Duration,
+    /// The authority that signed the certificates of the replicas, in PEM. Without it, those that the system trusts.
+    #[arg(long, value_name = "FILE", requires = "remote")]
+    pub(crate) ca_file: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -3,15 +3,17 @@
 //! Answers are bounded in size and time. Peers are on this machine or were named by whoever runs the command.
 
 use std::io;
+use std::path::Path;
 use std::time::Duration;
 
-use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};
+use reqwest::{Certificate, Client, ClientBuilder, Method, RequestBuilder, Response, StatusCode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use synddb_agent::SocketPath;
 use synddb_agent::{AgentStatus, Audited, Captured, Until};
 use synddb_protocol::contents;
 use synddb_protocol::http::Problem;
+use synddb_service::secret::read_unwritable;
 use synddb_sqlite::capture::WalPosition;
 
 use crate::exit::CommandError;
@@ -21,6 +23,9 @@ use crate::refusal::Refusal;
 
 /// Largest answer that is read, in bytes.
 const ANSWER_BYTES_MAX: usize = 1 << 20;
+
+/// Largest file of an authority, in bytes.
+const AUTHORITY_BYTES_MAX: u64 = 256 << 10;
 
 /// How long a peer may take to accept a connection.
 const CONNECT_MAX: Duration = Duration::from_secs(2);
@@ -70,6 +75,37 @@ pub enum PeerError {
     },
 }
 
+/// Whom services are believed to be certified by.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Authority(Option<Vec<Certificate>>);
+
+impl Authority {
+    /// The authority in a file, in PEM, and no other; without one, those that the system trusts.
+    ///
+    /// # Errors
+    /// [`Refusal::Authority`].
+    pub(crate) fn read(file: Option<&Path>) -> Result<Self, Refusal> {
+        let Some(file) = file else { return Ok(Self::default()) };
+        let refuse = |source| Refusal::Authority { file: file.to_owned(), source };
+        let pem = read_unwritable(file, AUTHORITY_BYTES_MAX).map_err(|error| refuse(error.into()))?;
+        let certificates = Certificate::from_pem_bundle(&pem).map_err(|error| refuse(error.into()))?;
+        if certificates.is_empty() {
+            return Err(refuse("it holds no certificate in PEM".into()));
+        }
+        let authority = Self(Some(certificates));
+        // Whether they are certificates is seen no sooner.
+        authority.client().build().map_err(|error| refuse(error.into()))?;
+        Ok(authority)
+    }
+
+    fn client(&self) -> ClientBuilder {
+        match &self.0 {
+            Some(certificates) => Client::builder().tls_certs_only(certificates.clone()),
+            None => Client::builder(),
+        }
+    }
+}
+
 /// What a push asks.
 #[derive(Serialize)]
 struct PushQuery {
@@ -103,19 +139,23 @@ impl Peer {
     }
 
     /// The validator of a database: the one named, or the one that a running `dev` started.
-    pub(crate) fn validator(folder: &Folder, named: Option<&str>) -> Result<Self, CommandError> {
+    pub(crate) fn validator(
+        folder: &Folder,
+        named: Option<&str>,
+        authority: &Authority,
+    ) -> Result<Self, CommandError> {
         let url = named.map(str::to_owned).or_else(|| folder.read_running().map(|running| running.validator));
-        Ok(Self::at("the validator", &url.ok_or(Refusal::NoValidator)?)?)
+        Ok(Self::at("the validator", &url.ok_or(Refusal::NoValidator)?, authority)?)
     }
 
     /// A service at a URL.
-    pub(crate) fn at(name: &'static str, url: &str) -> Result<Self, PeerError> {
-        Self::new(name, Client::builder(), url.trim_end_matches('/').to_owned(), None)
+    pub(crate) fn at(name: &'static str, url: &str, authority: &Authority) -> Result<Self, PeerError> {
+        Self::new(name, authority.client(), url.trim_end_matches('/').to_owned(), None)
     }
 
     fn new(
         name: &'static str,
-        client: reqwest::ClientBuilder,
+        client: ClientBuilder,
         base: String,
         socket: Option<SocketPath>,
     ) -> Result<Self, PeerError> {

@@ -148,6 +148,14 @@ pub enum Refusal {
     /// Nobody said where a validator is.
     #[error("no validator is known; start `synddb dev`, or name one with --validator URL")]
     NoValidator,
+    /// The authority of a validator's certificate cannot be used.
+    #[error("the authority of the validator's certificate cannot be used; name a file of certificates in PEM with --ca-file. file=`{}`", file.display())]
+    Authority {
+        /// The file.
+        file: PathBuf,
+        /// Why not.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// Commits are not stored yet.
     #[error(
         "not everything is stored yet; start `synddb follow` or `synddb dev` again and let it finish. submissions=`{submissions}`"

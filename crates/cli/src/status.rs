@@ -6,7 +6,7 @@ use crate::arguments::StatusArguments;
 use crate::exit::{CommandError, Exit};
 use crate::folder::Folder;
 use crate::output::{Event, Output};
-use crate::peer::Peer;
+use crate::peer::{Authority, Peer};
 use crate::process;
 use crate::refusal::{Refusal, open_to_read};
 
@@ -16,7 +16,8 @@ pub(crate) fn run(arguments: &StatusArguments, output: Output) -> Result<Exit, C
     let folder = Folder::of(database, arguments.of.dir.as_deref());
     let running = folder.read_running();
     let event = process::ask(async {
-        let at = |name, url: Option<&String>| url.and_then(|url| Peer::at(name, url).ok());
+        let at =
+            |name, url: Option<&String>| url.and_then(|url| Peer::at(name, url, &Authority::default()).ok());
         let agent = Peer::agent(&folder).ok();
         let sequencer = at("the sequencer", running.as_ref().map(|running| &running.sequencer));
         let validator = at("the validator", running.as_ref().map(|running| &running.validator));

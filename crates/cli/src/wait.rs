@@ -17,7 +17,7 @@ use crate::arguments::{AuditArguments, PushArguments, WaitArguments};
 use crate::exit::{CommandError, Exit};
 use crate::folder::Folder;
 use crate::output::{Event, Output, Stage};
-use crate::peer::{Peer, PeerError};
+use crate::peer::{Authority, Peer, PeerError};
 use crate::process;
 use crate::refusal::{Refusal, open_to_read};
 
@@ -34,8 +34,10 @@ pub(crate) fn wait(arguments: &WaitArguments, output: Output) -> Result<Exit, Co
     let folder = Folder::of(database, arguments.of.dir.as_deref());
     let deadline = Deadline::after(*arguments.timeout, "the replica does not have everything yet");
     let (next, state) = process::ask(async {
+        let authority = Authority::read(arguments.ca_file.as_deref())?;
+        let validator = Validator { folder: &folder, named: arguments.validator.as_deref(), authority };
         let target = captured(database, &folder, &deadline).await?;
-        let state = applied(&folder, arguments.validator.as_deref(), &target, &deadline).await?;
+        let state = applied(&validator, &target, &deadline).await?;
         Ok((target.next, state))
     })?;
     output.tell(&Event::Reached { stage: Stage::Applied, next, state, elapsed_ms: deadline.elapsed_ms() })?;
@@ -121,6 +123,19 @@ struct Target {
     state: StateHash,
 }
 
+/// Where the replica is.
+struct Validator<'a> {
+    folder: &'a Folder,
+    named: Option<&'a str>,
+    authority: Authority,
+}
+
+impl Validator<'_> {
+    fn find(&self) -> Result<Peer, CommandError> {
+        Peer::validator(self.folder, self.named, &self.authority)
+    }
+}
+
 /// A socket that nobody answers at is no fault of the network: nothing runs.
 fn nothing_runs(database: &Path, error: PeerError) -> CommandError {
     match error {
@@ -163,8 +178,7 @@ async fn captured(database: &Path, folder: &Folder, deadline: &Deadline) -> Resu
 /// Waits until a replica holds everything before the target, and says its state then. One that stands exactly there and holds
 /// something else follows another history, whatever its numbers say.
 async fn applied(
-    folder: &Folder,
-    named: Option<&str>,
+    validator: &Validator<'_>,
     target: &Target,
     deadline: &Deadline,
 ) -> Result<Option<StateHash>, CommandError> {
@@ -173,7 +187,7 @@ async fn applied(
     let mut replica = None;
     while deadline.left().is_some() {
         // The one that `dev` started may have another address by now, or not run yet.
-        let asked = match replica.take().map_or_else(|| Peer::validator(folder, named), Ok) {
+        let asked = match replica.take().map_or_else(|| validator.find(), Ok) {
             Ok(peer) => {
                 let answer = peer.status::<ReplicaStatus>().await;
                 replica = answer.is_ok().then_some(peer);

@@ -17,7 +17,7 @@ use super::words::in_words;
 use crate::arguments::DiffArguments;
 use crate::exit::{CommandError, Exit};
 use crate::output::Event;
-use crate::peer::PeerError;
+use crate::peer::{Authority, PeerError};
 use crate::process;
 use crate::refusal::Refusal;
 
@@ -55,8 +55,9 @@ pub(super) fn compare(arguments: &DiffArguments) -> Result<(Event, Exit), Comman
     }
     let begun = Instant::now();
     process::ask(async {
-        let one = Side::of("the first replica", &arguments.one)?;
-        let other = Side::of("the second replica", &arguments.other)?;
+        let authority = Authority::read(arguments.ca_file.as_deref())?;
+        let one = Side::of("the first replica", &arguments.one, &authority)?;
+        let other = Side::of("the second replica", &arguments.other, &authority)?;
         loop {
             let detail = match attempt(&one, &other).await {
                 Ok(told) => return Ok(told),

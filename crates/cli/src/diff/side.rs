@@ -15,7 +15,7 @@ use synddb_sqlite::contents;
 use super::is_url;
 use crate::exit::CommandError;
 use crate::output::printable;
-use crate::peer::{Peer, PeerError};
+use crate::peer::{Authority, Peer, PeerError};
 use crate::refusal::{Refusal, open_to_read};
 
 /// How long a peer may take to answer: as long as its services answer at all.
@@ -58,9 +58,13 @@ pub(super) struct Place {
 
 impl Side {
     /// What an argument names.
-    pub(super) fn of(name: &'static str, argument: &Path) -> Result<Self, CommandError> {
+    pub(super) fn of(
+        name: &'static str,
+        argument: &Path,
+        authority: &Authority,
+    ) -> Result<Self, CommandError> {
         if let Some(url) = argument.to_str().filter(|_| is_url(argument)) {
-            let peer = Peer::at(name, url)?;
+            let peer = Peer::at(name, url, authority)?;
             return Ok(Self::Replica(Replica { name, url: url.to_owned(), peer, requests: Cell::new(0) }));
         }
         if !argument.exists() {

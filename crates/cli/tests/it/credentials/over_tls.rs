@@ -78,15 +78,19 @@ fn a_certificate_writes_over_tls_and_is_exchanged_without_a_warning() {
     command.env("SYNDDB_LOG", "synddb_validator=debug").stderr(File::create(folder.join("log")).unwrap());
     let validator = Role::start(command);
     let validator_url = format!("https://{}", address(&validator));
-    let reaches_the_replica = || {
+    let wait = |ca_file: Option<&str>| {
         let waits =
             ["wait", app.to_str().unwrap(), "--timeout", PATIENCE_TEXT, "--validator", &validator_url];
-        let mut wait = synddb(waits);
-        wait.env("SSL_CERT_FILE", folder.join("ca.pem"));
-        let (exit, told, errors) = run(wait);
+        let mut command = synddb(waits);
+        command.args(ca_file.iter().flat_map(|file| ["--ca-file".into(), folder.join(file)]));
+        command
+    };
+    let reaches_the_replica = || {
+        let (exit, told, errors) = run(wait(Some("ca.pem")));
         assert_eq!(exit, 0, "{told}{errors}{:#?}", follower.events());
     };
     reaches_the_replica();
+    asks_the_replica(folder, &wait, &validator_url);
 
     let second = authority.client("second").unwrap();
     list_certificate(folder, "second", &second.sha256);
@@ -111,6 +115,35 @@ fn a_certificate_writes_over_tls_and_is_exchanged_without_a_warning() {
     let (exit, told, errors) =
         run(synddb(["push", app.to_str().unwrap(), "--stored", "--timeout", PATIENCE_TEXT]));
     assert_eq!(exit, 0, "{told}{errors}{:#?}", follower.events());
+}
+
+/// Who asks a replica believes the authority that is named, and no other; without one, those of the system.
+fn asks_the_replica(folder: &Path, wait: &dyn Fn(Option<&str>) -> Command, url: &str) {
+    let mut by_the_system = wait(None);
+    by_the_system.env("SSL_CERT_FILE", folder.join("ca.pem"));
+    let (exit, told, errors) = run(by_the_system);
+    assert_eq!(exit, 0, "{told}{errors}");
+    fs::write(folder.join("theirs.pem"), Authority::new("theirs").unwrap().pem()).unwrap();
+    fs::write(folder.join("none.pem"), "no certificate").unwrap();
+    let pem_of_nothing = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+    fs::write(folder.join("broken.pem"), pem_of_nothing).unwrap();
+    let diff = |ca_file: &str| {
+        let mut command = synddb(["diff", "--remote", "--timeout", PATIENCE_TEXT, url]);
+        command.arg(folder.join("app.db")).arg("--ca-file").arg(folder.join(ca_file));
+        run(command)
+    };
+    let (exit, told, errors) = diff("ca.pem");
+    assert_eq!(exit, 0, "{told}{errors}");
+    let (exit, told, errors) = diff("theirs.pem");
+    assert_eq!(exit, 3, "{told}{errors}");
+    assert!(errors.contains("does not answer") && errors.contains("certificate"), "{errors}");
+    for file in ["none.pem", "broken.pem", "missing.pem"] {
+        let refused = [diff(file), run(wait(Some(file)))];
+        for (exit, told, errors) in refused {
+            assert_eq!(exit, 2, "{file}: {told}{errors}");
+            assert!(errors.contains("certificates in PEM with --ca-file"), "{file}: {errors}");
+        }
+    }
 }
 
 #[test]
