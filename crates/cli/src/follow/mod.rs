@@ -34,6 +34,8 @@ pub(crate) fn run(arguments: &FollowArguments, output: Output) -> Result<Exit, C
     let mut config = settings.config()?;
     let attaching = attaching::attaching(database, &folder, settings.wal_limit_mib());
     let unnamed = settings.keys_unnamed().map(|sequencers| Event::KeysUnnamed { sequencers });
+    let sequencers = settings.tokens_in_plain();
+    let in_plain = (!sequencers.is_empty()).then_some(Event::TokenInPlain { sequencers });
     folder.make()?;
     let complete = process::serve_as(
         output,
@@ -43,9 +45,7 @@ pub(crate) fn run(arguments: &FollowArguments, output: Output) -> Result<Exit, C
         async |metrics, shutdown| {
             config.outbox.traces = sampling();
             output.mention(&attaching);
-            if let Some(unnamed) = unnamed {
-                output.mention(&unnamed);
-            }
+            [unnamed, in_plain].iter().flatten().for_each(|warning| output.mention(warning));
             let agent = Arc::new(synddb_agent::start(config, move |event| say(output, event))?);
             // The front ends after the agent, so that it can be asked how the drain goes.
             let ended = Shutdown::new();

@@ -288,6 +288,11 @@ impl Settings {
         (sequencers > 1 && self.sequencer_key.is_empty()).then_some(sequencers)
     }
 
+    /// The sequencers to which the token is sent so that everybody in between can read it.
+    pub(crate) fn tokens_in_plain(&self) -> Vec<String> {
+        if self.token_file.is_some() { credentials::in_plain(&self.sequencer) } else { Vec::new() }
+    }
+
     /// The certificate and the key that are shown, if any.
     fn client(&self) -> Result<Option<(PathBuf, PathBuf)>, Refusal> {
         let untold = |fix| Err(Refusal::Untold { fix });

@@ -182,6 +182,11 @@ pub enum Event {
         /// How many are named.
         sequencers: usize,
     },
+    /// The token is sent over plain HTTP, to other machines.
+    TokenInPlain {
+        /// To which sequencers.
+        sequencers: Vec<String>,
+    },
     /// The agent follows the application's database.
     Attached {
         /// The stream.

@@ -53,6 +53,11 @@ pub(super) fn of(event: &Event) -> String {
             "warning: {sequencers} sequencers are named and no key, so only the key that signs first is believed, and none with another key can \
              take over; name the key of each with --sequencer-key"
         ),
+        Event::TokenInPlain { sequencers } => format!(
+            "warning: the token is sent without TLS, so whoever is in between can read it and write; give the sequencer a certificate and name \
+             it as https://, with --ca-file where its authority is your own: {}",
+            printable(&sequencers.join(", "))
+        ),
         Event::Attached { stream, incarnation, how, .. } => {
             format!("agent follows the database, stream {stream}, incarnation {incarnation}: {how}")
         }

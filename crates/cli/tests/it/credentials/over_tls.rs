@@ -147,6 +147,26 @@ fn asks_the_replica(folder: &Path, wait: &dyn Fn(Option<&str>) -> Command, url: 
 }
 
 #[test]
+fn a_token_that_goes_without_tls_to_another_machine_is_warned_of_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    write_token(folder);
+    sql(&folder.join("app.db"), "CREATE TABLE t (number INTEGER);");
+    let warnings = |url: &str| {
+        let mut command = agent(folder, url);
+        command.arg("--token-file").arg(folder.join("token"));
+        let mut agent = Role::start(command);
+        agent.how();
+        agent.kill();
+        let told = agent.events().into_iter().filter(|event| event["event"] == "token_in_plain");
+        told.map(|event| event["sequencers"].to_string()).collect::<Vec<_>>()
+    };
+    let nobody = "http://sequencer.invalid:8433/,http://127.0.0.1:1,https://sequencer.invalid";
+    assert_eq!(warnings(nobody), [r#"["http://sequencer.invalid:8433"]"#]);
+    assert!(warnings("http://127.0.0.1:1").is_empty());
+}
+
+#[test]
 fn what_is_wrong_with_tls_is_said_in_words() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
