@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::keys::sections;
+use super::unknown::refused;
 use super::written::value;
 use super::{ConfigError, sources};
 
@@ -59,7 +60,7 @@ pub fn settings<T: JsonSchema + Serialize + DeserializeOwned + Default>(
     prefix: &str,
 ) -> Result<(T, Vec<Setting>), ConfigError> {
     let sources = sources::<T>(file, prefix)?;
-    let config: T = sources.extract().map_err(Box::new)?;
+    let config: T = sources.extract().map_err(refused::<T>)?;
     let mut settings = Vec::new();
     for section in sections::<T>() {
         for key in &section.keys {

@@ -9,6 +9,7 @@
 mod check;
 mod command;
 mod keys;
+mod unknown;
 mod written;
 
 pub use check::{Origin, Setting, settings};
@@ -20,6 +21,7 @@ use std::path::{Path, PathBuf};
 
 use figment::Figment;
 use figment::providers::{Env, Format as _, Serialized, Toml};
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -31,6 +33,16 @@ pub enum ConfigError {
     Missing {
         /// The file.
         file: PathBuf,
+    },
+    /// A key is unknown, and another one may have been meant, or the same one in another table.
+    #[error("the configuration is refused; write `{meant}` if that is meant. key=`{key}`")]
+    Unknown {
+        /// The key.
+        key: String,
+        /// The other one, in the dotted form of TOML.
+        meant: String,
+        /// Which keys there are, and where this one is written.
+        source: Box<figment::Error>,
     },
     /// A key is unknown, or a value is not what its key takes.
     #[error("the configuration is refused")]
@@ -46,13 +58,13 @@ const FILE: &str = "config";
 ///
 /// # Errors
 /// [`ConfigError`] that names the key.
-pub fn load<T: Serialize + DeserializeOwned + Default>(
+pub fn load<T: JsonSchema + Serialize + DeserializeOwned + Default>(
     file: Option<&Path>,
     prefix: &str,
     overrides: &impl Serialize,
 ) -> Result<T, ConfigError> {
     let sources = sources::<T>(file, prefix)?.merge(Serialized::defaults(overrides));
-    Ok(sources.extract().map_err(Box::new)?)
+    sources.extract().map_err(unknown::refused::<T>)
 }
 
 /// Everything but the command line.
@@ -73,16 +85,23 @@ mod tests {
 
     use super::*;
 
-    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    #[derive(Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
     #[serde(deny_unknown_fields, default)]
     struct Settings {
         listen: String,
         age_ms: u64,
+        tls: Option<Tls>,
+    }
+
+    #[derive(Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+    #[serde(deny_unknown_fields)]
+    struct Tls {
+        certificate_file: String,
     }
 
     impl Default for Settings {
         fn default() -> Self {
-            Self { listen: "127.0.0.1:8433".to_owned(), age_ms: 500 }
+            Self { listen: "127.0.0.1:8433".to_owned(), age_ms: 500, tls: None }
         }
     }
 
@@ -100,7 +119,7 @@ mod tests {
         let file = folder.path().join("settings.toml");
         std::fs::write(&file, "listen = \"[::1]:1\"\nage_ms = 7\n").unwrap();
         let read = load::<Settings>(Some(&file), PREFIX, &Overrides { age_ms: Some(9) }).unwrap();
-        assert_eq!(read, Settings { listen: "[::1]:1".to_owned(), age_ms: 9 });
+        assert_eq!(read, Settings { listen: "[::1]:1".to_owned(), age_ms: 9, tls: None });
         let defaults = load::<Settings>(None, PREFIX, &Overrides::default()).unwrap();
         assert_eq!(defaults, Settings::default());
     }
@@ -112,6 +131,19 @@ mod tests {
         std::fs::write(&file, "lissten = \"\"\n").unwrap();
         let refused = load::<Settings>(Some(&file), PREFIX, &Overrides::default()).unwrap_err();
         assert!(synddb_protocol::chain(&refused).contains("lissten"), "{refused}");
+        for (line, meant) in [
+            ("lissten = \"\"", Some("listen")),
+            ("certificate_file = \"\"", Some("tls.certificate_file")),
+            ("[tls]\ncertficate_file = \"\"", Some("tls.certificate_file")),
+            ("token_file = \"\"", None),
+        ] {
+            std::fs::write(&file, line).unwrap();
+            let refused = load::<Settings>(Some(&file), PREFIX, &Overrides::default()).unwrap_err();
+            let said = synddb_protocol::chain(&refused);
+            assert_eq!(said.contains("if that is meant"), meant.is_some(), "{said}");
+            assert!(meant.is_none_or(|meant| said.contains(&format!("`{meant}`"))), "{said}");
+            assert!(said.contains("expected"), "{said}");
+        }
         let missing = load::<Settings>(Some(&folder.path().join("no")), PREFIX, &Overrides::default());
         assert!(matches!(missing, Err(ConfigError::Missing { .. })));
     }
