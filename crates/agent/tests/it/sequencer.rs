@@ -20,10 +20,10 @@ use synddb_protocol::log::{
     Batch, Body, Entry, EpochStart, LogError, Message, MessageType, Receipt, Tip, Versions,
 };
 use synddb_protocol::signing::SigningKey;
-use synddb_protocol::submission::{CommitKind, Content, Snapshot, StateClaim};
+use synddb_protocol::submission::{Chunk, CommitKind, Content, Snapshot, StateClaim};
 use synddb_sqlite::apply::{Applier, SubmissionApplier, position};
 use synddb_sqlite::compare::first_difference;
-use synddb_sqlite::snapshot::restore;
+use synddb_sqlite::snapshot::{Image, restore};
 
 /// Longer than anything takes that works.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
@@ -257,8 +257,8 @@ impl Sequencer {
         let state = self.state();
         let from = state.entries.iter().rposition(|entry| matches!(entry, Entry::Snapshot(_))).unwrap();
         let Entry::Snapshot(snapshot) = &state.entries[from] else { panic!("no snapshot") };
-        restore(replica, snapshot, |chunk| state.chunks.get(&chunk.hash).cloned().ok_or("no such chunk"))
-            .unwrap();
+        let fetch = |chunk: &Chunk| state.chunks.get(&chunk.hash).cloned().ok_or("no such chunk");
+        restore(replica, &Image::of_snapshot(snapshot), fetch).unwrap();
         let mut applier = SubmissionApplier::new(Applier::open(replica).unwrap(), replica.parent().unwrap());
         applier.begin().unwrap();
         for entry in &state.entries[from..] {

@@ -9,7 +9,7 @@ use synddb_protocol::id::{Incarnation, IncarnationCounter, IncarnationNonce, Str
 use synddb_protocol::submission::{Snapshot, SnapshotPlace};
 use synddb_sqlite::capture::{self, Follower};
 use synddb_sqlite::name::beside;
-use synddb_sqlite::snapshot::{StoredChunk, Writer, restore};
+use synddb_sqlite::snapshot::{Image, StoredChunk, Writer, restore};
 
 use super::replica::Replica;
 use crate::arguments::MirrorArguments;
@@ -121,7 +121,7 @@ fn copy(follower: &Follower, target: &Path, folder: &Path) -> Result<Snapshot, C
         state: follower.state().hash(),
         chunks: listed,
     };
-    restore(target, &snapshot, |chunk| fs::read(chunks.join(chunk.hash.to_string())))?;
+    restore(target, &Image::of_snapshot(&snapshot), |chunk| fs::read(chunks.join(chunk.hash.to_string())))?;
     fs::remove_dir_all(&chunks).map_err(store("remove the snapshot"))?;
     Ok(snapshot)
 }

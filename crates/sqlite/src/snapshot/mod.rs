@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! read transaction --> Writer: walk the trees, clean each page --> chunks, named by SHA-256
+//! read transaction, what the last one is made of --> SuccessiveWriter: only the chunks that the last one has not got
 //! chunks --> restore: check, write beside the target, rebuild indexes, check state hash --> rename into place
 //! ```
 //!
@@ -40,7 +41,8 @@
 //! let stream = StreamId::from_bytes([0; 32]);
 //! let place = SnapshotPlace::Begins { predecessor: None };
 //! let manifest = Snapshot { stream, incarnation, place, encoding, page_size, state, chunks };
-//! snapshot::restore(&target, &manifest, |chunk| store.get(&chunk.hash).cloned().ok_or("no such chunk"))?;
+//! let image = snapshot::Image::of_snapshot(&manifest);
+//! snapshot::restore(&target, &image, |chunk| store.get(&chunk.hash).cloned().ok_or("no such chunk"))?;
 //! assert_eq!(compare::first_difference(&source, &target)?, None);
 //! # Ok(())
 //! # }
@@ -48,15 +50,23 @@
 //!
 //! Knows nothing of where chunks are stored and of where in the stream a snapshot stands.
 
+mod clean;
 mod header;
+mod image;
+mod last;
+mod made;
 mod marks;
 mod pages;
 mod rebuild;
 mod restore;
 mod source;
+mod successive;
 mod write;
 
+pub use image::Image;
+pub use made::{Made, MadeError};
 pub use restore::{RestoreError, restore};
+pub use successive::{PATCHED_SHARE, SuccessiveWriter};
 pub use write::{StoredChunk, Writer};
 
 use synddb_protocol::DecodeError;

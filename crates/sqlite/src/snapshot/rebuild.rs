@@ -13,7 +13,7 @@ use synddb_protocol::submission::ObjectKind;
 use super::marks::{self, Root};
 use super::pages::Geometry;
 use super::source::FilePages;
-use super::{RestoreError, SnapshotError, write};
+use super::{RestoreError, SnapshotError, clean};
 use crate::connection::{Connection, SqliteError, quoted};
 use crate::schema::{Object, Objects, SchemaError, from_text, is_outside};
 use crate::state::{RunningState, StateError};
@@ -28,7 +28,7 @@ pub(super) fn rebuild(
     // and the check that finds this comes after the indexes are rebuilt. The schema's own tree is looked at before SQLite reads it.
     marks::walk(pages, geometry, &[]).map_err(refused)?;
     let connection = open(path)?;
-    let roots = write::roots(&connection).map_err(refused)?;
+    let roots = clean::roots(&connection).map_err(refused)?;
     let roots: Vec<Root> = roots.into_iter().map(|root| Root { outside: false, ..root }).collect();
     marks::walk(pages, geometry, &roots).map_err(refused)?;
     connection.execute("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF")?;
@@ -38,7 +38,7 @@ pub(super) fn rebuild(
 }
 
 /// Why a file cannot be restored whose pages cannot be walked.
-fn refused(error: SnapshotError) -> RestoreError {
+pub(super) fn refused(error: SnapshotError) -> RestoreError {
     match error {
         SnapshotError::Sqlite(error) => error.into(),
         SnapshotError::Schema(error) => error.into(),

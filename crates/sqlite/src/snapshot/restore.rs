@@ -5,16 +5,17 @@
 
 use std::error::Error;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::io;
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
 use synddb_protocol::DecodeError;
 use synddb_protocol::hash::{ChunkHash, StateHash};
-use synddb_protocol::limits::SNAPSHOT_CHUNKS_MAX;
-use synddb_protocol::submission::{Chunk, Snapshot};
+use synddb_protocol::submission::{Chunk, TextEncoding};
 
+use super::image::Image;
 use super::pages::Geometry;
-use super::source::FilePages;
+use super::source::{FilePages, ReadPage as _};
 use super::{header, rebuild};
 use crate::connection::SqliteError;
 use crate::name::beside;
@@ -126,8 +127,9 @@ impl RestoreError {
 
 /// Restores a snapshot into a new file, with chunks that `fetch` gets by name, and returns its state.
 ///
-/// Every index is rebuilt, `PRAGMA integrity_check` passes, and a full scan gives the snapshot's state hash, before the file is
-/// synced and renamed to `target`. No trigger runs, no view is read, no virtual table is opened. Rowids stay.
+/// Chunks are asked for one after the other, runs first and then patches. Every index is rebuilt, `PRAGMA integrity_check` passes, and a full scan
+/// gives the snapshot's state hash, before the file is synced and renamed to `target`. No trigger runs, no view is read, no virtual table is
+/// opened. Rowids stay.
 ///
 /// The file is in rollback-journal mode. Space of dropped and rebuilt things stays free in it.
 ///
@@ -135,37 +137,45 @@ impl RestoreError {
 /// [`RestoreError`]; then neither `target` nor anything else is left.
 pub fn restore<E: Into<Box<dyn Error + Send + Sync>>>(
     target: &Path,
-    snapshot: &Snapshot,
+    image: &Image<'_>,
     mut fetch: impl FnMut(&Chunk) -> Result<Vec<u8>, E>,
 ) -> Result<RunningState, RestoreError> {
+    let invalid = |what| RestoreError::Invalid { what };
     let place = Place::find(target)?;
-    let pages = pages(snapshot)?;
+    let pages = image.check().map_err(invalid)?;
     let unfinished = place.create()?;
-    let mut file = &unfinished.file;
-    let mut geometry = None;
-    for (index, chunk) in snapshot.chunks.iter().enumerate() {
+    let mut open = |chunk: &Chunk| {
         let hash = chunk.hash;
         let stored = fetch(chunk).map_err(|source| RestoreError::Fetch { hash, source: source.into() })?;
-        let run =
-            chunk.open(&stored, snapshot.page_size).map_err(|source| RestoreError::Chunk { hash, source })?;
-        drop(stored);
-        if index == 0 {
-            let page_one = run.get(..snapshot.page_size.get() as usize).unwrap_or_default();
-            let checked = Geometry::read(page_one, pages).and_then(|geometry| {
-                header::check(page_one, pages, snapshot.encoding)?;
-                Ok(geometry)
-            });
-            geometry = Some(checked.map_err(|what| RestoreError::Invalid { what })?);
-        }
-        file.write_all(&run).map_err(|source| unfinished.failed(source))?;
-        // Bit by bit: whoever syncs something else on this disk, as the application does at each commit, would wait for all of it.
-        file.sync_data().map_err(|source| unfinished.failed(source))?;
+        chunk.open(&stored, image.page_size).map_err(|source| RestoreError::Chunk { hash, source })
+    };
+    let page_bytes = image.page_size.get() as usize;
+    let mut next = 1;
+    for run in image.runs {
+        unfinished.write(&open(run)?, next, page_bytes)?;
+        // No page follows the last one that has a number.
+        next = u32::try_from(run.pages).map_or(next, |pages| next.saturating_add(pages));
+        unfinished.sync()?;
     }
-    let geometry = geometry.ok_or(RestoreError::Invalid { what: "a database has at least one page" })?;
-    let mut raw = FilePages { file: &unfinished.file, page_bytes: geometry.page_bytes() };
+    for patch in image.patches {
+        let held = open(&patch.chunk)?;
+        let mut rest = held.as_slice();
+        for place in &patch.places {
+            let (here, behind) = rest
+                .split_at_checked(place.pages as usize * page_bytes)
+                .ok_or_else(|| invalid("a patch has another number of pages than places"))?;
+            if let Some(first) = place.first {
+                unfinished.write(here, first, page_bytes)?;
+            }
+            rest = behind;
+        }
+        unfinished.sync()?;
+    }
+    let mut raw = FilePages { file: &unfinished.file, page_bytes };
+    let geometry = page_one(&mut raw, pages, image.encoding)?;
     rebuild::rebuild(&unfinished.path, &mut raw, geometry)?;
     let state = rebuild::scan(&unfinished.path)?;
-    let (expected, found) = (snapshot.state, state.hash());
+    let (expected, found) = (image.state, state.hash());
     if expected != found {
         return Err(RestoreError::State { expected, found });
     }
@@ -173,20 +183,15 @@ pub fn restore<E: Into<Box<dyn Error + Send + Sync>>>(
     Ok(state)
 }
 
-/// How many pages the chunks hold, when they may.
-fn pages(snapshot: &Snapshot) -> Result<u32, RestoreError> {
-    let invalid = |what| RestoreError::Invalid { what };
-    if snapshot.chunks.len() > SNAPSHOT_CHUNKS_MAX {
-        return Err(invalid("it lists too many chunks"));
-    }
-    let mut pages = 0u32;
-    for chunk in &snapshot.chunks {
-        let more = u32::try_from(chunk.pages).ok().filter(|pages| *pages > 0);
-        pages = more
-            .and_then(|more| pages.checked_add(more))
-            .ok_or_else(|| invalid("its chunks hold no number of pages that a database has"))?;
-    }
-    if pages == 0 { Err(invalid("a database has at least one page")) } else { Ok(pages) }
+/// What page 1 says, once everything that may lie there was laid there.
+fn page_one(raw: &mut FilePages<'_>, pages: u32, encoding: TextEncoding) -> Result<Geometry, RestoreError> {
+    let mut page_one = Vec::new();
+    raw.read(1, &mut page_one).map_err(rebuild::refused)?;
+    let geometry = Geometry::read(&page_one, pages).and_then(|geometry| {
+        header::check(&page_one, pages, encoding)?;
+        Ok(geometry)
+    });
+    geometry.map_err(|what| RestoreError::Invalid { what })
 }
 
 /// Where a database is restored to.
@@ -259,6 +264,17 @@ struct Unfinished {
 }
 
 impl Unfinished {
+    /// Writes pages to where the first of them belongs.
+    fn write(&self, pages: &[u8], first: u32, page_bytes: usize) -> Result<(), RestoreError> {
+        let offset = u64::from(first - 1) * page_bytes as u64;
+        self.file.write_all_at(pages, offset).map_err(|source| self.failed(source))
+    }
+
+    /// Bit by bit: whoever syncs something else on this disk, as the application does at each commit, would wait for all of it.
+    fn sync(&self) -> Result<(), RestoreError> {
+        self.file.sync_data().map_err(|source| self.failed(source))
+    }
+
     fn failed(&self, source: io::Error) -> RestoreError {
         RestoreError::Io { path: self.path.clone(), source }
     }

@@ -12,7 +12,7 @@ use synddb_protocol::submission::Snapshot;
 use synddb_sqlite::connection::{PATIENCE, SqliteError};
 use synddb_sqlite::rusqlite::backup::{Backup, StepResult};
 use synddb_sqlite::rusqlite::{self, OpenFlags};
-use synddb_sqlite::snapshot::{RestoreError, restore};
+use synddb_sqlite::snapshot::{Image, RestoreError, restore};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
@@ -34,7 +34,7 @@ pub(super) fn stage(
     mut chunks: Chunks,
 ) -> Result<(), Ended> {
     place.make_staged()?;
-    match restore(&place.staged(), snapshot, |_| chunks.next()) {
+    match restore(&place.staged(), &Image::of_snapshot(snapshot), |_| chunks.next()) {
         Ok(_) => place.keep_staged_private().map_err(Ended::from),
         Err(error) => Err(blame(place, sequence, error)),
     }

@@ -11,7 +11,7 @@ use synddb_protocol::log::{Batch, Body, Entry};
 use synddb_protocol::submission::{Changes, Chunk, Content};
 use synddb_sqlite::connection::{Connection, SqliteError};
 use synddb_sqlite::session::apply_changeset;
-use synddb_sqlite::snapshot::restore;
+use synddb_sqlite::snapshot::{Image, restore};
 use synddb_storage::{BatchStore as _, Key, ObjectBatchStore, StoreUrl};
 
 use super::stored::Stored;
@@ -51,7 +51,7 @@ pub(super) fn apply(bench: &Bench, stored: &Stored, database: &Path) -> Result<D
                         Some(bytes) => Ok(bytes.to_vec()),
                         None => Err(foreign("a snapshot without its chunks")),
                     };
-                    restore(database, snapshot, fetch).map_err(unreadable)?;
+                    restore(database, &Image::of_snapshot(snapshot), fetch).map_err(unreadable)?;
                     applying = Some(Applying::over(database).map_err(failed)?);
                 }
                 Entry::Inbound(_) | Entry::Status(_) | Entry::Epoch(_) => {}

@@ -15,7 +15,7 @@ use synddb_sqlite::file::Damaged;
 use synddb_sqlite::file::page::Page;
 use synddb_sqlite::file::record;
 use synddb_sqlite::rusqlite;
-use synddb_sqlite::snapshot::{self, RestoreError, SnapshotError, Writer};
+use synddb_sqlite::snapshot::{self, Image, RestoreError, SnapshotError, Writer};
 use tempfile::TempDir;
 
 use super::decoders::encoded;
@@ -197,7 +197,8 @@ fn a_snapshot_to_restore_of_such_rows_is_refused_before_sqlite_reads_it() {
     let error = ends(move || {
         let folder = folder();
         let fetch = |_: &Chunk| Ok::<_, String>(stored.clone());
-        snapshot::restore(&folder.path().join("restored.db"), &manifest, fetch).map(drop).unwrap_err()
+        let image = Image::of_snapshot(&manifest);
+        snapshot::restore(&folder.path().join("restored.db"), &image, fetch).map(drop).unwrap_err()
     });
     assert!(matches!(error, RestoreError::Invalid { what: "two places name the page" }), "{error}");
 }

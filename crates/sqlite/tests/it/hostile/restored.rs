@@ -35,7 +35,9 @@ pub(crate) fn restore(bytes: &[u8]) -> bool {
     let folder = folder();
     let target = folder.path().join("restored.db");
     let mut stored = stored.into_iter();
-    let restored = snapshot::restore(&target, &manifest, |_| stored.next().ok_or("there are no more"));
+    let restored = snapshot::restore(&target, &snapshot::Image::of_snapshot(&manifest), |_| {
+        stored.next().ok_or("there are no more")
+    });
     let left = fs::read_dir(folder.path()).expect("the folder is there").count();
     match restored {
         Ok(state) => {

@@ -7,14 +7,15 @@ use std::path::{Path, PathBuf};
 use synddb_protocol::hash::{ChunkHash, StateHash};
 use synddb_protocol::id::{Incarnation, IncarnationCounter, IncarnationNonce, StreamId};
 use synddb_protocol::limits::{CHUNK_BYTES_MAX, CHUNK_STORED_MAX};
-use synddb_protocol::submission::{PageSize, Snapshot, SnapshotPlace, TextEncoding};
+use synddb_protocol::submission::{Chunk, PageSize, Snapshot, SnapshotPlace, TextEncoding};
 use synddb_sqlite::compare::first_difference;
 use synddb_sqlite::connection::Connection;
 use synddb_sqlite::rusqlite;
-use synddb_sqlite::snapshot::{RestoreError, SnapshotError, StoredChunk, Writer, restore};
+use synddb_sqlite::snapshot::{Image, RestoreError, SnapshotError, StoredChunk, Writer, restore};
 use synddb_sqlite::state::RunningState;
 use tempfile::TempDir;
 
+mod chain;
 mod damage;
 mod deleted;
 mod refused;
@@ -113,7 +114,9 @@ fn opened(snapshot: &Snapshot, chunks: &Chunks) -> Vec<u8> {
 }
 
 fn put_back(target: &Path, snapshot: &Snapshot, chunks: &Chunks) -> Result<RunningState, RestoreError> {
-    restore(target, snapshot, |chunk| chunks.get(&chunk.hash).cloned().ok_or("no such chunk"))
+    restore(target, &Image::of_snapshot(snapshot), |chunk| {
+        chunks.get(&chunk.hash).cloned().ok_or("no such chunk")
+    })
 }
 
 fn names(folder: &Path) -> Vec<String> {
