@@ -36,9 +36,10 @@ def sha256(*parts):
 
 
 MESSAGES, CHECKPOINTS, EPOCHS = load("messages.json"), load("checkpoints.json"), load("epochs.json")
+MANIFESTS = load("manifests.json")
 SIGNED = [
     pytest.param(file, vector, id=f"{kind}-{number}")
-    for kind, file in [("message", MESSAGES), ("checkpoint", CHECKPOINTS), ("epoch", EPOCHS)]
+    for kind, file in [("message", MESSAGES), ("checkpoint", CHECKPOINTS), ("epoch", EPOCHS), ("manifest", MANIFESTS)]
     for number, vector in enumerate(file["vectors"])
 ]
 
@@ -171,6 +172,35 @@ def test_commits_form_one_chain():
 def test_epoch_records_are_bound_by_their_hash():
     for vector in EPOCHS["vectors"]:
         assert sha256(unhex(vector["cose"])) == unhex(vector["hash"])
+
+
+@pytest.mark.parametrize("vector", MANIFESTS["vectors"], ids=lambda vector: vector["name"])
+def test_manifests(vector):
+    protected, _, encoded, _ = cbor2.loads(unhex(vector["cose"])).value
+    assert canonical(encoded)
+    payload = cbor2.loads(encoded)
+    assert list(payload) == ([1, 2, 3, 4, 5] if vector["patches"] else [1, 2, 3, 4])
+    checkpoint, encoding, page_size, runs = (payload[key] for key in (1, 2, 3, 4))
+    cose = cbor2.dumps(checkpoint)
+    assert cose == unhex(vector["checkpoint"])
+    assert cose in [unhex(known["cose"]) for known in CHECKPOINTS["vectors"]]
+    cwt.COSE.new().decode(cose, cose_key(CHECKPOINTS["signer"]), external_aad=CHECKPOINTS["external_aad"].encode())
+    # Its header is its checkpoint's, without anything of its own.
+    assert protected == checkpoint.value[0]
+    assert cbor2.loads(protected)[LABELS["sequence"]] == vector["sequence"]
+    assert cbor2.loads(checkpoint.value[2])[4][4] == unhex(vector["state"])
+    assert (encoding, page_size) == (vector["encoding"], vector["page_size"])
+    named = lambda chunk: [unhex(chunk[0]), *chunk[1:]]
+    assert runs == [named(run) for run in vector["runs"]]
+    pages = sum(run[1] for run in runs)
+    patches = payload.get(5, [])
+    assert len(patches) == len(vector["patches"])
+    for (chunk, numbers), patch in zip(patches, vector["patches"]):
+        assert chunk == named(patch["chunk"])
+        places = [[first or None, count] for first, count in zip(numbers[::2], numbers[1::2], strict=True)]
+        assert places == patch["places"]
+        assert chunk[1] == sum(count for _, count in places)
+        assert all(count > 0 and (first or 1) + count - 1 <= pages for first, count in places)
 
 
 def merkle_root(leaves):

@@ -67,6 +67,7 @@ fn seeds() -> Result<Seeds, Box<dyn std::error::Error>> {
         ("receipt", receipts.iter().map(|receipt| receipt.to_bytes()).collect()),
         ("checkpoint", batches.iter().map(|batch| batch.checkpoint().to_bytes()).collect()),
         ("epoch_record", vec![record(KeyProof::Unattested), record(KeyProof::Evidence(b"token".to_vec()))]),
+        ("manifest", [false, true].map(|patched| sample::signed_manifest(patched).to_bytes()).to_vec()),
         ("submission", submissions.iter().map(Canonical::to_bytes).collect()),
         ("snapshot", vec![sample::first_snapshot().to_bytes()]),
         (

@@ -19,7 +19,9 @@ use synddb_protocol::log::{
 };
 use synddb_protocol::signing::SigningKey;
 use synddb_protocol::state::{State, TableHash, Value};
-use synddb_protocol::submission::{Content, ObjectKind, SchemaRow, Snapshot, Submission, TextEncoding};
+use synddb_protocol::submission::{
+    Chunk, Content, ObjectKind, SchemaRow, Snapshot, Submission, TextEncoding,
+};
 use synddb_protocol::trace::{Place, Sampling, Stage, TraceId};
 
 use sample::Leader;
@@ -31,6 +33,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         ("messages.json", messages()),
         ("checkpoints.json", checkpoints()),
         ("epochs.json", epochs()),
+        ("manifests.json", manifests()),
         ("batches.json", batches()),
         ("tree.json", log_tree()),
         ("equivocation.json", equivocation()),
@@ -196,6 +199,38 @@ fn checkpoints() -> Json {
         "signer": signer(7),
         "epoch_record": hex(&sample::record(1, &sample::key(7)).to_bytes()),
         "vectors": vectors.collect::<Vec<_>>(),
+    })
+}
+
+fn manifests() -> Json {
+    let vectors = [("runs alone", false), ("runs and patches", true)].map(|(name, patched)| {
+        let signed = sample::signed_manifest(patched);
+        let manifest = signed.manifest();
+        let claim = manifest.checkpoint.claim();
+        let chunk = |chunk: &Chunk| json!([chunk.hash.to_string(), chunk.pages, chunk.stored_bytes]);
+        json!({
+            "name": name,
+            "cose": hex(&signed.to_bytes()),
+            "stream": claim.stream.to_string(),
+            "epoch": claim.epoch.get(),
+            "sequence": manifest.sequence().get(),
+            "state": manifest.state().map(|state| state.to_string()),
+            "checkpoint": hex(&manifest.checkpoint.to_bytes()),
+            "encoding": manifest.encoding.code(),
+            "page_size": manifest.page_size.get(),
+            "runs": manifest.runs.iter().map(chunk).collect::<Vec<_>>(),
+            "patches": manifest.patches.iter().map(|patch| json!({
+                "chunk": chunk(&patch.chunk),
+                "places": patch.places.iter().map(|place| (place.first, place.pages)).collect::<Vec<_>>(),
+            })).collect::<Vec<_>>(),
+            "key": signed.key().to_string(),
+        })
+    });
+    json!({
+        "about": "Manifests of snapshots: a COSE_Sign1 of whoever took it. A place is [first page, or null for nowhere, pages].",
+        "external_aad": "synddb/manifest/v1",
+        "signer": signer(9),
+        "vectors": vectors,
     })
 }
 
@@ -474,6 +509,7 @@ fn refused() -> Json {
     let (_, batch) = &log[0];
     let message = batch.messages()[0].receipt.to_bytes();
     let checkpoint = batch.checkpoint().to_bytes();
+    let manifest = sample::signed_manifest(true).to_bytes();
     let submission = sample::commits(1, sample::first_snapshot().digest(), 2).to_bytes();
     let body = batch.messages()[2].body.clone();
     let cbor = batch.to_cbor();
@@ -511,7 +547,7 @@ fn refused() -> Json {
         let size = u32::from(u16::from_le_bytes([body[5], body[6]])) + 256;
         splice(&edit(&body, 4, 0xa0), 5, 2, &size.to_le_bytes())
     };
-    let vectors: [(&str, &str, Vec<u8>); 19] = [
+    let vectors: [(&str, &str, Vec<u8>); 23] = [
         ("message", "s in the upper half of the order", negated),
         ("message", "r is zero", splice(&message, signature, 32, &[0; 32])),
         ("message", "r is the order or more", splice(&message, signature, 32, &[0xff; 32])),
@@ -526,6 +562,13 @@ fn refused() -> Json {
         ("checkpoint", "another root than its frontier's", {
             let root = find(&checkpoint, batch.checkpoint().claim().root().as_bytes());
             edit(&checkpoint, root, checkpoint[root] ^ 1)
+        }),
+        ("checkpoint", "signed as a manifest", manifest.clone()),
+        ("manifest", "signed as a checkpoint", checkpoint.clone()),
+        ("manifest", "a byte after it", [&manifest[..], &[0]].concat()),
+        ("manifest", "another size than its checkpoint's", {
+            let size = find(&manifest, &[0x3a, 0, 1, 0, 0]) + 5;
+            edit(&manifest, size, manifest[size] - 1)
         }),
         ("submission", "a commit that does not name the one before", {
             let prev = find(&submission, sample_digest(&submission).as_slice());

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `object` | what an object is, by its bytes; where it is in a store |
 //! | `entry` | what a message carries |
+//! | `manifest` | what a replica's snapshot is made of |
 //! | `rows` | schema and row changes as SQL |
 //! | `shown` | what is printed, piece by piece |
 //!
@@ -11,6 +12,7 @@
 //! and no character of it moves a terminal. Every piece is printed when it is made, so that nothing is kept.
 
 mod entry;
+mod manifest;
 mod object;
 mod rows;
 mod shown;
@@ -66,7 +68,7 @@ pub enum InspectError {
     },
     /// It is signed as all things are, and is none of them.
     #[error(
-        "this looks like a COSE_Sign1, and is no object of a log. receipt=`{receipt}` checkpoint=`{checkpoint}` epoch_record=`{epoch_record}`"
+        "this looks like a COSE_Sign1, and is no object of a log. receipt=`{receipt}` checkpoint=`{checkpoint}` epoch_record=`{epoch_record}` manifest=`{manifest}`"
     )]
     NothingSigned {
         /// Why it is no receipt.
@@ -75,6 +77,8 @@ pub enum InspectError {
         checkpoint: Box<DecodeError>,
         /// Why it is no epoch record.
         epoch_record: Box<DecodeError>,
+        /// Why it is no manifest.
+        manifest: Box<DecodeError>,
     },
     /// A message's body cannot be opened. Everything else was shown.
     #[error("a message's body cannot be opened. sequence=`{sequence}`")]
@@ -193,6 +197,7 @@ impl<'a> Screen<'a> {
             Object::Receipt(receipt) => self.receipt(&receipt),
             Object::Checkpoint(checkpoint) => self.checkpoint(&checkpoint),
             Object::Epoch(record) => self.epoch_record(&record),
+            Object::Manifest(manifest) => self.manifest(&manifest),
             Object::Evidence(evidence) => self.evidence(&evidence),
         }
     }
@@ -249,7 +254,11 @@ impl<'a> Screen<'a> {
                 Object::Receipt(receipt) => self.receipt(&receipt)?,
                 Object::Checkpoint(checkpoint) => self.checkpoint(&checkpoint)?,
                 // Evidence quotes nothing else.
-                Object::Batch(_) | Object::Message(_) | Object::Epoch(_) | Object::Evidence(_) => {}
+                Object::Batch(_)
+                | Object::Message(_)
+                | Object::Epoch(_)
+                | Object::Manifest(_)
+                | Object::Evidence(_) => {}
             }
         }
         Ok(())

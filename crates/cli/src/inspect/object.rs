@@ -9,7 +9,7 @@ use synddb_agent::Evidence;
 use synddb_protocol::DecodeError;
 use synddb_protocol::id::{Sequence, StreamId};
 use synddb_protocol::limits::{BATCH_MESSAGES_MAX, BATCH_STORED_MAX};
-use synddb_protocol::log::{Batch, Message, Receipt, SignedCheckpoint, SignedEpochRecord};
+use synddb_protocol::log::{Batch, Message, Receipt, SignedCheckpoint, SignedEpochRecord, SignedManifest};
 use synddb_storage::{BatchStore as _, Key, ObjectBatchStore, PageLimit, Start, StoreUrl};
 
 use super::InspectError;
@@ -37,6 +37,8 @@ pub(super) enum Object {
     Checkpoint(Box<SignedCheckpoint>),
     /// An epoch record.
     Epoch(Box<SignedEpochRecord>),
+    /// The manifest of a snapshot.
+    Manifest(Box<SignedManifest>),
     /// Evidence that an agent has kept.
     Evidence(Box<Evidence>),
 }
@@ -79,7 +81,7 @@ const fn malformed(looks: &'static str) -> impl Fn(DecodeError) -> InspectError 
     move |source| InspectError::Malformed { looks, source }
 }
 
-/// What a COSE_Sign1 is a signature of. At most one of the three reads it.
+/// What a COSE_Sign1 is a signature of. At most one of the four reads it.
 pub(super) fn signed(bytes: &[u8]) -> Result<Object, InspectError> {
     let receipt = match Receipt::from_bytes(bytes) {
         Ok(receipt) => return Ok(Object::Receipt(Box::new(receipt))),
@@ -89,11 +91,15 @@ pub(super) fn signed(bytes: &[u8]) -> Result<Object, InspectError> {
         Ok(checkpoint) => return Ok(Object::Checkpoint(Box::new(checkpoint))),
         Err(error) => Box::new(error),
     };
-    match SignedEpochRecord::from_bytes(bytes) {
-        Ok(record) => Ok(Object::Epoch(Box::new(record))),
+    let epoch_record = match SignedEpochRecord::from_bytes(bytes) {
+        Ok(record) => return Ok(Object::Epoch(Box::new(record))),
+        Err(error) => Box::new(error),
+    };
+    match SignedManifest::from_bytes(bytes) {
+        Ok(manifest) => Ok(Object::Manifest(Box::new(manifest))),
         Err(error) => {
-            let epoch_record = Box::new(error);
-            Err(InspectError::NothingSigned { receipt, checkpoint, epoch_record })
+            let manifest = Box::new(error);
+            Err(InspectError::NothingSigned { receipt, checkpoint, epoch_record, manifest })
         }
     }
 }

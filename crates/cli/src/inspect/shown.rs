@@ -255,6 +255,41 @@ pub enum Shown {
         /// Their size as stored, in bytes.
         stored_bytes: u64,
     },
+    /// The manifest of a replica's snapshot; its checkpoint, its runs and its patches follow.
+    Manifest {
+        /// Who signed it.
+        #[serde(flatten)]
+        signed: Signed,
+        /// The stream.
+        stream: StreamId,
+        /// The last message that the snapshot contains.
+        sequence: Sequence,
+        /// The text encoding.
+        encoding: String,
+        /// The page size, in bytes.
+        page_size: u32,
+        /// Its pages.
+        pages: u64,
+        /// How many runs it has.
+        runs: usize,
+        /// How many patches are laid over them.
+        patches: usize,
+        /// The size of both as stored, in bytes.
+        stored_bytes: u64,
+    },
+    /// A patch of a replica's snapshot.
+    Patch {
+        /// Its name.
+        hash: ChunkHash,
+        /// Its pages.
+        pages: u64,
+        /// Those of them that are laid somewhere.
+        laid: u64,
+        /// In how many places.
+        places: usize,
+        /// Its size as stored, in bytes.
+        stored_bytes: u64,
+    },
     /// A chunk of a snapshot.
     Chunk {
         /// Its name.
@@ -540,6 +575,13 @@ impl fmt::Display for Shown {
                     counted(*chunks as u64, "chunk"),
                 )
             }
+            Self::Manifest { .. } => self.fmt_manifest(f),
+            Self::Patch { hash, pages, laid, places, stored_bytes } => write!(
+                f,
+                "    patch   {hash}, {laid} of {} laid in {}, {stored_bytes} bytes",
+                counted(*pages, "page"),
+                counted(*places as u64, "place"),
+            ),
             Self::Chunk { hash, pages, stored_bytes } => {
                 write!(f, "    chunk   {hash}, {}, {stored_bytes} bytes", counted(*pages, "page"))
             }
@@ -569,7 +611,11 @@ impl fmt::Display for Shown {
                 write!(f, "  proof     {proof}")
             }
             Self::More { what, count } => {
-                let what = if *count == 1 { what.trim_end_matches('s') } else { what };
+                let what = match (count, what.as_str()) {
+                    (1, "patches") => "patch",
+                    (1, what) => what.trim_end_matches('s'),
+                    (_, what) => what,
+                };
                 write!(f, "    ... and {count} more {what}; --limit shows more")
             }
             Self::Note { text } => write!(f, "  note: {text}"),

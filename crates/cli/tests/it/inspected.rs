@@ -4,17 +4,20 @@ use std::fs;
 use std::path::Path;
 
 use serde_json::Value;
-use synddb_protocol::hash::CommitDigest;
+use synddb_protocol::hash::{ChunkHash, CommitDigest};
 use synddb_protocol::id::{
     CommitNumber, Epoch, Incarnation, IncarnationCounter, IncarnationNonce, PartIndex,
 };
 use synddb_protocol::id::{Sequence, StreamId, Timestamp};
 use synddb_protocol::log::{
-    Batch, Body, Entry, Message, MessageHeader, MessageType, Receipt, Status, StatusLevel,
+    Batch, Body, Entry, Manifest, Message, MessageHeader, MessageType, PagePlaces, Patch, Receipt, Status,
+    StatusLevel,
 };
 use synddb_protocol::signing::{SigningKey, VerifyingKey};
 use synddb_protocol::state::Value as Stored;
-use synddb_protocol::submission::{Changes, CommitKind, Content, Part, Submission};
+use synddb_protocol::submission::{
+    Changes, Chunk, CommitKind, Content, PageSize, Part, Submission, TextEncoding,
+};
 use synddb_sqlite::as_sql::statement;
 use synddb_sqlite::changeset::{RowChange, Table, write_insert, write_table};
 use synddb_sqlite::rusqlite::{Connection, types::ValueRef};
@@ -176,6 +179,48 @@ fn every_object_of_a_log_is_shown() {
         fs::write(&file, bytes).unwrap();
         refused(&file, text);
     }
+}
+
+#[test]
+fn a_manifest_is_shown_with_its_checkpoint_and_what_it_is_made_of() {
+    let log = Log::make("INSERT INTO t VALUES (2, 3)", "INSERT INTO t VALUES (4, 5)");
+    let batch = fs::read(log.files("batches").into_values().next_back().unwrap()).unwrap();
+    let checkpoint = Batch::from_stored(&batch).unwrap().checkpoint().clone();
+    let chunk = |name: &[u8], pages| Chunk { hash: ChunkHash::of(name), pages, stored_bytes: 1000 };
+    let places = vec![PagePlaces { first: Some(3), pages: 2 }, PagePlaces { first: None, pages: 5 }];
+    let size = checkpoint.claim().size;
+    let manifest = Manifest {
+        checkpoint,
+        encoding: TextEncoding::Utf16Le,
+        page_size: PageSize::new(1024).unwrap(),
+        runs: vec![chunk(b"one", 8), chunk(b"two", 4)],
+        patches: vec![Patch { chunk: chunk(b"patch", 7), places }],
+    };
+    let key = SigningKey::from_bytes([7; 32]).unwrap();
+    let mut bytes = manifest.sign(&key).unwrap().to_bytes();
+    let scratch = tempfile::tempdir().unwrap();
+    let file = scratch.path().join("manifest");
+    fs::write(&file, &bytes).unwrap();
+    let (exit, told, errors) = inspect(&file, &["--sequencer-key", &log.key]);
+    assert_eq!((exit, errors.as_str()), (0, ""), "{told}");
+    for text in [
+        format!("manifest of a snapshot at message {size}"),
+        format!("key id {}, a valid signature, NOT trusted", key.id()),
+        "12 pages of 1024 bytes, UTF-16le, in 2 runs and 1 patch of 3000 bytes together".to_owned(),
+        format!("checkpoint of {size} message"),
+        "a valid signature, trusted\n".to_owned(),
+        format!("chunk   {}, 8 pages, 1000 bytes", ChunkHash::of(b"one")),
+        format!("patch   {}, 2 of 7 pages laid in 1 place, 1000 bytes", ChunkHash::of(b"patch")),
+    ] {
+        assert!(told.contains(&text), "`{text}` is not in {told}");
+    }
+    let (_, told, _) = inspect(&file, &["--limit", "1"]);
+    assert!(told.contains("and 1 more run;") && !told.contains("more patch"), "{told}");
+    let kinds: Vec<_> = pieces(&file, &[]).iter().map(|piece| piece["object"].clone()).collect();
+    assert_eq!(kinds, ["manifest", "checkpoint", "chunk", "chunk", "patch"]);
+    *bytes.last_mut().unwrap() ^= 1;
+    fs::write(&file, &bytes).unwrap();
+    assert!(inspect(&file, &[]).1.contains("NOT a signature of that key"));
 }
 
 /// A message of somebody, as a batch holds it.

@@ -157,8 +157,8 @@ impl Manifest {
             let mut held = 0;
             for place in &patch.places {
                 held += u64::from(place.pages);
-                let ends = place.first.map_or(0, |first| u64::from(first) + u64::from(place.pages) - 1);
-                if place.pages == 0 || place.first == Some(0) || ends > pages {
+                let behind = place.first.map_or(0, |first| u64::from(first) + u64::from(place.pages));
+                if place.pages == 0 || place.first == Some(0) || behind > pages + 1 {
                     return invalid("a patch lays pages where none are");
                 }
             }

@@ -17,8 +17,8 @@ use synddb_protocol::limits::{COUNTER_MAX, GROUP_BYTES_MAX, KEYED_COUNTER_MAX, P
 use synddb_protocol::live::LogItem;
 use synddb_protocol::log::{
     Checkpoint, ClientState, EpochRecord, EpochStart, Frontier, Inbound, InboundState, KeyProof, Leader,
-    Message, MessageHeader, MessageType, OpenGroup, Receipt, SignedCheckpoint, SignedEpochRecord, Status,
-    StatusLevel, Versions,
+    Manifest, Message, MessageHeader, MessageType, OpenGroup, PagePlaces, Patch, Receipt, SignedCheckpoint,
+    SignedEpochRecord, Status, StatusLevel, Versions,
 };
 use synddb_protocol::signing::SigningKey;
 use synddb_protocol::submission::{
@@ -173,6 +173,41 @@ pub(crate) fn submission() -> impl Strategy<Value = Submission> {
     })
 }
 
+fn page_size() -> impl Strategy<Value = PageSize> {
+    (9u32..=16).prop_map(|shift| PageSize::new(1 << shift).unwrap())
+}
+
+fn chunk() -> impl Strategy<Value = Chunk> {
+    (chunk_hash(), 1u64..=128, number(0, 8 << 20)).prop_map(|(hash, pages, stored_bytes)| Chunk {
+        hash,
+        pages,
+        stored_bytes,
+    })
+}
+
+/// A manifest at any checkpoint at which one can be taken, patches inside of its runs.
+pub(crate) fn manifest() -> impl Strategy<Value = Manifest> {
+    let places = vec((any::<Option<u32>>(), 1u32..=4), 1..6);
+    let settled = client_state().prop_map(|client| Some(ClientState { group: None, ..client }));
+    let parts = (vec(chunk(), 1..5), vec((chunk(), places), 0..4));
+    (checkpoint_with(settled), text_encoding(), page_size(), parts).prop_map(
+        |(checkpoint, encoding, page_size, (runs, patches))| {
+            let held: u64 = runs.iter().map(|run| run.pages).sum();
+            let place = |(first, pages): (Option<u32>, u32)| {
+                let starts = u32::try_from(held).unwrap().checked_sub(pages).filter(|_| first.is_some());
+                PagePlaces { first: starts.map(|starts| 1 + first.unwrap_or(0) % (starts + 1)), pages }
+            };
+            let patch = |(chunk, places): (Chunk, Vec<_>)| {
+                let places: Vec<_> = places.into_iter().map(place).collect();
+                let pages = places.iter().map(|place| u64::from(place.pages)).sum();
+                Patch { chunk: Chunk { pages, ..chunk }, places }
+            };
+            let patches = patches.into_iter().map(patch).collect();
+            Manifest { checkpoint, encoding, page_size, runs, patches }
+        },
+    )
+}
+
 pub(crate) fn snapshot() -> impl Strategy<Value = Snapshot> {
     let numbers = (commit_number(), option::of(part_index()), option::of(commit_number()));
     let predecessor = (incarnation(), commit_digest(), numbers).prop_map(|(incarnation, last, numbers)| {
@@ -184,10 +219,7 @@ pub(crate) fn snapshot() -> impl Strategy<Value = Snapshot> {
         (commit_number(), commit_digest())
             .prop_map(|(commit, digest)| SnapshotPlace::After { commit, digest }),
     ];
-    let page_size = (9u32..=16).prop_map(|shift| PageSize::new(1 << shift).unwrap());
-    let chunk = (chunk_hash(), 1u64..=128, number(0, 8 << 20))
-        .prop_map(|(hash, pages, stored_bytes)| Chunk { hash, pages, stored_bytes });
-    (stream(), incarnation(), place, text_encoding(), page_size, state_hash(), vec(chunk, 1..5)).prop_map(
+    (stream(), incarnation(), place, text_encoding(), page_size(), state_hash(), vec(chunk(), 1..5)).prop_map(
         |(stream, incarnation, place, encoding, page_size, state, chunks)| Snapshot {
             stream,
             incarnation,
@@ -322,6 +354,12 @@ fn inbound_state() -> impl Strategy<Value = InboundState> {
 
 /// Checkpoints that do not contradict themselves: of the last message's epoch by its leader, or later.
 pub(crate) fn checkpoint() -> impl Strategy<Value = SignedCheckpoint> {
+    checkpoint_with(option::of(client_state()))
+}
+
+fn checkpoint_with(
+    client: impl Strategy<Value = Option<ClientState>>,
+) -> impl Strategy<Value = SignedCheckpoint> {
     let frontier = sequence().prop_flat_map(|size| {
         vec(tree_hash(), size.get().count_ones() as usize)
             .prop_map(move |peaks| (size, Frontier::new(size.get(), peaks).unwrap()))
@@ -329,7 +367,7 @@ pub(crate) fn checkpoint() -> impl Strategy<Value = SignedCheckpoint> {
     let leaders = (epoch(), epoch(), address());
     let inbound = (option::of(inbound_state()), any::<u64>());
     let rest = (status_level(), versions(), signing_key());
-    (stream(), leaders, frontier, timestamp(), option::of(client_state()), inbound, rest).prop_map(
+    (stream(), leaders, frontier, timestamp(), client, inbound, rest).prop_map(
         |(stream, (one, other, address), (size, frontier), timestamp, client, inbound, rest)| {
             let (status, versions, key) = rest;
             let (last, epoch) = (one.min(other), one.max(other));

@@ -9,7 +9,7 @@ use synddb_protocol::limits::BODY_BYTES_MAX;
 use synddb_protocol::live::LogItem;
 use synddb_protocol::log::{
     Batch, Body, Entry, EpochStart, Inbound, KeyProof, Leaders, MessageType, Receipt, SignedCheckpoint,
-    SignedEpochRecord, Status, Tip,
+    SignedEpochRecord, SignedManifest, Status, Tip,
 };
 use synddb_protocol::proof::{Leaves, Proven};
 use synddb_protocol::signing::TrustedKeys;
@@ -21,13 +21,14 @@ use crate::sample;
 pub(crate) type Decoder = fn(&[u8]) -> bool;
 
 /// The decoders by the name of their fuzz target.
-pub(crate) const DECODERS: [(&str, Decoder); 14] = [
+pub(crate) const DECODERS: [(&str, Decoder); 15] = [
     ("batch", batch),
     ("fold", fold),
     ("batch_stored", batch_stored),
     ("receipt", receipt),
     ("checkpoint", checkpoint),
     ("epoch_record", epoch_record),
+    ("manifest", manifest),
     ("submission", submission),
     ("snapshot", snapshot),
     ("entry", entry),
@@ -119,6 +120,24 @@ fn checkpoint(bytes: &[u8]) -> bool {
 fn epoch_record(bytes: &[u8]) -> bool {
     let Ok(record) = SignedEpochRecord::from_bytes(bytes) else { return false };
     assert_eq!(record.to_bytes(), bytes);
+    true
+}
+
+fn manifest(bytes: &[u8]) -> bool {
+    let Ok(signed) = SignedManifest::from_bytes(bytes) else { return false };
+    assert_eq!(signed.to_bytes(), bytes);
+    // Written anew from what was read, it is the same but for the key and its signature.
+    let key = sample::key(9);
+    let again = signed.manifest().clone().sign(&key).expect("what was read can be signed");
+    let mut again = again.to_bytes();
+    let places =
+        [again.windows(20).position(|part| part == key.id().as_bytes()), again.len().checked_sub(64)];
+    for (at, length) in places.into_iter().zip([20, 64]) {
+        let at = at.expect("it is signed");
+        again[at..at + length].copy_from_slice(&bytes[at..at + length]);
+    }
+    assert_eq!(again, bytes);
+    assert!(signed.manifest().state().is_some(), "it claims a state");
     true
 }
 

@@ -11,6 +11,7 @@ mod fencing;
 mod http;
 mod linked;
 mod log;
+mod manifest;
 mod mutation;
 mod revoked;
 mod round_trip;

@@ -2,7 +2,7 @@
 
 use proptest::prelude::Rng as _;
 use proptest::test_runner::{RngAlgorithm, TestRng};
-use synddb_protocol::log::{Batch, Leaders, Tip, VerifiedBatch};
+use synddb_protocol::log::{Batch, Leaders, SignedManifest, Tip, VerifiedBatch};
 
 use crate::sample;
 
@@ -67,6 +67,21 @@ fn every_byte_of_a_batch_counts() {
             mutated[at] ^= 1 << bit;
             let accepted = Batch::from_cbor(&mutated).ok().and_then(|batch| batch.verify(&leaders, tip).ok());
             assert!(accepted.is_none(), "bit {bit} of byte {at} changed and nobody noticed");
+        }
+    }
+}
+
+#[test]
+fn every_byte_of_a_manifest_counts() {
+    let signed = sample::signed_manifest(true);
+    let (bytes, key) = (signed.to_bytes(), signed.recover().unwrap());
+    for at in 0..bytes.len() {
+        for bit in 0..8 {
+            let mut mutated = bytes.clone();
+            mutated[at] ^= 1 << bit;
+            let recovered =
+                SignedManifest::from_bytes(&mutated).ok().and_then(|signed| signed.recover().ok());
+            assert!(recovered != Some(key), "bit {bit} of byte {at} changed and nobody noticed");
         }
     }
 }

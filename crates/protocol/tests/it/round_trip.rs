@@ -3,7 +3,9 @@
 use proptest::prelude::*;
 use synddb_protocol::Canonical;
 use synddb_protocol::limits::{BODY_BYTES_MAX, CHECKPOINT_BYTES_MAX, RECEIPT_BYTES_MAX};
-use synddb_protocol::log::{Batch, Body, Entry, Receipt, SignedCheckpoint, SignedEpochRecord};
+use synddb_protocol::log::{
+    Batch, Body, Entry, Receipt, SignedCheckpoint, SignedEpochRecord, SignedManifest,
+};
 use synddb_protocol::proof::{Leaves, Proven};
 
 use crate::arbitrary as any;
@@ -138,6 +140,18 @@ proptest! {
         let read = SignedEpochRecord::from_bytes(&value.to_bytes()).unwrap();
         prop_assert_eq!(read.recover().unwrap(), value.recover().unwrap());
         prop_assert_eq!(read, value);
+    }
+
+    #[test]
+    fn manifests(value in any::manifest(), key in any::signing_key()) {
+        let signed = value.clone().sign(&key).unwrap();
+        let bytes = signed.to_bytes();
+        let read = SignedManifest::from_bytes(&bytes).unwrap();
+        prop_assert_eq!(read.manifest(), &value);
+        prop_assert_eq!(&read.recover().unwrap(), key.verifying_key());
+        prop_assert_eq!(read, signed);
+        prop_assert!(SignedManifest::from_bytes(&bytes[..bytes.len() - 1]).is_err());
+        prop_assert!(SignedManifest::from_bytes(&[&bytes[..], &[0]].concat()).is_err());
     }
 
     #[test]

@@ -8,8 +8,8 @@ use synddb_protocol::id::{
     StreamId, Timestamp,
 };
 use synddb_protocol::log::{
-    Batch, Body, Entry, EpochRecord, EpochStart, Inbound, KeyProof, Leaders, LogError, Message,
-    MessageHeader, SignedEpochRecord, Status, StatusLevel, Tip, Versions,
+    Batch, Body, Entry, EpochRecord, EpochStart, Inbound, KeyProof, Leaders, LogError, Manifest, Message,
+    MessageHeader, PagePlaces, Patch, SignedEpochRecord, SignedManifest, Status, StatusLevel, Tip, Versions,
 };
 use synddb_protocol::signing::{SigningKey, TrustedKeys};
 use synddb_protocol::submission::{
@@ -244,4 +244,31 @@ pub(crate) fn log() -> (Leaders, Vec<(Tip, Batch)>) {
     leader.push(&Entry::Submission(submission(Content::Part(part(4, 1, leader.last(), claim(3))))));
     leader.push(&Entry::Submission(commits(5, leader.last(), 1)));
     (leader.leaders(), vec![first, (before, leader.cut())])
+}
+
+/// A chunk that stands for nothing.
+fn chunk(name: &[u8], pages: u64) -> Chunk {
+    Chunk { hash: ChunkHash::of(name), pages, stored_bytes: name.len() as u64 }
+}
+
+/// A snapshot at the end of the sample log, of two runs, and with patches or without.
+pub(crate) fn manifest(patched: bool) -> Manifest {
+    let (_, log) = log();
+    let place = |first, pages| PagePlaces { first, pages };
+    let patches = vec![
+        Patch { chunk: chunk(b"older patch", 4), places: vec![place(Some(7), 1), place(None, 3)] },
+        Patch { chunk: chunk(b"newer patch", 3), places: vec![place(Some(1), 1), place(Some(513), 2)] },
+    ];
+    Manifest {
+        checkpoint: log[1].1.checkpoint().clone(),
+        encoding: TextEncoding::Utf8,
+        page_size: PageSize::new(4096).expect("SQLite's default"),
+        runs: vec![chunk(b"first run", 512), chunk(b"second run", 2)],
+        patches: if patched { patches } else { Vec::new() },
+    }
+}
+
+/// The same, signed by somebody who does not lead.
+pub(crate) fn signed_manifest(patched: bool) -> SignedManifest {
+    manifest(patched).sign(&key(9)).expect("it is within the bounds")
 }

@@ -10,11 +10,11 @@ use synddb_protocol::limits::BODY_BYTES_MAX;
 use synddb_protocol::log::tree::{verify_consistency, verify_inclusion};
 use synddb_protocol::log::{
     Batch, BatchError, Body, Equivocation, Leaders, LogError, MessageType, Receipt, SignedCheckpoint,
-    SignedEpochRecord, Tip, Versions, tree::leaf_hash,
+    SignedEpochRecord, SignedManifest, Tip, Versions, tree::leaf_hash,
 };
 use synddb_protocol::signing::{TrustedKeys, VerifyingKey};
 use synddb_protocol::state::{State, TableHash, Value};
-use synddb_protocol::submission::{Commit, Part, SchemaRow, Snapshot, Submission, TextEncoding};
+use synddb_protocol::submission::{Chunk, Commit, Part, SchemaRow, Snapshot, Submission, TextEncoding};
 
 fn read(name: &str) -> Json {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../spec/vectors").join(name);
@@ -93,6 +93,32 @@ fn checkpoints_and_epochs_read_and_verify() {
         let record = SignedEpochRecord::from_bytes(&bytes(&vector["cose"])).unwrap();
         assert_eq!(record.verify(&keys(&file)).unwrap().epoch.get(), vector["epoch"]);
         assert_eq!(record.hash().to_string(), vector["hash"]);
+    }
+}
+
+#[test]
+fn manifests_read_and_verify() {
+    let file = read("manifests.json");
+    let checkpoints = leaders(&read("checkpoints.json"));
+    for vector in list(&file["vectors"]) {
+        let signed = SignedManifest::from_bytes(&bytes(&vector["cose"])).unwrap();
+        assert_eq!(signed.recover().unwrap().to_string(), file["signer"]["public"]);
+        let manifest = signed.manifest();
+        manifest.checkpoint.clone().verify(&checkpoints).unwrap();
+        assert_eq!(manifest.checkpoint.to_bytes(), bytes(&vector["checkpoint"]));
+        assert_eq!(manifest.sequence().get(), vector["sequence"]);
+        assert_eq!(manifest.state().unwrap().to_string(), vector["state"]);
+        assert_eq!(u64::from(manifest.page_size.get()), vector["page_size"]);
+        assert_eq!(manifest.encoding.code(), vector["encoding"]);
+        let chunk =
+            |chunk: &Chunk| serde_json::json!([chunk.hash.to_string(), chunk.pages, chunk.stored_bytes]);
+        let runs: Vec<Json> = manifest.runs.iter().map(chunk).collect();
+        assert_eq!(vector["runs"], Json::Array(runs));
+        let patches = manifest.patches.iter().map(|patch| {
+            let places: Vec<_> = patch.places.iter().map(|place| (place.first, place.pages)).collect();
+            serde_json::json!({ "chunk": chunk(&patch.chunk), "places": places })
+        });
+        assert_eq!(vector["patches"], Json::Array(patches.collect()));
     }
 }
 
@@ -205,6 +231,7 @@ fn refused_bytes_are_refused() {
         let accepted = match vector["as"].as_str().unwrap() {
             "message" => Receipt::from_bytes(&input).is_ok_and(|receipt| receipt.recover().is_ok()),
             "checkpoint" => SignedCheckpoint::from_bytes(&input).is_ok_and(|signed| signed.recover().is_ok()),
+            "manifest" => SignedManifest::from_bytes(&input).is_ok_and(|signed| signed.recover().is_ok()),
             "submission" => Submission::from_bytes(&input).is_ok(),
             "body of type 0" => Body::read(MessageType::Submission, input, BODY_BYTES_MAX).is_ok(),
             "batch" => Batch::from_cbor(&input).is_ok(),

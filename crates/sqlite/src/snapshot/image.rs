@@ -82,8 +82,8 @@ pub(super) fn check(runs: &[Chunk], patches: &[Patch]) -> Result<u32, &'static s
         let mut held = 0;
         for place in &patch.places {
             held += u64::from(place.pages);
-            let ends = place.first.map_or(0, |first| u64::from(first) + u64::from(place.pages) - 1);
-            if place.pages == 0 || place.first == Some(0) || ends > u64::from(pages) {
+            let behind = place.first.map_or(0, |first| u64::from(first) + u64::from(place.pages));
+            if place.pages == 0 || place.first == Some(0) || behind > u64::from(pages) + 1 {
                 return Err("a patch lays pages where none are");
             }
         }

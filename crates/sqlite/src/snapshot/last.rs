@@ -248,3 +248,79 @@ fn pages_of(place: &PagePlaces) -> impl Iterator<Item = u32> + use<> {
     let pages = place.first.map_or(0, |_| place.pages);
     first..first.saturating_add(pages)
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use synddb_protocol::hash::ChunkHash;
+
+    use super::*;
+
+    const RUN_PAGES: u64 = 100;
+
+    fn chunk(pages: u64) -> Chunk {
+        Chunk { hash: ChunkHash::from_bytes([0; 32]), pages, stored_bytes: 0 }
+    }
+
+    /// A patch of single pages.
+    fn patch(pages: impl IntoIterator<Item = u32>) -> Patch {
+        let places: Vec<_> =
+            pages.into_iter().map(|page| PagePlaces { first: Some(page), pages: 1 }).collect();
+        Patch { chunk: chunk(places.len() as u64), places }
+    }
+
+    fn last(runs: usize, patches: Vec<Patch>, bounds: Bounds) -> Last {
+        Last::new(vec![chunk(RUN_PAGES); runs], patches, &bounds)
+    }
+
+    /// Which runs may be kept.
+    fn usable(last: &Last) -> Vec<usize> {
+        let first = |run: usize| u32::try_from(run * 100 + 1).unwrap();
+        (0..last.runs.len()).filter(|run| last.run(first(*run), 100).is_some()).collect()
+    }
+
+    #[test]
+    fn the_runs_with_most_places_are_written_anew_when_places_run_out() {
+        let bounds = Bounds { patches: 100, places: 40, large: 1 };
+        // Three places in the first run, twelve in the second, six in the third.
+        let patches = || vec![patch([1, 3, 5]), patch(101..=112), patch(201..=206)];
+        let found = last(3, patches(), bounds);
+        assert_eq!(usable(&found), [0, 2]);
+        // Not before half of them are there.
+        assert_eq!(usable(&last(3, patches(), Bounds { places: 42, ..bounds })), [0, 1, 2]);
+        // What lay over a run that is not kept lies nowhere, and a patch of nothing else goes.
+        let mut found = found;
+        found.keep(0);
+        found.keep(2);
+        let left: Vec<u64> = found.into_patches().iter().map(|patch| patch.chunk.pages).collect();
+        assert_eq!(left, [3, 6]);
+    }
+
+    #[test]
+    fn the_runs_below_the_oldest_patches_are_written_anew_when_patches_run_out() {
+        let bounds = Bounds { patches: 8, places: 1000, large: 1 };
+        // The oldest three lie over the first two runs, the others over the last one.
+        let patches = vec![patch([1]), patch([101]), patch([2]), patch([201]), patch([202])];
+        let found = last(3, patches.clone(), bounds);
+        assert_eq!(usable(&found), [2]);
+        assert_eq!(usable(&last(3, patches[1..].to_vec(), bounds)), [0, 1, 2]);
+    }
+
+    #[test]
+    fn a_page_is_where_it_was_laid_last() {
+        let bounds = Bounds { patches: 100, places: 100, large: 1 };
+        let mut found = last(2, vec![patch([1, 2, 3]), patch([2, 150])], bounds);
+        assert!(found.is_patched(2) && found.is_patched(150) && !found.is_patched(4));
+        assert!((1..=200).all(|page| !found.is_melted(page)));
+        for run in 0..2 {
+            found.keep(run);
+        }
+        // A place of which nothing counts is laid nowhere, one beside the other as one.
+        found.lay_over(3);
+        let patches = found.into_patches();
+        let place = |first, pages| PagePlaces { first, pages };
+        assert_eq!(patches[0].places, [place(Some(1), 1), place(None, 2)]);
+        assert_eq!(patches[1].places, [place(Some(2), 1), place(Some(150), 1)]);
+    }
+}

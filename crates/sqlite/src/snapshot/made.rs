@@ -212,9 +212,9 @@ impl<W: Write> Summed<W> {
 impl<R: Read> Summed<R> {
     fn take<const N: usize>(&mut self) -> Result<[u8; N], MadeError> {
         let mut bytes = [0; N];
-        self.inner.read_exact(&mut bytes).map_err(|error| match error.kind() {
-            io::ErrorKind::UnexpectedEof => damaged("it ends too early"),
-            _ => error.into(),
+        self.inner.read_exact(&mut bytes).map_err(|error| {
+            let ends = error.kind() == io::ErrorKind::UnexpectedEof;
+            if ends { damaged("it ends too early") } else { error.into() }
         })?;
         self.sum.update(bytes);
         Ok(bytes)

@@ -155,7 +155,9 @@ fn act(random: &mut Random, step: usize) -> String {
         7 => "DELETE FROM u WHERE rowid = (SELECT min(rowid) FROM u)".to_owned(),
         8 => format!("UPDATE w SET s = {NEW}, b = randomblob({some} * 100) WHERE k % 101 = {some}"),
         9 => format!("DELETE FROM w WHERE k BETWEEN {row} AND {row} + 60"),
-        10 => format!("INSERT OR REPLACE INTO w SELECT id, {NEW}, randomblob(900) FROM t WHERE id % 37 = {some}"),
+        10 => format!(
+            "INSERT OR REPLACE INTO w SELECT id, {NEW}, randomblob(900) FROM t WHERE id % 37 = {some}"
+        ),
         11 => format!("CREATE TABLE IF NOT EXISTS n{some}(s); PRAGMA user_version = {step}"),
         12 => "DROP INDEX IF EXISTS wb; CREATE INDEX wb ON w(s)".to_owned(),
         _ => match random.next(5) {

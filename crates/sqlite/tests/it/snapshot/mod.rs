@@ -16,10 +16,12 @@ use synddb_sqlite::state::RunningState;
 use tempfile::TempDir;
 
 mod chain;
+mod cost;
 mod damage;
 mod deleted;
 mod refused;
 mod returns;
+mod successive;
 
 /// A database of everything, in which much was deleted.
 const CONTENT: &str = "
@@ -107,9 +109,7 @@ fn take(path: &Path) -> (Snapshot, Chunks) {
 
 /// All pages of a snapshot.
 fn opened(snapshot: &Snapshot, chunks: &Chunks) -> Vec<u8> {
-    let open = |chunk: &synddb_protocol::submission::Chunk| {
-        zstd::bulk::decompress(&chunks[&chunk.hash], CHUNK_BYTES_MAX).unwrap()
-    };
+    let open = |chunk: &Chunk| zstd::bulk::decompress(&chunks[&chunk.hash], CHUNK_BYTES_MAX).unwrap();
     snapshot.chunks.iter().flat_map(open).collect()
 }
 
