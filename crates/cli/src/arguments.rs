@@ -89,7 +89,7 @@ pub(crate) enum Command {
     /// end: compare the size and the root that it says with what you know. With --full the database is rebuilt as well, and every state hash
     /// compared. What the store holds besides is counted, and is no failure.
     Verify(VerifyArguments),
-    /// Shows an object of a log: a batch, a message, a receipt, a checkpoint, an epoch record; or evidence against a sequencer that an agent has kept.
+    /// Shows an object of a log: a batch, a message, a receipt, a checkpoint, an epoch record, a manifest; or evidence against a sequencer that an agent has kept.
     ///
     /// Row changes are shown as SQL. A log names tables and not columns, so columns have pseudo names: `k1` is the first value of the row and part
     /// of its identity, `c2` the second and not; where the identity is a rowid that is no column, `k1` is that rowid. Text is shown as UTF-8.

@@ -47,6 +47,8 @@ fn seeds() -> Vec<(&'static str, Vec<Vec<u8>>)> {
     let restored = (0..6_u8).map(|image| vec![image, 0]);
     let more = (0..6_u8).map(|image| [vec![image, 0], scattered(image, 32)].concat());
     let damaged = (0..24_u8).map(|kind| vec![kind, 0, kind << 2, 0, 3, 0, 40 + kind, 2, 0]);
+    // The same as pages laid over honest ones, every second time where the input says.
+    let laid = (0..24_u8).map(|kind| vec![kind, 2 | (kind & 1) << 2, kind << 2, 0, 3, 0, 40 + kind, 2, 0]);
     vec![
         ("header", small.iter().map(|image| image.database[..100].to_vec()).collect()),
         ("page", small.iter().flat_map(|image| pages(image)).collect()),
@@ -56,7 +58,7 @@ fn seeds() -> Vec<(&'static str, Vec<Vec<u8>>)> {
         ("changeset", vec![rows("t", 3), rows("w", 2)]),
         ("database", whole.chain(damage).chain(many).chain(claims).collect()),
         ("apply", commits()),
-        ("restore", restored.chain(damaged).chain(more).collect()),
+        ("restore", restored.chain(damaged).chain(more).chain(laid).collect()),
     ]
 }
 

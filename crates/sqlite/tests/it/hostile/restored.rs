@@ -5,6 +5,7 @@ use std::sync::OnceLock;
 
 use synddb_protocol::hash::{ChunkHash, StateHash};
 use synddb_protocol::id::{Incarnation, IncarnationCounter, IncarnationNonce, StreamId};
+use synddb_protocol::log::{PagePlaces, Patch};
 use synddb_protocol::submission::{Chunk, PageSize, Snapshot, SnapshotPlace, TextEncoding};
 use synddb_sqlite::connection::Connection;
 use synddb_sqlite::snapshot;
@@ -24,20 +25,23 @@ struct Base {
     pages: Vec<u8>,
 }
 
-/// Which image, whether patches or the bytes of a chunk follow, then these. What is restored is what the manifest claims, or nothing is
-/// left. Memory: one chunk, and what SQLite's cache takes.
+/// Which image, what follows (1: the bytes of a chunk, otherwise damage; 2: damage comes as pages laid over the honest ones; 4: and where they are
+/// laid follows too), then that. What is restored is what the manifest claims, or nothing is left. Memory: one chunk, and what SQLite's cache takes.
 pub(crate) fn restore(bytes: &[u8]) -> bool {
     let [first, raw, rest @ ..] = bytes else { return false };
     let bases = bases();
     let base = &bases[usize::from(*first) % bases.len()];
-    let (chunks, stored) = if raw & 1 == 1 { raw_chunk(*raw, rest) } else { patched(base, rest) };
+    let (chunks, patches, stored) = match raw & 3 {
+        0 => patched(base, rest),
+        2 => laid_over(base, rest, raw & 4 == 4),
+        _ => raw_chunk(*raw, rest),
+    };
     let manifest = manifest(base.page_size, base.encoding, base.state, chunks);
+    let image = snapshot::Image { patches: &patches, ..snapshot::Image::of_snapshot(&manifest) };
     let folder = folder();
     let target = folder.path().join("restored.db");
     let mut stored = stored.into_iter();
-    let restored = snapshot::restore(&target, &snapshot::Image::of_snapshot(&manifest), |_| {
-        stored.next().ok_or("there are no more")
-    });
+    let restored = snapshot::restore(&target, &image, |_| stored.next().ok_or("there are no more"));
     let left = fs::read_dir(folder.path()).expect("the folder is there").count();
     match restored {
         Ok(state) => {
@@ -53,6 +57,9 @@ pub(crate) fn restore(bytes: &[u8]) -> bool {
         }
     }
 }
+
+/// Runs, patches, and the bytes of all their chunks.
+type Parts = (Vec<Chunk>, Vec<Patch>, Vec<Vec<u8>>);
 
 /// A manifest, of nothing in particular but its chunks.
 pub(crate) fn manifest(
@@ -70,19 +77,53 @@ pub(crate) fn manifest(
 }
 
 /// One chunk with these stored bytes, which hash to its name.
-fn raw_chunk(raw: u8, stored: &[u8]) -> (Vec<Chunk>, Vec<Vec<u8>>) {
+fn raw_chunk(raw: u8, stored: &[u8]) -> Parts {
     let pages = u64::from(raw >> 1);
     let chunk = Chunk { hash: ChunkHash::of(stored), pages, stored_bytes: stored.len() as u64 };
-    (vec![chunk], vec![stored.to_vec()])
+    (vec![chunk], Vec::new(), vec![stored.to_vec()])
 }
 
 /// The chunks of damaged pages.
-fn patched(base: &Base, rest: &[u8]) -> (Vec<Chunk>, Vec<Vec<u8>>) {
+fn patched(base: &Base, rest: &[u8]) -> Parts {
+    let (runs, stored) = sealed(&damaged(base, rest), base.page_size);
+    (runs, Vec::new(), stored)
+}
+
+/// The honest chunks, and one with the damaged pages, laid where they belong or where the input says.
+fn laid_over(base: &Base, rest: &[u8], anywhere: bool) -> Parts {
+    let page_bytes = base.page_size.get() as usize;
+    let (runs, mut stored) = sealed(&base.pages, base.page_size);
+    let (mut held, mut places) = (Vec::new(), Vec::new());
+    let pages = damaged(base, rest);
+    let both = pages.chunks_exact(page_bytes).zip(base.pages.chunks_exact(page_bytes));
+    let differing = (1_u32..).zip(both).filter(|(_, (damaged, honest))| damaged != honest);
+    for (page, (damaged, _)) in differing.take(RUN_BYTES / page_bytes) {
+        held.extend_from_slice(damaged);
+        places.push(PagePlaces { first: Some(page), pages: 1 });
+    }
+    if places.is_empty() {
+        return (runs, Vec::new(), stored);
+    }
+    for (place, bytes) in places.iter_mut().zip(rest.chunks_exact(3)).filter(|_| anywhere) {
+        *place =
+            PagePlaces { first: (bytes[0] > 9).then(|| u32::from(bytes[1])), pages: u32::from(bytes[2] % 4) };
+    }
+    let (chunk, bytes) = Chunk::seal(&held, base.page_size).expect("they are no more than a run");
+    stored.push(bytes);
+    (runs, vec![Patch { chunk, places }], stored)
+}
+
+/// The pages of an image with the damage that bytes ask for.
+fn damaged(base: &Base, rest: &[u8]) -> Vec<u8> {
     let mut pages = base.pages.clone();
     for patch in patches(rest) {
         patch.apply(&mut pages, 0, base.page_size.get() as usize);
     }
-    let seal = |run| Chunk::seal(run, base.page_size).expect("a run fits a chunk");
+    pages
+}
+
+fn sealed(pages: &[u8], page_size: PageSize) -> (Vec<Chunk>, Vec<Vec<u8>>) {
+    let seal = |run| Chunk::seal(run, page_size).expect("a run fits a chunk");
     pages.chunks(RUN_BYTES).map(seal).unzip()
 }
 

@@ -68,12 +68,18 @@ impl Chain {
         Taken { new, state }
     }
 
-    /// Restores the last snapshot from the store, and compares it with the database.
-    pub(super) fn assert_returns(&self, taken: &Taken) {
+    /// Restores the last snapshot from the store.
+    pub(super) fn restore(&self, taken: &Taken) -> PathBuf {
         let target = self.folder.path().join("restored.db");
         let fetch = |chunk: &Chunk| self.store.get(&chunk.hash).cloned().ok_or("no such chunk");
         let state = restore(&target, &self.made().image(taken.state), fetch).unwrap();
         assert_eq!(state.hash(), taken.state);
+        target
+    }
+
+    /// Restores the last snapshot, and compares it with the database.
+    pub(super) fn assert_returns(&self, taken: &Taken) {
+        let target = self.restore(taken);
         assert_eq!(first_difference(&self.source, &target).unwrap(), None);
         fs::remove_file(target).unwrap();
     }
@@ -86,26 +92,30 @@ impl Chain {
         taken
     }
 
-    /// Whatever names itself a secret in the new chunks is one that the database still has.
-    fn assert_nothing_deleted(&self, taken: &Taken) {
+    /// Whatever names itself a secret in the new chunks is one that the database still has. Returns how many such there are in the chunks, and how
+    /// many deleted ones there are in the file.
+    fn assert_nothing_deleted(&self, taken: &Taken) -> (usize, usize) {
         let page_size = self.made().page_size;
         let live = secrets(&open(&self.source));
         let mut seen = 0;
         for StoredChunk { chunk, bytes } in &taken.new {
-            let pages = chunk.open(bytes, page_size).unwrap();
-            for page in pages.chunks_exact(page_size.get() as usize) {
-                for found in page.windows(SECRET + 16).filter(|found| found.starts_with(b"SECRET")) {
-                    let number = &found[SECRET..];
-                    // What is cut by the end of a cell is followed by something else.
-                    if number.iter().all(u8::is_ascii_hexdigit) {
-                        assert!(live.contains(number), "a deleted row is in a new chunk");
-                        seen += 1;
-                    }
-                }
+            for secret in secrets_in(&chunk.open(bytes, page_size).unwrap(), page_size) {
+                assert!(live.contains(&secret), "a deleted row is in a new chunk");
+                seen += 1;
             }
         }
-        assert!(taken.pages() < u64::from(u32::MAX) && seen <= taken.pages() * u64::from(page_size.get()));
+        let file = fs::read(&self.source).unwrap();
+        (seen, secrets_in(&file, page_size).iter().filter(|secret| !live.contains(*secret)).count())
     }
+}
+
+/// The secrets in pages. What is cut by the end of a cell is followed by something else.
+fn secrets_in(pages: &[u8], page_size: PageSize) -> Vec<Vec<u8>> {
+    let windows = |page| <[u8]>::windows(page, SECRET + 16);
+    let found = pages.chunks_exact(page_size.get() as usize).flat_map(windows);
+    let found = found.filter(|found| found.starts_with(b"SECRET"));
+    let numbers = found.map(|found| &found[SECRET..]);
+    numbers.filter(|number| number.iter().all(u8::is_ascii_hexdigit)).map(<[u8]>::to_vec).collect()
 }
 
 const SECRET: usize = b"SECRET".len();
@@ -173,7 +183,7 @@ fn act(random: &mut Random, step: usize) -> String {
 #[test]
 fn every_snapshot_of_a_chain_is_the_database() {
     let seeds = std::env::var("SYNDDB_RANDOM_SEEDS").map_or(SEEDS, |seeds| seeds.parse().unwrap());
-    let (mut patched, mut small, mut nowhere) = (0, 0, 0);
+    let (mut patched, mut small, mut nowhere, mut secrets, mut deleted) = (0, 0, 0, 0, 0);
     for seed in 0..seeds {
         let mut random = Random(seed);
         let mut chain = Chain::new(&setup(seed));
@@ -183,7 +193,9 @@ fn every_snapshot_of_a_chain_is_the_database() {
             let acts = (0..=random.next(3)).map(|_| act(&mut random, step));
             let sql = acts.collect::<Vec<_>>().join("; ");
             let taken = chain.step(&format!("PRAGMA secure_delete = OFF; {sql}"));
-            chain.assert_nothing_deleted(&taken);
+            let (live, gone) = chain.assert_nothing_deleted(&taken);
+            secrets += live;
+            deleted += gone;
             patched += usize::from(!chain.made().patches.is_empty());
             small += usize::from(taken.bytes() * 4 < whole.bytes());
             let mut places = chain.made().patches.iter().flat_map(|patch| &patch.places);
@@ -192,4 +204,5 @@ fn every_snapshot_of_a_chain_is_the_database() {
     }
     // Otherwise the chains would show nothing.
     assert!(patched > 0 && small > 0 && nowhere > 0, "{patched} {small} {nowhere}");
+    assert!(secrets > 0 && deleted > 0, "{secrets} {deleted}");
 }
