@@ -115,6 +115,8 @@ pub enum Reason {
     NotLeading,
     /// 503: the store or another dependency does not answer.
     Unavailable,
+    /// 504: what was waited for did not come in time; ask again.
+    NotYet,
     /// 507: the disk budget is used up; accepted data is safe.
     DiskFull,
 }
@@ -140,6 +142,7 @@ impl Reason {
             Self::Busy => 429,
             Self::Internal => 500,
             Self::NotLeading | Self::Unavailable => 503,
+            Self::NotYet => 504,
             Self::DiskFull => 507,
         }
     }
@@ -167,12 +170,13 @@ impl Reason {
             Self::Internal => "internal",
             Self::NotLeading => "not_leading",
             Self::Unavailable => "unavailable",
+            Self::NotYet => "not_yet",
             Self::DiskFull => "disk_full",
         }
     }
 
     /// Every code, in the order of [`of_each`](Self::of_each).
-    pub const CODES: [&'static str; 21] = [
+    pub const CODES: [&'static str; 22] = [
         "malformed",
         "range",
         "unauthorized",
@@ -193,6 +197,7 @@ impl Reason {
         "internal",
         "not_leading",
         "unavailable",
+        "not_yet",
         "disk_full",
     ];
 
@@ -224,6 +229,7 @@ impl Reason {
             Self::Internal,
             Self::NotLeading,
             Self::Unavailable,
+            Self::NotYet,
             Self::DiskFull,
         ]
     }
@@ -251,6 +257,7 @@ impl Reason {
             Self::Internal => "A fault of the service",
             Self::NotLeading => "This sequencer does not lead",
             Self::Unavailable => "A dependency does not answer",
+            Self::NotYet => "It did not come in time",
             Self::DiskFull => "The disk budget is used up",
         }
     }

@@ -14,6 +14,7 @@ use synddb_service::telemetry::Settings as Telemetry;
 use synddb_sqlite::query::Limits;
 use synddb_storage::StoreUrl;
 
+use crate::door::Bounds;
 use crate::keys::RevokedKey;
 
 /// What a validator is told. Every field has a default but [`stream`](Self::stream) and whom to believe, which nobody can guess: one of
@@ -68,6 +69,9 @@ pub struct Config {
     pub lag_max: u64,
     /// What queries may cost.
     pub query: QueryConfig,
+    /// Most bytes of the replica's WAL that readers may cause. Over it no query begins until those that run have ended, and the WAL is
+    /// emptied. A large transaction may need more for a moment.
+    pub wal_bytes_max: u64,
     /// Longest time that one question about whole tables may take, in milliseconds: what `synddb diff --remote` asks. One is answered at a
     /// time, beside the queries.
     pub scan_ms_max: u64,
@@ -111,8 +115,14 @@ pub struct QueryConfig {
     pub bytes_max: usize,
     /// Longest time that one query may take, in milliseconds.
     pub ms_max: u64,
-    /// Most queries that run at a time; more are refused.
+    /// Most bytes of memory that SQLite may take for one query at a time: what it sorts, keeps and computes. Nothing of it goes to disk.
+    pub memory_bytes_max: usize,
+    /// Most queries that run at a time. More wait for their turn, and clients take turns: one that asks for much waits for itself.
     pub concurrent_max: usize,
+    /// Most queries that wait for their turn; more are refused.
+    pub waiting_max: usize,
+    /// Longest time that one waits for its turn, in milliseconds.
+    pub waiting_ms_max: u64,
 }
 
 impl Default for Config {
@@ -134,6 +144,7 @@ impl Default for Config {
             mode: Mode::Follow,
             lag_max: 10_000,
             query: QueryConfig::default(),
+            wal_bytes_max: 256 << 20,
             scan_ms_max: 60_000,
             audit_interval_ms: 3_600_000,
             name_differences: true,
@@ -148,14 +159,36 @@ impl Default for QueryConfig {
     fn default() -> Self {
         let limits = Limits::default();
         let ms_max = u64::try_from(limits.time.as_millis()).unwrap_or(u64::MAX);
-        Self { rows_max: limits.rows, bytes_max: limits.bytes, ms_max, concurrent_max: 4 }
+        Self {
+            rows_max: limits.rows,
+            bytes_max: limits.bytes,
+            ms_max,
+            memory_bytes_max: limits.memory,
+            concurrent_max: 4,
+            waiting_max: 256,
+            waiting_ms_max: 10_000,
+        }
     }
 }
 
 impl QueryConfig {
     /// The bounds of one query.
     pub(crate) const fn limits(&self) -> Limits {
-        Limits { rows: self.rows_max, bytes: self.bytes_max, time: Duration::from_millis(self.ms_max) }
+        Limits {
+            rows: self.rows_max,
+            bytes: self.bytes_max,
+            time: Duration::from_millis(self.ms_max),
+            memory: self.memory_bytes_max,
+        }
+    }
+
+    /// How many queries go through the door.
+    pub(crate) const fn door(&self) -> Bounds {
+        Bounds {
+            inside: self.concurrent_max,
+            waiting: self.waiting_max,
+            patience: Duration::from_millis(self.waiting_ms_max),
+        }
     }
 }
 

@@ -31,7 +31,7 @@ use synddb_sqlite::query::Reading;
 use tokio::task::spawn_blocking;
 use utoipa::IntoParams;
 
-use crate::door::Turn;
+use crate::door::Scan;
 use crate::replica::position;
 use crate::serve::Serving;
 
@@ -141,7 +141,7 @@ fn believed(serving: &Serving) -> Result<(), Refusal> {
     if serving.view.is_hidden() { Err(Refusal::new(Reason::Unavailable, detail)) } else { Ok(()) }
 }
 
-fn enter(serving: &Serving) -> Result<Turn, Refusal> {
+fn enter(serving: &Serving) -> Result<Scan, Refusal> {
     believed(serving)?;
     let busy = "another question about whole tables is being answered; try again";
     serving.door.enter_to_scan().ok_or_else(|| Refusal::new(Reason::Busy, busy))
@@ -158,7 +158,7 @@ async fn answer<T: Serialize + 'static>(
 
 /// The same by whoever has the turn for it.
 async fn answer_in<T: Serialize + 'static>(
-    turn: Turn,
+    turn: Scan,
     serving: Serving,
     ask: impl FnOnce(&Connection) -> Result<T, ContentsError> + Send + 'static,
 ) -> Result<Response, Refusal> {

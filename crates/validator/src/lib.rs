@@ -40,6 +40,7 @@ mod metrics;
 mod naming;
 mod news;
 mod pipeline;
+mod query;
 mod replica;
 mod report;
 mod run;

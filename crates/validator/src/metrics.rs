@@ -19,6 +19,8 @@ const ROW_BYTES: &str = "synddb_validator_row_bytes_total";
 const AUDITS: &str = "synddb_validator_audits_total";
 const SCANS_MISSED: &str = "synddb_validator_scans_missed_total";
 const APPLY: &str = "synddb_validator_apply_seconds";
+const WAL: &str = "synddb_validator_wal_bytes";
+const DOOR_CLOSED: &str = "synddb_validator_door_closed_total";
 const KEYS_REFUSED: &str = "synddb_validator_keys_file_refused";
 
 /// Says what is counted, and begins to count what may never happen.
@@ -36,15 +38,20 @@ pub(crate) fn describe(stream: StreamId) {
         "Scans of the application's database that found another state than was captured."
     );
     describe_histogram!(APPLY, "Time in which one batch was applied, without its commit.");
+    describe_gauge!(WAL, "Bytes of the replica's WAL after the last commit.");
+    describe_counter!(
+        DOOR_CLOSED,
+        "How often queries were kept out for a moment, so that the WAL could begin anew."
+    );
     describe_gauge!(
         KEYS_REFUSED,
         "1 while the file of keys cannot be read, and what was read before is used."
     );
     let label = label(stream);
-    for counted in [MESSAGES, COMMITS, ROW_BYTES, AUDITS, SCANS_MISSED] {
+    for counted in [MESSAGES, COMMITS, ROW_BYTES, AUDITS, SCANS_MISSED, DOOR_CLOSED] {
         counter!(counted, &label).increment(0);
     }
-    for measured in [STORED, APPLIED, APPLIED_COMMIT] {
+    for measured in [STORED, APPLIED, APPLIED_COMMIT, WAL] {
         gauge!(measured, &label).set(0.0);
     }
     for kind in HALTS {
@@ -96,6 +103,16 @@ pub(crate) fn applied(stream: StreamId, messages: usize, applied: Applied, took:
 /// The replica was scanned in full.
 pub(crate) fn audited(stream: StreamId) {
     counter!(AUDITS, &label(stream)).increment(1);
+}
+
+/// How large the replica's WAL is.
+pub(crate) fn wal(stream: StreamId, bytes: u64) {
+    gauge!(WAL, &label(stream)).set(number(bytes));
+}
+
+/// Queries are kept out for a moment.
+pub(crate) fn door_closed(stream: StreamId) {
+    counter!(DOOR_CLOSED, &label(stream)).increment(1);
 }
 
 /// A full scan of the application's database found another state than was captured.

@@ -107,7 +107,7 @@ async fn replay(
         view: View::aside(checked.stream),
         checked,
         shutdown: shutdown.clone(),
-        door: Door::new(1),
+        door: Door::unused(),
         events,
         until: Some(at),
         audits: None,

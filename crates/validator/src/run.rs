@@ -195,7 +195,7 @@ async fn run_from(
     if begun.replaced.is_some() {
         view.hide();
     }
-    let door = Door::new(config.query.concurrent_max);
+    let door = Door::new(config.query.door());
     let audits = Audits::default();
     let (events, mut happened) = mpsc::channel(EVENTS_MAX);
     let mut server = match config.listen {
@@ -288,9 +288,11 @@ impl Checked {
             ("query.rows_max", config.query.rows_max as u64),
             ("query.bytes_max", config.query.bytes_max as u64),
             ("query.ms_max", config.query.ms_max),
+            ("query.memory_bytes_max", config.query.memory_bytes_max as u64),
             ("query.concurrent_max", config.query.concurrent_max as u64),
             ("scan_ms_max", config.scan_ms_max),
             ("poll_ms_max", config.poll_ms_max),
+            ("wal_bytes_max", config.wal_bytes_max),
         ];
         if let Some((key, _)) = bounds.into_iter().find(|(_, bound)| *bound == 0) {
             return Err(ConfigProblem::Zero { key }.into());
@@ -377,6 +379,7 @@ impl Following<'_> {
             stream,
             view,
             door,
+            wal_bytes_max: config.wal_bytes_max,
             patient,
             thorough: false,
             events,

@@ -43,6 +43,10 @@ struct Known {
     is_hidden: bool,
 }
 
+/// That the replica has halted, so that it will never stand there.
+#[derive(Debug)]
+pub(crate) struct NotThere;
+
 /// The shared view. Clones are the same.
 #[derive(Debug, Clone)]
 pub(crate) struct View {
@@ -137,6 +141,14 @@ impl View {
     /// Where the replica stands.
     pub(crate) fn standing(&self) -> Option<Standing> {
         self.known.borrow().standing
+    }
+
+    /// Waits until the replica stands at something that fits, which it may do already.
+    pub(crate) async fn holds(&self, fits: impl Fn(&Standing) -> bool) -> Result<(), NotThere> {
+        let fits = |known: &Known| known.standing.as_ref().is_some_and(&fits);
+        let mut changes = self.known.subscribe();
+        let known = changes.wait_for(|known| fits(known) || known.halted.is_some()).await;
+        if known.is_ok_and(|known| fits(&known)) { Ok(()) } else { Err(NotThere) }
     }
 
     /// Where its position says that it stands.

@@ -94,7 +94,7 @@ pub(super) fn refused(url: &str, refused: &Refused) -> Problem {
             ProblemKind::Busy,
             "if it does not pass, name each sequencer that may lead with --sequencer, and look at its log; it is tried again",
         ),
-        Reason::Busy | Reason::Unavailable | Reason::Internal => {
+        Reason::Busy | Reason::NotYet | Reason::Unavailable | Reason::Internal => {
             (ProblemKind::Busy, "if it does not pass, look at the sequencer's status; it is tried again")
         }
         Reason::TooSlow => (

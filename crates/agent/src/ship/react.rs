@@ -155,6 +155,7 @@ impl Shipper {
             Reason::Busy
             | Reason::TooSlow
             | Reason::NotLeading
+            | Reason::NotYet
             | Reason::Unavailable
             | Reason::Internal
             | Reason::DiskFull => {

@@ -33,6 +33,7 @@ mod slow;
 mod soak;
 mod standby;
 mod storm;
+mod strangers;
 mod telemetry;
 mod thousands;
 mod units;

@@ -403,6 +403,7 @@ pub(crate) fn problem() -> impl Strategy<Value = Problem> {
         Just(Reason::Malformed),
         Just(Reason::Unauthorized),
         Just(Reason::Forbidden),
+        Just(Reason::NotYet),
         Just(Reason::DiskFull),
         Just(Reason::TooSlow),
         position().prop_map(|expected| Reason::Gap { expected }),

@@ -86,9 +86,10 @@ impl ConnectionBounds {
     }
 }
 
-/// Where a connection comes from, as far as shares go.
+/// Where a connection comes from, as far as shares go: an address, or a network of IPv6. The requests of a connection have it among their
+/// extensions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) struct Peer(IpAddr);
+pub struct Peer(IpAddr);
 
 impl From<IpAddr> for Peer {
     fn from(address: IpAddr) -> Self {

@@ -23,7 +23,7 @@ mod serve;
 mod tls;
 mod yielding;
 
-pub use connections::ConnectionBounds;
+pub use connections::{ConnectionBounds, Peer};
 pub use credential::{CheckEvidence, Gate, Presented};
 pub use document::{About, bytes, document, is_code, refused, rendered};
 pub use media::{Cbor, Declared, JsonText, MediaType, Octets, accepts};

@@ -141,9 +141,10 @@ pub async fn serve(
     loop {
         let next = async {
             let (stream, peer) = accept(&entrance, &seats, &mut trouble).await;
-            (stream, seats.take(peer.map(Peer::from)).await)
+            let peer = peer.map(Peer::from);
+            (stream, peer, seats.take(peer).await)
         };
-        let (stream, seat) = tokio::select! {
+        let (stream, peer, seat) = tokio::select! {
             next = next => next,
             () = shutdown.asked() => break,
         };
@@ -160,7 +161,7 @@ pub async fn serve(
                 () = ended.asked() => return,
             };
             let Ok((stream, certificate)) = begun else { return };
-            let seated = Seated { service, certificate, seat: Arc::clone(&seat) };
+            let seated = Seated { service, certificate, peer, seat: Arc::clone(&seat) };
             tokio::select! {
                 _ = watcher.watch(http.serve_connection(TokioIo::new(stream), seated)) => {}
                 () = seat.asked_to_leave() => {}
@@ -206,6 +207,8 @@ struct Seated {
     service: TowerToHyperService<Router>,
     /// What the client showed when the connection began.
     certificate: Option<PeerCertificate>,
+    /// Where it comes from.
+    peer: Option<Peer>,
     seat: Arc<Seat>,
 }
 
@@ -229,6 +232,9 @@ impl Service<Request<Incoming>> for Seated {
             request.extensions_mut().insert(certificate);
         }
         request.extensions_mut().insert(Arc::clone(&self.seat));
+        if let Some(peer) = self.peer {
+            request.extensions_mut().insert(peer);
+        }
         let answered = self.service.call(request);
         Box::pin(async move {
             let Ok(mut response) = answered.await;

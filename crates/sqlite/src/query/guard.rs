@@ -223,6 +223,8 @@ pub(super) fn close(sqlite: &mut rusqlite::Connection, limits: Limits) -> rusqli
         return Err(rusqlite::Error::SqliteFailure(ffi::Error::new(code), None));
     }
     functions::replace_unbounded(sqlite)?;
+    // What is sorted or kept for a moment stays in memory, which is bounded, and takes no disk. Nothing temporary is there yet.
+    sqlite.execute_batch("PRAGMA temp_store = MEMORY")?;
     let bytes = i32::try_from(limits.value_bytes()).unwrap_or(i32::MAX);
     let pattern_bytes = i32::try_from(functions::PATTERN_BYTES_MAX).unwrap_or(i32::MAX);
     for (limit, value) in [

@@ -7,18 +7,18 @@
 //! Each query has a connection of its own, opened only to read and closed with its answer, so that nothing of one is left for the
 //! next. What SQL may do is what is listed in `guard.rs`, and nothing else. What must stay true:
 //!
-//! - The file is not changed, and no other file is opened but those that SQLite sorts in.
+//! - The file is not changed, and no other file is opened: none is made to sort in.
 //! - No code of a schema or an extension runs but SQLite's own harmless functions: no trigger, no virtual table.
 //! - Tables whose names begin with `_synddb` are not read. Their names and definitions are in `sqlite_schema`, and can be seen there.
 //! - An answer ends at its bounds of rows, bytes and time; one value is bounded before it is made, and so is the number of values
 //!   that are held at a time.
+//! - What SQLite allocates for a query has one bound, and nothing of it goes to disk: it sorts in memory (`memory.rs`).
 //! - No function call takes long by itself, since SQLite cannot be interrupted inside one: values are short, and functions whose time
 //!   grows faster than a value are bounded (`functions.rs`) or refused (`guard.rs`).
-//!
-//! Does not bound the temporary files that SQLite sorts in but by time.
 
 mod functions;
 mod guard;
+mod memory;
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -45,8 +45,10 @@ pub struct Limits {
     pub rows: usize,
     /// Most bytes of the answer. A value on the way to it has no more either, nor more than [`VALUE_BYTES_MAX`].
     pub bytes: usize,
-    /// Longest time.
+    /// Longest time. A sort that has begun is finished, which takes as long as its memory lets it.
     pub time: Duration,
+    /// Most bytes that SQLite allocates at a time, for all that a query sorts, keeps and computes.
+    pub memory: usize,
 }
 
 impl Limits {
@@ -57,7 +59,7 @@ impl Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { rows: 10_000, bytes: 8 << 20, time: Duration::from_secs(5) }
+        Self { rows: 10_000, bytes: 8 << 20, time: Duration::from_secs(5), memory: 64 << 20 }
     }
 }
 
@@ -96,6 +98,8 @@ pub struct Answer {
     pub rows: Vec<Vec<Cell>>,
     /// Whether more rows were found than fit.
     pub truncated: bool,
+    /// The most bytes that SQLite had allocated for it at a time.
+    pub memory: usize,
 }
 
 /// Why a query was not answered.
@@ -135,6 +139,11 @@ pub enum QueryError {
     /// The file cannot be read.
     #[error("the replica cannot be read")]
     Unreadable(#[source] SqliteError),
+    /// SQLite was in use before its memory could be counted.
+    #[error(
+        "the memory of queries cannot be bounded in this process; start the `synddb` command, or let nothing use SQLite before `main`"
+    )]
+    Uncounted,
 }
 
 /// One committed state of a database, for one query.
@@ -202,6 +211,7 @@ impl Reading {
         if parameters.len() > PARAMETERS_MAX {
             return Err(QueryError::TooLarge { what: "parameters", limit: PARAMETERS_MAX });
         }
+        let counting = memory::Counting::begin(limits.memory).ok_or(QueryError::Uncounted)?;
         let refusals =
             guard::close(&mut self.sqlite, limits).map_err(|error| QueryError::Unreadable(error.into()))?;
         let sort = |error| sorted(error, limits, &refusals);
@@ -231,14 +241,18 @@ impl Reading {
         let mut rows = Vec::new();
         let mut stepping = statement.raw_query();
         while let Some(row) = stepping.next().map_err(sort)? {
-            let taken = room.row(row, columns.len(), rows.len()).map_err(sort)?;
+            // Text in UTF-16 is converted as it is read, and rusqlite does not bear that memory is refused there. What the answer has room
+            // for bounds it.
+            let taken = counting.unrefused(|| room.row(row, columns.len(), rows.len())).map_err(sort)?;
             match (taken, oversize) {
                 (Ok(cells), _) => rows.push(cells),
-                (Err(_), Oversize::Truncate) => return Ok(Answer { columns, rows, truncated: true }),
+                (Err(_), Oversize::Truncate) => {
+                    return Ok(Answer { columns, rows, truncated: true, memory: counting.most() });
+                }
                 (Err(error), Oversize::Refuse) => return Err(error),
             }
         }
-        Ok(Answer { columns, rows, truncated: false })
+        Ok(Answer { columns, rows, truncated: false, memory: counting.most() })
     }
 }
 
@@ -322,7 +336,7 @@ fn sorted(error: rusqlite::Error, limits: Limits, refusals: &guard::Refusals) ->
         ffi::SQLITE_TOOBIG => {
             QueryError::TooLarge { what: "bytes of one value", limit: limits.value_bytes() }
         }
-        ffi::SQLITE_NOMEM => QueryError::TooLarge { what: "memory", limit: limits.bytes },
+        ffi::SQLITE_NOMEM => QueryError::TooLarge { what: "bytes of memory", limit: limits.memory },
         ffi::SQLITE_AUTH => QueryError::NotARead { what: error.message().to_owned() },
         // What the text or the data does, not the file.
         ffi::SQLITE_ERROR | ffi::SQLITE_MISMATCH | ffi::SQLITE_RANGE | ffi::SQLITE_READONLY => {

@@ -30,6 +30,7 @@ mod mirrored;
 mod portions;
 mod query;
 mod query_costly;
+mod query_memory;
 mod reconcile;
 mod resume;
 mod snapshot;

@@ -9,6 +9,7 @@
 //! snapshot.rs  a snapshot beside the replica, and how it takes the replica's place
 //! gaps.rs      what is missing because somebody went on after a divergence
 //! identity.rs  which file lies under a name
+//! wal.rs       how large its WAL may become beside its readers
 //! audit.rs     who waits for a full scan, and when the next one may begin
 //! owner.rs     batches in, commits and events out
 //! ```
@@ -29,6 +30,7 @@ mod place;
 pub(crate) mod position;
 pub(crate) mod signers;
 mod snapshot;
+mod wal;
 mod working;
 
 pub(crate) use audit::Asked;

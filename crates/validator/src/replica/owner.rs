@@ -19,6 +19,7 @@ use super::applying::Applying;
 use super::audit::Waiting;
 use super::chunks::Chunks;
 use super::gaps::Gaps;
+use super::wal::WalBound;
 use super::working::{Journal, Working};
 use super::{Ended, Leaving, Place, snapshot};
 use crate::door::Door;
@@ -42,6 +43,8 @@ pub(crate) struct Context {
     pub(crate) view: View,
     /// Where queries come in.
     pub(crate) door: Door,
+    /// Most bytes of its WAL before readers are kept out for a moment.
+    pub(crate) wal_bytes_max: u64,
     /// Whether whoever reads the file is waited for as long as it takes, where that is in the way.
     pub(crate) patient: bool,
     /// Whether also what a later snapshot of the same batch replaces is applied, and compared.
@@ -56,6 +59,9 @@ pub(crate) struct Context {
     /// How another replica leaves the place when the first snapshot of this one is restored.
     pub(crate) replaced: Option<Leaving>,
 }
+
+/// What came, or that nothing comes any more.
+type Next = Option<Item<Box<VerifiedBatch>>>;
 
 /// The owner of a replica.
 pub(crate) struct Owner {
@@ -75,6 +81,7 @@ pub(crate) struct Owner {
     applying: Applying,
     standing: Option<Standing>,
     waiting: Waiting,
+    wal: WalBound,
     /// The end of the last batch that was looked at.
     looked_at: Option<Sequence>,
 }
@@ -92,9 +99,11 @@ impl Owner {
         context: Context,
         mut from: Receiver<Item<Box<VerifiedBatch>>>,
     ) -> Result<End, ValidatorError> {
+        let wal = WalBound::new(context.wal_bytes_max, context.door.clone());
         let mut owner = Self {
             place,
             context,
+            wal,
             live: None,
             staged: None,
             pending: None,
@@ -160,7 +169,7 @@ impl Owner {
                 }
                 Err(TryRecvError::Empty) => {
                     self.commit()?;
-                    let Some(item) = from.blocking_recv() else { return self.ended(is_at_end) };
+                    let Some(item) = self.next(from)? else { return self.ended(is_at_end) };
                     item
                 }
             };
@@ -187,6 +196,27 @@ impl Owner {
                 self.audit()?;
             }
         }
+    }
+
+    /// Waits for what comes next, and for a door that closes.
+    fn next(&mut self, from: &mut Receiver<Item<Box<VerifiedBatch>>>) -> Result<Next, Ended> {
+        while let Some(closing) = self.wal.closing() {
+            let came = async {
+                tokio::select! {
+                    biased;
+                    item = from.recv() => Ok(item),
+                    closed = closing => Err(closed),
+                }
+            };
+            match self.context.runtime.block_on(came) {
+                Ok(item) => return Ok(item),
+                Err(closed) => match &self.live {
+                    Some(live) => self.wal.closed(closed, live)?,
+                    None => self.wal.let_go(),
+                },
+            }
+        }
+        Ok(from.blocking_recv())
     }
 
     /// Nothing comes any more: in order, or because a stage before this one met a fault.
@@ -372,6 +402,9 @@ impl Owner {
         debug!(sequence = sequence.get(), state = %state, "committed");
         self.applying.committed();
         self.stands(standing)?;
+        if let Some(live) = &self.live {
+            self.wal.look(live, self.context.stream)?;
+        }
         if restored {
             self.tell(Event::Restored { sequence, state });
         }
@@ -382,6 +415,7 @@ impl Owner {
     /// Puts the staged file in the replica's place.
     fn publish(&mut self, checkpoint: &TrustedCheckpoint) -> Result<(), Ended> {
         let Some(staged) = self.staged.take() else { return Ok(()) };
+        self.wal.let_go();
         // What SQLite does when it closes a file, it does by name: not beside the next one.
         self.live = None;
         if self.context.replaced.is_none() && self.place.is_taken() {

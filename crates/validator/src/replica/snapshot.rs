@@ -18,7 +18,7 @@ use tracing::warn;
 
 use super::chunks::{ChunkError, Chunks};
 use super::{Context, Ended, Place};
-use crate::door::Turn;
+use crate::door::Closed;
 use crate::error::{Divergence, HaltCause, Refused, ReplicaError};
 
 /// How long is waited between two tries when another connection writes to the replica.
@@ -107,7 +107,7 @@ fn fit_pages(
     context: &Context,
     from: &rusqlite::Connection,
     to: &rusqlite::Connection,
-) -> Result<Option<Turn>, Ended> {
+) -> Result<Option<Closed>, Ended> {
     let failed = |source: SqliteError| ReplicaError::Sqlite {
         doing: "change the page size of",
         file: place.file().to_owned(),

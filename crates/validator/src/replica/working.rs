@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use synddb_protocol::hash::StateHash;
 use synddb_protocol::http::ReplicaAudit;
@@ -10,7 +10,7 @@ use synddb_protocol::id::{Epoch, Sequence};
 use synddb_protocol::log::{Signers, TrustedCheckpoint};
 use synddb_protocol::submission::Content;
 use synddb_sqlite::apply::{Applied, Applier, ApplyError, SubmissionApplier};
-use synddb_sqlite::connection::{Connection, SqliteError};
+use synddb_sqlite::connection::{Connection, PATIENCE, SqliteError};
 use synddb_sqlite::state::RunningState;
 use tracing::warn;
 
@@ -323,6 +323,27 @@ impl Working {
     pub(super) fn ready(&self) -> Result<(), Ended> {
         debug_assert_eq!(self.journal, Journal::Rollback, "only a staged file becomes a replica");
         set_wal(self.applier.applier().connection()).map_err(|source| self.sqlite(source))
+    }
+
+    /// How large its WAL is, in bytes.
+    pub(super) fn wal_bytes(&self) -> u64 {
+        let mut name = self.file.clone().into_os_string();
+        name.push("-wal");
+        std::fs::metadata(name).map_or(0, |wal| wal.len())
+    }
+
+    /// Copies the WAL back and cuts it off, unless somebody reads from it: nobody is waited for. Not in a transaction.
+    pub(super) fn empty_wal(&self) -> Result<bool, Ended> {
+        let sqlite = self.applier.applier().connection().sqlite();
+        let emptied = sqlite.busy_timeout(Duration::ZERO).and_then(|()| {
+            sqlite.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0))
+        });
+        sqlite.busy_timeout(PATIENCE).map_err(|error| self.sqlite(error.into()))?;
+        match emptied.map_err(SqliteError::from) {
+            Ok(is_busy) => Ok(is_busy == 0),
+            Err(error) if error.is_busy() => Ok(false),
+            Err(error) => Err(self.sqlite(error)),
+        }
     }
 
     fn data_version(&self) -> Result<i64, Ended> {

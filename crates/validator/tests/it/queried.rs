@@ -85,7 +85,7 @@ async fn no_more_queries_run_than_may() {
     let log = Log::begin(SETUP).await;
     let mut config = log.config(Mode::Follow);
     config.listen = Some("127.0.0.1:0".parse().unwrap());
-    (config.query.concurrent_max, config.query.ms_max) = (1, 1500);
+    (config.query.concurrent_max, config.query.waiting_max, config.query.ms_max) = (1, 0, 1500);
     let mut running = Running::start(config);
     running.until(|event| matches!(event, Event::CaughtUp { .. })).await;
     let endless = "WITH RECURSIVE n(v) AS (SELECT 1 UNION ALL SELECT v + 1 FROM n) SELECT count(*) FROM n";
@@ -95,6 +95,121 @@ async fn no_more_queries_run_than_may() {
     let mut found = [one.unwrap().status().as_u16(), two.unwrap().status().as_u16()];
     found.sort_unstable();
     assert_eq!(found, [429, 503]);
+    running.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_finds_no_place_waits_for_its_turn() {
+    let log = Log::begin(SETUP).await;
+    let mut config = log.config(Mode::Follow);
+    config.listen = Some("127.0.0.1:0".parse().unwrap());
+    (config.query.concurrent_max, config.query.ms_max) = (1, 300);
+    let mut running = Running::start(config);
+    running.until(|event| matches!(event, Event::CaughtUp { .. })).await;
+    let endless = "WITH RECURSIVE n(v) AS (SELECT 1 UNION ALL SELECT v + 1 FROM n) SELECT count(*) FROM n";
+    let url = running.url("/query").await;
+    let post =
+        |client: reqwest::Client, sql: &'static str| client.post(&url).json(&json!({"sql": sql})).send();
+    // Somebody else's one question is answered before the many of one client are.
+    let greedy: Vec<_> = (0..20).map(|_| tokio::spawn(post(client(), endless))).collect();
+    let modest =
+        reqwest::Client::builder().local_address(Some("127.0.0.2".parse().unwrap())).build().unwrap();
+    let mut unanswered = 0;
+    while unanswered == 0 {
+        // The crowd is there once one of it waits: what comes from the same address waits behind it.
+        let waits = post(client(), "SELECT 1");
+        unanswered =
+            usize::from(tokio::time::timeout(std::time::Duration::from_millis(50), waits).await.is_err());
+    }
+    let answer = post(modest, "SELECT 1").await.unwrap();
+    assert_eq!(answer.status(), 200);
+    assert!(greedy.iter().any(|asked| !asked.is_finished()), "the crowd was there");
+    for asked in greedy {
+        let answer = asked.await.unwrap().unwrap();
+        assert_eq!(answer.status(), 503, "each ran, and none was turned away");
+    }
+    running.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_query_waits_for_the_state_that_it_names() {
+    let (mut log, mut running) = serving(SETUP).await;
+    let client_state = |log: &Log| log.tip.client().unwrap().clone();
+    let now = client_state(&log);
+    let there = json!({"incarnation": now.incarnation, "commit": now.next});
+    let sql = "SELECT count(*) FROM t";
+    // What is there already is not waited for.
+    for wait_for in [there.clone(), json!({"sequence": 2}), json!({"sequence": 1})] {
+        let (status, answer) = running.query(json!({"sql": sql, "wait_for": wait_for, "wait_ms": 0})).await;
+        assert_eq!((status, &answer["rows"]), (200, &json!([[8]])), "{answer}");
+    }
+    let next = json!({"incarnation": now.incarnation, "commit": now.next.get() + 1});
+    for wait_for in [next.clone(), json!({"sequence": 3})] {
+        let (status, problem) = running.query(json!({"sql": sql, "wait_for": wait_for, "wait_ms": 50})).await;
+        assert_eq!((status, &problem["code"]), (504, &json!("not_yet")), "{problem}");
+    }
+    // Another one of the same counter is no incarnation of this log.
+    let mut other = next.clone();
+    other["incarnation"]["nonce"] = json!(format!("0x{}", "ab".repeat(16)));
+    let (status, problem) = running.query(json!({"sql": sql, "wait_for": other, "wait_ms": 0})).await;
+    assert_eq!((status, &problem["code"]), (504, &json!("not_yet")), "{problem}");
+    for wait_for in [json!({}), json!(3), json!({"sequence": 3, "commit": 1}), json!({"commit": 1})] {
+        let (status, problem) = running.query(json!({"sql": sql, "wait_for": wait_for})).await;
+        assert_eq!((status, &problem["code"]), (400, &json!("malformed")), "{problem}");
+    }
+    // More wait for a state than may be inside, and others are answered meanwhile.
+    let url = running.url("/query").await;
+    let waiting: Vec<_> = (0..20)
+        .map(|number| {
+            let wait_for = if number % 2 == 0 { next.clone() } else { json!({"sequence": 3}) };
+            let body = json!({"sql": sql, "wait_for": wait_for, "wait_ms": 30_000});
+            tokio::spawn(client().post(&url).json(&body).send())
+        })
+        .collect();
+    assert_eq!(running.query(json!({"sql": sql})).await.1["rows"], json!([[8]]));
+    assert!(waiting.iter().all(|asked| !asked.is_finished()));
+    log.run("INSERT INTO t(v) VALUES(7)");
+    log.publish().await;
+    for asked in waiting {
+        let answer = asked.await.unwrap().unwrap();
+        assert_eq!(answer.status(), 200);
+        let answer: Value = answer.json().await.unwrap();
+        assert_eq!((&answer["rows"], &answer["sequence"]), (&json!([[9]]), &json!(3)));
+    }
+    running.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_comes_as_csv_to_who_asks_for_it() {
+    let (log, mut running) = serving(SETUP).await;
+    let url = running.url("/query").await;
+    let ask = |accept: &'static str, sql: &'static str| {
+        client().post(&url).header("accept", accept).json(&json!({"sql": sql, "truncate": true})).send()
+    };
+    let answer = ask("text/csv", "SELECT id AS \"a number\", v FROM t ORDER BY id").await.unwrap();
+    let header = |name: &str| answer.headers()[name].to_str().unwrap().to_owned();
+    assert_eq!(header("content-type"), "text/csv; charset=utf-8; header=present");
+    let state = log.state().to_string();
+    assert_eq!(
+        [header("synddb-sequence"), header("synddb-state"), header("synddb-truncated")],
+        ["2", &state, "false"]
+    );
+    let expected = "a number,v\r\n1,1\r\n2,2.5\r\n3,text\r\n4,x'00ff'\r\n5,\r\n6,9007199254740993\r\n7,9e999\r\n8,CAST(x'ff41' AS TEXT)\r\n";
+    assert_eq!(answer.text().await.unwrap(), expected);
+    let many =
+        "WITH RECURSIVE n(v) AS (SELECT 1 UNION ALL SELECT v + 1 FROM n WHERE v < 1000) SELECT v FROM n";
+    let answer = ask("text/csv; header=present", many).await.unwrap();
+    assert_eq!(answer.headers()["synddb-truncated"], "true");
+    assert_eq!(answer.text().await.unwrap().lines().count(), 101);
+    for accept in ["*/*", "application/json", "text/csv, application/json"] {
+        let answer = ask(accept, "SELECT 1").await.unwrap();
+        assert_eq!(answer.headers()["content-type"], "application/json", "{accept}");
+    }
+    let refused = ask("text/csv", "DELETE FROM t").await.unwrap();
+    assert_eq!(
+        (refused.status().as_u16(), &refused.headers()["content-type"]),
+        (422, &"application/problem+json".parse().unwrap())
+    );
     running.stop().await.unwrap();
 }
 
