@@ -28,9 +28,9 @@ use synddb_service::refusals;
 use synddb_sqlite::connection::Connection;
 use synddb_sqlite::contents::{self, ContentsError};
 use synddb_sqlite::query::Reading;
-use tokio::task::spawn_blocking;
 use utoipa::IntoParams;
 
+use crate::aside::aside;
 use crate::door::Scan;
 use crate::replica::position;
 use crate::serve::Serving;
@@ -164,7 +164,7 @@ async fn answer_in<T: Serialize + 'static>(
 ) -> Result<Response, Refusal> {
     let is_over = Arc::new(AtomicBool::new(false));
     let _waiting = Waiting(Arc::clone(&is_over));
-    let answered = spawn_blocking(move || {
+    let answered = aside(move || {
         let told = told(&serving, is_over, ask);
         drop(turn);
         // Read before, and revoked meanwhile.

@@ -26,6 +26,7 @@
 //! | `error` | [`ValidatorError`]: halted by the log, or failed by the machine |
 
 mod ahead;
+mod aside;
 mod auditors;
 mod config;
 mod contents;

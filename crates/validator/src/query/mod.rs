@@ -27,9 +27,9 @@ use synddb_service::http::{
 };
 use synddb_service::refusals;
 use synddb_sqlite::query::{Answer, Cell, Oversize, QueryError, Reading};
-use tokio::task::spawn_blocking;
 use utoipa::ToSchema;
 
+use crate::aside::aside;
 use crate::door::TurnedAway;
 use crate::replica::position;
 use crate::serve::Serving;
@@ -173,7 +173,7 @@ async fn query(
         Refusal::new(Reason::Busy, detail).retry_after(BUSY_RETRY)
     })?;
     let oversize = if query.truncate { Oversize::Truncate } else { Oversize::Refuse };
-    let answered = spawn_blocking(move || {
+    let answered = aside(move || {
         let read = Read::by(&serving, &query.sql, &parameters, oversize)?;
         // Written here: a long answer takes longer than tasks may that others wait for.
         let response = read.written(form);

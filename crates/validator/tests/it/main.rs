@@ -19,6 +19,7 @@ mod killed;
 mod log;
 mod mutated;
 mod other_store;
+mod overlapping;
 mod places;
 mod queried;
 mod rebuilt;
