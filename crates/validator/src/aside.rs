@@ -1,5 +1,8 @@
 //! Threads that answer strangers, and give way to whoever applies.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use tokio::sync::oneshot;
 
 /// How much less of a processor who answers gets than who applies, where there are not enough: about a tenth (sched(7), "nice").
@@ -24,6 +27,23 @@ pub(crate) async fn aside<T: Send + 'static>(act: impl FnOnce() -> T + Send + 's
     });
     started.map_err(|_| Fault)?;
     told.await.map_err(|_| Fault)
+}
+
+/// Somebody who waits for an answer, until dropped.
+pub(crate) struct Waiting(Arc<AtomicBool>);
+
+impl Waiting {
+    /// Says besides whether nobody waits any more.
+    pub(crate) fn begin() -> (Self, impl Fn() -> bool + Send + 'static) {
+        let is_over = Arc::new(AtomicBool::new(false));
+        (Self(Arc::clone(&is_over)), move || is_over.load(Ordering::Relaxed))
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 #[cfg(test)]

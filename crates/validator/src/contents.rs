@@ -7,8 +7,6 @@
 
 #![allow(unused_qualifications, reason = "what utoipa writes of `IntoParams` names types in full")]
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -30,7 +28,7 @@ use synddb_sqlite::contents::{self, ContentsError};
 use synddb_sqlite::query::Reading;
 use utoipa::IntoParams;
 
-use crate::aside::aside;
+use crate::aside::{Waiting, aside};
 use crate::door::Scan;
 use crate::replica::position;
 use crate::serve::Serving;
@@ -126,15 +124,6 @@ async fn states(
     answer(serving, move |connection| Ok(position::states(connection.sqlite(), through)?)).await
 }
 
-/// Says that nobody waits any more, by being dropped.
-struct Waiting(Arc<AtomicBool>);
-
-impl Drop for Waiting {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-}
-
 /// What was revoked is shown to nobody.
 fn believed(serving: &Serving) -> Result<(), Refusal> {
     let detail = "what the replica holds is not believed any more; see /status";
@@ -162,8 +151,7 @@ async fn answer_in<T: Serialize + 'static>(
     serving: Serving,
     ask: impl FnOnce(&Connection) -> Result<T, ContentsError> + Send + 'static,
 ) -> Result<Response, Refusal> {
-    let is_over = Arc::new(AtomicBool::new(false));
-    let _waiting = Waiting(Arc::clone(&is_over));
+    let (_waiting, is_over) = Waiting::begin();
     let answered = aside(move || {
         let told = told(&serving, is_over, ask);
         drop(turn);
@@ -178,7 +166,7 @@ async fn answer_in<T: Serialize + 'static>(
 
 fn told<T: Serialize>(
     serving: &Serving,
-    is_over: Arc<AtomicBool>,
+    is_over: impl Fn() -> bool + Send + 'static,
     ask: impl FnOnce(&Connection) -> Result<T, ContentsError>,
 ) -> Result<Vec<u8>, Refusal> {
     let unreadable = |error: &dyn std::error::Error| {
@@ -189,7 +177,7 @@ fn told<T: Serialize>(
     let claim = checkpoint.claim();
     let Some(client) = &claim.client else { return Err(unreadable(&position::NoPosition::None)) };
     let at = At { stream: claim.stream, sequence: claim.size, state: client.state };
-    let bounded = reading.into_bounded(serving.scan_max, move || is_over.load(Ordering::Relaxed));
+    let bounded = reading.into_bounded(serving.scan_max, is_over);
     let connection = bounded.map_err(|error| unreadable(&error))?;
     let found = ask(&connection).map_err(|error| refusal(serving, &error))?;
     let body = serde_json::to_vec(&Answer { at, found }).map_err(|error| unreadable(&error))?;

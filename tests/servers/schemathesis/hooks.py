@@ -24,6 +24,9 @@ CALLS = collections.Counter()
 # Waits that are answered when something happens are given the time for it; one for what never comes is short.
 WAIT_MS = {"push": 20_000, "audit": 20_000, "checkpoint": 20}
 
+# Of a query the wait is in its body, and what it waits for hardly ever comes.
+QUERY_WAIT_MS = 20
+
 # Sequences that a log of a test never reaches.
 FAR = 1_000_000
 
@@ -70,6 +73,8 @@ def before_call(context, case, kwargs):
     query = case.query or {}
     if operation in WAIT_MS and ("wait_ms" not in query or number(query["wait_ms"]) is not None):
         case.query = {**query, "wait_ms": WAIT_MS[operation]}
+    if operation == "query" and isinstance(case.body, dict) and number(case.body.get("wait_ms", 0)) is not None:
+        case.body["wait_ms"] = QUERY_WAIT_MS
     if operation == "log":
         show_past(case, query)
     if not fits(case):
@@ -92,6 +97,7 @@ def before_call(context, case, kwargs):
             case.body.pop(key, None)
     if operation == "query" and isinstance(case.body, dict):
         case.body.update(sql=f"SELECT * FROM {PREPARED['table']}", parameters=[])
+        case.body.pop("wait_for", None)
 
 
 def show_past(case, query):

@@ -17,7 +17,7 @@ use rusqlite::ffi;
 use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
 use rusqlite::limits::Limit;
 
-use super::{Limits, PARAMETERS_MAX, deadline, functions};
+use super::{IsOver, Limits, PARAMETERS_MAX, deadline, functions};
 
 /// Instructions of SQLite's machine between two looks at the clock. One of them may be a function call over a whole value.
 const INSTRUCTIONS: i32 = 100;
@@ -215,7 +215,11 @@ pub(super) fn harden(sqlite: &rusqlite::Connection) -> rusqlite::Result<()> {
 }
 
 /// Closes everything that is not a bounded read. From here on the connection is for one statement of a stranger.
-pub(super) fn close(sqlite: &mut rusqlite::Connection, limits: Limits) -> rusqlite::Result<Refusals> {
+pub(super) fn close(
+    sqlite: &mut rusqlite::Connection,
+    limits: Limits,
+    is_over: IsOver,
+) -> rusqlite::Result<Refusals> {
     let names = closed_names(sqlite)?;
     // SAFETY: the connection is open and used by this thread alone; a null list keeps no module.
     let code = unsafe { ffi::sqlite3_drop_modules(sqlite.handle(), ptr::null_mut()) };
@@ -247,7 +251,7 @@ pub(super) fn close(sqlite: &mut rusqlite::Connection, limits: Limits) -> rusqli
     let mut calls = 0;
     sqlite.authorizer(Some(move |context: AuthContext<'_>| judge(&context, &names, &mut calls, &said)))?;
     let end = deadline(limits);
-    sqlite.progress_handler(INSTRUCTIONS, Some(move || Instant::now() >= end))?;
+    sqlite.progress_handler(INSTRUCTIONS, Some(move || Instant::now() >= end || is_over()))?;
     Ok(refusals)
 }
 

@@ -149,7 +149,11 @@ pub enum QueryError {
 /// One committed state of a database, for one query.
 pub struct Reading {
     sqlite: rusqlite::Connection,
+    is_over: IsOver,
 }
+
+/// Whether nobody waits for the answer any more.
+type IsOver = Box<dyn Fn() -> bool + Send>;
 
 impl Reading {
     /// Opens a database and begins to read its last committed state.
@@ -170,12 +174,18 @@ impl Reading {
         sqlite.execute_batch("PRAGMA query_only = ON; BEGIN")?;
         // The transaction begins with the first page that is read, and the schema is read before any limit is set.
         sqlite.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?;
-        Ok(Self { sqlite })
+        Ok(Self { sqlite, is_over: Box::new(|| false) })
     }
 
     /// The connection, for what its owner reads of the same state. Not for SQL of strangers.
     pub const fn trusted(&self) -> &rusqlite::Connection {
         &self.sqlite
+    }
+
+    /// The same, ended as soon as somebody says that nobody waits for the answer any more.
+    #[must_use]
+    pub fn until(self, is_over: impl Fn() -> bool + Send + 'static) -> Self {
+        Self { is_over: Box::new(is_over), ..self }
     }
 
     /// The same state, for questions that are not SQL. Statements are interrupted once the time is over, or `is_over` says so.
@@ -199,7 +209,7 @@ impl Reading {
     /// # Errors
     /// [`QueryError`].
     pub fn query(
-        mut self,
+        self,
         sql: &str,
         parameters: &[Cell],
         limits: Limits,
@@ -211,11 +221,12 @@ impl Reading {
         if parameters.len() > PARAMETERS_MAX {
             return Err(QueryError::TooLarge { what: "parameters", limit: PARAMETERS_MAX });
         }
+        let Self { mut sqlite, is_over } = self;
         let counting = memory::Counting::begin(limits.memory).ok_or(QueryError::Uncounted)?;
-        let refusals =
-            guard::close(&mut self.sqlite, limits).map_err(|error| QueryError::Unreadable(error.into()))?;
+        let refusals = guard::close(&mut sqlite, limits, is_over)
+            .map_err(|error| QueryError::Unreadable(error.into()))?;
         let sort = |error| sorted(error, limits, &refusals);
-        let mut statement = match self.sqlite.prepare(sql) {
+        let mut statement = match sqlite.prepare(sql) {
             Err(rusqlite::Error::MultipleStatement) => {
                 return Err(QueryError::NotARead { what: "there are several".to_owned() });
             }

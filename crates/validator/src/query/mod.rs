@@ -29,7 +29,7 @@ use synddb_service::refusals;
 use synddb_sqlite::query::{Answer, Cell, Oversize, QueryError, Reading};
 use utoipa::ToSchema;
 
-use crate::aside::aside;
+use crate::aside::{Waiting, aside};
 use crate::door::TurnedAway;
 use crate::replica::position;
 use crate::serve::Serving;
@@ -162,9 +162,7 @@ async fn query(
     if let Some(awaited) = query.wait_for {
         come(&serving, awaited, query.wait_ms).await?;
     }
-    if serving.view.standing().is_none() {
-        return Err(Refusal::new(Reason::Unavailable, "there is no verified replica to ask; see /status"));
-    }
+    shown(&serving)?;
     let turn = serving.door.enter(peer.map(|Extension(peer)| peer)).await.map_err(|away| {
         let detail = match away {
             TurnedAway::Full => "as many queries wait as may; try again",
@@ -173,14 +171,23 @@ async fn query(
         Refusal::new(Reason::Busy, detail).retry_after(BUSY_RETRY)
     })?;
     let oversize = if query.truncate { Oversize::Truncate } else { Oversize::Refuse };
+    let (_waiting, is_over) = Waiting::begin();
     let answered = aside(move || {
-        let read = Read::by(&serving, &query.sql, &parameters, oversize)?;
+        let read = Read::by(&serving, &query.sql, &parameters, oversize, is_over)?;
+        // Read before, and not believed any more meanwhile.
+        shown(&serving)?;
         // Written here: a long answer takes longer than tasks may that others wait for.
         let response = read.written(form);
         drop(turn);
         response
     });
     answered.await.map_err(|_| fault())?
+}
+
+/// What is not verified is shown to nobody.
+fn shown(serving: &Serving) -> Result<(), Refusal> {
+    let detail = "there is no verified replica to ask; see /status";
+    serving.view.standing().map(|_| ()).ok_or_else(|| Refusal::new(Reason::Unavailable, detail))
 }
 
 /// Waits until the replica holds what is awaited.
@@ -212,7 +219,13 @@ struct Read {
 }
 
 impl Read {
-    fn by(serving: &Serving, sql: &str, parameters: &[Cell], oversize: Oversize) -> Result<Self, Refusal> {
+    fn by(
+        serving: &Serving,
+        sql: &str,
+        parameters: &[Cell],
+        oversize: Oversize,
+        is_over: impl Fn() -> bool + Send + 'static,
+    ) -> Result<Self, Refusal> {
         let unreadable = |error: &dyn std::error::Error| {
             Refusal::new(
                 Reason::Unavailable,
@@ -224,8 +237,10 @@ impl Read {
         let claim = checkpoint.claim();
         let Some(client) = &claim.client else { return Err(unreadable(&position::NoPosition::None)) };
         let (sequence, state) = (claim.size, client.state);
-        let answer =
-            reading.query(sql, parameters, serving.limits, oversize).map_err(|error| refusal(&error))?;
+        let answer = reading
+            .until(is_over)
+            .query(sql, parameters, serving.limits, oversize)
+            .map_err(|error| refusal(&error))?;
         Ok(Self { answer, sequence, state })
     }
 

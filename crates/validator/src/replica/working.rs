@@ -61,7 +61,10 @@ impl Working {
         match journal {
             Journal::Wal => {
                 set_wal(&connection).map_err(sqlite)?;
-                connection.execute("PRAGMA synchronous = NORMAL").map_err(sqlite)?;
+                // The WAL is copied back by whoever looks at its size (`wal.rs`).
+                connection
+                    .execute("PRAGMA synchronous = NORMAL; PRAGMA wal_autocheckpoint = 0")
+                    .map_err(sqlite)?;
                 position::keep_states(&connection).map_err(sqlite)?;
             }
             Journal::Rollback => position::create(&connection).map_err(sqlite)?,
@@ -325,24 +328,41 @@ impl Working {
         set_wal(self.applier.applier().connection()).map_err(|source| self.sqlite(source))
     }
 
-    /// How large its WAL is, in bytes.
+    /// How large the file of its WAL is, in bytes.
     pub(super) fn wal_bytes(&self) -> u64 {
         let mut name = self.file.clone().into_os_string();
         name.push("-wal");
         std::fs::metadata(name).map_or(0, |wal| wal.len())
     }
 
+    /// How many frames its WAL has, since it began anew.
+    pub(super) fn wal_frames(&self) -> Result<i64, Ended> {
+        // The one mode that does nothing but tell.
+        self.checkpoint("PRAGMA wal_checkpoint(NOOP)").map(|(_, frames)| frames)
+    }
+
+    /// Copies back what no reader needs in the WAL. Not in a transaction.
+    pub(super) fn copy_back(&self) -> Result<(), Ended> {
+        self.checkpoint("PRAGMA wal_checkpoint(PASSIVE)").map(|_| ())
+    }
+
     /// Copies the WAL back and cuts it off, unless somebody reads from it: nobody is waited for. Not in a transaction.
     pub(super) fn empty_wal(&self) -> Result<bool, Ended> {
         let sqlite = self.applier.applier().connection().sqlite();
-        let emptied = sqlite.busy_timeout(Duration::ZERO).and_then(|()| {
-            sqlite.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0))
-        });
-        sqlite.busy_timeout(PATIENCE).map_err(|error| self.sqlite(error.into()))?;
-        match emptied.map_err(SqliteError::from) {
-            Ok(is_busy) => Ok(is_busy == 0),
-            Err(error) if error.is_busy() => Ok(false),
-            Err(error) => Err(self.sqlite(error)),
+        let patience = |time| sqlite.busy_timeout(time).map_err(|error| self.sqlite(error.into()));
+        patience(Duration::ZERO)?;
+        let emptied = self.checkpoint("PRAGMA wal_checkpoint(TRUNCATE)");
+        patience(PATIENCE)?;
+        emptied.map(|(is_busy, _)| !is_busy)
+    }
+
+    /// Whether somebody was in the way, and how many frames the WAL has.
+    fn checkpoint(&self, sql: &str) -> Result<(bool, i64), Ended> {
+        let sqlite = self.applier.applier().connection().sqlite();
+        let done = sqlite.query_row(sql, [], |row| Ok((row.get::<_, i64>(0)? != 0, row.get(1)?)));
+        match done.map_err(SqliteError::from) {
+            Err(error) if error.is_busy() => Ok((true, 0)),
+            done => done.map_err(|error| self.sqlite(error)),
         }
     }
 

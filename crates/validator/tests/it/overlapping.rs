@@ -26,7 +26,8 @@ async fn largest_wal(wal_bytes_max: u64) -> u64 {
     let url = running.url("/query").await;
     let over = Arc::new(AtomicBool::new(false));
     let read = |over: Arc<AtomicBool>, url: String| async move {
-        let endless = "WITH RECURSIVE n(v) AS (SELECT id FROM t UNION ALL SELECT v + 1 FROM n) SELECT count(*) FROM n";
+        let endless =
+            "WITH RECURSIVE n(v) AS (SELECT id FROM t UNION ALL SELECT v + 1 FROM n) SELECT count(*) FROM n";
         let client = client();
         let mut read = 0;
         while !over.load(Ordering::Relaxed) {
@@ -57,7 +58,10 @@ async fn largest_wal(wal_bytes_max: u64) -> u64 {
 #[tokio::test(flavor = "multi_thread")]
 async fn readers_that_overlap_do_not_make_the_wal_grow_without_bound() {
     let (bounded, unbounded) = (largest_wal(BOUND).await, largest_wal(u64::MAX).await);
-    println!("largest WAL bounded={bounded} unbounded={unbounded} of {} bytes written", COMMITS * COMMIT_BYTES);
+    println!(
+        "largest WAL bounded={bounded} unbounded={unbounded} of {} bytes written",
+        COMMITS * COMMIT_BYTES
+    );
     let written = (COMMITS * COMMIT_BYTES) as u64;
     assert!(unbounded > written / 2, "the readers overlap: {unbounded}");
     // What is written while the last readers leave.

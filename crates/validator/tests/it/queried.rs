@@ -1,10 +1,12 @@
 //! `POST /query`, `GET /status` and the probes, over HTTP. What SQL may do is tested in `synddb-sqlite`.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 use synddb_validator::{Event, Mode};
 
 use super::log::Log;
-use super::running::{Running, client};
+use super::running::{PATIENCE, Running, client};
 
 const SETUP: &str = "CREATE TABLE t(id INTEGER PRIMARY KEY, v); INSERT INTO t(v) VALUES
     (1), (2.5), ('text'), (x'00ff'), (NULL), (9007199254740993), (9e999), (CAST(x'ff41' AS TEXT))";
@@ -118,8 +120,7 @@ async fn who_finds_no_place_waits_for_its_turn() {
     while unanswered == 0 {
         // The crowd is there once one of it waits: what comes from the same address waits behind it.
         let waits = post(client(), "SELECT 1");
-        unanswered =
-            usize::from(tokio::time::timeout(std::time::Duration::from_millis(50), waits).await.is_err());
+        unanswered = usize::from(tokio::time::timeout(Duration::from_millis(50), waits).await.is_err());
     }
     let answer = post(modest, "SELECT 1").await.unwrap();
     assert_eq!(answer.status(), 200);
@@ -127,6 +128,27 @@ async fn who_finds_no_place_waits_for_its_turn() {
     for asked in greedy {
         let answer = asked.await.unwrap().unwrap();
         assert_eq!(answer.status(), 503, "each ran, and none was turned away");
+    }
+    running.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_goes_gives_its_place_back() {
+    let log = Log::begin(SETUP).await;
+    let mut config = log.config(Mode::Follow);
+    config.listen = Some("127.0.0.1:0".parse().unwrap());
+    // Nobody's time is over, and nobody's patience, before the test fails.
+    (config.query.concurrent_max, config.query.ms_max) = (1, 100_000);
+    config.query.waiting_ms_max = 100_000;
+    let mut running = Running::start(config);
+    running.until(|event| matches!(event, Event::CaughtUp { .. })).await;
+    let endless = "WITH RECURSIVE n(v) AS (SELECT 1 UNION ALL SELECT v + 1 FROM n) SELECT count(*) FROM n";
+    let url = running.url("/query").await;
+    for _ in 0..3 {
+        let short = client().post(&url).json(&json!({"sql": endless})).timeout(Duration::from_millis(200));
+        assert!(short.send().await.unwrap_err().is_timeout());
+        let answer = tokio::time::timeout(PATIENCE, running.query(json!({"sql": "SELECT 1"}))).await;
+        assert_eq!(answer.expect("the place is free").0, 200);
     }
     running.stop().await.unwrap();
 }

@@ -62,14 +62,18 @@ pub(super) fn peak_bytes(pid: u32) -> usize {
 pub(super) fn shown(url: &str, until: u64) -> Vec<(Instant, u64)> {
     let mut shown = Vec::new();
     let mut last = Instant::now();
+    let mut behind_most = 0;
     loop {
         let status: Value = Asker::at(url).get("/status").json();
         let next = status["next"]["commit"].as_u64().unwrap();
+        let behind = |name: &str| status[name].as_u64().unwrap_or(0);
+        behind_most = behind_most.max(behind("stored").saturating_sub(behind("sequence")));
         if shown.last().is_none_or(|(_, before)| *before != next) {
             last = Instant::now();
             shown.push((last, next));
         }
         if next >= until {
+            println!("most messages that were stored and not shown: {behind_most}");
             return shown;
         }
         assert!(last.elapsed() < PATIENCE, "the replica does not go on: {status}");
