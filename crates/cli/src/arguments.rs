@@ -3,12 +3,13 @@
 mod tls;
 
 use std::net::SocketAddr;
+use std::num::{NonZeroU32, NonZeroU64};
 use std::path::PathBuf;
 
 use clap::{ArgGroup, Args, CommandFactory, FromArgMatches as _, Parser, Subcommand};
 use clap_complete::Shell;
 use serde::Serialize;
-use synddb_protocol::id::{Sequence, StreamId};
+use synddb_protocol::id::{KeyId, Sequence, StreamId};
 use synddb_protocol::signing::VerifyingKey;
 use synddb_sequencer::PublicUrl;
 use synddb_storage::StoreUrl;
@@ -89,6 +90,12 @@ pub(crate) enum Command {
     /// end: compare the size and the root that it says with what you know. With --full the database is rebuilt as well, and every state hash
     /// compared. What the store holds besides is counted, and is no failure.
     Verify(VerifyArguments),
+    /// Removes from a store what nobody needs: old snapshots of replicas, and chunks that neither the log nor a snapshot that is kept names.
+    ///
+    /// Batches, epoch records and endorsements stay for ever. The whole log is read first: what cannot be read may name any chunk, so then nothing is
+    /// removed. It may run while others write, and be killed at any moment; another run goes on. The store must let this command delete,
+    /// which no other part of the system needs.
+    Gc(GcArguments),
     /// Shows an object of a log: a batch, a message, a receipt, a checkpoint, an epoch record, a manifest; or evidence against a sequencer that an agent has kept.
     ///
     /// Row changes are shown as SQL. A log names tables and not columns, so columns have pseudo names: `k1` is the first value of the row and part
@@ -533,6 +540,31 @@ pub(crate) struct VerifyArguments {
     /// The folder in which a scratch folder is made for the database, instead of the system's. It takes about twice the database's size.
     #[arg(long, requires = "full")]
     pub(crate) dir: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct GcArguments {
+    /// The store, as for `sequencer`: a folder or a bucket.
+    pub(crate) store: StoreUrl,
+    /// The stream. Without it, the only one that the store holds.
+    #[arg(long)]
+    pub(crate) stream: Option<StreamId>,
+    /// How many snapshots are kept of each signer: the newest of those that are older than `--older-than`. Only those count from which a database
+    /// can be restored.
+    #[arg(long, value_name = "SNAPSHOTS", default_value = "3")]
+    pub(crate) keep: NonZeroU32,
+    /// Of every so many messages also keep the first snapshot of each signer, for whoever restores old places.
+    #[arg(long, value_name = "MESSAGES")]
+    pub(crate) keep_every: Option<NonZeroU64>,
+    /// What is younger is never removed. It must be longer than any writer takes from the first chunk of a snapshot to its manifest.
+    #[arg(long, value_name = "AGE", default_value = "7d")]
+    pub(crate) older_than: humantime::Duration,
+    /// Whose snapshots are wanted, by key id; several may be named. Those of others are removed when they are old. Without any, everybody's are.
+    #[arg(long = "signer", value_name = "KEY_ID")]
+    pub(crate) signers: Vec<KeyId>,
+    /// Say what would be removed, and remove nothing.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
 }
 
 #[derive(Debug, Args)]

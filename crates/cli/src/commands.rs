@@ -4,7 +4,7 @@ use crate::arguments::{Arguments, Command};
 use crate::exit::{CommandError, Exit};
 use crate::output::Output;
 use crate::{
-    bench, configuration, detach, dev, diff, doctor, follow, inspect, mirror, services, status, token,
+    bench, configuration, detach, dev, diff, doctor, follow, gc, inspect, mirror, services, status, token,
     verify, wait,
 };
 
@@ -28,6 +28,7 @@ pub fn run(arguments: &Arguments, output: Output) -> Result<Exit, CommandError> 
         Command::Mirror(arguments) => mirror::run(arguments, output),
         Command::Diff(arguments) => diff::run(arguments, output),
         Command::Verify(arguments) => verify::run(arguments, output),
+        Command::Gc(arguments) => gc::run(arguments, output),
         Command::Inspect(arguments) => inspect::run(arguments, output),
         Command::Token(command) => token::run(command, output),
         Command::Doctor(arguments) => doctor::run(arguments, output),

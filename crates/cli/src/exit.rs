@@ -24,6 +24,7 @@ use synddb_sqlite::state::StateError;
 use synddb_storage::StoreUrlError;
 use synddb_validator::ValidatorError;
 use synddb_validator::fsck::Problem;
+use synddb_validator::gc;
 
 use crate::bench::BenchError;
 use crate::inspect::InspectError;
@@ -180,6 +181,9 @@ pub enum CommandError {
     /// A stored log is not whole.
     #[error(transparent)]
     Verify(#[from] Box<Problem>),
+    /// A store was not swept.
+    #[error(transparent)]
+    Sweep(#[from] Box<gc::Problem>),
     /// An object cannot be shown.
     #[error(transparent)]
     Inspect(Box<InspectError>),
@@ -232,6 +236,7 @@ impl CommandError {
             Self::Process(error) if error.is_refusal() => Exit::Refused,
             Self::Sequencer(error) if error.is_refusal() => Exit::Refused,
             Self::Verify(problem) => of_log(problem),
+            Self::Sweep(problem) => of_sweep(problem),
             Self::Inspect(error) => error.exit(),
             Self::Bench(error) => error.exit(),
             Self::TimedOut { .. } => Exit::TimedOut,
@@ -274,6 +279,19 @@ impl CommandError {
 /// The exit code for a stored log that was not found to be whole.
 fn of_log(problem: &Problem) -> Exit {
     if matches!(problem, Problem::Interrupted { .. }) {
+        Exit::Incomplete
+    } else if problem.is_of_log() {
+        Exit::Different
+    } else if problem.is_refusal() {
+        Exit::Refused
+    } else {
+        Exit::Failed
+    }
+}
+
+/// The exit code for a store that was not swept.
+fn of_sweep(problem: &gc::Problem) -> Exit {
+    if problem.is_interrupted() {
         Exit::Incomplete
     } else if problem.is_of_log() {
         Exit::Different

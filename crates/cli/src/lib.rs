@@ -18,6 +18,7 @@
 //! | `mirror` | keeps a second file equal to an application's, without network |
 //! | `diff` | says whether two databases are equal |
 //! | `verify` | checks a whole stored log |
+//! | `gc` | removes from a store what nobody needs |
 //! | `configuration` | what the processes can be told, and what a configuration comes to |
 //! | `inspect` | shows an object of a log to people |
 //! | `doctor` | says whether a database can be followed, and what to do about it |
@@ -36,6 +37,7 @@ mod doctor;
 mod exit;
 mod folder;
 mod follow;
+mod gc;
 mod inspect;
 mod mirror;
 mod output;

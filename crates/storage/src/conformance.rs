@@ -1,4 +1,5 @@
-//! The contract of [`BatchStore`] as a suite that can fail. That of [`Lease`](crate::Lease) is in [`leases`].
+//! The contract of [`BatchStore`] as a suite that can fail. That of [`Lease`](crate::Lease) is in [`leases`], that of
+//! [`Sweeper`](crate::Sweeper) in [`sweeping`].
 //!
 //! Every implementation runs it: files and memory in this crate, remote stores and data availability
 //! layers where they live. [`run`] makes each [`Check`] against an empty store of its own and says which
@@ -31,6 +32,7 @@ use crate::store::{BatchStore, Page, PageLimit, Put, PutError, Start};
 pub mod leases;
 mod listings;
 mod objects;
+pub mod sweeping;
 
 /// A store under test.
 pub type SharedStore = Arc<dyn BatchStore>;

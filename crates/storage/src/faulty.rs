@@ -19,8 +19,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use crate::key::Key;
+use crate::key::{Folder, Key};
 use crate::store::{BatchStore, Failure, GetError, ListError, Page, PageLimit, Put, PutError, Start};
+use crate::survey::Name;
+use crate::sweep::{Removable, RemoveError, Stored, Sweeper};
 
 /// How many of the newest objects the wrapper can hide.
 pub const REMEMBERED_MAX: usize = 4096;
@@ -32,8 +34,10 @@ pub enum Verb {
     Put,
     /// [`BatchStore::get`].
     Get,
-    /// [`BatchStore::list`].
+    /// [`BatchStore::list`] and [`Sweeper::tell`].
     List,
+    /// [`Sweeper::remove`].
+    Remove,
 }
 
 /// Which requests or responses get lost.
@@ -56,13 +60,15 @@ pub struct Requests {
     pub get: u64,
     /// Lists.
     pub list: u64,
+    /// Removals, each of some objects.
+    pub remove: u64,
 }
 
 impl Requests {
     /// All of them.
     #[must_use]
     pub const fn total(&self) -> u64 {
-        self.put + self.get + self.list
+        self.put + self.get + self.list + self.remove
     }
 }
 
@@ -75,8 +81,8 @@ pub struct Faults {
 struct State {
     random: Box<dyn FnMut() -> u64 + Send>,
     latency: RangeInclusive<Duration>,
-    lost_requests: [Loss; 3],
-    lost_responses: [Loss; 3],
+    lost_requests: [Loss; 4],
+    lost_responses: [Loss; 4],
     hidden_from_lists: usize,
     hidden_from_gets: u64,
     newest: VecDeque<Newborn>,
@@ -107,8 +113,8 @@ impl Faults {
         let state = State {
             random: Box::new(random),
             latency: Duration::ZERO..=Duration::ZERO,
-            lost_requests: [Loss::Never; 3],
-            lost_responses: [Loss::Never; 3],
+            lost_requests: [Loss::Never; 4],
+            lost_responses: [Loss::Never; 4],
             hidden_from_lists: 0,
             hidden_from_gets: 0,
             newest: VecDeque::new(),
@@ -146,8 +152,8 @@ impl Faults {
     pub fn clear(&self) {
         let mut state = self.state();
         state.latency = Duration::ZERO..=Duration::ZERO;
-        state.lost_requests = [Loss::Never; 3];
-        state.lost_responses = [Loss::Never; 3];
+        state.lost_requests = [Loss::Never; 4];
+        state.lost_responses = [Loss::Never; 4];
         state.hidden_from_lists = 0;
         state.hidden_from_gets = 0;
     }
@@ -170,6 +176,7 @@ impl State {
             Verb::Put => self.requests.put += 1,
             Verb::Get => self.requests.get += 1,
             Verb::List => self.requests.list += 1,
+            Verb::Remove => self.requests.remove += 1,
         }
         let (shortest, longest) = (*self.latency.start(), *self.latency.end());
         let spread = u64::try_from(longest.saturating_sub(shortest).as_nanos()).unwrap_or(u64::MAX);
@@ -270,5 +277,36 @@ impl<S: BatchStore> BatchStore for FaultyStore<S> {
             page.keys.retain(|key| !state.hides_from_list(key));
         }
         if plan.lose_response { Err(failed(no_answer())) } else { answer }
+    }
+}
+
+#[async_trait]
+impl<S: Sweeper> Sweeper for FaultyStore<S> {
+    async fn tell(&self, folder: Folder, each: &mut (dyn FnMut(Stored) + Send)) -> Result<(), ListError> {
+        let failed = |failure| ListError::Failed { folder, failure };
+        let plan = self.arrive(Verb::List).await.map_err(failed)?;
+        let mut seen = |stored: Stored| {
+            let is_hidden =
+                matches!(&stored.name, Name::Key(key) if self.faults.state().hides_from_list(key));
+            if !is_hidden {
+                each(stored);
+            }
+        };
+        let answer = self.inner.tell(folder, &mut seen).await;
+        if plan.lose_response { Err(failed(no_answer())) } else { answer }
+    }
+
+    /// Where the answer is lost, any number of the objects may have been removed: the first ones, as many as chance says.
+    async fn remove(&self, objects: &[Removable]) -> Result<(), RemoveError> {
+        let Some(first) = objects.first() else { return Ok(()) };
+        let failed = |failure| RemoveError::Failed { key: *first.key(), failure };
+        let plan = self.arrive(Verb::Remove).await.map_err(failed)?;
+        if !plan.lose_response {
+            return self.inner.remove(objects).await;
+        }
+        let chance = (self.faults.state().random)();
+        let count = usize::try_from(chance % (objects.len() as u64 + 1)).unwrap_or(0);
+        self.inner.remove(&objects[..count]).await?;
+        Err(failed(no_answer()))
     }
 }

@@ -15,6 +15,7 @@
 //! | `last` | [`last_batch`], [`last_epoch`], [`last_snapshot`]: the end of a log in few requests |
 //! | `lease` | [`Lease`]: the one object that is overwritten, a hint for standby sequencers |
 //! | `survey` | [`Name`]: everything that a store holds, also what is no key |
+//! | `sweep` | [`Sweeper`]: removing manifests and chunks, which a [`BatchStore`] cannot |
 //! | [`faulty`] | a wrapper that is slow, lossy or behind on demand |
 //! | [`conformance`] | the contract as a suite that every implementation runs |
 
@@ -30,6 +31,7 @@ mod object;
 mod remote;
 mod store;
 mod survey;
+mod sweep;
 mod url;
 
 pub use key::{Folder, Key, KeyError, Kind};
@@ -42,4 +44,5 @@ pub use store::{
     Start,
 };
 pub use survey::Name;
+pub use sweep::{Removable, RemoveError, Stored, Sweeper};
 pub use url::{StoreUrl, StoreUrlError};

@@ -11,10 +11,10 @@
 //!    object that a put finds is synced, and its folder too, before the put answers about it.
 //!
 //! On systems where a folder cannot be opened and synced, its sync does nothing. This module knows
-//! nothing about keys beyond their text, and it never deletes: a staging file that a crash leaves
+//! nothing about keys beyond their text. It removes what it is told to remove and nothing by itself: a staging file that a crash leaves
 //! (`{name}#1`) wastes room, is no key, and no listing shows it.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -97,6 +97,19 @@ impl LocalFolder {
         .await
     }
 
+    /// Removes objects, and makes sure that a power cut brings none of them back: after it one of them could be there that names another which is
+    /// not. Folders stay, because other processes count on those that they have made durable. Says which object it was where it fails.
+    pub(crate) async fn remove_durably(&self, keys: Vec<Key>) -> Result<(), (Key, io::Error)> {
+        let root = self.root.clone();
+        let first = keys.first().copied();
+        let work = tokio::task::spawn_blocking(move || remove_all(&root, &keys));
+        match (work.await, first) {
+            (Ok(removed), _) => removed,
+            (Err(error), Some(first)) => Err((first, io::Error::other(error))),
+            (Err(_), None) => Ok(()),
+        }
+    }
+
     /// The smallest names in a folder of the store, of those that are admitted, ascending.
     pub(crate) async fn smallest_names(
         &self,
@@ -107,6 +120,26 @@ impl LocalFolder {
         let root = self.root.clone();
         blocking(move || smallest(&root, &folder, admitted, count)).await
     }
+}
+
+fn remove_all(root: &Path, keys: &[Key]) -> Result<(), (Key, io::Error)> {
+    let mut touched: BTreeMap<PathBuf, Key> = BTreeMap::new();
+    for key in keys {
+        let path = root.join(key.to_string());
+        let folder = path.parent().unwrap_or(root).to_owned();
+        match fs::remove_file(&path) {
+            // Whoever removed it may have died before its folder was synced.
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err((*key, error)),
+            _ => touched.insert(folder, *key),
+        };
+    }
+    for (folder, key) in touched {
+        match sync_folder(&folder) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err((key, error)),
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 fn open_root(path: &Path, if_missing: IfMissing) -> Result<PathBuf, FolderError> {

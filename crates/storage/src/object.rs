@@ -3,7 +3,7 @@
 //! One code path serves every backend; what a store of files needs more is in [`crate::local`], what is reached over HTTP in
 //! [`crate::remote`]. Errors are sorted in [`crate::failure`].
 //!
-//! This module knows nothing about batches or their order, keeps no cache, and never deletes.
+//! This module knows nothing about batches or their order, keeps no cache, and never deletes: that is [`crate::sweep`]'s.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -399,6 +399,9 @@ pub(crate) enum Ability {
     /// Create objects, or overwrite a lease.
     #[error("a static host can only be read: write to the bucket or folder that it serves")]
     Write,
+    /// Remove objects.
+    #[error("a static host removes nothing: name the bucket or folder that it serves")]
+    Remove,
     /// Tell names.
     #[error("a static host cannot list: name the stream, or use the bucket or folder that it serves")]
     List,

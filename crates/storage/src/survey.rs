@@ -68,7 +68,8 @@ impl ObjectBatchStore {
     }
 }
 
-fn named(name: String) -> Name {
+/// What a name is.
+pub(crate) fn named(name: String) -> Name {
     let key = name.parse().map(Name::Key).ok();
     let known = key.or_else(|| name.parse().map(Name::Lease).ok());
     known.unwrap_or(Name::Foreign(name))

@@ -22,6 +22,7 @@
 //! | `report` | [`Report`]: the file that a divergence leaves |
 //! | `store_end` | whether the store still holds what the replica stands on |
 //! | [`fsck`] | a whole stored log, checked once from its beginning to its end |
+//! | [`gc`] | what nobody needs, removed from a store: old snapshots, chunks that nothing names |
 //! | `view` | what others may know of the replica while it changes |
 //! | `error` | [`ValidatorError`]: halted by the log, or failed by the machine |
 
@@ -35,6 +36,7 @@ mod door;
 mod error;
 mod fetch;
 pub mod fsck;
+pub mod gc;
 mod halting;
 pub mod keys;
 mod metrics;

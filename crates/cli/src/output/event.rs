@@ -7,6 +7,7 @@ use synddb_protocol::http::{Halt, Position, ReplicaStatus, StreamStatus};
 use synddb_protocol::id::{Sequence, StreamId};
 use synddb_service::config::Setting;
 use synddb_validator::fsck::{Progress as CheckProgress, Report};
+use synddb_validator::gc::{Progress as SweepProgress, Report as SweepReport};
 
 use crate::bench::{Machine, Measured};
 use crate::diff::Compared;
@@ -355,6 +356,16 @@ pub enum Event {
         /// What it holds.
         #[serde(flatten)]
         report: Box<Report>,
+        /// Milliseconds that it took.
+        elapsed_ms: u64,
+    },
+    /// How far `gc` is; said at most once a second.
+    Sweeping(SweepProgress),
+    /// What nobody needs was removed from a store, or would be.
+    Swept {
+        /// What stays and what went.
+        #[serde(flatten)]
+        report: Box<SweepReport>,
         /// Milliseconds that it took.
         elapsed_ms: u64,
     },

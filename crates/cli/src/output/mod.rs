@@ -5,6 +5,7 @@
 mod event;
 mod progress;
 mod sentence;
+mod swept;
 mod verified;
 
 use std::io::{self, Write as _};
@@ -12,6 +13,7 @@ use std::io::{self, Write as _};
 pub use event::{Continuity, Event, Process, Stage, Writer};
 pub(crate) use progress::Progress;
 pub(crate) use sentence::{counted, mib, printable};
+pub(crate) use swept::so_far as sweeping;
 
 use crate::exit::CommandError;
 

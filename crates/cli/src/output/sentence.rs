@@ -7,7 +7,7 @@ use synddb_protocol::hash::StateHash;
 use synddb_protocol::http::{Difference, Halt, HaltKind, Naming, Position, ReplicaStatus, StreamStatus};
 use synddb_protocol::id::Sequence;
 
-use super::{Event, Stage, Writer, verified};
+use super::{Event, Stage, Writer, swept, verified};
 use crate::bench::report;
 use crate::diff::Compared;
 use crate::doctor::{Count, Finding};
@@ -134,6 +134,8 @@ pub(super) fn of(event: &Event) -> String {
             format!("checked to message {}, {read} read", progress.sequence.map_or(0, Sequence::get))
         }
         Event::Verified { report, elapsed_ms } => verified::of(report, *elapsed_ms),
+        Event::Sweeping(progress) => swept::so_far(progress),
+        Event::Swept { report, elapsed_ms } => swept::of(report, *elapsed_ms),
         Event::Shown(shown) => shown.to_string(),
         Event::Finding(finding) => found(finding),
         Event::Examined(Count { warnings, refused: 0, .. }) => {

@@ -63,7 +63,7 @@ pub(super) fn of(report: &Report, elapsed_ms: u64) -> String {
 }
 
 /// A size for people, exact while it is small.
-fn size_text(bytes: u64) -> String {
+pub(super) fn size_text(bytes: u64) -> String {
     if bytes < 1 << 20 { format!("{bytes} bytes") } else { mib(bytes) }
 }
 

@@ -115,8 +115,9 @@ impl HttpService for Told {
         }
         let text = beginning_of(body).await;
         let status = head.status.as_u16();
-        // 304, 409 and 412 answer a precondition; what is 5xx or 429 is tried again. The status alone says so.
-        if !matches!(status, 301 | 307 | 308 | 400 | 401 | 403 | 404) {
+        // 304, 409 and 412 answer a precondition, which no removal has; what is 5xx or 429 is tried again. The status alone says so.
+        let is_kept = status == 409 && method == "DELETE";
+        if !is_kept && !matches!(status, 301 | 307 | 308 | 400 | 401 | 403 | 404) {
             return Ok(HttpResponse::from_parts(head, text.unwrap_or_default().into()));
         }
         let text = text?;

@@ -65,6 +65,17 @@ pub enum Refusal {
         /// The platform's code.
         code: String,
     },
+    /// Nothing may be removed, or not yet.
+    #[error(
+        "the platform does not let it be removed: grant the permission to delete; what a retention policy, a hold or a lock keeps can be removed \
+         when that ends. status=`{status}` code=`{code}`"
+    )]
+    Kept {
+        /// The status of the answer.
+        status: u16,
+        /// The platform's code.
+        code: String,
+    },
     /// There are no credentials, and this machine is none of the platform's own, which would give some.
     #[error(
         "no credentials were found, and no metadata service gives any here: set {variables}. asked=`{host}`"
@@ -83,7 +94,7 @@ impl Refusal {
     pub(crate) fn sorted(&self) -> fn(Cause) -> Failure {
         match self {
             Self::Clock { .. } | Self::Expired { .. } | Self::NoCredentials { .. } => Failure::Unavailable,
-            Self::Credentials { .. } | Self::Permission { .. } => Failure::Denied,
+            Self::Credentials { .. } | Self::Permission { .. } | Self::Kept { .. } => Failure::Denied,
             Self::NoBucket { .. } | Self::Region { .. } => Failure::Misconfigured,
         }
     }
@@ -135,6 +146,7 @@ impl Refusal {
                 | "unauthorized_client",
             ) => Self::Credentials { status, code: code() },
             (401, _) => Self::Credentials { status, code: code() },
+            (403 | 409, _) if method == "DELETE" => Self::Kept { status, code: code() },
             (403, _) => Self::Permission { method: method.to_owned(), status, code: code() },
             _ => return None,
         })

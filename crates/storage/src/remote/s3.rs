@@ -63,6 +63,8 @@ pub(super) fn client(bucket: &str, variables: &Variables) -> Result<Arc<dyn Obje
     if builder.get_config_value(&AmazonS3ConfigKey::Checksum).is_none() {
         builder = builder.with_checksum_algorithm(Checksum::SHA256);
     }
+    // Removed one by one: the request for many at once is not known to every server, and its answer hides what was refused of one.
+    let builder = builder.with_disable_bulk_delete(true);
     let builder = builder.with_conditional_put(S3ConditionalPut::ETagMatch).with_bucket_name(bucket);
     Ok(Arc::new(builder.build().map_err(|error| SettingsError::client(&error))?))
 }

@@ -189,6 +189,6 @@ async fn requests_are_counted_per_verb_whatever_becomes_of_them() {
     store.get(&batch(1)).await.unwrap();
     numbers(&store).await;
     numbers(&store).await;
-    assert_eq!(faults.requests(), Requests { put: 3, get: 1, list: 2 });
+    assert_eq!(faults.requests(), Requests { put: 3, get: 1, list: 2, remove: 0 });
     assert_eq!(faults.requests().total(), 6);
 }

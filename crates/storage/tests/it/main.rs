@@ -21,6 +21,7 @@ mod processes;
 mod proxied;
 #[cfg(unix)]
 mod remote;
+mod sweeping;
 mod urls;
 
 use std::path::Path;

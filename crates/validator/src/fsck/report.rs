@@ -22,7 +22,7 @@ impl Listed {
     }
 
     /// The first of these.
-    pub(super) fn of(names: impl IntoIterator<Item = String>) -> Self {
+    pub(crate) fn of(names: impl IntoIterator<Item = String>) -> Self {
         let mut names = names.into_iter();
         let first = names.by_ref().take(LISTED_MAX).collect();
         Self { first, more: names.count(), is_told: true }

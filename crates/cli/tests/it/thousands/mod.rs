@@ -125,7 +125,12 @@ impl Log {
     /// What was asked of the store since.
     fn since(&self, before: Requests) -> Requests {
         let now = self.faults.requests();
-        Requests { put: now.put - before.put, get: now.get - before.get, list: now.list - before.list }
+        Requests {
+            put: now.put - before.put,
+            get: now.get - before.get,
+            list: now.list - before.list,
+            remove: now.remove - before.remove,
+        }
     }
 
     /// The application writes until the log has so many batches: the first two are the beginnings of an epoch and of the stream.

@@ -1,4 +1,4 @@
-//! Both contracts on every platform, each check in a part of a bucket that nobody else has.
+//! Every contract on every platform, each check in a part of a bucket that nobody else has.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use synddb_servers::Platform;
 use synddb_storage::ObjectBatchStore;
 use synddb_storage::conformance::leases::{self, SharedLease};
+use synddb_storage::conformance::sweeping::{self, SharedSweeper};
 use synddb_storage::conformance::{self, SharedStore};
 
 use super::{new_bucket, server, variables};
@@ -43,6 +44,12 @@ async fn keeps_the_contract_of_leases(platform: Platform) {
     report.into_result().unwrap_or_else(|report| panic!("{platform:?}\n{report}"));
 }
 
+async fn keeps_the_contract_of_sweepers(platform: Platform) {
+    let Some(parts) = parts(platform) else { return };
+    let report = sweeping::run(|| async { Arc::new(parts.open().await) as SharedSweeper }).await;
+    report.into_result().unwrap_or_else(|report| panic!("{platform:?}\n{report}"));
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn gcs_keeps_the_contract() {
     keeps_the_contract(Platform::Gcs).await;
@@ -71,4 +78,19 @@ async fn s3_keeps_the_contract_of_leases() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn azure_keeps_the_contract_of_leases() {
     keeps_the_contract_of_leases(Platform::Azure).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn gcs_keeps_the_contract_of_sweepers() {
+    keeps_the_contract_of_sweepers(Platform::Gcs).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn s3_keeps_the_contract_of_sweepers() {
+    keeps_the_contract_of_sweepers(Platform::S3).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn azure_keeps_the_contract_of_sweepers() {
+    keeps_the_contract_of_sweepers(Platform::Azure).await;
 }
