@@ -34,6 +34,7 @@ mod soak;
 mod standby;
 mod storm;
 mod strangers;
+mod swept;
 mod telemetry;
 mod thousands;
 mod units;

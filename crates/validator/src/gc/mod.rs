@@ -20,6 +20,8 @@
 //! It knows nobody's key and trusts nobody: what a stranger writes can make it keep more, and never less.
 
 mod chunks;
+#[cfg(test)]
+mod decided;
 mod log;
 mod manifests;
 mod report;

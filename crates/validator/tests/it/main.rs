@@ -30,5 +30,6 @@ mod resynced;
 mod running;
 mod signers;
 mod stores;
+mod swept;
 mod traced;
 mod versions;
