@@ -25,7 +25,8 @@ use object_store::client::{
 
 use synddb_protocol::limits::{BATCH_STORED_MAX, CHUNK_STORED_MAX};
 
-use super::refusal::Refusal;
+use super::batch;
+use super::refusal::{REMOVE, Refusal};
 use super::transport::{self, Redirects};
 
 /// How long a platform may take to begin its answer, beside the time that the request itself takes to be sent.
@@ -92,6 +93,7 @@ struct Late {
 impl HttpService for Told {
     async fn call(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
         let method = request.method().to_string();
+        let is_batch = request.uri().query().is_some_and(|query| query.contains("comp=batch"));
         let is_whole = !request.headers().contains_key(RANGE);
         let host = request.uri().host().unwrap_or_default().to_owned();
         let sending = Duration::from_secs(request.body().content_length() as u64 / SLOWEST_UPLINK);
@@ -111,12 +113,22 @@ impl HttpService for Told {
             if is_whole && head.status == StatusCode::PARTIAL_CONTENT {
                 return Err(HttpError::new(HttpErrorKind::Unknown, Partial));
             }
+            if is_batch {
+                let text = beginning_of(body).await?;
+                let refused = batch::refused_in(&text);
+                let refusal = refused
+                    .and_then(|(status, code)| Refusal::of_answer(REMOVE, status, &bounded(&code), None));
+                return match refusal {
+                    Some(refusal) => Err(HttpError::new(HttpErrorKind::Unknown, refusal)),
+                    None => Ok(HttpResponse::from_parts(head, text.into())),
+                };
+            }
             return Ok(HttpResponse::from_parts(head, body));
         }
         let text = beginning_of(body).await;
         let status = head.status.as_u16();
         // 304, 409 and 412 answer a precondition, which no removal has; what is 5xx or 429 is tried again. The status alone says so.
-        let is_kept = status == 409 && method == "DELETE";
+        let is_kept = matches!(status, 409 | 412) && method == REMOVE;
         if !is_kept && !matches!(status, 301 | 307 | 308 | 400 | 401 | 403 | 404) {
             return Ok(HttpResponse::from_parts(head, text.unwrap_or_default().into()));
         }

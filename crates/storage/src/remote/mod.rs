@@ -6,6 +6,7 @@
 //! A client makes a request when it is asked, and none by itself.
 
 mod azure;
+mod batch;
 mod connector;
 mod gcs;
 mod profile;

@@ -11,6 +11,9 @@ use crate::store::{Cause, Failure};
 /// platform takes five minutes, the others a quarter of an hour.
 const CLOCK_TOLERANCE: Duration = Duration::from_secs(5 * 60);
 
+/// The method that removes.
+pub(super) const REMOVE: &str = "DELETE";
+
 /// Why a platform does not do what it was asked, where its answer tells.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
@@ -146,7 +149,7 @@ impl Refusal {
                 | "unauthorized_client",
             ) => Self::Credentials { status, code: code() },
             (401, _) => Self::Credentials { status, code: code() },
-            (403 | 409, _) if method == "DELETE" => Self::Kept { status, code: code() },
+            (403 | 409 | 412, _) if method == REMOVE => Self::Kept { status, code: code() },
             (403, _) => Self::Permission { method: method.to_owned(), status, code: code() },
             _ => return None,
         })
@@ -176,6 +179,21 @@ mod tests {
         ] {
             assert_eq!(of(status, code), None, "{status} {code}");
         }
+    }
+
+    #[test]
+    fn what_keeps_an_object_is_told_apart_from_what_keeps_a_key() {
+        let removed = |status, code| Refusal::of_answer(REMOVE, status, code, None);
+        for (status, code) in
+            [(403, "AccessDenied"), (409, "BlobImmutableDueToPolicy"), (412, "LeaseIdMissing")]
+        {
+            let kept = removed(status, code).unwrap();
+            assert_eq!(kept, Refusal::Kept { status, code: code.to_owned() });
+            assert!(matches!(kept.sorted()(Box::new(kept)), Failure::Denied(_)));
+        }
+        assert!(matches!(removed(403, "SignatureDoesNotMatch"), Some(Refusal::Credentials { .. })));
+        assert_eq!(removed(404, "NoSuchKey"), None);
+        assert_eq!(of(409, "BlobImmutableDueToPolicy"), None);
     }
 
     #[test]

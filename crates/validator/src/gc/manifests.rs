@@ -41,7 +41,7 @@ pub(super) async fn list(store: &dyn Sweeper, stream: StreamId) -> Result<Vec<Na
             listed.push(Named { sequence, signer, written: stored.written, bytes: stored.bytes });
         }
         Name::Key(Key::Snapshot { .. }) => {}
-        other => foreign = Some(other.to_string()),
+        name @ (Name::Key(_) | Name::Lease(_) | Name::Foreign(_)) => foreign = Some(name.to_string()),
     };
     store.tell(folder, &mut each).await.map_err(Problem::List)?;
     if let Some(object) = foreign {

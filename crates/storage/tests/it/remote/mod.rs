@@ -9,6 +9,7 @@ mod listings;
 mod preconditions;
 mod races;
 mod refusals;
+mod removals;
 mod s3;
 
 use std::sync::OnceLock;

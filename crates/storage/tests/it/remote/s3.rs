@@ -7,7 +7,7 @@ use super::{open, server, variables};
 use crate::{STREAM, batch, body};
 
 /// A bucket that keeps every version of an object, for a day at least.
-fn locked_bucket(server: &ObjectServer, name: &str) -> StoreUrl {
+pub(super) fn locked_bucket(server: &ObjectServer, name: &str) -> StoreUrl {
     let lock = [("x-amz-bucket-object-lock-enabled", "true")];
     server.ask("PUT", &format!("/{name}"), "", &lock, b"").unwrap().succeeded().unwrap();
     let rule = "<ObjectLockConfiguration><ObjectLockEnabled>Enabled</ObjectLockEnabled><Rule><DefaultRetention>\
