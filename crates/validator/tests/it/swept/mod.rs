@@ -1,6 +1,7 @@
 //! Sweeping a store of files: what goes, what stays, and what stops it. Every manifest that stays is restored, and the log replayed.
 
 mod meanwhile;
+mod remote;
 mod store;
 
 use std::collections::BTreeSet;

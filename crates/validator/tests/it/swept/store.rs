@@ -13,7 +13,7 @@ use synddb_service::shutdown::Shutdown;
 use synddb_sqlite::connection::Connection;
 use synddb_sqlite::snapshot::Writer;
 use synddb_sqlite::state::RunningState;
-use synddb_storage::Key;
+use synddb_storage::{BatchStore as _, Key, Name, ObjectBatchStore};
 use synddb_validator::fsck;
 use synddb_validator::gc::{Problem, Question, Report, Retention, run};
 
@@ -123,6 +123,26 @@ impl Stored {
         for name in were_whole {
             restores(&self.root(), name);
         }
+    }
+}
+
+/// Makes a copy of a store in another one, object by object.
+pub(crate) async fn copy_into(root: &Path, store: &ObjectBatchStore) {
+    for name in files(root).keys() {
+        let bytes = fs::read(root.join(name)).unwrap();
+        store.put(&name.parse().unwrap(), bytes.into()).await.unwrap();
+    }
+}
+
+/// The same backwards, of everything that a stream has there.
+pub(crate) async fn copy_back(store: &ObjectBatchStore, root: &Path) {
+    let mut names = Vec::new();
+    store.names(STREAM, |name, _| names.push(name)).await.unwrap();
+    for name in names {
+        let Name::Key(key) = name else { panic!("{name} is no key") };
+        let path = root.join(key.to_string());
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, store.get(&key).await.unwrap().unwrap()).unwrap();
     }
 }
 
