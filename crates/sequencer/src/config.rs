@@ -3,12 +3,12 @@
 //! What parses is valid. Secrets are references to files. The struct reads no environment; its process does.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
-use std::{fmt, io};
 
 use schemars::JsonSchema;
 use serde::de::{SeqAccess, Visitor};
@@ -17,11 +17,9 @@ use synddb_protocol::id::StreamId;
 use synddb_protocol::limits::{BATCH_BYTES_MAX, BATCH_MESSAGES_MAX};
 use synddb_protocol::signing::{SigningKey, TrustedKeys, VerifyingKey};
 use synddb_service::http::{CheckEvidence, ConnectionBounds, TlsConfig};
-use synddb_service::secret::{SecretError, read_secret, write_new_secret};
 use synddb_service::telemetry::Settings as Telemetry;
 use synddb_storage::StoreUrl;
 
-use crate::SequencerError;
 use crate::journal::Unstored;
 
 /// Where a sequencer listens unless it is told otherwise.
@@ -347,33 +345,6 @@ impl Default for Batching {
     }
 }
 
-/// Reads the signing key, and makes one when there is no file.
-pub(crate) fn signing_key(file: &Path) -> Result<SigningKey, SequencerError> {
-    let text = match read_secret(file) {
-        Err(SecretError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => make_key(file)?,
-        read => read?,
-    };
-    let expected = "64 digits of hex that are a secp256k1 key";
-    let malformed = || SecretError::Malformed { file: file.to_owned(), expected };
-    let mut bytes = [0; 32];
-    let digits = text.trim();
-    hex::decode_to_slice(digits.strip_prefix("0x").unwrap_or(digits), &mut bytes).map_err(|_| malformed())?;
-    Ok(SigningKey::from_bytes(bytes).map_err(|_| malformed())?)
-}
-
-fn make_key(file: &Path) -> Result<String, SequencerError> {
-    let mut bytes = [0; 32];
-    // Zero and numbers above the order are no keys; they are as likely as guessing somebody's key.
-    while SigningKey::from_bytes(bytes).is_err() {
-        getrandom::fill(&mut bytes).map_err(SequencerError::Random)?;
-    }
-    match write_new_secret(file, &hex::encode(bytes)) {
-        Err(SecretError::Io { source, .. }) if source.kind() == io::ErrorKind::AlreadyExists => {}
-        written => written?,
-    }
-    Ok(read_secret(file)?)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -423,14 +394,5 @@ mod tests {
         assert!(one_key.to_string().contains(r#"as in `["0x02…"]`"#), "{one_key}");
         assert!(serde_json::from_str::<Config>(r#"{"streams": "all"}"#).is_err());
         assert!(serde_json::from_str::<Config>(r#"{"batch": {"age": 1}}"#).is_err());
-    }
-
-    #[test]
-    fn a_missing_key_is_made_once() {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("key");
-        let made = signing_key(&file).unwrap().id();
-        assert_eq!(signing_key(&file).unwrap().id(), made);
-        assert!(signing_key(&folder.path().join("no").join("key")).is_err());
     }
 }

@@ -8,13 +8,14 @@ use synddb_protocol::id::StreamId;
 use synddb_protocol::signing::VerifyingKey;
 use synddb_service::credentials::CredentialsFile;
 use synddb_service::http::{Gate, Readiness, Transport, frame, listen, serve};
+use synddb_service::secret::signing_key;
 use synddb_service::shutdown::Shutdown;
 use synddb_service::telemetry::Metrics;
 use synddb_storage::{BatchStore, Lease, ObjectBatchStore};
 use tokio::sync::mpsc;
 
 use crate::check::check_shared;
-use crate::config::{Config, Role, signing_key};
+use crate::config::{Config, Role};
 use crate::error::{LeadError, SequencerError};
 use crate::folder::OwnedFolder;
 use crate::http::{ABOUT, Front, router};

@@ -7,11 +7,12 @@ use std::sync::Arc;
 
 use synddb_protocol::id::{Sequence, StreamId};
 use synddb_protocol::log::Body;
+use synddb_service::secret::signing_key;
 use synddb_storage::{BatchStore, Key};
 use tokio::sync::oneshot;
 
 use crate::admission::Admission;
-use crate::config::{Config, signing_key};
+use crate::config::Config;
 use crate::error::{LeadError, SequencerError};
 use crate::journal::{Journal, JournalError};
 use crate::leading::{Core, Effect, Event, GROUP_MAX, Leader, Now};

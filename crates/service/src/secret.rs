@@ -7,6 +7,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
+use synddb_protocol::signing::SigningKey;
 
 use crate::credentials::Fingerprint;
 
@@ -208,6 +209,55 @@ pub fn write_new_secret(file: &Path, text: &str) -> Result<(), SecretError> {
     write().map_err(io)
 }
 
+/// Reads the key with which a process signs, and makes one when there is no file.
+///
+/// # Errors
+/// [`SecretError`] when others may read it, or it holds no key.
+pub fn signing_key(file: &Path) -> Result<SigningKey, SecretError> {
+    match read_signing_key(file) {
+        Err(SecretError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+            match new_signing_key(file) {
+                // Another process made it meanwhile.
+                Err(SecretError::Io { source, .. }) if source.kind() == io::ErrorKind::AlreadyExists => {}
+                made => drop(made?),
+            }
+            read_signing_key(file)
+        }
+        read => read,
+    }
+}
+
+/// Reads the key with which a process signs.
+///
+/// # Errors
+/// [`SecretError`] when there is none, others may read it, or it is no key.
+pub fn read_signing_key(file: &Path) -> Result<SigningKey, SecretError> {
+    let text = read_secret(file)?;
+    let expected = "64 digits of hex that are a secp256k1 key";
+    let malformed = || SecretError::Malformed { file: file.to_owned(), expected };
+    let mut bytes = [0; 32];
+    let digits = text.trim();
+    hex::decode_to_slice(digits.strip_prefix("0x").unwrap_or(digits), &mut bytes).map_err(|_| malformed())?;
+    SigningKey::from_bytes(bytes).map_err(|_| malformed())
+}
+
+/// Draws a key to sign with, and writes it to a file that only its owner may read.
+///
+/// # Errors
+/// [`SecretError::Io`] with `AlreadyExists` when there is one, which stays as it is.
+pub fn new_signing_key(file: &Path) -> Result<SigningKey, SecretError> {
+    let io = |source| SecretError::Io { doing: "draw", file: file.to_owned(), source };
+    loop {
+        let mut bytes = [0; 32];
+        getrandom::fill(&mut bytes).map_err(|error| io(io::Error::other(error)))?;
+        // Zero and numbers above the order are no keys; they are as likely as guessing somebody's key.
+        if let Ok(key) = SigningKey::from_bytes(bytes) {
+            write_new_secret(file, &hex::encode(bytes))?;
+            return Ok(key);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::fs;
@@ -274,5 +324,22 @@ mod tests {
         assert!(write_new_secret(&file, "two").is_err());
         assert_eq!(read_secret(&file).unwrap(), "one");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_signing_key_is_made_once_and_read_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("key");
+        assert!(read_signing_key(&file).is_err());
+        let made = signing_key(&file).unwrap();
+        assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(signing_key(&file).unwrap().verifying_key(), made.verifying_key());
+        assert_eq!(read_signing_key(&file).unwrap().verifying_key(), made.verifying_key());
+        let again = new_signing_key(&file);
+        let Err(SecretError::Io { source, .. }) = &again else { panic!("{again:?}") };
+        assert_eq!(source.kind(), io::ErrorKind::AlreadyExists);
+        assert!(signing_key(&folder.path().join("no").join("key")).is_err());
+        fs::write(&file, "0x00").unwrap();
+        assert!(matches!(signing_key(&file), Err(SecretError::Malformed { .. })));
     }
 }
