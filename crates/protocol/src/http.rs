@@ -565,6 +565,54 @@ pub struct ReplicaStatus {
     /// What is missing because somebody went on after a divergence, oldest first.
     #[serde(default)]
     pub gaps: Vec<Gap>,
+    /// The snapshot that the replica began with. Nobody checked for it that what the log claims of states up to there follows from its rows, until
+    /// `synddb verify --full --of` did; then it is not said any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started_from: Option<StartedFrom>,
+    /// What it stores of snapshots; `None` where it takes none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snapshots: Option<SnapshotsTaken>,
+}
+
+/// The snapshot that a replica began with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct StartedFrom {
+    /// The last message in it.
+    pub sequence: Sequence,
+    /// The key id of whoever took it, who is believed in nothing.
+    pub signer: KeyId,
+    /// The epoch whose leader signed the checkpoint there.
+    pub epoch: Epoch,
+    /// The root of the log there, by that checkpoint.
+    pub root: TreeHash,
+    /// The state hash there, by that checkpoint; the snapshot was scanned and has it.
+    pub state: StateHash,
+}
+
+/// What a validator stores of snapshots.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct SnapshotsTaken {
+    /// The key id that it signs them with.
+    pub signer: KeyId,
+    /// The last message in the last one that it took and knows of.
+    pub sequence: Option<Sequence>,
+    /// Why the one that is due is not stored yet, where something is in the way.
+    pub failing: Option<String>,
+}
+
+/// A snapshot that lies in the store. That it does says nothing of what it holds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct StoredSnapshot {
+    /// The last message in it, by its name.
+    pub sequence: Sequence,
+    /// The key id of whoever took it, by its name.
+    pub signer: KeyId,
 }
 
 /// That a message stands in the log.

@@ -81,6 +81,10 @@ pub struct Config {
     /// Whether a replica that is not what it was is compared with another one, which is rebuilt beside it from the log, so that the first
     /// difference can be named. Costs as much disk as the database, for as long as that takes.
     pub name_differences: bool,
+    /// How a replica begins that is not there yet, or is fetched again.
+    pub from_snapshot: FromSnapshot,
+    /// Snapshots of the replica, which are stored for those who begin later.
+    pub snapshots: SnapshotsConfig,
     /// Logs and traces.
     pub telemetry: Telemetry,
     /// The file that this was read from. Looked at by the process alone, and known here because `SYNDDB_VALIDATOR_CONFIG` has the prefix of
@@ -92,6 +96,44 @@ pub struct Config {
     #[serde(skip)]
     #[schemars(skip)]
     pub supported: Versions,
+}
+
+/// How a replica begins that is not there yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum FromSnapshot {
+    /// From the first message, so that everything is checked.
+    #[default]
+    Never,
+    /// From the newest snapshot in the store that the log vouches for; from the first message where there is none. That what the log claims of states
+    /// before it follows from its rows is not checked: `/status` says so until `synddb verify --full --of` has. Needs a store that can be listed.
+    Newest,
+}
+
+/// When snapshots of the replica are taken. Without any of the two, none is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct SnapshotsConfig {
+    /// When so many messages are applied behind the last one; 0 for not by messages. The store must be one that can be written.
+    pub every_messages: u64,
+    /// When so much time went by since the last one and the replica moved, in milliseconds; 0 for not by time.
+    pub every_ms: u64,
+    /// The file of the key that signs them: 32 bytes in hex. It is made when it is missing and snapshots are taken. It proves who took them and
+    /// nothing else; nobody needs to trust it.
+    pub key_file: PathBuf,
+}
+
+impl Default for SnapshotsConfig {
+    fn default() -> Self {
+        Self { every_messages: 0, every_ms: 0, key_file: PathBuf::from("/var/lib/synddb/validator.key") }
+    }
+}
+
+impl SnapshotsConfig {
+    /// Whether any are taken.
+    pub(crate) const fn is_on(&self) -> bool {
+        self.every_messages > 0 || self.every_ms > 0
+    }
 }
 
 /// When to end.
@@ -148,6 +190,8 @@ impl Default for Config {
             scan_ms_max: 60_000,
             audit_interval_ms: 3_600_000,
             name_differences: true,
+            from_snapshot: FromSnapshot::Never,
+            snapshots: SnapshotsConfig::default(),
             telemetry: Telemetry::default(),
             config: None,
             supported: Versions::SUPPORTED,
@@ -262,5 +306,23 @@ pub enum ConfigProblem {
     Zero {
         /// The key.
         key: &'static str,
+    },
+    /// Snapshots cannot be put where nothing can be put.
+    #[error(
+        "snapshots cannot be put into a store that is only read; name one that can be written, or set both `snapshots.every_messages` and \
+         `snapshots.every_ms` to 0. store=`{store}`"
+    )]
+    NotWritable {
+        /// The store.
+        store: StoreUrl,
+    },
+    /// Snapshots cannot be looked for where nothing can be listed.
+    #[error(
+        "a static host cannot be asked which snapshots it has; set `from_snapshot` to \"never\", or name the store behind that host. \
+         store=`{store}`"
+    )]
+    NotListed {
+        /// The store.
+        store: StoreUrl,
     },
 }

@@ -17,6 +17,7 @@ use synddb_protocol::log::{BatchError, LogError, RevokedError};
 use synddb_protocol::signing::SignatureError;
 use synddb_service::credentials::CredentialsFileError;
 use synddb_service::http::TlsError;
+use synddb_service::secret::SecretError;
 use synddb_sqlite::apply::{ApplyError, SubmissionError};
 use synddb_sqlite::connection::SqliteError;
 use synddb_sqlite::snapshot::RestoreError;
@@ -80,6 +81,9 @@ pub enum ValidatorError {
     /// Nobody could be served over TLS.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// The key that signs snapshots cannot be used.
+    #[error("the key that signs snapshots cannot be used")]
+    SnapshotKey(#[from] SecretError),
     /// The authority of the sequencer cannot be used.
     #[error("the authority of the sequencer's certificate cannot be used. sequencer_ca_file=`{}`", file.display())]
     Authority {
@@ -107,7 +111,7 @@ impl ValidatorError {
     pub fn is_refusal(&self) -> bool {
         match self {
             Self::Config(_) | Self::Keys(_) | Self::Start(_) | Self::Open(_) | Self::Listen { .. } => true,
-            Self::Credentials(_) | Self::Tls(_) | Self::Authority { .. } => true,
+            Self::Credentials(_) | Self::Tls(_) | Self::Authority { .. } | Self::SnapshotKey(_) => true,
             Self::Replica(error) => match **error {
                 ReplicaError::InUse { .. }
                 | ReplicaError::NotOurs { .. }

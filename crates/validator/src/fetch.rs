@@ -110,9 +110,17 @@ impl PatientStore {
     /// The first message of the last batch that the store lists, asked for as patiently while it does not answer. A store that cannot list,
     /// or denies it, can serve all that a reader needs, so that is not waited for.
     pub(crate) async fn last_batch(&self, stream: StreamId) -> Result<Option<Sequence>, NoAnswer<ListError>> {
+        self.list(|store| async move { last_batch(&*store, stream).await }).await
+    }
+
+    /// Asks what needs listings, as patiently while the store does not answer, and not where it cannot list.
+    pub(crate) async fn list<T, F: Future<Output = Result<T, ListError>> + Send>(
+        &self,
+        ask: impl Fn(Arc<dyn BatchStore>) -> F + Send + Sync,
+    ) -> Result<T, NoAnswer<ListError>> {
         let mut wait = RETRY_MIN;
         loop {
-            let error = match last_batch(&*self.store, stream).await {
+            let error = match ask(Arc::clone(&self.store)).await {
                 Ok(last) => {
                     self.heard.answered();
                     return Ok(last);

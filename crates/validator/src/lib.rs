@@ -20,6 +20,7 @@
 //! | `naming` | what a replica differs in, by a replay of the log beside it |
 //! | `difference` | the same in the words of a halt |
 //! | `report` | [`Report`]: the file that a divergence leaves |
+//! | `snapshots` | snapshots of a replica: taken, and begun from |
 //! | `store_end` | whether the store still holds what the replica stands on |
 //! | [`fsck`] | a whole stored log, checked once from its beginning to its end |
 //! | [`gc`] | what nobody needs, removed from a store: old snapshots, chunks that nothing names |
@@ -48,13 +49,14 @@ mod replica;
 mod report;
 mod run;
 mod serve;
+mod snapshots;
 mod start;
 mod store_end;
 mod verify;
 mod view;
 mod watch;
 
-pub use config::{Config, ConfigProblem, Mode, QueryConfig};
+pub use config::{Config, ConfigProblem, FromSnapshot, Mode, QueryConfig, SnapshotsConfig};
 pub use error::{Divergence, HaltCause, Refused, ReplicaError, ValidatorError};
 pub use report::Report;
 pub use run::{End, Event, check, run, run_as, run_over, run_trusting};

@@ -21,6 +21,11 @@ const SCANS_MISSED: &str = "synddb_validator_scans_missed_total";
 const APPLY: &str = "synddb_validator_apply_seconds";
 const WAL: &str = "synddb_validator_wal_bytes";
 const DOOR_CLOSED: &str = "synddb_validator_door_closed_total";
+const STARTED_FROM: &str = "synddb_validator_started_from_sequence";
+const SNAPSHOTS: &str = "synddb_validator_snapshots_taken_total";
+const SNAPSHOT_SEQUENCE: &str = "synddb_validator_snapshot_sequence";
+const SNAPSHOT_BYTES: &str = "synddb_validator_snapshot_bytes_total";
+const SNAPSHOT_FAILURES: &str = "synddb_validator_snapshot_failures_total";
 const KEYS_REFUSED: &str = "synddb_validator_keys_file_refused";
 
 /// Says what is counted, and begins to count what may never happen.
@@ -47,7 +52,21 @@ pub(crate) fn describe(stream: StreamId) {
         KEYS_REFUSED,
         "1 while the file of keys cannot be read, and what was read before is used."
     );
+    describe_gauge!(
+        STARTED_FROM,
+        "The last message of the snapshot that the replica began with, while nobody has checked the log before it in full; 0 otherwise."
+    );
+    describe_counter!(SNAPSHOTS, "Snapshots of the replica that were stored.");
+    describe_gauge!(SNAPSHOT_SEQUENCE, "The last message in the last snapshot that was stored.");
+    describe_counter!(SNAPSHOT_BYTES, "Bytes of new chunks that were stored for snapshots.");
+    describe_counter!(SNAPSHOT_FAILURES, "Tries to take or store a snapshot that failed.");
     let label = label(stream);
+    for counted in [SNAPSHOTS, SNAPSHOT_BYTES, SNAPSHOT_FAILURES] {
+        counter!(counted, &label).increment(0);
+    }
+    for measured in [STARTED_FROM, SNAPSHOT_SEQUENCE] {
+        gauge!(measured, &label).set(0.0);
+    }
     for counted in [MESSAGES, COMMITS, ROW_BYTES, AUDITS, SCANS_MISSED, DOOR_CLOSED] {
         counter!(counted, &label).increment(0);
     }
@@ -118,6 +137,23 @@ pub(crate) fn door_closed(stream: StreamId) {
 /// A full scan of the application's database found another state than was captured.
 pub(crate) fn scan_missed(stream: StreamId) {
     counter!(SCANS_MISSED, &label(stream)).increment(1);
+}
+
+/// What the replica began with.
+pub(crate) fn started_from(stream: StreamId, sequence: Option<Sequence>) {
+    gauge!(STARTED_FROM, &label(stream)).set(number(sequence.map_or(0, Sequence::get)));
+}
+
+/// A snapshot is stored, with so many bytes of chunks that were not there.
+pub(crate) fn snapshot_taken(stream: StreamId, sequence: Sequence, bytes: u64) {
+    counter!(SNAPSHOTS, &label(stream)).increment(1);
+    counter!(SNAPSHOT_BYTES, &label(stream)).increment(bytes);
+    gauge!(SNAPSHOT_SEQUENCE, &label(stream)).set(number(sequence.get()));
+}
+
+/// A try to take or store a snapshot failed.
+pub(crate) fn snapshot_failed(stream: StreamId) {
+    counter!(SNAPSHOT_FAILURES, &label(stream)).increment(1);
 }
 
 /// Whether the file of keys cannot be read.

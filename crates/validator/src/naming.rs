@@ -16,7 +16,7 @@ use synddb_sqlite::state::{RunningState, StateError};
 use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 
-use crate::config::{Config, Mode};
+use crate::config::{Config, FromSnapshot, Mode};
 use crate::door::Door;
 use crate::error::ValidatorError;
 use crate::replica::{Gaps, Place, differing};
@@ -97,7 +97,14 @@ async fn replay(
     standing: Standing,
     shutdown: &Shutdown,
 ) -> Result<Named, NamingError> {
-    let config = Config { mode: Mode::Once, listen: None, sequencer: None, ..config.clone() };
+    // From the first message: a snapshot would hide where they part.
+    let config = Config {
+        mode: Mode::Once,
+        listen: None,
+        sequencer: None,
+        from_snapshot: FromSnapshot::Never,
+        ..config.clone()
+    };
     let at = standing.sequence;
     let place = Place::take(reference).map_err(ValidatorError::from)?;
     // Nobody listens.
@@ -111,8 +118,10 @@ async fn replay(
         events,
         until: Some(at),
         audits: None,
+        snapshots: None,
     };
-    let begun = Begun { place, kept: None, gaps: Gaps::default(), report: None, replaced: None };
+    let gaps = Gaps::default();
+    let begun = Begun { place, kept: None, gaps, started: None, report: None, replaced: None };
     let end = Box::pin(following.run(source, begun)).await?;
     if (end.sequence, end.state) != (Some(at), Some(standing.state)) {
         return Err(NamingError::Elsewhere { expected: at, found: end.sequence });

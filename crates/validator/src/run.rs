@@ -14,7 +14,8 @@ use std::time::{Duration, Instant};
 use synddb_protocol::chain;
 use synddb_protocol::hash::StateHash;
 use synddb_protocol::http::Halt;
-use synddb_protocol::id::{Sequence, StreamId};
+use synddb_protocol::id::{KeyId, Sequence, StreamId};
+use synddb_protocol::signing::SigningKey;
 use synddb_service::http::{ConnectionBounds, Transport, listen, serve};
 use synddb_service::shutdown::Shutdown;
 use synddb_service::telemetry::Metrics;
@@ -28,7 +29,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::auditors::Auditors;
-use crate::config::{Config, ConfigProblem, Mode, Trusted};
+use crate::config::{Config, ConfigProblem, FromSnapshot, Mode, Trusted};
 use crate::door::Door;
 use crate::error::ValidatorError;
 use crate::fetch::{Fetch, PatientStore};
@@ -36,8 +37,9 @@ use crate::halting::Halting;
 use crate::keys::{KeySource, KeysFile, PatientKeys, Pinned};
 use crate::news::{News, Sequencer};
 use crate::pipeline::{DRAIN_MAX, FETCHED_MAX, VERIFIED_MAX, cut_off};
-use crate::replica::{Context, Owner};
+use crate::replica::{Context, Owner, Started};
 use crate::serve::{Serving, router};
+use crate::snapshots::{self, Beginning, Shelf, Taker};
 use crate::start::{Begun, Start};
 use crate::verify::{Joined, Stopped, Verify, join};
 use crate::view::View;
@@ -64,6 +66,24 @@ pub enum Event {
         sequence: Sequence,
         /// Its state.
         state: StateHash,
+    },
+    /// The replica begins with a snapshot that another one's keeper took. [`Self::CaughtUp`] follows.
+    Began {
+        /// The last message in it.
+        sequence: Sequence,
+        /// Its state.
+        state: StateHash,
+        /// Who took it.
+        signer: KeyId,
+    },
+    /// A snapshot of the replica was stored.
+    Snapshot {
+        /// The last message in it.
+        sequence: Sequence,
+        /// Chunks of it that were not stored before.
+        chunks: u64,
+        /// Their bytes.
+        bytes: u64,
     },
     /// Messages were committed to the replica.
     Applied {
@@ -114,6 +134,7 @@ pub async fn run(
 /// [`ValidatorError`], as [`run`] would end with it.
 pub async fn check(config: &Config) -> Result<(), ValidatorError> {
     Checked::of(config, None).await?;
+    snapshots::check_key(&config.snapshots)?;
     if let Some(address) = config.listen {
         Transport::open(config.tls.as_ref())?;
         Auditors::of(config.credentials_file.as_deref(), address)?;
@@ -183,6 +204,7 @@ async fn run_from(
     mut on_event: impl FnMut(Event) + Send + 'static,
 ) -> Result<End, ValidatorError> {
     let checked = Checked::of(&config, keys).await?;
+    let key = snapshots::key(&config.snapshots)?;
     let (file, stream, asked) = (config.replica.clone(), checked.stream, start.clone());
     let taken = spawn_blocking(move || Begun::by(&asked, &file, stream));
     let begun = taken.await.map_err(|_| ValidatorError::Fault { part: "replica" })??;
@@ -192,11 +214,13 @@ async fn run_from(
     crate::metrics::describe(stream);
     let view = View::new(stream);
     view.lacks(&begun.gaps);
+    view.started(begun.started.as_ref().and_then(Started::told));
     if begun.replaced.is_some() {
         view.hide();
     }
     let door = Door::new(config.query.door());
     let audits = Audits::default();
+    let shelf = Shelf::default();
     let (events, mut happened) = mpsc::channel(EVENTS_MAX);
     let mut server = match config.listen {
         Some(address) => {
@@ -211,6 +235,7 @@ async fn run_from(
                 audits: audits.clone(),
                 auditors: Auditors::of(config.credentials_file.as_deref(), listener.address)?,
                 lag_max: config.lag_max,
+                shelf: shelf.clone(),
             };
             on_event(Event::Listening { address: listener.address, scheme: transport.scheme() });
             Some(Server::start(listener, transport, config.http, serving, metrics))
@@ -226,6 +251,7 @@ async fn run_from(
         events,
         until: None,
         audits: Some(audits),
+        snapshots: Some(Snapshots { key, shelf }),
     };
     let mut ended = {
         let mut following = Box::pin(following.run(source.clone(), begun));
@@ -294,6 +320,13 @@ impl Checked {
             ("poll_ms_max", config.poll_ms_max),
             ("wal_bytes_max", config.wal_bytes_max),
         ];
+        if config.snapshots.is_on() && !config.store.is_writable() {
+            return Err(ConfigProblem::NotWritable { store: config.store.clone() }.into());
+        }
+        // The only stores that cannot be written are those that cannot be listed.
+        if config.from_snapshot == FromSnapshot::Newest && !config.store.is_writable() {
+            return Err(ConfigProblem::NotListed { store: config.store.clone() }.into());
+        }
         if let Some((key, _)) = bounds.into_iter().find(|(_, bound)| *bound == 0) {
             return Err(ConfigProblem::Zero { key }.into());
         }
@@ -324,18 +357,31 @@ pub(crate) struct Following<'c> {
     pub(crate) until: Option<Sequence>,
     /// Where audits are asked for, if anybody may.
     pub(crate) audits: Option<Audits>,
+    /// What is done with snapshots, where this is the replica of the process.
+    pub(crate) snapshots: Option<Snapshots>,
+}
+
+/// What is done with snapshots.
+pub(crate) struct Snapshots {
+    /// The key that signs them, where they are taken.
+    key: Option<Arc<SigningKey>>,
+    /// Where they are told of.
+    shelf: Shelf,
 }
 
 impl Following<'_> {
     pub(crate) async fn run(self, source: Source, begun: Begun) -> Result<End, ValidatorError> {
-        let Self { config, checked, shutdown, view, door, events, until, audits } = self;
+        let Self { config, checked, shutdown, view, door, events, until, audits, snapshots } = self;
         let Checked { stream, keys, sequencer } = checked;
-        let Begun { place, kept, gaps, report, replaced } = begun;
         let nothing = End { sequence: None, state: None };
         let Some(store) = open(source, config.mode, &shutdown).await? else { return Ok(nothing) };
         let stop = CancellationToken::new();
         // Whoever stops waiting for this ends every part of it.
         let _ending = stop.clone().drop_guard();
+        if let Some(snapshots) = &snapshots {
+            snapshots.shelf.open(&store, stream);
+        }
+        let puts = Arc::clone(&store);
         let store = match config.mode {
             Mode::Follow => PatientStore::following(store, shutdown.clone(), stop.clone()),
             Mode::Once => PatientStore::new(store, shutdown.clone(), stop.clone()),
@@ -347,8 +393,21 @@ impl Following<'_> {
             tokio::time::sleep(DRAIN_MAX).await;
             late.cancel();
         });
-        let last = kept.as_ref().map(|kept| kept.checkpoint.clone());
         let keys = PatientKeys::new(keys, shutdown.clone(), stop.clone());
+        let mut begun = begun;
+        if config.from_snapshot == FromSnapshot::Newest && begun.kept.is_none() {
+            let supported = config.supported;
+            let of =
+                Beginning { store: &store, stream, keys: &keys, supported, events: &events, stop: &stop };
+            begun = match snapshots::begin(of, begun).await {
+                Ok(begun) => begun,
+                Err(Stopped::GaveUp) => return Ok(nothing),
+                Err(Stopped::Failed(error)) => return Err(*error),
+            };
+            view.started(begun.started.as_ref().and_then(Started::told));
+        }
+        let Begun { place, kept, gaps, started, report, replaced } = begun;
+        let last = kept.as_ref().map(|kept| kept.checkpoint.clone());
         let joined = join(&store, stream, &keys, config.supported, &place, kept).await;
         let Joined { leaders, tip, signers, checkpoint } = match joined {
             Ok(joined) => joined,
@@ -359,8 +418,26 @@ impl Following<'_> {
         let (fetched, to_verify) = mpsc::channel(FETCHED_MAX);
         let (verified, to_apply) = mpsc::channel(VERIFIED_MAX);
         let news = News::new(sequencer, Duration::from_millis(config.poll_ms_max), view.clone());
-        let (mode, shutdown) = (config.mode, shutdown.clone());
-        let fetch = Fetch { store: store.clone(), stream, next, last, news, mode, shutdown, until };
+        let (mode, asked) = (config.mode, shutdown.clone());
+        let fetch = Fetch { store: store.clone(), stream, next, last, news, mode, shutdown: asked, until };
+        if let Some(key) = snapshots.and_then(|snapshots| snapshots.key)
+            && mode == Mode::Follow
+        {
+            let taker = Taker {
+                config: config.snapshots.clone(),
+                key,
+                replica: place.file().to_owned(),
+                stream,
+                store: puts,
+                view: view.clone(),
+                audits: audits.clone(),
+                events: events.clone(),
+                shutdown: shutdown.clone(),
+                stop: stop.clone(),
+                began_with: started.as_ref().map(|started| started.checkpoint.claim().size),
+            };
+            stages.spawn(taker.run());
+        }
         if let Some(audits) = audits {
             audits.open(&verified);
             let (to, config) = (verified.downgrade(), config.clone());
@@ -385,6 +462,7 @@ impl Following<'_> {
             events,
             stop: stop.clone(),
             gaps,
+            started,
             report,
             replaced,
         };
@@ -403,10 +481,10 @@ impl Following<'_> {
     }
 }
 
-/// Runs the owner on a thread of its own, and waits for its end.
-pub(crate) async fn own(
-    owner: impl FnOnce() -> Result<End, ValidatorError> + Send + 'static,
-) -> Result<End, ValidatorError> {
+/// Runs the owner of a replica, or who reads it in full, on a thread of its own, and waits for its end.
+pub(crate) async fn own<T: Send + 'static>(
+    owner: impl FnOnce() -> Result<T, ValidatorError> + Send + 'static,
+) -> Result<T, ValidatorError> {
     let (tell, told) = oneshot::channel();
     let fault = || ValidatorError::Fault { part: "replica" };
     let started = std::thread::Builder::new().name("replica".to_owned()).spawn(move || {

@@ -26,6 +26,7 @@ use crate::auditors::{Auditors, MayAudit};
 use crate::contents;
 use crate::door::Door;
 use crate::query;
+use crate::snapshots::{self, Shelf};
 use crate::view::View;
 use crate::watch::{Audits, NoAudit};
 
@@ -49,6 +50,8 @@ pub(crate) struct Serving {
     pub(crate) audits: Audits,
     pub(crate) auditors: Auditors,
     pub(crate) lag_max: u64,
+    /// The snapshots in the store.
+    pub(crate) shelf: Shelf,
 }
 
 /// What the document of the process says of it.
@@ -74,6 +77,7 @@ fn routes() -> OpenApiRouter<Serving> {
         .routes(routes!(audit))
         .merge(query::routes())
         .merge(contents::routes())
+        .merge(snapshots::routes())
 }
 
 refusals! {

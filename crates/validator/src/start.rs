@@ -11,7 +11,7 @@ use synddb_sqlite::connection::{Connection, SqliteError};
 use tracing::warn;
 
 use crate::error::{ReplicaError, ValidatorError};
-use crate::replica::{GAPS_MAX, Gaps, Leaving, Place, position, signers};
+use crate::replica::{GAPS_MAX, Gaps, Leaving, Place, Started, position, signers};
 use crate::report::Report;
 use crate::verify::Kept;
 
@@ -93,6 +93,8 @@ pub(crate) struct Begun {
     /// What the replica says of itself.
     pub(crate) kept: Option<Kept>,
     pub(crate) gaps: Gaps,
+    /// The snapshot that the replica began with, while nobody has checked what came before.
+    pub(crate) started: Option<Started>,
     /// What an earlier halt left.
     pub(crate) report: Option<Report>,
     /// How the replica that lies in the place goes when the rebuilt one is there. `None` where it is gone on from, or there is none.
@@ -131,7 +133,7 @@ impl Begun {
                 };
                 // Nothing of it is looked at: it is as if there were none.
                 let (kept, gaps, replaced) = (None, Gaps::default(), Some(leaving));
-                return Ok(Self { place, kept, gaps, report, replaced });
+                return Ok(Self { place, kept, gaps, started: None, report, replaced });
             }
             Start::Resync { .. } => {}
             Start::Resume { report } => accept(&place, stream, report)?,
@@ -140,8 +142,8 @@ impl Begun {
             Some(checkpoint) => Some(Kept { signers: signers::of(&place)?, checkpoint }),
             None => None,
         };
-        let gaps = if kept.is_some() { read(&place)? } else { Gaps::default() };
-        Ok(Self { place, kept, gaps, report, replaced: None })
+        let (gaps, started) = if kept.is_some() { read(&place)? } else { (Gaps::default(), None) };
+        Ok(Self { place, kept, gaps, started, report, replaced: None })
     }
 }
 
@@ -166,7 +168,7 @@ fn accept(place: &Place, stream: StreamId, file: &Path) -> Result<(), ValidatorE
             "the log is right, and the replica's file is not: `synddb validator resync` loses nothing, this gap does"
         );
     }
-    let mut gaps = read(place)?;
+    let (mut gaps, _) = read(place)?;
     if !gaps.begin(report.id.clone(), report.halted.from, report.at()) {
         return Err(StartError::TooManyGaps.into());
     }
@@ -189,7 +191,10 @@ fn accept(place: &Place, stream: StreamId, file: &Path) -> Result<(), ValidatorE
     Ok(())
 }
 
-fn read(place: &Place) -> Result<Gaps, ReplicaError> {
-    let read = || -> Result<Gaps, SqliteError> { Ok(Gaps::read(Connection::open(place.file())?.sqlite())?) };
+fn read(place: &Place) -> Result<(Gaps, Option<Started>), ReplicaError> {
+    let read = || -> Result<_, SqliteError> {
+        let connection = Connection::open(place.file())?;
+        Ok((Gaps::read(connection.sqlite())?, Started::read(connection.sqlite())?))
+    };
     read().map_err(|source| ReplicaError::Sqlite { doing: "read", file: place.file().to_owned(), source })
 }

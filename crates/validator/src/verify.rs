@@ -267,6 +267,11 @@ impl Verify {
 
     async fn verify(&mut self, ahead: Ahead<Batch>) -> Result<Ahead<Box<VerifiedBatch>>, Stopped> {
         let (batch, room) = ahead.split();
+        Ok(Ahead::of(Box::new(self.verify_next(batch).await?), room))
+    }
+
+    /// Verifies the batch that follows what was verified.
+    pub(crate) async fn verify_next(&mut self, batch: Batch) -> Result<VerifiedBatch, Stopped> {
         let (first, last) = (batch.first(), batch.last());
         let epoch = batch.checkpoint().claim().epoch;
         if let Err(error) = signed(batch.checkpoint(), &self.leaders, &self.keys).await? {
@@ -287,7 +292,7 @@ impl Verify {
         };
         self.tip = Arc::new(batch.tip().clone());
         self.signers.add(&batch);
-        Ok(Ahead::of(Box::new(batch), room))
+        Ok(batch)
     }
 
     /// Asks once more about epochs of a batch that nobody led when they were read: their keys may be trusted by now.

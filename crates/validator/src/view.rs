@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use synddb_protocol::hash::StateHash;
-use synddb_protocol::http::{Gap, Halt, HaltKind, Position, ReplicaStatus};
+use synddb_protocol::http::{Gap, Halt, HaltKind, Position, ReplicaStatus, SnapshotsTaken, StartedFrom};
 use synddb_protocol::id::{Sequence, StreamId, Timestamp};
 use synddb_protocol::log::Checkpoint;
 use tokio::sync::watch;
@@ -36,6 +36,9 @@ struct Known {
     /// Where its position says that it stands, also where nothing of it is shown.
     stood: Option<Standing>,
     gaps: Vec<Gap>,
+    /// What the replica began with, while nobody has checked what came before.
+    started_from: Option<StartedFrom>,
+    snapshots: Option<SnapshotsTaken>,
     /// The last sequence that anybody said is stored.
     stored: Option<Sequence>,
     halted: Option<Halt>,
@@ -79,6 +82,27 @@ impl View {
     /// What the replica lacks.
     pub(crate) fn lacks(&self, gaps: &Gaps) {
         self.known.send_modify(|known| known.gaps = gaps.told());
+    }
+
+    /// What the replica began with, if nobody has checked what came before.
+    pub(crate) fn started(&self, from: Option<StartedFrom>) {
+        if self.is_counted {
+            metrics::started_from(self.stream, from.as_ref().map(|from| from.sequence));
+        }
+        self.known.send_modify(|known| known.started_from = from);
+    }
+
+    /// What is stored of snapshots.
+    pub(crate) fn takes_snapshots(&self, taken: SnapshotsTaken) {
+        self.known.send_modify(|known| known.snapshots = Some(taken));
+    }
+
+    /// Where a snapshot can be taken: the replica stands there, nothing is known against it, and it lacks nothing that is waited for.
+    pub(crate) fn is_whole_at(&self) -> Option<Sequence> {
+        let known = self.known.borrow();
+        let waits =
+            known.is_hidden || known.halted.is_some() || known.gaps.iter().any(|gap| gap.to.is_none());
+        known.standing.filter(|_| !waits).map(|standing| standing.sequence)
     }
 
     /// The replica stands here now.
@@ -168,6 +192,8 @@ impl View {
             stored: known.stored,
             halted: known.halted,
             gaps: known.gaps,
+            started_from: known.started_from,
+            snapshots: known.snapshots,
         }
     }
 }

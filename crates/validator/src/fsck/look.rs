@@ -7,7 +7,7 @@ use futures::StreamExt as _;
 use futures::stream;
 use synddb_protocol::hash::ChunkHash;
 use synddb_protocol::id::{Sequence, StreamId};
-use synddb_protocol::log::{Checkpoint, Entry, VerifiedBatch, VerifiedMessage};
+use synddb_protocol::log::{Checkpoint, Entry, SignedCheckpoint, VerifiedBatch, VerifiedMessage};
 use synddb_protocol::submission::{Chunk, CommitKind, Content, PageSize, Snapshot};
 use synddb_storage::{GetError, Key};
 use tokio::sync::mpsc::{Receiver, Sender};
@@ -34,6 +34,8 @@ pub(super) struct Looked {
     counts: Counts,
     objects: u64,
     last: Option<Checkpoint>,
+    /// Whether the checkpoint that was looked for is in the log.
+    pub(super) meets_beginning: bool,
     /// The first messages of its batches.
     pub(super) batches: Known<Sequence>,
     /// The chunks that its snapshots refer to.
@@ -69,6 +71,7 @@ impl Looked {
             read,
             rebuilt,
             beside,
+            replica: None,
         })
     }
 }
@@ -79,6 +82,7 @@ pub(super) struct Look {
     stream: StreamId,
     counted: Arc<Counted>,
     rebuilt: watch::Receiver<Option<Sequence>>,
+    looked_for: Option<SignedCheckpoint>,
     looked: Looked,
 }
 
@@ -93,10 +97,16 @@ impl Look {
             counts: Counts::default(),
             objects: 0,
             last: None,
+            meets_beginning: false,
             batches: Known::up_to(BATCHES_MAX),
             chunks: Known::up_to(CHUNKS_MAX),
         };
-        Self { store, stream, counted, rebuilt, looked }
+        Self { store, stream, counted, rebuilt, looked_for: None, looked }
+    }
+
+    /// Has it looked whether a batch ends with this checkpoint.
+    pub(super) fn look_for(&mut self, checkpoint: Option<SignedCheckpoint>) {
+        self.looked_for = checkpoint;
     }
 
     pub(super) fn size(&self) -> Option<Sequence> {
@@ -161,6 +171,9 @@ impl Look {
             }
         }
         let claim = batch.checkpoint().claim();
+        if let Some(looked_for) = self.looked_for.as_ref().filter(|found| found.claim().size == claim.size) {
+            self.looked.meets_beginning = looked_for.to_bytes() == batch.checkpoint().to_bytes();
+        }
         let first = batch.messages().first().map_or(claim.size, |first| first.header().sequence);
         self.looked.batches.add(first);
         self.looked.objects += 1;

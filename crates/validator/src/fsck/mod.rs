@@ -11,6 +11,7 @@
 //! That a log ends is seen from the store alone, so one whose last batches were removed is whole, and shorter. Whoever knows its size
 //! compares it with [`Report::size`].
 
+mod began;
 mod beside;
 mod counted;
 mod epochs;
@@ -25,10 +26,10 @@ use std::time::Duration;
 use synddb_protocol::hash::StateHash;
 use synddb_protocol::http::Halt;
 use synddb_protocol::id::{KeyId, Sequence, StreamId};
-use synddb_protocol::log::{BatchError, Leaders, Signers, Tip};
+use synddb_protocol::log::{BatchError, Leaders, SignedCheckpoint, Signers, Tip};
 use synddb_protocol::signing::{TrustedKeys, VerifyingKey};
 use synddb_service::shutdown::Shutdown;
-use synddb_sqlite::connection::Connection;
+use synddb_sqlite::connection::{Connection, SqliteError};
 use synddb_sqlite::state::RunningState;
 use synddb_storage::{BatchStore as _, Failure, Key, ObjectBatchStore, StoreUrl};
 use tokio::runtime::Handle;
@@ -36,8 +37,11 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet, spawn_blocking};
 use tokio_util::sync::CancellationToken;
 
-pub use self::report::{Beside, Claim, Counts, EpochRun, Listed, Progress, Read, Rebuilt, Report, Stray};
+pub use self::report::{
+    Beside, Claim, Counts, EpochRun, Listed, Progress, Read, Rebuilt, ReplicaBegan, Report, Stray,
+};
 
+use self::began::Began;
 use self::counted::Counted;
 use self::look::{Look, Looked};
 use crate::config::Mode;
@@ -70,6 +74,9 @@ pub struct Question {
     pub keys: Vec<VerifyingKey>,
     /// An empty folder in which the database is rebuilt: about twice its size. `None` leaves that out.
     pub rebuild_in: Option<PathBuf>,
+    /// A replica of this log that began from a snapshot. When the log before that is found to be whole, to lead there, and to make the database that
+    /// the snapshot was, the replica is told. Nothing is told unless the database is rebuilt.
+    pub replica: Option<PathBuf>,
 }
 
 /// Why a log was not found to be whole.
@@ -82,6 +89,33 @@ pub enum Problem {
         halt: Halt,
         /// Why.
         source: Box<HaltCause>,
+    },
+    /// The file that was named as a replica of the log is none.
+    #[error("the file is no replica of this log; name another, or check --stream. file=`{}`", file.display())]
+    NoReplica {
+        /// The file.
+        file: PathBuf,
+        /// Why it cannot be read, where that is known.
+        source: Option<SqliteError>,
+    },
+    /// The replica cannot be told.
+    #[error("the log is whole, and the replica cannot be told so; run it again. file=`{}`", file.display())]
+    NotTold {
+        /// The file.
+        file: PathBuf,
+        /// Why not.
+        source: SqliteError,
+    },
+    /// The replica began at a checkpoint that is not in the log.
+    #[error(
+        "the log is whole, and does not hold the checkpoint that the replica began with; is it another store? Run `synddb validator \
+         resync`. file=`{}` sequence=`{sequence}`", file.display()
+    )]
+    BeganElsewhere {
+        /// The file.
+        file: PathBuf,
+        /// Where the replica began.
+        sequence: Sequence,
     },
     /// The machine failed, or what it was told.
     #[error(transparent)]
@@ -150,6 +184,8 @@ impl Problem {
             Self::NoStream { .. } | Self::Nothing { .. } | Self::NoKeys { .. } | Self::Strangers { .. } => {
                 true
             }
+            Self::NoReplica { .. } => true,
+            Self::NotTold { .. } | Self::BeganElsewhere { .. } => false,
             Self::Validator(error) => error.is_refusal(),
             Self::NotWhole { .. } | Self::BadRecord { .. } | Self::List(_) | Self::Interrupted { .. } => {
                 false
@@ -159,7 +195,7 @@ impl Problem {
 
     /// Whether the log is to blame.
     pub const fn is_of_log(&self) -> bool {
-        matches!(self, Self::BadRecord { .. } | Self::NotWhole { .. })
+        matches!(self, Self::BadRecord { .. } | Self::NotWhole { .. } | Self::BeganElsewhere { .. })
     }
 }
 
@@ -190,6 +226,10 @@ pub async fn run(
     let Some(stream) = question.stream else {
         return Err(Problem::NoStream { found: objects.streams().await? });
     };
+    let began = match question.replica {
+        Some(file) => Some(Began::read(file, stream)?),
+        None => None,
+    };
     let stop = CancellationToken::new();
     // Whoever stops waiting for this ends every part of it.
     let _ending = stop.clone().drop_guard();
@@ -217,6 +257,7 @@ pub async fn run(
         keys,
         shutdown: shutdown.clone(),
         stop,
+        began: began.as_ref().and_then(Began::checkpoint),
         scratch: question.rebuild_in.map(|folder| folder.join(SCRATCH)),
     };
     let (looked, rebuilt) = match walk.run(&mut on_progress).await {
@@ -240,9 +281,14 @@ pub async fn run(
     if let Some(found) = behind {
         beside::check_hole(&store, stream, looked.size(), found).await?;
     }
-    let Some(report) = looked.into_report(stream, epochs, counted.read(), rebuilt, beside) else {
+    let is_rebuilt = rebuilt.is_some();
+    let meets = looked.meets_beginning;
+    let Some(mut report) = looked.into_report(stream, epochs, counted.read(), rebuilt, beside) else {
         return Err(Problem::Nothing { stream, found: objects.streams().await? });
     };
+    if let Some(began) = began.filter(|_| is_rebuilt) {
+        report.replica = Some(began.tell(meets)?);
+    }
     Ok(report)
 }
 
@@ -287,6 +333,8 @@ struct Walk {
     keys: TrustedKeys,
     shutdown: Shutdown,
     stop: CancellationToken,
+    /// The checkpoint that a replica began with.
+    began: Option<SignedCheckpoint>,
     /// The database that is rebuilt.
     scratch: Option<PathBuf>,
 }
@@ -343,6 +391,7 @@ impl Walk {
                     events,
                     stop: self.stop.clone(),
                     gaps: Gaps::default(),
+                    started: None,
                     report: None,
                     replaced: None,
                 };
@@ -353,6 +402,7 @@ impl Walk {
         let to_owner = owner.is_some().then_some(looked);
         let mut look =
             Look::new(self.store.clone(), self.stream, Arc::clone(&self.counted), progress.clone());
+        look.look_for(self.began.clone());
         let looking = tokio::select! {
             biased;
             () = self.shutdown.asked() => None,

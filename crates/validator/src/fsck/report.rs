@@ -91,6 +91,22 @@ pub struct Report {
     pub rebuilt: Option<Rebuilt>,
     /// What else lies in the store; `None` where a static host cannot be asked.
     pub beside: Option<Beside>,
+    /// What the replica that was named is told; `None` where none was named, or no database was rebuilt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replica: Option<ReplicaBegan>,
+}
+
+/// What a replica of a log that is whole is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "began", rename_all = "snake_case")]
+pub enum ReplicaBegan {
+    /// It began from a snapshot, and what came before was checked now.
+    Checked {
+        /// The last message in that snapshot.
+        sequence: Sequence,
+    },
+    /// It began with the first message, or what came before was checked earlier: there is nothing to be told.
+    AtTheFirst,
 }
 
 /// How many messages there are of each type.

@@ -20,7 +20,7 @@ const WAITING_MAX: usize = 2;
 
 /// Why a chunk did not come.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum ChunkError {
+pub(crate) enum ChunkError {
     /// The process ends.
     #[error("the process was asked to end")]
     Interrupted,
@@ -36,11 +36,11 @@ pub(super) enum ChunkError {
 }
 
 /// The chunks of one snapshot on their way. They stop coming when this goes.
-pub(super) struct Chunks(Receiver<Result<Bytes, ChunkError>>);
+pub(crate) struct Chunks(Receiver<Result<Bytes, ChunkError>>);
 
 impl Chunks {
     /// Begins to fetch `chunks`, in order.
-    pub(super) fn fetch(
+    pub(crate) fn fetch(
         runtime: &Handle,
         store: PatientStore,
         stream: StreamId,
@@ -58,7 +58,7 @@ impl Chunks {
     }
 
     /// Waits for the next one. Not for a thread of the runtime.
-    pub(super) fn next(&mut self) -> Result<Vec<u8>, ChunkError> {
+    pub(crate) fn next(&mut self) -> Result<Vec<u8>, ChunkError> {
         self.0.blocking_recv().unwrap_or(Err(ChunkError::Interrupted)).map(Vec::from)
     }
 }

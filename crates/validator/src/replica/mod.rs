@@ -8,6 +8,7 @@
 //! chunks.rs    chunks of a snapshot, fetched ahead
 //! snapshot.rs  a snapshot beside the replica, and how it takes the replica's place
 //! gaps.rs      what is missing because somebody went on after a divergence
+//! started.rs   which snapshot it began with, while nobody has checked what came before
 //! identity.rs  which file lies under a name
 //! wal.rs       how large its WAL may become beside its readers
 //! audit.rs     who waits for a full scan, and when the next one may begin
@@ -22,14 +23,15 @@
 
 mod applying;
 mod audit;
-mod chunks;
+pub(crate) mod chunks;
 mod gaps;
 mod identity;
 mod owner;
 mod place;
 pub(crate) mod position;
 pub(crate) mod signers;
-mod snapshot;
+pub(crate) mod snapshot;
+mod started;
 mod wal;
 mod working;
 
@@ -37,6 +39,7 @@ pub(crate) use audit::Asked;
 pub(crate) use gaps::{GAPS_MAX, Gaps};
 pub(crate) use owner::{Context, Owner};
 pub(crate) use place::{Leaving, Place};
+pub(crate) use started::Started;
 pub(crate) use working::differing;
 
 use crate::error::{HaltCause, ReplicaError, ValidatorError};

@@ -9,6 +9,7 @@ use synddb_protocol::id::{Epoch, Sequence, StreamId};
 use synddb_protocol::log::{Entry, Signers, TrustedCheckpoint, VerifiedBatch, VerifiedMessage};
 use synddb_protocol::submission::{Content, Snapshot, SnapshotPlace, StateClaim};
 use synddb_sqlite::apply::Applied;
+use synddb_sqlite::snapshot::Image;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::mpsc::{Receiver, Sender};
@@ -21,7 +22,7 @@ use super::chunks::Chunks;
 use super::gaps::Gaps;
 use super::wal::WalBound;
 use super::working::{Journal, Working};
-use super::{Ended, Leaving, Place, snapshot};
+use super::{Ended, Leaving, Place, Started, snapshot};
 use crate::door::Door;
 use crate::error::{HaltCause, ValidatorError};
 use crate::fetch::PatientStore;
@@ -54,6 +55,8 @@ pub(crate) struct Context {
     pub(crate) stop: CancellationToken,
     /// What the replica lacks.
     pub(crate) gaps: Gaps,
+    /// The snapshot that the replica began with, while nobody has checked what came before.
+    pub(crate) started: Option<Started>,
     /// What an earlier halt left, until it is settled.
     pub(crate) report: Option<Report>,
     /// How another replica leaves the place when the first snapshot of this one is restored.
@@ -251,7 +254,8 @@ impl Owner {
         if let Some(audit) = audit {
             info!(sequence = audit.sequence.get(), scan_ms = audit.scan_ms, equal = audit.equal, "audited");
         }
-        compared
+        compared?;
+        self.look_at_start()
     }
 
     /// Applies a batch, or nothing of it.
@@ -378,9 +382,13 @@ impl Owner {
             snapshot.chunks.clone(),
             context.stop.clone(),
         );
-        snapshot::stage(&self.place, sequence, snapshot, chunks)?;
+        snapshot::stage(&self.place, sequence, &Image::of_snapshot(snapshot), chunks)?;
         let mut staged = Working::open(&self.place, &self.place.staged(), Journal::Rollback, sequence)?;
         staged.keep_gaps(&self.context.gaps.closed(sequence))?;
+        // Where the log was joined stays what it was, whatever the log replaces.
+        if let Some(started) = &self.context.started {
+            staged.keep_started(started)?;
+        }
         self.staged = Some(staged);
         Ok(())
     }
@@ -453,10 +461,22 @@ impl Owner {
     fn stands(&mut self, standing: Standing) -> Result<(), Ended> {
         self.standing = Some(standing);
         self.context.view.stands(standing);
+        self.look_at_start()?;
         if self.context.report.as_ref().is_some_and(|report| report.is_settled_at(standing.sequence)) {
             Report::remove(self.place.file())?;
             info!(sequence = standing.sequence.get(), "an earlier divergence is settled");
             self.context.report = None;
+        }
+        Ok(())
+    }
+
+    /// Looks whether somebody has checked by now what came before the snapshot that the replica began with.
+    fn look_at_start(&mut self) -> Result<(), Ended> {
+        let (Some(live), true) = (&self.live, self.context.started.is_some()) else { return Ok(()) };
+        self.context.started = live.started()?;
+        if self.context.started.is_none() {
+            info!("the log before the snapshot that the replica began with was checked in full");
+            self.context.view.started(None);
         }
         Ok(())
     }

@@ -6,8 +6,8 @@ use synddb_protocol::id::StreamId;
 use synddb_protocol::log::SignedCheckpoint;
 use synddb_sqlite::connection::{Connection, SqliteError};
 
-pub(crate) use synddb_sqlite::apply::position::{NoPosition, read, states};
-pub(super) use synddb_sqlite::apply::position::{create, keep_states, write};
+pub(super) use synddb_sqlite::apply::position::keep_states;
+pub(crate) use synddb_sqlite::apply::position::{NoPosition, create, read, states, write};
 
 use super::Place;
 use crate::error::ReplicaError;

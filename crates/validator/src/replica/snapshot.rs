@@ -8,7 +8,6 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use synddb_protocol::id::Sequence;
-use synddb_protocol::submission::Snapshot;
 use synddb_sqlite::connection::{PATIENCE, SqliteError};
 use synddb_sqlite::rusqlite::backup::{Backup, StepResult};
 use synddb_sqlite::rusqlite::{self, OpenFlags};
@@ -27,14 +26,14 @@ const RETRY: Duration = Duration::from_millis(100);
 const READERS_PATIENCE: Duration = Duration::from_secs(6);
 
 /// Restores a snapshot beside the replica.
-pub(super) fn stage(
+pub(crate) fn stage(
     place: &Place,
     sequence: Sequence,
-    snapshot: &Snapshot,
+    image: &Image<'_>,
     mut chunks: Chunks,
 ) -> Result<(), Ended> {
     place.make_staged()?;
-    match restore(&place.staged(), &Image::of_snapshot(snapshot), |_| chunks.next()) {
+    match restore(&place.staged(), image, |_| chunks.next()) {
         Ok(_) => place.keep_staged_private().map_err(Ended::from),
         Err(error) => Err(blame(place, sequence, error)),
     }

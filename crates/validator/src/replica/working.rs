@@ -16,7 +16,7 @@ use tracing::warn;
 
 use super::gaps::Gaps;
 use super::identity::Identity;
-use super::{Ended, Place, position, signers};
+use super::{Ended, Place, Started, position, signers};
 use crate::error::{Divergence, HaltCause, ReplicaError};
 
 /// Most tables that are named as different.
@@ -98,6 +98,19 @@ impl Working {
         gaps.write(sqlite).map_err(|error| self.sqlite(error.into()))?;
         self.gaps = gaps.clone();
         Ok(())
+    }
+
+    /// Says in a staged file which snapshot its replica began with, from here on.
+    pub(super) fn keep_started(&self, started: &Started) -> Result<(), Ended> {
+        debug_assert_eq!(self.journal, Journal::Rollback, "only a staged file is told");
+        let written = started.write(self.applier.applier().connection().sqlite());
+        written.map_err(|error| self.sqlite(error.into()))
+    }
+
+    /// Which snapshot it began with, while nobody has checked what came before.
+    pub(super) fn started(&self) -> Result<Option<Started>, Ended> {
+        let read = Started::read(self.applier.applier().connection().sqlite());
+        read.map_err(|error| self.sqlite(error.into()))
     }
 
     /// What it lacks.

@@ -29,6 +29,7 @@ mod resumed;
 mod resynced;
 mod running;
 mod signers;
+mod snapshots;
 mod stores;
 mod swept;
 mod traced;
