@@ -300,12 +300,16 @@ pub(crate) struct ValidatorArguments {
     #[command(flatten)]
     pub(crate) of: ValidatorOptions,
     #[command(subcommand)]
-    pub(crate) again: Option<Again>,
+    pub(crate) instead: Option<Instead>,
 }
 
-/// What a validator does that halted.
+/// What is done instead of going on: before the first start, or behind a halt.
 #[derive(Debug, Subcommand)]
-pub(crate) enum Again {
+pub(crate) enum Instead {
+    /// Writes a configuration file with every key and what it means, and a signing key, for a validator that begins.
+    ///
+    /// Nothing that is there is overwritten; a key that is there is kept. Nothing is followed yet: what to run next is said.
+    Init(InitArguments),
     /// Fetches the replica again: moves it away and rebuilds it from the log, checking every step.
     ///
     /// Exit code 1 when it halts again: then it is the log that cannot be followed, and not this replica.
@@ -332,6 +336,23 @@ pub(crate) enum Again {
         #[arg(long)]
         once: bool,
     },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct InitArguments {
+    /// The store: `gs://bucket/prefix`, `s3://bucket/prefix`, `az://container/prefix`, `file:///folder`, or `https://host/prefix` of a host that
+    /// serves one.
+    #[arg(long)]
+    pub(crate) store: StoreUrl,
+    /// A key that may sign the log; several may be named. Take it from whoever runs the sequencer, not from the store.
+    #[arg(long = "sequencer-key", required = true)]
+    pub(crate) sequencer_keys: Vec<VerifyingKey>,
+    /// The stream. Without it, the one that the store holds, if it holds one only.
+    #[arg(long)]
+    pub(crate) stream: Option<StreamId>,
+    /// The folder in which `validator.toml` and `validator.key` are written, and in which the replica will lie.
+    #[arg(long, default_value = ".")]
+    pub(crate) dir: PathBuf,
 }
 
 #[derive(Debug, Args)]
@@ -387,6 +408,11 @@ struct LogArguments {
     #[arg(long)]
     #[serde(skip_serializing_if = "Option::is_none")]
     sequencer: Option<String>,
+    /// Begin a replica that is not there yet, or is fetched again, from the newest snapshot in the store that the log vouches for, instead of from the
+    /// first message. What it does not check then, `verify --full --of` does.
+    #[arg(long, value_name = "WHICH", num_args = 0..=1, require_equals = true, default_missing_value = "newest", value_parser = ["newest", "never"])]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    from_snapshot: Option<String>,
     /// The address to listen at, as in `127.0.0.1:8080`.
     #[arg(long)]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -540,6 +566,10 @@ pub(crate) struct VerifyArguments {
     /// The folder in which a scratch folder is made for the database, instead of the system's. It takes about twice the database's size.
     #[arg(long, requires = "full")]
     pub(crate) dir: Option<PathBuf>,
+    /// A replica of this log on this machine that began from a snapshot, also a running one. When the log is whole and leads to that snapshot, it is
+    /// told, and says `started_from` no more.
+    #[arg(long, value_name = "REPLICA", requires = "full")]
+    pub(crate) of: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -38,6 +38,7 @@ mod exit;
 mod folder;
 mod follow;
 mod gc;
+mod init;
 mod inspect;
 mod mirror;
 mod output;

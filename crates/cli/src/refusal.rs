@@ -137,6 +137,18 @@ pub enum Refusal {
     /// A store without anything of a stream.
     #[error("the store holds nothing of this stream; check --store and --stream")]
     NothingStored,
+    /// A file that would be overwritten.
+    #[error("the file is there, and is not overwritten; move it away, or name another folder with --dir. file=`{}`", file.display())]
+    WouldOverwrite {
+        /// The file.
+        file: PathBuf,
+    },
+    /// A store of no stream, or of several.
+    #[error("the store does not say which stream it is; name it with --stream. found=`{found}`")]
+    WhichStream {
+        /// Those that it holds.
+        found: String,
+    },
     /// Replicas of different logs.
     #[error("the two are replicas of different logs; name two of one. one=`{one}` other=`{other}`")]
     OtherStream {

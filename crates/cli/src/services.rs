@@ -7,8 +7,9 @@ use synddb_sequencer::Started;
 use synddb_service::config;
 use synddb_validator::{End, Start};
 
-use crate::arguments::{Again, ReplicaArguments, SequencerArguments, ValidatorArguments};
+use crate::arguments::{Instead, ReplicaArguments, SequencerArguments, ValidatorArguments};
 use crate::exit::{CommandError, Exit};
+use crate::init;
 use crate::output::{Event, Output, Process, Progress};
 use crate::process;
 use crate::refusal::Refusal;
@@ -35,10 +36,11 @@ pub(crate) fn sequencer(arguments: &SequencerArguments, output: Output) -> Resul
 }
 
 pub(crate) fn validator(arguments: &ValidatorArguments, output: Output) -> Result<Exit, CommandError> {
-    let (options, start, once) = match &arguments.again {
+    let (options, start, once) = match &arguments.instead {
         None => (&arguments.of, Start::GoOn, false),
-        Some(Again::Resync { of, discard, once }) => (of, Start::Resync { discard: *discard }, *once),
-        Some(Again::Resume { of, after_divergence, once }) => {
+        Some(Instead::Init(arguments)) => return init::run(arguments, output),
+        Some(Instead::Resync { of, discard, once }) => (of, Start::Resync { discard: *discard }, *once),
+        Some(Instead::Resume { of, after_divergence, once }) => {
             (of, Start::Resume { report: after_divergence.clone() }, *once)
         }
     };
@@ -105,6 +107,8 @@ impl Seldom {
                 Event::Listening { process: Process::Validator, url, key: None, key_id: None }
             }
             Told::Restored { sequence, state } => Event::Restored { sequence, state },
+            Told::Began { sequence, state, signer } => Event::Began { sequence, state, signer },
+            Told::Snapshot { sequence, chunks, bytes } => Event::Snapshot { sequence, chunks, bytes },
             Told::Applied { sequence, state } => {
                 let is_seen = self.progress.set(format!("message {sequence}"));
                 if is_seen || self.said.is_some_and(|said| said.elapsed() < PROGRESS) {

@@ -28,6 +28,7 @@ pub(crate) fn run(arguments: &VerifyArguments, output: Output) -> Result<Exit, C
         stream: arguments.stream,
         keys: arguments.sequencer_keys.clone(),
         rebuild_in: scratch.as_ref().map(|folder| folder.path().to_owned()),
+        replica: arguments.of.clone(),
     };
     let checked = process::serve(output, "verify", false, async |_, shutdown: Shutdown| {
         let mut seldom = Seldom { said: began, progress: Progress::begin(output), output };

@@ -69,6 +69,7 @@ impl RestoreError {
             | ValidatorError::Listen { .. }
             | ValidatorError::Credentials(_)
             | ValidatorError::Tls(_)
+            | ValidatorError::SnapshotKey(_)
             | ValidatorError::Authority { .. }
             | ValidatorError::Serve(_)
             | ValidatorError::Client(_)

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use synddb_agent::{AgentStatus, Audited, Finding as EvidenceOf, Problem};
 use synddb_protocol::hash::StateHash;
 use synddb_protocol::http::{Halt, Position, ReplicaStatus, StreamStatus};
-use synddb_protocol::id::{Sequence, StreamId};
+use synddb_protocol::id::{KeyId, Sequence, StreamId};
 use synddb_service::config::Setting;
 use synddb_validator::fsck::{Progress as CheckProgress, Report};
 use synddb_validator::gc::{Progress as SweepProgress, Report as SweepReport};
@@ -152,6 +152,19 @@ pub enum Event {
         /// Writers that can lose commits by themselves. Those of other users cannot be seen.
         writers_at_risk: Vec<Writer>,
     },
+    /// A validator can begin: its configuration and its key are written.
+    Initialized {
+        /// The configuration file.
+        config: String,
+        /// The file of its key.
+        key_file: String,
+        /// Its public key.
+        key: String,
+        /// The key id.
+        key_id: KeyId,
+        /// The stream that it will follow.
+        stream: StreamId,
+    },
     /// A token was made, or one that there was is listed now.
     TokenMade {
         /// What it is called.
@@ -265,6 +278,24 @@ pub enum Event {
         sequence: Sequence,
         /// The state hash.
         state: StateHash,
+    },
+    /// A replica begins with a snapshot out of the store, and goes on behind it.
+    Began {
+        /// The last message in it.
+        sequence: Sequence,
+        /// The state hash.
+        state: StateHash,
+        /// The key id of whoever took it.
+        signer: KeyId,
+    },
+    /// A snapshot of the replica was stored.
+    Snapshot {
+        /// The last message in it.
+        sequence: Sequence,
+        /// Chunks of it that were not stored before.
+        chunks: u64,
+        /// Their bytes.
+        bytes: u64,
     },
     /// Messages were applied; said at most once a second.
     Applied {

@@ -98,6 +98,24 @@ pub(super) fn of(event: &Event) -> String {
         Event::Restored { sequence, state } => {
             format!("replica restored from the snapshot of message {sequence}, at state {state}")
         }
+        Event::Began { sequence, state, signer } => format!(
+            "replica begins with the snapshot of message {sequence} that key id {signer} took, at state {state}; that earlier messages lead there \
+             is not checked: `synddb verify --full --of` does"
+        ),
+        Event::Snapshot { sequence, chunks, bytes } => {
+            format!(
+                "snapshot of message {sequence} stored: {} new, {}",
+                counted(*chunks, "chunk"),
+                mib(*bytes)
+            )
+        }
+        Event::Initialized { config, key_file, key, key_id, stream } => {
+            let (config, key_file) = (printable(config), printable(key_file));
+            format!(
+                "validator of stream {stream}\n  config   {config}\n  key      {key_file}, key id {key_id}, public {key}\nlook through the \
+                 configuration, then run:\n  synddb config check validator {config}\n  synddb validator --config {config}"
+            )
+        }
         Event::Applied { sequence, state } => format!("replica at message {sequence}, state {state}"),
         Event::CaughtUp { sequence: Some(sequence), state: Some(state) } => {
             format!("replica has everything stored, up to message {sequence}, at state {state}")

@@ -1,7 +1,7 @@
 //! What `verify` found, for people.
 
 use synddb_sqlite::as_sql::shown;
-use synddb_validator::fsck::{Beside, Claim, Counts, EpochRun, Read, Report, Stray};
+use synddb_validator::fsck::{Beside, Claim, Counts, EpochRun, Read, ReplicaBegan, Report, Stray};
 
 use super::{counted, mib};
 use crate::inspect::utc;
@@ -23,6 +23,7 @@ pub(super) fn of(report: &Report, elapsed_ms: u64) -> String {
         read,
         rebuilt,
         beside,
+        replica,
     } = report;
     let Counts { submissions, snapshots, inbound, status, epochs: begun, commits, reconciles } = counts;
     let Read { batch_bytes, chunks, chunk_bytes } = read;
@@ -54,6 +55,12 @@ pub(super) fn of(report: &Report, elapsed_ms: u64) -> String {
         ),
         None => "  rebuilt   no; --full rebuilds the database and compares every state hash".to_owned(),
     });
+    lines.extend(replica.map(|replica| match replica {
+        ReplicaBegan::Checked { sequence } => {
+            format!("  replica   began with message {sequence} of this log: told that everything before is checked")
+        }
+        ReplicaBegan::AtTheFirst => "  replica   has nothing left to be checked: it began with the first message".to_owned(),
+    }));
     lines.extend(match beside {
         Some(beside) => beside_lines(beside),
         None => vec!["  beside    not known: a static host lists nothing".to_owned()],

@@ -15,7 +15,7 @@ mod written;
 pub use check::{Origin, Setting, settings};
 pub use command::{Asked, Misasked, asked};
 pub use keys::{Key, Section, sections};
-pub use written::{default_file, reference_page};
+pub use written::{default_file, file_with, reference_page};
 
 use std::path::{Path, PathBuf};
 

@@ -13,6 +13,15 @@ const LINE_CHARS: usize = 110;
 
 /// The configuration file in which every key has its default, each with what it means. Read as a file, it changes nothing.
 pub fn default_file<T: JsonSchema + Serialize + Default>(process: &str, prefix: &str) -> String {
+    file_with::<T>(process, prefix, &[])
+}
+
+/// The same with some keys set, by their dotted form.
+pub fn file_with<T: JsonSchema + Serialize + Default>(
+    process: &str,
+    prefix: &str,
+    set: &[(&str, Value)],
+) -> String {
     let mut text = String::new();
     let head = format!(
         "What {process} is told, where nobody says otherwise. A variable of the environment goes before this file: `{prefix}` and the key in \
@@ -31,6 +40,11 @@ pub fn default_file<T: JsonSchema + Serialize + Default>(process: &str, prefix: 
             comment(&mut text, &key.doc);
             for (word, meaning) in &key.words {
                 comment(&mut text, format!("\"{word}\": {meaning}").trim_end_matches([' ', ':']));
+            }
+            let dotted = section.dotted(key);
+            if let Some((_, of)) = set.iter().find(|(name, _)| *name == dotted) {
+                writeln!(text, "{mark}{} = {}", key.name, value(of)).ok();
+                continue;
             }
             match (&key.default, &key.example) {
                 (Some(default), _) => writeln!(text, "{mark}{} = {}", key.name, value(default)),
