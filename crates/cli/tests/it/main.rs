@@ -5,6 +5,7 @@
     reason = "a test fails by panicking, and says with what the programs answered"
 )]
 
+mod begun;
 mod bench;
 mod cases;
 mod chance;
