@@ -46,9 +46,11 @@ pub(crate) fn run(arguments: &InitArguments, output: Output) -> Result<Exit, Com
         ("snapshots.key_file", json!(&key_file)),
     ];
     let text = file_with::<Config>("a validator", VALIDATOR, &set);
-    write_new(&config, &text).map_err(|error| match error.kind() {
-        io::ErrorKind::AlreadyExists => Refusal::WouldOverwrite { file: config.clone() }.into(),
-        _ => CommandError::system("write the configuration")(error),
+    write_new(&config, &text).map_err(|error| -> CommandError {
+        if error.kind() == io::ErrorKind::AlreadyExists {
+            return Refusal::WouldOverwrite { file: config.clone() }.into();
+        }
+        CommandError::system("write the configuration")(error)
     })?;
     output.tell(&Event::Initialized {
         config: config.display().to_string(),

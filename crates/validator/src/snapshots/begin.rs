@@ -78,7 +78,7 @@ impl Passed {
             {
                 Self::Unfit(Unfit::Batch(error))
             }
-            stopped => Self::Stopped(stopped),
+            Stopped::Failed(_) | Stopped::GaveUp => Self::Stopped(stopped),
         }
     }
 }
@@ -234,16 +234,17 @@ async fn restore(
             let unfit = match ended {
                 Ended::Interrupted => return Err(Stopped::GaveUp),
                 Ended::Halted(cause) => Unfit::Pages(cause),
-                Ended::Failed(error) => match *error {
-                    ValidatorError::Replica(error) if matches!(*error, ReplicaError::Restore { .. }) => {
-                        Unfit::Restore(error)
-                    }
-                    error => return Err(error.into()),
-                },
+                Ended::Failed(error) if is_of_restore(&error) => Unfit::Restore(error),
+                Ended::Failed(error) => return Err(Stopped::Failed(error)),
             };
             Ok((begun, Err(unfit)))
         }
     }
+}
+
+/// Whether this machine could not hold the pages.
+fn is_of_restore(error: &ValidatorError) -> bool {
+    matches!(error, ValidatorError::Replica(error) if matches!(**error, ReplicaError::Restore { .. }))
 }
 
 /// The same on a thread that may be busy. Whoever is killed before the last step leaves no replica, and the one that was there.

@@ -4,7 +4,7 @@ use synddb_protocol::DecodeError;
 use synddb_protocol::id::{KeyId, Sequence};
 use synddb_protocol::signing::SignatureError;
 
-use crate::error::{HaltCause, ReplicaError, ValidatorError};
+use crate::error::{HaltCause, ValidatorError};
 
 /// Why no replica begins from a snapshot.
 #[derive(Debug, thiserror::Error)]
@@ -49,5 +49,5 @@ pub(super) enum Unfit {
     Pages(#[source] Box<HaltCause>),
     /// This machine cannot hold it. What can be held by another one is passed here: a made-up snapshot may be larger than any disk.
     #[error("it cannot be restored here")]
-    Restore(#[source] Box<ReplicaError>),
+    Restore(#[source] Box<ValidatorError>),
 }

@@ -30,6 +30,9 @@ const FASTER_MIN: u32 = 10;
 /// How many commits the writer may be ahead of the agent, so that the application's WAL stays what it is in life.
 const AHEAD_MAX: u64 = 20_000;
 
+/// After so many commits it is said how far it is.
+const TOLD: u64 = 100_000;
+
 fn commits() -> u64 {
     std::env::var("SYNDDB_SNAPSHOT_COMMITS").ok().and_then(|text| text.parse().ok()).unwrap_or(COMMITS)
 }
@@ -44,8 +47,13 @@ struct Application {
 
 impl Application {
     fn begin(file: &Path, accounts: u64) -> Self {
-        let sqlite = rusqlite::Connection::open(file).unwrap();
-        sqlite.busy_timeout(Duration::from_secs(60)).unwrap();
+        let mut sqlite = rusqlite::Connection::open(file).unwrap();
+        // An agent that makes a fast application wait lets it in for moments, which who waits for a tenth of a second at a time misses.
+        let ask_again = |_| {
+            std::thread::park_timeout(Duration::from_millis(1));
+            true
+        };
+        sqlite.busy_handler(Some(ask_again)).unwrap();
         sqlite.pragma_update(None, "journal_mode", "WAL").unwrap();
         sqlite
             .execute_batch(
@@ -69,7 +77,8 @@ impl Application {
         let (from, to) = (self.chance.below(self.accounts), self.chance.below(self.accounts));
         let amount = self.chance.below(100).cast_signed();
         self.done += 1;
-        let transaction = self.sqlite.unchecked_transaction().unwrap();
+        let immediate = rusqlite::TransactionBehavior::Immediate;
+        let transaction = rusqlite::Transaction::new_unchecked(&self.sqlite, immediate).unwrap();
         for (account, amount) in [(from, -amount), (to, amount)] {
             let account = account.cast_signed();
             let mut update = transaction
@@ -89,6 +98,9 @@ impl Application {
         while self.done < commits {
             for _ in 0..(commits - self.done).min(AHEAD_MAX / 4) {
                 self.commit();
+            }
+            if self.done % TOLD == 0 {
+                println!("{} commits", self.done);
             }
             let deadline = Instant::now() + crate::roles::PATIENCE;
             while captured(home).is_none_or(|captured| captured + AHEAD_MAX < self.done) {
