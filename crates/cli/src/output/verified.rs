@@ -92,8 +92,8 @@ fn beside_lines(beside: &Beside) -> Vec<String> {
     let kinds = [
         ("batches that are not read", batches.as_ref()),
         ("epoch records behind a gap", Some(epochs)),
-        ("chunks nobody refers to", chunks.as_ref()),
-        ("objects of kinds that nothing reads yet", Some(other)),
+        ("chunks that the log does not name", chunks.as_ref()),
+        ("snapshots of replicas and endorsements", Some(other)),
         ("objects with unknown names", Some(unknown)),
     ];
     let mut lines = Vec::new();

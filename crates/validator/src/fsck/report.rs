@@ -179,9 +179,9 @@ pub struct Beside {
     pub batches: Option<Stray>,
     /// Epoch records behind the first epoch that nobody claimed.
     pub epochs: Stray,
-    /// Chunks that no snapshot refers to. A sequencer stores them before their snapshot.
+    /// Chunks that no snapshot in the log refers to: those of replicas' snapshots alone, and those that a sequencer stored before their snapshot.
     pub chunks: Option<Stray>,
-    /// Kinds of objects that this release neither writes nor reads.
+    /// Manifests of replicas' snapshots, and endorsements: whoever uses one checks it.
     pub other: Stray,
     /// Objects whose names are no keys.
     pub unknown: Stray,

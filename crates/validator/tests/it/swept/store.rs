@@ -181,6 +181,7 @@ pub(crate) async fn assert_log_is_whole(root: &Path, key: SigningKey) {
         stream: Some(STREAM),
         keys: vec![*key.verifying_key()],
         rebuild_in: Some(scratch.path().to_owned()),
+        replica: None,
     };
     fsck::run(question, Shutdown::new(), |_| ()).await.unwrap();
 }
