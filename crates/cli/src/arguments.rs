@@ -19,6 +19,7 @@ pub(crate) use tls::TlsOverrides;
 use crate::bench::{BenchArguments, FIGURES};
 use crate::configuration::ConfigArguments;
 use crate::follow::FollowArguments;
+use crate::restore::RestoreArguments;
 use crate::token::TokenCommand;
 
 const EXIT_CODES: &str = "Exit codes:
@@ -90,6 +91,12 @@ pub(crate) enum Command {
     /// end: compare the size and the root that it says with what you know. With --full the database is rebuilt as well, and every state hash
     /// compared. What the store holds besides is counted, and is no failure.
     Verify(VerifyArguments),
+    /// Rebuilds from a store alone the application's database as it was: after a commit, or at a time.
+    ///
+    /// Everything on the way is checked as by `verify --full`: signatures, links, every old value of a row, and every state hash that the log claims.
+    /// The file is a database like the application's: nothing of ours is in it, and nothing lies beside it. It is created whole or not at all, and
+    /// replaces nothing. Rowids are those of the application. What ANALYZE gathered is not in a log; run it again.
+    Restore(RestoreArguments),
     /// Removes from a store what nobody needs: old snapshots of replicas, and chunks that neither the log nor a snapshot that is kept names.
     ///
     /// Batches, epoch records and endorsements stay for ever. The whole log is read first: what cannot be read may name any chunk, so then nothing is

@@ -25,6 +25,7 @@ use synddb_storage::StoreUrlError;
 use synddb_validator::ValidatorError;
 use synddb_validator::fsck::Problem;
 use synddb_validator::gc;
+use synddb_validator::restore::Problem as RestoreProblem;
 
 use crate::bench::BenchError;
 use crate::inspect::InspectError;
@@ -184,6 +185,9 @@ pub enum CommandError {
     /// A store was not swept.
     #[error(transparent)]
     Sweep(#[from] Box<gc::Problem>),
+    /// A database was not restored.
+    #[error(transparent)]
+    Restored(#[from] Box<RestoreProblem>),
     /// An object cannot be shown.
     #[error(transparent)]
     Inspect(Box<InspectError>),
@@ -237,6 +241,7 @@ impl CommandError {
             Self::Sequencer(error) if error.is_refusal() => Exit::Refused,
             Self::Verify(problem) => of_log(problem),
             Self::Sweep(problem) => of_sweep(problem),
+            Self::Restored(problem) => of_restore(problem),
             Self::Inspect(error) => error.exit(),
             Self::Bench(error) => error.exit(),
             Self::TimedOut { .. } => Exit::TimedOut,
@@ -292,6 +297,19 @@ fn of_log(problem: &Problem) -> Exit {
 /// The exit code for a store that was not swept.
 fn of_sweep(problem: &gc::Problem) -> Exit {
     if problem.is_interrupted() {
+        Exit::Incomplete
+    } else if problem.is_of_log() {
+        Exit::Different
+    } else if problem.is_refusal() {
+        Exit::Refused
+    } else {
+        Exit::Failed
+    }
+}
+
+/// The same for a database that was not restored.
+fn of_restore(problem: &RestoreProblem) -> Exit {
+    if matches!(problem, RestoreProblem::Interrupted) {
         Exit::Incomplete
     } else if problem.is_of_log() {
         Exit::Different

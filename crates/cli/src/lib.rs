@@ -19,6 +19,7 @@
 //! | `diff` | says whether two databases are equal |
 //! | `verify` | checks a whole stored log |
 //! | `gc` | removes from a store what nobody needs |
+//! | `restore` | the database as it was, from a store alone |
 //! | `configuration` | what the processes can be told, and what a configuration comes to |
 //! | `inspect` | shows an object of a log to people |
 //! | `doctor` | says whether a database can be followed, and what to do about it |
@@ -45,6 +46,7 @@ mod output;
 mod peer;
 mod process;
 mod refusal;
+mod restore;
 mod services;
 mod status;
 mod stop;

@@ -14,11 +14,13 @@
 //! | [`secret`] | bearer tokens and key files |
 //! | [`credentials`] | who may write |
 //! | [`reloaded`] | files that are read again when they change |
+//! | [`calendar`] | log time as people write it |
 //! | [`trouble`] | when to speak of a trouble that goes on |
 //!
 //! `axum` is re-exported: it is a direct dependency of this crate alone.
 
 pub mod admission;
+pub mod calendar;
 pub mod config;
 pub mod credentials;
 pub mod http;

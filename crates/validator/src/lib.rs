@@ -24,6 +24,8 @@
 //! | `store_end` | whether the store still holds what the replica stands on |
 //! | [`fsck`] | a whole stored log, checked once from its beginning to its end |
 //! | [`gc`] | what nobody needs, removed from a store: old snapshots, chunks that nothing names |
+//! | `once` | the stages of who reads a log once |
+//! | [`restore`] | the application's database as it was, from a stored log |
 //! | `view` | what others may know of the replica while it changes |
 //! | `error` | [`ValidatorError`]: halted by the log, or failed by the machine |
 
@@ -43,10 +45,12 @@ pub mod keys;
 mod metrics;
 mod naming;
 mod news;
+mod once;
 mod pipeline;
 mod query;
 mod replica;
 mod report;
+pub mod restore;
 mod run;
 mod serve;
 mod snapshots;

@@ -27,7 +27,6 @@ use synddb_protocol::log::{Batch, Message, Receipt, SignedCheckpoint, SignedEpoc
 use synddb_protocol::signing::VerifyingKey;
 use synddb_storage::{GetError, ListError, OpenError};
 
-pub(crate) use self::shown::utc;
 pub use self::shown::{Shown, Signed, Trust};
 
 use self::object::{Object, signed};

@@ -8,6 +8,7 @@ use synddb_protocol::id::{KeyId, Sequence, StreamId};
 use synddb_service::config::Setting;
 use synddb_validator::fsck::{Progress as CheckProgress, Report};
 use synddb_validator::gc::{Progress as SweepProgress, Report as SweepReport};
+use synddb_validator::restore::{Progress as RestoreProgress, Restored};
 
 use crate::bench::{Machine, Measured};
 use crate::diff::Compared;
@@ -397,6 +398,18 @@ pub enum Event {
         /// What stays and what went.
         #[serde(flatten)]
         report: Box<SweepReport>,
+        /// Milliseconds that it took.
+        elapsed_ms: u64,
+    },
+    /// How far `restore` is; said at most once a second.
+    Restoring(RestoreProgress),
+    /// A database is rebuilt as it was.
+    Rebuilt {
+        /// The file.
+        file: String,
+        /// What is in it.
+        #[serde(flatten)]
+        restored: Box<Restored>,
         /// Milliseconds that it took.
         elapsed_ms: u64,
     },

@@ -4,6 +4,7 @@
 
 mod event;
 mod progress;
+mod restored;
 mod sentence;
 mod swept;
 mod verified;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::Output;
+use super::{Event, Output, sentence};
 
 /// How often the line moves.
 const TICK: Duration = Duration::from_millis(120);
@@ -21,6 +21,11 @@ impl Progress {
         let bar = ProgressBar::new_spinner().with_style(ProgressStyle::default_spinner());
         bar.enable_steady_tick(TICK);
         Self(Some(bar))
+    }
+
+    /// Says what an event does to people; says whether somebody sees it.
+    pub(crate) fn set_event(&self, event: &Event) -> bool {
+        self.set(sentence::of(event))
     }
 
     /// Says how far it is; says whether somebody sees it.

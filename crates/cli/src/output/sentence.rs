@@ -7,7 +7,7 @@ use synddb_protocol::hash::StateHash;
 use synddb_protocol::http::{Difference, Halt, HaltKind, Naming, Position, ReplicaStatus, StreamStatus};
 use synddb_protocol::id::Sequence;
 
-use super::{Event, Stage, Writer, swept, verified};
+use super::{Event, Stage, Writer, restored, swept, verified};
 use crate::bench::report;
 use crate::diff::Compared;
 use crate::doctor::{Count, Finding};
@@ -154,6 +154,8 @@ pub(super) fn of(event: &Event) -> String {
         Event::Verified { report, elapsed_ms } => verified::of(report, *elapsed_ms),
         Event::Sweeping(progress) => swept::so_far(progress),
         Event::Swept { report, elapsed_ms } => swept::of(report, *elapsed_ms),
+        Event::Restoring(progress) => restored::progress(progress),
+        Event::Rebuilt { file, restored, elapsed_ms } => restored::of(file, restored, *elapsed_ms),
         Event::Shown(shown) => shown.to_string(),
         Event::Finding(finding) => found(finding),
         Event::Examined(Count { warnings, refused: 0, .. }) => {

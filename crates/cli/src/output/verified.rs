@@ -1,10 +1,10 @@
 //! What `verify` found, for people.
 
+use synddb_service::calendar::utc;
 use synddb_sqlite::as_sql::shown;
 use synddb_validator::fsck::{Beside, Claim, Counts, EpochRun, Read, ReplicaBegan, Report, Stray};
 
 use super::{counted, mib};
-use crate::inspect::utc;
 
 /// Runs of epochs that are written out, at most.
 const RUNS_MAX: usize = 20;

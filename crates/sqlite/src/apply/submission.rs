@@ -189,22 +189,29 @@ impl SubmissionApplier {
     /// [`SubmissionError`]; the commits before the one it names are applied.
     pub fn take(&mut self, content: &Content) -> Result<Applied, SubmissionError> {
         match content {
-            Content::Commits(commits) => {
-                let mut applied = Applied::default();
-                let result = commits.as_slice().iter().try_for_each(|commit| {
-                    self.take_commit(commit)?;
-                    applied.commits += 1;
-                    applied.row_bytes += commit.changes.rows.len() as u64;
-                    Ok(())
-                });
-                let settled = self.applier.settle();
-                self.applier.count();
-                result?;
-                settled.map_err(|source| SubmissionError::of(commits.last().number, source))?;
-                Ok(applied)
-            }
+            Content::Commits(commits) => self.take_commits(commits.as_slice()),
             Content::Part(part) => self.take_part(part),
         }
+    }
+
+    /// Applies commits of one submission that follow each other: all of them, the first ones for who wants no more, or the ones after those.
+    ///
+    /// # Errors
+    /// As [`Self::take`].
+    pub fn take_commits(&mut self, commits: &[Commit]) -> Result<Applied, SubmissionError> {
+        let Some(last) = commits.last() else { return Ok(Applied::default()) };
+        let mut applied = Applied::default();
+        let result = commits.iter().try_for_each(|commit| {
+            self.take_commit(commit)?;
+            applied.commits += 1;
+            applied.row_bytes += commit.changes.rows.len() as u64;
+            Ok(())
+        });
+        let settled = self.applier.settle();
+        self.applier.count();
+        result?;
+        settled.map_err(|source| SubmissionError::of(last.number, source))?;
+        Ok(applied)
     }
 
     fn take_commit(&mut self, commit: &Commit) -> Result<(), SubmissionError> {

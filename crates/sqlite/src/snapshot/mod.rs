@@ -65,6 +65,7 @@ mod write;
 
 pub use image::Image;
 pub use made::{Made, MadeError};
+pub use rebuild::{Examined, examine};
 pub use restore::{RestoreError, restore};
 pub use successive::{PATCHED_SHARE, SuccessiveWriter};
 pub use write::{StoredChunk, Writer};

@@ -34,7 +34,26 @@ pub(super) fn rebuild(
     connection.execute("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF")?;
     drop_outside(&connection)?;
     reindex(&connection)?;
-    check(&connection)
+    check(&connection)?.map_or(Ok(()), |found| Err(RestoreError::Damaged { found }))
+}
+
+/// What a look at a whole file found.
+#[derive(Debug)]
+pub struct Examined {
+    /// Its state, by a full scan.
+    pub state: RunningState,
+    /// What `PRAGMA integrity_check` found first; `None` when it found nothing.
+    pub damage: Option<String>,
+}
+
+/// Has SQLite check a whole database that nobody else has open, and scans its state, through connections that remember nothing of it. The file
+/// may be made to harm, as one that is restored. It is in rollback-journal mode, and is as before afterwards.
+///
+/// # Errors
+/// [`RestoreError::Sqlite`] and [`RestoreError::Scan`] when it cannot be read.
+pub fn examine(path: &Path) -> Result<Examined, RestoreError> {
+    let damage = check(&open(path)?)?;
+    Ok(Examined { state: scan(path)?, damage })
 }
 
 /// Why a file cannot be restored whose pages cannot be walked.
@@ -133,8 +152,9 @@ fn reindex(connection: &Connection) -> Result<(), RestoreError> {
     Ok(())
 }
 
-/// `PRAGMA integrity_check`, which would open virtual tables: their rows in the schema are taken away while it runs.
-fn check(connection: &Connection) -> Result<(), RestoreError> {
+/// What `PRAGMA integrity_check` finds first, if anything. It would open virtual tables: their rows in the
+/// schema are taken away while it runs.
+fn check(connection: &Connection) -> Result<Option<String>, SqliteError> {
     // The journal is what gives the rows back.
     connection.execute("PRAGMA journal_mode = MEMORY; BEGIN IMMEDIATE; PRAGMA writable_schema = ON")?;
     connection.execute("DELETE FROM sqlite_schema WHERE type = 'table' AND ifnull(rootpage, 0) = 0")?;
@@ -143,5 +163,5 @@ fn check(connection: &Connection) -> Result<(), RestoreError> {
         connection.sqlite().query_row("PRAGMA integrity_check(1)", [], |row| row.get(0));
     let found = found.map_err(SqliteError::from)?;
     connection.execute("ROLLBACK")?;
-    if found == "ok" { Ok(()) } else { Err(RestoreError::Damaged { found }) }
+    Ok((found != "ok").then_some(found))
 }

@@ -3,9 +3,10 @@
 use synddb_protocol::id::{Epoch, Sequence, StreamId};
 use synddb_storage::{Failure, Key, Name, ObjectBatchStore};
 
+use super::Problem;
+use super::asked::failed;
 use super::look::Looked;
 use super::report::{Beside, Stray};
-use super::{Problem, failed};
 use crate::error::{HaltCause, Refused};
 use crate::fetch::PatientStore;
 

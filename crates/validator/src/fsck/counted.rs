@@ -11,7 +11,7 @@ use synddb_storage::{
 use super::Read;
 
 /// Counts the objects and bytes of each kind that were read. It never writes.
-pub(super) struct Counted {
+pub(crate) struct Counted {
     objects: ObjectBatchStore,
     batch_bytes: AtomicU64,
     chunks: AtomicU64,
@@ -24,7 +24,7 @@ impl Counted {
         Self { objects, batch_bytes, chunks, chunk_bytes }
     }
 
-    pub(super) fn read(&self) -> Read {
+    pub(crate) fn read(&self) -> Read {
         let told = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         Read {
             batch_bytes: told(&self.batch_bytes),

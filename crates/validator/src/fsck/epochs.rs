@@ -23,7 +23,7 @@ const SIGNERS_MAX: usize = 1000;
 
 /// What the epoch records say.
 #[derive(Debug, Default)]
-pub(super) struct Epochs {
+pub(crate) struct Epochs {
     runs: Vec<EpochRun>,
     last: Option<Epoch>,
     signers: BTreeSet<KeyId>,
@@ -126,7 +126,7 @@ impl Epochs {
     }
 
     /// A refusal for want of a leader, with the records that may be why.
-    pub(super) fn explain(&self, error: ValidatorError) -> Problem {
+    pub(crate) fn explain(&self, error: ValidatorError) -> Problem {
         if self.damaged.is_empty() || !lacks_leader(&error) {
             return error.into();
         }

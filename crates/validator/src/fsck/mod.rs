@@ -11,6 +11,7 @@
 //! That a log ends is seen from the store alone, so one whose last batches were removed is whole, and shorter. Whoever knows its size
 //! compares it with [`Report::size`].
 
+mod asked;
 mod began;
 mod beside;
 mod counted;
@@ -21,17 +22,16 @@ mod report;
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use synddb_protocol::hash::StateHash;
 use synddb_protocol::http::Halt;
 use synddb_protocol::id::{KeyId, Sequence, StreamId};
-use synddb_protocol::log::{BatchError, Leaders, SignedCheckpoint, Signers, Tip};
+use synddb_protocol::log::{BatchError, SignedCheckpoint, Signers};
 use synddb_protocol::signing::{TrustedKeys, VerifyingKey};
 use synddb_service::shutdown::Shutdown;
 use synddb_sqlite::connection::{Connection, SqliteError};
 use synddb_sqlite::state::RunningState;
-use synddb_storage::{BatchStore as _, Failure, Key, ObjectBatchStore, StoreUrl};
+use synddb_storage::{Failure, StoreUrl};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet, spawn_blocking};
@@ -41,19 +41,16 @@ pub use self::report::{
     Beside, Claim, Counts, EpochRun, Listed, Progress, Read, Rebuilt, ReplicaBegan, Report, Stray,
 };
 
+pub(crate) use self::asked::Asked;
 use self::began::Began;
 use self::counted::Counted;
 use self::look::{Look, Looked};
-use crate::config::Mode;
 use crate::door::Door;
 use crate::error::{Divergence, HaltCause, Refused, ReplicaError, ValidatorError};
-use crate::fetch::{Fetch, NoAnswer, PatientStore};
-use crate::keys::{PatientKeys, Pinned};
-use crate::news::News;
-use crate::pipeline::{FETCHED_MAX, VERIFIED_MAX};
+use crate::fetch::PatientStore;
+use crate::once::{self, Beginning};
 use crate::replica::{Context, Gaps, Owner, Place};
 use crate::run::{End, Event, own};
-use crate::verify::Verify;
 use crate::view::View;
 
 /// Batches that were looked at and are not applied, at most.
@@ -221,35 +218,16 @@ pub async fn run(
     shutdown: Shutdown,
     mut on_progress: impl FnMut(Progress) + Send,
 ) -> Result<Report, Problem> {
-    let objects = ObjectBatchStore::open_existing(&question.store).await.map_err(ValidatorError::from)?;
-    let objects = Objects { store: objects, is_listed: question.store.is_writable() };
-    let Some(stream) = question.stream else {
-        return Err(Problem::NoStream { found: objects.streams().await? });
-    };
-    let began = match question.replica {
-        Some(file) => Some(Began::read(file, stream)?),
-        None => None,
-    };
     let stop = CancellationToken::new();
     // Whoever stops waiting for this ends every part of it.
     let _ending = stop.clone().drop_guard();
-    let counted = Arc::new(Counted::new(objects.store.clone()));
-    let store = PatientStore::new(counted.clone(), shutdown.clone(), stop.clone());
-    let keys = TrustedKeys::pinned(question.keys.iter().copied());
-    let epochs = tokio::select! {
-        () = shutdown.asked() => return Err(Problem::Interrupted { checked: None }),
-        epochs = epochs::read(&store, stream, &keys) => epochs.map_err(failed)?,
+    let Question { store, stream, keys, rebuild_in, replica } = question;
+    let asked = Asked::about(&store, stream, &keys, &shutdown, &stop).await?;
+    let Asked { objects, store, counted, stream, keys, epochs } = asked;
+    let began = match replica {
+        Some(file) => Some(Began::read(file, stream)?),
+        None => None,
     };
-    if epochs.is_empty() && objects.lack(stream).await? {
-        return Err(Problem::Nothing { stream, found: objects.streams().await? });
-    }
-    if question.keys.is_empty() {
-        return Err(Problem::NoKeys { signers: epochs.signers() });
-    }
-    if epochs.are_of_strangers() {
-        let pinned = Listed::of(question.keys.iter().map(VerifyingKey::id).map(|id: KeyId| id.to_string()));
-        return Err(Problem::Strangers { pinned, signers: epochs.signers() });
-    }
     let walk = Walk {
         store: store.clone(),
         counted: counted.clone(),
@@ -258,7 +236,7 @@ pub async fn run(
         shutdown: shutdown.clone(),
         stop,
         began: began.as_ref().and_then(Began::checkpoint),
-        scratch: question.rebuild_in.map(|folder| folder.join(SCRATCH)),
+        scratch: rebuild_in.map(|folder| folder.join(SCRATCH)),
     };
     let (looked, rebuilt) = match walk.run(&mut on_progress).await {
         Ok(walked) => walked,
@@ -292,39 +270,6 @@ pub async fn run(
     Ok(report)
 }
 
-/// What a store holds, as far as it can be asked: a static host lists nothing.
-struct Objects {
-    store: ObjectBatchStore,
-    is_listed: bool,
-}
-
-impl Objects {
-    /// The streams of the store.
-    async fn streams(&self) -> Result<Listed, Problem> {
-        if !self.is_listed {
-            return Ok(Listed::untold());
-        }
-        let streams = self.store.streams().await.map_err(Problem::List)?;
-        Ok(Listed::of(streams.iter().map(StreamId::to_string)))
-    }
-
-    /// Whether the store is known to hold nothing at all of a stream.
-    async fn lack(&self, stream: StreamId) -> Result<bool, Problem> {
-        if !self.is_listed {
-            let first = Key::Batch { stream, first: Sequence::FIRST };
-            return Ok(self.store.get(&first).await.map_err(ValidatorError::from)?.is_none());
-        }
-        Ok(self.store.streams().await.map_err(Problem::List)?.binary_search(&stream).is_err())
-    }
-}
-
-fn failed(error: NoAnswer) -> Problem {
-    match error {
-        NoAnswer::GaveUp => Problem::Interrupted { checked: None },
-        NoAnswer::Failed(error) => ValidatorError::from(error).into(),
-    }
-}
-
 /// Going through the log.
 struct Walk {
     store: PatientStore,
@@ -344,28 +289,10 @@ impl Walk {
         self,
         on_progress: &mut (impl FnMut(Progress) + Send),
     ) -> Result<(Looked, Option<Rebuilt>), Problem> {
-        let (fetched, to_verify) = mpsc::channel(FETCHED_MAX);
-        let (verified, to_look) = mpsc::channel(VERIFIED_MAX);
         let (looked, to_apply) = mpsc::channel(LOOKED_MAX);
-        let view = View::new(self.stream);
         let mut stages = JoinSet::new();
-        let fetch = Fetch {
-            store: self.store.clone(),
-            stream: self.stream,
-            next: Sequence::FIRST,
-            last: None,
-            news: News::new(None, Duration::from_secs(1), view.clone()),
-            mode: Mode::Once,
-            shutdown: self.shutdown.clone(),
-            until: None,
-        };
-        stages.spawn(fetch.run(fetched));
-        let leaders = Leaders::new(self.stream, self.keys.clone());
-        let pinned = Arc::new(Pinned::new(self.keys.clone()));
-        let keys = PatientKeys::new(pinned, self.shutdown.clone(), self.stop.clone());
-        let (store, tip) = (self.store.clone(), Tip::start(self.stream));
-        let verify = Verify::new(store, keys, leaders, tip, Signers::default());
-        stages.spawn(verify.run(to_verify, verified));
+        let beginning = Beginning::of_log(self.stream, &self.keys);
+        let to_look = once::read(beginning, &self.store, &self.keys, &self.shutdown, &self.stop, &mut stages);
         let (applied, mut progress) = watch::channel(None);
         let mut owner = match &self.scratch {
             None => None,
@@ -383,7 +310,7 @@ impl Walk {
                     runtime: Handle::current(),
                     store: self.store.clone(),
                     stream: self.stream,
-                    view,
+                    view: View::new(self.stream),
                     door: Door::unused(),
                     wal_bytes_max: u64::MAX,
                     patient: true,

@@ -17,7 +17,7 @@ pub struct Listed {
 
 impl Listed {
     /// What nobody can tell, because a static host lists nothing.
-    pub(super) const fn untold() -> Self {
+    pub(crate) const fn untold() -> Self {
         Self { first: Vec::new(), more: 0, is_told: false }
     }
 

@@ -36,11 +36,13 @@ mod wal;
 mod working;
 
 pub(crate) use audit::Asked;
+pub(crate) use chunks::Chunks;
 pub(crate) use gaps::{GAPS_MAX, Gaps};
 pub(crate) use owner::{Context, Owner};
 pub(crate) use place::{Leaving, Place};
+pub(crate) use snapshot::stage;
 pub(crate) use started::Started;
-pub(crate) use working::differing;
+pub(crate) use working::{blame, differing};
 
 use crate::error::{HaltCause, ReplicaError, ValidatorError};
 

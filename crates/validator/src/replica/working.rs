@@ -9,7 +9,7 @@ use synddb_protocol::http::ReplicaAudit;
 use synddb_protocol::id::{Epoch, Sequence};
 use synddb_protocol::log::{Signers, TrustedCheckpoint};
 use synddb_protocol::submission::Content;
-use synddb_sqlite::apply::{Applied, Applier, ApplyError, SubmissionApplier};
+use synddb_sqlite::apply::{Applied, Applier, ApplyError, SubmissionApplier, SubmissionError};
 use synddb_sqlite::connection::{Connection, PATIENCE, SqliteError};
 use synddb_sqlite::state::RunningState;
 use tracing::warn;
@@ -276,14 +276,7 @@ impl Working {
 
     /// Applies what one submission carries.
     pub(super) fn take(&mut self, sequence: Sequence, content: &Content) -> Result<Applied, Ended> {
-        self.applier.take(content).map_err(|error| {
-            if error.is_divergence() {
-                let source = Divergence::Submission(error);
-                HaltCause::Diverged { sequence, source }.into()
-            } else {
-                ReplicaError::Spool { file: self.file.clone(), source: Box::new(error) }.into()
-            }
-        })
+        self.applier.take(content).map_err(|error| blame(&self.file, sequence, error))
     }
 
     /// Marks where a batch begins, so that it can be taken back alone.
@@ -401,6 +394,15 @@ impl Working {
 fn set_wal(connection: &Connection) -> Result<(), SqliteError> {
     connection.sqlite().pragma_update(None, "journal_mode", "WAL")?;
     Ok(())
+}
+
+/// Whose fault it is that a submission was not applied.
+pub(crate) fn blame(file: &Path, sequence: Sequence, error: SubmissionError) -> Ended {
+    if error.is_divergence() {
+        HaltCause::Diverged { sequence, source: Divergence::Submission(error) }.into()
+    } else {
+        ReplicaError::Spool { file: file.to_owned(), source: Box::new(error) }.into()
+    }
 }
 
 fn state_diverged(sequence: Sequence, expected: StateHash, found: StateHash, tables: Vec<String>) -> Ended {
