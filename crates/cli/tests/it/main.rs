@@ -27,6 +27,7 @@ mod processes;
 mod programs;
 mod refusals;
 mod remote;
+mod restore;
 mod roles;
 mod schemathesis;
 mod served_statically;

@@ -68,8 +68,13 @@ impl Stored {
         files.map(|file| (file.file_name().unwrap().to_str().unwrap().to_owned(), file)).collect()
     }
 
-    fn first(&self, kind: &str) -> PathBuf {
+    pub(crate) fn first(&self, kind: &str) -> PathBuf {
         self.files(kind).into_values().next().unwrap()
+    }
+
+    /// The state hash of the database at the end.
+    pub(crate) fn state(&self) -> &str {
+        &self.state
     }
 
     pub(crate) fn url(&self) -> String {
@@ -103,14 +108,14 @@ impl Stored {
     }
 }
 
-fn flip(file: &Path) {
+pub(crate) fn flip(file: &Path) {
     let mut bytes = fs::read(file).unwrap();
     let middle = bytes.len() / 2;
     bytes[middle] ^= 0x40;
     fs::write(file, bytes).unwrap();
 }
 
-fn remove(file: &Path) {
+pub(crate) fn remove(file: &Path) {
     fs::remove_file(file).unwrap();
 }
 
@@ -228,7 +233,7 @@ fn what_lies_beside_a_log_is_told() {
 
 /// What stands behind a lie in its batch.
 #[derive(Clone, Copy)]
-enum Then {
+pub(crate) enum Then {
     /// A change of status.
     Status,
     /// The first snapshot once more, as the beginning of another incarnation.
@@ -236,7 +241,7 @@ enum Then {
 }
 
 /// Adds a batch that the sequencer's key signed: a commit that claims a state which it does not lead to, and something behind it.
-fn store_a_lie(stored: &Stored, then: Then) -> u64 {
+pub(crate) fn store_a_lie(stored: &Stored, then: Then) -> u64 {
     let secret = fs::read_to_string(stored.folder.path().join("app.db-synddb/sequencer.key")).unwrap();
     let secret: Vec<u8> = hex::decode(secret.trim().trim_start_matches("0x")).unwrap();
     let key = SigningKey::from_bytes(secret.try_into().unwrap()).unwrap();

@@ -138,8 +138,8 @@ pub enum Problem {
         /// What the system said.
         source: io::Error,
     },
-    /// The log holds no such commit.
-    #[error("the log has no {at}{}; ask for one that it has. found=`{found}`", parts(unfinished))]
+    /// The log holds no such commit, or no such incarnation.
+    #[error("the log does not hold {at}{}; ask for what it has. found=`{found}`", parts(unfinished))]
     NoCommit {
         /// What was asked for.
         at: At,
