@@ -25,6 +25,7 @@ mod queried;
 mod rebuilt;
 mod reconciled;
 mod replaced;
+mod restored;
 mod resumed;
 mod resynced;
 mod running;
