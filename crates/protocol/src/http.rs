@@ -91,6 +91,11 @@ pub enum Reason {
         /// The one that runs.
         running: Incarnation,
     },
+    /// 410: what was asked for from this place on is not kept here; begin anew, or ask from `first` on.
+    NotKept {
+        /// The first place that can be asked for.
+        first: Sequence,
+    },
     /// 413: over a limit.
     TooLarge {
         /// The limit, in bytes.
@@ -135,6 +140,7 @@ impl Reason {
             | Self::NotBegun
             | Self::ContentMismatch { .. }
             | Self::IncarnationSuperseded { .. } => 409,
+            Self::NotKept { .. } => 410,
             Self::TooLarge { .. } => 413,
             Self::UnsupportedMediaType => 415,
             Self::Unprocessable | Self::MissingChunks { .. } => 422,
@@ -161,6 +167,7 @@ impl Reason {
             Self::NotBegun => "not_begun",
             Self::ContentMismatch { .. } => "content_mismatch",
             Self::IncarnationSuperseded { .. } => "incarnation_superseded",
+            Self::NotKept { .. } => "not_kept",
             Self::TooLarge { .. } => "too_large",
             Self::UnsupportedMediaType => "unsupported_media_type",
             Self::Unprocessable => "unprocessable",
@@ -176,7 +183,7 @@ impl Reason {
     }
 
     /// Every code, in the order of [`of_each`](Self::of_each).
-    pub const CODES: [&'static str; 22] = [
+    pub const CODES: [&'static str; 23] = [
         "malformed",
         "range",
         "unauthorized",
@@ -188,6 +195,7 @@ impl Reason {
         "not_begun",
         "content_mismatch",
         "incarnation_superseded",
+        "not_kept",
         "too_large",
         "unsupported_media_type",
         "unprocessable",
@@ -220,6 +228,7 @@ impl Reason {
             Self::NotBegun,
             Self::ContentMismatch { expected: digest, found: digest },
             Self::IncarnationSuperseded { running },
+            Self::NotKept { first: Sequence::FIRST },
             Self::TooLarge { limit: 0 },
             Self::UnsupportedMediaType,
             Self::Unprocessable,
@@ -248,6 +257,7 @@ impl Reason {
             Self::NotBegun => "The stream has not begun",
             Self::ContentMismatch { .. } => "What came before differs",
             Self::IncarnationSuperseded { .. } => "Another incarnation runs",
+            Self::NotKept { .. } => "What came before is not kept",
             Self::TooLarge { .. } => "Over a limit",
             Self::UnsupportedMediaType => "The body is of another media type",
             Self::Unprocessable => "A rule of the protocol is broken",

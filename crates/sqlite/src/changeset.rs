@@ -208,7 +208,17 @@ impl Item {
 impl<R: BufRead> Reader<R> {
     /// Reads from where `source` stands to its end.
     pub fn new(source: R) -> Self {
-        Self { source, table: None, old: Vec::new(), new: Vec::new(), bytes: Vec::new() }
+        Self::within(source, None)
+    }
+
+    /// The same where `source` may stand behind the start of a table's changes: `table` is that table.
+    pub const fn within(source: R, table: Option<Table>) -> Self {
+        Self { source, table, old: Vec::new(), new: Vec::new(), bytes: Vec::new() }
+    }
+
+    /// What is left of the source. Sensible between two steps.
+    pub const fn source(&self) -> &R {
+        &self.source
     }
 
     /// The next table or change, or `None` at the end.

@@ -72,6 +72,8 @@ pub struct Config {
     /// Most bytes of the replica's WAL that readers may cause. Over it no query begins until those that run have ended, and the WAL is
     /// emptied. A large transaction may need more for a moment.
     pub wal_bytes_max: u64,
+    /// Who may read the row changes.
+    pub changes: ChangesConfig,
     /// Longest time that one question about whole tables may take, in milliseconds: what `synddb diff --remote` asks. One is answered at a
     /// time, beside the queries.
     pub scan_ms_max: u64,
@@ -167,6 +169,22 @@ pub struct QueryConfig {
     pub waiting_ms_max: u64,
 }
 
+/// Who may read the row changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ChangesConfig {
+    /// Most readers at a time; more are refused.
+    pub readers_max: usize,
+    /// How long a reader may take nothing, in milliseconds, before it is ended. It goes on where it was when it comes again.
+    pub stall_ms_max: u64,
+}
+
+impl Default for ChangesConfig {
+    fn default() -> Self {
+        Self { readers_max: 64, stall_ms_max: 30_000 }
+    }
+}
+
 impl Default for Config {
     fn default() -> Self {
         Self {
@@ -187,6 +205,7 @@ impl Default for Config {
             lag_max: 10_000,
             query: QueryConfig::default(),
             wal_bytes_max: 256 << 20,
+            changes: ChangesConfig::default(),
             scan_ms_max: 60_000,
             audit_interval_ms: 3_600_000,
             name_differences: true,

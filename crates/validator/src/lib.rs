@@ -14,6 +14,8 @@
 //! | `replica` | the file: applying, position, snapshots; one thread owns it |
 //! | `serve` | HTTP |
 //! | `contents` | HTTP about what is in the replica, in digests: for who compares two |
+//! | `changes` | HTTP: the row changes as they come |
+//! | `feed` | the same, for whoever subscribes: from the store, and at the tip from what was applied last |
 //! | `watch` | looks and audits by the clock, and for whoever asks |
 //! | `start` | [`Start`]: going on, fetching the replica again, going on behind a gap |
 //! | `halting` | what is said of a halt |
@@ -32,11 +34,13 @@
 mod ahead;
 mod aside;
 mod auditors;
+mod changes;
 mod config;
 mod contents;
 mod difference;
 mod door;
 mod error;
+mod feed;
 mod fetch;
 pub mod fsck;
 pub mod gc;
@@ -60,7 +64,7 @@ mod verify;
 mod view;
 mod watch;
 
-pub use config::{Config, ConfigProblem, FromSnapshot, Mode, QueryConfig, SnapshotsConfig};
+pub use config::{ChangesConfig, Config, ConfigProblem, FromSnapshot, Mode, QueryConfig, SnapshotsConfig};
 pub use error::{Divergence, HaltCause, Refused, ReplicaError, ValidatorError};
 pub use report::Report;
 pub use run::{End, Event, check, run, run_as, run_over, run_trusting};

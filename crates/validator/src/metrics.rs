@@ -26,6 +26,8 @@ const SNAPSHOTS: &str = "synddb_validator_snapshots_taken_total";
 const SNAPSHOT_SEQUENCE: &str = "synddb_validator_snapshot_sequence";
 const SNAPSHOT_BYTES: &str = "synddb_validator_snapshot_bytes_total";
 const SNAPSHOT_FAILURES: &str = "synddb_validator_snapshot_failures_total";
+const FEED_READERS: &str = "synddb_validator_changes_readers";
+const FEED_DROPPED: &str = "synddb_validator_changes_readers_dropped_total";
 const KEYS_REFUSED: &str = "synddb_validator_keys_file_refused";
 
 /// Says what is counted, and begins to count what may never happen.
@@ -60,6 +62,10 @@ pub(crate) fn describe(stream: StreamId) {
     describe_gauge!(SNAPSHOT_SEQUENCE, "The last message in the last snapshot that was stored.");
     describe_counter!(SNAPSHOT_BYTES, "Bytes of new chunks that were stored for snapshots.");
     describe_counter!(SNAPSHOT_FAILURES, "Tries to take or store a snapshot that failed.");
+    describe_gauge!(FEED_READERS, "Readers of the row changes that are connected.");
+    describe_counter!(FEED_DROPPED, "Readers of the row changes that took nothing for too long.");
+    gauge!(FEED_READERS).set(0.0);
+    counter!(FEED_DROPPED).increment(0);
     let label = label(stream);
     for counted in [SNAPSHOTS, SNAPSHOT_BYTES, SNAPSHOT_FAILURES] {
         counter!(counted, &label).increment(0);
@@ -154,6 +160,16 @@ pub(crate) fn snapshot_taken(stream: StreamId, sequence: Sequence, bytes: u64) {
 /// A try to take or store a snapshot failed.
 pub(crate) fn snapshot_failed(stream: StreamId) {
     counter!(SNAPSHOT_FAILURES, &label(stream)).increment(1);
+}
+
+/// One reader of the row changes more, or one less.
+pub(crate) fn feed_readers(more: f64) {
+    gauge!(FEED_READERS).increment(more);
+}
+
+/// A reader of the row changes took nothing for too long.
+pub(crate) fn feed_reader_dropped() {
+    counter!(FEED_DROPPED).increment(1);
 }
 
 /// Whether the file of keys cannot be read.

@@ -119,6 +119,7 @@ async fn replay(
         until: Some(at),
         audits: None,
         snapshots: None,
+        live: None,
     };
     let gaps = Gaps::default();
     let begun = Begun { place, kept: None, gaps, started: None, report: None, replaced: None };

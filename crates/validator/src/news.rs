@@ -125,6 +125,11 @@ enum Silence {
 }
 
 impl News {
+    /// For who waits for none.
+    pub(crate) fn none(view: View) -> Self {
+        Self::new(None, INTERVAL_MIN, view)
+    }
+
     pub(crate) fn new(sequencer: Option<Sequencer>, interval_max: Duration, view: View) -> Self {
         let interval_max = interval_max.max(INTERVAL_MIN);
         Self { sequencer, interval: INTERVAL_MIN, interval_max, misled: false, less: None, view }

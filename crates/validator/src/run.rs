@@ -32,6 +32,7 @@ use crate::auditors::Auditors;
 use crate::config::{Config, ConfigProblem, FromSnapshot, Mode, Trusted};
 use crate::door::Door;
 use crate::error::ValidatorError;
+use crate::feed::{Live, Log};
 use crate::fetch::{Fetch, PatientStore};
 use crate::halting::Halting;
 use crate::keys::{KeySource, KeysFile, PatientKeys, Pinned};
@@ -221,6 +222,8 @@ async fn run_from(
     let door = Door::new(config.query.door());
     let audits = Audits::default();
     let shelf = Shelf::default();
+    let (live, feed) = Live::new(view.clone(), &config.changes);
+    let serving_ends = Shutdown::new();
     let (events, mut happened) = mpsc::channel(EVENTS_MAX);
     let mut server = match config.listen {
         Some(address) => {
@@ -236,9 +239,11 @@ async fn run_from(
                 auditors: Auditors::of(config.credentials_file.as_deref(), listener.address)?,
                 lag_max: config.lag_max,
                 shelf: shelf.clone(),
+                feed,
+                shutdown: serving_ends.clone(),
             };
             on_event(Event::Listening { address: listener.address, scheme: transport.scheme() });
-            Some(Server::start(listener, transport, config.http, serving, metrics))
+            Some(Server::start(listener, transport, config.http, serving, metrics, serving_ends))
         }
         None => None,
     };
@@ -252,6 +257,7 @@ async fn run_from(
         until: None,
         audits: Some(audits),
         snapshots: Some(Snapshots { key, shelf }),
+        live: server.is_some().then_some(live),
     };
     let mut ended = {
         let mut following = Box::pin(following.run(source.clone(), begun));
@@ -316,6 +322,8 @@ impl Checked {
             ("query.ms_max", config.query.ms_max),
             ("query.memory_bytes_max", config.query.memory_bytes_max as u64),
             ("query.concurrent_max", config.query.concurrent_max as u64),
+            ("changes.readers_max", config.changes.readers_max as u64),
+            ("changes.stall_ms_max", config.changes.stall_ms_max),
             ("scan_ms_max", config.scan_ms_max),
             ("poll_ms_max", config.poll_ms_max),
             ("wal_bytes_max", config.wal_bytes_max),
@@ -359,6 +367,8 @@ pub(crate) struct Following<'c> {
     pub(crate) audits: Option<Audits>,
     /// What is done with snapshots, where this is the replica of the process.
     pub(crate) snapshots: Option<Snapshots>,
+    /// Who is shown what was committed, if anybody.
+    pub(crate) live: Option<Live>,
 }
 
 /// What is done with snapshots.
@@ -371,10 +381,19 @@ pub(crate) struct Snapshots {
 
 impl Following<'_> {
     pub(crate) async fn run(self, source: Source, begun: Begun) -> Result<End, ValidatorError> {
-        let Self { config, checked, shutdown, view, door, events, until, audits, snapshots } = self;
+        let Self { config, checked, shutdown, view, door, events, until, audits, snapshots, live } = self;
         let Checked { stream, keys, sequencer } = checked;
         let nothing = End { sequence: None, state: None };
         let Some(store) = open(source, config.mode, &shutdown).await? else { return Ok(nothing) };
+        if let Some(live) = &live {
+            live.reads(Log {
+                store: Arc::clone(&store),
+                stream,
+                keys: Arc::clone(&keys),
+                supported: config.supported,
+                file: begun.place.file().to_owned(),
+            });
+        }
         let stop = CancellationToken::new();
         // Whoever stops waiting for this ends every part of it.
         let _ending = stop.clone().drop_guard();
@@ -408,7 +427,7 @@ impl Following<'_> {
         }
         let Begun { place, kept, gaps, started, report, replaced } = begun;
         let last = kept.as_ref().map(|kept| kept.checkpoint.clone());
-        let joined = join(&store, stream, &keys, config.supported, &place, kept).await;
+        let joined = join(&store, stream, &keys, config.supported, place.file(), kept).await;
         let Joined { leaders, tip, signers, checkpoint } = match joined {
             Ok(joined) => joined,
             Err(Stopped::GaveUp) => return Ok(nothing),
@@ -465,6 +484,7 @@ impl Following<'_> {
             started,
             report,
             replaced,
+            live,
         };
         let mut owner = Box::pin(own(move || Owner::run(place, checkpoint, signers, context, to_apply)));
         tokio::select! {
@@ -559,8 +579,8 @@ impl Server {
         bounds: ConnectionBounds,
         serving: Serving,
         metrics: Metrics,
+        asked: Shutdown,
     ) -> Self {
-        let asked = Shutdown::new();
         let task =
             tokio::spawn(serve(listener.socket, transport, router(serving, metrics), bounds, asked.clone()));
         Self { asked, task }

@@ -18,17 +18,19 @@ use synddb_service::http::{
     routes,
 };
 use synddb_service::refusals;
+use synddb_service::shutdown::Shutdown;
 use synddb_service::telemetry::Metrics;
 use synddb_sqlite::query::Limits;
 use utoipa::IntoParams;
 
 use crate::auditors::{Auditors, MayAudit};
-use crate::contents;
 use crate::door::Door;
+use crate::feed::Feed;
 use crate::query;
 use crate::snapshots::{self, Shelf};
 use crate::view::View;
 use crate::watch::{Audits, NoAudit};
+use crate::{changes, contents};
 
 /// How long the answer to an audit is waited for, unless somebody says otherwise.
 const AUDIT_WAIT: Duration = Duration::from_secs(30);
@@ -52,6 +54,9 @@ pub(crate) struct Serving {
     pub(crate) lag_max: u64,
     /// The snapshots in the store.
     pub(crate) shelf: Shelf,
+    pub(crate) feed: Feed,
+    /// Asked when what is served without an end has to end.
+    pub(crate) shutdown: Shutdown,
 }
 
 /// What the document of the process says of it.
@@ -78,6 +83,7 @@ fn routes() -> OpenApiRouter<Serving> {
         .merge(query::routes())
         .merge(contents::routes())
         .merge(snapshots::routes())
+        .merge(changes::routes())
 }
 
 refusals! {

@@ -7,6 +7,7 @@
 //! Which keys are trusted and revoked is asked of their source, at the start, before an epoch is admitted, and in between as often as the
 //! source says. A key that is revoked after the fact may have signed a part of what was verified: that ends it.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use synddb_protocol::chain;
@@ -26,7 +27,6 @@ use crate::error::{HaltCause, Refused, ReplicaError, ValidatorError};
 use crate::fetch::{NoAnswer, PatientStore};
 use crate::keys::{Judgement, PatientKeys};
 use crate::pipeline::{Ahead, Item};
-use crate::replica::Place;
 
 /// Where verifying begins.
 pub(crate) struct Joined {
@@ -52,7 +52,7 @@ pub(crate) async fn join(
     stream: StreamId,
     keys: &PatientKeys,
     supported: Versions,
-    place: &Place,
+    file: &Path,
     kept: Option<Kept>,
 ) -> Result<Joined, Stopped> {
     let mut trusted = TrustedKeys::default();
@@ -66,7 +66,7 @@ pub(crate) async fn join(
     // A release that does not know of them moves the position without them.
     let signers = signers.filter(|signers| signers.reach(claim)).unwrap_or_else(|| Signers::joining(claim));
     signers.check(trusted.revoked()).map_err(HaltCause::revoked)?;
-    let untrusted = |source| ReplicaError::Untrusted { file: place.file().to_owned(), epoch, source };
+    let untrusted = |source| ReplicaError::Untrusted { file: file.to_owned(), epoch, source };
     let mut leaders = Leaders::joining(stream, trusted, claim.last_leader.epoch);
     signed(&checkpoint, &leaders, keys).await?.map_err(untrusted)?;
     admit_through(store, keys, &mut leaders, epoch).await?;
@@ -77,7 +77,7 @@ pub(crate) async fn join(
     }
     let checkpoint = checkpoint.verify(&leaders).map_err(untrusted)?;
     let tip = Tip::trusting_as(&checkpoint, supported)
-        .map_err(|source| ReplicaError::Newer { file: place.file().to_owned(), source })?;
+        .map_err(|source| ReplicaError::Newer { file: file.to_owned(), source })?;
     Ok(Joined { leaders, tip, signers, checkpoint: Some(checkpoint) })
 }
 

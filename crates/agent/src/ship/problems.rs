@@ -107,6 +107,7 @@ pub(super) fn refused(url: &str, refused: &Refused) -> Problem {
         Reason::Malformed
         | Reason::Range
         | Reason::MethodNotAllowed
+        | Reason::NotKept { .. }
         | Reason::TooLarge { .. }
         | Reason::UnsupportedMediaType
         | Reason::Unprocessable

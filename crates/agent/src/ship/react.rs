@@ -169,6 +169,7 @@ impl Shipper {
             | Reason::Malformed
             | Reason::Range
             | Reason::MethodNotAllowed
+            | Reason::NotKept { .. }
             | Reason::TooLarge { .. }
             | Reason::UnsupportedMediaType
             | Reason::Unprocessable

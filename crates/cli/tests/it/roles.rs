@@ -345,6 +345,9 @@ pub(crate) fn shown_replica(replica: &Path) -> String {
     let copy = tempfile::tempdir().unwrap();
     let copy = copy.path().join("copy.db");
     sql(replica, &format!(".backup '{}'", copy.display()));
-    sql(&copy, "DROP TABLE _synddb_position; DROP TABLE _synddb_signers; DROP TABLE _synddb_states;");
+    sql(
+        &copy,
+        "DROP TABLE _synddb_position; DROP TABLE _synddb_signers; DROP TABLE _synddb_states; DROP TABLE _synddb_columns; DROP TABLE _synddb_marks;",
+    );
     shown(&copy)
 }

@@ -284,6 +284,11 @@ impl VerifiedBatch {
         &self.messages
     }
 
+    /// The same for who has no need of the rest.
+    pub fn into_messages(self) -> Vec<VerifiedMessage> {
+        self.messages
+    }
+
     /// The checkpoint that closes it.
     pub const fn checkpoint(&self) -> &TrustedCheckpoint {
         &self.checkpoint

@@ -410,6 +410,7 @@ pub(crate) fn problem() -> impl Strategy<Value = Problem> {
         (commit_digest(), commit_digest())
             .prop_map(|(expected, found)| Reason::ContentMismatch { expected, found }),
         incarnation().prop_map(|running| Reason::IncarnationSuperseded { running }),
+        sequence().prop_map(|first| Reason::NotKept { first }),
         number(0, COUNTER_MAX).prop_map(|limit| Reason::TooLarge { limit }),
         vec(chunk_hash(), 0..4).prop_map(|missing| Reason::MissingChunks { missing }),
     ];

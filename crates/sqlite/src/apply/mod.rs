@@ -43,7 +43,7 @@ use rusqlite::config::DbConfig;
 use synddb_protocol::submission::SchemaChange;
 
 pub use divergence::Divergence;
-pub use submission::{Applied, SubmissionApplier, SubmissionError};
+pub use submission::{Applied, SchemaAfter, SubmissionApplier, SubmissionError};
 
 use crate::changeset::ChangesetError;
 use crate::connection::{Connection, SqliteError};

@@ -8,8 +8,10 @@
 //! Whoever calls has checked that one submission follows the other (`ClientState::after_submission`); nothing is believed of
 //! what is inside.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use synddb_protocol::hash::StateHash;
 use synddb_protocol::id::CommitNumber;
@@ -18,8 +20,8 @@ use synddb_protocol::submission::{Commit, Content, Part, SchemaChange, StateClai
 use super::spool::Spool;
 use super::{Applier, ApplyError, CommitChanges};
 use crate::changeset::ChangesetError;
-use crate::schema::SchemaError;
-use crate::state::StateError;
+use crate::schema::{Layout, SchemaError};
+use crate::state::{Schema, StateError};
 
 /// Why a submission was not applied.
 #[derive(Debug, thiserror::Error)]
@@ -139,17 +141,39 @@ pub struct SubmissionApplier {
     applier: Applier,
     folder: PathBuf,
     group: Option<Group>,
+    schemas: Vec<SchemaAfter>,
+}
+
+/// How tables lay out their rows after a commit that changed the schema.
+#[derive(Debug, Clone)]
+pub struct SchemaAfter {
+    /// The commit.
+    pub commit: CommitNumber,
+    schema: Arc<Schema>,
+}
+
+impl SchemaAfter {
+    /// Every table's layout, by its name.
+    pub fn layouts(&self) -> &BTreeMap<String, Layout> {
+        &self.schema.layouts
+    }
 }
 
 impl SubmissionApplier {
     /// Applies to the replica of `applier`. Huge commits wait in `folder`, in files without a name.
     pub fn new(applier: Applier, folder: &Path) -> Self {
-        Self { applier, folder: folder.to_owned(), group: None }
+        Self { applier, folder: folder.to_owned(), group: None, schemas: Vec::new() }
     }
 
     /// The applier, for its state and its connection.
     pub const fn applier(&self) -> &Applier {
         &self.applier
+    }
+
+    /// The schemas after the commits that changed one since this was asked last, in order. Whoever does not ask between two submissions finds those of
+    /// the last one only.
+    pub fn take_schemas(&mut self) -> Vec<SchemaAfter> {
+        std::mem::take(&mut self.schemas)
     }
 
     /// Whether parts of a commit came, and its last one did not.
@@ -188,6 +212,7 @@ impl SubmissionApplier {
     /// # Errors
     /// [`SubmissionError`]; the commits before the one it names are applied.
     pub fn take(&mut self, content: &Content) -> Result<Applied, SubmissionError> {
+        self.schemas.clear();
         match content {
             Content::Commits(commits) => self.take_commits(commits.as_slice()),
             Content::Part(part) => self.take_part(part),
@@ -223,6 +248,7 @@ impl SubmissionApplier {
         };
         let applied = self.applier.apply_unsettled(changes);
         applied.map_err(|source| SubmissionError::of(commit.number, source))?;
+        self.note_schema(commit.number, &commit.changes.schema);
         self.check(commit.number, commit.state)
     }
 
@@ -250,8 +276,15 @@ impl SubmissionApplier {
             application_id: part.changes.application_id,
         };
         self.applier.apply(changes).map_err(|source| SubmissionError::of(commit, source))?;
+        self.note_schema(commit, &group.schema);
         self.check(commit, part.last)?;
         Ok(Applied { commits: 1, row_bytes: group.bytes })
+    }
+
+    fn note_schema(&mut self, commit: CommitNumber, changes: &[SchemaChange]) {
+        if !changes.is_empty() {
+            self.schemas.push(SchemaAfter { commit, schema: self.applier.state().schema() });
+        }
     }
 
     fn check(&mut self, commit: CommitNumber, claim: Option<StateClaim>) -> Result<(), SubmissionError> {

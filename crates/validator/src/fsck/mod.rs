@@ -25,7 +25,7 @@ use std::sync::Arc;
 
 use synddb_protocol::hash::StateHash;
 use synddb_protocol::http::Halt;
-use synddb_protocol::id::{KeyId, Sequence, StreamId};
+use synddb_protocol::id::{Sequence, StreamId};
 use synddb_protocol::log::{BatchError, SignedCheckpoint, Signers};
 use synddb_protocol::signing::{TrustedKeys, VerifyingKey};
 use synddb_service::shutdown::Shutdown;
@@ -321,6 +321,7 @@ impl Walk {
                     started: None,
                     report: None,
                     replaced: None,
+                    live: None,
                 };
                 let owning = own(move || Owner::run(place, None, Signers::default(), context, to_apply));
                 Some(tokio::spawn(owning))

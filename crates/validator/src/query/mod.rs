@@ -7,7 +7,7 @@
 //! Who waits for a state is not at the door yet, and takes nobody's place.
 
 mod csv;
-mod values;
+pub(crate) mod values;
 
 use std::time::Duration;
 

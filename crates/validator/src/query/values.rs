@@ -59,7 +59,7 @@ pub(super) fn parameter(value: &Value) -> Result<Cell, Refusal> {
 }
 
 /// A value as JSON says it.
-pub(super) fn written(cell: Cell) -> Value {
+pub(crate) fn written(cell: Cell) -> Value {
     match cell {
         Cell::Null => Value::Null,
         Cell::Integer(value) if value.unsigned_abs() <= INTEGER_MAX => value.into(),

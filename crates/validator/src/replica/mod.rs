@@ -7,6 +7,7 @@
 //! working.rs   a file that is written: applier, transaction, position
 //! chunks.rs    chunks of a snapshot, fetched ahead
 //! snapshot.rs  a snapshot beside the replica, and how it takes the replica's place
+//! names.rs     how columns were called, and where reading of the log may begin
 //! gaps.rs      what is missing because somebody went on after a divergence
 //! started.rs   which snapshot it began with, while nobody has checked what came before
 //! identity.rs  which file lies under a name
@@ -26,6 +27,7 @@ mod audit;
 pub(crate) mod chunks;
 mod gaps;
 mod identity;
+mod names;
 mod owner;
 mod place;
 pub(crate) mod position;
@@ -38,7 +40,7 @@ mod working;
 pub(crate) use audit::Asked;
 pub(crate) use chunks::Chunks;
 pub(crate) use gaps::{GAPS_MAX, Gaps};
-pub(crate) use owner::{Context, Owner};
+pub(crate) use owner::{Context, Owner, begins_incarnation, snapshot_of};
 pub(crate) use place::{Leaving, Place};
 pub(crate) use snapshot::stage;
 pub(crate) use started::Started;

@@ -3,6 +3,7 @@
 //! While more is waiting, batches share a transaction; when nothing is, what was applied is committed at once. A transaction ends only at
 //! a batch behind which no commit is coming in parts, so that a restart reads everything again that was in memory alone.
 
+use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use synddb_protocol::id::{Epoch, Sequence, StreamId};
@@ -20,11 +21,14 @@ use super::applying::Applying;
 use super::audit::Waiting;
 use super::chunks::Chunks;
 use super::gaps::Gaps;
+use super::names::Names;
 use super::wal::WalBound;
 use super::working::{Journal, Working};
 use super::{Ended, Leaving, Place, Started, snapshot};
 use crate::door::Door;
 use crate::error::{HaltCause, ValidatorError};
+use crate::feed::history::At;
+use crate::feed::{Anew, Live, Ring, Shown};
 use crate::fetch::PatientStore;
 use crate::metrics;
 use crate::pipeline::{Ahead, Item, cut_off};
@@ -61,6 +65,8 @@ pub(crate) struct Context {
     pub(crate) report: Option<Report>,
     /// How another replica leaves the place when the first snapshot of this one is restored.
     pub(crate) replaced: Option<Leaving>,
+    /// Who is shown what was committed, if anybody.
+    pub(crate) live: Option<Live>,
 }
 
 /// What came, or that nothing comes any more.
@@ -87,6 +93,11 @@ pub(crate) struct Owner {
     wal: WalBound,
     /// The end of the last batch that was looked at.
     looked_at: Option<Sequence>,
+    /// What was applied and is not committed, for whoever is shown it; and the size of the log behind it.
+    shown: Ring,
+    shown_to: u64,
+    /// What is known of names before there is a file.
+    names: Names,
 }
 
 impl Owner {
@@ -117,6 +128,9 @@ impl Owner {
             standing: None,
             waiting: Waiting::new(),
             looked_at: None,
+            shown: Ring::default(),
+            shown_to: checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.claim().size.get()),
+            names: if checkpoint.is_none() { Names::of_log() } else { Names::none() },
         };
         let opened = match checkpoint {
             Some(checkpoint) => owner.open(&checkpoint),
@@ -151,6 +165,7 @@ impl Owner {
         let mut live = Working::open(&self.place, self.place.file(), Journal::Wal, at)?;
         live.stands_at(checkpoint)?;
         self.live = Some(live);
+        self.show(checkpoint);
         if let Some(standing) = self.standing {
             info!(sequence = standing.sequence.get(), state = %standing.state, "the replica is what it was");
             self.stands(standing)?;
@@ -264,18 +279,18 @@ impl Owner {
         let claim = batch.checkpoint().claim();
         let in_parts = claim.client.as_ref().is_some_and(|client| client.group.is_some());
         if self.staged.is_none() && self.context.gaps.open().is_some() {
-            return self.pass(&batch);
+            return self.pass(*batch);
         }
         let begins = batch.messages().iter().rposition(begins_incarnation);
         // Behind this batch nothing can be committed, or what is open belongs to another file.
         if in_parts || begins.is_some() {
             self.commit()?;
         }
-        self.take_from(begins, &batch)
+        self.take_from(begins.map(|at| (at, Anew::Incarnation)), *batch)
     }
 
     /// Passes a batch of an open gap. It is verified, and nothing of it is applied, unless it carries a snapshot that closes the gap.
-    fn pass(&mut self, batch: &VerifiedBatch) -> Result<(), Ended> {
+    fn pass(&mut self, batch: VerifiedBatch) -> Result<(), Ended> {
         let Some(after) = self.context.gaps.open().map(|open| open.after) else { return Ok(()) };
         let closes =
             |message: &VerifiedMessage| message.header().sequence > after && snapshot_of(message).is_some();
@@ -283,21 +298,21 @@ impl Owner {
             self.looked_at = Some(batch.checkpoint().claim().size);
             self.context.view.stored(batch.checkpoint().claim().size);
             // What stands behind the gap was led to by it: a key that is revoked later may have signed it.
-            self.note_signers(batch);
+            self.note_signers(&batch);
             return Ok(());
         };
         self.commit()?;
-        self.take_from(Some(at), batch)
+        self.take_from(Some((at, Anew::Gap)), batch)
     }
 
     /// Applies a batch, from behind the snapshot that is to replace everything before it.
-    fn take_from(&mut self, snapshot: Option<usize>, batch: &VerifiedBatch) -> Result<(), Ended> {
+    fn take_from(&mut self, snapshot: Option<(usize, Anew)>, batch: VerifiedBatch) -> Result<(), Ended> {
         let claim = batch.checkpoint().claim();
         let in_parts = claim.client.as_ref().is_some_and(|client| client.group.is_some());
         self.looked_at = Some(claim.size);
         self.context.view.stored(claim.size);
         let messages = match snapshot {
-            Some(at) => {
+            Some((at, _)) => {
                 if self.context.thorough {
                     self.rehearse(&batch.messages()[..at])?;
                 }
@@ -307,13 +322,33 @@ impl Owner {
             }
             None => batch.messages(),
         };
-        self.apply(messages, batch)?;
-        self.note_signers(batch);
+        self.apply(messages, &batch)?;
+        self.note_signers(&batch);
         self.bytes += batch.messages().iter().map(VerifiedMessage::body_bytes).sum::<usize>();
         if !in_parts && self.working().is_some() {
             self.pending = Some(batch.checkpoint().clone());
         }
+        self.note_shown(snapshot, batch);
         if self.bytes >= TRANSACTION_BYTES { self.commit() } else { Ok(()) }
+    }
+
+    /// What of a batch was applied is shown once it is committed.
+    fn note_shown(&mut self, snapshot: Option<(usize, Anew)>, batch: VerifiedBatch) {
+        if self.context.live.is_none() || self.working().is_none() {
+            return;
+        }
+        let size = batch.checkpoint().claim().size.get();
+        let (at, anew) = snapshot.map_or((0, None), |(at, anew)| (at, Some(anew)));
+        let messages = batch.into_messages().into_iter().skip(at).map(Arc::new).collect();
+        self.shown.push(Shown { after: std::mem::replace(&mut self.shown_to, size), size, anew, messages });
+    }
+
+    /// Shows what is committed, now that the replica stands at this checkpoint.
+    fn show(&mut self, checkpoint: &TrustedCheckpoint) {
+        if let (Some(live), Some(working)) = (&self.context.live, &self.live) {
+            let names = working.names();
+            live.stands(std::mem::take(&mut self.shown), names.history(), names.marks(), checkpoint);
+        }
     }
 
     /// Who signed a batch is kept with the next position.
@@ -335,7 +370,7 @@ impl Owner {
                 continue;
             };
             working.begin(|| stop.is_cancelled())?;
-            working.take(sequence, &submission.content)?;
+            working.take(sequence, submission)?;
         }
         Ok(())
     }
@@ -370,6 +405,7 @@ impl Owner {
         let sequence = message.header().sequence;
         let Some(snapshot) = snapshot_of(message) else { return Ok(()) };
         info!(sequence = sequence.get(), chunks = snapshot.chunks.len(), "restoring a snapshot");
+        let names = self.working().map_or(&self.names, Working::names).elsewhere();
         if let Some(live) = &mut self.live {
             live.rollback();
         }
@@ -389,6 +425,13 @@ impl Owner {
         if let Some(started) = &self.context.started {
             staged.keep_started(started)?;
         }
+        staged.keep_names(
+            names,
+            match &snapshot.place {
+                SnapshotPlace::Begins { .. } => At::beginning(snapshot.incarnation),
+                SnapshotPlace::After { commit, .. } => At::commit(snapshot.incarnation, *commit),
+            },
+        );
         self.staged = Some(staged);
         Ok(())
     }
@@ -405,6 +448,7 @@ impl Owner {
         if restored {
             self.publish(&checkpoint)?;
         }
+        self.show(&checkpoint);
         let Some(standing) = Standing::at(checkpoint.claim()) else { return Ok(()) };
         let Standing { sequence, state, .. } = standing;
         debug!(sequence = sequence.get(), state = %state, "committed");
@@ -558,7 +602,7 @@ fn apply(
             Entry::Submission(submission) => {
                 tell_missed(message.header().stream, message.header().sequence, &submission.content);
                 let began = SystemTime::now();
-                let more = working.take(message.header().sequence, &submission.content)?;
+                let more = working.take(message.header().sequence, submission)?;
                 applied.commits += more.commits;
                 applied.row_bytes += more.row_bytes;
                 applying.note(message, began);
@@ -587,11 +631,13 @@ fn tell_missed(stream: StreamId, sequence: Sequence, content: &Content) {
     }
 }
 
-fn begins_incarnation(message: &VerifiedMessage) -> bool {
+/// Whether a message is a snapshot that begins an incarnation.
+pub(crate) fn begins_incarnation(message: &VerifiedMessage) -> bool {
     snapshot_of(message).is_some_and(|snapshot| matches!(snapshot.place, SnapshotPlace::Begins { .. }))
 }
 
-const fn snapshot_of(message: &VerifiedMessage) -> Option<&Snapshot> {
+/// The snapshot that a message carries.
+pub(crate) const fn snapshot_of(message: &VerifiedMessage) -> Option<&Snapshot> {
     match message.entry() {
         Entry::Snapshot(snapshot) => Some(snapshot),
         Entry::Submission(_) | Entry::Inbound(_) | Entry::Status(_) | Entry::Epoch(_) => None,

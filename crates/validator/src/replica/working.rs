@@ -8,7 +8,7 @@ use synddb_protocol::hash::StateHash;
 use synddb_protocol::http::ReplicaAudit;
 use synddb_protocol::id::{Epoch, Sequence};
 use synddb_protocol::log::{Signers, TrustedCheckpoint};
-use synddb_protocol::submission::Content;
+use synddb_protocol::submission::Submission;
 use synddb_sqlite::apply::{Applied, Applier, ApplyError, SubmissionApplier, SubmissionError};
 use synddb_sqlite::connection::{Connection, PATIENCE, SqliteError};
 use synddb_sqlite::state::RunningState;
@@ -16,8 +16,10 @@ use tracing::warn;
 
 use super::gaps::Gaps;
 use super::identity::Identity;
+use super::names::Names;
 use super::{Ended, Place, Started, position, signers};
 use crate::error::{Divergence, HaltCause, ReplicaError};
+use crate::feed::history::At;
 
 /// Most tables that are named as different.
 pub(crate) const TABLES_MAX: usize = 64;
@@ -50,6 +52,7 @@ pub(super) struct Working {
     /// The checkpoint that its position has. `None` before the first one.
     checkpoint: Option<Vec<u8>>,
     gaps: Gaps,
+    names: Names,
 }
 
 impl Working {
@@ -70,6 +73,7 @@ impl Working {
             Journal::Rollback => position::create(&connection).map_err(sqlite)?,
         }
         signers::create(&connection).map_err(sqlite)?;
+        let names = Names::read(&connection).map_err(sqlite)?;
         let applier = Applier::over(connection).map_err(|source| unreadable(file, at, source))?;
         let applier = SubmissionApplier::new(applier, place.folder());
         let gaps = Gaps::read(applier.applier().connection().sqlite()).map_err(|error| {
@@ -86,6 +90,7 @@ impl Working {
             at,
             checkpoint: None,
             gaps,
+            names,
         };
         working.version = working.data_version()?;
         Ok(working)
@@ -113,6 +118,24 @@ impl Working {
         read.map_err(|error| self.sqlite(error.into()))
     }
 
+    /// Keeps in a staged file what another one knew, and what the tables of the snapshot are called.
+    pub(super) fn keep_names(&mut self, names: Names, at: At) {
+        debug_assert_eq!(self.journal, Journal::Rollback, "only a staged file gets names");
+        self.names = names;
+        self.note_names(at);
+    }
+
+    /// From here on its tables are what they are now.
+    fn note_names(&mut self, at: At) {
+        let state = self.applier.applier().state();
+        self.names.note(at, self.at, state.layouts(), state.encoding());
+    }
+
+    /// How columns were called, and where reading may begin.
+    pub(super) const fn names(&self) -> &Names {
+        &self.names
+    }
+
     /// What it lacks.
     pub(super) const fn gaps(&self) -> &Gaps {
         &self.gaps
@@ -123,7 +146,17 @@ impl Working {
         self.at = checkpoint.claim().size;
         self.checkpoint = Some(checkpoint.to_bytes());
         self.check(checkpoint)?;
-        self.check_position(self.applier.applier().connection())
+        self.check_position(self.applier.applier().connection())?;
+        if self.names.tail() != Some(self.at.get())
+            && let Some(client) = &checkpoint.claim().client
+        {
+            // A release that does not keep them wrote it.
+            self.names = Names::none();
+            self.names.begin(checkpoint);
+            let commit = client.next.get().saturating_sub(1);
+            self.note_names(At { incarnation: client.incarnation.counter.get(), commit });
+        }
+        Ok(())
     }
 
     /// The state hash of what is in the file, with the transaction that is open.
@@ -275,8 +308,15 @@ impl Working {
     }
 
     /// Applies what one submission carries.
-    pub(super) fn take(&mut self, sequence: Sequence, content: &Content) -> Result<Applied, Ended> {
-        self.applier.take(content).map_err(|error| blame(&self.file, sequence, error))
+    pub(super) fn take(&mut self, sequence: Sequence, submission: &Submission) -> Result<Applied, Ended> {
+        let applied = self.applier.take(&submission.content);
+        let applied = applied.map_err(|error| blame(&self.file, sequence, error))?;
+        for schema in self.applier.take_schemas() {
+            let at = At::commit(submission.incarnation, schema.commit);
+            let encoding = self.applier.applier().state().encoding();
+            self.names.note(at, sequence, schema.layouts(), encoding);
+        }
+        Ok(applied)
     }
 
     /// Marks where a batch begins, so that it can be taken back alone.
@@ -306,6 +346,8 @@ impl Working {
         let (signed, since) = signers;
         signers::write(self.applier.applier().connection(), signed, since.filter(|_| self.has_signers))
             .map_err(|source| self.sqlite(source))?;
+        let written = self.names.write(self.applier.applier().connection(), checkpoint);
+        written.map_err(|source| self.sqlite(source))?;
         loop {
             match self.applier.commit() {
                 Ok(()) => break,

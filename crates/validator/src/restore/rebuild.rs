@@ -11,6 +11,7 @@ use synddb_protocol::log::{Entry, VerifiedBatch, VerifiedMessage};
 use synddb_protocol::submission::{Commit, CommitKind, Content, Snapshot, SnapshotPlace, Submission};
 use synddb_sqlite::apply::{Applier, ApplyError, SubmissionApplier};
 use synddb_sqlite::connection::Connection;
+use synddb_sqlite::snapshot::Image;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::Receiver;
 use tokio::sync::watch;
@@ -301,7 +302,7 @@ impl Rebuild {
         let context = &self.context;
         let (chunks, stop) = (snapshot.chunks.clone(), context.stop.clone());
         let chunks = Chunks::fetch(&context.runtime, context.store.clone(), context.stream, chunks, stop);
-        stage(&self.place, stamp.sequence, snapshot, chunks)?;
+        stage(&self.place, stamp.sequence, &Image::of_snapshot(snapshot), chunks)?;
         let file = self.place.staged();
         let sqlite = |source| ReplicaError::Sqlite { doing: "open", file: file.clone(), source };
         let connection = Connection::open(&file).map_err(sqlite)?;

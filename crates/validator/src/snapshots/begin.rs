@@ -155,7 +155,7 @@ async fn vouch(of: &Beginning<'_>, place: &Place, named: Named) -> Result<Vouche
             Some(Kept { checkpoint: through(of, before).await?.checkpoint().clone(), signers: None })
         }
     };
-    let joined = join(of.store, of.stream, of.keys, of.supported, place, kept).await;
+    let joined = join(of.store, of.stream, of.keys, of.supported, place.file(), kept).await;
     let Joined { leaders, tip, signers, .. } = joined.map_err(Passed::of_batches)?;
     let mut verify = Verify::new(of.store.clone(), of.keys.clone(), leaders, tip, signers);
     let verified = verify.verify_next(batch).await.map_err(Passed::of_batches)?;

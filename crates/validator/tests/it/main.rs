@@ -9,6 +9,7 @@
 mod ahead;
 mod applied;
 mod audited;
+mod changes;
 mod compared;
 mod contract;
 mod flipped;

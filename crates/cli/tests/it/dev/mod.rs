@@ -3,6 +3,7 @@
 mod audited;
 mod beginning;
 mod bodies;
+mod changed;
 mod detached;
 mod elsewhere;
 mod exchanged;

@@ -1,0 +1,311 @@
+//! One reader on its way: a task that reads, renders and hands over, and a body that a connection takes pieces of.
+//!
+//! At the tip it takes from the ring what was applied; behind it, it waits for its turn and reads the store. It ends when its connection goes, the process
+//! ends, the replica is not shown any more, or it takes nothing for too long. The last words say why, and from where to go on.
+
+use std::collections::BTreeSet;
+use std::future::Future;
+use std::pin::pin;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde::Serialize;
+use serde_json::json;
+use synddb_protocol::chain;
+use synddb_protocol::log::VerifiedMessage;
+use synddb_service::shutdown::Shutdown;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::time::{Instant, sleep_until, timeout};
+use tracing::{debug, error, warn};
+
+use super::history::History;
+use super::log::LogError;
+use super::place::Place;
+use super::render::{Next, Rendering};
+use super::ring::Shown;
+use super::{Anew, Feed, Log};
+use crate::metrics;
+
+/// How long nothing is said while nothing happens. Shorter than the patience of the proxies between.
+const IDLE: Duration = Duration::from_secs(15);
+/// How long the store is read for one reader while others may wait for their turn.
+const TURN_MAX: Duration = Duration::from_secs(60);
+/// Pieces that wait for a connection.
+const PIECES_MAX: usize = 2;
+/// How long a browser waits before it connects again, in milliseconds.
+const RETRY_MS: u64 = 1000;
+
+/// Why a reader ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Why {
+    /// Nobody is there any more.
+    Gone,
+    /// The process was asked to end.
+    Stopping,
+    /// It took nothing for too long.
+    Slow,
+    /// There is no replica any more that could be shown.
+    NotShown,
+    /// What is behind its place is not kept any more.
+    NotKept,
+    /// What is behind its place could not be read again.
+    Unavailable,
+}
+
+/// A reader.
+pub(super) struct Reader {
+    feed: Feed,
+    log: Log,
+    rendering: Rendering,
+    /// The message that is shown next.
+    next: u64,
+    /// Up to where it was shown everything.
+    told: Place,
+    said: Instant,
+    shutdown: Shutdown,
+}
+
+/// What a reader is shown, piece by piece.
+pub(crate) struct Pieces {
+    pieces: mpsc::Receiver<Bytes>,
+    /// What is said behind the last piece.
+    last: Arc<OnceLock<Bytes>>,
+    is_over: bool,
+}
+
+impl Pieces {
+    /// The next piece, once there is one. `None` at the end.
+    pub(crate) async fn next(&mut self) -> Option<Bytes> {
+        if let Some(piece) = self.pieces.recv().await {
+            return Some(piece);
+        }
+        let last = self.last.get().filter(|_| !self.is_over).cloned();
+        self.is_over = true;
+        last
+    }
+}
+
+/// What is next for a reader.
+enum Look {
+    /// Messages in the ring.
+    Ring(Shown, Arc<History>),
+    /// Nothing, until more is applied.
+    Tip,
+    /// Messages in the store.
+    Behind,
+    /// It fell behind what is kept.
+    NotKept,
+}
+
+impl Reader {
+    pub(super) fn new(
+        feed: Feed,
+        log: Log,
+        place: Place,
+        tables: Option<BTreeSet<String>>,
+        shutdown: Shutdown,
+    ) -> Self {
+        let rendering = Rendering::new(place, tables);
+        Self { feed, log, rendering, next: place.next(), told: place, said: Instant::now(), shutdown }
+    }
+
+    /// Begins. `permit` is given back when it ends, also where its connection stays and takes nothing.
+    pub(super) fn start(mut self, permit: OwnedSemaphorePermit) -> Pieces {
+        let (to, pieces) = mpsc::channel(PIECES_MAX);
+        let last = Arc::new(OnceLock::new());
+        let words = Arc::clone(&last);
+        tokio::spawn(async move {
+            let _counted = Counted::new();
+            let Err(why) = self.run(&to).await;
+            if why == Why::Slow {
+                metrics::feed_reader_dropped();
+                debug!(place = %self.told, "a reader of changes is too slow");
+            }
+            let data = json!({ "why": why, "after": self.told.to_string() });
+            words.set(Bytes::from(format!("event: ended\ndata: {data}\n\n"))).ok();
+            drop(permit);
+        });
+        Pieces { pieces, last, is_over: false }
+    }
+
+    async fn run(&mut self, to: &mpsc::Sender<Bytes>) -> Result<std::convert::Infallible, Why> {
+        self.send(to, format!("retry: {RETRY_MS}\n\n").into()).await?;
+        loop {
+            if !self.feed.is_shown() {
+                return Err(Why::NotShown);
+            }
+            match self.look() {
+                Look::Ring(shown, history) => self.show(to, &shown, &history).await?,
+                Look::Tip => {
+                    let mut applied = self.feed.applied.clone();
+                    let more = async move {
+                        if applied.changed().await.is_err() {
+                            // The owner ended. What it left is still shown, or is not, which is looked at from time to time.
+                            std::future::pending::<()>().await;
+                        }
+                    };
+                    self.wait(to, more).await?;
+                }
+                Look::Behind => self.catch_up(to).await?,
+                Look::NotKept => return Err(Why::NotKept),
+            }
+        }
+    }
+
+    fn look(&mut self) -> Look {
+        let applied = self.feed.applied.borrow_and_update();
+        if self.next > applied.size() {
+            return Look::Tip;
+        }
+        if let Some(shown) = applied.ring.get(self.next) {
+            return Look::Ring(shown.clone(), Arc::clone(&applied.history));
+        }
+        let is_kept = applied.marks.first().is_some_and(|first| first < self.next);
+        if is_kept { Look::Behind } else { Look::NotKept }
+    }
+
+    /// Shows what of a batch was not shown.
+    async fn show(&mut self, to: &mpsc::Sender<Bytes>, shown: &Shown, history: &History) -> Result<(), Why> {
+        for (at, message) in shown.messages.iter().enumerate() {
+            let sequence = message.header().sequence.get();
+            if sequence >= self.next {
+                self.message(to, message, shown.anew.filter(|_| at == 0), history).await?;
+                self.next = sequence + 1;
+            }
+        }
+        self.next = self.next.max(shown.size + 1);
+        // Where nothing of all this was of its tables, it is told how far it is all the same.
+        if self.said.elapsed() >= IDLE { self.say(to).await } else { Ok(()) }
+    }
+
+    async fn message(
+        &mut self,
+        to: &mpsc::Sender<Bytes>,
+        message: &VerifiedMessage,
+        anew: Option<Anew>,
+        history: &History,
+    ) -> Result<(), Why> {
+        self.rendering.open(message);
+        loop {
+            match self.rendering.next(message, anew, history) {
+                Ok(Next::Event(event)) => {
+                    self.send(to, event.to_bytes().into()).await?;
+                    self.told = event.place;
+                }
+                Ok(Next::Pause) => tokio::task::yield_now().await,
+                Ok(Next::Done) => return Ok(()),
+                Err(cause) => {
+                    let sequence = message.header().sequence.get();
+                    error!(sequence, error = %chain(&cause), "changes cannot be shown");
+                    return Err(Why::Unavailable);
+                }
+            }
+        }
+    }
+
+    /// Reads the store until where the replica stands, or until the turn is over.
+    async fn catch_up(&mut self, to: &mpsc::Sender<Bytes>) -> Result<(), Why> {
+        let turn = Arc::clone(&self.feed.turns).acquire_owned();
+        let _turn = self.wait(to, turn).await?.map_err(|_| Why::Stopping)?;
+        let until = Instant::now() + TURN_MAX;
+        let (history, marks, tail) = {
+            let applied = self.feed.applied.borrow();
+            let Some(tail) = applied.tail.clone() else { return Err(Why::NotShown) };
+            (Arc::clone(&applied.history), Arc::clone(&applied.marks), tail)
+        };
+        let gaps = self.feed.view.status().gaps;
+        let (log, next, shutdown) = (self.log.clone(), self.next, self.shutdown.clone());
+        let reading = async move { log.read(next, marks, tail, gaps, &shutdown).await };
+        let mut reading = self.wait(to, reading).await?.map_err(|error| why(&error))?;
+        loop {
+            let shown = self.wait(to, reading.next()).await?.map_err(|error| why(&error))?;
+            let Some(shown) = shown else { return Ok(()) };
+            self.show(to, &shown, &history).await?;
+            if !self.feed.is_shown() {
+                return Err(Why::NotShown);
+            }
+            if Instant::now() >= until {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Waits, and says from time to time that it does.
+    async fn wait<T>(&mut self, to: &mpsc::Sender<Bytes>, what: impl Future<Output = T>) -> Result<T, Why> {
+        let mut what = pin!(what);
+        let shutdown = self.shutdown.clone();
+        loop {
+            let silent = self.said + IDLE;
+            tokio::select! {
+                biased;
+                () = to.closed() => return Err(Why::Gone),
+                () = shutdown.asked() => return Err(Why::Stopping),
+                came = &mut what => return Ok(came),
+                () = sleep_until(silent) => {
+                    if !self.feed.is_shown() {
+                        return Err(Why::NotShown);
+                    }
+                    self.say(to).await?;
+                }
+            }
+        }
+    }
+
+    /// Says that it is there, and how far everything was shown.
+    async fn say(&mut self, to: &mpsc::Sender<Bytes>) -> Result<(), Why> {
+        let passed = self.next - 1;
+        let (told, is_behind) = match self.told {
+            Place::Behind(size) => (size, true),
+            Place::BehindCommit(sequence, _) | Place::Inside(sequence, _, _) => (sequence.get(), false),
+        };
+        let is_news = passed > told || (passed == told && !is_behind);
+        if self.rendering.is_inside() || !is_news {
+            return self.send(to, Bytes::from_static(b":\n\n")).await;
+        }
+        // No event without data; the place counts all the same.
+        let place = Place::Behind(passed);
+        self.send(to, format!("id: {place}\n\n").into()).await?;
+        self.told = place;
+        Ok(())
+    }
+
+    async fn send(&mut self, to: &mpsc::Sender<Bytes>, piece: Bytes) -> Result<(), Why> {
+        tokio::select! {
+            biased;
+            sent = timeout(self.feed.stall_max, to.send(piece)) => match sent {
+                Ok(Ok(())) => {}
+                Ok(Err(_)) => return Err(Why::Gone),
+                Err(_) => return Err(Why::Slow),
+            },
+            () = self.shutdown.asked() => return Err(Why::Stopping),
+        }
+        self.said = Instant::now();
+        Ok(())
+    }
+}
+
+fn why(error: &LogError) -> Why {
+    warn!(error = %chain(error), "changes cannot be read again");
+    match error {
+        LogError::Asked => Why::Stopping,
+        LogError::Mark { .. } | LogError::Read(_) | LogError::Another { .. } => Why::Unavailable,
+    }
+}
+
+/// That a reader is counted while this lives.
+struct Counted;
+
+impl Counted {
+    fn new() -> Self {
+        metrics::feed_readers(1.0);
+        Self
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        metrics::feed_readers(-1.0);
+    }
+}

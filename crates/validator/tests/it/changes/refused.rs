@@ -1,0 +1,121 @@
+//! Who is shown nothing, and who is ended.
+
+use synddb_validator::Event as Happened;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+use super::listening;
+use super::reader::Events;
+use crate::log::Log;
+use crate::running::{PATIENCE, Running, client};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_place_that_is_none_or_is_not_held_is_a_problem() {
+    let log = Log::begin("CREATE TABLE t(a)").await;
+    let mut config = listening(&log);
+    config.changes.readers_max = 1;
+    let mut running = Running::start(config);
+    running.until(|event| matches!(event, Happened::CaughtUp { .. })).await;
+    for (query, status, code) in [
+        ("?from=4", 404, "not_found"),
+        ("?from=0", 400, "malformed"),
+        ("?from=x", 400, "malformed"),
+        ("?tables=", 400, "malformed"),
+        ("?tables=a,,b", 400, "malformed"),
+        ("?else=1", 400, "malformed"),
+    ] {
+        let (found, problem) = running.get_json(&format!("/changes{query}")).await;
+        assert_eq!((found, problem["code"].as_str()), (status, Some(code)), "{query}: {problem}");
+    }
+    let url = running.url("/changes").await;
+    for (id, status) in [("no", 400), ("3-", 400), ("3", 404), ("2", 200)] {
+        let answer = client().get(&url).header("last-event-id", id).send().await.unwrap();
+        assert_eq!(answer.status().as_u16(), status, "{id}");
+    }
+    // The one who reads keeps the other one out until it goes.
+    let reading = loop {
+        let answer = client().get(&url).send().await.unwrap();
+        if answer.status().as_u16() == 200 {
+            break answer;
+        }
+    };
+    let refused = client().get(&url).send().await.unwrap();
+    assert_eq!(refused.status().as_u16(), 429);
+    drop(reading);
+    while client().get(&url).send().await.unwrap().status().as_u16() == 429 {
+        tokio::task::yield_now().await;
+    }
+    running.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_takes_nothing_is_ended_and_told_from_where_to_go_on() {
+    let mut log = Log::begin("CREATE TABLE t(id INTEGER PRIMARY KEY, v)").await;
+    let grow = "INSERT INTO t(v) SELECT hex(randomblob(5000)) FROM (WITH RECURSIVE n(v) AS
+        (SELECT 1 UNION ALL SELECT v + 1 FROM n WHERE v < 1000) SELECT v FROM n)";
+    for _ in 0..5 {
+        log.run(grow);
+        log.publish().await;
+    }
+    let mut config = listening(&log);
+    (config.changes.readers_max, config.changes.stall_ms_max) = (1, 500);
+    let mut running = Running::start(config);
+    running.until(|event| matches!(event, Happened::CaughtUp { .. })).await;
+    let url = running.url("/changes?from=3").await;
+    let address = url.trim_start_matches("http://").split('/').next().unwrap().to_owned();
+    let mut slow = TcpStream::connect(&address).await.unwrap();
+    slow.write_all(format!("GET /changes?from=3 HTTP/1.1\r\nhost: {address}\r\n\r\n").as_bytes())
+        .await
+        .unwrap();
+    let mut text = vec![0; 12];
+    slow.read_exact(&mut text).await.unwrap();
+    assert_eq!(text, b"HTTP/1.1 200");
+    // It reads no more. Its place is free again though its connection is there: nobody waits for who does not read.
+    let until = std::time::Instant::now() + PATIENCE;
+    let mut was_busy = 0;
+    loop {
+        assert!(std::time::Instant::now() < until, "it is never ended");
+        match client().get(&url).send().await.unwrap().status().as_u16() {
+            429 => was_busy += 1,
+            200 => break,
+            other => panic!("{other}"),
+        }
+        tokio::task::yield_now().await;
+    }
+    assert!(was_busy > 0);
+    let mut buffer = vec![0; 1 << 16];
+    while !text.windows(12).any(|window| window == b"event: ended") {
+        let read = tokio::time::timeout(PATIENCE, slow.read(&mut buffer)).await.unwrap().unwrap();
+        assert!(read > 0, "the last words come");
+        text.extend_from_slice(&buffer[..read]);
+    }
+    let read = tokio::time::timeout(PATIENCE, slow.read(&mut buffer)).await.unwrap().unwrap();
+    text.extend_from_slice(&buffer[..read]);
+    let text = String::from_utf8_lossy(&text);
+    let told = text.split("event: ended").nth(1).unwrap();
+    assert!(told.contains("\"why\":\"slow\""), "{told}");
+    let after = told.split("\"after\":\"").nth(1).unwrap().split('"').next().unwrap().to_owned();
+    let last = text.split("event: ended").next().unwrap().rsplit("\nid: ").next().unwrap();
+    assert_eq!(last.lines().next(), Some(after.as_str()), "it is the id of the last event");
+    // From there everything else comes.
+    let mut events = Events::open(&running.url("/changes").await, Some(&after)).await;
+    let rest = events.until(|event| event.is_last() && event.number("through") == log.last().get()).await;
+    assert!(rest.iter().all(|event| event.name == "commit"));
+    running.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_that_is_not_what_it_was_shows_no_changes_any_more() {
+    let mut log = Log::begin("CREATE TABLE t(id INTEGER PRIMARY KEY, v)").await;
+    log.run("INSERT INTO t(v) VALUES(1)");
+    log.publish().await;
+    let mut running = Running::start(listening(&log));
+    running.until(|event| matches!(event, Happened::CaughtUp { .. })).await;
+    crate::audited::shell(&log.replica(), "UPDATE t SET v = 'forged'");
+    log.run("INSERT INTO t(v) VALUES(2)");
+    log.publish().await;
+    running.until(|event| matches!(event, Happened::Halted(_))).await;
+    let (status, problem) = running.get_json("/changes?from=3").await;
+    assert_eq!((status, problem["code"].as_str()), (503, Some("unavailable")), "{problem}");
+    running.stop().await.unwrap_err();
+}
