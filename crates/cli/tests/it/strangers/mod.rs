@@ -25,7 +25,7 @@ use serde_json::{Value, json};
 use super::programs::{python, sql};
 use super::roles::System;
 use asking::{Answered, Asker, push};
-use watching::Watched;
+use watching::{Seen, Watched};
 
 /// How long each half takes, unless the environment says.
 const SECONDS: u64 = 4;
@@ -48,6 +48,8 @@ const WAITING_MS_MAX: u64 = 10_000;
 const BESIDE_BYTES: usize = 192 << 20;
 /// How much the WAL grows while the last readers leave.
 const WAL_SLACK: u64 = 16 << 20;
+const BETWEEN_PUSHES: Duration = Duration::from_millis(200);
+
 /// What is sorted is sorted to its end, and a busy machine is slow.
 const SLACK: Duration = Duration::from_secs(20);
 
@@ -81,23 +83,52 @@ fn written(child: &mut Child) -> Vec<Instant> {
 /// What happened in one half.
 struct Half {
     commits: Vec<Instant>,
-    shown: Vec<(Instant, u64)>,
+    seen: Vec<Seen>,
     /// The commit of the first row.
     first: u64,
+    /// How long it took to read what was pushed.
+    read: Vec<f64>,
 }
 
 impl Half {
-    /// Milliseconds from a commit's return until it was shown, sorted.
+    /// Milliseconds from a commit's return until it was shown.
     fn lags(&self) -> Vec<f64> {
         let lag = |(place, returned): (u64, &Instant)| {
-            let seen = self.shown.iter().find(|(_, next)| *next > self.first + place);
-            let (seen, _) = seen.expect("each commit is shown in the end");
-            seen.saturating_duration_since(*returned).as_secs_f64() * 1000.0
+            let shown = self.seen.iter().find(|seen| seen.next > self.first + place);
+            millis(shown.expect("each commit is shown in the end").at, *returned)
         };
-        let mut lags: Vec<f64> = (0..).zip(&self.commits).map(lag).collect();
-        lags.sort_unstable_by(f64::total_cmp);
-        lags
+        sorted((0..).zip(&self.commits).map(lag).collect())
     }
+
+    /// Milliseconds from when the replica heard that a message is stored until it was shown: its own part of the lag.
+    fn own_lags(&self) -> Vec<f64> {
+        let mut lags = Vec::new();
+        let mut heard = 0;
+        for (place, seen) in self.seen.iter().enumerate().filter(|(_, seen)| seen.stored.is_some()) {
+            let stored = seen.stored.unwrap_or_default();
+            if stored > heard {
+                heard = stored;
+                let shown = self.seen[place..].iter().find(|later| later.sequence >= seen.stored);
+                lags.extend(shown.map(|shown| millis(shown.at, seen.at)));
+            }
+        }
+        sorted(lags)
+    }
+
+    fn tell(&self, name: &str) {
+        println!("{}", told(&format!("lag {name}"), &self.lags()));
+        println!("{}", told(&format!("of it the replica's {name}"), &self.own_lags()));
+        println!("{}", told(&format!("what was pushed is read {name}"), &self.read));
+    }
+}
+
+fn millis(later: Instant, earlier: Instant) -> f64 {
+    later.saturating_duration_since(earlier).as_secs_f64() * 1000.0
+}
+
+fn sorted(mut times: Vec<f64>) -> Vec<f64> {
+    times.sort_unstable_by(f64::total_cmp);
+    times
 }
 
 fn told(name: &str, sorted: &[f64]) -> String {
@@ -129,12 +160,19 @@ impl World {
         let app = self.system.app.to_str().unwrap();
         let mut writer = python(WRITER, [app].into_iter().chain(arguments.iter().map(String::as_str)));
         let mut writer = writer.stdout(Stdio::piped()).spawn().unwrap();
+        let over = AtomicBool::new(false);
         std::thread::scope(|scope| {
-            let watching = scope.spawn(|| watching::shown(self.system.validator_url(), first + count));
+            let (home, url, over) = (&self.system.home, self.system.validator_url(), &over);
+            // Whatever fails, the others end.
+            let ends = Ends(over);
+            let reading = scope.spawn(move || author(home, url, over));
+            let watching = scope.spawn(move || watching::shown(url, first + count));
             let commits = written(&mut writer);
             assert!(writer.wait().unwrap().success());
             assert_eq!(commits.len() as u64, count);
-            Half { commits, shown: watching.join().unwrap(), first }
+            let seen = watching.join().unwrap();
+            drop(ends);
+            Half { commits, seen, first, read: reading.join().unwrap() }
         })
     }
 }
@@ -184,9 +222,10 @@ fn author(home: &Path, url: &str, over: &AtomicBool) -> Vec<f64> {
         let answered = Asker::at(url).from([127, 0, 0, 2]).post("/query", &body);
         assert_eq!(answered.status, 200, "{}", answered.json());
         took.push(answered.took.as_secs_f64() * 1000.0);
+        // A push hurries what would be sent together, so that many would be measured and not the replica.
+        watching::pause(BETWEEN_PUSHES);
     }
-    took.sort_unstable_by(f64::total_cmp);
-    took
+    sorted(took)
 }
 
 fn begin(folder: &Path) -> World {
@@ -233,36 +272,26 @@ fn a_crowd_of_strangers_harms_nobody() {
     let over = AtomicBool::new(false);
     let url = world.system.validator_url().to_owned();
     let replica = world.system.replica();
-    let (besieged, watched, authors, crowd) = std::thread::scope(|scope| {
-        let over = &over;
+    let (besieged, watched, crowd) = std::thread::scope(|scope| {
+        let (over, url) = (&over, &url);
+        let ends = Ends(over);
         let strangers: Vec<_> = (0..number("SYNDDB_STRANGERS", STRANGERS) as usize)
-            .map(|place| {
-                let url = &url;
-                scope.spawn(move || stranger(url, place, query_ms, over))
-            })
+            .map(|place| scope.spawn(move || stranger(url, place, query_ms, over)))
             .collect();
-        let watcher = scope.spawn(|| Watched::until(pid, &replica, &folder.path().join("temporary"), over));
-        let half = {
-            // Whatever fails, the others end.
-            let _ends = Ends(over);
-            let (home, url) = (world.system.home.clone(), &url);
-            let author = scope.spawn(move || author(&home, url, over));
-            let half = world.half();
-            over.store(true, Ordering::Relaxed);
-            (half, author.join().unwrap())
-        };
+        let watching = scope.spawn(|| Watched::until(pid, &replica, &folder.path().join("temporary"), over));
+        let besieged = world.half();
+        drop(ends);
         let crowd: Vec<_> = strangers.into_iter().map(|stranger| stranger.join().unwrap()).collect();
-        (half.0, watcher.join().unwrap(), half.1, crowd)
+        (besieged, watching.join().unwrap(), crowd)
     });
+    quiet.tell("without strangers");
+    besieged.tell("with strangers");
     let mut answers: BTreeMap<String, u64> = BTreeMap::new();
     for (code, count) in crowd.iter().flat_map(|(answers, _)| answers) {
         *answers.entry(code.clone()).or_default() += count;
     }
-    let longest = crowd.iter().map(|(_, longest)| *longest).max().unwrap();
+    let longest = crowd.iter().map(|(_, longest)| *longest).max().unwrap_or_default();
     let after = watching::peak_bytes(pid);
-    println!("{}", told("lag without strangers", &quiet.lags()));
-    println!("{}", told("lag with strangers", &besieged.lags()));
-    println!("{}", told("what was pushed is read, from another address", &authors));
     println!("answers {answers:?}, the longest took {longest:?}");
     println!("peak memory before={before} after={after} bytes; {watched:?}");
     for code in ["answered", "unprocessable", "malformed", "too_large", "unavailable"] {

@@ -23,7 +23,7 @@ pub(super) struct Watched {
 }
 
 /// A pause that nobody cuts short.
-fn pause(by: Duration) {
+pub(super) fn pause(by: Duration) {
     let (_never, comes) = mpsc::channel::<()>();
     comes.recv_timeout(by).ok();
 }
@@ -58,25 +58,32 @@ pub(super) fn peak_bytes(pid: u32) -> usize {
     line.split_whitespace().nth(1).unwrap().parse::<usize>().unwrap() << 10
 }
 
-/// Looks where the replica stands until it stands before this commit: when, and which commit was next.
-pub(super) fn shown(url: &str, until: u64) -> Vec<(Instant, u64)> {
-    let mut shown = Vec::new();
-    let mut last = Instant::now();
-    let mut behind_most = 0;
+/// Where the replica stood at a time, as it said.
+pub(super) struct Seen {
+    pub(super) at: Instant,
+    /// The commit that comes next.
+    pub(super) next: u64,
+    /// The last message that it holds, and the last one that it knows to be stored.
+    pub(super) sequence: Option<u64>,
+    pub(super) stored: Option<u64>,
+}
+
+/// Looks where the replica stands until it stands before this commit.
+pub(super) fn shown(url: &str, until: u64) -> Vec<Seen> {
+    let mut seen: Vec<Seen> = Vec::new();
+    let mut changed = Instant::now();
     loop {
         let status: Value = Asker::at(url).get("/status").json();
         let next = status["next"]["commit"].as_u64().unwrap();
-        let behind = |name: &str| status[name].as_u64().unwrap_or(0);
-        behind_most = behind_most.max(behind("stored").saturating_sub(behind("sequence")));
-        if shown.last().is_none_or(|(_, before)| *before != next) {
-            last = Instant::now();
-            shown.push((last, next));
+        let (at, sequence, stored) = (Instant::now(), status["sequence"].as_u64(), status["stored"].as_u64());
+        if seen.last().is_none_or(|before| before.next != next) {
+            changed = at;
         }
+        seen.push(Seen { at, next, sequence, stored });
         if next >= until {
-            println!("most messages that were stored and not shown: {behind_most}");
-            return shown;
+            return seen;
         }
-        assert!(last.elapsed() < PATIENCE, "the replica does not go on: {status}");
+        assert!(changed.elapsed() < PATIENCE, "the replica does not go on: {status}");
         pause(PAUSE);
     }
 }
