@@ -5,8 +5,8 @@
 //!       -> none is:         waits  -> in turn | its patience ends | somebody else's place in the queue is fairer
 //! ```
 //!
-//! Whose turn it is goes by client: of those who wait, the one with the fewest inside, and of these who came first. So a client that
-//! asks for much waits for itself, and one that asks for little for one query of the others. The queue is bounded; where it is full, the
+//! Whose turn it is goes by client: of those who wait, the one with the fewest inside, of these the one who was let in the longest ago, and of
+//! its questions the first. So a client that asks for much waits for itself, and one that asks for little for one query of the others. The queue is bounded; where it is full, the
 //! client that fills it most gives up its last place to one that has fewer.
 //!
 //! Whoever closes the door lets nobody in from then on and waits until the last query has left, which each does within its time. Who reads
@@ -49,6 +49,9 @@ pub(crate) struct Bounds {
 struct Queue {
     inside: HashMap<Client, usize>,
     waiting: VecDeque<Waiter>,
+    /// How often somebody was let in, and how often when a client was for the last time: of those who are here, and of some who were.
+    turns: u64,
+    last: HashMap<Client, u64>,
     closers: usize,
 }
 
@@ -137,7 +140,7 @@ impl Door {
     }
 
     fn let_in(&self, queue: &mut Queue, client: Client) -> Turn {
-        *queue.inside.entry(client).or_default() += 1;
+        queue.let_in(client, self.bounds);
         Turn { door: self.clone(), client }
     }
 
@@ -159,6 +162,18 @@ impl Door {
 impl Queue {
     fn has_place(&self, bounds: Bounds) -> bool {
         self.closers == 0 && self.inside.values().sum::<usize>() < bounds.inside
+    }
+
+    fn let_in(&mut self, client: Client, bounds: Bounds) {
+        if self.last.len() > bounds.inside + bounds.waiting {
+            let here = |client: &Client| {
+                self.inside.contains_key(client) || self.waiting.iter().any(|waiter| waiter.client == *client)
+            };
+            self.last.retain(|client, _| here(client));
+        }
+        *self.inside.entry(client).or_default() += 1;
+        self.turns += 1;
+        self.last.insert(client, self.turns);
     }
 
     /// Takes a place at the end, from whoever has the most of them where there is none.
@@ -185,8 +200,11 @@ impl Queue {
         if !self.has_place(bounds) {
             return None;
         }
-        let inside = |waiter: &Waiter| self.inside.get(&waiter.client).copied().unwrap_or(0);
-        let (place, _) = self.waiting.iter().enumerate().min_by_key(|(_, waiter)| inside(waiter))?;
+        let order = |waiter: &Waiter| {
+            let inside = self.inside.get(&waiter.client).copied().unwrap_or(0);
+            (inside, self.last.get(&waiter.client).copied().unwrap_or(0))
+        };
+        let (place, _) = self.waiting.iter().enumerate().min_by_key(|(_, waiter)| order(waiter))?;
         self.waiting.remove(place)
     }
 }
@@ -268,6 +286,25 @@ mod tests {
         drop(two);
         let _greedy = greedy.await.unwrap();
         drop(modest);
+    }
+
+    #[tokio::test]
+    async fn clients_take_turns_where_one_is_inside_at_a_time() {
+        let door = Door::new(Bounds { inside: 1, ..BOUNDS });
+        let mut inside = door.enter(client(1)).await.unwrap();
+        let mut greedy: VecDeque<_> = (0..3).map(|_| Box::pin(door.enter(client(1)))).collect();
+        for waits in &mut greedy {
+            assert!(poll!(waits).is_pending());
+        }
+        for last in 2..20 {
+            let mut modest = Box::pin(door.enter(client(last)));
+            assert!(poll!(&mut modest).is_pending());
+            drop(inside);
+            inside = modest.await.unwrap();
+        }
+        drop(inside);
+        let _inside = greedy.pop_front().unwrap().await.unwrap();
+        assert!(door.queue().last.len() <= BOUNDS.waiting + 2, "who is gone is forgotten");
     }
 
     #[tokio::test]
