@@ -132,8 +132,10 @@ fn sorted(mut times: Vec<f64>) -> Vec<f64> {
 }
 
 fn told(name: &str, sorted: &[f64]) -> String {
-    let at = |part: f64| sorted[((sorted.len() - 1) as f64 * part) as usize];
-    format!("{name}: n={} p50={:.0} p99={:.0} max={:.0} ms", sorted.len(), at(0.5), at(0.99), at(1.0))
+    let at = |permille: usize| {
+        sorted.get(sorted.len().saturating_sub(1) * permille / 1000).copied().unwrap_or(0.0)
+    };
+    format!("{name}: n={} p50={:.0} p99={:.0} max={:.0} ms", sorted.len(), at(500), at(990), at(1000))
 }
 
 /// The system, and what is known of it before anybody asks.
@@ -275,7 +277,7 @@ fn a_crowd_of_strangers_harms_nobody() {
     let (besieged, watched, crowd) = std::thread::scope(|scope| {
         let (over, url) = (&over, &url);
         let ends = Ends(over);
-        let strangers: Vec<_> = (0..number("SYNDDB_STRANGERS", STRANGERS) as usize)
+        let strangers: Vec<_> = (0..usize::try_from(number("SYNDDB_STRANGERS", STRANGERS)).unwrap())
             .map(|place| scope.spawn(move || stranger(url, place, query_ms, over)))
             .collect();
         let watching = scope.spawn(|| Watched::until(pid, &replica, &folder.path().join("temporary"), over));
