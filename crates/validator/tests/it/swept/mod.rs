@@ -108,6 +108,16 @@ async fn nobody_speaks_for_another_signer() {
         // Signed by the other, under the name of the first.
         forged.push(stored.snapshot_as(OTHER, ONE, 30).await);
     }
+    // One says also inside that it is the first's, and only the signature tells.
+    let file = stored.log.object(&forged[2]);
+    let mut bytes = fs::read(&file).unwrap();
+    let (says, other) = (*id(ONE).as_bytes(), *id(OTHER).as_bytes());
+    let at = bytes.windows(20).position(|part| part == other).unwrap();
+    bytes[at..at + 20].copy_from_slice(&says);
+    fs::write(&file, bytes).unwrap();
+    stored.make_older(&forged[2], 30);
+    let report = stored.sweep(keep(1), true).await.unwrap();
+    assert_eq!((report.manifests.removed.count, report.left), (3, None), "it can be read, and is nobody's");
     let report = stored.sweep(keep(1), false).await.unwrap();
     assert_eq!(named(&stored.root(), "snapshots"), [good].into());
     assert_eq!(report.manifests.removed.count, 3);
