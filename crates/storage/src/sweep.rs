@@ -15,8 +15,10 @@ use synddb_protocol::id::{KeyId, Sequence, StreamId};
 use crate::failure::{failure_of, io_failure};
 use crate::key::{Folder, Key};
 use crate::object::{Ability, Backend, ObjectBatchStore};
+use crate::remote::{RETRIES_MAX, RETRY_WAIT};
 use crate::store::{BatchStore, Failure, ListError};
 use crate::survey::{Name, named};
+use crate::url::Platform;
 
 /// Removals that are under way at a time, at most.
 const PARALLEL: usize = 16;
@@ -131,9 +133,21 @@ impl Sweeper for ObjectBatchStore {
 
 impl ObjectBatchStore {
     async fn remove_one(&self, key: Key) -> Result<(), RemoveError> {
-        match self.objects().delete(&Path::from(key.to_string())).await {
-            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
-            Err(error) => Err(RemoveError::Failed { key, failure: failure_of(error) }),
+        // Azure's client asks by a POST, which it does not send again when a connection breaks. A removal may be.
+        let is_asked_once = matches!(self.backend(), Backend::Bucket(Platform::Azure));
+        let mut retries = if is_asked_once { RETRIES_MAX } else { 0 };
+        let mut wait = RETRY_WAIT;
+        loop {
+            let failure = match self.objects().delete(&Path::from(key.to_string())).await {
+                Ok(()) | Err(object_store::Error::NotFound { .. }) => return Ok(()),
+                Err(error) => failure_of(error),
+            };
+            if retries == 0 || !failure.retry_may_help() {
+                return Err(RemoveError::Failed { key, failure });
+            }
+            retries -= 1;
+            tokio::time::sleep(wait).await;
+            wait *= 2;
         }
     }
 }

@@ -34,13 +34,13 @@ use crate::store::Cause;
 use crate::url::{Bucket, Platform, StoreUrl};
 
 /// How often a request is tried again at once after a hiccup. Whoever goes on for longer does so himself, and waits longer.
-const RETRIES_MAX: usize = 2;
+pub(crate) const RETRIES_MAX: usize = 2;
 
 /// How long the retries of one request may take together.
 const RETRIES_PATIENCE: Duration = Duration::from_secs(10);
 
 /// The first wait before a retry, which doubles.
-const RETRY_WAIT: Duration = Duration::from_millis(100);
+pub(crate) const RETRY_WAIT: Duration = Duration::from_millis(100);
 
 /// The longest wait before a retry.
 const RETRY_WAIT_MAX: Duration = Duration::from_secs(1);
