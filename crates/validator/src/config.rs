@@ -112,7 +112,7 @@ pub enum FromSnapshot {
     Newest,
 }
 
-/// When snapshots of the replica are taken. Without any of the two, none is.
+/// When snapshots of the replica are taken, by a process that follows the log. Without any of the two, none is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct SnapshotsConfig {

@@ -24,14 +24,14 @@ const COMMITS: u64 = 3000;
 /// So many commits for each account: the history is so many times as long as the database.
 const COMMITS_OF_ACCOUNT: u64 = 20;
 /// From how many commits on it is measured whether beginning from a snapshot is worth it. What a process costs by itself is more than a short replay.
-const MEASURED_MIN: u64 = 500_000;
+const MEASURED_MIN: u64 = 100_000;
 /// How many times as fast it has to be then.
 const FASTER_MIN: u32 = 10;
 /// How many commits the writer may be ahead of the agent, so that the application's WAL stays what it is in life.
 const AHEAD_MAX: u64 = 20_000;
 
 /// After so many commits it is said how far it is.
-const TOLD: u64 = 100_000;
+const TOLD: u64 = 20_000;
 
 fn commits() -> u64 {
     std::env::var("SYNDDB_SNAPSHOT_COMMITS").ok().and_then(|text| text.parse().ok()).unwrap_or(COMMITS)
