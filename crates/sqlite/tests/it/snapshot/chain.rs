@@ -10,7 +10,7 @@ use crate::apply_random::Random;
 /// Steps of one chain, each a snapshot.
 const STEPS: usize = 24;
 /// Seeds of an ordinary run. `SYNDDB_RANDOM_SEEDS` asks for more.
-const SEEDS: u64 = 6;
+const SEEDS: u64 = 4;
 
 /// A database, the store of all its chunks, and what its last snapshot is made of.
 pub(super) struct Chain {
@@ -92,9 +92,8 @@ impl Chain {
         taken
     }
 
-    /// Whatever names itself a secret in the new chunks is one that the database still has. Returns how many such there are in the chunks, and how
-    /// many deleted ones there are in the file.
-    fn assert_nothing_deleted(&self, taken: &Taken) -> (usize, usize) {
+    /// Whatever names itself a secret in the new chunks is one that the database still has. Returns how many such there are.
+    fn assert_nothing_deleted(&self, taken: &Taken) -> usize {
         let page_size = self.made().page_size;
         let live = secrets(&open(&self.source));
         let mut seen = 0;
@@ -104,8 +103,14 @@ impl Chain {
                 seen += 1;
             }
         }
+        seen
+    }
+
+    /// How many deleted secrets the file still has, where nobody looks.
+    fn deleted(&self) -> usize {
+        let live = secrets(&open(&self.source));
         let file = fs::read(&self.source).unwrap();
-        (seen, secrets_in(&file, page_size).iter().filter(|secret| !live.contains(*secret)).count())
+        secrets_in(&file, self.made().page_size).iter().filter(|secret| !live.contains(*secret)).count()
     }
 }
 
@@ -136,7 +141,7 @@ const NEW: &str = "CAST('SECRET' || hex(randomblob(8)) AS BLOB)";
 fn setup(seed: u64) -> String {
     let page_size = [4096, 512, 1024, 65536][usize::try_from(seed % 4).unwrap()];
     let auto_vacuum = ["NONE", "INCREMENTAL", "FULL"][usize::try_from(seed % 3).unwrap()];
-    let encoding = ["UTF-8", "UTF-16le"][usize::try_from(seed / 4 % 2).unwrap()];
+    let encoding = ["UTF-8", "UTF-16le"][usize::try_from(seed / 2 % 2).unwrap()];
     format!(
         "PRAGMA page_size = {page_size}; PRAGMA auto_vacuum = {auto_vacuum}; PRAGMA encoding = '{encoding}';
          PRAGMA secure_delete = OFF; BEGIN;
@@ -193,14 +198,13 @@ fn every_snapshot_of_a_chain_is_the_database() {
             let acts = (0..=random.next(3)).map(|_| act(&mut random, step));
             let sql = acts.collect::<Vec<_>>().join("; ");
             let taken = chain.step(&format!("PRAGMA secure_delete = OFF; {sql}"));
-            let (live, gone) = chain.assert_nothing_deleted(&taken);
-            secrets += live;
-            deleted += gone;
+            secrets += chain.assert_nothing_deleted(&taken);
             patched += usize::from(!chain.made().patches.is_empty());
             small += usize::from(taken.bytes() * 4 < whole.bytes());
             let mut places = chain.made().patches.iter().flat_map(|patch| &patch.places);
             nowhere += usize::from(places.any(|place| place.first.is_none()));
         }
+        deleted += chain.deleted();
     }
     // Otherwise the chains would show nothing.
     assert!(patched > 0 && small > 0 && nowhere > 0, "{patched} {small} {nowhere}");
