@@ -42,6 +42,8 @@ refusals! {
 struct Asked {
     /// The first message that is shown; the next one where it is missing.
     from: Option<Sequence>,
+    /// The last message of which anything is shown: the stream ends behind what began in it. Without it, it has no end.
+    through: Option<Sequence>,
     /// The tables that are shown, by their names with commas between, 256 at most; all where it is missing. A table whose name has a comma cannot be named.
     tables: Option<String>,
 }
@@ -80,7 +82,8 @@ async fn changes(
     if tables.as_ref().is_some_and(|tables| tables.len() > TABLES_MAX || tables.contains("")) {
         return Err(malformed("`tables` names 1 to 256 tables, with commas between"));
     }
-    let pieces = serving.feed.read(place, tables, serving.shutdown.clone()).map_err(not_shown)?;
+    let pieces =
+        serving.feed.read(place, asked.through, tables, serving.shutdown.clone()).map_err(not_shown)?;
     let body = Body::from_stream(stream::unfold(pieces, |mut pieces| async move {
         let piece = pieces.next().await?;
         Some((Ok::<Bytes, Infallible>(piece), pieces))

@@ -77,6 +77,8 @@ def before_call(context, case, kwargs):
         case.body["wait_ms"] = QUERY_WAIT_MS
     if operation == "log":
         show_past(case, query)
+    if operation == "changes":
+        show_few(case, query)
     if not fits(case):
         return
     CALLS[case.operation.label] += 1
@@ -111,6 +113,19 @@ def show_past(case, query):
         if case.query is None:
             case.query = {}
         case.query["from"] = 1
+
+
+def show_few(case, query):
+    """Changes have no end, but for who says where."""
+    headers = case.headers or {}
+    last = [name for name in headers if name.lower() == "last-event-id"]
+    for name in last:
+        del case.headers[name]
+    through = number(query.get("through"))
+    if "through" not in query or (through is not None and 0 < through <= 999_999_999_999):
+        if case.query is None:
+            case.query = {}
+        case.query["through"] = 1
 
 
 @schemathesis.hook

@@ -158,13 +158,14 @@ impl Live {
 }
 
 impl Feed {
-    /// What stands behind `place`, or what is yet to come, of these tables or all; until the process is asked to end.
+    /// What stands behind `place`, or what is yet to come, of these tables or all; through a message, or until the process is asked to end.
     ///
     /// # Errors
     /// [`NotShown`].
     pub(crate) fn read(
         &self,
         place: Option<Place>,
+        through: Option<Sequence>,
         tables: Option<BTreeSet<String>>,
         shutdown: Shutdown,
     ) -> Result<Pieces, NotShown> {
@@ -185,7 +186,8 @@ impl Feed {
             place
         };
         let permit = Arc::clone(&self.readers).try_acquire_owned().map_err(|_| NotShown::Busy)?;
-        let reader = Reader::new(self.clone(), log.clone(), place, tables, shutdown);
+        let through = through.map_or(u64::MAX, Sequence::get);
+        let reader = Reader::new(self.clone(), log.clone(), place, through, tables, shutdown);
         Ok(reader.start(permit))
     }
 

@@ -40,6 +40,8 @@ const RETRY_MS: u64 = 1000;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 enum Why {
+    /// Everything that was asked for was shown.
+    Through,
     /// Nobody is there any more.
     Gone,
     /// The process was asked to end.
@@ -61,6 +63,8 @@ pub(super) struct Reader {
     rendering: Rendering,
     /// The message that is shown next.
     next: u64,
+    /// The last message that is shown.
+    through: u64,
     /// Up to where it was shown everything.
     told: Place,
     said: Instant,
@@ -104,11 +108,21 @@ impl Reader {
         feed: Feed,
         log: Log,
         place: Place,
+        through: u64,
         tables: Option<BTreeSet<String>>,
         shutdown: Shutdown,
     ) -> Self {
         let rendering = Rendering::new(place, tables);
-        Self { feed, log, rendering, next: place.next(), told: place, said: Instant::now(), shutdown }
+        Self {
+            through,
+            feed,
+            log,
+            rendering,
+            next: place.next(),
+            told: place,
+            said: Instant::now(),
+            shutdown,
+        }
     }
 
     /// Begins. `permit` is given back when it ends, also where its connection stays and takes nothing.
@@ -133,6 +147,9 @@ impl Reader {
     async fn run(&mut self, to: &mpsc::Sender<Bytes>) -> Result<std::convert::Infallible, Why> {
         self.send(to, format!("retry: {RETRY_MS}\n\n").into()).await?;
         loop {
+            if self.is_through(self.next) {
+                return Err(Why::Through);
+            }
             if !self.feed.is_shown() {
                 return Err(Why::NotShown);
             }
@@ -166,10 +183,19 @@ impl Reader {
         if is_kept { Look::Behind } else { Look::NotKept }
     }
 
+    /// Whether a message is behind all that was asked for. A commit that began before is shown whole.
+    fn is_through(&self, next: u64) -> bool {
+        next > self.through && !self.rendering.is_inside()
+    }
+
     /// Shows what of a batch was not shown.
     async fn show(&mut self, to: &mpsc::Sender<Bytes>, shown: &Shown, history: &History) -> Result<(), Why> {
         for (at, message) in shown.messages.iter().enumerate() {
             let sequence = message.header().sequence.get();
+            if self.is_through(sequence) {
+                self.next = self.next.max(sequence);
+                return Ok(());
+            }
             if sequence >= self.next {
                 self.message(to, message, shown.anew.filter(|_| at == 0), history).await?;
                 self.next = sequence + 1;
@@ -226,7 +252,7 @@ impl Reader {
             if !self.feed.is_shown() {
                 return Err(Why::NotShown);
             }
-            if Instant::now() >= until {
+            if self.is_through(self.next) || Instant::now() >= until {
                 return Ok(());
             }
         }

@@ -12,7 +12,6 @@
 //! - What cannot be read is an error, and never left out.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 use serde::Serialize;
 use serde_json::{Value as Json, json};
@@ -399,14 +398,14 @@ impl Commit {
         };
         let begun_at = self.rows_at;
         let mut shape = match self.table.as_ref().filter(|table| is_of(&table.name)) {
-            Some(table) => Some(Shape::of(table, columns(table)?)),
+            Some(table) => Some(Shape::of(table, &*columns(table)?)),
             None => None,
         };
         let mut reader = Reader::within(&rows[begun_at..], self.table.clone());
         loop {
             match reader.step() {
                 Ok(Some(Step::Table(table))) => {
-                    shape = if is_of(&table.name) { Some(Shape::of(table, columns(table)?)) } else { None };
+                    shape = if is_of(&table.name) { Some(Shape::of(table, &*columns(table)?)) } else { None };
                     self.table = Some(table.clone());
                 }
                 Ok(Some(Step::Row(row))) => {
@@ -451,7 +450,7 @@ struct Shape {
 }
 
 impl Shape {
-    fn of(table: &Table, columns: Arc<Columns>) -> Self {
+    fn of(table: &Table, columns: &Columns) -> Self {
         let key: Vec<&String> =
             columns.names.iter().zip(&table.key).filter(|(_, key)| **key).map(|(name, _)| name).collect();
         let mut head = format!("\"table\":{},\"key\":{}", json!(table.name), json!(key));

@@ -24,7 +24,7 @@ fn report(log: &Log) -> PathBuf {
     beside(&log.replica(), ".divergence.json")
 }
 
-fn resume(log: &Log) -> Start {
+pub(crate) fn resume(log: &Log) -> Start {
     Start::Resume { report: report(log) }
 }
 
@@ -33,7 +33,7 @@ async fn once(log: &Log, start: Start) -> Result<End, ValidatorError> {
 }
 
 /// A log with a commit that applies for nobody: its claim is wrong. Returns the message.
-async fn diverge(log: &mut Log) -> Sequence {
+pub(crate) async fn diverge(log: &mut Log) -> Sequence {
     let content = log.capture("INSERT INTO t(v) VALUES('wrong')").remove(0);
     let state = StateHash::from_bytes([9; 32]);
     log.submit_edited(edited(&content, |commit| commit.state = Some(StateClaim { state, scanned: None })));

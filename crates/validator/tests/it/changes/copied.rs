@@ -11,6 +11,7 @@ use super::consumer::{Consumer, rows};
 use super::listening;
 use super::reader::Events;
 use crate::log::Log;
+use crate::resumed::{diverge, resume};
 use crate::running::Running;
 
 /// What the application does, one transaction a line: each kind of table, key, value and schema change.
@@ -228,5 +229,48 @@ async fn a_replica_that_an_older_release_kept_shows_changes_from_where_it_stands
     assert_eq!(running.get_json("/changes?from=3").await.0, 410);
     let mut events = Events::open(&running.url("/changes?from=4").await, None).await;
     assert_eq!(events.next().await.unwrap().data["rows"][0]["after"], serde_json::json!({"id": 2, "v": "b"}));
+    running.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn behind_a_gap_a_reader_is_told_to_begin_anew() {
+    let mut log = Log::begin("CREATE TABLE t(id INTEGER PRIMARY KEY, v)").await;
+    log.run("INSERT INTO t VALUES(1, 'a')");
+    log.publish().await;
+    diverge(&mut log).await;
+    log.run("INSERT INTO t VALUES(7, 'missing'); ALTER TABLE t RENAME COLUMN v TO w");
+    log.publish().await;
+    crate::halted::halt(log.config(Mode::Once)).await;
+    let mut running = Running::start_as(resume(&log), listening(&log));
+    running.until(|event| matches!(event, Happened::Listening { .. })).await;
+    log.run("INSERT INTO t VALUES(8, 'missing as well')");
+    log.snapshot_after().await;
+    log.run("INSERT INTO t VALUES(9, 'b')");
+    let last = log.publish().await;
+    running.until_applied(last).await;
+    let told = |event: &super::reader::Event| {
+        let after = &event.data["rows"][0]["after"];
+        format!("{} {} {after}", event.name, event.id.as_deref().unwrap())
+    };
+    let expected = [
+        r#"commit 3-1 {"id":1,"v":"a"}"#.to_owned(),
+        format!("snapshot {} null", last.get() - 1),
+        format!(r#"commit {last}-6 {{"id":9,"w":"b"}}"#),
+    ];
+    // From the store, then from what was applied, then again after a restart.
+    for from in [3, 4, 3] {
+        let mut events = Events::open(&running.url(&format!("/changes?from={from}")).await, None).await;
+        let events = events.until(|event| event.number("sequence") == last.get()).await;
+        let found: Vec<String> = events.iter().map(told).collect();
+        let expected = &expected[usize::from(from == 4)..];
+        assert_eq!(found, expected, "from {from}");
+        let snapshot = events.iter().find(|event| event.name == "snapshot").unwrap();
+        assert_eq!((&snapshot.data["why"], snapshot.number("commit")), (&"gap".into(), 5));
+        if from == 4 {
+            running.stop().await.unwrap();
+            running = Running::start(listening(&log));
+            running.until(|event| matches!(event, Happened::CaughtUp { .. })).await;
+        }
+    }
     running.stop().await.unwrap();
 }

@@ -98,6 +98,12 @@ async fn rows_are_told_by_the_names_of_their_columns_and_schema_changes_for_them
         json!([{"table": "h", "key": ["_rowid_"], "op": "delete", "before": {"_rowid_": 1, "a": 1.5, "b": null}, "after": null}])
     );
     assert_eq!(deleted.data["state"], json!(log.state()));
+    // What ends at a message ends there, though it has been shown more of the log in one batch.
+    let mut few = Events::open(&running.url("/changes?from=3&through=4").await, None).await;
+    let few = few.until(|event| event.name == "ended").await;
+    let ids: Vec<_> = few.iter().map(|event| event.id.as_deref()).collect();
+    assert_eq!(ids, [Some("3-1"), Some("4-2"), None]);
+    assert_eq!(few[2].data, json!({"why": "through", "after": "4-2"}));
     running.stop().await.unwrap();
 }
 
