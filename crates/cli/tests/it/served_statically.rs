@@ -175,6 +175,16 @@ fn a_replica_follows_from_a_static_host_by_get_alone() {
     let sequence = ["inspect", "--store", &store, "--sequence", "3"];
     let (exit, told, errors) = over(&sequence, &log);
     assert_eq!(exit, 0, "{told}{errors}");
+    // A commit is looked for by reading, where nothing is listed.
+    let restored = folder.path().join("restored.db");
+    let file = restored.to_str().unwrap();
+    let (exit, told, errors) = over(&["restore", &store, file, "--at", "1"], &log);
+    assert_eq!(exit, 0, "{told}{errors}");
+    assert!(told.contains("as it was after commit 1 of incarnation 1"), "{told}");
+    fs::remove_file(&restored).unwrap();
+    let (exit, told, errors) = over(&["restore", &store, file], &log);
+    assert_eq!(exit, 0, "{told}{errors}");
+    assert_same(&shown(&system.app), &shown(&restored));
     let requests = host.requests();
     println!("{} requests", requests.len());
     assert!(requests.len() > 20, "{requests:?}");

@@ -77,3 +77,47 @@ impl Out {
         Problem::Write { file: self.file.clone(), source }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[test]
+    fn a_name_that_somebody_took_meanwhile_is_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("restored.db");
+        let out = Out::at(&file).unwrap();
+        let scratch = out.scratch().unwrap();
+        assert_eq!(scratch.path().metadata().unwrap().permissions().mode() & 0o777, 0o700);
+        let rebuilt = scratch.path().join("rebuilt.db");
+        for suffix in BESIDE {
+            fs::write(&rebuilt, "rebuilt").unwrap();
+            let there = beside(&file, suffix);
+            fs::write(&there, "somebody's").unwrap();
+            let taken = out.publish(&rebuilt);
+            assert!(
+                matches!(&taken, Err(Problem::Exists { path }) if path.ends_with(there.file_name().unwrap()))
+            );
+            assert_eq!(fs::read(&there).unwrap(), b"somebody's");
+            fs::remove_file(&there).unwrap();
+        }
+        out.publish(&rebuilt).unwrap();
+        assert_eq!(fs::read(&file).unwrap(), b"rebuilt");
+        assert!(Out::at(&file).is_err());
+        drop(scratch);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_folder_that_is_not_there_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        for file in [folder.path().join("absent/restored.db"), PathBuf::from("/"), PathBuf::from("..")] {
+            let refused = Out::at(&file);
+            assert!(matches!(refused, Err(Problem::NoFolder { .. })), "{refused:?}");
+        }
+    }
+}

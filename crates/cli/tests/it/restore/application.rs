@@ -74,11 +74,11 @@ impl Application {
         (next["incarnation"]["counter"].as_u64().unwrap(), next["commit"].as_u64().unwrap())
     }
 
-    /// Commits each of these as one transaction, with a copy behind each. They are captured while the sequencer stands still, so that some
-    /// share a submission.
+    /// Commits each of these as one transaction, with a copy behind each, while the agent stands still: what it finds then shares submissions,
+    /// as far as it may.
     pub(super) fn commit(&mut self, dev: &Dev, transactions: &[String]) {
         let (incarnation, first) = Self::next(dev);
-        dev.signal("sequencer", "STOP");
+        dev.signal("agent", "STOP");
         let mut script = String::new();
         for (commit, transaction) in (first..).zip(transactions) {
             let file = self.folder.join(format!("{incarnation}-{commit}.db"));
@@ -86,7 +86,7 @@ impl Application {
             self.copies.push(Copy { incarnation, commit, file });
         }
         sql(&self.app, &script);
-        dev.signal("sequencer", "CONT");
+        dev.signal("agent", "CONT");
         let next = Self::next(dev);
         assert_eq!(next, (incarnation, first + transactions.len() as u64), "{transactions:#?}");
     }
@@ -110,7 +110,7 @@ impl Application {
             return if scheme.starts_with("VACUUM") || scheme.starts_with("PRAGMA") {
                 (*scheme).to_owned()
             } else {
-                format!("BEGIN; {scheme} COMMIT;")
+                format!("BEGIN IMMEDIATE; {scheme} COMMIT;")
             };
         }
         self.number += 1;
@@ -139,14 +139,14 @@ impl Application {
                 "INSERT INTO plain(a) WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < {amount}) SELECT n FROM c;"
             ),
         };
-        format!("BEGIN; {rows} COMMIT;")
+        format!("BEGIN IMMEDIATE; {rows} COMMIT;")
     }
 
     /// A commit that is too large for one submission.
     pub(super) fn in_parts(&mut self) -> String {
         self.number += 1;
         format!(
-            "BEGIN; INSERT INTO accounts(name, blob) WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < 6)
+            "BEGIN IMMEDIATE; INSERT INTO accounts(name, blob) WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < 6)
              SELECT 'huge {} ' || n, randomblob(2000000) FROM c; COMMIT;",
             self.number
         )

@@ -180,6 +180,9 @@ fn memory_does_not_grow_with_the_log() {
             restored["read"]["batch_bytes"],
             memory >> 20
         );
+        let progress = told.lines().filter(|line| line.contains(r#""event":"restoring""#)).count() as u64;
+        // About one a second; a second in which the machine does something else is none.
+        assert!(progress + 2 >= elapsed.as_secs() / 2, "{progress} times progress in {elapsed:?}");
         assert!(memory <= MEMORY_MAX, "{memory} bytes of memory");
         fs::remove_file(restoring.file()).unwrap();
     }
