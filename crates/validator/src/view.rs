@@ -197,3 +197,47 @@ impl View {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use synddb_protocol::id::{CommitNumber, Incarnation, IncarnationCounter, IncarnationNonce};
+
+    use super::*;
+
+    fn at(number: u64) -> Sequence {
+        Sequence::new(number).unwrap()
+    }
+
+    fn standing(number: u64) -> Standing {
+        let nonce = IncarnationNonce::from_bytes([1; 16]);
+        let incarnation = Incarnation { counter: IncarnationCounter::FIRST, nonce };
+        let next = Position { incarnation, commit: CommitNumber::FIRST, part: None };
+        let state = StateHash::from_bytes([2; 32]);
+        Standing { sequence: at(number), next, state, timestamp: Timestamp::ZERO }
+    }
+
+    #[test]
+    fn no_snapshot_is_taken_where_something_is_known_against_the_replica() {
+        let view = View::aside(StreamId::from_bytes([5; 32]));
+        assert_eq!(view.is_whole_at(), None, "there is none");
+        view.stands(standing(7));
+        assert_eq!(view.is_whole_at(), Some(at(7)));
+        let mut gaps = Gaps::default();
+        assert!(gaps.begin("report".to_owned(), at(8), at(9)));
+        view.lacks(&gaps);
+        assert_eq!(view.is_whole_at(), None, "a gap is open");
+        view.lacks(&gaps.closed(at(12)));
+        assert_eq!(view.is_whole_at(), Some(at(7)));
+        view.distrust();
+        assert_eq!(view.is_whole_at(), None, "it is not what it was");
+        view.stands(standing(13));
+        view.hide();
+        assert_eq!(view.is_whole_at(), None, "it is not believed");
+        view.stands(standing(13));
+        let (kind, detail) = (HaltKind::Divergence, "diverged".to_owned());
+        view.halted(Halt { kind, from: at(14), to: at(14), detail, difference: None });
+        assert_eq!(view.is_whole_at(), None, "it has halted");
+    }
+}
