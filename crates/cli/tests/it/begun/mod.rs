@@ -99,7 +99,7 @@ impl Application {
             for _ in 0..(commits - self.done).min(AHEAD_MAX / 4) {
                 self.commit();
             }
-            if self.done % TOLD == 0 {
+            if self.done.is_multiple_of(TOLD) {
                 println!("{} commits", self.done);
             }
             let deadline = Instant::now() + crate::roles::PATIENCE;
