@@ -17,7 +17,7 @@ use synddb_service::axum::http::{HeaderMap, header};
 use synddb_service::axum::response::{IntoResponse as _, Response};
 use synddb_service::http::{OpenApiRouter, Query, Refusal, busy, routes};
 use synddb_service::refusals;
-use utoipa::IntoParams;
+use utoipa::{IntoParams, ToSchema};
 
 use crate::feed::{NotShown, Place};
 use crate::serve::Serving;
@@ -48,6 +48,21 @@ struct Asked {
     tables: Option<String>,
 }
 
+/// One event, as `EventSource` gives it.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "it says what `feed::render` writes, to the document")]
+struct ChangeEvent {
+    /// `snapshot`, `schema`, `commit` or `ended`; none of a comment.
+    #[schema(nullable = false)]
+    event: Option<String>,
+    /// The place up to which everything was shown.
+    #[schema(nullable = false, pattern = "^[0-9]{1,12}(-[1-9][0-9]{0,15}(-[0-9]{1,15})?)?$")]
+    id: Option<String>,
+    /// JSON in one line (`docs/changes.md`).
+    #[schema(nullable = false)]
+    data: Option<String>,
+}
+
 /// The row changes, as they come
 ///
 /// Server-sent events without an end: `snapshot`, `schema`, `commit` and `ended`, with JSON in `data` (`docs/changes.md`). Only what is committed in the replica is
@@ -59,7 +74,7 @@ struct Asked {
         ("Last-Event-ID" = Option<String>, Header, description = "The `id` of the last event that was got, `S`, `S-C` or `S-C-I`; stands above `from`.", pattern = "^[0-9]{1,12}(-[1-9][0-9]{0,15}(-[0-9]{1,15})?)?$"),
     ),
     responses(
-        (status = 200, description = "The changes, without an end.", content_type = "text/event-stream", body = String),
+        (status = 200, description = "The changes, without an end.", content_type = "text/event-stream", body = ChangeEvent),
         OfChanges
     ),
 )]

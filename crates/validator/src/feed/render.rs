@@ -598,3 +598,38 @@ fn begun(message: &VerifiedMessage, snapshot: &Snapshot, why: Anew, history: &Hi
     let place = Place::Behind(header.sequence.get());
     Event { name: "snapshot", place, data: data.to_string().into_bytes() }
 }
+
+#[cfg(test)]
+mod tests {
+    use synddb_sqlite::schema::from_text;
+
+    use super::*;
+
+    #[test]
+    fn what_is_too_long_is_named_and_left_out_and_what_comes_behind_it_is_shown() {
+        let table = Table { name: "t".to_owned(), key: vec![true, false, false] };
+        let names = ["id", "first", "second"].map(str::to_owned).to_vec();
+        let encoding = TextEncoding::Utf16Le;
+        let shape = Shape::of(&table, &Columns { names, generated: Vec::new(), encoding });
+        let (long, text) = (vec![7; VALUE_BYTES_MAX + 1], from_text("né", encoding));
+        let mut out = Vec::new();
+        let new = vec![Value::Integer(1), Value::Blob(&long), Value::Text(&text)];
+        shape.write(&mut out, &RowChange::Insert { new });
+        // Half of a character is no text.
+        let (old, new) = (
+            vec![Some(Value::Integer(1)), None, Some(Value::Text(&text))],
+            vec![None, None, Some(Value::Text(&text[..3]))],
+        );
+        shape.write(&mut out, &RowChange::Update { old, new });
+        let rows: Json = serde_json::from_slice(&[b"[", &out[..], b"]"].concat()).unwrap();
+        let omitted = json!({"omitted": {"class": "blob", "bytes": VALUE_BYTES_MAX + 1}});
+        assert_eq!(rows[0]["after"], json!({"id": 1, "first": omitted, "second": "né"}));
+        assert_eq!(rows[1]["before"], json!({"id": 1, "second": "né"}));
+        assert_eq!(rows[1]["after"], json!({"id": 1, "second": {"text": "6e00e9"}}));
+        // Of a row, no more than so much is shown.
+        let value = vec![7; VALUE_BYTES_MAX];
+        let mut left = ROW_BYTES_MAX;
+        let shown = (0..6).map(|_| value_of(Value::Blob(&value), encoding, &mut left).get("blob").is_some());
+        assert_eq!(shown.collect::<Vec<_>>(), [true, true, true, true, false, false]);
+    }
+}
