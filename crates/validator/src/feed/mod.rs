@@ -21,6 +21,7 @@
 //! | `marks` | where reading may begin |
 //! | `ring` | what was applied last |
 //! | `render` | messages as events |
+//! | `shape` | rows as JSON |
 //! | `log` | messages that went from the ring, from the store |
 //! | `reader` | one reader on its way |
 
@@ -31,6 +32,7 @@ mod place;
 mod reader;
 mod render;
 mod ring;
+mod shape;
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, OnceLock};
