@@ -125,6 +125,14 @@ impl NotStored {
     }
 }
 
+/// New chunks on their way into the store.
+struct Chunks {
+    /// Those that are not there yet.
+    left: Vec<Chunk>,
+    /// Those that were there before.
+    found: Vec<Chunk>,
+}
+
 /// When the next one is due.
 #[derive(Debug)]
 struct Due {
@@ -215,9 +223,10 @@ impl Taker {
             patches: taken.made.patches.clone(),
         }
         .sign(&self.key)?;
-        let (mut wait, mut left) = (RETRY_MIN, taken.new.clone());
+        let mut wait = RETRY_MIN;
+        let mut chunks = Chunks { left: taken.new.clone(), found: Vec::new() };
         let is_ours = loop {
-            match self.put(spool, &mut left, &signed).await {
+            match self.put(spool, &mut chunks, &signed).await {
                 Ok(is_ours) => break is_ours,
                 Err(error) if error.waits_for_store() => {
                     self.failed(last, &error);
@@ -279,18 +288,22 @@ impl Taker {
     async fn put(
         &self,
         spool: &Spool,
-        left: &mut Vec<Chunk>,
+        chunks: &mut Chunks,
         signed: &SignedManifest,
     ) -> Result<bool, NotStored> {
-        let puts = stream::iter(left.clone()).map(async |chunk| {
-            self.put_chunk(spool, chunk).await?;
-            Ok::<_, NotStored>(chunk.hash)
+        let puts = stream::iter(chunks.left.clone()).map(async |chunk| {
+            let put = self.put_chunk(spool, chunk).await?;
+            Ok::<_, NotStored>((chunk, put))
         });
         let mut puts = puts.buffer_unordered(PARALLEL);
         while let Some(put) = puts.next().await {
-            let stored = put?;
-            left.retain(|chunk| chunk.hash != stored);
+            let (stored, put) = put?;
+            chunks.left.retain(|chunk| chunk.hash != stored.hash);
+            if put == Put::Unchanged {
+                chunks.found.push(stored);
+            }
         }
+        drop(puts);
         let named = Named { sequence: signed.manifest().sequence(), signer: signed.key() };
         match self.store.put(&named.key(self.stream), Bytes::from(signed.to_bytes())).await {
             Ok(Put::Created | Put::Unchanged) => {}
@@ -306,16 +319,21 @@ impl Taker {
             }
             Err(error) => return Err(error.into()),
         }
+        // Somebody may have removed such a one as old and needless before the manifest named it (`spec/storage.md`, section 10).
+        for chunk in &chunks.found {
+            if self.put_chunk(spool, *chunk).await? == Put::Created {
+                warn!(hash = %chunk.hash, "a chunk was removed while its snapshot was stored, and is stored again");
+            }
+        }
         Ok(true)
     }
 
-    async fn put_chunk(&self, spool: &Spool, chunk: Chunk) -> Result<(), NotStored> {
+    async fn put_chunk(&self, spool: &Spool, chunk: Chunk) -> Result<Put, NotStored> {
         let (of, hash) = (spool.clone(), chunk.hash);
         let bytes = tokio::task::spawn_blocking(move || of.kept(&chunk)).await;
         let bytes = bytes.ok().flatten().ok_or(NotStored::Lost { hash })?;
         let key = synddb_storage::Key::Chunk { stream: self.stream, hash };
-        self.store.put(&key, Bytes::from(bytes)).await?;
-        Ok(())
+        Ok(self.store.put(&key, Bytes::from(bytes)).await?)
     }
 
     /// Waits, unless the process ends.

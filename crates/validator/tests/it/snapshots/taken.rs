@@ -1,11 +1,15 @@
 //! Taking snapshots: what is stored, what it costs, and what never comes of it.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
+use async_trait::async_trait;
+use bytes::Bytes;
 use rand::rngs::SmallRng;
 use rand::{Rng as _, SeedableRng as _};
 use synddb_protocol::id::Sequence;
 use synddb_storage::faulty::{Faults, FaultyStore, Loss, Verb};
+use synddb_storage::{BatchStore, GetError, ListError, ObjectBatchStore, Page, Put, PutError};
 use synddb_validator::{Config, ConfigProblem, Event, FromSnapshot, Mode, ValidatorError};
 
 use super::super::audited::shell;
@@ -181,4 +185,54 @@ async fn a_static_host_takes_no_snapshots_and_lists_none() {
     assert!(!log.folder.path().join("validator.key").exists());
     assert!(!log.replica().exists());
     let _: Sequence = log.last();
+}
+
+/// A store from which somebody removes chunks just before a manifest comes.
+struct Swept {
+    inner: Arc<ObjectBatchStore>,
+    chunks: Vec<PathBuf>,
+}
+
+#[async_trait]
+impl BatchStore for Swept {
+    async fn put(&self, key: &Key, bytes: Bytes) -> Result<Put, PutError> {
+        if matches!(key, Key::Snapshot { .. }) {
+            for chunk in &self.chunks {
+                std::fs::remove_file(chunk).unwrap();
+            }
+        }
+        self.inner.put(key, bytes).await
+    }
+
+    async fn get(&self, key: &Key) -> Result<Option<Bytes>, GetError> {
+        self.inner.get(key).await
+    }
+
+    async fn list(&self, start: &Start, limit: PageLimit) -> Result<Page, ListError> {
+        self.inner.list(start, limit).await
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn chunks_that_were_there_and_are_swept_before_the_manifest_comes_are_stored_again() {
+    let mut log = Log::begin(SETUP).await;
+    log.run(GROW);
+    log.publish().await;
+    take(&log).await;
+    // Nobody names them any more, and whoever takes the same snapshot finds them there.
+    let name = stored(&log).await[0];
+    let named = manifest(&log, &name).await;
+    std::fs::remove_file(log.object(&name)).unwrap();
+    std::fs::remove_dir_all(log.folder.path().join("replica.db.snapshot")).unwrap();
+    let keys: Vec<Key> =
+        named.chunks().map(|chunk| Key::Chunk { stream: STREAM, hash: chunk.hash }).collect();
+    let chunks = keys.iter().map(|key| log.object(key)).collect();
+    let store = Arc::new(Swept { inner: Arc::clone(&log.store), chunks });
+    let mut running = Running::start_over(store, taking(&log, 1));
+    until_taken(&mut running, log.last()).await;
+    running.stop().await.unwrap();
+    assert_eq!(stored(&log).await, [name]);
+    for key in keys {
+        assert!(log.store.get(&key).await.unwrap().is_some(), "{key}");
+    }
 }
