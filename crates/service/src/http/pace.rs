@@ -25,8 +25,8 @@ const RATE_MIN: u64 = 16 << 10;
 
 /// How much of a body that nobody reads to its end is taken off the wire, in bytes, and for how long. Many clients read no answer before they have sent everything,
 /// and who is closed upon while sending may never see it.
-pub(super) const LEFTOVER_BYTES_MAX: usize = 1 << 20;
-const LEFTOVER_TIME_MAX: Duration = Duration::from_secs(1);
+pub(super) const LEFTOVER_BYTES_MAX: usize = 10 << 20;
+const LEFTOVER_TIME_MAX: Duration = Duration::from_secs(5);
 
 /// That a body comes more slowly than it may.
 #[derive(Debug, thiserror::Error)]
