@@ -24,13 +24,13 @@ use synddb_sqlite::query::Limits;
 use utoipa::IntoParams;
 
 use crate::auditors::{Auditors, MayAudit};
+use crate::contents;
 use crate::door::Door;
-use crate::feed::Feed;
+use crate::feed::{self, Feed};
 use crate::query;
 use crate::snapshots::{self, Shelf};
 use crate::view::View;
 use crate::watch::{Audits, NoAudit};
-use crate::{changes, contents};
 
 /// How long the answer to an audit is waited for, unless somebody says otherwise.
 const AUDIT_WAIT: Duration = Duration::from_secs(30);
@@ -83,7 +83,7 @@ fn routes() -> OpenApiRouter<Serving> {
         .merge(query::routes())
         .merge(contents::routes())
         .merge(snapshots::routes())
-        .merge(changes::routes())
+        .merge(feed::routes())
 }
 
 refusals! {

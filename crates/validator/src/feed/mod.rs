@@ -24,8 +24,10 @@
 //! | `shape` | rows as JSON |
 //! | `log` | messages that went from the ring, from the store |
 //! | `reader` | one reader on its way |
+//! | `http` | what is asked and told over HTTP |
 
 pub(crate) mod history;
+mod http;
 mod log;
 pub(crate) mod marks;
 mod place;
@@ -46,9 +48,10 @@ use tokio::sync::{Semaphore, watch};
 use crate::config::ChangesConfig;
 use crate::view::View;
 use history::History;
+pub(crate) use http::routes;
 pub(crate) use log::Log;
 use marks::Marks;
-pub(crate) use place::Place;
+use place::Place;
 pub(crate) use reader::Pieces;
 use reader::Reader;
 pub(crate) use render::Anew;

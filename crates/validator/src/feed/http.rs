@@ -19,7 +19,7 @@ use synddb_service::http::{OpenApiRouter, Query, Refusal, busy, routes};
 use synddb_service::refusals;
 use utoipa::{IntoParams, ToSchema};
 
-use crate::feed::{NotShown, Place};
+use super::{NotShown, Place};
 use crate::serve::Serving;
 
 /// Most tables that a reader names.
