@@ -96,7 +96,7 @@ pub(super) fn of(event: &Event) -> String {
         Event::Interrupted { again_ms } => format!("the database is attached again in {again_ms} ms"),
         Event::Draining { process } => format!("{process} was asked to end, and finishes what is left"),
         Event::Restored { sequence, state } => {
-            format!("replica restored from the snapshot of message {sequence}, at state {state}")
+            format!("a snapshot became the replica, which stands at message {sequence}, at state {state}")
         }
         Event::Began { sequence, state, signer } => format!(
             "replica begins with the snapshot of message {sequence} that key id {signer} took, at state {state}; that earlier messages lead there \
