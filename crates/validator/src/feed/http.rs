@@ -32,7 +32,7 @@ pub(crate) fn routes() -> OpenApiRouter<Serving> {
 
 refusals! {
     /// Of the changes.
-    OfChanges: "malformed", "not_found", "not_kept", "busy"
+    OfChanges: "malformed", "range", "not_found", "not_kept", "busy"
 }
 
 /// What `GET /changes` takes.
@@ -42,7 +42,7 @@ refusals! {
 struct Asked {
     /// The first message that is shown; the next one where it is missing.
     from: Option<Sequence>,
-    /// The last message of which anything is shown: the stream ends behind what began in it. Without it, it has no end.
+    /// The last message of which anything is shown, `from` or later: the stream ends behind what began in it. Without it, it has no end.
     through: Option<Sequence>,
     /// The tables that are shown, by their names with commas between, 256 at most; all where it is missing. A table whose name has a comma cannot be named.
     tables: Option<String>,
@@ -83,6 +83,14 @@ async fn changes(
     headers: HeaderMap,
     Query(asked): Query<Asked>,
 ) -> Result<Response, Refusal> {
+    if let (Some(from), Some(through)) = (asked.from, asked.through)
+        && from > through
+    {
+        let detail = format!(
+            "`from` is behind `through`, so nothing is between them. from=`{from}` through=`{through}`"
+        );
+        return Err(Refusal::new(Reason::Range, detail));
+    }
     let malformed = |detail: &str| Refusal::new(Reason::Malformed, detail);
     let before = |from: Sequence| Place::Behind(from.get() - 1);
     // What the address says is of the first time that a browser connected.

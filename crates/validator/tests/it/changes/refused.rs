@@ -18,6 +18,8 @@ async fn a_place_that_is_none_or_is_not_held_is_a_problem() {
     running.until(|event| matches!(event, Happened::CaughtUp { .. })).await;
     for (query, status, code) in [
         ("?from=4", 404, "not_found"),
+        ("?from=5&through=3", 400, "range"),
+        ("?from=2&through=1", 400, "range"),
         ("?from=0", 400, "malformed"),
         ("?from=x", 400, "malformed"),
         ("?tables=", 400, "malformed"),
@@ -44,6 +46,21 @@ async fn a_place_that_is_none_or_is_not_held_is_a_problem() {
     drop(reading);
     while client().get(&url).send().await.unwrap().status().as_u16() == 429 {
         tokio::task::yield_now().await;
+    }
+    running.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_range_of_one_message_is_told_and_who_comes_back_behind_it_is_told_that_this_was_all() {
+    let log = Log::begin("CREATE TABLE t(a)").await;
+    let mut running = Running::start(listening(&log));
+    running.until(|event| matches!(event, Happened::CaughtUp { .. })).await;
+    let url = running.url("/changes?from=2&through=2").await;
+    for (id, told) in [(None, vec!["snapshot", "ended"]), (Some("2"), vec!["ended"])] {
+        let mut events = Events::open(&url, id).await;
+        let found = events.until(|event| event.name == "ended").await;
+        assert_eq!(found.iter().map(|event| event.name.as_str()).collect::<Vec<_>>(), told);
+        assert_eq!(found.last().unwrap().data["why"], "through");
     }
     running.stop().await.unwrap();
 }
