@@ -84,7 +84,10 @@ struct Query {
 
 /// What a state has to contain: everything before a position, as an agent's status and a push tell one, or a message and everything before it.
 #[derive(Clone, Copy, Deserialize, ToSchema)]
-#[serde(untagged)]
+#[serde(
+    untagged,
+    expecting = "`wait_for` is {\"incarnation\": {\"counter\": N, \"nonce\": \"0x...\"}, \"commit\": N}, as an agent says it, or {\"sequence\": N}"
+)]
 enum Awaited {
     Before(Position),
     Message(AwaitedMessage),

@@ -192,6 +192,11 @@ async fn a_query_waits_for_the_state_that_it_names() {
     for wait_for in [json!({}), json!(3), json!({"sequence": 3, "commit": 1}), json!({"commit": 1})] {
         let (status, problem) = running.query(json!({"sql": sql, "wait_for": wait_for})).await;
         assert_eq!((status, &problem["code"]), (400, &json!("malformed")), "{problem}");
+        let detail = problem["detail"].as_str().unwrap();
+        for told in ["`wait_for`", "\"incarnation\"", "\"commit\"", "\"sequence\""] {
+            assert!(detail.contains(told), "the forms are named: {detail}");
+        }
+        assert!(!detail.contains("untagged"), "{detail}");
     }
     // More wait for a state than may be inside, and others are answered meanwhile.
     let url = running.url("/query").await;
