@@ -45,7 +45,7 @@ pub struct Config {
     #[schemars(example = "/etc/synddb/keys.toml")]
     pub keys_file: Option<PathBuf>,
     /// Where HTTP is served, if anywhere.
-    #[schemars(with = "Option<String>", example = "127.0.0.1:8434")]
+    #[schemars(with = "Option<String>", example = "127.0.0.1:8080")]
     pub listen: Option<SocketAddr>,
     /// How many may be connected.
     pub http: ConnectionBounds,
