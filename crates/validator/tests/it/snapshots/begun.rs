@@ -29,6 +29,15 @@ async fn a_replica_begins_from_the_newest_and_follows_on() {
     let told = status(&mut running).await;
     let started = told.started_from.clone().unwrap();
     assert_eq!((Some((started.sequence, started.signer)), told.sequence), (began, Some(log.last())));
+    // Of what came before its snapshot it tells no changes, and says from where on it does.
+    for from in [1, at.get()] {
+        let (refused, problem) = running.get_json(&format!("/changes?from={from}")).await;
+        assert_eq!(
+            (refused, problem["code"].as_str(), problem["first"].as_u64()),
+            (410, Some("not_kept"), Some(at.get() + 1)),
+            "{problem}"
+        );
+    }
     running.stop().await.unwrap();
     // It is said until it is checked, also after a restart and behind another incarnation.
     let config = follow();
