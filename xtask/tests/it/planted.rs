@@ -11,6 +11,7 @@ use std::process::Stdio;
 use anyhow::{Context, Result, ensure};
 use tempfile::TempDir;
 use xtask::process;
+use xtask::tidy::invariants::INVARIANTS;
 use xtask::tree::Tree;
 
 const TABLE: &str = r#"
@@ -111,7 +112,7 @@ workspace = true
     /// Writes ARCHITECTURE.md with all invariants, the seventh held by `held_by` and the others by nothing
     /// yet.
     pub(crate) fn architecture(&self, held_by: &str) -> Result<()> {
-        let rows = (1..=13).map(|number| {
+        let rows = (1..=INVARIANTS).map(|number| {
             let held_by = if number == 7 { held_by } else { "not yet" };
             format!(r"| I{number} | what is true \| and stays so | {held_by} |")
         });
