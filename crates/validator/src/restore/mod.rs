@@ -1,8 +1,8 @@
 //! The application's database as it was, from a store alone: after a commit, after a message, or at a time of the log.
 //!
 //! ```text
-//! survey (how far the log goes) --> begin --> fetch --> verify --> rebuild (a scratch file beside the target)
-//!                                                                    \--> examined --> synced, and given its name
+//! survey (how far the log goes) --> fetch --> verify --> rebuild (a scratch file beside the target)
+//!                                                          \--> examined --> synced, and given its name
 //! ```
 //!
 //! - Nothing unverified leads to it: signatures, bodies, links, every old value of every row, and every state that the log claims.
@@ -15,7 +15,6 @@
 //!
 //! Knows nothing of other streams, and does not know whether the store keeps something back at its end.
 
-mod begin;
 mod out;
 mod rebuild;
 mod survey;

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::rebuild::{Context, Over, Rebuild, Stamp, Stand};
 use super::survey::{Held, Survey};
 use super::target::{At, Target};
-use super::{Doing, Problem, Progress, Restored, begin};
+use super::{Doing, Problem, Progress, Restored};
 use crate::error::{Divergence, HaltCause, ValidatorError};
 use crate::fsck::{self, Asked};
 use crate::once::{self, Beginning};
@@ -61,7 +61,7 @@ impl<P: FnMut(Progress) + Send> Walk<'_, P> {
     pub(super) async fn replay(&mut self, target: Target, place: Place) -> Result<Over, Problem> {
         let Asked { store, stream, keys, .. } = &self.asked;
         let (stream, mut stages) = (*stream, JoinSet::new());
-        let beginning = begin::of(target, stream, keys);
+        let beginning = Beginning::of_log(stream, keys);
         let from = once::read(beginning, store, keys, &self.shutdown, &self.stop, &mut stages);
         let (reached, mut progress) = watch::channel(None);
         let context = Context {
