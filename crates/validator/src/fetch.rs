@@ -214,12 +214,9 @@ impl Fetch {
             // Asked before the look, so that what the store holds when the process is asked to end is fetched.
             let asked = self.shutdown.is_asked();
             let mut step = self.step(&mut batches, &room).await;
-            if matches!(step, Step::Absent) && std::mem::take(&mut doubted) && self.until.is_none() {
-                step = match store_end::check(&self.store, self.stream, self.next, self.last.as_ref()).await {
-                    Ok(()) => step,
-                    Err(Elsewhere::GaveUp) => Step::GaveUp,
-                    Err(Elsewhere::Failed(error)) => Step::Failed(error),
-                };
+            if matches!(step, Step::Absent) && self.until.is_none() {
+                let doubted = std::mem::take(&mut doubted);
+                step = self.look_at_end(doubted).await;
             }
             let item = match step {
                 Step::Batch(batch) => {
@@ -243,6 +240,23 @@ impl Fetch {
             if to.send(item).await.is_err() || last {
                 return;
             }
+        }
+    }
+
+    /// Makes sure that the log ends where nothing is under the next key.
+    async fn look_at_end(&self, doubted: bool) -> Step {
+        let Self { store, stream, next, last, mode, .. } = self;
+        let looked = if doubted {
+            store_end::check(store, *stream, *next, last.as_ref()).await
+        } else if *mode == Mode::Once {
+            store_end::check_hole(store, *stream, *next).await
+        } else {
+            return Step::Absent;
+        };
+        match looked {
+            Ok(()) => Step::Absent,
+            Err(Elsewhere::GaveUp) => Step::GaveUp,
+            Err(Elsewhere::Failed(error)) => Step::Failed(error),
         }
     }
 

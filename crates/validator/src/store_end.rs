@@ -2,13 +2,13 @@
 //!
 //! The key of the next batch is computed. In a store that was rolled back, or that is another one, nobody may ever write it, and a reader
 //! that only waits calls itself current for good. So the end of the store is looked for: once when a replica goes on from its file, and
-//! when a sequencer says that less is stored. What a sequencer says decides only when; what is found in the store decides.
+//! when a sequencer says that less is stored. Who reads once looks also behind the end that it found. What a sequencer says decides only when; what is found in the store decides.
 
 use synddb_protocol::id::{Sequence, StreamId};
 use synddb_protocol::log::{Batch, BatchError, SignedCheckpoint};
-use synddb_storage::{GetError, Key};
+use synddb_storage::{BatchStore as _, GetError, Key, PageLimit, Start};
 use tokio::task::spawn_blocking;
-use tracing::warn;
+use tracing::{debug, warn};
 
 use crate::error::{HaltCause, Refused, ValidatorError};
 use crate::fetch::{NoAnswer, PatientStore};
@@ -67,6 +67,37 @@ pub(crate) async fn check(
     // Batches are stored one after the other: behind one that is there, `next` is there as well by now.
     if at > next && get(store, stream, next).await?.is_none() {
         return Err(refused(next, Refused::Skipped { next, found: at }));
+    }
+    Ok(())
+}
+
+/// Checks that no batch is listed behind the end of the log, at which `next` is not there. Who reads once says that it has everything, so a batch
+/// that was removed before others must not look like the end. Who signed what lies there does not matter: only the name is looked at.
+///
+/// Nothing is said where a store cannot list, as a static host cannot.
+pub(crate) async fn check_hole(
+    store: &PatientStore,
+    stream: StreamId,
+    next: Sequence,
+) -> Result<(), Elsewhere> {
+    let from = Start::At(Key::Batch { stream, first: next });
+    let listed = store.list(|store| {
+        let from = from.clone();
+        async move { store.list(&from, PageLimit::ONE).await }
+    });
+    let page = match listed.await {
+        Ok(page) => page,
+        Err(NoAnswer::GaveUp) => return Err(Elsewhere::GaveUp),
+        Err(NoAnswer::Failed(error)) => {
+            // Only a help: without it a hole is taken for the end, as over a static host.
+            debug!(error = %synddb_protocol::chain(&error), "cannot look whether something is stored behind the end");
+            return Ok(());
+        }
+    };
+    let Some(Key::Batch { first: found, .. }) = page.keys.first() else { return Ok(()) };
+    // The log may have grown since its end was looked at.
+    if *found > next && get(store, stream, next).await?.is_none() {
+        return Err(refused(next, Refused::Skipped { next, found: *found }));
     }
     Ok(())
 }

@@ -197,6 +197,42 @@ async fn what_is_damaged_behind_a_state_does_not_concern_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_hole_is_no_end() {
+    let mut log = Log::begin(SETUP).await;
+    // Messages 3 to 6, each in a batch of its own; message 5 is taken away.
+    for value in 3..7 {
+        log.run(&format!("INSERT INTO t(v) VALUES({value})"));
+        log.publish().await;
+    }
+    fs::remove_file(log.object(&batch_key(5))).unwrap();
+    let behind = |log: &Log| log.object(&batch_key(6));
+    let newest = |number| At::Commit { incarnation: None, commit: commit(number) };
+    let check = async |log: &Log| {
+        let (end, later) = (At::Message(sequence(5)), At::Message(sequence(6)));
+        for at in
+            [At::Newest, At::Time(time(1000)), At::Time(time(4)), of(1, commit(3)), newest(3), end, later]
+        {
+            let problem = restored(log, at).await.unwrap_err();
+            assert!(problem.is_of_log() && !problem.is_refusal(), "{at}: {problem:?}");
+            let told = synddb_protocol::chain(&problem);
+            assert!(told.contains("from=`5`") && told.contains("found=`6`"), "{at}: {told}");
+        }
+        // What stands before it is what it is.
+        for at in [of(1, commit(2)), At::Message(sequence(4)), At::Time(time(3))] {
+            let expected = if matches!(at, At::Time(_)) { 3 } else { 4 };
+            assert_eq!(rows(log, at).await.1, expected, "{at}");
+        }
+    };
+    check(&log).await;
+    // It is the name that counts: a batch that nobody who is trusted signed, or that is none, ends no log either.
+    fs::write(behind(&log), "no batch").unwrap();
+    check(&log).await;
+    // Without it the log ends there.
+    fs::remove_file(behind(&log)).unwrap();
+    assert_eq!(rows(&log, At::Newest).await.1, 4);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_commit_is_of_the_newest_incarnation_that_has_it() {
     let mut log = Log::begin(SETUP).await;
     for value in 3..7 {

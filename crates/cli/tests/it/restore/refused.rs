@@ -101,6 +101,23 @@ fn a_damaged_log_restores_what_comes_before() {
 }
 
 #[test]
+fn a_hole_in_the_store_is_no_end_of_the_log() {
+    let stored = Stored::usual();
+    let restoring = from(&stored);
+    let batches: Vec<_> = stored.files("batches").into_values().collect();
+    let hole = &batches[batches.len() - 2];
+    let kept = fs::read(hole).unwrap();
+    remove(hole);
+    let last = ["--at", "1:5"];
+    for arguments in [&[][..], &last, &["--at", "5"], &["--at", "2100-01-01T00:00:00Z"]] {
+        restoring.refused(arguments, 1, &["the log is not whole", "found=`"]);
+    }
+    fs::write(hole, kept).unwrap();
+    let restored = restoring.restore(&last);
+    assert_eq!(restored["state"], stored.state(), "{restored}");
+}
+
+#[test]
 fn a_signal_ends_it_and_leaves_nothing() {
     let stored = Stored::usual();
     let restoring = from(&stored);
