@@ -1,11 +1,13 @@
 //! A log that somebody asks for, before anything of it is read: whether the store holds it, and whether who asks believes who leads it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use synddb_protocol::id::{KeyId, Sequence, StreamId};
+use synddb_protocol::id::{Epoch, KeyId, Sequence, StreamId};
 use synddb_protocol::signing::{TrustedKeys, VerifyingKey};
 use synddb_service::shutdown::Shutdown;
-use synddb_storage::{BatchStore as _, Key, ObjectBatchStore, StoreUrl};
+use synddb_storage::{BatchStore as _, GetError, Key, ObjectBatchStore, StoreUrl};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::Problem;
@@ -14,6 +16,9 @@ use super::epochs::{self, Epochs};
 use super::report::Listed;
 use crate::error::ValidatorError;
 use crate::fetch::{NoAnswer, PatientStore};
+
+/// How long the very first answer of a store is waited for. A store that never answered is more likely a wrong address than a trouble that passes.
+const FIRST_ANSWER_MAX: Duration = Duration::from_secs(30);
 
 /// A stored log with a leader that is believed.
 pub(crate) struct Asked {
@@ -40,6 +45,7 @@ impl Asked {
         let Some(stream) = stream else {
             return Err(Problem::NoStream { found: objects.streams().await? });
         };
+        objects.hear(stream, shutdown, stop, FIRST_ANSWER_MAX).await?;
         let counted = Arc::new(Counted::new(objects.store.clone()));
         let store = PatientStore::new(counted.clone(), shutdown.clone(), stop.clone());
         let keys = TrustedKeys::pinned(pinned.iter().copied());
@@ -68,6 +74,29 @@ pub(crate) struct Objects {
 }
 
 impl Objects {
+    /// Asks the store for the first object of a log, whatever the answer is. Once it answered it is waited for, for as long as it takes.
+    async fn hear(
+        &self,
+        stream: StreamId,
+        shutdown: &Shutdown,
+        stop: &CancellationToken,
+        within: Duration,
+    ) -> Result<(), Problem> {
+        let store = PatientStore::new(Arc::new(self.store.clone()), shutdown.clone(), stop.clone());
+        let first = Key::Epoch { stream, epoch: Epoch::FIRST };
+        let answer = tokio::select! {
+            biased;
+            () = shutdown.asked() => return Err(Problem::Interrupted { checked: None }),
+            answer = timeout(within, store.get(&first)) => answer,
+        };
+        match answer {
+            // What it is, and what is wrong with it, whoever reads it finds and tells.
+            Ok(Ok(_) | Err(NoAnswer::Failed(GetError::TooLarge { .. }))) => Ok(()),
+            Ok(Err(error)) => Err(failed(error)),
+            Err(_) => Err(Problem::Silent { waited_s: within.as_secs() }),
+        }
+    }
+
     /// The streams of the store.
     pub(crate) async fn streams(&self) -> Result<Listed, Problem> {
         if !self.is_listed {
@@ -91,5 +120,34 @@ pub(super) fn failed(error: NoAnswer) -> Problem {
     match error {
         NoAnswer::GaveUp => Problem::Interrupted { checked: None },
         NoAnswer::Failed(error) => ValidatorError::from(error).into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_store_that_never_answers_is_given_up() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = ObjectBatchStore::open(&StoreUrl::folder(folder.path()).unwrap()).await.unwrap();
+        let objects = Objects { store, is_listed: true };
+        let stream = StreamId::from_bytes([7; 32]);
+        let (shutdown, stop) = (Shutdown::new(), CancellationToken::new());
+        let hear = |within| objects.hear(stream, &shutdown, &stop, within);
+        // Nothing is there: that is an answer.
+        hear(FIRST_ANSWER_MAX).await.unwrap();
+        // A link to itself cannot be read, and is nothing that a retry may not help with.
+        let first = folder.path().join(Key::Epoch { stream, epoch: Epoch::FIRST }.to_string());
+        fs::create_dir_all(first.parent().unwrap()).unwrap();
+        symlink(&first, &first).unwrap();
+        let problem = hear(Duration::from_millis(300)).await.unwrap_err();
+        assert!(matches!(problem, Problem::Silent { .. }), "{problem:?}");
+        assert!(!problem.is_refusal() && !problem.is_of_log());
     }
 }

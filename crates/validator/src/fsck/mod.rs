@@ -128,6 +128,12 @@ pub enum Problem {
     /// The store cannot be listed.
     #[error("cannot list what the store holds")]
     List(#[source] Failure),
+    /// The store did not answer once.
+    #[error("the store does not answer; check its address, and the network. waited_s=`{waited_s}`")]
+    Silent {
+        /// How long its first answer was waited for, in seconds.
+        waited_s: u64,
+    },
     /// Nobody said which log.
     #[error(
         "no stream is named; choose with --stream, and check the store where none is found. found=`{found}`"
@@ -184,9 +190,11 @@ impl Problem {
             Self::NoReplica { .. } => true,
             Self::NotTold { .. } | Self::BeganElsewhere { .. } => false,
             Self::Validator(error) => error.is_refusal(),
-            Self::NotWhole { .. } | Self::BadRecord { .. } | Self::List(_) | Self::Interrupted { .. } => {
-                false
-            }
+            Self::NotWhole { .. }
+            | Self::BadRecord { .. }
+            | Self::List(_)
+            | Self::Silent { .. }
+            | Self::Interrupted { .. } => false,
         }
     }
 
