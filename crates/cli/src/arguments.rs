@@ -19,6 +19,7 @@ pub(crate) use tls::TlsOverrides;
 use crate::bench::{BenchArguments, FIGURES};
 use crate::configuration::ConfigArguments;
 use crate::follow::FollowArguments;
+use crate::named;
 use crate::restore::RestoreArguments;
 use crate::token::TokenCommand;
 
@@ -29,7 +30,8 @@ const EXIT_CODES: &str = "Exit codes:
   2  the command line, or what it names, is refused, also by `doctor`; the text says what to change
   3  the command failed on the way
   4  what was waited for did not come in time
-  5  not everything was done: ended as asked, or the store has not got it yet; it goes on at the next start
+  5  not everything was done: ended as asked, or the store has not got it yet; what follows a log goes on at the next start,
+     and `verify`, `gc` and `restore` begin anew
 130  a second signal ended the command at once";
 
 /// Makes any SQLite application verifiable: captures every committed transaction, and rebuilds the database elsewhere.
@@ -157,7 +159,7 @@ pub(crate) struct DevArguments {
     pub(crate) of: DatabaseArguments,
     /// Where the log rests, instead of `store/` in that folder: `gs://bucket/prefix`, `s3://bucket/prefix`, `az://container/prefix` or
     /// `file:///folder`. It is remembered until the database is detached. Credentials come from the environment.
-    #[arg(long)]
+    #[arg(long, value_parser = named::store)]
     pub(crate) store: Option<StoreUrl>,
     /// The sequencer's port; 0 takes any.
     #[arg(long, default_value_t = synddb_sequencer::PORT)]
@@ -218,7 +220,7 @@ pub(crate) struct SequencerOverrides {
     #[serde(skip_serializing_if = "Option::is_none")]
     listen: Option<SocketAddr>,
     /// The store: `gs://bucket/prefix`, `s3://bucket/prefix`, `az://container/prefix` or `file:///folder`. Credentials come from the environment.
-    #[arg(long)]
+    #[arg(long, value_parser = named::store)]
     #[serde(skip_serializing_if = "Option::is_none")]
     store: Option<StoreUrl>,
     /// The folder of the journals.
@@ -245,7 +247,7 @@ pub(crate) struct SequencerOverrides {
     role: RoleOverride,
     /// The key of another sequencer over this store, as its event `listening` shows it; several may be named. What it led is accepted when a stream is
     /// taken over. Goes before `trusted_keys` of the file.
-    #[arg(long = "trusted-key", value_name = "KEY")]
+    #[arg(long = "trusted-key", value_name = "KEY", value_parser = named::sequencer_key)]
     #[serde(skip_serializing_if = "Vec::is_empty")]
     trusted_keys: Vec<VerifyingKey>,
     /// Where leases lie, if not in the store: a URL of the same kinds. For a store that lets nothing be overwritten.
@@ -349,10 +351,10 @@ pub(crate) enum Instead {
 pub(crate) struct InitArguments {
     /// The store: `gs://bucket/prefix`, `s3://bucket/prefix`, `az://container/prefix`, `file:///folder`, or `https://host/prefix` of a host that
     /// serves one.
-    #[arg(long)]
+    #[arg(long, value_parser = named::store)]
     pub(crate) store: StoreUrl,
     /// A key that may sign the log; several may be named. Take it from whoever runs the sequencer, not from the store.
-    #[arg(long = "sequencer-key", required = true)]
+    #[arg(long = "sequencer-key", required = true, value_parser = named::sequencer_key)]
     pub(crate) sequencer_keys: Vec<VerifyingKey>,
     /// The stream. Without it, the one that the store holds, if it holds one only.
     #[arg(long)]
@@ -396,7 +398,7 @@ pub(crate) struct ReplicaArguments {
 struct LogArguments {
     /// The store: `gs://bucket/prefix`, `s3://bucket/prefix`, `az://container/prefix`, `file:///folder`, or `https://host/prefix` of a host that
     /// serves one.
-    #[arg(long)]
+    #[arg(long, value_parser = named::store)]
     #[serde(skip_serializing_if = "Option::is_none")]
     store: Option<StoreUrl>,
     /// The stream.
@@ -404,7 +406,7 @@ struct LogArguments {
     #[serde(skip_serializing_if = "Option::is_none")]
     stream: Option<StreamId>,
     /// A key that may sign the log; several may be named. Take it from whoever runs the sequencer, not from the store.
-    #[arg(long = "sequencer-key", conflicts_with = "keys_file")]
+    #[arg(long = "sequencer-key", conflicts_with = "keys_file", value_parser = named::sequencer_key)]
     #[serde(skip_serializing_if = "Vec::is_empty")]
     sequencer_keys: Vec<VerifyingKey>,
     /// A file in TOML of the keys that may sign the log, and of those that are revoked, instead. It is read again when it changes.
@@ -558,14 +560,16 @@ pub(crate) struct DiffArguments {
 
 #[derive(Debug, Args)]
 pub(crate) struct VerifyArguments {
-    /// The store, as for `validator`: `gs://bucket/prefix`, or `https://host/prefix` of a host that serves one.
+    /// The store: `gs://bucket/prefix`, `s3://bucket/prefix`, `az://container/prefix`, `file:///folder`, or `https://host/prefix` of a host that
+    /// serves one. It is waited for while it does not answer, but for its first answer at most 30 seconds; Ctrl-C ends it.
+    #[arg(value_parser = named::store)]
     pub(crate) store: StoreUrl,
     /// The stream. Without it, those that the store holds are named.
     #[arg(long)]
     pub(crate) stream: Option<StreamId>,
     /// A key that may sign the log; several may be named. Take it from whoever runs the sequencer, not from the store. Without any, the names of
     /// the keys that claimed epochs are told.
-    #[arg(long = "sequencer-key")]
+    #[arg(long = "sequencer-key", value_parser = named::sequencer_key)]
     pub(crate) sequencer_keys: Vec<VerifyingKey>,
     /// Rebuild the database as well, compare every state hash that the log claims, and scan it in full at the end.
     #[arg(long)]
@@ -581,23 +585,24 @@ pub(crate) struct VerifyArguments {
 
 #[derive(Debug, Args)]
 pub(crate) struct GcArguments {
-    /// The store, as for `sequencer`: a folder or a bucket.
+    /// The store: `gs://bucket/prefix`, `s3://bucket/prefix`, `az://container/prefix` or `file:///folder`. Credentials come from the environment.
+    #[arg(value_parser = named::store)]
     pub(crate) store: StoreUrl,
     /// The stream. Without it, the only one that the store holds.
     #[arg(long)]
     pub(crate) stream: Option<StreamId>,
     /// How many snapshots are kept of each signer: the newest of those that are older than `--older-than`. Only those count from which a database
     /// can be restored.
-    #[arg(long, value_name = "SNAPSHOTS", default_value = "3")]
+    #[arg(long, value_name = "SNAPSHOTS", default_value = "3", value_parser = named::count::<NonZeroU32>)]
     pub(crate) keep: NonZeroU32,
     /// Of every so many messages also keep the first snapshot of each signer, for whoever restores old places.
-    #[arg(long, value_name = "MESSAGES")]
+    #[arg(long, value_name = "MESSAGES", value_parser = named::count::<NonZeroU64>)]
     pub(crate) keep_every: Option<NonZeroU64>,
     /// What is younger is never removed. It must be longer than any writer takes from the first chunk of a snapshot to its manifest.
     #[arg(long, value_name = "AGE", default_value = "7d")]
     pub(crate) older_than: humantime::Duration,
     /// Whose snapshots are wanted, by key id; several may be named. Those of others are removed when they are old. Without any, everybody's are.
-    #[arg(long = "signer", value_name = "KEY_ID")]
+    #[arg(long = "signer", value_name = "KEY_ID", value_parser = named::key_id)]
     pub(crate) signers: Vec<KeyId>,
     /// Say what would be removed, and remove nothing.
     #[arg(long)]
@@ -611,7 +616,7 @@ pub(crate) struct InspectArguments {
     #[arg(conflicts_with_all = ["stream", "sequence"])]
     pub(crate) file: Option<PathBuf>,
     /// The store to look into instead, as for `validator`.
-    #[arg(long, requires_all = ["stream", "sequence"])]
+    #[arg(long, requires_all = ["stream", "sequence"], value_parser = named::store)]
     pub(crate) store: Option<StoreUrl>,
     /// The stream.
     #[arg(long, requires = "store")]
@@ -620,7 +625,7 @@ pub(crate) struct InspectArguments {
     #[arg(long, requires = "store")]
     pub(crate) sequence: Option<Sequence>,
     /// A key that may sign the log; several may be named. Without any, nobody is trusted.
-    #[arg(long = "sequencer-key")]
+    #[arg(long = "sequencer-key", value_parser = named::sequencer_key)]
     pub(crate) sequencer_keys: Vec<VerifyingKey>,
     /// How many rows, commits, schema changes and chunks are shown of an object, of each at most so many.
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u64).range(0..=1_000_000))]

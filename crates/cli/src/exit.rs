@@ -47,7 +47,8 @@ pub enum Exit {
     Failed,
     /// 4: what was waited for did not come in time.
     TimedOut,
-    /// 5: not everything was done: ended as asked, or the store has not got it yet. It goes on at the next start.
+    /// 5: not everything was done: ended as asked, or the store has not got it yet. What follows a log goes on at the next start; what goes
+    /// through one once begins anew.
     Incomplete,
 }
 

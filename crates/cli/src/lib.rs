@@ -42,6 +42,7 @@ mod gc;
 mod init;
 mod inspect;
 mod mirror;
+mod named;
 mod output;
 mod peer;
 mod process;

@@ -15,6 +15,7 @@ use synddb_storage::StoreUrl;
 use synddb_validator::restore::{self, At, Question};
 
 use crate::exit::{CommandError, Exit};
+use crate::named;
 use crate::output::{Event, Output, Progress};
 use crate::process;
 
@@ -23,7 +24,9 @@ const PROGRESS: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Args)]
 pub(crate) struct RestoreArguments {
-    /// The store, as for `validator`: `gs://bucket/prefix`, or `https://host/prefix` of a host that serves one.
+    /// The store: `gs://bucket/prefix`, `s3://bucket/prefix`, `az://container/prefix`, `file:///folder`, or `https://host/prefix` of a host that
+    /// serves one. It is waited for while it does not answer, but for its first answer at most 30 seconds; Ctrl-C ends it.
+    #[arg(value_parser = named::store)]
     store: StoreUrl,
     /// The file to write. It must not exist; its folder must, with room for about twice the database.
     file: PathBuf,
@@ -32,14 +35,14 @@ pub(crate) struct RestoreArguments {
     stream: Option<StreamId>,
     /// A key that may sign the log; several may be named. Take it from whoever runs the sequencer, not from the store. Without any, the names of
     /// the keys that claimed epochs are told.
-    #[arg(long = "sequencer-key")]
+    #[arg(long = "sequencer-key", value_parser = named::sequencer_key)]
     sequencer_keys: Vec<VerifyingKey>,
     /// The state: after a commit, as `status` and `inspect` number them, or at a time. Without it, everything that is stored.
     ///
     /// `42` is commit 42 of the newest incarnation that has one, `2:42` that of incarnation 2, and `2:0` the snapshot that begins it.
     /// `2026-01-31T12:00:00Z`, or with an offset as in `2026-01-31T14:00:00.5+02:00`, is a time of the log in RFC 3339: everything that the
     /// sequencer had taken until then, as it saw the time. A commit of which only parts had come is not in it.
-    #[arg(long, value_name = "COMMIT|TIME", value_parser = at::read, conflicts_with = "at_message")]
+    #[arg(long, value_name = "COMMIT|TIME", value_parser = at::read, allow_hyphen_values = true, conflicts_with = "at_message")]
     at: Option<At>,
     /// The state after a message of the log instead.
     #[arg(long, value_name = "SEQUENCE")]

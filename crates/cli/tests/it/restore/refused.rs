@@ -5,6 +5,7 @@ use std::io::{BufRead as _, BufReader};
 use std::process::Stdio;
 
 use super::Restoring;
+use crate::processes::{run, synddb};
 use crate::programs::sql;
 use crate::roles::signal;
 use crate::verified::{OTHER_KEY, Stored, Then, flip, remove, store_a_lie};
@@ -27,6 +28,7 @@ fn what_the_log_has_not_is_refused_and_named() {
     let early = "2020-01-01T01:00:00+01:00";
     restoring.refused(&["--at", early], 2, &["no database yet at 2020-01-01T00:00:00.000Z", "message 2"]);
     restoring.refused(&["--at", "yesterday"], 2, &["this is no state of a log", "2026-01-31T12:00:00Z"]);
+    restoring.refused(&["--at", "-1"], 2, &["this is no state of a log"]);
     restoring.refused(&["--at", "1", "--at-message", "3"], 2, &["cannot be used with"]);
     // Also where nothing is listed, so that the whole log has to be read to know it: what is not of this system makes a folder unlistable.
     let batch = stored.first("batches");
@@ -68,6 +70,25 @@ fn who_is_not_believed_restores_nothing() {
     unknown.refused(&[], 2, &["no log of this stream", &stored.stream]);
     let absent = Restoring::from(&format!("{}-absent", stored.url()), &stored.stream, &stored.key);
     absent.refused(&[], 2, &[]);
+}
+
+#[test]
+fn what_names_the_wrong_thing_is_told_what_it_is() {
+    let stored = Stored::usual();
+    let folder = Restoring::from(stored.store.to_str().unwrap(), &stored.stream, &stored.key);
+    folder.refused(&[], 2, &["this is a folder", &format!("write {}", stored.url())]);
+    let id = format!("0x{}", "07".repeat(20));
+    from(&stored).refused(&["--sequencer-key", &id], 2, &["this is a key id", "name the public key"]);
+    for (arguments, told) in [
+        (["--keep", "0"], "at least 1"),
+        (["--keep-every", "0"], "at least 1"),
+        (["--signer", &stored.key], "this is a public key, and its id is wanted: write 0x"),
+    ] {
+        let mut command = synddb(["gc", &stored.url(), "--dry-run"]);
+        command.args(arguments);
+        let (exit, _, errors) = run(command);
+        assert!(exit == 2 && errors.contains(told), "{arguments:?}: {errors}");
+    }
 }
 
 #[test]
