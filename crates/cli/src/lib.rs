@@ -15,6 +15,7 @@
 //! | `follow` | the agent, with its HTTP front |
 //! | `services` | sequencer, validator, replica |
 //! | `wait`, `status`, `detach` | waiting, looking, ending for good |
+//! | `named` | stores and keys that are named on the command line, and what the wrong ones are |
 //! | `mirror` | keeps a second file equal to an application's, without network |
 //! | `diff` | says whether two databases are equal |
 //! | `verify` | checks a whole stored log |

@@ -81,10 +81,7 @@ pub(crate) async fn check_hole(
     next: Sequence,
 ) -> Result<(), Elsewhere> {
     let from = Start::At(Key::Batch { stream, first: next });
-    let listed = store.list(|store| {
-        let from = from.clone();
-        async move { store.list(&from, PageLimit::ONE).await }
-    });
+    let listed = store.list(|store| async move { store.list(&from, PageLimit::ONE).await });
     let page = match listed.await {
         Ok(page) => page,
         Err(NoAnswer::GaveUp) => return Err(Elsewhere::GaveUp),
