@@ -200,6 +200,9 @@ pub(crate) struct Fetch {
     pub(crate) shutdown: Shutdown,
     /// Where the end of the store is for this reader, wherever it is for others.
     pub(crate) until: Option<Sequence>,
+    /// Whether it is looked behind the end for what is listed there: by who says of a whole log what it is. Others need no listing, and for them
+    /// what lies there is no part of the log.
+    pub(crate) looks_behind: bool,
 }
 
 impl Fetch {
@@ -245,10 +248,10 @@ impl Fetch {
 
     /// Makes sure that the log ends where nothing is under the next key.
     async fn look_at_end(&self, doubted: bool) -> Step {
-        let Self { store, stream, next, last, mode, .. } = self;
+        let Self { store, stream, next, last, looks_behind, .. } = self;
         let looked = if doubted {
             store_end::check(store, *stream, *next, last.as_ref()).await
-        } else if *mode == Mode::Once {
+        } else if *looks_behind {
             store_end::check_hole(store, *stream, *next).await
         } else {
             return Step::Absent;

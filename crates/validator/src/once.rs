@@ -63,7 +63,17 @@ pub(crate) fn read(
     let news = News::new(None, Duration::from_secs(1), View::aside(stream));
     let (mode, shutdown) = (Mode::Once, shutdown.clone());
     let keys = PatientKeys::new(Arc::new(Pinned::new(keys.clone())), shutdown.clone(), stop.clone());
-    let fetch = Fetch { store: store.clone(), stream, next, last, news, mode, shutdown, until: None };
+    let fetch = Fetch {
+        store: store.clone(),
+        stream,
+        next,
+        last,
+        news,
+        mode,
+        shutdown,
+        until: None,
+        looks_behind: true,
+    };
     stages.spawn(fetch.run(fetched));
     stages.spawn(Verify::new(store.clone(), keys, leaders, tip, signers).run(to_verify, verified));
     from

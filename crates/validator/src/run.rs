@@ -438,7 +438,17 @@ impl Following<'_> {
         let (verified, to_apply) = mpsc::channel(VERIFIED_MAX);
         let news = News::new(sequencer, Duration::from_millis(config.poll_ms_max), view.clone());
         let (mode, asked) = (config.mode, shutdown.clone());
-        let fetch = Fetch { store: store.clone(), stream, next, last, news, mode, shutdown: asked, until };
+        let fetch = Fetch {
+            store: store.clone(),
+            stream,
+            next,
+            last,
+            news,
+            mode,
+            shutdown: asked,
+            until,
+            looks_behind: false,
+        };
         if let Some(key) = snapshots.and_then(|snapshots| snapshots.key)
             && mode == Mode::Follow
         {

@@ -2,7 +2,7 @@
 //!
 //! The key of the next batch is computed. In a store that was rolled back, or that is another one, nobody may ever write it, and a reader
 //! that only waits calls itself current for good. So the end of the store is looked for: once when a replica goes on from its file, and
-//! when a sequencer says that less is stored. Who reads once looks also behind the end that it found. What a sequencer says decides only when; what is found in the store decides.
+//! when a sequencer says that less is stored. Who goes through a whole log, to check it or to restore from it, looks also behind the end that it found. What a sequencer says decides only when; what is found in the store decides.
 
 use synddb_protocol::id::{Sequence, StreamId};
 use synddb_protocol::log::{Batch, BatchError, SignedCheckpoint};
@@ -71,8 +71,8 @@ pub(crate) async fn check(
     Ok(())
 }
 
-/// Checks that no batch is listed behind the end of the log, at which `next` is not there. Who reads once says that it has everything, so a batch
-/// that was removed before others must not look like the end. Who signed what lies there does not matter: only the name is looked at.
+/// Checks that no batch is listed behind the end of the log, at which `next` is not there. Who says of a whole log what it is must not take a batch
+/// that was removed for the end. Who signed what lies there does not matter: only the name is looked at.
 ///
 /// Nothing is said where a store cannot list, as a static host cannot.
 pub(crate) async fn check_hole(

@@ -129,6 +129,7 @@ impl Log {
             mode: Mode::Once,
             shutdown: shutdown.clone(),
             until: Some(tail.claim().size),
+            looks_behind: false,
         };
         let (fetched, to_verify) = mpsc::channel::<Item<Batch>>(BETWEEN_MAX);
         let (verified, batches) = mpsc::channel(BETWEEN_MAX);

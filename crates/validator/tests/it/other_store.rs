@@ -51,25 +51,6 @@ async fn a_store_that_was_rolled_back_is_no_idle_one() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_reads_once_takes_no_hole_for_the_end() {
-    let mut log = Log::begin(SETUP).await;
-    log.run_and_publish_each(MORE).await;
-    let hole = log.object(&batch_key(4));
-    let kept = std::fs::read(&hole).unwrap();
-    std::fs::remove_file(&hole).unwrap();
-    let (halt, cause) = halt(log.config(Mode::Once)).await;
-    assert_eq!((halt.kind, halt.from), (HaltKind::Refused, sequence(4)));
-    let found = why(cause);
-    assert!(
-        matches!(found, Refused::Skipped { next, found } if (next, found) == (sequence(4), sequence(5))),
-        "{found:?}"
-    );
-    std::fs::write(&hole, kept).unwrap();
-    rebuild(&log).await;
-    equal(&log);
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn a_store_that_was_led_on_from_an_older_end_is_another_one() {
     let mut other = Log::begin(SETUP).await;
     for content in other.capture(MORE) {
