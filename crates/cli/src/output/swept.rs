@@ -2,7 +2,7 @@
 
 use synddb_protocol::id::Sequence;
 use synddb_sqlite::as_sql::shown;
-use synddb_validator::gc::{Left, Progress, Report, Swept, Tally};
+use synddb_validator::gc::{Fate, Judged, Left, Progress, Report, Swept, Tally};
 
 use super::counted;
 use super::verified::size_text;
@@ -27,7 +27,20 @@ pub(crate) fn so_far(progress: &Progress) -> String {
 }
 
 pub(super) fn of(report: &Report, elapsed_ms: u64) -> String {
-    let Report { stream, size, dry_run, manifests, broken, chunks, young, unknown, left } = report;
+    let Report {
+        stream,
+        size,
+        dry_run,
+        manifests,
+        judged,
+        untold,
+        young_manifests,
+        broken,
+        chunks,
+        young,
+        unknown,
+        left,
+    } = report;
     let mut lines = vec![
         match (dry_run, left) {
             (true, _) => "nothing was removed; without --dry-run it would be:".to_owned(),
@@ -41,6 +54,7 @@ pub(super) fn of(report: &Report, elapsed_ms: u64) -> String {
     let told = |what: &str, tally: &Tally| {
         (tally.count > 0).then(|| format!("             {what}: {}", amount(tally)))
     };
+    lines.extend(told("manifests that stay because they are young", young_manifests));
     lines.extend(told("manifests that restore nothing, and stay because they are young", broken));
     lines.extend(told("chunks that nobody names, and stay because they are young", young));
     lines.extend(told("objects among the chunks that are none, and stay", unknown));
@@ -52,8 +66,29 @@ pub(super) fn of(report: &Report, elapsed_ms: u64) -> String {
             shown(manifest)
         ),
     }));
+    lines.extend(judged.iter().map(of_one));
+    if *untold > 0 {
+        lines.push(format!(
+            "  ...        and {}, of which nothing more is said",
+            counted(*untold, "manifest")
+        ));
+    }
     lines.push(format!("  took       {elapsed_ms} ms"));
     lines.join("\n")
+}
+
+fn of_one(judged: &Judged) -> String {
+    let Judged { sequence, signer, fate, .. } = judged;
+    let why = match fate {
+        Fate::Young => "it is young",
+        Fate::Newest => "it is among the newest of its signer",
+        Fate::FirstOfRun => "it is the first of its signer there, by --keep-every",
+        Fate::Superseded => "newer ones of its signer stay",
+        Fate::NotWhole => "no database can be restored from it",
+        Fate::Unwanted => "its signer is not wanted, by --signer",
+    };
+    let becomes = if fate.stays() { "stays" } else { "goes " };
+    format!("  {becomes}      message {sequence}, signer {signer}: {why}")
 }
 
 fn swept(swept: &Swept) -> String {

@@ -174,6 +174,14 @@ fn what_nobody_needs_goes_and_the_command_says_what_went() {
         assert_eq!(would[part], told[part], "{part}: {would} {told}");
     }
     assert_eq!(told["manifests"]["kept"]["count"], 1, "{told}");
+    // Each manifest was told beforehand, with what becomes of it.
+    let judged = would["judged"].as_array().unwrap();
+    let signer = swept.wanted.to_string();
+    let fates: Vec<&str> = judged.iter().map(|one| one["fate"].as_str().unwrap()).collect();
+    assert_eq!((judged.len(), &would["untold"], fates.last()), (snapshots, &0.into(), Some(&"newest")));
+    assert!(fates[..snapshots - 1].iter().all(|fate| *fate == "superseded"), "{would}");
+    assert!(judged.iter().all(|one| one["signer"] == signer.as_str()), "{would}");
+    assert_eq!((&told["judged"], &told["young_manifests"]["count"]), (&Value::Null, &0.into()), "{told}");
     assert_eq!(told["manifests"]["removed"]["count"], snapshots - 1, "{told}");
     assert_eq!(
         told["chunks"]["removed"]["count"].as_u64().unwrap(),
@@ -188,6 +196,17 @@ fn what_nobody_needs_goes_and_the_command_says_what_went() {
     swept.verify(&swept.stored.store);
 
     // For people, and with nothing left to do.
+    let (exit, told, errors) = run(synddb(["gc", &url, "--keep", "1", "--dry-run"]));
+    assert_eq!(exit, 0, "{told}{errors}");
+    let line = format!(
+        "  stays      message {}, signer {signer}: it is among the newest",
+        judged[snapshots - 1]["sequence"]
+    );
+    assert!(told.contains(&line), "{told}");
+    let (exit, told, errors) = run(synddb(["gc", &url, "--dry-run", "--older-than", "60d"]));
+    assert_eq!(exit, 0, "{told}{errors}");
+    assert!(told.contains("manifests that stay because they are young: 1, "), "{told}");
+    assert!(told.contains(": it is young\n"), "{told}");
     let (exit, told, errors) = run(synddb(["gc", &url, "--keep", "1"]));
     assert_eq!(exit, 0, "{told}{errors}");
     assert!(told.starts_with("what nobody needs was removed\n"), "{told}");

@@ -99,11 +99,11 @@ fn decide(case: &Case) -> Removed {
         chunks.add(hash(*chunk), 1, *days >= AGE_DAYS).unwrap();
     }
     case.log.iter().for_each(|chunk| chunks.name(&hash(*chunk)).unwrap());
-    let keeps = case.retention.keeps(&found, now());
+    let fates = case.retention.decide(&found, now());
     let (mut manifests, mut knows_all) = (BTreeSet::new(), true);
-    for (name, is_kept) in names.into_iter().zip(keeps) {
+    for (name, fate) in names.into_iter().zip(fates) {
         let manifest = &case.manifests[&name];
-        if !is_kept {
+        if !fate.stays() {
             manifests.insert(name);
         } else if manifest.standing == Standing::Unreadable {
             knows_all = false;

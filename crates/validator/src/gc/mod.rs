@@ -41,8 +41,8 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::chunks::Tally;
 pub use self::log::LogFault;
-pub use self::report::{Left, Problem, Progress, Report, Swept};
-pub use self::retention::Retention;
+pub use self::report::{Judged, Left, Problem, Progress, Report, Swept};
+pub use self::retention::{Fate, Retention};
 
 use self::chunks::{CHUNKS_MAX, Chunks, TooMany};
 use self::log::Log;
@@ -154,7 +154,10 @@ struct Plan {
     size: Sequence,
     /// Manifests that go, the oldest place first.
     going: Vec<Found>,
+    /// What becomes of each.
+    judged: Vec<Judged>,
     kept: Tally,
+    young: Tally,
     broken: Tally,
     unknown: Tally,
     left: Option<Left>,
@@ -198,26 +201,33 @@ impl<F: FnMut(Progress) + Send> Sweep<F> {
         if !self.retention.signers.is_empty() && !found.iter().any(is_wanted) {
             return Err(Problem::NoSigner);
         }
-        let keeps = self.retention.keeps(&found, self.now);
+        let fates = self.retention.decide(&found, self.now);
         let mut plan = Plan {
             size,
             going: Vec::new(),
+            judged: Vec::with_capacity(found.len()),
             kept: Tally::default(),
+            young: Tally::default(),
             broken: Tally::default(),
             unknown,
             left: None,
         };
-        for (one, is_kept) in found.into_iter().zip(keeps) {
-            self.seen.insert((one.sequence, one.signer));
-            if !is_kept {
+        for (one, fate) in found.into_iter().zip(fates) {
+            let Found { sequence, signer, bytes, .. } = one;
+            self.seen.insert((sequence, signer));
+            plan.judged.push(Judged { sequence, signer, bytes, fate });
+            if !fate.stays() {
                 plan.going.push(one);
                 continue;
             }
-            plan.kept.add(one.bytes);
-            if one.standing != Standing::Whole {
-                plan.broken.add(one.bytes);
+            plan.kept.add(bytes);
+            if fate == Fate::Young {
+                plan.young.add(bytes);
             }
-            plan.left = plan.left.or(self.name_chunks_of(one.sequence, one.signer).await?);
+            if one.standing != Standing::Whole {
+                plan.broken.add(bytes);
+            }
+            plan.left = plan.left.or(self.name_chunks_of(sequence, signer).await?);
         }
         Ok(plan)
     }
@@ -282,12 +292,16 @@ impl<F: FnMut(Progress) + Send> Sweep<F> {
     }
 
     async fn carry_out(&mut self, plan: Plan, dry_run: bool) -> Result<Report, Problem> {
-        let Plan { size, going, kept, broken, unknown, left } = plan;
+        let Plan { size, going, judged, kept, young, broken, unknown, left } = plan;
+        let (judged, untold) = if dry_run { report::told(judged) } else { (Vec::new(), 0) };
         let mut report = Report {
             stream: self.stream,
             size,
             dry_run,
             manifests: Swept { kept, removed: Tally::default() },
+            judged,
+            untold,
+            young_manifests: young,
             broken,
             chunks: Swept::default(),
             young: Tally::default(),

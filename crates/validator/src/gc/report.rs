@@ -2,14 +2,18 @@
 
 use serde::{Deserialize, Serialize};
 use synddb_protocol::hash::ChunkHash;
-use synddb_protocol::id::{Sequence, StreamId};
+use synddb_protocol::id::{KeyId, Sequence, StreamId};
 use synddb_storage::{ListError, OpenError, RemoveError, StoreUrl};
 
 use super::chunks::Tally;
 use super::log::LogFault;
+use super::retention::Fate;
 use crate::error::ValidatorError;
 use crate::fetch::NoAnswer;
 use crate::fsck::Listed;
+
+/// Manifests of which it is told one by one what becomes of them, at most.
+const JUDGED_MAX: usize = 1000;
 
 /// How far it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -33,6 +37,30 @@ pub struct Swept {
     pub kept: Tally,
     /// What was removed, or would be.
     pub removed: Tally,
+}
+
+/// What becomes of one manifest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Judged {
+    /// The message of its snapshot.
+    pub sequence: Sequence,
+    /// The signer in its name.
+    pub signer: KeyId,
+    /// Its size; that of its chunks is not in it.
+    pub bytes: u64,
+    /// Whether it stays, and why.
+    pub fate: Fate,
+}
+
+/// As many as are told, by their places, and how many are not. What goes is told before what stays: that is what cannot be undone.
+pub(super) fn told(mut judged: Vec<Judged>) -> (Vec<Judged>, u64) {
+    let untold = judged.len().saturating_sub(JUDGED_MAX);
+    if untold > 0 {
+        judged.sort_by_key(|one| (one.fate.stays(), one.sequence, one.signer));
+        judged.truncate(JUDGED_MAX);
+    }
+    judged.sort_by_key(|one| (one.sequence, one.signer));
+    (judged, untold as u64)
 }
 
 /// Why something stays that could go.
@@ -59,6 +87,15 @@ pub struct Report {
     pub dry_run: bool,
     /// Manifests of snapshots.
     pub manifests: Swept,
+    /// What becomes of each manifest, by its place, where only the answer was asked for. Where there are too many, those that go are told first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub judged: Vec<Judged>,
+    /// Manifests that are not told there, because there are too many.
+    #[serde(default)]
+    pub untold: u64,
+    /// Of the manifests that stay, those that stay because they are young.
+    #[serde(default)]
+    pub young_manifests: Tally,
     /// Of the manifests that stay, those that restore nothing: they are young, and will go.
     pub broken: Tally,
     /// Chunks.
@@ -235,5 +272,30 @@ impl From<NoAnswer> for Problem {
             NoAnswer::GaveUp => Self::Interrupted,
             NoAnswer::Failed(error) => Self::Validator(error.into()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use synddb_protocol::id::Address;
+
+    use super::*;
+
+    #[test]
+    fn of_too_many_manifests_those_that_go_are_told_and_the_others_counted() {
+        let one = |sequence: u64| Judged {
+            sequence: Sequence::new(sequence).unwrap(),
+            signer: Address::from_bytes([1; 20]),
+            bytes: 1,
+            fate: if sequence.is_multiple_of(3) { Fate::Superseded } else { Fate::Young },
+        };
+        let all: Vec<Judged> = (1..=1200).map(one).collect();
+        assert_eq!(told(all[..1000].to_vec()), (all[..1000].to_vec(), 0));
+        let (some, untold) = told(all);
+        assert_eq!((some.len(), untold), (1000, 200));
+        assert_eq!(some.iter().filter(|one| !one.fate.stays()).count(), 400);
+        assert!(some.is_sorted_by_key(|one| one.sequence));
     }
 }

@@ -16,6 +16,7 @@ use std::collections::BTreeMap;
 use std::num::{NonZeroU32, NonZeroU64};
 use std::time::{Duration, SystemTime};
 
+use serde::{Deserialize, Serialize};
 use synddb_protocol::id::{KeyId, Sequence};
 
 /// What is to be kept.
@@ -57,6 +58,34 @@ pub(super) enum Standing {
     Unreadable,
 }
 
+/// Whether a manifest stays or goes, and why.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Fate {
+    /// It stays, because it is younger than [`Retention::older_than`], whatever it is.
+    Young,
+    /// It stays: it is one of the newest of its signer that are old.
+    Newest,
+    /// It stays: it is the first of its signer in a run of [`Retention::keep_every`] messages.
+    FirstOfRun,
+    /// It goes: so many newer ones of its signer stay.
+    Superseded,
+    /// It goes: no database can be restored from it.
+    NotWhole,
+    /// It goes: others were named as those whose snapshots are wanted.
+    Unwanted,
+}
+
+impl Fate {
+    /// Whether it stays.
+    pub const fn stays(self) -> bool {
+        match self {
+            Self::Young | Self::Newest | Self::FirstOfRun => true,
+            Self::Superseded | Self::NotWhole | Self::Unwanted => false,
+        }
+    }
+}
+
 /// Whether something of this time is older than `age`.
 pub(super) fn is_old(written: SystemTime, now: SystemTime, age: Duration) -> bool {
     // What is of a later time than now has no age.
@@ -64,10 +93,18 @@ pub(super) fn is_old(written: SystemTime, now: SystemTime, age: Duration) -> boo
 }
 
 impl Retention {
-    /// Whether each is kept, in the order in which they are given.
-    pub(super) fn keeps(&self, found: &[Found], now: SystemTime) -> Vec<bool> {
+    /// What becomes of each, in the order in which they are given.
+    pub(super) fn decide(&self, found: &[Found], now: SystemTime) -> Vec<Fate> {
         let is_old = |manifest: &Found| is_old(manifest.written, now, self.older_than);
-        let mut keeps: Vec<bool> = found.iter().map(|manifest| !is_old(manifest)).collect();
+        let mut fates: Vec<Fate> = found
+            .iter()
+            .map(|manifest| match manifest.standing {
+                _ if !is_old(manifest) => Fate::Young,
+                Standing::Broken | Standing::Unreadable => Fate::NotWhole,
+                Standing::Whole if !self.wants(manifest.signer) => Fate::Unwanted,
+                Standing::Whole => Fate::Superseded,
+            })
+            .collect();
         let mut signed: BTreeMap<KeyId, BTreeMap<Sequence, usize>> = BTreeMap::new();
         for (index, manifest) in found.iter().enumerate().filter(|(_, manifest)| self.counts(manifest)) {
             signed.entry(manifest.signer).or_default().insert(manifest.sequence, index);
@@ -75,26 +112,29 @@ impl Retention {
         for of_signer in signed.values() {
             let old = of_signer.values().rev().filter(|index| is_old(&found[**index]));
             for index in old.take(usize::try_from(self.keep.get()).unwrap_or(usize::MAX)) {
-                keeps[*index] = true;
+                fates[*index] = Fate::Newest;
             }
             let Some(every) = self.keep_every else { continue };
             let mut last = None;
             for (sequence, index) in of_signer {
                 // The first of a run stays the first, whatever comes later; the last would not stay the last.
                 let run = Some((sequence.get() - 1) / every);
-                if run != last {
-                    keeps[*index] = true;
+                if run != last && !fates[*index].stays() {
+                    fates[*index] = Fate::FirstOfRun;
                 }
                 last = run;
             }
         }
-        keeps
+        fates
+    }
+
+    fn wants(&self, signer: KeyId) -> bool {
+        self.signers.is_empty() || self.signers.contains(&signer)
     }
 
     /// Whether a manifest is one of those among which the newest are kept.
     fn counts(&self, manifest: &Found) -> bool {
-        let is_wanted = self.signers.is_empty() || self.signers.contains(&manifest.signer);
-        is_wanted && manifest.standing == Standing::Whole
+        self.wants(manifest.signer) && manifest.standing == Standing::Whole
     }
 }
 
@@ -133,8 +173,12 @@ mod tests {
 
     /// The sequences that are kept.
     fn kept(retention: &Retention, all: &[Found]) -> Vec<u64> {
-        let keeps = retention.keeps(all, now());
-        all.iter().zip(keeps).filter(|(_, kept)| *kept).map(|(found, _)| found.sequence.get()).collect()
+        let fates = retention.decide(all, now());
+        all.iter()
+            .zip(fates)
+            .filter(|(_, fate)| fate.stays())
+            .map(|(found, _)| found.sequence.get())
+            .collect()
     }
 
     #[test]
@@ -191,6 +235,26 @@ mod tests {
             [1, 101, 320, 500],
             "400 was kept as the newest, and is none any more"
         );
+    }
+
+    #[test]
+    fn each_has_the_reason_for_which_it_stays_or_goes() {
+        let all = [
+            (whole(1, 1, 50), Fate::FirstOfRun),
+            (whole(2, 1, 40), Fate::Superseded),
+            (whole(101, 1, 30), Fate::Newest),
+            (found(150, 1, 20, Standing::Broken), Fate::NotWhole),
+            (found(160, 1, 20, Standing::Unreadable), Fate::NotWhole),
+            (whole(170, 2, 20), Fate::Unwanted),
+            (found(180, 2, 20, Standing::Broken), Fate::NotWhole),
+            (whole(201, 1, 6), Fate::Young),
+            (found(202, 1, 6, Standing::Broken), Fate::Young),
+            (whole(203, 2, 6), Fate::Young),
+        ];
+        let (found, fates): (Vec<Found>, Vec<Fate>) = all.into_iter().unzip();
+        let signers = vec![Address::from_bytes([1; 20])];
+        let retention = Retention { keep_every: NonZeroU64::new(100), signers, ..keep(1) };
+        assert_eq!(retention.decide(&found, now()), fates);
     }
 
     #[test]

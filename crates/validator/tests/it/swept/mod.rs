@@ -4,17 +4,21 @@ mod meanwhile;
 mod remote;
 mod store;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::num::NonZeroU64;
 
 use synddb_protocol::hash::ChunkHash;
 use synddb_protocol::id::Sequence;
 use synddb_storage::Key;
-use synddb_validator::gc::{Left, LogFault, Problem, Retention};
+use synddb_validator::gc::{Fate, Judged, Left, LogFault, Problem, Retention};
 
 use self::store::{ONE, OTHER, Stored, files, id, keep, named, restores, sequence_of};
 use crate::log::STREAM;
+
+fn key_of(judged: &Judged) -> Key {
+    Key::Snapshot { stream: STREAM, sequence: judged.sequence, signer: judged.signer }
+}
 
 fn stray(byte: u8) -> Key {
     Key::Chunk { stream: STREAM, hash: ChunkHash::from_bytes([byte; 32]) }
@@ -43,6 +47,21 @@ async fn old_snapshots_go_with_their_chunks_and_what_stays_restores() {
     assert!(would.dry_run && !report.dry_run);
     assert_eq!((would.manifests, would.chunks, would.young), (report.manifests, report.chunks, report.young));
     assert_eq!((report.manifests.kept.count, report.manifests.removed.count), (4, 4));
+    // What it says of each manifest is what became of it, and by that it is known beforehand.
+    let went: BTreeSet<Key> = would.judged.iter().filter(|one| !one.fate.stays()).map(key_of).collect();
+    let left = named(&stored.root(), "snapshots");
+    assert_eq!((would.judged.len(), would.untold), (8, 0));
+    assert_eq!(went, all.iter().copied().take(4).collect());
+    assert!(went.is_disjoint(&left));
+    let fates: BTreeMap<Key, Fate> = would.judged.iter().map(|one| (key_of(one), one.fate)).collect();
+    let at = |index: usize| fates[&all[index]];
+    assert_eq!(
+        [at(0), at(3), at(4), at(5), at(6)],
+        [Fate::Superseded, Fate::Superseded, Fate::Newest, Fate::Newest, Fate::Young]
+    );
+    assert_eq!(fates[&lonely], Fate::Newest);
+    assert_eq!((would.young_manifests.count, report.young_manifests), (1, would.young_manifests));
+    assert!(report.judged.is_empty(), "what was done is counted");
     assert_eq!((report.size, report.left.clone()), (stored.log.last(), None));
 
     let after = files(&stored.root());
