@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use synddb_protocol::chain;
 use synddb_protocol::id::{Epoch, KeyId, Sequence, StreamId};
 use synddb_protocol::signing::{TrustedKeys, VerifyingKey};
 use synddb_service::shutdown::Shutdown;
@@ -64,6 +65,43 @@ impl Asked {
             return Err(Problem::Strangers { pinned, signers: epochs.signers() });
         }
         Ok(Self { objects, store, counted, stream, keys, epochs })
+    }
+}
+
+/// Whether one of the keys that somebody is about to believe leads a log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Leadership {
+    /// One of them leads an epoch.
+    Known,
+    /// The store does not say.
+    Unknown {
+        /// Why not.
+        why: String,
+    },
+}
+
+/// Asks a store whether one of `keys` leads the log of `stream`, for whoever begins to follow it. Nothing is read but the epoch records, for
+/// no longer than `patience`: who begins before the log does, or before the store can be reached, is not held up.
+///
+/// # Errors
+/// [`Problem::Strangers`] when others lead it, and none of `keys` does.
+pub async fn leadership(
+    url: &StoreUrl,
+    stream: StreamId,
+    keys: &[VerifyingKey],
+    patience: Duration,
+) -> Result<Leadership, Problem> {
+    let stop = CancellationToken::new();
+    let _ending = stop.clone().drop_guard();
+    let shutdown = Shutdown::new();
+    let asking = Asked::about(url, Some(stream), keys, &shutdown, &stop);
+    let unknown = |why: String| Ok(Leadership::Unknown { why });
+    match tokio::time::timeout(patience, asking).await {
+        Ok(Ok(asked)) if asked.epochs.are_led() => Ok(Leadership::Known),
+        Ok(Ok(_)) => unknown("the store holds no record of who leads it".to_owned()),
+        Ok(Err(problem @ Problem::Strangers { .. })) => Err(problem),
+        Ok(Err(problem)) => unknown(chain(&problem)),
+        Err(_) => unknown(format!("the store does not answer within {} s", patience.as_secs())),
     }
 }
 

@@ -120,6 +120,11 @@ impl Epochs {
         Listed::of(self.signers.iter().map(KeyId::to_string))
     }
 
+    /// Whether somebody who is pinned leads.
+    pub(super) const fn are_led(&self) -> bool {
+        self.admitted > 0
+    }
+
     /// Whether others lead, and nobody who is pinned.
     pub(super) fn are_of_strangers(&self) -> bool {
         self.admitted == 0 && !self.signers.is_empty()

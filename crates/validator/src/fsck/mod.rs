@@ -41,6 +41,8 @@ pub use self::report::{
     Beside, Claim, Counts, EpochRun, Listed, Progress, Read, Rebuilt, ReplicaBegan, Report, Stray,
 };
 
+pub use self::asked::{Leadership, leadership};
+
 pub(crate) use self::asked::Asked;
 use self::began::Began;
 use self::counted::Counted;
