@@ -359,9 +359,15 @@ pub(crate) struct InitArguments {
     /// The stream. Without it, the one that the store holds, if it holds one only.
     #[arg(long)]
     pub(crate) stream: Option<StreamId>,
-    /// The folder in which `validator.toml` and `validator.key` are written, and in which the replica will lie.
+    /// The folder in which `validator.toml` is written.
     #[arg(long, default_value = ".")]
     pub(crate) dir: PathBuf,
+    /// The folder in which `validator.key` is written and the replica will lie, where that is not `--dir`: one that the validator may write to.
+    #[arg(long)]
+    pub(crate) data: Option<PathBuf>,
+    /// Where it will serve HTTP, as in `127.0.0.1:8434`. Without it nothing is served until `listen` is set in the file.
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) listen: Option<SocketAddr>,
 }
 
 #[derive(Debug, Args)]

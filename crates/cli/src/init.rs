@@ -4,14 +4,16 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use synddb_protocol::id::StreamId;
+use synddb_protocol::signing::VerifyingKey;
 use synddb_service::config::file_with;
 use synddb_service::secret::signing_key;
 use synddb_storage::{ObjectBatchStore, StoreUrl};
-use synddb_validator::fsck::Problem;
+use synddb_validator::fsck::{self, Leadership, Problem};
 use synddb_validator::{Config, ValidatorError};
 
 use crate::arguments::InitArguments;
@@ -23,11 +25,14 @@ use crate::services::VALIDATOR;
 
 /// Streams that are named where there are several, at most.
 const NAMED_MAX: usize = 10;
+/// How long the store may take to say who leads the log.
+const ANSWER_MAX: Duration = Duration::from_secs(10);
 
 pub(crate) fn run(arguments: &InitArguments, output: Output) -> Result<Exit, CommandError> {
-    let InitArguments { store, sequencer_keys, stream, dir } = arguments;
-    let dir = dir.canonicalize().map_err(|_| Refusal::NoFolder { folder: dir.clone() })?;
-    let (config, key_file) = (dir.join("validator.toml"), dir.join("validator.key"));
+    let InitArguments { store, sequencer_keys, stream, dir, data, listen } = arguments;
+    let config = folder(dir)?.join("validator.toml");
+    let data = folder(data.as_ref().unwrap_or(dir))?;
+    let key_file = data.join("validator.key");
     // Looked at first, so that a refusal leaves nothing.
     if config.symlink_metadata().is_ok() {
         return Err(Refusal::WouldOverwrite { file: config }.into());
@@ -36,15 +41,20 @@ pub(crate) fn run(arguments: &InitArguments, output: Output) -> Result<Exit, Com
         Some(stream) => *stream,
         None => only_stream(store)?,
     };
+    match lead(store, stream, sequencer_keys)? {
+        Leadership::Known => {}
+        Leadership::Unknown { why } => output.mention(&Event::KeyUnchecked { why }),
+    }
     let key = signing_key(&key_file)?;
     let keys: Vec<String> = sequencer_keys.iter().map(ToString::to_string).collect();
-    let set: [(&str, Value); 5] = [
+    let mut set: Vec<(&str, Value)> = vec![
         ("store", json!(store.to_string())),
         ("stream", json!(stream.to_string())),
-        ("replica", json!(dir.join("replica.db"))),
+        ("replica", json!(data.join("replica.db"))),
         ("sequencer_keys", json!(keys)),
         ("snapshots.key_file", json!(&key_file)),
     ];
+    set.extend(listen.map(|listen| ("listen", json!(listen))));
     let text = file_with::<Config>("a validator", VALIDATOR, &set);
     write_new(&config, &text).map_err(|error| -> CommandError {
         if error.kind() == io::ErrorKind::AlreadyExists {
@@ -58,8 +68,17 @@ pub(crate) fn run(arguments: &InitArguments, output: Output) -> Result<Exit, Com
         key: key.verifying_key().to_string(),
         key_id: key.id(),
         stream,
+        listen: *listen,
     })?;
     Ok(Exit::Done)
+}
+
+/// A folder that is there, by a name that holds from everywhere. Links are left in it: a service manager may turn the folder that it names
+/// into one, and where that leads is its own.
+fn folder(named: &Path) -> Result<PathBuf, Refusal> {
+    let no_folder = || Refusal::NoFolder { folder: named.to_owned() };
+    let folder = std::path::absolute(named).map_err(|_| no_folder())?;
+    if folder.is_dir() { Ok(folder) } else { Err(no_folder()) }
 }
 
 /// The stream of a store that holds one.
@@ -80,6 +99,11 @@ fn only_stream(url: &StoreUrl) -> Result<StreamId, CommandError> {
             Err(Refusal::WhichStream { found }.into())
         }
     }
+}
+
+/// Whether a key that is named leads the log. One that leads nothing would be found out by a validator that halts at the first message.
+fn lead(url: &StoreUrl, stream: StreamId, keys: &[VerifyingKey]) -> Result<Leadership, CommandError> {
+    process::ask(async { Ok(fsck::leadership(url, stream, keys, ANSWER_MAX).await.map_err(Box::new)?) })
 }
 
 /// Writes a new file, durably. Under its name it is whole, or not there.

@@ -1,5 +1,7 @@
 //! What commands have to say: a closed set.
 
+use std::net::SocketAddr;
+
 use serde::{Deserialize, Serialize};
 use synddb_agent::{AgentStatus, Audited, Finding as EvidenceOf, Problem};
 use synddb_protocol::hash::StateHash;
@@ -165,6 +167,14 @@ pub enum Event {
         key_id: KeyId,
         /// The stream that it will follow.
         stream: StreamId,
+        /// Where it will serve HTTP, if anywhere.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        listen: Option<SocketAddr>,
+    },
+    /// Nobody knows yet whether a key that is to be believed leads the log.
+    KeyUnchecked {
+        /// Why not.
+        why: String,
     },
     /// A token was made, or one that there was is listed now.
     TokenMade {

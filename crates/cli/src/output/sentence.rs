@@ -109,11 +109,18 @@ pub(super) fn of(event: &Event) -> String {
                 mib(*bytes)
             )
         }
-        Event::Initialized { config, key_file, key, key_id, stream } => {
+        Event::KeyUnchecked { why } => {
+            format!("warning: whether a key that is named leads this log is not checked: {}", printable(why))
+        }
+        Event::Initialized { config, key_file, key, key_id, stream, listen } => {
             let (config, key_file) = (printable(config), printable(key_file));
+            let serves = listen.map_or_else(
+                || "nothing, until `listen` is set in the configuration".to_owned(),
+                |listen| format!("http://{listen}"),
+            );
             format!(
-                "validator of stream {stream}\n  config   {config}\n  key      {key_file}, key id {key_id}, public {key}\nlook through the \
-                 configuration, then run:\n  synddb config check validator {config}\n  synddb validator --config {config}"
+                "validator of stream {stream}\n  config   {config}\n  key      {key_file}, key id {key_id}, public {key}\n  serves   {serves}\nlook \
+                 through the configuration, then run:\n  synddb config check validator {config}\n  synddb validator --config {config}"
             )
         }
         Event::Applied { sequence, state } => format!("replica at message {sequence}, state {state}"),

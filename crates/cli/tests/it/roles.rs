@@ -180,7 +180,7 @@ pub(crate) struct System {
     pub(crate) sequencer: Role,
     pub(crate) validator: Role,
     address: String,
-    key: String,
+    pub(crate) key: String,
     validator_url: String,
 }
 
