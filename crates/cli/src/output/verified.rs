@@ -88,11 +88,12 @@ fn epoch(run: &EpochRun) -> String {
 }
 
 fn beside_lines(beside: &Beside) -> Vec<String> {
-    let Beside { batches, epochs, chunks, other, unknown } = beside;
+    let Beside { batches, epochs, chunks, replica_chunks, other, unknown } = beside;
     let kinds = [
         ("batches that are not read", batches.as_ref()),
         ("epoch records behind a gap", Some(epochs)),
-        ("chunks that the log does not name", chunks.as_ref()),
+        ("chunks that neither the log nor a snapshot names", chunks.as_ref()),
+        ("chunks of replicas' snapshots alone", replica_chunks.as_ref()),
         ("snapshots of replicas and endorsements", Some(other)),
         ("objects with unknown names", Some(unknown)),
     ];

@@ -163,6 +163,13 @@ fn what_nobody_needs_goes_and_the_command_says_what_went() {
     let before = objects(&swept.stored.store);
     let snapshots = before.iter().filter(|name| name.contains("/snapshots/")).count();
     assert!(snapshots > 2, "{before:?}");
+    // What snapshots alone name is not what nobody names.
+    swept.put_old(&Key::Chunk { stream: swept.stream, hash: ChunkHash::of(b"stray") }, b"nobody names it");
+    let (exit, checked, errors) = swept.stored.check(&[]);
+    assert_eq!(exit, 0, "{errors}");
+    let beside = ["replica_chunks", "chunks"].map(|kind| checked["beside"][kind]["count"].as_u64().unwrap());
+    assert_eq!(beside, [snapshots as u64 * CHUNKS, 1], "{checked}");
+    fs::remove_file(swept.path(&Key::Chunk { stream: swept.stream, hash: ChunkHash::of(b"stray") })).unwrap();
 
     let (exit, would, errors) = Swept::gc(&url, &["--keep", "1", "--dry-run"]);
     assert_eq!((exit, errors.as_str()), (0, ""), "{would}");

@@ -90,7 +90,7 @@ impl Stored {
         (exit, serde_json::from_str(last).unwrap(), errors)
     }
 
-    fn check(&self, more: &[&str]) -> (i32, Value, String) {
+    pub(crate) fn check(&self, more: &[&str]) -> (i32, Value, String) {
         let pinned = ["--stream", &self.stream, "--sequencer-key", &self.key];
         self.verify(&[&pinned, more].concat())
     }
@@ -133,6 +133,7 @@ fn a_whole_log_is_whole() {
     assert_eq!(quick["rebuilt"], Value::Null);
     assert_eq!(quick["beside"]["unknown"]["count"], 0);
     assert_eq!(quick["beside"]["chunks"]["count"], 0);
+    assert_eq!(quick["beside"]["replica_chunks"]["count"], 0);
     let [epochs] = quick["epochs"].as_array().unwrap().as_slice() else { panic!("{quick}") };
     assert_eq!(
         (&epochs["from"], &epochs["to"], &epochs["claim"]),

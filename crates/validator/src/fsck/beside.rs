@@ -1,29 +1,89 @@
 //! What lies in the store and is no part of the log.
 
+use futures::stream::{self, StreamExt as _};
+use synddb_protocol::hash::ChunkHash;
 use synddb_protocol::id::{Epoch, Sequence, StreamId};
-use synddb_storage::{Failure, Key, Name, ObjectBatchStore};
+use synddb_protocol::log::SignedManifest;
+use synddb_storage::{
+    Failure, Folder, GetError, Key, Kind, ListError, Name, ObjectBatchStore, Stored, Sweeper as _,
+};
+use tokio::task::spawn_blocking;
 
 use super::Problem;
 use super::asked::failed;
-use super::look::Looked;
+use super::known::Known;
+use super::look::{CHUNKS_MAX, Looked};
 use super::report::{Beside, Stray};
-use crate::error::{HaltCause, Refused};
-use crate::fetch::PatientStore;
+use crate::error::{HaltCause, Refused, ValidatorError};
+use crate::fetch::{NoAnswer, PatientStore};
 
 /// Names that are told of each kind, at most.
 const NAMES_MAX: usize = 5;
 /// Longest name that is told, in characters.
 const NAME_CHARS_MAX: usize = 200;
 
+/// Manifests that are read, at most. Where there are more, it cannot be told which chunks they name.
+const MANIFESTS_MAX: usize = 1 << 17;
+/// Manifests that are read at a time.
+const PARALLEL: usize = 4;
+
+/// The chunks that manifests of replicas' snapshots name, whatever these are worth. One that cannot be read names nothing here.
+pub(super) async fn chunks_of_replicas(
+    objects: &ObjectBatchStore,
+    store: &PatientStore,
+    stream: StreamId,
+) -> Result<Known<ChunkHash>, Problem> {
+    let mut manifests = Vec::new();
+    let mut each = |stored: Stored| match stored.name {
+        Name::Key(key @ Key::Snapshot { .. }) if manifests.len() <= MANIFESTS_MAX => manifests.push(key),
+        Name::Key(_) | Name::Lease(_) | Name::Foreign(_) => {}
+    };
+    let told = objects.tell(Folder { stream, kind: Kind::Snapshot }, &mut each).await;
+    told.map_err(|error| match error {
+        ListError::Failed { failure, .. } => Problem::List(failure),
+        // A folder of manifests is told with whatever lies in it.
+        ListError::Foreign { .. } => ValidatorError::Fault { part: "listing" }.into(),
+    })?;
+    if manifests.len() > MANIFESTS_MAX {
+        return Ok(Known::too_many());
+    }
+    let mut chunks = Known::up_to(CHUNKS_MAX);
+    let mut read = stream::iter(manifests.iter().map(|key| store.get(key))).buffered(PARALLEL);
+    while let Some(got) = read.next().await {
+        let bytes = match got {
+            Ok(Some(bytes)) => bytes,
+            Ok(None) | Err(NoAnswer::Failed(GetError::TooLarge { .. })) => continue,
+            Err(error) => return Err(failed(error)),
+        };
+        // It may be megabytes.
+        let decoded = spawn_blocking(move || SignedManifest::from_bytes(&bytes)).await;
+        match decoded {
+            Ok(Ok(signed)) => {
+                for chunk in signed.manifest().chunks() {
+                    chunks.add(chunk.hash);
+                }
+            }
+            Ok(Err(_)) => {}
+            Err(_) => return Err(ValidatorError::Fault { part: "decoder" }.into()),
+        }
+    }
+    Ok(chunks)
+}
+
 /// Lists the stream, and returns also the first batch that lies behind the end of the log.
 pub(super) async fn list(
     objects: &ObjectBatchStore,
     stream: StreamId,
     looked: &Looked,
+    of_replicas: &Known<ChunkHash>,
     last_epoch: Option<Epoch>,
 ) -> Result<(Beside, Option<Sequence>), Failure> {
-    let mut beside =
-        Beside { batches: Some(Stray::default()), chunks: Some(Stray::default()), ..Beside::default() };
+    let mut beside = Beside {
+        batches: Some(Stray::default()),
+        chunks: Some(Stray::default()),
+        replica_chunks: Some(Stray::default()),
+        ..Beside::default()
+    };
     let mut behind: Option<Sequence> = None;
     let listing = objects.names(stream, |name, bytes| match &name {
         Name::Foreign(_) => beside.unknown.add(&name, bytes),
@@ -33,9 +93,12 @@ pub(super) async fn list(
         Name::Key(Key::Batch { first, .. }) => {
             tell(&mut beside.batches, looked.batches.has(first), &name, bytes);
         }
-        Name::Key(Key::Chunk { hash, .. }) => {
-            tell(&mut beside.chunks, looked.chunks.has(hash), &name, bytes);
-        }
+        Name::Key(Key::Chunk { hash, .. }) => match (looked.chunks.has(hash), of_replicas.has(hash)) {
+            (Some(true), _) => {}
+            (Some(false), Some(true)) => tell(&mut beside.replica_chunks, Some(false), &name, bytes),
+            (Some(false), Some(false)) => tell(&mut beside.chunks, Some(false), &name, bytes),
+            (None, _) | (_, None) => (beside.chunks, beside.replica_chunks) = (None, None),
+        },
         Name::Key(Key::Epoch { epoch, .. }) if Some(*epoch) > last_epoch => beside.epochs.add(&name, bytes),
         // A lease is a hint among sequencers, which no reader reads.
         Name::Key(Key::Epoch { .. }) | Name::Lease(_) => {}

@@ -17,6 +17,11 @@ impl<T: Eq + Hash> Known<T> {
         Self { seen: Some(HashSet::new()), limit }
     }
 
+    /// When there are too many before any is remembered.
+    pub(super) const fn too_many() -> Self {
+        Self { seen: None, limit: 0 }
+    }
+
     /// Remembers one; says whether it was not known before. Above the limit everything is new.
     pub(super) fn add(&mut self, one: T) -> bool {
         let Some(seen) = &mut self.seen else { return true };

@@ -25,7 +25,7 @@ use crate::pipeline::{Item, cut_off};
 /// Chunks that are fetched and checked at a time.
 const PARALLEL: usize = 4;
 /// Chunks that are remembered, at most: about 100 MiB.
-const CHUNKS_MAX: usize = 1 << 21;
+pub(super) const CHUNKS_MAX: usize = 1 << 21;
 /// Batches that are remembered, at most: about 100 MiB.
 const BATCHES_MAX: usize = 1 << 22;
 

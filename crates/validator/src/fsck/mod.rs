@@ -257,14 +257,16 @@ pub async fn run(
     };
     let listing = async {
         if !objects.is_listed {
-            return Ok((None, None));
+            return Ok::<_, Problem>((None, None));
         }
-        let (beside, behind) = beside::list(&objects.store, stream, &looked, epochs.last()).await?;
+        let of_replicas = beside::chunks_of_replicas(&objects.store, &store, stream).await?;
+        let listed = beside::list(&objects.store, stream, &looked, &of_replicas, epochs.last()).await;
+        let (beside, behind) = listed.map_err(Problem::List)?;
         Ok((Some(beside), behind))
     };
     let (beside, behind) = tokio::select! {
         () = shutdown.asked() => return Err(Problem::Interrupted { checked: looked.size() }),
-        listed = listing => listed.map_err(Problem::List)?,
+        listed = listing => listed?,
     };
     if let Some(found) = behind {
         beside::check_hole(&store, stream, looked.size(), found).await?;

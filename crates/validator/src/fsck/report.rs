@@ -179,8 +179,11 @@ pub struct Beside {
     pub batches: Option<Stray>,
     /// Epoch records behind the first epoch that nobody claimed.
     pub epochs: Stray,
-    /// Chunks that no snapshot in the log refers to: those of replicas' snapshots alone, and those that a sequencer stored before their snapshot.
+    /// Chunks that no snapshot in the log and no manifest names: those that were stored before their snapshot, and those of one that is gone.
     pub chunks: Option<Stray>,
+    /// Chunks that manifests of replicas' snapshots name and the log does not. Who restores from one checks them.
+    #[serde(default)]
+    pub replica_chunks: Option<Stray>,
     /// Manifests of replicas' snapshots, and endorsements: whoever uses one checks it.
     pub other: Stray,
     /// Objects whose names are no keys.
