@@ -34,7 +34,7 @@ use crate::door::TurnedAway;
 use crate::replica::position;
 use crate::serve::Serving;
 use crate::view::{NotThere, Standing};
-use values::{QueryValue, parameter, written};
+use values::{Parameters, QueryValue, written};
 
 /// Longest body of a query, in bytes: its SQL and its parameters.
 const QUERY_BYTES_MAX: usize = 1 << 20;
@@ -70,7 +70,7 @@ struct Query {
     /// The values of its parameters: numbers, strings, null, or `{"blob": "<hex>"}`, `{"text": "<hex>"}`, `{"integer": "..."}`, `{"real": "..."}`.
     #[serde(default)]
     #[schema(value_type = Vec<QueryValue>)]
-    parameters: Vec<Value>,
+    parameters: Parameters,
     /// Cut an answer that is over its bounds instead of refusing it.
     #[serde(default)]
     truncate: bool,
@@ -160,8 +160,11 @@ async fn query(
     asked: Payload<QUERY_BYTES_MAX>,
 ) -> Result<Response, Refusal> {
     let form = Form::asked_for(&headers);
-    let query: Query = serde_json::from_slice(&asked.bytes).map_err(|error| malformed(error.to_string()))?;
-    let parameters: Vec<Cell> = query.parameters.iter().map(parameter).collect::<Result<_, _>>()?;
+    // What was read of the body is held for as long as the query waits and runs, in the body's room, and the body itself no longer.
+    let Payload { bytes, room: _room } = asked;
+    let query: Query = serde_json::from_slice(&bytes).map_err(|error| malformed(error.to_string()))?;
+    drop(bytes);
+    let parameters = query.parameters.all()?;
     if let Some(awaited) = query.wait_for {
         come(&serving, awaited, query.wait_ms).await?;
     }

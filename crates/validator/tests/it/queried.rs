@@ -73,6 +73,13 @@ async fn each_refusal_has_its_code() {
         (json!({"sql": format!("SELECT '{}'", "x".repeat(100_000))}), 413, "too_large"),
         (json!({"sql": "x".repeat(2 << 20)}), 413, "too_large"),
         (json!({"sql": endless}), 503, "unavailable"),
+        (json!({"sql": "SELECT ?", "parameters": vec![json!({"blob": ""}); 1001]}), 413, "too_large"),
+        // Not one that waits for anything, either.
+        (
+            json!({"sql": "SELECT ?", "parameters": vec![0; 1001], "wait_for": {"sequence": 9}, "wait_ms": 0}),
+            413,
+            "too_large",
+        ),
     ] {
         let (found, problem) = running.query(body.clone()).await;
         let shown: String = body.to_string().chars().take(80).collect();
