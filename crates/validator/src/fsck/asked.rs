@@ -96,7 +96,7 @@ pub async fn leadership(
     let shutdown = Shutdown::new();
     let asking = Asked::about(url, Some(stream), keys, &shutdown, &stop);
     let unknown = |why: String| Ok(Leadership::Unknown { why });
-    match tokio::time::timeout(patience, asking).await {
+    match timeout(patience, asking).await {
         Ok(Ok(asked)) if asked.epochs.are_led() => Ok(Leadership::Known),
         Ok(Ok(_)) => unknown("the store holds no record of who leads it".to_owned()),
         Ok(Err(problem @ Problem::Strangers { .. })) => Err(problem),
