@@ -3,7 +3,7 @@
 //! ```text
 //! read transaction --> Writer: walk the trees, clean each page --> chunks, named by SHA-256
 //! read transaction, what the last one is made of --> SuccessiveWriter: only the chunks that the last one has not got
-//! chunks --> restore: check, write beside the target, rebuild indexes, check state hash --> rename into place
+//! chunks --> restore: check, write beside the target, check state hash, rebuild indexes --> rename into place
 //! ```
 //!
 //! **What is deleted is not published.** A page of a snapshot holds what a b-tree reaches and nothing else: free pages, gaps
@@ -53,6 +53,7 @@
 mod clean;
 mod header;
 mod image;
+mod inert;
 mod last;
 mod made;
 mod marks;
@@ -66,7 +67,7 @@ mod write;
 pub use image::Image;
 pub use made::{Made, MadeError};
 pub use rebuild::{Examined, examine};
-pub use restore::{RestoreError, restore};
+pub use restore::{RestoreError, restore, restore_until};
 pub use successive::{PATCHED_SHARE, SuccessiveWriter};
 pub use write::{StoredChunk, Writer};
 

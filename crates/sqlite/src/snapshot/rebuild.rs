@@ -1,15 +1,18 @@
 //! What SQLite does to a restored file before anybody uses it.
 //!
 //! The file may be made to harm: no trigger runs, no view is read, no virtual table is opened, functions in its schema are held
-//! to the harmless ones, and cell sizes are checked as pages are read. It has no journal, since a failure removes it.
+//! to the harmless ones, and to none at all until its state is the one that is claimed, and cell sizes are checked as pages are read.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use rusqlite::OpenFlags;
 use rusqlite::config::DbConfig;
+use synddb_protocol::hash::StateHash;
 use synddb_protocol::state::Value;
 use synddb_protocol::submission::ObjectKind;
 
+use super::inert::make_inert;
 use super::marks::{self, Root};
 use super::pages::Geometry;
 use super::source::FilePages;
@@ -18,24 +21,60 @@ use crate::connection::{Connection, SqliteError, quoted};
 use crate::schema::{Object, Objects, SchemaError, from_text, is_outside};
 use crate::state::{RunningState, StateError};
 
-/// Drops what is outside of what is replicated, rebuilds every index, and has SQLite check the whole file.
-pub(super) fn rebuild(
+/// Whether whoever asked for something does not want it any more.
+pub(super) type IsOver = Arc<dyn Fn() -> bool + Send + Sync>;
+
+/// Instructions of SQLite's machine between two looks at whether it is over. One of them may be a function call over a whole value.
+const INSTRUCTIONS: i32 = 100;
+
+/// Drops what is outside of what is replicated and finds out whether the rest is the state that is claimed. The schema is part of the state:
+/// nothing that it says is computed before.
+///
+/// Rows are read from the trees of their tables, which no index can stand in for.
+pub(super) fn prove(
     path: &Path,
     pages: &mut FilePages<'_>,
     geometry: Geometry,
-) -> Result<(), RestoreError> {
-    // SQLite reads a page for every pointer to it. A small file in which many lead to one would keep it busy for as long as its maker likes,
-    // and the check that finds this comes after the indexes are rebuilt. The schema's own tree is looked at before SQLite reads it.
+    expected: StateHash,
+    is_over: &IsOver,
+) -> Result<RunningState, RestoreError> {
+    // SQLite reads a page for every pointer to it. A small file in which many lead to one would keep it busy for as long as its maker likes.
+    // The schema's own tree is looked at before SQLite reads it.
     marks::walk(pages, geometry, &[]).map_err(refused)?;
-    let connection = open(path)?;
+    let connection = open(path, Schema::Unproven, is_over)?;
+    if computes_in_own_tables(&connection)? {
+        return Err(RestoreError::Invalid {
+            what: "one of SQLite's own tables has an index or computes a column",
+        });
+    }
     let roots = clean::roots(&connection).map_err(refused)?;
     let roots: Vec<Root> = roots.into_iter().map(|root| Root { outside: false, ..root }).collect();
     marks::walk(pages, geometry, &roots).map_err(refused)?;
-    connection.execute("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF")?;
+    connection.execute(NO_JOURNAL)?;
     drop_outside(&connection)?;
+    if !outside(&connection)?.is_empty() {
+        // The hash does not cover it, and it would be there when indexes are rebuilt.
+        return Err(RestoreError::Invalid { what: "something of its schema cannot be dropped" });
+    }
+    drop(connection);
+    let state = scan(path, Schema::Unproven, is_over)?;
+    let found = state.hash();
+    if found == expected { Ok(state) } else { Err(RestoreError::State { expected, found }) }
+}
+
+/// Rebuilds every index of a file whose state is proven, and has SQLite check the whole of it.
+///
+/// The rows stay those that were hashed: rebuilding writes into pages of indexes and free ones, and where one of those is also a table's, the
+/// check finds that two places name it.
+pub(super) fn rebuild(path: &Path, is_over: &IsOver) -> Result<(), RestoreError> {
+    let connection = open(path, Schema::Proven, is_over)?;
+    connection.execute(NO_JOURNAL)?;
     reindex(&connection)?;
     check(&connection)?.map_or(Ok(()), |found| Err(RestoreError::Damaged { found }))
 }
+
+/// A failure removes the file.
+const NO_JOURNAL: &str = "PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF";
 
 /// What a look at a whole file found.
 #[derive(Debug)]
@@ -46,14 +85,16 @@ pub struct Examined {
     pub damage: Option<String>,
 }
 
-/// Has SQLite check a whole database that nobody else has open, and scans its state, through connections that remember nothing of it. The file
-/// may be made to harm, as one that is restored. It is in rollback-journal mode, and is as before afterwards.
+/// Has SQLite check a whole database that nobody else has open, and scans its state, through connections that remember nothing of it. Its rows
+/// and pages may be made to harm, as those of one that is restored; its schema is one that somebody vouched for, since the check computes what it
+/// says. It is in rollback-journal mode, and is as before afterwards.
 ///
 /// # Errors
 /// [`RestoreError::Sqlite`] and [`RestoreError::Scan`] when it cannot be read.
 pub fn examine(path: &Path) -> Result<Examined, RestoreError> {
-    let damage = check(&open(path)?)?;
-    Ok(Examined { state: scan(path)?, damage })
+    let is_over: IsOver = Arc::new(|| false);
+    let damage = check(&open(path, Schema::Proven, &is_over)?)?;
+    Ok(Examined { state: scan(path, Schema::Proven, &is_over)?, damage })
 }
 
 /// Why a file cannot be restored whose pages cannot be walked.
@@ -70,9 +111,9 @@ pub(super) fn refused(error: SnapshotError) -> RestoreError {
 }
 
 /// The state of the file, by a full scan.
-pub(super) fn scan(path: &Path) -> Result<RunningState, RestoreError> {
-    // Another connection than the one that rebuilt: what it hashes is what the file says, not what the other one remembers.
-    let connection = open(path)?;
+fn scan(path: &Path, schema: Schema, is_over: &IsOver) -> Result<RunningState, RestoreError> {
+    // Another connection than the one that wrote: what it hashes is what the file says, not what the other one remembers.
+    let connection = open(path, schema, is_over)?;
     connection
         .sqlite()
         .set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)
@@ -83,10 +124,17 @@ pub(super) fn scan(path: &Path) -> Result<RunningState, RestoreError> {
     Ok(state)
 }
 
-fn open(path: &Path) -> Result<Connection, SqliteError> {
+/// Whether somebody vouches for a file's schema.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Schema {
+    Unproven,
+    Proven,
+}
+
+fn open(path: &Path, schema: Schema, is_over: &IsOver) -> Result<Connection, SqliteError> {
     let flags =
         OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_NOFOLLOW;
-    let sqlite = rusqlite::Connection::open_with_flags(path, flags)?;
+    let mut sqlite = rusqlite::Connection::open_with_flags(path, flags)?;
     for (option, on) in [
         (DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false),
         (DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false),
@@ -94,6 +142,11 @@ fn open(path: &Path) -> Result<Connection, SqliteError> {
         (DbConfig::SQLITE_DBCONFIG_ENABLE_FKEY, false),
     ] {
         sqlite.set_db_config(option, on)?;
+    }
+    let is_over = Arc::clone(is_over);
+    sqlite.progress_handler(INSTRUCTIONS, Some(move || is_over()))?;
+    if schema == Schema::Unproven {
+        make_inert(&sqlite)?;
     }
     // Rows that break a CHECK constraint are the application's, as are those that break a foreign key.
     sqlite.execute_batch("PRAGMA cell_size_check = ON; PRAGMA ignore_check_constraints = ON")?;
@@ -106,7 +159,7 @@ fn drop_outside(connection: &Connection) -> Result<(), RestoreError> {
     // A virtual table cannot be dropped without its module, so that only its row goes; its shadow tables have the same prefix.
     if outside.iter().any(Object::is_virtual) {
         connection.execute("PRAGMA writable_schema = ON")?;
-        let sql = "DELETE FROM sqlite_schema WHERE type = 'table' AND name = ?1 AND ifnull(rootpage, 0) = 0";
+        let sql = "DELETE FROM sqlite_schema WHERE type = 'table' AND name = ?1 AND (rootpage IS NULL OR rootpage = 0)";
         for object in outside.iter().filter(|object| object.is_virtual()) {
             let name = from_text(&object.name, connection.encoding());
             connection.prepare(sql)?.execute(&[Value::Text(&name)])?;
@@ -126,6 +179,27 @@ fn drop_outside(connection: &Connection) -> Result<(), RestoreError> {
         }
     }
     Ok(())
+}
+
+/// Whether a table that SQLite writes by itself when something is dropped has an index or computes a column, which no SQLite makes. It would be
+/// computed with SQLite's own functions whatever stands in their place, and an index of the schema would say what the schema is.
+fn computes_in_own_tables(connection: &Connection) -> Result<bool, SqliteError> {
+    const OWN: [&str; 6] =
+        ["sqlite_schema", "sqlite_sequence", "sqlite_stat1", "sqlite_stat2", "sqlite_stat3", "sqlite_stat4"];
+    for table in OWN {
+        let sqlite = connection.sqlite();
+        if sqlite.prepare(&format!("PRAGMA main.index_list({table})"))?.exists([])? {
+            return Ok(true);
+        }
+        let mut columns = sqlite.prepare(&format!("PRAGMA main.table_xinfo({table})"))?;
+        let mut columns = columns.query([])?;
+        while let Some(column) = columns.next()? {
+            if column.get::<_, i64>("hidden")? != 0 {
+                return Ok(true);
+            }
+        }
+    }
+    Ok(false)
 }
 
 fn outside(connection: &Connection) -> Result<Vec<Object>, SchemaError> {

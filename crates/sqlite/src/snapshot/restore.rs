@@ -8,6 +8,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use synddb_protocol::DecodeError;
 use synddb_protocol::hash::{ChunkHash, StateHash};
@@ -15,6 +16,7 @@ use synddb_protocol::submission::{Chunk, TextEncoding};
 
 use super::image::Image;
 use super::pages::Geometry;
+use super::rebuild::IsOver;
 use super::source::{FilePages, ReadPage as _};
 use super::{header, rebuild};
 use crate::connection::SqliteError;
@@ -86,6 +88,9 @@ pub enum RestoreError {
     /// SQLite failed.
     #[error("cannot use the restored database")]
     Sqlite(#[from] SqliteError),
+    /// Nobody wants it any more.
+    #[error("the restore was asked to end")]
+    Interrupted,
     /// The file system failed.
     #[error("cannot write the restored database. path=`{}`", path.display())]
     Io {
@@ -97,7 +102,7 @@ pub enum RestoreError {
 }
 
 impl RestoreError {
-    /// Whether this machine failed (a full disk, a file that is there, a chunk that cannot be got). Otherwise the snapshot is not what it should
+    /// Whether this machine failed (a full disk, a file that is there, a chunk that cannot be got, an end that was asked for). Otherwise the snapshot is not what it should
     /// be, and whoever restores it again finds the same.
     pub const fn is_of_machine(&self) -> bool {
         use rusqlite::ffi::{
@@ -113,7 +118,7 @@ impl RestoreError {
                     | SQLITE_NOTADB
                     | SQLITE_TOOBIG
             ),
-            Self::Exists { .. } | Self::Fetch { .. } | Self::Io { .. } => true,
+            Self::Exists { .. } | Self::Fetch { .. } | Self::Interrupted | Self::Io { .. } => true,
             Self::Chunk { .. }
             | Self::Invalid { .. }
             | Self::Damaged { .. }
@@ -127,9 +132,9 @@ impl RestoreError {
 
 /// Restores a snapshot into a new file, with chunks that `fetch` gets by name, and returns its state.
 ///
-/// Chunks are asked for one after the other, runs first and then patches. Every index is rebuilt, `PRAGMA integrity_check` passes, and a full scan
-/// gives the snapshot's state hash, before the file is synced and renamed to `target`. No trigger runs, no view is read, no virtual table is
-/// opened. Rowids stay.
+/// Chunks are asked for one after the other, runs first and then patches. A full scan gives the snapshot's state hash, every index is rebuilt, and
+/// `PRAGMA integrity_check` passes, before the file is synced and renamed to `target`. No trigger runs, no view is read, no virtual table is
+/// opened, and before the hash is known to be right nothing of the schema is computed. Rowids stay.
 ///
 /// The file is in rollback-journal mode. Space of dropped and rebuilt things stays free in it.
 ///
@@ -138,14 +143,32 @@ impl RestoreError {
 pub fn restore<E: Into<Box<dyn Error + Send + Sync>>>(
     target: &Path,
     image: &Image<'_>,
+    fetch: impl FnMut(&Chunk) -> Result<Vec<u8>, E>,
+) -> Result<RunningState, RestoreError> {
+    restore_until(target, image, || false, fetch)
+}
+
+/// The same, ended soon after `is_over` says that nobody wants it any more. That is asked often, also by SQLite while it works, but
+/// not inside one call of a function.
+///
+/// # Errors
+/// [`RestoreError`], [`RestoreError::Interrupted`] where it was ended; then neither `target` nor anything else is left.
+pub fn restore_until<E: Into<Box<dyn Error + Send + Sync>>>(
+    target: &Path,
+    image: &Image<'_>,
+    is_over: impl Fn() -> bool + Send + Sync + 'static,
     mut fetch: impl FnMut(&Chunk) -> Result<Vec<u8>, E>,
 ) -> Result<RunningState, RestoreError> {
+    let is_over: IsOver = Arc::new(is_over);
     let invalid = |what| RestoreError::Invalid { what };
     let place = Place::find(target)?;
     let pages = image.check().map_err(invalid)?;
     let unfinished = place.create()?;
     let mut open = |chunk: &Chunk| {
         let hash = chunk.hash;
+        if is_over() {
+            return Err(RestoreError::Interrupted);
+        }
         let stored = fetch(chunk).map_err(|source| RestoreError::Fetch { hash, source: source.into() })?;
         chunk.open(&stored, image.page_size).map_err(|source| RestoreError::Chunk { hash, source })
     };
@@ -173,12 +196,13 @@ pub fn restore<E: Into<Box<dyn Error + Send + Sync>>>(
     }
     let mut raw = FilePages { file: &unfinished.file, page_bytes };
     let geometry = page_one(&mut raw, pages, image.encoding)?;
-    rebuild::rebuild(&unfinished.path, &mut raw, geometry)?;
-    let state = rebuild::scan(&unfinished.path)?;
-    let (expected, found) = (image.state, state.hash());
-    if expected != found {
-        return Err(RestoreError::State { expected, found });
-    }
+    let mut rebuilt = || {
+        let state = rebuild::prove(&unfinished.path, &mut raw, geometry, image.state, &is_over)?;
+        rebuild::rebuild(&unfinished.path, &is_over)?;
+        Ok(state)
+    };
+    // Whatever it ended with says nothing about the snapshot once it was interrupted.
+    let state = rebuilt().map_err(|error| if is_over() { RestoreError::Interrupted } else { error })?;
     place.finish(unfinished)?;
     Ok(state)
 }

@@ -36,7 +36,10 @@ pub(crate) enum ChunkError {
 }
 
 /// The chunks of one snapshot on their way. They stop coming when this goes.
-pub(crate) struct Chunks(Receiver<Result<Bytes, ChunkError>>);
+pub(crate) struct Chunks {
+    from: Receiver<Result<Bytes, ChunkError>>,
+    stop: CancellationToken,
+}
 
 impl Chunks {
     /// Begins to fetch `chunks`, in order.
@@ -48,18 +51,24 @@ impl Chunks {
         stop: CancellationToken,
     ) -> Self {
         let (to, from) = mpsc::channel(WAITING_MAX);
+        let stopped = stop.clone();
         runtime.spawn(async move {
             tokio::select! {
-                () = stop.cancelled() => {}
+                () = stopped.cancelled() => {}
                 () = feed(store, stream, chunks, to) => {}
             }
         });
-        Self(from)
+        Self { from, stop }
+    }
+
+    /// What ends the fetching, and what is done with the chunks.
+    pub(crate) const fn stop(&self) -> &CancellationToken {
+        &self.stop
     }
 
     /// Waits for the next one. Not for a thread of the runtime.
     pub(crate) fn next(&mut self) -> Result<Vec<u8>, ChunkError> {
-        self.0.blocking_recv().unwrap_or(Err(ChunkError::Interrupted)).map(Vec::from)
+        self.from.blocking_recv().unwrap_or(Err(ChunkError::Interrupted)).map(Vec::from)
     }
 }
 

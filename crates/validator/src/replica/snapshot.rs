@@ -11,7 +11,7 @@ use synddb_protocol::id::Sequence;
 use synddb_sqlite::connection::{PATIENCE, SqliteError};
 use synddb_sqlite::rusqlite::backup::{Backup, StepResult};
 use synddb_sqlite::rusqlite::{self, OpenFlags};
-use synddb_sqlite::snapshot::{Image, RestoreError, restore};
+use synddb_sqlite::snapshot::{Image, RestoreError, restore_until};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
@@ -33,7 +33,8 @@ pub(crate) fn stage(
     mut chunks: Chunks,
 ) -> Result<(), Ended> {
     place.make_staged()?;
-    match restore(&place.staged(), image, |_| chunks.next()) {
+    let stop = chunks.stop().clone();
+    match restore_until(&place.staged(), image, move || stop.is_cancelled(), |_| chunks.next()) {
         Ok(_) => place.keep_staged_private().map_err(Ended::from),
         Err(error) => Err(blame(place, sequence, error)),
     }
@@ -52,6 +53,7 @@ fn blame(place: &Place, sequence: Sequence, error: RestoreError) -> Ended {
             Ok(ChunkError::Store(error)) => Ended::Failed(Box::new(error.into())),
             Err(source) => failed(place, RestoreError::Fetch { hash, source }),
         },
+        RestoreError::Interrupted => Ended::Interrupted,
         RestoreError::Chunk { hash, source } => refused(Refused::ChunkDamaged { hash, source }),
         error if error.is_of_machine() => failed(place, error),
         RestoreError::Exists { .. }

@@ -22,6 +22,7 @@ mod deleted;
 mod refused;
 mod returns;
 mod successive;
+mod unproven;
 
 /// A database of everything, in which much was deleted.
 const CONTENT: &str = "
