@@ -31,6 +31,10 @@ pub(crate) fn describe() {
         "synddb_sequencer_put_retries_total",
         "Puts of a batch that were not answered, and tried again."
     );
+    describe_counter!(
+        "synddb_sequencer_missing_chunks_total",
+        "Chunks of snapshots that the store lacked when the message that names them was stored: without them nobody replays the log."
+    );
     describe_histogram!(
         "synddb_sequencer_put_seconds",
         "Time until the store took a batch, with every further attempt."
@@ -65,6 +69,7 @@ pub(crate) struct StreamMetrics {
     stored_messages: Counter,
     batches: Counter,
     put_retries: Counter,
+    missing_chunks: Counter,
     sequence: Gauge,
     stored: Gauge,
     sequenced_commit: Gauge,
@@ -87,6 +92,7 @@ impl StreamMetrics {
             stored_messages: counted(counter!("synddb_sequencer_stored_messages_total", &label())),
             batches: counted(counter!("synddb_sequencer_batches_total", &label())),
             put_retries: counted(counter!("synddb_sequencer_put_retries_total", &label())),
+            missing_chunks: counted(counter!("synddb_sequencer_missing_chunks_total", &label())),
             sequence: gauge!("synddb_sequencer_sequence", &label()),
             stored: gauge!("synddb_sequencer_stored_sequence", &label()),
             sequenced_commit: gauge!("synddb_sequencer_sequenced_commit", &label()),
@@ -137,6 +143,11 @@ impl StreamMetrics {
     /// The store took a batch, so long after it was asked first.
     pub(crate) fn put(&self, time: Duration) {
         self.put_seconds.record(time.as_secs_f64());
+    }
+
+    /// A message is stored, and so many chunks that it names are not.
+    pub(crate) fn lacks_chunks(&self, chunks: u64) {
+        self.missing_chunks.increment(chunks);
     }
 
     /// A put was not answered, and is tried again.

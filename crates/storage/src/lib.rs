@@ -13,6 +13,7 @@
 //! | `local` | what files need to survive a power cut (private) |
 //! | `names` | the names in a folder of files (private) |
 //! | `last` | [`last_batch`], [`last_epoch`], [`last_snapshot`]: the end of a log in few requests |
+//! | `missing` | [`missing_chunks`]: which chunks of a snapshot are not there |
 //! | `lease` | [`Lease`]: the one object that is overwritten, a hint for standby sequencers |
 //! | `survey` | [`Name`]: everything that a store holds, also what is no key |
 //! | `sweep` | [`Sweeper`]: removing manifests and chunks, which a [`BatchStore`] cannot |
@@ -26,6 +27,7 @@ mod key;
 mod last;
 mod lease;
 mod local;
+mod missing;
 mod names;
 mod object;
 mod remote;
@@ -37,6 +39,7 @@ mod url;
 pub use key::{Folder, Key, KeyError, Kind};
 pub use last::{last_batch, last_epoch, last_snapshot};
 pub use lease::{LEASE_BYTES_MAX, Lease, LeaseError, LeaseName, LeaseNameError, LeaseVersion};
+pub use missing::missing_chunks;
 pub use object::{ObjectBatchStore, OpenError};
 pub use remote::{Refusal, SettingsError, Variables};
 pub use store::{

@@ -154,6 +154,8 @@ pub(crate) fn start(
         seen_stored: None,
         backoff: Backoff::default(),
         not_before: None,
+        check_backoff: Backoff::default(),
+        check_not_before: None,
         last_gap: None,
         has_stopped: false,
         is_contradicted: false,

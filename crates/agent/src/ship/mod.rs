@@ -17,12 +17,14 @@
 //!
 //! - One submission is in flight, and it is sent with the bytes that were kept, each time.
 //! - Nothing is forgotten before its digest was seen in a checkpoint of a stored batch (I3). Its digest binds everything before it.
+//! - No snapshot is removed here before its chunks were found in the store behind its stored message (`check.rs`).
 //! - A refusal decides by its reason, never by its text. It is not signed, so it ends nothing: it is tried again, slowly. Where a signed
 //!   checkpoint contradicts the outbox, nothing is sent any more.
 //!
 //! Knows nothing of the WAL.
 
 mod backoff;
+mod check;
 mod client;
 mod leg;
 mod link;
@@ -127,6 +129,9 @@ pub(crate) struct Shipper {
     seen_stored: Option<Position>,
     backoff: Backoff,
     not_before: Option<Instant>,
+    /// The same for looking whether the chunks of a stored snapshot are stored, which holds up nothing else.
+    check_backoff: Backoff,
+    check_not_before: Option<Instant>,
     /// Where the sequencer last said that something is missing, while nothing went well since.
     last_gap: Option<Position>,
     /// What a signed checkpoint shows contradicts the outbox, or what is kept cannot be read.
@@ -172,8 +177,8 @@ impl Shipper {
     /// Waits for a message, or for the time to try again; says whether there is still somebody to work for.
     fn sleep(&mut self) -> bool {
         let ends = self.drain.as_ref().map(|drain| drain.until);
-        let again = self.not_before.filter(|_| !self.has_stopped);
-        let received = match again.into_iter().chain(ends).min() {
+        let again = [self.not_before, self.checks_at()].into_iter().flatten().filter(|_| !self.has_stopped);
+        let received = match again.chain(ends).min() {
             None => self.messages.recv().map_err(|_| RecvTimeoutError::Disconnected),
             Some(time) => self.messages.recv_timeout(time.saturating_duration_since(Instant::now())),
         };
@@ -266,6 +271,9 @@ impl Shipper {
         if self.seen_stored.is_some() {
             self.not_before = None;
             self.watch();
+        }
+        if self.check_snapshots() {
+            return true;
         }
         let Some(leg) = self.legs.get(self.cursor.leg) else { return false };
         if leg.snapshot == SnapshotIs::Unsent {

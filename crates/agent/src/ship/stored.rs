@@ -12,7 +12,6 @@ use super::react::{OTHER_AGENT, superseded};
 use super::sequencers::Which;
 use super::{OTHER_STORE, Request, Shipper};
 use crate::error::AgentError;
-use crate::event::Event;
 use crate::outbox::{OutboxError, Wanted};
 use crate::status::reaches;
 
@@ -153,16 +152,19 @@ impl Shipper {
     }
 
     /// The snapshot of this leg is stored, and so is everything of the legs before it.
-    fn note_snapshots(&mut self, mut at: usize) -> Result<(), AgentError> {
-        let leg = &mut self.legs[at];
-        if leg.snapshot != SnapshotIs::Stored {
-            leg.folder.forget_snapshot()?;
-            (leg.snapshot, leg.spooled) = (SnapshotIs::Stored, None);
-            let incarnation = leg.incarnation;
-            self.events.say(Event::SnapshotStored { incarnation });
+    fn note_snapshots(&mut self, at: usize) -> Result<(), AgentError> {
+        for leg in &mut self.legs[..=at] {
+            leg.snapshot_is_stored();
         }
+        self.forget_legs()
+    }
+
+    /// Forgets the legs before the last one whose snapshot is stored.
+    pub(super) fn forget_legs(&mut self) -> Result<(), AgentError> {
+        let last = self.legs.iter().rposition(|leg| leg.snapshot == SnapshotIs::Stored);
+        let mut at = last.unwrap_or_default();
         // The running leg's outbox is somebody else's, and no leg comes before it that is not handed over.
-        while at > 0 && self.legs[0].outbox.is_some() {
+        while at > 0 && self.legs[0].outbox.is_some() && self.legs[0].unchecked.is_none() {
             let leg = self.legs.remove(0);
             drop(leg.outbox);
             leg.folder.remove()?;

@@ -1,6 +1,6 @@
 //! What the agent does about every answer it may get.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -9,7 +9,7 @@ use synddb_agent::{
     AgentError, Config, Event, FetchEvidence, ProblemKind, PushError, ReadError, Token, Until,
 };
 use synddb_protocol::Canonical as _;
-use synddb_protocol::hash::CommitDigest;
+use synddb_protocol::hash::{ChunkHash, CommitDigest};
 use synddb_protocol::http::{Position, Reason, Receipts};
 use synddb_protocol::id::{CommitNumber, Incarnation, IncarnationCounter, IncarnationNonce};
 use synddb_protocol::log::Receipt;
@@ -188,6 +188,58 @@ fn a_lost_snapshot_is_sent_again_although_nothing_is_new() {
     agent.push(Until::Stored);
     place.sequencer.assert_replica_equals(&place.database());
     agent.end();
+}
+
+/// An agent whose snapshot has a place and is not stored, and the chunks that somebody has removed meanwhile as old and needless.
+fn swept() -> (Place, Running, synddb_sqlite::rusqlite::Connection, BTreeMap<ChunkHash, Vec<u8>>) {
+    let place = Place::new();
+    let writer = place.open();
+    place.sequencer.state().stores = false;
+    let agent = place.start();
+    agent.attached();
+    writer.execute_batch("INSERT INTO t VALUES(1, 1)").unwrap();
+    agent.push(Until::Sequenced);
+    let chunks = std::mem::take(&mut place.sequencer.state().chunks);
+    assert!(!chunks.is_empty());
+    (place, agent, writer, chunks)
+}
+
+#[test]
+fn chunks_that_went_before_their_snapshot_was_stored_are_put_again() {
+    let (place, agent, _writer, chunks) = swept();
+    place.sequencer.store_all();
+    agent.told("snapshot stored", |event| matches!(event, Event::SnapshotStored { .. }).then_some(()));
+    assert_eq!(place.sequencer.state().chunks, chunks);
+    agent.push(Until::Stored);
+    place.sequencer.assert_replica_equals(&place.database());
+    assert!(agent.end().complete);
+}
+
+#[test]
+fn a_snapshot_is_kept_until_somebody_says_that_its_chunks_are_stored_and_holds_up_nothing() {
+    let (place, agent, writer, chunks) = swept();
+    let asked = place.sequencer.bodies(Asked::Snapshot).len();
+    place
+        .sequencer
+        .play(Asked::Snapshot, std::iter::repeat_n(Trick::Refuse(Reason::Unavailable, None), 1000));
+    place.sequencer.store_all();
+    agent.push(Until::Stored);
+    for number in 2..5 {
+        writer.execute("INSERT INTO t VALUES(?, 1)", [number]).unwrap();
+        agent.push(Until::Stored);
+    }
+    agent.until("asked in vain", |_| place.sequencer.bodies(Asked::Snapshot).len() > asked + 2);
+    agent.handle.stop_at_once();
+    assert!(!agent.handle.join().unwrap().complete, "its snapshot may be lost");
+    assert!(place.sequencer.state().chunks.is_empty());
+    // The next agent finds it beside an outbox that is empty.
+    place.sequencer.forget_tricks();
+    let agent = place.start();
+    agent.told("snapshot stored", |event| matches!(event, Event::SnapshotStored { .. }).then_some(()));
+    assert_eq!(place.sequencer.state().chunks, chunks);
+    agent.push(Until::Stored);
+    place.sequencer.assert_replica_equals(&place.database());
+    assert!(agent.end().complete);
 }
 
 #[test]

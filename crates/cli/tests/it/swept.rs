@@ -17,7 +17,8 @@ use synddb_storage::Key;
 
 use crate::chance::Chance;
 use crate::processes::{run, synddb};
-use crate::roles::PATIENCE;
+use crate::programs::sql;
+use crate::roles::{PATIENCE, Role, make_store, sequencer_as, store};
 use crate::verified::Stored;
 
 const DAY: Duration = Duration::from_secs(86_400);
@@ -331,6 +332,53 @@ fn killed_at_any_moment_it_leaves_the_store_whole() {
         "killed {kills} times, {inside} of them while it removed, {manifests_only} of these while manifests went"
     );
     assert!(inside > 0, "no kill came while it removed");
+}
+
+/// A sequencer dies between its promise of a snapshot and the store, and stays away for longer than chunks that nobody names are kept.
+#[test]
+fn a_snapshot_whose_chunks_went_before_it_was_stored_is_made_whole_by_its_agent() {
+    let folder = tempfile::tempdir().unwrap();
+    let (app, home) = (folder.path().join("app.db"), folder.path().join("app.db-synddb"));
+    sql(&app, "CREATE TABLE t (k INTEGER PRIMARY KEY, v); INSERT INTO t VALUES (1, 'one');");
+    make_store(folder.path());
+    // The first batch is the fence of its epoch, the second one has the snapshot.
+    let mut dying = sequencer_as(folder.path(), "sequencer", "127.0.0.1:0");
+    dying.env("SYNDDB_KILL_AT", "cut@2");
+    let mut sequencer = Role::start(dying);
+    let listening = sequencer.event("listening", |_| true);
+    let (url, key) = (listening["url"].as_str().unwrap(), listening["key"].as_str().unwrap());
+    let mut follow =
+        synddb(["follow", "--json", "--stop-on-eof", "--sequencer-key", key, "--sequencer", url]);
+    follow.arg(&app).arg("--dir").arg(&home).arg("--token-file").arg(folder.path().join("token"));
+    let mut agent = Role::start(follow);
+    assert!(!sequencer.ended().success(), "it was to be killed");
+    let stream = synddb_agent::stream_of(&home).unwrap();
+    let chunks = folder.path().join("store").join(stream.to_key()).join("chunks");
+    let there = || fs::read_dir(&chunks).unwrap().map(|entry| entry.unwrap().path());
+    for file in there() {
+        fs::File::options()
+            .write(true)
+            .open(file)
+            .unwrap()
+            .set_modified(SystemTime::now() - 30 * DAY)
+            .unwrap();
+    }
+    let (exit, told, errors) = Swept::gc(&store(folder.path()), &[]);
+    assert_eq!((exit, errors.as_str()), (0, ""), "{told}");
+    assert_eq!((there().count(), &told["size"]), (0, &1.into()), "{told}");
+
+    let address = url.trim_start_matches("http://");
+    let mut sequencer = Role::start(sequencer_as(folder.path(), "sequencer", address));
+    sequencer.event("listening", |_| true);
+    agent.event("snapshot_stored", |_| true);
+    sql(&app, "INSERT INTO t VALUES (2, 'two');");
+    agent.end();
+    sequencer.end();
+    let stream = stream.to_string();
+    let store = store(folder.path());
+    let (exit, told, errors) =
+        run(synddb(["verify", &store, "--stream", &stream, "--sequencer-key", key, "--full"]));
+    assert_eq!(exit, 0, "{told}{errors}");
 }
 
 /// How many objects there are, while they go.

@@ -13,14 +13,13 @@ use synddb_service::axum::response::Response;
 use synddb_service::http::{Cbor, Declared, Octets, Refusal};
 use synddb_service::{binary, refusals};
 use synddb_sqlite::killable::reached;
-use synddb_storage::{Key, Put, PutError};
+use synddb_storage::{Key, Put, PutError, missing_chunks};
 
 use super::deliver::{say, unavailable};
 use super::extract::{Admitted, Last, Writing, busy};
 use super::{Front, leave};
 use crate::admission::Room;
 use crate::metrics;
-use crate::stored;
 
 binary! {
     /// A message body.
@@ -159,8 +158,8 @@ impl Front {
     async fn check_chunks(&self, stream: StreamId, entry: &Entry) -> Result<(), Refusal> {
         let Entry::Snapshot(snapshot) = entry else { return Ok(()) };
         let wanted = snapshot.chunks.iter().map(|chunk| chunk.hash);
-        let missing = stored::missing(&*self.0.store, stream, wanted).await;
-        let missing = missing.map_err(|error| unavailable(&error))?;
+        let missing = missing_chunks(&*self.0.store, stream, wanted).await;
+        let missing = missing.map_err(|error| unavailable(&error.into()))?;
         if missing.is_empty() {
             return Ok(());
         }

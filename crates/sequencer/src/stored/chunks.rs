@@ -1,49 +1,42 @@
-//! Which chunks of a snapshot are not in the store.
+//! Which chunks are not in the store that the snapshots in a stored batch name.
 
-use std::collections::BTreeSet;
-
+use bytes::Bytes;
 use synddb_protocol::hash::ChunkHash;
 use synddb_protocol::id::StreamId;
-use synddb_storage::{BatchStore, Key, PageLimit, Start};
+use synddb_protocol::limits::BODY_BYTES_MAX;
+use synddb_protocol::log::{Batch, Body, Entry, MessageType};
+use synddb_storage::{BatchStore, missing_chunks};
 
-use super::StoredError;
+use super::{StoredError, decode};
 
-/// The chunks among `wanted` that are not in the store, each once, ascending.
-///
-/// Listed page by page; a page that holds none of those that are left is jumped over.
-pub(crate) async fn missing(
+/// The chunks that a batch names and the store lacks. Its snapshots are few, and most batches have none.
+pub(crate) async fn missing_of(
     store: &dyn BatchStore,
     stream: StreamId,
-    wanted: impl IntoIterator<Item = ChunkHash>,
+    object: Bytes,
 ) -> Result<Vec<ChunkHash>, StoredError> {
-    let mut left: BTreeSet<ChunkHash> = wanted.into_iter().collect();
-    let mut missing = Vec::new();
-    while let Some(hash) = left.first().copied() {
-        let page = store.list(&Start::At(Key::Chunk { stream, hash }), PageLimit::MAX).await?;
-        let found: BTreeSet<ChunkHash> = page.keys.iter().filter_map(hash_of).collect();
-        // The page tells of every chunk before the place where the next one begins; without a next one it tells of all.
-        let behind = match page.next {
-            None => BTreeSet::new(),
-            Some(Start::At(place)) => {
-                hash_of(&place).map_or_else(BTreeSet::new, |place| left.split_off(&place))
-            }
-            Some(Start::After(place)) => hash_of(&place).map_or_else(BTreeSet::new, |place| {
-                let mut behind = left.split_off(&place);
-                if behind.remove(&place) {
-                    left.insert(place);
-                }
-                behind
-            }),
-        };
-        missing.extend(left.difference(&found));
-        left = behind;
+    let batch = decode(object).await?;
+    let named = match tokio::task::spawn_blocking(move || named_in(&batch)).await {
+        Ok(named) => named?,
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    };
+    if named.is_empty() {
+        return Ok(named);
     }
-    Ok(missing)
+    Ok(missing_chunks(store, stream, named).await?)
 }
 
-fn hash_of(key: &Key) -> Option<ChunkHash> {
-    match key {
-        Key::Chunk { hash, .. } => Some(*hash),
-        Key::Epoch { .. } | Key::Batch { .. } | Key::Snapshot { .. } | Key::Endorsement { .. } => None,
+fn named_in(batch: &Batch) -> Result<Vec<ChunkHash>, StoredError> {
+    let mut named = Vec::new();
+    for message in batch.messages() {
+        let of = message.receipt.header().message_type;
+        if of != MessageType::Snapshot {
+            continue;
+        }
+        let body = Body::read(of, message.body.clone(), BODY_BYTES_MAX)?;
+        if let Entry::Snapshot(snapshot) = body.entry() {
+            named.extend(snapshot.chunks.iter().map(|chunk| chunk.hash));
+        }
     }
+    Ok(named)
 }

@@ -6,7 +6,7 @@ mod chunks;
 mod resend;
 mod run;
 
-pub(crate) use chunks::missing;
+pub(crate) use chunks::missing_of;
 pub(crate) use resend::search;
 pub(crate) use run::{Run, run_with};
 

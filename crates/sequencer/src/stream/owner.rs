@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use synddb_protocol::id::{Epoch, Sequence};
+use synddb_protocol::log::MessageType;
 use synddb_service::shutdown::Shutdown;
 use synddb_sqlite::killable::reached;
 use synddb_storage::{BatchStore, Key, Put, PutError};
@@ -51,6 +52,8 @@ pub(crate) struct Owner {
     publisher: Publisher,
     put: Option<JoinHandle<Result<Put, PutError>>>,
     underway: Underway,
+    /// Snapshots that have places and are not stored: no more than the journal holds.
+    snapshots: Vec<Sequence>,
     backoff: Backoff,
     /// Since when the stream is led.
     led_since: Option<Instant>,
@@ -75,7 +78,7 @@ impl Owner {
         let publisher = Publisher::new(Arc::clone(&store), view.clone(), metrics.clone());
         let core = Core::new(leader, journal);
         let underway = Underway::new(core.leader().stream, metrics.clone());
-        let (put, backoff, led_since) = (None, Backoff::new(), None);
+        let (put, snapshots, backoff, led_since) = (None, Vec::new(), Backoff::new(), None);
         Self {
             core,
             store,
@@ -87,6 +90,7 @@ impl Owner {
             publisher,
             put,
             underway,
+            snapshots,
             backoff,
             led_since,
         }
@@ -142,6 +146,9 @@ impl Owner {
                 Effect::Signed(messages) => {
                     self.metrics.sequenced(messages.len() as u64);
                     self.underway.signed(&messages);
+                    let headers = messages.iter().map(|message| message.receipt.header());
+                    let snapshots = headers.filter(|header| header.message_type == MessageType::Snapshot);
+                    self.snapshots.extend(snapshots.map(|header| header.sequence));
                     self.live.signed(messages);
                 }
                 Effect::Opened { fence, epoch, stored } => {
@@ -150,6 +157,7 @@ impl Owner {
                 }
                 Effect::Stored(stored) => {
                     self.underway.stored(stored.last);
+                    self.snapshots.retain(|sequence| *sequence > stored.last);
                     self.live.stored(&stored);
                 }
                 Effect::Deposed => self.live.deposed(),
@@ -218,7 +226,16 @@ impl Owner {
         self.metrics.cut();
         self.underway.put(first);
         let publisher = self.publisher.clone();
-        let task = tokio::spawn(async move { publisher.put(key, object).await });
+        // Until the stream is led, what is put may come from an earlier process.
+        let is_ours = self.view.borrow().phase == Phase::Leading;
+        let may_name_chunks = !is_ours || self.snapshots.iter().any(|sequence| *sequence >= first);
+        let task = tokio::spawn(async move {
+            let put = publisher.put(key, object.clone()).await;
+            if may_name_chunks && put.is_ok() {
+                publisher.look_for_chunks(&key, object).await;
+            }
+            put
+        });
         reached("put sent");
         self.put = Some(task);
     }

@@ -20,6 +20,7 @@ use super::View;
 use crate::backoff::Backoff;
 use crate::error::in_brief_of;
 use crate::metrics::StreamMetrics;
+use crate::stored::missing_of;
 
 /// A put that takes longer is said to be late, beside the time that its bytes take to be sent. It goes on.
 const LATE: Duration = Duration::from_secs(10);
@@ -86,6 +87,26 @@ impl Publisher {
             }
             is_first = false;
             backoff.wait().await;
+        }
+    }
+
+    /// Says which chunks are not there that the snapshots of a stored batch name: somebody removed them before the log named them
+    /// (`spec/storage.md`, section 10). Whoever sent the snapshot looks as well, and puts them again; he may be gone.
+    pub(super) async fn look_for_chunks(&self, key: &Key, object: Bytes) {
+        let stream = key.stream();
+        match timeout(LATE, missing_of(&*self.store, stream, object)).await {
+            Ok(Ok(missing)) => {
+                let Some(first) = missing.first() else { return };
+                self.metrics.lacks_chunks(missing.len() as u64);
+                tracing::error!(%key, missing = missing.len(), %first,
+                    "a stored snapshot names chunks that the store lacks; keep its agent running, which puts them again");
+            }
+            Ok(Err(error)) => {
+                tracing::warn!(%key, error = chain(&error), "nobody knows whether the store has the chunks of a stored snapshot");
+            }
+            Err(late) => {
+                tracing::warn!(%key, error = chain(&late), "nobody knows whether the store has the chunks of a stored snapshot");
+            }
         }
     }
 

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use synddb_protocol::Canonical as _;
+use synddb_protocol::hash::ChunkHash;
 use synddb_protocol::http::Receipts;
 use synddb_protocol::id::Sequence;
 use synddb_protocol::log::{Entry, Receipt};
@@ -96,6 +97,11 @@ impl Process {
         self.child.wait().unwrap();
     }
 
+    /// Waits until it was killed.
+    fn killed(mut self) {
+        assert_eq!(self.child.wait().unwrap().signal(), Some(9));
+    }
+
     /// Sends it a signal.
     pub(crate) fn signal(&self, signal: rustix::process::Signal) {
         rustix::process::kill_process(rustix::process::Pid::from_child(&self.child), signal).unwrap();
@@ -164,7 +170,7 @@ async fn what_a_killed_sequencer_acknowledged_is_stored_once_where_it_said() {
     let mut client = Client::new(STREAM);
     let mut promised: BTreeMap<u64, Receipt> = BTreeMap::new();
     let mut process = Process::start(&file);
-    let hash = synddb_protocol::hash::ChunkHash::of(PAGES).to_key();
+    let hash = ChunkHash::of(PAGES).to_key();
     let chunk = process.post(&http, &format!("snapshot/chunks/{hash}"), PAGES.to_vec()).await.unwrap();
     assert_eq!(chunk.0, 201);
     let begun = process.post(&http, "snapshot", snapshot_body(client.beginning())).await.unwrap();
@@ -245,7 +251,7 @@ async fn a_disk_that_fails_ends_the_process_and_takes_no_promise_with_it() {
     let http = http();
     let mut process = Process::start_limited(&file, 1200);
     let mut client = Client::new(STREAM);
-    let hash = synddb_protocol::hash::ChunkHash::of(PAGES).to_key();
+    let hash = ChunkHash::of(PAGES).to_key();
     process.post(&http, &format!("snapshot/chunks/{hash}"), PAGES.to_vec()).await.unwrap();
     process.post(&http, "snapshot", snapshot_body(client.beginning())).await.unwrap();
     let mut promised = Vec::new();
@@ -275,4 +281,34 @@ async fn a_disk_that_fails_ends_the_process_and_takes_no_promise_with_it() {
         let at = usize::try_from(receipt.header().sequence.get() - 1).unwrap();
         assert_eq!(*log.messages[at].receipt(), receipt);
     }
+}
+
+/// The snapshot is accepted, its chunk is removed by somebody to whom it is old and needless, and then it is stored.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stored_snapshot_whose_chunks_are_gone_is_counted_and_not_passed_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = configure(folder.path());
+    let http = http();
+    let client = Client::new(STREAM);
+    let chunk = ChunkHash::of(PAGES).to_key();
+    // The first batch is the fence of its epoch.
+    let process = Process::start_with(&file, "SYNDDB_KILL_AT", "cut@2");
+    let put = process.post(&http, &format!("snapshot/chunks/{chunk}"), PAGES.to_vec()).await;
+    assert_eq!(put.unwrap().0, 201);
+    process.post(&http, "snapshot", snapshot_body(client.beginning())).await;
+    process.killed();
+    let path = folder.path().join("store").join(STREAM.to_key()).join("chunks").join(chunk);
+    std::fs::remove_file(path).unwrap();
+    let process = Process::start(&file);
+    let counted = format!("synddb_sequencer_missing_chunks_total{{stream=\"{}\"}} 1", STREAM.to_key());
+    let begun = Instant::now();
+    loop {
+        let metrics =
+            http.get(format!("{}/metrics", process.base)).send().await.unwrap().text().await.unwrap();
+        if metrics.contains(&counted) {
+            break;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(60), "{metrics}");
+    }
+    process.kill();
 }
