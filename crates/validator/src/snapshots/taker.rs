@@ -3,6 +3,7 @@
 //! A store that is away holds up the next snapshot and nothing else. Whoever is killed takes the snapshot again, and finds most of it on the disk or in
 //! the store.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -20,7 +21,7 @@ use synddb_protocol::submission::Chunk;
 use synddb_protocol::{DecodeError, hash::ChunkHash};
 use synddb_service::secret::{SecretError, read_signing_key, signing_key};
 use synddb_service::shutdown::Shutdown;
-use synddb_storage::{BatchStore, GetError, Put, PutError};
+use synddb_storage::{BatchStore, GetError, ListError, Put, PutError, missing_chunks};
 use tokio::sync::mpsc::Sender;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
@@ -105,6 +106,13 @@ enum NotStored {
     Put(#[from] PutError),
     #[error("what the store has of the last snapshot cannot be read")]
     Get(#[from] GetError),
+    #[error("nobody knows whether the store has every chunk of the snapshot")]
+    List(#[from] ListError),
+    #[error(
+        "the store lost a chunk of the last snapshot that this one was to share; the next one is stored whole, and this one is not whole: \
+         find out who removes chunks (`synddb gc` with a shorter age than snapshots are apart?). hash=`{hash}`"
+    )]
+    Removed { hash: ChunkHash },
     #[error("a part of the validator ended in a fault; the lines before say which")]
     Fault(#[from] ValidatorError),
 }
@@ -115,22 +123,15 @@ impl NotStored {
         match self {
             // Also one that denies it: somebody may change that.
             Self::Put(error) => matches!(error, PutError::Failed { .. }),
-            Self::Take(_) | Self::Spool(_) | Self::Lost { .. } | Self::Manifest(_) | Self::Get(_) => false,
-            Self::Fault(_) => false,
+            Self::List(error) => matches!(error, ListError::Failed { .. }),
+            Self::Take(_) | Self::Spool(_) | Self::Lost { .. } | Self::Removed { .. } => false,
+            Self::Manifest(_) | Self::Get(_) | Self::Fault(_) => false,
         }
     }
 
     const fn is_end(&self) -> bool {
         matches!(self, Self::Take(TakeError::Interrupted))
     }
-}
-
-/// New chunks on their way into the store.
-struct Chunks {
-    /// Those that are not there yet.
-    left: Vec<Chunk>,
-    /// Those that were there before.
-    found: Vec<Chunk>,
 }
 
 /// When the next one is due.
@@ -224,9 +225,9 @@ impl Taker {
         }
         .sign(&self.key)?;
         let mut wait = RETRY_MIN;
-        let mut chunks = Chunks { left: taken.new.clone(), found: Vec::new() };
+        let mut left = taken.new.clone();
         let is_ours = loop {
-            match self.put(spool, &mut chunks, &signed).await {
+            match self.put(spool, &mut left, &taken.new, &signed).await {
                 Ok(is_ours) => break is_ours,
                 Err(error) if error.waits_for_store() => {
                     self.failed(last, &error);
@@ -284,48 +285,80 @@ impl Taker {
         }
     }
 
-    /// Stores what is left of the new chunks, and then the manifest. `false` when this key has signed another one there.
+    /// Stores what is left of the new chunks, then the manifest, and then what of it is not there any more. `false` when this key has signed
+    /// another one there.
     async fn put(
         &self,
         spool: &Spool,
-        chunks: &mut Chunks,
+        left: &mut Vec<Chunk>,
+        new: &[Chunk],
         signed: &SignedManifest,
     ) -> Result<bool, NotStored> {
-        let puts = stream::iter(chunks.left.clone()).map(async |chunk| {
-            let put = self.put_chunk(spool, chunk).await?;
-            Ok::<_, NotStored>((chunk, put))
+        let puts = stream::iter(left.clone()).map(async |chunk| {
+            self.put_chunk(spool, chunk).await?;
+            Ok::<_, NotStored>(chunk)
         });
         let mut puts = puts.buffer_unordered(PARALLEL);
-        while let Some(put) = puts.next().await {
-            let (stored, put) = put?;
-            chunks.left.retain(|chunk| chunk.hash != stored.hash);
-            if put == Put::Unchanged {
-                chunks.found.push(stored);
-            }
+        while let Some(stored) = puts.next().await {
+            let stored = stored?;
+            left.retain(|chunk| chunk.hash != stored.hash);
         }
         drop(puts);
         let named = Named { sequence: signed.manifest().sequence(), signer: signed.key() };
-        match self.store.put(&named.key(self.stream), Bytes::from(signed.to_bytes())).await {
-            Ok(Put::Created | Put::Unchanged) => {}
-            Err(PutError::Conflict { existing, .. })
-                if SignedManifest::from_bytes(existing.as_bytes())
-                    .is_ok_and(|other| other.key() == signed.key() && other.recover().is_ok()) =>
-            {
-                info!(
-                    sequence = named.sequence.get(),
-                    "this key has stored another snapshot of this place before"
-                );
-                return Ok(false);
-            }
-            Err(error) => return Err(error.into()),
+        let other = match self.store.put(&named.key(self.stream), Bytes::from(signed.to_bytes())).await {
+            Ok(Put::Created | Put::Unchanged) => None,
+            Err(error) => Some(self.own_in(&named, &error).ok_or(error)?),
+        };
+        if other.is_some() {
+            info!(
+                sequence = named.sequence.get(),
+                "this key has stored another snapshot of this place before"
+            );
         }
-        // Somebody may have removed such a one as old and needless before the manifest named it (`spec/storage.md`, section 10).
-        for chunk in &chunks.found {
-            if self.put_chunk(spool, *chunk).await? == Put::Created {
-                warn!(hash = %chunk.hash, "a chunk was removed while its snapshot was stored, and is stored again");
+        let stands = other.as_ref().unwrap_or(signed).manifest();
+        self.make_whole(spool, stands, new).await?;
+        Ok(other.is_none())
+    }
+
+    /// The manifest that lies in the place of another one, if this key has signed it, and for that place: who copies one under another
+    /// name makes no snapshot of it.
+    fn own_in(&self, named: &Named, error: &PutError) -> Option<SignedManifest> {
+        let PutError::Conflict { existing, .. } = error else { return None };
+        let other = SignedManifest::from_bytes(existing.as_bytes()).ok()?;
+        let (key, manifest) = (other.recover().ok()?, other.manifest());
+        let is_own = key.id() == named.signer && other.key() == named.signer;
+        let is_here = (manifest.stream(), manifest.sequence()) == (self.stream, named.sequence);
+        (is_own && is_here).then_some(other)
+    }
+
+    /// Looks whether every chunk is there that a stored manifest names, and stores again what is not. Before it was stored, whoever removes
+    /// what is old and needless may have removed chunks that were put long ago, that were found in the store, or that an earlier snapshot
+    /// brought; from then on they stay (`spec/storage.md`, section 10).
+    async fn make_whole(&self, spool: &Spool, manifest: &Manifest, new: &[Chunk]) -> Result<(), NotStored> {
+        let wanted = manifest.chunks().map(|chunk| chunk.hash);
+        let missing = match missing_chunks(&*self.store, self.stream, wanted).await {
+            Err(error @ ListError::Foreign { .. }) => {
+                warn!(error = chain(&error), "only the new chunks of the snapshot can be looked for");
+                new.iter().map(|chunk| chunk.hash).collect()
+            }
+            missing => missing?,
+        };
+        let missing: BTreeSet<ChunkHash> = missing.into_iter().collect();
+        let mut gone = None;
+        for chunk in manifest.chunks().filter(|chunk| missing.contains(&chunk.hash)) {
+            match self.put_chunk(spool, *chunk).await {
+                Ok(Put::Unchanged) => {}
+                Ok(Put::Created) => {
+                    warn!(hash = %chunk.hash, "a chunk was removed while its snapshot was stored, and is stored again");
+                }
+                Err(NotStored::Lost { hash }) => gone = gone.or(Some(hash)),
+                Err(error) => return Err(error),
             }
         }
-        Ok(true)
+        let Some(hash) = gone else { return Ok(()) };
+        // What was reused of it is not here either, so the next one is taken whole.
+        spool.forget_last();
+        Err(NotStored::Removed { hash })
     }
 
     async fn put_chunk(&self, spool: &Spool, chunk: Chunk) -> Result<Put, NotStored> {

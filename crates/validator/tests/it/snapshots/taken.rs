@@ -1,7 +1,7 @@
 //! Taking snapshots: what is stored, what it costs, and what never comes of it.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -187,17 +187,17 @@ async fn a_static_host_takes_no_snapshots_and_lists_none() {
     let _: Sequence = log.last();
 }
 
-/// A store from which somebody removes chunks just before a manifest comes.
+/// A store from which somebody removes chunks just before a manifest comes, once.
 struct Swept {
     inner: Arc<ObjectBatchStore>,
-    chunks: Vec<PathBuf>,
+    chunks: Mutex<Vec<PathBuf>>,
 }
 
 #[async_trait]
 impl BatchStore for Swept {
     async fn put(&self, key: &Key, bytes: Bytes) -> Result<Put, PutError> {
         if matches!(key, Key::Snapshot { .. }) {
-            for chunk in &self.chunks {
+            for chunk in std::mem::take(&mut *self.chunks.lock().unwrap()) {
                 std::fs::remove_file(chunk).unwrap();
             }
         }
@@ -226,7 +226,7 @@ async fn chunks_that_were_there_and_are_swept_before_the_manifest_comes_are_stor
     std::fs::remove_dir_all(log.folder.path().join("replica.db.snapshot")).unwrap();
     let keys: Vec<Key> =
         named.chunks().map(|chunk| Key::Chunk { stream: STREAM, hash: chunk.hash }).collect();
-    let chunks = keys.iter().map(|key| log.object(key)).collect();
+    let chunks = Mutex::new(keys.iter().map(|key| log.object(key)).collect());
     let store = Arc::new(Swept { inner: Arc::clone(&log.store), chunks });
     let mut running = Running::start_over(store, taking(&log, 1));
     until_taken(&mut running, log.last()).await;
@@ -235,4 +235,66 @@ async fn chunks_that_were_there_and_are_swept_before_the_manifest_comes_are_stor
     for key in keys {
         assert!(log.store.get(&key).await.unwrap().is_some(), "{key}");
     }
+}
+
+/// Waits until the status says so of why no snapshot is stored.
+async fn until_failing(running: &mut Running, wanted: &str) {
+    let deadline = std::time::Instant::now() + super::super::running::PATIENCE;
+    loop {
+        let status = running.get_json("/status").await.1;
+        if status["snapshots"]["failing"].as_str().is_some_and(|failing| failing.contains(wanted)) {
+            return;
+        }
+        assert!(std::time::Instant::now() < deadline, "{status}");
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn chunks_that_a_snapshot_shares_with_the_last_one_and_are_gone_are_told_and_stored_again() {
+    let mut log = Log::begin(SETUP).await;
+    for _ in 0..12 {
+        log.run(GROW);
+    }
+    log.publish().await;
+    take(&log).await;
+    let first = manifest(&log, &stored(&log).await[0]).await;
+    log.run("UPDATE t SET v = 'changed' WHERE id = 5000");
+    log.publish().await;
+    // While the next one is on its way, its base goes from the store.
+    let own = stored(&log).await[0];
+    let shared: Vec<_> =
+        first.chunks().map(|chunk| log.object(&Key::Chunk { stream: STREAM, hash: chunk.hash })).collect();
+    let store = Arc::new(Swept { inner: Arc::clone(&log.store), chunks: Mutex::new(shared) });
+    let config = Config { listen: Some("127.0.0.1:0".parse().unwrap()), ..taking(&log, 1) };
+    let mut running = Running::start_over(store, config);
+    until_failing(&mut running, "the next one is stored whole").await;
+    until_taken(&mut running, log.last()).await;
+    running.stop().await.unwrap();
+    // The first one is broken for good; the second is whole again.
+    std::fs::remove_file(log.object(&own)).unwrap();
+    let begun = begin(&log, "begun.db").await;
+    assert_eq!(begun.map(|(sequence, _)| sequence), Some(log.last()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_manifest_that_is_copied_to_another_place_is_none_of_that_place() {
+    let mut log = Log::begin(SETUP).await;
+    take(&log).await;
+    let own = stored(&log).await[0];
+    let Key::Snapshot { signer, .. } = own else { panic!("{own}") };
+    log.run("INSERT INTO t(v) VALUES(3)");
+    log.publish().await;
+    let next = Key::Snapshot { stream: STREAM, sequence: log.last(), signer };
+    let copied = log.store.get(&own).await.unwrap().unwrap();
+    log.store.put(&next, copied).await.unwrap();
+    let config = Config { listen: Some("127.0.0.1:0".parse().unwrap()), ..taking(&log, 1) };
+    let mut running = Running::start(config);
+    until_failing(&mut running, "the snapshot cannot be stored").await;
+    // Another place is free.
+    log.run("INSERT INTO t(v) VALUES(4)");
+    log.publish().await;
+    until_taken(&mut running, log.last()).await;
+    running.stop().await.unwrap();
+    assert_eq!(begin(&log, "begun.db").await.map(|(sequence, _)| sequence), Some(log.last()));
 }
