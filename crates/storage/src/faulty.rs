@@ -14,7 +14,7 @@
 use std::collections::VecDeque;
 use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -294,6 +294,10 @@ impl<S: Sweeper> Sweeper for FaultyStore<S> {
         };
         let answer = self.inner.tell(folder, &mut seen).await;
         if plan.lose_response { Err(failed(no_answer())) } else { answer }
+    }
+
+    fn now(&self) -> Option<SystemTime> {
+        self.inner.now()
     }
 
     /// Where the answer is lost, any number of the objects may have been removed: the first ones, as many as chance says.

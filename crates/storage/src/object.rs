@@ -8,6 +8,7 @@
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -20,7 +21,7 @@ use object_store::{Attribute, GetOptions, GetResult, GetResultPayload, ObjectSto
 use crate::failure::{failure_of, io_failure};
 use crate::key::{Folder, Key};
 use crate::local::{FolderError, IfMissing, LocalFolder};
-use crate::remote::{self, Refusal, SettingsError, Variables};
+use crate::remote::{self, Clock, Refusal, SettingsError, Variables};
 use crate::store::{
     BatchStore, Cause, Existing, Failure, GetError, ListError, Page, PageLimit, Put, PutError, Start,
 };
@@ -37,6 +38,8 @@ const ABSENT: &str = "absent";
 pub struct ObjectBatchStore {
     objects: Arc<dyn ObjectStore>,
     backend: Backend,
+    /// Of a bucket.
+    clock: Clock,
 }
 
 /// Without the client, whose own text shows credentials.
@@ -152,7 +155,7 @@ impl ObjectBatchStore {
     /// A new, empty store in the memory of this process.
     #[must_use]
     pub fn memory() -> Self {
-        Self { objects: Arc::new(InMemory::new()), backend: Backend::Memory }
+        Self { objects: Arc::new(InMemory::new()), backend: Backend::Memory, clock: Clock::default() }
     }
 
     async fn open_place(
@@ -164,10 +167,13 @@ impl ObjectBatchStore {
             Place::Memory => Ok(Self::memory()),
             Place::Folder(folder) => Self::open_folder(url, folder.clone(), if_missing).await,
             Place::Bucket(bucket) => {
-                let client = remote::bucket(bucket, variables);
-                Self::reach(url, client, Backend::Bucket(bucket.platform)).await
+                let clock = Clock::default();
+                let client = remote::bucket(bucket, variables, &clock);
+                Self::reach(url, client, Backend::Bucket(bucket.platform), clock).await
             }
-            Place::Static => Self::reach(url, remote::static_host(url), Backend::Static).await,
+            Place::Static => {
+                Self::reach(url, remote::static_host(url), Backend::Static, Clock::default()).await
+            }
         }
     }
 
@@ -182,7 +188,8 @@ impl ObjectBatchStore {
         };
         let files =
             LocalFileSystem::new_with_prefix(local.root()).map_err(|error| failed(failure_of(error)))?;
-        Ok(Self { objects: Arc::new(files.with_fsync(true)), backend: Backend::Folder(local) })
+        let objects = Arc::new(files.with_fsync(true));
+        Ok(Self { objects, backend: Backend::Folder(local), clock: Clock::default() })
     }
 
     /// Asks a remote store for what it cannot have, so that a wrong address shows here and not at the first batch.
@@ -190,6 +197,7 @@ impl ObjectBatchStore {
         url: &StoreUrl,
         client: Result<Arc<dyn ObjectStore>, SettingsError>,
         backend: Backend,
+        clock: Clock,
     ) -> Result<Self, OpenError> {
         let objects = client.map_err(|error| OpenError::Settings { url: url.clone(), error })?;
         let failure = match objects.get_opts(&Path::from(ABSENT), GetOptions::default()).await {
@@ -201,13 +209,21 @@ impl ObjectBatchStore {
             Some(failure) if !failure.retry_may_help() => {
                 Err(OpenError::Failed { url: url.clone(), failure })
             }
-            _ => Ok(Self { objects, backend }),
+            _ => Ok(Self { objects, backend, clock }),
         }
     }
 
     /// What differs between backends.
     pub(crate) const fn backend(&self) -> &Backend {
         &self.backend
+    }
+
+    /// The time by the clock that dates the objects, or an earlier one. `None` where no answer stated it.
+    pub(crate) fn time(&self) -> Option<SystemTime> {
+        match &self.backend {
+            Backend::Folder(_) | Backend::Memory => Some(SystemTime::now()),
+            Backend::Bucket(_) | Backend::Static => self.clock.last(),
+        }
     }
 
     /// The objects as the backend has them.

@@ -70,6 +70,11 @@ pub trait Sweeper: BatchStore {
     /// [`ListError::Failed`] when the store does not answer. Some may have been told by then: whoever decides by what is absent decides nothing.
     async fn tell(&self, folder: Folder, each: &mut (dyn FnMut(Stored) + Send)) -> Result<(), ListError>;
 
+    /// The time by the clock that [`Stored::written`] is of, or a time before it: what the last answer stated. `None` where none stated any.
+    ///
+    /// Files are dated by this machine, or by the server of a file system that is shared; the latter's clock must go as this machine's does.
+    fn now(&self) -> Option<SystemTime>;
+
     /// Removes objects.
     ///
     /// - **For good.** After `Ok` none of them is there, also after a power cut, for every get and listing that begins later.
@@ -117,6 +122,10 @@ impl Sweeper for ObjectBatchStore {
         Ok(())
     }
 
+    fn now(&self) -> Option<SystemTime> {
+        self.time()
+    }
+
     async fn remove(&self, objects: &[Removable]) -> Result<(), RemoveError> {
         let Some(first) = objects.first() else { return Ok(()) };
         self.can(Ability::Remove).map_err(|failure| RemoveError::Failed { key: *first.key(), failure })?;
@@ -157,6 +166,10 @@ impl ObjectBatchStore {
 impl<S: Sweeper + ?Sized> Sweeper for std::sync::Arc<S> {
     async fn tell(&self, folder: Folder, each: &mut (dyn FnMut(Stored) + Send)) -> Result<(), ListError> {
         (**self).tell(folder, each).await
+    }
+
+    fn now(&self) -> Option<SystemTime> {
+        (**self).now()
     }
 
     async fn remove(&self, objects: &[Removable]) -> Result<(), RemoveError> {

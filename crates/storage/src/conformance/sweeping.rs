@@ -4,6 +4,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::{
     Checked, Report, Violation, body, ensure, key, keys, must_be_absent, must_hold, must_list, put_bodies,
@@ -75,6 +76,9 @@ where
     }
     Report { checked }
 }
+
+/// How long a put, a listing and the parts of a second that are not stated may take together.
+const APART_MAX: Duration = Duration::from_secs(120);
 
 fn folder(kind: Kind) -> Folder {
     Folder { stream: stream(7), kind }
@@ -201,5 +205,10 @@ async fn times_grow(store: &dyn Sweeper) -> Result<(), Violation> {
     let (Some(before), Some(after)) = (written(before), written(after)) else {
         return Err(Violation("an object is not told".to_owned()));
     };
-    ensure(before <= after, || "a later object is told as older".to_owned())
+    ensure(before <= after, || "a later object is told as older".to_owned())?;
+    let now = store.now().ok_or_else(|| Violation("the store states no time".to_owned()))?;
+    let apart = now.duration_since(after).unwrap_or_else(|ahead| ahead.duration());
+    ensure(apart < APART_MAX, || {
+        format!("the time is not that of what was written now. apart_ms=`{}`", apart.as_millis())
+    })
 }

@@ -10,7 +10,7 @@ use object_store::ObjectStore;
 use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
 
 use super::transport::Redirects;
-use super::{Connector, SettingsError, Variables, check_address, is_plain, options, retries};
+use super::{Clock, Connector, SettingsError, Variables, check_address, is_plain, options, retries};
 
 /// The variables by which credentials can be given.
 const CREDENTIALS: &str = "AZURE_STORAGE_CONNECTION_STRING, or AZURE_STORAGE_ACCOUNT with AZURE_STORAGE_KEY";
@@ -28,7 +28,11 @@ const EMULATOR: [(AzureConfigKey, &str); 3] = [
     (AzureConfigKey::Endpoint, "http://127.0.0.1:10000/devstoreaccount1"),
 ];
 
-pub(super) fn client(container: &str, variables: &Variables) -> Result<Arc<dyn ObjectStore>, SettingsError> {
+pub(super) fn client(
+    container: &str,
+    variables: &Variables,
+    clock: &Clock,
+) -> Result<Arc<dyn ObjectStore>, SettingsError> {
     let mut settings: Vec<(AzureConfigKey, String)> = Vec::new();
     for (name, value) in variables.beginning_with("AZURE_") {
         // The names that the Azure command line has for them.
@@ -62,7 +66,11 @@ pub(super) fn client(container: &str, variables: &Variables) -> Result<Arc<dyn O
     let plain = settings.iter().any(|(key, value)| *key == AzureConfigKey::Endpoint && is_plain(value));
     let mut builder = MicrosoftAzureBuilder::new()
         .with_retry(retries())
-        .with_http_connector(Connector { credentials: CREDENTIALS, redirects: Redirects::Refused })
+        .with_http_connector(Connector {
+            credentials: CREDENTIALS,
+            redirects: Redirects::Refused,
+            clock: clock.clone(),
+        })
         .with_client_options(options().with_allow_http(plain));
     for (key, value) in settings {
         builder = builder.with_config(key, value);

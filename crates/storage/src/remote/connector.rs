@@ -16,7 +16,7 @@ use futures::stream;
 use http_body_util::{BodyExt as _, StreamBody};
 use hyper::StatusCode;
 use hyper::body::Frame;
-use hyper::header::RANGE;
+use hyper::header::{DATE, RANGE};
 use object_store::ClientOptions;
 use object_store::client::{
     HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpResponse, HttpResponseBody,
@@ -26,6 +26,7 @@ use object_store::client::{
 use synddb_protocol::limits::{BATCH_STORED_MAX, CHUNK_STORED_MAX};
 
 use super::batch;
+use super::clock::Clock;
 use super::refusal::{REMOVE, Refusal};
 use super::transport::{self, Redirects};
 
@@ -51,12 +52,14 @@ const ERROR_BYTES_MAX: usize = 64 << 10;
 const CODE_CHARS_MAX: usize = 64;
 
 /// Makes the clients of one platform.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct Connector {
     /// The variables by which credentials can be given, for who has none.
     pub(super) credentials: &'static str,
     /// Whether an answer may lead elsewhere.
     pub(super) redirects: Redirects,
+    /// What hears the time that the platform's answers state.
+    pub(super) clock: Clock,
 }
 
 /// Hosts that give credentials to the machines of a platform.
@@ -69,7 +72,7 @@ impl HttpConnector for Connector {
         rustls::crypto::ring::default_provider().install_default().ok();
         let inner = HttpClient::new(transport::client(options, self.redirects)?);
         let nearby = HttpClient::new(transport::nearby(options)?);
-        Ok(HttpClient::new(Told { inner, nearby, credentials: self.credentials }))
+        Ok(HttpClient::new(Told { inner, nearby, credentials: self.credentials, clock: self.clock.clone() }))
     }
 }
 
@@ -80,6 +83,7 @@ struct Told {
     /// For metadata services, which are of this machine.
     nearby: HttpClient,
     credentials: &'static str,
+    clock: Clock,
 }
 
 /// Nobody answered in time.
@@ -109,6 +113,11 @@ impl HttpService for Told {
             answer.unwrap_or_else(|_| Err(HttpError::new(HttpErrorKind::Timeout, Late { waited })))?;
         let (head, body) = answer.into_parts();
         let body = patient(body);
+        let date =
+            head.headers.get(DATE).and_then(|date| httpdate::parse_http_date(date.to_str().ok()?).ok());
+        if let Some(date) = date.filter(|_| !is_nearby) {
+            self.clock.hear(date);
+        }
         if head.status.is_success() {
             if is_whole && head.status == StatusCode::PARTIAL_CONTENT {
                 return Err(HttpError::new(HttpErrorKind::Unknown, Partial));
@@ -137,8 +146,7 @@ impl HttpService for Told {
         let code = header("x-ms-error-code").or_else(|| code_in(&text)).unwrap_or_default();
         match Refusal::of_answer(&method, status, &code, header("x-amz-bucket-region").as_deref()) {
             Some(refusal) => {
-                let answered = header("date").and_then(|date| httpdate::parse_http_date(&date).ok());
-                let refusal = refusal.seen_at(answered, SystemTime::now());
+                let refusal = refusal.seen_at(date, SystemTime::now());
                 Err(HttpError::new(HttpErrorKind::Unknown, refusal))
             }
             None => Ok(HttpResponse::from_parts(head, text.into())),

@@ -11,12 +11,16 @@ use object_store::gcp::{GcpCredential, GoogleCloudStorageBuilder, GoogleConfigKe
 use object_store::{ObjectStore, StaticCredentialProvider};
 
 use super::transport::Redirects;
-use super::{Connector, SettingsError, Variables, check_address, is_plain, options, retries};
+use super::{Clock, Connector, SettingsError, Variables, check_address, is_plain, options, retries};
 
 /// The variables by which credentials can be given.
 const CREDENTIALS: &str = "GOOGLE_APPLICATION_CREDENTIALS to the file of a service account";
 
-pub(super) fn client(bucket: &str, variables: &Variables) -> Result<Arc<dyn ObjectStore>, SettingsError> {
+pub(super) fn client(
+    bucket: &str,
+    variables: &Variables,
+    clock: &Clock,
+) -> Result<Arc<dyn ObjectStore>, SettingsError> {
     let emulator = variables.get("STORAGE_EMULATOR_HOST").map(|host| {
         let host = host.trim_end_matches('/');
         if host.contains("://") { host.to_owned() } else { format!("http://{host}") }
@@ -27,7 +31,11 @@ pub(super) fn client(bucket: &str, variables: &Variables) -> Result<Arc<dyn Obje
     let plain = emulator.as_deref().is_some_and(is_plain);
     let mut builder = GoogleCloudStorageBuilder::new()
         .with_retry(retries())
-        .with_http_connector(Connector { credentials: CREDENTIALS, redirects: Redirects::Refused })
+        .with_http_connector(Connector {
+            credentials: CREDENTIALS,
+            redirects: Redirects::Refused,
+            clock: clock.clone(),
+        })
         .with_client_options(options().with_allow_http(plain));
     for (name, value) in variables.beginning_with("GOOGLE_") {
         if let Ok(key) = name.parse::<GoogleConfigKey>() {

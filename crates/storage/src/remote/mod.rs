@@ -7,6 +7,7 @@
 
 mod azure;
 mod batch;
+mod clock;
 mod connector;
 mod gcs;
 mod profile;
@@ -24,6 +25,7 @@ use object_store::prefix::PrefixStore;
 use object_store::{BackoffConfig, ClientOptions, ObjectStore, RetryConfig};
 use url::Url;
 
+pub(crate) use clock::Clock;
 pub use refusal::Refusal;
 pub use variables::Variables;
 
@@ -82,12 +84,16 @@ impl SettingsError {
     }
 }
 
-/// The client for a bucket, or for the part of one that the store is.
-pub(crate) fn bucket(bucket: &Bucket, variables: &Variables) -> Result<Arc<dyn ObjectStore>, SettingsError> {
+/// The client for a bucket, or for the part of one that the store is. The clock hears what time its answers state.
+pub(crate) fn bucket(
+    bucket: &Bucket,
+    variables: &Variables,
+    clock: &Clock,
+) -> Result<Arc<dyn ObjectStore>, SettingsError> {
     let objects = match bucket.platform {
-        Platform::Gcs => gcs::client(&bucket.name, variables)?,
-        Platform::S3 => s3::client(&bucket.name, variables)?,
-        Platform::Azure => azure::client(&bucket.name, variables)?,
+        Platform::Gcs => gcs::client(&bucket.name, variables, clock)?,
+        Platform::S3 => s3::client(&bucket.name, variables, clock)?,
+        Platform::Azure => azure::client(&bucket.name, variables, clock)?,
     };
     if bucket.prefix.is_empty() {
         return Ok(objects);
@@ -169,7 +175,8 @@ mod tests {
         ] {
             let variable = settings[0].0;
             let named = Bucket { platform, name: "logs".into(), prefix: String::new() };
-            let error = bucket(&named, &settings.into_iter().collect()).err().unwrap().to_string();
+            let error =
+                bucket(&named, &settings.into_iter().collect(), &Clock::default()).err().unwrap().to_string();
             assert!(error.contains(variable), "{error}");
         }
     }

@@ -14,7 +14,7 @@ use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey, Checksum, S3Conditio
 
 use super::profile::Profile;
 use super::transport::Redirects;
-use super::{Connector, SettingsError, Variables, check_address, is_plain, options, retries};
+use super::{Clock, Connector, SettingsError, Variables, check_address, is_plain, options, retries};
 
 /// The variables by which credentials can be given.
 const CREDENTIALS: &str = "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE";
@@ -28,7 +28,11 @@ const SECRET: &str = "AWS_SECRET_ACCESS_KEY beside AWS_ACCESS_KEY_ID";
 /// The variables that lead to another server. The first one that is set counts.
 const ENDPOINTS: [&str; 3] = ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"];
 
-pub(super) fn client(bucket: &str, variables: &Variables) -> Result<Arc<dyn ObjectStore>, SettingsError> {
+pub(super) fn client(
+    bucket: &str,
+    variables: &Variables,
+    clock: &Clock,
+) -> Result<Arc<dyn ObjectStore>, SettingsError> {
     let endpoint = ENDPOINTS.iter().find_map(|name| Some((*name, variables.get(name)?)));
     if let Some((variable, address)) = endpoint {
         check_address(variable, address)?;
@@ -40,7 +44,11 @@ pub(super) fn client(bucket: &str, variables: &Variables) -> Result<Arc<dyn Obje
     }
     let mut builder = AmazonS3Builder::new()
         .with_retry(retries())
-        .with_http_connector(Connector { credentials: CREDENTIALS, redirects: Redirects::Refused })
+        .with_http_connector(Connector {
+            credentials: CREDENTIALS,
+            redirects: Redirects::Refused,
+            clock: clock.clone(),
+        })
         .with_client_options(
             options().with_allow_http(endpoint.is_some_and(|(_, address)| is_plain(address))),
         );

@@ -6,7 +6,7 @@ use object_store::ObjectStore;
 use object_store::http::HttpBuilder;
 
 use super::transport::Redirects;
-use super::{Connector, is_plain, options, retries};
+use super::{Clock, Connector, is_plain, options, retries};
 
 pub(super) fn client(address: &str) -> object_store::Result<Arc<dyn ObjectStore>> {
     let client = HttpBuilder::new()
@@ -15,6 +15,7 @@ pub(super) fn client(address: &str) -> object_store::Result<Arc<dyn ObjectStore>
         .with_http_connector(Connector {
             credentials: "nothing: a static host is read without any",
             redirects: Redirects::Followed,
+            clock: Clock::default(),
         })
         .with_client_options(options().with_allow_http(is_plain(address)))
         .build()?;

@@ -123,6 +123,7 @@ enum Flaw {
     RemovesOnlyTheFirstThousand,
     TellsHalf,
     TellsTimesBackwards,
+    IsAhead,
     KeepsTheKey,
 }
 
@@ -166,6 +167,11 @@ impl Sweeper for Flawed {
         Ok(())
     }
 
+    fn now(&self) -> Option<SystemTime> {
+        let ahead = if self.flaw == Flaw::IsAhead { Duration::from_secs(86_400) } else { Duration::ZERO };
+        self.inner.now().map(|now| now + ahead)
+    }
+
     async fn remove(&self, objects: &[Removable]) -> Result<(), RemoveError> {
         self.removed.lock().unwrap().extend(objects.iter().map(|object| *object.key()));
         match self.flaw {
@@ -196,7 +202,7 @@ impl Sweeper for Flawed {
                 }
                 self.inner.remove(&all).await
             }
-            Flaw::None | Flaw::TellsHalf | Flaw::TellsTimesBackwards | Flaw::KeepsTheKey => {
+            Flaw::None | Flaw::TellsHalf | Flaw::TellsTimesBackwards | Flaw::IsAhead | Flaw::KeepsTheKey => {
                 self.inner.remove(objects).await
             }
         }
@@ -205,7 +211,7 @@ impl Sweeper for Flawed {
 
 #[tokio::test]
 async fn the_suite_names_what_each_flaw_breaks() {
-    let expected: [(Flaw, &[SweepCheck]); 8] = [
+    let expected: [(Flaw, &[SweepCheck]); 9] = [
         (Flaw::None, &[]),
         (Flaw::RemovesNothing, &[SweepCheck::RemovedIsGone, SweepCheck::PutAgain]),
         (Flaw::RefusesAbsent, &[SweepCheck::AbsentIsRemoved]),
@@ -213,6 +219,7 @@ async fn the_suite_names_what_each_flaw_breaks() {
         (Flaw::RemovesOnlyTheFirstThousand, &[SweepCheck::Many]),
         (Flaw::TellsHalf, &[SweepCheck::AllTold, SweepCheck::Many]),
         (Flaw::TellsTimesBackwards, &[SweepCheck::TimesGrow]),
+        (Flaw::IsAhead, &[SweepCheck::TimesGrow]),
         (Flaw::KeepsTheKey, &[SweepCheck::PutAgain]),
     ];
     let mut seen = Vec::new();

@@ -65,7 +65,7 @@ pub struct Question {
     pub retention: Retention,
     /// Whether only the answer is wanted.
     pub dry_run: bool,
-    /// Now, by the clock of whoever asks.
+    /// Now, by the clock of whoever asks. Where the store's clock is behind it, that one counts.
     pub now: SystemTime,
 }
 
@@ -185,6 +185,8 @@ impl<F: FnMut(Progress) + Send> Sweep<F> {
     async fn plan(&mut self) -> Result<Plan, Problem> {
         // The manifests first: what each of them names was there before it, so a later listing of chunks shows it.
         let named = manifests::list(&*self.sweeper, self.stream).await?;
+        // The clock of this machine may be ahead of the one that dates the objects, and what is young would be old.
+        self.now = self.now.min(self.sweeper.now().ok_or(Problem::NoClock)?);
         let unknown = self.list_chunks().await?;
         let mut found = Vec::with_capacity(named.len());
         for one in &named {

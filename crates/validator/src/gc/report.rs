@@ -141,6 +141,11 @@ pub enum Problem {
          check --signer, or leave it out"
     )]
     NoSigner,
+    /// No answer of the store stated a time.
+    #[error(
+        "the store does not say what time it is, so nobody knows how old its objects are: its answers must have the header `Date`; does a proxy remove it?"
+    )]
+    NoClock,
     /// The store cannot be opened, or does not answer, or a part of this failed.
     #[error(transparent)]
     Validator(#[from] ValidatorError),
@@ -210,7 +215,11 @@ impl Problem {
     /// Whether another start must fail again until somebody changes what was named.
     pub fn is_refusal(&self) -> bool {
         match self {
-            Self::Static { .. } | Self::NoStream { .. } | Self::Nothing { .. } | Self::NoSigner => true,
+            Self::Static { .. }
+            | Self::NoStream { .. }
+            | Self::Nothing { .. }
+            | Self::NoSigner
+            | Self::NoClock => true,
             Self::Validator(error) => error.is_refusal(),
             Self::Partly { source, .. } => source.is_refusal(),
             Self::List(_)
@@ -232,6 +241,7 @@ impl Problem {
             | Self::NoStream { .. }
             | Self::Nothing { .. }
             | Self::NoSigner
+            | Self::NoClock
             | Self::Validator(_)
             | Self::List(_)
             | Self::TooMany { .. }
@@ -249,6 +259,7 @@ impl Problem {
             | Self::NoStream { .. }
             | Self::Nothing { .. }
             | Self::NoSigner
+            | Self::NoClock
             | Self::Validator(_)
             | Self::List(_)
             | Self::Foreign { .. }

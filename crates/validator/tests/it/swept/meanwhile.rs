@@ -60,6 +60,10 @@ impl Sweeper for Meddled {
         self.inner.tell(folder, each).await
     }
 
+    fn now(&self) -> Option<SystemTime> {
+        self.inner.now()
+    }
+
     async fn remove(&self, objects: &[Removable]) -> Result<(), RemoveError> {
         if let Some(shutdown) = &self.shutdown {
             shutdown.ask();
