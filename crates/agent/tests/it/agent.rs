@@ -172,6 +172,8 @@ fn an_idle_agent_asks_nothing_and_answers_at_once() {
     agent.attached();
     writer.execute_batch("INSERT INTO t VALUES(1, 1)").unwrap();
     agent.push(Until::Stored);
+    // The last thing that it asks is whether its snapshot is whole.
+    agent.told("snapshot stored", |event| matches!(event, Event::SnapshotStored { .. }).then_some(()));
     let requests = place.sequencer.state().requests.len();
     let started = Instant::now();
     for _ in 0..20 {

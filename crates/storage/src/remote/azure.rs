@@ -160,7 +160,7 @@ mod tests {
             let error = of_connection(text).unwrap_err().to_string();
             assert!(error.contains(CONNECTION) && !error.contains("secret"), "{error}");
         }
-        let missing = client("c", &Variables::default()).err().unwrap().to_string();
+        let missing = client("c", &Variables::default(), &Clock::default()).err().unwrap().to_string();
         assert!(missing.contains(CONNECTION), "{missing}");
     }
 }
