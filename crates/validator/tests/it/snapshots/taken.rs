@@ -269,9 +269,12 @@ async fn chunks_that_a_snapshot_shares_with_the_last_one_and_are_gone_are_told_a
     let config = Config { listen: Some("127.0.0.1:0".parse().unwrap()), ..taking(&log, 1) };
     let mut running = Running::start_over(store, config);
     until_failing(&mut running, "the next one is stored whole").await;
+    // In that place lies a manifest that is not whole; the next place is free.
+    log.run("UPDATE t SET v = 'again' WHERE id = 5000");
+    log.publish().await;
     until_taken(&mut running, log.last()).await;
     running.stop().await.unwrap();
-    // The first one is broken for good; the second is whole again.
+    // The first two are broken; the third is whole.
     std::fs::remove_file(log.object(&own)).unwrap();
     let begun = begin(&log, "begun.db").await;
     assert_eq!(begun.map(|(sequence, _)| sequence), Some(log.last()));
