@@ -1,7 +1,7 @@
 //! Messages that went from the ring, read again from the store and verified again.
 //!
 //! Reading begins at a mark, a checkpoint that this replica stood at, and ends where the replica stands. On the way each further mark, and the end, are held
-//! against what was applied: another log that the same keys signed is found there.
+//! against what was applied: another log that the same keys signed is found there. Whoever stops on the way goes on at a checkpoint that was verified there.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -74,8 +74,13 @@ pub(super) enum LogError {
     },
 }
 
+/// A size of the log, and the checkpoint there, as bytes.
+pub(super) type Mark = (u64, Arc<[u8]>);
+
 /// The log from some mark on.
 pub(super) struct Reading {
+    /// Where the last batch began, and where it ended.
+    read: Vec<Mark>,
     batches: Receiver<Item<Box<VerifiedBatch>>>,
     marks: Arc<Marks>,
     tail: TrustedCheckpoint,
@@ -86,11 +91,13 @@ pub(super) struct Reading {
 }
 
 impl Log {
-    /// Reads so that message `next` is in the first batch that comes, or in a later one; through where the replica stands.
+    /// Reads so that message `next` is in the first batch that comes, or in a later one; through where the replica stands. `read` is what
+    /// [`Reading::read`] said before: no more of the log is read again than a batch.
     pub(super) async fn read(
         &self,
         next: u64,
         marks: Arc<Marks>,
+        read: Vec<Mark>,
         tail: TrustedCheckpoint,
         gaps: Vec<Gap>,
         shutdown: &Shutdown,
@@ -104,9 +111,13 @@ impl Log {
             asked.asked().await;
             late.cancel();
         });
-        let (size, kept) = match marks.before(next.saturating_sub(1)) {
+        let last = next.saturating_sub(1);
+        let marked = marks.before(last).map(|(size, bytes)| (size, Arc::clone(bytes)));
+        let begins = read.into_iter().filter(|(size, _)| *size <= last).chain(marked).max_by_key(|(size, _)| *size);
+        let (size, kept) = match &begins {
             None | Some((0, _)) => (0, None),
             Some((size, bytes)) => {
+                let size = *size;
                 let checkpoint =
                     SignedCheckpoint::from_bytes(bytes).map_err(|source| LogError::Mark { size, source })?;
                 (size, Some(Kept { checkpoint, signers: None }))
@@ -135,11 +146,17 @@ impl Log {
         let (verified, batches) = mpsc::channel(BETWEEN_MAX);
         stages.spawn(fetch.run(fetched));
         stages.spawn(Verify::new(store, keys, leaders, tip, signers).run(to_verify, verified));
-        Ok(Reading { batches, marks, tail, gaps, size, _stages: stages, _ending: ending })
+        let read = begins.into_iter().collect();
+        Ok(Reading { read, batches, marks, tail, gaps, size, _stages: stages, _ending: ending })
     }
 }
 
 impl Reading {
+    /// Where the last batch began and where it ended, to go on with later.
+    pub(super) fn read(&self) -> &[Mark] {
+        &self.read
+    }
+
     /// The next batch, as far as it is shown; `None` where the replica stands.
     pub(super) async fn next(&mut self) -> Result<Option<Shown>, LogError> {
         loop {
@@ -178,6 +195,10 @@ impl Reading {
             return Err(LogError::Another { size });
         }
         self.size = size.get();
+        if self.read.len() > 1 {
+            self.read.remove(0);
+        }
+        self.read.push((self.size, batch.checkpoint().to_bytes().into()));
         let messages = batch.into_messages();
         Ok(shown(after, size.get(), messages, &self.gaps))
     }

@@ -1,9 +1,10 @@
 //! One reader on its way: a task that reads, renders and hands over, and a body that a connection takes pieces of.
 //!
-//! At the tip it takes from the ring what was applied; behind it, it waits for its turn and reads the store. It ends when its connection goes, the process
+//! At the tip it takes from the ring what was applied; behind it, it waits for its turn and reads the store. A turn lasts while the connection takes what is
+//! read: nobody else waits for one that does not, and no batch does. It ends when its connection goes, the process
 //! ends, the replica is not shown any more, or it takes nothing for too long. The last words say why, and from where to go on.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::future::Future;
 use std::pin::pin;
 use std::sync::{Arc, OnceLock};
@@ -20,7 +21,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{debug, error, warn};
 
 use super::history::History;
-use super::log::LogError;
+use super::log::{LogError, Mark, Reading};
 use super::place::Place;
 use super::render::{Next, Rendering};
 use super::ring::Shown;
@@ -31,6 +32,10 @@ use crate::metrics;
 const IDLE: Duration = Duration::from_secs(15);
 /// How long the store is read for one reader while others may wait for their turn.
 const TURN_MAX: Duration = Duration::from_secs(60);
+/// How long connections are waited for in one turn, all together.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// Bytes of bodies that a reader keeps of what was read in its turn when that is over, beside the message that is being shown.
+const HELD_BYTES_MAX: usize = 4 << 20;
 /// Pieces that wait for a connection.
 const PIECES_MAX: usize = 2;
 /// How long a browser waits before it connects again, in milliseconds.
@@ -68,7 +73,57 @@ pub(super) struct Reader {
     /// Up to where it was shown everything.
     told: Place,
     said: Instant,
+    /// The store, while it is read for this one.
+    turn: Option<Turn>,
+    /// Whether the store is waited for in its turn.
+    is_reading: bool,
+    /// What was read of it and is not shown yet.
+    held: Held,
+    /// Where the last batch began that was read, and where it ended.
+    read: Vec<Mark>,
     shutdown: Shutdown,
+}
+
+/// That the store is read for one reader.
+struct Turn {
+    reading: Reading,
+    history: Arc<History>,
+    until: Instant,
+    /// How long its connection may still be waited for.
+    patience: Duration,
+    _permit: OwnedSemaphorePermit,
+}
+
+/// Messages of one batch of the store.
+#[derive(Default)]
+struct Held {
+    messages: VecDeque<Arc<VerifiedMessage>>,
+    /// Whether the first one is a snapshot to begin anew with.
+    anew: Option<Anew>,
+    history: Arc<History>,
+    /// The size of the log behind them.
+    size: u64,
+}
+
+impl Held {
+    fn of(shown: Shown, history: Arc<History>) -> Self {
+        Self { messages: shown.messages.into(), anew: shown.anew, history, size: shown.size }
+    }
+
+    /// Lets go of all but a few, which are read again.
+    fn shrink(&mut self) {
+        let mut bytes = 0;
+        let few = self.messages.iter().take_while(|message| {
+            bytes += message.body_bytes();
+            bytes <= HELD_BYTES_MAX
+        });
+        let few = few.count();
+        if let Some(first) = self.messages.get(few) {
+            self.size = first.header().sequence.get() - 1;
+            self.messages.truncate(few);
+            self.messages.shrink_to_fit();
+        }
+    }
 }
 
 /// What a reader is shown, piece by piece.
@@ -93,8 +148,10 @@ impl Pieces {
 
 /// What is next for a reader.
 enum Look {
-    /// Messages in the ring.
-    Ring(Shown, Arc<History>),
+    /// A message, and whether it is one to begin anew with.
+    Message(Arc<VerifiedMessage>, Option<Anew>, Arc<History>),
+    /// Nothing that is shown, through this size of the log.
+    Passed(u64),
     /// Nothing, until more is applied.
     Tip,
     /// Messages in the store.
@@ -121,6 +178,10 @@ impl Reader {
             next: place.next(),
             told: place,
             said: Instant::now(),
+            turn: None,
+            is_reading: false,
+            held: Held::default(),
+            read: Vec::new(),
             shutdown,
         }
     }
@@ -154,7 +215,14 @@ impl Reader {
                 return Err(Why::NotShown);
             }
             match self.look() {
-                Look::Ring(shown, history) => self.show(to, &shown, &history).await?,
+                Look::Message(message, anew, history) => self.show(to, &message, anew, &history).await?,
+                Look::Passed(size) => {
+                    self.next = self.next.max(size + 1);
+                    // Where nothing of all this was of its tables, it is told how far it is all the same.
+                    if self.said.elapsed() >= IDLE {
+                        self.say(to).await?;
+                    }
+                }
                 Look::Tip => {
                     let mut applied = self.feed.applied.clone();
                     let more = async move {
@@ -172,12 +240,28 @@ impl Reader {
     }
 
     fn look(&mut self) -> Look {
+        while let Some(message) = self.held.messages.pop_front() {
+            let anew = self.held.anew.take();
+            if message.header().sequence.get() >= self.next {
+                return Look::Message(message, anew, Arc::clone(&self.held.history));
+            }
+        }
+        if self.held.size >= self.next {
+            return Look::Passed(self.held.size);
+        }
+        if self.turn.is_some() {
+            return Look::Behind;
+        }
         let applied = self.feed.applied.borrow_and_update();
         if self.next > applied.size() {
             return Look::Tip;
         }
         if let Some(shown) = applied.ring.get(self.next) {
-            return Look::Ring(shown.clone(), Arc::clone(&applied.history));
+            // One at a time: whoever is slow holds no batch that the ring let go of.
+            return match shown.message(self.next) {
+                Some((message, anew)) => Look::Message(message, anew, Arc::clone(&applied.history)),
+                None => Look::Passed(shown.size),
+            };
         }
         let is_kept = applied.marks.first().is_some_and(|first| first < self.next);
         if is_kept { Look::Behind } else { Look::NotKept }
@@ -188,31 +272,19 @@ impl Reader {
         next > self.through && !self.rendering.is_inside()
     }
 
-    /// Shows what of a batch was not shown.
-    async fn show(&mut self, to: &mpsc::Sender<Bytes>, shown: &Shown, history: &History) -> Result<(), Why> {
-        for (at, message) in shown.messages.iter().enumerate() {
-            let sequence = message.header().sequence.get();
-            if self.is_through(sequence) {
-                self.next = self.next.max(sequence);
-                return Ok(());
-            }
-            if sequence >= self.next {
-                self.message(to, message, shown.anew.filter(|_| at == 0), history).await?;
-                self.next = sequence + 1;
-            }
-        }
-        self.next = self.next.max(shown.size + 1);
-        // Where nothing of all this was of its tables, it is told how far it is all the same.
-        if self.said.elapsed() >= IDLE { self.say(to).await } else { Ok(()) }
-    }
-
-    async fn message(
+    /// Shows a message.
+    async fn show(
         &mut self,
         to: &mpsc::Sender<Bytes>,
         message: &VerifiedMessage,
         anew: Option<Anew>,
         history: &History,
     ) -> Result<(), Why> {
+        let sequence = message.header().sequence.get();
+        if self.is_through(sequence) {
+            self.next = self.next.max(sequence);
+            return Ok(());
+        }
         self.rendering.open(message);
         loop {
             match self.rendering.next(message, anew, history) {
@@ -221,20 +293,41 @@ impl Reader {
                     self.told = event.place;
                 }
                 Ok(Next::Pause) => tokio::task::yield_now().await,
-                Ok(Next::Done) => return Ok(()),
+                Ok(Next::Done) => break,
                 Err(cause) => {
-                    let sequence = message.header().sequence.get();
                     error!(sequence, error = %chain(&cause), "changes cannot be shown");
                     return Err(Why::Unavailable);
                 }
             }
         }
+        self.next = sequence + 1;
+        if self.said.elapsed() >= IDLE { self.say(to).await } else { Ok(()) }
     }
 
-    /// Reads the store until where the replica stands, or until the turn is over.
+    /// Reads one more batch of the store, in turn. The turn is over where the replica stands, when its time is, or when the connection was waited for too
+    /// long in it, see [`Reader::send`].
     async fn catch_up(&mut self, to: &mpsc::Sender<Bytes>) -> Result<(), Why> {
+        let mut turn = match self.turn.take() {
+            Some(turn) if Instant::now() < turn.until => turn,
+            over => {
+                drop(over);
+                self.turn(to).await?
+            }
+        };
+        self.is_reading = true;
+        let shown = self.wait(to, turn.reading.next()).await?.map_err(|error| why(&error))?;
+        self.is_reading = false;
+        let Some(shown) = shown else { return Ok(()) };
+        self.read = turn.reading.read().to_vec();
+        self.held = Held::of(shown, Arc::clone(&turn.history));
+        self.turn = Some(turn);
+        Ok(())
+    }
+
+    /// Waits for its turn, and begins to read.
+    async fn turn(&mut self, to: &mpsc::Sender<Bytes>) -> Result<Turn, Why> {
         let turn = Arc::clone(&self.feed.turns).acquire_owned();
-        let _turn = self.wait(to, turn).await?.map_err(|_| Why::Stopping)?;
+        let permit = self.wait(to, turn).await?.map_err(|_| Why::Stopping)?;
         let until = Instant::now() + TURN_MAX;
         let (history, marks, tail) = {
             let applied = self.feed.applied.borrow();
@@ -243,19 +336,10 @@ impl Reader {
         };
         let gaps = self.feed.view.status().gaps;
         let (log, next, shutdown) = (self.log.clone(), self.next, self.shutdown.clone());
-        let reading = async move { log.read(next, marks, tail, gaps, &shutdown).await };
-        let mut reading = self.wait(to, reading).await?.map_err(|error| why(&error))?;
-        loop {
-            let shown = self.wait(to, reading.next()).await?.map_err(|error| why(&error))?;
-            let Some(shown) = shown else { return Ok(()) };
-            self.show(to, &shown, &history).await?;
-            if !self.feed.is_shown() {
-                return Err(Why::NotShown);
-            }
-            if self.is_through(self.next) || Instant::now() >= until {
-                return Ok(());
-            }
-        }
+        let read = std::mem::take(&mut self.read);
+        let reading = async move { log.read(next, marks, read, tail, gaps, &shutdown).await };
+        let reading = self.wait(to, reading).await?.map_err(|error| why(&error))?;
+        Ok(Turn { reading, history, until, patience: PATIENCE, _permit: permit })
     }
 
     /// Waits, and says from time to time that it does.
@@ -273,7 +357,12 @@ impl Reader {
                     if !self.feed.is_shown() {
                         return Err(Why::NotShown);
                     }
-                    self.say(to).await?;
+                    if self.is_reading && to.capacity() == 0 {
+                        // Nobody else's turn waits for a connection that takes nothing.
+                        self.said = Instant::now();
+                    } else {
+                        self.say(to).await?;
+                    }
                 }
             }
         }
@@ -297,15 +386,32 @@ impl Reader {
         Ok(())
     }
 
+    /// Hands a piece to the connection. Where that takes nothing, others read the store meanwhile.
     async fn send(&mut self, to: &mpsc::Sender<Bytes>, piece: Bytes) -> Result<(), Why> {
-        tokio::select! {
+        let shutdown = self.shutdown.clone();
+        let room = async {
+            let stall_max = self.feed.stall_max;
+            if let Some(turn) = &mut self.turn {
+                let began = Instant::now();
+                let patience = turn.patience.min(stall_max);
+                if let Ok(room) = timeout(patience, to.reserve()).await {
+                    turn.patience = turn.patience.saturating_sub(began.elapsed());
+                    return Ok(room);
+                }
+                self.turn = None;
+                self.held.shrink();
+            }
+            timeout(stall_max, to.reserve()).await
+        };
+        let room = tokio::select! {
             biased;
-            sent = timeout(self.feed.stall_max, to.send(piece)) => match sent {
-                Ok(Ok(())) => {}
-                Ok(Err(_)) => return Err(Why::Gone),
-                Err(_) => return Err(Why::Slow),
-            },
-            () = self.shutdown.asked() => return Err(Why::Stopping),
+            room = room => room,
+            () = shutdown.asked() => return Err(Why::Stopping),
+        };
+        match room {
+            Ok(Ok(room)) => room.send(piece),
+            Ok(Err(_)) => return Err(Why::Gone),
+            Err(_) => return Err(Why::Slow),
         }
         self.said = Instant::now();
         Ok(())

@@ -25,6 +25,13 @@ pub(crate) struct Shown {
 }
 
 impl Shown {
+    /// The first message from `next` on, and whether it is one to begin anew with.
+    pub(super) fn message(&self, next: u64) -> Option<(Arc<VerifiedMessage>, Option<Anew>)> {
+        let at = self.messages.partition_point(|message| message.header().sequence.get() < next);
+        let message = Arc::clone(self.messages.get(at)?);
+        Some((message, self.anew.filter(|_| at == 0)))
+    }
+
     fn bytes(&self) -> usize {
         self.messages.iter().map(|message| message.body_bytes() + MESSAGE_BYTES).sum()
     }

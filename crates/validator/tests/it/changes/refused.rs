@@ -50,6 +50,73 @@ async fn a_place_that_is_none_or_is_not_held_is_a_problem() {
     running.stop().await.unwrap();
 }
 
+/// Three batches with so much in them that no connection takes all of one while nobody reads.
+async fn large(log: &mut Log) {
+    let grow = "INSERT INTO t(v) SELECT hex(randomblob(5000)) FROM (WITH RECURSIVE n(v) AS
+        (SELECT 1 UNION ALL SELECT v + 1 FROM n WHERE v < 1500) SELECT v FROM n)";
+    for _ in 0..3 {
+        log.run(grow);
+        log.publish().await;
+    }
+}
+
+/// A connection that reads the beginning of an event, and no more until it is told.
+async fn slow(url: &str) -> (TcpStream, Vec<u8>) {
+    let address = url.trim_start_matches("http://").split('/').next().unwrap();
+    let path = url.split_once(address).unwrap().1;
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(1 << 16).unwrap();
+    let mut slow = socket.connect(address.parse().unwrap()).await.unwrap();
+    let head = format!("GET {path} HTTP/1.1\r\nhost: {address}\r\n\r\n");
+    slow.write_all(head.as_bytes()).await.unwrap();
+    let (mut text, mut buffer) = (Vec::new(), [0; 64]);
+    while !text.windows(13).any(|window| window == b"event: commit") {
+        let read = tokio::time::timeout(PATIENCE, slow.read(&mut buffer)).await.unwrap().unwrap();
+        assert!(read > 0);
+        text.extend_from_slice(&buffer[..read]);
+    }
+    (slow, text)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_takes_nothing_keeps_nobody_else_from_reading_the_store() {
+    let mut log = Log::begin("CREATE TABLE t(id INTEGER PRIMARY KEY, v)").await;
+    large(&mut log).await;
+    let mut config = listening(&log);
+    // Longer than this test has.
+    config.changes.stall_ms_max = 3_600_000;
+    Running::start(log.config(synddb_validator::Mode::Once)).end().await.unwrap();
+    let mut running = Running::start(config);
+    running.until(|event| matches!(event, Happened::CaughtUp { .. })).await;
+    let url = running.url("/changes?from=3").await;
+    // As many as have turns.
+    let [(mut first, mut text), _second] = [slow(&url).await, slow(&url).await];
+    let mut events = Events::open(&url, None).await;
+    let through = |event: &super::reader::Event| {
+        event.name == "commit" && event.is_last() && event.number("through") == log.last().get()
+    };
+    events.until(through).await;
+    // And it goes on itself, with nothing twice and nothing left out.
+    let wanted = format!("id: {}-3\n", log.last());
+    let mut buffer = vec![0; 1 << 16];
+    while !text[text.len().saturating_sub(buffer.len() + 64)..]
+        .windows(wanted.len())
+        .any(|window| window == wanted.as_bytes())
+    {
+        let read = tokio::time::timeout(PATIENCE, first.read(&mut buffer)).await.unwrap().unwrap();
+        assert!(read > 0);
+        text.extend_from_slice(&buffer[..read]);
+    }
+    // An id is in the first piece of its event, and is not cut.
+    let text = String::from_utf8_lossy(&text);
+    let ids: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("id: ")).collect();
+    let mut again = Events::open(&running.url(&format!("/changes?from=3&through={}", log.last())).await, None).await;
+    let again = again.until(|event| event.name == "ended").await;
+    let expected: Vec<&str> = again.iter().filter_map(|event| event.id.as_deref()).collect();
+    assert_eq!(ids, expected);
+    running.stop().await.unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_range_of_one_message_is_told_and_who_comes_back_behind_it_is_told_that_this_was_all() {
     let log = Log::begin("CREATE TABLE t(a)").await;
