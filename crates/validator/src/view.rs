@@ -139,6 +139,12 @@ impl View {
         self.known.borrow().is_hidden
     }
 
+    /// Whether what the file holds may be shown, and what was made of it.
+    pub(crate) fn is_shown(&self) -> bool {
+        let known = self.known.borrow();
+        known.standing.is_some() && !known.is_hidden
+    }
+
     /// Somebody says that the log is stored up to here.
     pub(crate) fn stored(&self, through: Sequence) {
         self.known.send_if_modified(|known| {

@@ -198,6 +198,6 @@ impl Feed {
 
     /// Whether what the replica holds may be shown.
     fn is_shown(&self) -> bool {
-        self.view.standing().is_some() && !self.view.is_hidden()
+        self.view.is_shown()
     }
 }

@@ -27,6 +27,7 @@ use super::render::{Next, Rendering};
 use super::ring::Shown;
 use super::{Anew, Feed, Log};
 use crate::metrics;
+use crate::view::View;
 
 /// How long nothing is said while nothing happens. Shorter than the patience of the proxies between.
 const IDLE: Duration = Duration::from_secs(15);
@@ -128,21 +129,41 @@ impl Held {
 
 /// What a reader is shown, piece by piece.
 pub(crate) struct Pieces {
-    pieces: mpsc::Receiver<Bytes>,
-    /// What is said behind the last piece.
-    last: Arc<OnceLock<Bytes>>,
+    pieces: mpsc::Receiver<Piece>,
+    /// Why there is nothing behind the last piece, and up to where the reader had shown everything.
+    last: Arc<OnceLock<(Why, Place)>>,
+    view: View,
+    /// Up to where everything was taken.
+    taken: Place,
     is_over: bool,
+}
+
+/// What goes to a connection at a time.
+struct Piece {
+    bytes: Bytes,
+    /// Up to where everything was shown with it.
+    told: Place,
 }
 
 impl Pieces {
     /// The next piece, once there is one. `None` at the end.
     pub(crate) async fn next(&mut self) -> Option<Bytes> {
-        if let Some(piece) = self.pieces.recv().await {
-            return Some(piece);
+        let mut was_dropped = false;
+        while let Some(piece) = self.pieces.recv().await {
+            // What is not believed any more is shown to nobody, also where it was rendered before.
+            if self.view.is_shown() && !was_dropped {
+                self.taken = piece.told;
+                return Some(piece.bytes);
+            }
+            was_dropped = true;
         }
-        let last = self.last.get().filter(|_| !self.is_over).cloned();
-        self.is_over = true;
-        last
+        if std::mem::replace(&mut self.is_over, true) {
+            return None;
+        }
+        let (why, told) = *self.last.get()?;
+        let (why, after) = if was_dropped { (Why::NotShown, self.taken) } else { (why, told) };
+        let data = json!({ "why": why, "after": after.to_string() });
+        Some(Bytes::from(format!("event: ended\ndata: {data}\n\n")))
     }
 }
 
@@ -190,7 +211,7 @@ impl Reader {
     pub(super) fn start(mut self, permit: OwnedSemaphorePermit) -> Pieces {
         let (to, pieces) = mpsc::channel(PIECES_MAX);
         let last = Arc::new(OnceLock::new());
-        let words = Arc::clone(&last);
+        let (words, view, taken) = (Arc::clone(&last), self.feed.view.clone(), self.told);
         tokio::spawn(async move {
             let _counted = Counted::new();
             let Err(why) = self.run(&to).await;
@@ -198,15 +219,14 @@ impl Reader {
                 metrics::feed_reader_dropped();
                 debug!(place = %self.told, "a reader of changes is too slow");
             }
-            let data = json!({ "why": why, "after": self.told.to_string() });
-            words.set(Bytes::from(format!("event: ended\ndata: {data}\n\n"))).ok();
+            words.set((why, self.told)).ok();
             drop(permit);
         });
-        Pieces { pieces, last, is_over: false }
+        Pieces { pieces, last, view, taken, is_over: false }
     }
 
-    async fn run(&mut self, to: &mpsc::Sender<Bytes>) -> Result<std::convert::Infallible, Why> {
-        self.send(to, format!("retry: {RETRY_MS}\n\n").into()).await?;
+    async fn run(&mut self, to: &mpsc::Sender<Piece>) -> Result<std::convert::Infallible, Why> {
+        self.send(to, format!("retry: {RETRY_MS}\n\n").into(), self.told).await?;
         loop {
             if self.is_through(self.next) {
                 return Err(Why::Through);
@@ -275,7 +295,7 @@ impl Reader {
     /// Shows a message.
     async fn show(
         &mut self,
-        to: &mpsc::Sender<Bytes>,
+        to: &mpsc::Sender<Piece>,
         message: &VerifiedMessage,
         anew: Option<Anew>,
         history: &History,
@@ -289,8 +309,7 @@ impl Reader {
         loop {
             match self.rendering.next(message, anew, history) {
                 Ok(Next::Event(event)) => {
-                    self.send(to, event.to_bytes().into()).await?;
-                    self.told = event.place;
+                    self.send(to, event.to_bytes().into(), event.place).await?;
                 }
                 Ok(Next::Pause) => tokio::task::yield_now().await,
                 Ok(Next::Done) => break,
@@ -306,7 +325,7 @@ impl Reader {
 
     /// Reads one more batch of the store, in turn. The turn is over where the replica stands, when its time is, or when the connection was waited for too
     /// long in it, see [`Reader::send`].
-    async fn catch_up(&mut self, to: &mpsc::Sender<Bytes>) -> Result<(), Why> {
+    async fn catch_up(&mut self, to: &mpsc::Sender<Piece>) -> Result<(), Why> {
         let mut turn = match self.turn.take() {
             Some(turn) if Instant::now() < turn.until => turn,
             over => {
@@ -325,7 +344,7 @@ impl Reader {
     }
 
     /// Waits for its turn, and begins to read.
-    async fn turn(&mut self, to: &mpsc::Sender<Bytes>) -> Result<Turn, Why> {
+    async fn turn(&mut self, to: &mpsc::Sender<Piece>) -> Result<Turn, Why> {
         let turn = Arc::clone(&self.feed.turns).acquire_owned();
         let permit = self.wait(to, turn).await?.map_err(|_| Why::Stopping)?;
         let until = Instant::now() + TURN_MAX;
@@ -343,7 +362,7 @@ impl Reader {
     }
 
     /// Waits, and says from time to time that it does.
-    async fn wait<T>(&mut self, to: &mpsc::Sender<Bytes>, what: impl Future<Output = T>) -> Result<T, Why> {
+    async fn wait<T>(&mut self, to: &mpsc::Sender<Piece>, what: impl Future<Output = T>) -> Result<T, Why> {
         let mut what = pin!(what);
         let shutdown = self.shutdown.clone();
         loop {
@@ -369,7 +388,7 @@ impl Reader {
     }
 
     /// Says that it is there, and how far everything was shown.
-    async fn say(&mut self, to: &mpsc::Sender<Bytes>) -> Result<(), Why> {
+    async fn say(&mut self, to: &mpsc::Sender<Piece>) -> Result<(), Why> {
         let passed = self.next - 1;
         let (told, is_behind) = match self.told {
             Place::Behind(size) => (size, true),
@@ -377,17 +396,15 @@ impl Reader {
         };
         let is_news = passed > told || (passed == told && !is_behind);
         if self.rendering.is_inside() || !is_news {
-            return self.send(to, Bytes::from_static(b":\n\n")).await;
+            return self.send(to, Bytes::from_static(b":\n\n"), self.told).await;
         }
         // No event without data; the place counts all the same.
         let place = Place::Behind(passed);
-        self.send(to, format!("id: {place}\n\n").into()).await?;
-        self.told = place;
-        Ok(())
+        self.send(to, format!("id: {place}\n\n").into(), place).await
     }
 
-    /// Hands a piece to the connection. Where that takes nothing, others read the store meanwhile.
-    async fn send(&mut self, to: &mpsc::Sender<Bytes>, piece: Bytes) -> Result<(), Why> {
+    /// Hands a piece to the connection, with which everything up to `told` was shown. Where that takes nothing, others read the store meanwhile.
+    async fn send(&mut self, to: &mpsc::Sender<Piece>, bytes: Bytes, told: Place) -> Result<(), Why> {
         let shutdown = self.shutdown.clone();
         let room = async {
             let stall_max = self.feed.stall_max;
@@ -409,11 +426,12 @@ impl Reader {
             () = shutdown.asked() => return Err(Why::Stopping),
         };
         match room {
-            Ok(Ok(room)) => room.send(piece),
+            Ok(Ok(_)) if !self.feed.is_shown() => return Err(Why::NotShown),
+            Ok(Ok(room)) => room.send(Piece { bytes, told }),
             Ok(Err(_)) => return Err(Why::Gone),
             Err(_) => return Err(Why::Slow),
         }
-        self.said = Instant::now();
+        (self.said, self.told) = (Instant::now(), told);
         Ok(())
     }
 }

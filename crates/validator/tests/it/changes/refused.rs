@@ -214,3 +214,33 @@ async fn a_replica_that_is_not_what_it_was_shows_no_changes_any_more() {
     assert_eq!((status, problem["code"].as_str()), (503, Some("unavailable")), "{problem}");
     running.stop().await.unwrap_err();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_believed_any_more_is_shown_to_nobody_who_reads_already() {
+    let mut log = Log::begin("CREATE TABLE t(id INTEGER PRIMARY KEY, v)").await;
+    large(&mut log).await;
+    let last = log.last();
+    let mut config = listening(&log);
+    config.changes.stall_ms_max = 3_600_000;
+    let mut running = Running::start(config);
+    running.until(|event| matches!(event, Happened::CaughtUp { .. })).await;
+    // In the middle of what was applied, which is in memory.
+    let (mut reading, mut text) = slow(&running.url("/changes?from=3").await).await;
+    crate::audited::shell(&log.replica(), "UPDATE t SET v = 'forged'");
+    log.run("INSERT INTO t(v) VALUES(2)");
+    log.publish().await;
+    running.until(|event| matches!(event, Happened::Halted(_))).await;
+    let mut buffer = vec![0; 1 << 16];
+    while !text.windows(12).any(|window| window == b"event: ended") {
+        let read = tokio::time::timeout(PATIENCE, reading.read(&mut buffer)).await.unwrap().unwrap();
+        assert!(read > 0, "the last words come");
+        text = text.split_off(text.len().saturating_sub(1 << 10));
+        text.extend_from_slice(&buffer[..read]);
+    }
+    let text = String::from_utf8_lossy(&text);
+    let told = text.split("event: ended").nth(1).unwrap();
+    assert!(told.contains("\"why\":\"not_shown\""), "{told}");
+    let after = told.split("\"after\":\"").nth(1).unwrap().split('"').next().unwrap();
+    assert_ne!(after, format!("{last}-3"), "not all of it was shown");
+    running.stop().await.unwrap_err();
+}
