@@ -11,11 +11,12 @@ use serde::Deserialize;
 use synddb_protocol::http::Reason;
 use synddb_protocol::id::Sequence;
 use synddb_service::axum;
+use synddb_service::axum::Extension;
 use synddb_service::axum::body::Body;
 use synddb_service::axum::extract::State;
 use synddb_service::axum::http::{HeaderMap, header};
 use synddb_service::axum::response::{IntoResponse as _, Response};
-use synddb_service::http::{OpenApiRouter, Query, Refusal, busy, routes};
+use synddb_service::http::{OpenApiRouter, Peer, Query, Refusal, busy, routes};
 use synddb_service::refusals;
 use utoipa::{IntoParams, ToSchema};
 
@@ -80,6 +81,7 @@ struct ChangeEvent {
 )]
 async fn changes(
     State(serving): State<Serving>,
+    peer: Option<Extension<Peer>>,
     headers: HeaderMap,
     Query(asked): Query<Asked>,
 ) -> Result<Response, Refusal> {
@@ -105,8 +107,9 @@ async fn changes(
     if tables.as_ref().is_some_and(|tables| tables.len() > TABLES_MAX || tables.contains("")) {
         return Err(malformed("`tables` names 1 to 256 tables, with commas between"));
     }
-    let pieces =
-        serving.feed.read(place, asked.through, tables, serving.shutdown.clone()).map_err(not_shown)?;
+    let client = peer.map(|Extension(peer)| peer);
+    let pieces = serving.feed.read(client, place, asked.through, tables, serving.shutdown.clone());
+    let pieces = pieces.map_err(not_shown)?;
     let body = Body::from_stream(stream::unfold(pieces, |mut pieces| async move {
         let piece = pieces.next().await?;
         Some((Ok::<Bytes, Infallible>(piece), pieces))

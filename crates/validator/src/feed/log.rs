@@ -113,7 +113,8 @@ impl Log {
         });
         let last = next.saturating_sub(1);
         let marked = marks.before(last).map(|(size, bytes)| (size, Arc::clone(bytes)));
-        let begins = read.into_iter().filter(|(size, _)| *size <= last).chain(marked).max_by_key(|(size, _)| *size);
+        let begins =
+            read.into_iter().filter(|(size, _)| *size <= last).chain(marked).max_by_key(|(size, _)| *size);
         let (size, kept) = match &begins {
             None | Some((0, _)) => (0, None),
             Some((size, bytes)) => {

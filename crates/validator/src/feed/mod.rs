@@ -23,6 +23,7 @@
 //! | `render` | messages as events |
 //! | `shape` | rows as JSON |
 //! | `log` | messages that went from the ring, from the store |
+//! | `seats` | who reads, by client |
 //! | `reader` | one reader on its way |
 //! | `http` | what is asked and told over HTTP |
 
@@ -34,6 +35,7 @@ mod place;
 mod reader;
 mod render;
 mod ring;
+mod seats;
 mod shape;
 
 use std::collections::BTreeSet;
@@ -46,6 +48,7 @@ use synddb_service::shutdown::Shutdown;
 use tokio::sync::{Semaphore, watch};
 
 use crate::config::ChangesConfig;
+use crate::door::Client;
 use crate::view::View;
 use history::History;
 pub(crate) use http::routes;
@@ -56,6 +59,7 @@ pub(crate) use reader::Pieces;
 use reader::Reader;
 pub(crate) use render::Anew;
 pub(crate) use ring::{Ring, Shown};
+use seats::Seats;
 
 /// Most readers for whom the store is read at a time.
 const TURNS_MAX: usize = 2;
@@ -90,7 +94,7 @@ pub(crate) struct Feed {
     log: Arc<OnceLock<Log>>,
     view: View,
     turns: Arc<Semaphore>,
-    readers: Arc<Semaphore>,
+    seats: Seats,
     /// How long a reader may take nothing.
     stall_max: Duration,
 }
@@ -101,7 +105,7 @@ pub(crate) enum NotShown {
     /// There is no replica.
     #[error("there is no verified replica whose changes could be shown; see /status")]
     NoReplica,
-    /// As many read as may.
+    /// As many read as may, and no client that has more makes room.
     #[error("as many read changes as may at a time; try again")]
     Busy,
     /// The replica does not stand there yet.
@@ -132,10 +136,9 @@ impl Live {
             tail: None,
         };
         let ((live, applied), log) = (watch::channel(nothing), Arc::default());
-        let most = config.readers_max.min(Semaphore::MAX_PERMITS);
-        let [turns, readers] = [TURNS_MAX, most].map(|most| Arc::new(Semaphore::new(most)));
+        let (turns, seats) = (Arc::new(Semaphore::new(TURNS_MAX)), Seats::new(config.readers_max));
         let stall_max = Duration::from_millis(config.stall_ms_max);
-        let feed = Feed { applied, log: Arc::clone(&log), view, turns, readers, stall_max };
+        let feed = Feed { applied, log: Arc::clone(&log), view, turns, seats, stall_max };
         (Self { applied: live, log }, feed)
     }
 
@@ -169,6 +172,7 @@ impl Feed {
     /// [`NotShown`].
     pub(crate) fn read(
         &self,
+        client: Client,
         place: Option<Place>,
         through: Option<Sequence>,
         tables: Option<BTreeSet<String>>,
@@ -190,10 +194,10 @@ impl Feed {
             }
             place
         };
-        let permit = Arc::clone(&self.readers).try_acquire_owned().map_err(|_| NotShown::Busy)?;
+        let seat = self.seats.take(client).ok_or(NotShown::Busy)?;
         let through = through.map_or(u64::MAX, Sequence::get);
         let reader = Reader::new(self.clone(), log.clone(), place, through, tables, shutdown);
-        Ok(reader.start(permit))
+        Ok(reader.start(seat))
     }
 
     /// Whether what the replica holds may be shown.

@@ -25,6 +25,7 @@ use super::log::{LogError, Mark, Reading};
 use super::place::Place;
 use super::render::{Next, Rendering};
 use super::ring::Shown;
+use super::seats::Seat;
 use super::{Anew, Feed, Log};
 use crate::metrics;
 use crate::view::View;
@@ -54,6 +55,8 @@ enum Why {
     Stopping,
     /// It took nothing for too long.
     Slow,
+    /// Its client has most of all, and another one wanted to read.
+    Crowded,
     /// There is no replica any more that could be shown.
     NotShown,
     /// What is behind its place is not kept any more.
@@ -207,20 +210,25 @@ impl Reader {
         }
     }
 
-    /// Begins. `permit` is given back when it ends, also where its connection stays and takes nothing.
-    pub(super) fn start(mut self, permit: OwnedSemaphorePermit) -> Pieces {
+    /// Begins. `seat` is given back when it ends, also where its connection stays and takes nothing.
+    pub(super) fn start(mut self, seat: Seat) -> Pieces {
         let (to, pieces) = mpsc::channel(PIECES_MAX);
         let last = Arc::new(OnceLock::new());
         let (words, view, taken) = (Arc::clone(&last), self.feed.view.clone(), self.told);
         tokio::spawn(async move {
             let _counted = Counted::new();
-            let Err(why) = self.run(&to).await;
+            let left = seat.left.clone();
+            let why = tokio::select! {
+                biased;
+                () = left.cancelled() => Why::Crowded,
+                Err(why) = self.run(&to) => why,
+            };
             if why == Why::Slow {
                 metrics::feed_reader_dropped();
                 debug!(place = %self.told, "a reader of changes is too slow");
             }
             words.set((why, self.told)).ok();
-            drop(permit);
+            drop(seat);
         });
         Pieces { pieces, last, view, taken, is_over: false }
     }

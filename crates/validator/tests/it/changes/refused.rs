@@ -110,7 +110,8 @@ async fn who_takes_nothing_keeps_nobody_else_from_reading_the_store() {
     // An id is in the first piece of its event, and is not cut.
     let text = String::from_utf8_lossy(&text);
     let ids: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("id: ")).collect();
-    let mut again = Events::open(&running.url(&format!("/changes?from=3&through={}", log.last())).await, None).await;
+    let mut again =
+        Events::open(&running.url(&format!("/changes?from=3&through={}", log.last())).await, None).await;
     let again = again.until(|event| event.name == "ended").await;
     let expected: Vec<&str> = again.iter().filter_map(|event| event.id.as_deref()).collect();
     assert_eq!(ids, expected);
@@ -243,4 +244,25 @@ async fn what_is_not_believed_any_more_is_shown_to_nobody_who_reads_already() {
     let after = told.split("\"after\":\"").nth(1).unwrap().split('"').next().unwrap();
     assert_ne!(after, format!("{last}-3"), "not all of it was shown");
     running.stop().await.unwrap_err();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_client_does_not_keep_the_others_out() {
+    let log = Log::begin("CREATE TABLE t(id INTEGER PRIMARY KEY, v)").await;
+    let mut config = listening(&log);
+    config.changes.readers_max = 4;
+    let mut running = Running::start(config);
+    running.until(|event| matches!(event, Happened::CaughtUp { .. })).await;
+    let url = running.url("/changes").await;
+    let mut greedy = Vec::new();
+    for _ in 0..4 {
+        greedy.push(Events::open(&url, None).await);
+    }
+    assert_eq!(client().get(&url).send().await.unwrap().status().as_u16(), 429);
+    let other = reqwest::Client::builder().local_address(std::net::IpAddr::from([127, 0, 0, 2]));
+    let answer = other.build().unwrap().get(&url).send().await.unwrap();
+    assert_eq!(answer.status().as_u16(), 200);
+    let ended = greedy[3].next().await.unwrap();
+    assert_eq!((ended.name.as_str(), &ended.data["why"]), ("ended", &"crowded".into()));
+    running.stop().await.unwrap();
 }
