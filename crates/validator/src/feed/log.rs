@@ -86,6 +86,8 @@ pub(super) struct Reading {
     tail: TrustedCheckpoint,
     gaps: Vec<Gap>,
     size: u64,
+    /// Whether a commit in parts is not whole behind the last batch.
+    is_inside: bool,
     _stages: JoinSet<()>,
     _ending: DropGuard,
 }
@@ -148,7 +150,17 @@ impl Log {
         stages.spawn(fetch.run(fetched));
         stages.spawn(Verify::new(store, keys, leaders, tip, signers).run(to_verify, verified));
         let read = begins.into_iter().collect();
-        Ok(Reading { read, batches, marks, tail, gaps, size, _stages: stages, _ending: ending })
+        Ok(Reading {
+            read,
+            batches,
+            marks,
+            tail,
+            gaps,
+            size,
+            is_inside: false,
+            _stages: stages,
+            _ending: ending,
+        })
     }
 }
 
@@ -156,6 +168,11 @@ impl Reading {
     /// Where the last batch began and where it ended, to go on with later.
     pub(super) fn read(&self) -> &[Mark] {
         &self.read
+    }
+
+    /// Whether a commit in parts is not whole behind the last batch: whether it ever will be, what follows says.
+    pub(super) const fn is_inside(&self) -> bool {
+        self.is_inside
     }
 
     /// The next batch, as far as it is shown; `None` where the replica stands.
@@ -196,6 +213,7 @@ impl Reading {
             return Err(LogError::Another { size });
         }
         self.size = size.get();
+        self.is_inside = claim.client.as_ref().is_some_and(|client| client.group.is_some());
         if self.read.len() > 1 {
             self.read.remove(0);
         }

@@ -12,7 +12,8 @@
 //!   stood at, and held against what the replica stands at.
 //! - Every event names its place, and whoever comes back with a place is shown what is behind it: once, and in order.
 //! - The owner waits for no reader. A reader has a place and one message, and the store is read for few of them at a time.
-//! - A commit that the replica never stood behind, because a snapshot of the same batch replaced it, is not shown, from the store as from the ring.
+//! - A commit that the replica never stood behind, because a snapshot of the same batch replaced it, or one that came while a commit in parts was not whole,
+//!   is not shown, from the store as from the ring. So of a commit in parts nothing is shown before it is whole.
 //!
 //! | file | holds |
 //! |---|---|

@@ -85,6 +85,9 @@ pub(super) struct Reader {
     held: Held,
     /// Where the last batch began that was read, and where it ended.
     read: Vec<Mark>,
+    /// Through here it is known which commits in parts became whole, and what of the store was given up.
+    known: u64,
+    given_up: Option<GivenUp>,
     shutdown: Shutdown,
 }
 
@@ -96,6 +99,16 @@ struct Turn {
     /// How long its connection may still be waited for.
     patience: Duration,
     _permit: OwnedSemaphorePermit,
+}
+
+/// Messages that no replica stood behind: a commit in parts was not whole when a snapshot began something else, and what came with its parts was not
+/// committed either.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct GivenUp {
+    /// The size of the log before them.
+    after: u64,
+    /// The message of the snapshot.
+    begins: u64,
 }
 
 /// Messages of one batch of the store.
@@ -206,6 +219,8 @@ impl Reader {
             is_reading: false,
             held: Held::default(),
             read: Vec::new(),
+            known: 0,
+            given_up: None,
             shutdown,
         }
     }
@@ -344,10 +359,44 @@ impl Reader {
         self.is_reading = true;
         let shown = self.wait(to, turn.reading.next()).await?.map_err(|error| why(&error))?;
         self.is_reading = false;
-        let Some(shown) = shown else { return Ok(()) };
+        let Some(mut shown) = shown else { return Ok(()) };
         self.read = turn.reading.read().to_vec();
+        if turn.reading.is_inside() && shown.size > self.known {
+            // Nothing is kept of what is looked at: it is read again, in another turn.
+            return self.look_ahead(to, turn, shown.after, shown.size).await;
+        }
+        if let Some(GivenUp { after, begins }) = self.given_up {
+            shown.messages.retain(|message| {
+                let sequence = message.header().sequence.get();
+                sequence <= after || sequence >= begins
+            });
+        }
         self.held = Held::of(shown, Arc::clone(&turn.history));
         self.turn = Some(turn);
+        Ok(())
+    }
+
+    /// Reads on, to where no commit in parts is open: it became whole, or was given up.
+    async fn look_ahead(
+        &mut self,
+        to: &mpsc::Sender<Piece>,
+        mut turn: Turn,
+        after: u64,
+        through: u64,
+    ) -> Result<(), Why> {
+        self.known = through;
+        self.is_reading = true;
+        while turn.reading.is_inside() {
+            let Some(shown) = self.wait(to, turn.reading.next()).await?.map_err(|error| why(&error))? else {
+                break;
+            };
+            if let Some(first) = shown.messages.first().filter(|_| shown.anew.is_some()) {
+                self.given_up = Some(GivenUp { after, begins: first.header().sequence.get() });
+                break;
+            }
+            self.known = shown.size;
+        }
+        self.is_reading = false;
         Ok(())
     }
 

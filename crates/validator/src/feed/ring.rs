@@ -59,6 +59,11 @@ impl Ring {
         }
     }
 
+    /// The size of the log before the first batch.
+    pub(crate) fn after(&self) -> Option<u64> {
+        self.batches.front().map(|shown| shown.after)
+    }
+
     /// Takes all batches of another one.
     pub(crate) fn append(&mut self, other: Self) {
         other.batches.into_iter().for_each(|shown| self.push(shown));

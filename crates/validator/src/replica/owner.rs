@@ -340,7 +340,12 @@ impl Owner {
         let size = batch.checkpoint().claim().size.get();
         let (at, anew) = snapshot.map_or((0, None), |(at, anew)| (at, Some(anew)));
         let messages = batch.into_messages().into_iter().skip(at).map(Arc::new).collect();
-        self.shown.push(Shown { after: std::mem::replace(&mut self.shown_to, size), size, anew, messages });
+        let mut after = std::mem::replace(&mut self.shown_to, size);
+        if snapshot.is_some() {
+            // What is not committed by now is of a file that will never be: a commit whose last part never came, and what its batches began with.
+            after = std::mem::take(&mut self.shown).after().unwrap_or(after);
+        }
+        self.shown.push(Shown { after, size, anew, messages });
     }
 
     /// Shows what is committed, now that the replica stands at this checkpoint.

@@ -205,6 +205,59 @@ async fn a_new_incarnation_is_told_and_what_was_before_it_is_shown_still() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn of_a_commit_whose_last_part_never_came_nothing_is_shown() {
+    let mut log = Log::begin("CREATE TABLE t(id INTEGER PRIMARY KEY, v)").await;
+    log.run("INSERT INTO t VALUES(1, 'a')");
+    log.publish().await;
+    let mut running = Running::start(listening(&log));
+    running.until(|event| matches!(event, Happened::CaughtUp { .. })).await;
+    let url = running.url("/changes?from=3").await;
+    let mut live = Events::open(&url, None).await;
+    log.cut_parts(5000);
+    let large = "INSERT INTO t(v) SELECT randomblob(3000) FROM (VALUES(1),(2),(3),(4),(5),(6),(7),(8),(9))";
+    log.run_and_publish_each(large).await;
+    // With a commit before it in the batch of its first part.
+    let mut parts = log.capture("INSERT INTO t VALUES(50, 'never')");
+    parts
+        .extend(log.capture("INSERT INTO t(v) SELECT randomblob(3000) FROM (VALUES(1),(2),(3),(4),(5),(6))"));
+    assert!(parts.len() > 3);
+    for (at, content) in parts.into_iter().take(3).enumerate() {
+        log.submit(content);
+        if at > 0 {
+            log.publish().await;
+        }
+    }
+    log.begin_anew("second.db", "CREATE TABLE t(id INTEGER PRIMARY KEY, new)").await;
+    log.run("INSERT INTO t VALUES(7, 'b')");
+    let last = log.publish().await;
+    running.until_applied(last).await;
+    let told = |event: &super::reader::Event| {
+        let rows = event.data["rows"].as_array().map(Vec::len);
+        format!("{} {} {} {rows:?}", event.name, event.data["incarnation"]["counter"], event.data["commit"])
+    };
+    let is_last =
+        |event: &super::reader::Event| event.id.as_ref().is_some_and(|id| *id == format!("{last}-1"));
+    let whole = |events: Vec<super::reader::Event>| -> Vec<String> {
+        let mut told: Vec<String> = events.iter().map(told).collect();
+        // Where events end in a commit in parts is of no interest here.
+        told.retain(|told| !told.starts_with("commit 1 2"));
+        told
+    };
+    let first = whole(live.until(is_last).await);
+    assert_eq!(first, ["commit 1 1 Some(1)", "snapshot 2 null None", "commit 2 1 Some(1)"]);
+    running.stop().await.unwrap();
+    let mut running = Running::start(listening(&log));
+    running.until(|event| matches!(event, Happened::CaughtUp { .. })).await;
+    let url = running.url("/changes?from=3").await;
+    let mut later = Events::open(&url, None).await;
+    let later = later.until(is_last).await;
+    let rows = |event: &super::reader::Event| event.data["rows"].as_array().map_or(0, Vec::len);
+    assert_eq!(later.iter().map(rows).sum::<usize>(), 1 + 9 + 1);
+    assert_eq!(whole(later), first, "the store says the same");
+    running.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_replica_that_an_older_release_kept_shows_changes_from_where_it_stands() {
     let mut log = Log::begin("CREATE TABLE t(id INTEGER PRIMARY KEY, v)").await;
     log.run("INSERT INTO t VALUES(1, 'a')");
