@@ -44,6 +44,8 @@ struct Known {
     halted: Option<Halt>,
     /// Whether also what the file holds is shown to nobody.
     is_hidden: bool,
+    /// Whether the file was looked at since the start, or it is known that there will be nothing to look at.
+    is_known: bool,
 }
 
 /// That the replica has halted, so that it will never stand there.
@@ -113,7 +115,7 @@ impl View {
         self.known.send_modify(|known| {
             known.standing = Some(standing);
             known.stood = Some(standing);
-            known.is_hidden = false;
+            (known.is_hidden, known.is_known) = (false, true);
             known.stored = known.stored.max(Some(standing.sequence));
             if self.is_counted {
                 metrics::stored(self.stream, known.stored);
@@ -123,14 +125,14 @@ impl View {
 
     /// The file is not what it was: nothing of it is shown any more.
     pub(crate) fn distrust(&self) {
-        self.known.send_modify(|known| known.standing = None);
+        self.known.send_modify(|known| (known.standing, known.is_known) = (None, true));
     }
 
     /// What the file holds is not believed any more: nobody is shown it, not even as what somebody made of it.
     pub(crate) fn hide(&self) {
         self.known.send_modify(|known| {
             known.standing = None;
-            known.is_hidden = true;
+            (known.is_hidden, known.is_known) = (true, true);
         });
     }
 
@@ -143,6 +145,18 @@ impl View {
     pub(crate) fn is_shown(&self) -> bool {
         let known = self.known.borrow();
         known.standing.is_some() && !known.is_hidden
+    }
+
+    /// Whether it is known that nothing may be shown. Before the scan after a start, nobody knows.
+    pub(crate) fn is_withheld(&self) -> bool {
+        let known = self.known.borrow();
+        known.is_known && (known.standing.is_none() || known.is_hidden)
+    }
+
+    /// Waits until the file was looked at after the start.
+    pub(crate) async fn looked_at(&self) {
+        // It is alive while this is.
+        self.known.subscribe().wait_for(|known| known.is_known).await.ok();
     }
 
     /// Somebody says that the log is stored up to here.
@@ -164,7 +178,7 @@ impl View {
         }
         self.known.send_modify(|known| {
             known.is_hidden |= halt.kind == HaltKind::Revoked;
-            known.halted = Some(halt);
+            (known.halted, known.is_known) = (Some(halt), true);
         });
     }
 

@@ -65,6 +65,10 @@ use seats::Seats;
 /// Most readers for whom the store is read at a time.
 const TURNS_MAX: usize = 2;
 
+/// How many messages a place may be past what the replica holds: whoever was shown them by another replica, or by this one before it lost what was not on
+/// its disk, waits until it holds them.
+const AHEAD_MAX: u64 = 1 << 16;
+
 /// What the replica holds, as far as readers need to know.
 #[derive(Debug)]
 struct Applied {
@@ -109,7 +113,7 @@ pub(crate) enum NotShown {
     /// As many read as may, and no client that has more makes room.
     #[error("as many read changes as may at a time; try again")]
     Busy,
-    /// The replica does not stand there yet.
+    /// The replica does not stand there yet, nor nearly.
     #[error("the replica does not hold what is before this place. from=`{from}` next=`{next}`")]
     Past {
         /// The place asked for.
@@ -179,26 +183,32 @@ impl Feed {
         tables: Option<BTreeSet<String>>,
         shutdown: Shutdown,
     ) -> Result<Pieces, NotShown> {
-        let log = self.log.get().filter(|_| self.is_shown()).ok_or(NotShown::NoReplica)?;
-        let place = {
-            let applied = self.applied.borrow();
-            let size = applied.size();
-            let place = place.unwrap_or(Place::Behind(size));
-            let from = place.next();
-            if from > size + 1 {
-                return Err(NotShown::Past { from, next: size + 1 });
-            }
-            let first = applied.marks.first().unwrap_or(size) + 1;
-            if from < first {
-                let first = Sequence::new(first).map_err(|_| NotShown::NoReplica)?;
-                return Err(NotShown::NotKept { from, first });
-            }
-            place
-        };
+        if self.view.is_withheld() {
+            return Err(NotShown::NoReplica);
+        }
+        if self.is_shown() {
+            self.place(place)?;
+        }
         let seat = self.seats.take(client).ok_or(NotShown::Busy)?;
         let through = through.map_or(u64::MAX, Sequence::get);
-        let reader = Reader::new(self.clone(), log.clone(), place, through, tables, shutdown);
-        Ok(reader.start(seat))
+        Ok(Reader::new(self.clone(), place, through, tables, shutdown).start(seat))
+    }
+
+    /// Where a reader begins.
+    fn place(&self, asked: Option<Place>) -> Result<Place, NotShown> {
+        let applied = self.applied.borrow();
+        let size = applied.size();
+        let place = asked.unwrap_or(Place::Behind(size));
+        let from = place.next();
+        if from > size.saturating_add(AHEAD_MAX + 1) {
+            return Err(NotShown::Past { from, next: size + 1 });
+        }
+        let first = applied.marks.first().unwrap_or(size) + 1;
+        if from < first {
+            let first = Sequence::new(first).map_err(|_| NotShown::NoReplica)?;
+            return Err(NotShown::NotKept { from, first });
+        }
+        Ok(place)
     }
 
     /// Whether what the replica holds may be shown.

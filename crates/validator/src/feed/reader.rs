@@ -26,7 +26,7 @@ use super::place::Place;
 use super::render::{Next, Rendering};
 use super::ring::Shown;
 use super::seats::Seat;
-use super::{Anew, Feed, Log};
+use super::{Anew, Feed, NotShown};
 use crate::metrics;
 use crate::view::View;
 
@@ -59,6 +59,8 @@ enum Why {
     Crowded,
     /// There is no replica any more that could be shown.
     NotShown,
+    /// Its place is far past what the replica holds.
+    Past,
     /// What is behind its place is not kept any more.
     NotKept,
     /// What is behind its place could not be read again.
@@ -68,14 +70,15 @@ enum Why {
 /// A reader.
 pub(super) struct Reader {
     feed: Feed,
-    log: Log,
+    /// What it asked for.
+    place: Option<Place>,
     rendering: Rendering,
     /// The message that is shown next.
     next: u64,
     /// The last message that is shown.
     through: u64,
-    /// Up to where it was shown everything.
-    told: Place,
+    /// Up to where it was shown everything, once that is known.
+    told: Option<Place>,
     said: Instant,
     /// The store, while it is read for this one.
     turn: Option<Turn>,
@@ -147,10 +150,10 @@ impl Held {
 pub(crate) struct Pieces {
     pieces: mpsc::Receiver<Piece>,
     /// Why there is nothing behind the last piece, and up to where the reader had shown everything.
-    last: Arc<OnceLock<(Why, Place)>>,
+    last: Arc<OnceLock<(Why, Option<Place>)>>,
     view: View,
     /// Up to where everything was taken.
-    taken: Place,
+    taken: Option<Place>,
     is_over: bool,
 }
 
@@ -158,7 +161,7 @@ pub(crate) struct Pieces {
 struct Piece {
     bytes: Bytes,
     /// Up to where everything was shown with it.
-    told: Place,
+    told: Option<Place>,
 }
 
 impl Pieces {
@@ -167,7 +170,7 @@ impl Pieces {
         let mut was_dropped = false;
         while let Some(piece) = self.pieces.recv().await {
             // What is not believed any more is shown to nobody, also where it was rendered before.
-            if self.view.is_shown() && !was_dropped {
+            if !self.view.is_withheld() && !was_dropped {
                 self.taken = piece.told;
                 return Some(piece.bytes);
             }
@@ -178,7 +181,7 @@ impl Pieces {
         }
         let (why, told) = *self.last.get()?;
         let (why, after) = if was_dropped { (Why::NotShown, self.taken) } else { (why, told) };
-        let data = json!({ "why": why, "after": after.to_string() });
+        let data = json!({ "why": why, "after": after.map(|place| place.to_string()) });
         Some(Bytes::from(format!("event: ended\ndata: {data}\n\n")))
     }
 }
@@ -200,19 +203,18 @@ enum Look {
 impl Reader {
     pub(super) fn new(
         feed: Feed,
-        log: Log,
-        place: Place,
+        place: Option<Place>,
         through: u64,
         tables: Option<BTreeSet<String>>,
         shutdown: Shutdown,
     ) -> Self {
-        let rendering = Rendering::new(place, tables);
+        let rendering = Rendering::new(place.unwrap_or(Place::Behind(0)), tables);
         Self {
             through,
             feed,
-            log,
+            place,
             rendering,
-            next: place.next(),
+            next: 1,
             told: place,
             said: Instant::now(),
             turn: None,
@@ -240,7 +242,7 @@ impl Reader {
             };
             if why == Why::Slow {
                 metrics::feed_reader_dropped();
-                debug!(place = %self.told, "a reader of changes is too slow");
+                debug!(place = ?self.told, "a reader of changes is too slow");
             }
             words.set((why, self.told)).ok();
             drop(seat);
@@ -250,6 +252,7 @@ impl Reader {
 
     async fn run(&mut self, to: &mpsc::Sender<Piece>) -> Result<std::convert::Infallible, Why> {
         self.send(to, format!("retry: {RETRY_MS}\n\n").into(), self.told).await?;
+        self.begin(to).await?;
         loop {
             if self.is_through(self.next) {
                 return Err(Why::Through);
@@ -280,6 +283,23 @@ impl Reader {
                 Look::NotKept => return Err(Why::NotKept),
             }
         }
+    }
+
+    /// Waits until the replica may be shown, and begins at the place that was asked for.
+    async fn begin(&mut self, to: &mpsc::Sender<Piece>) -> Result<(), Why> {
+        let view = self.feed.view.clone();
+        self.wait(to, async move { view.looked_at().await }).await?;
+        if !self.feed.is_shown() {
+            return Err(Why::NotShown);
+        }
+        let place = self.feed.place(self.place).map_err(|refused| match refused {
+            NotShown::Past { .. } => Why::Past,
+            NotShown::NotKept { .. } => Why::NotKept,
+            NotShown::NoReplica | NotShown::Busy => Why::NotShown,
+        })?;
+        self.rendering.begin(place);
+        (self.next, self.told) = (place.next(), Some(place));
+        Ok(())
     }
 
     fn look(&mut self) -> Look {
@@ -332,7 +352,7 @@ impl Reader {
         loop {
             match self.rendering.next(message, anew, history) {
                 Ok(Next::Event(event)) => {
-                    self.send(to, event.to_bytes().into(), event.place).await?;
+                    self.send(to, event.to_bytes().into(), Some(event.place)).await?;
                 }
                 Ok(Next::Pause) => tokio::task::yield_now().await,
                 Ok(Next::Done) => break,
@@ -411,7 +431,8 @@ impl Reader {
             (Arc::clone(&applied.history), Arc::clone(&applied.marks), tail)
         };
         let gaps = self.feed.view.status().gaps;
-        let (log, next, shutdown) = (self.log.clone(), self.next, self.shutdown.clone());
+        let Some(log) = self.feed.log.get().cloned() else { return Err(Why::NotShown) };
+        let (next, shutdown) = (self.next, self.shutdown.clone());
         let read = std::mem::take(&mut self.read);
         let reading = async move { log.read(next, marks, read, tail, gaps, &shutdown).await };
         let reading = self.wait(to, reading).await?.map_err(|error| why(&error))?;
@@ -430,7 +451,7 @@ impl Reader {
                 () = shutdown.asked() => return Err(Why::Stopping),
                 came = &mut what => return Ok(came),
                 () = sleep_until(silent) => {
-                    if !self.feed.is_shown() {
+                    if self.feed.view.is_withheld() {
                         return Err(Why::NotShown);
                     }
                     if self.is_reading && to.capacity() == 0 {
@@ -448,8 +469,9 @@ impl Reader {
     async fn say(&mut self, to: &mpsc::Sender<Piece>) -> Result<(), Why> {
         let passed = self.next - 1;
         let (told, is_behind) = match self.told {
-            Place::Behind(size) => (size, true),
-            Place::BehindCommit(sequence, _) | Place::Inside(sequence, _, _) => (sequence.get(), false),
+            None => (passed, true),
+            Some(Place::Behind(size)) => (size, true),
+            Some(Place::BehindCommit(sequence, _) | Place::Inside(sequence, _, _)) => (sequence.get(), false),
         };
         let is_news = passed > told || (passed == told && !is_behind);
         if self.rendering.is_inside() || !is_news {
@@ -457,11 +479,11 @@ impl Reader {
         }
         // No event without data; the place counts all the same.
         let place = Place::Behind(passed);
-        self.send(to, format!("id: {place}\n\n").into(), place).await
+        self.send(to, format!("id: {place}\n\n").into(), Some(place)).await
     }
 
     /// Hands a piece to the connection, with which everything up to `told` was shown. Where that takes nothing, others read the store meanwhile.
-    async fn send(&mut self, to: &mpsc::Sender<Piece>, bytes: Bytes, told: Place) -> Result<(), Why> {
+    async fn send(&mut self, to: &mpsc::Sender<Piece>, bytes: Bytes, told: Option<Place>) -> Result<(), Why> {
         let shutdown = self.shutdown.clone();
         let room = async {
             let stall_max = self.feed.stall_max;
@@ -483,7 +505,7 @@ impl Reader {
             () = shutdown.asked() => return Err(Why::Stopping),
         };
         match room {
-            Ok(Ok(_)) if !self.feed.is_shown() => return Err(Why::NotShown),
+            Ok(Ok(_)) if self.feed.view.is_withheld() => return Err(Why::NotShown),
             Ok(Ok(room)) => room.send(Piece { bytes, told }),
             Ok(Err(_)) => return Err(Why::Gone),
             Err(_) => return Err(Why::Slow),

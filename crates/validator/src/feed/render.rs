@@ -143,6 +143,11 @@ impl Rendering {
         Self { tables, from, index: 0, commit: None }
     }
 
+    /// What is behind this place is shown, and nothing was yet.
+    pub(crate) const fn begin(&mut self, from: Place) {
+        self.from = from;
+    }
+
     /// Whether a commit in parts is not whole yet.
     pub(crate) fn is_inside(&self) -> bool {
         self.commit.is_some()

@@ -17,7 +17,7 @@ async fn a_place_that_is_none_or_is_not_held_is_a_problem() {
     let mut running = Running::start(config);
     running.until(|event| matches!(event, Happened::CaughtUp { .. })).await;
     for (query, status, code) in [
-        ("?from=4", 404, "not_found"),
+        ("?from=65540", 404, "not_found"),
         ("?from=5&through=3", 400, "range"),
         ("?from=2&through=1", 400, "range"),
         ("?from=0", 400, "malformed"),
@@ -30,7 +30,7 @@ async fn a_place_that_is_none_or_is_not_held_is_a_problem() {
         assert_eq!((found, problem["code"].as_str()), (status, Some(code)), "{query}: {problem}");
     }
     let url = running.url("/changes").await;
-    for (id, status) in [("no", 400), ("3-", 400), ("3", 404), ("2", 200)] {
+    for (id, status) in [("no", 400), ("3-", 400), ("65539", 404), ("2", 200), ("9-3", 200)] {
         let answer = client().get(&url).header("last-event-id", id).send().await.unwrap();
         assert_eq!(answer.status().as_u16(), status, "{id}");
     }
@@ -264,5 +264,34 @@ async fn one_client_does_not_keep_the_others_out() {
     assert_eq!(answer.status().as_u16(), 200);
     let ended = greedy[3].next().await.unwrap();
     assert_eq!((ended.name.as_str(), &ended.data["why"]), ("ended", &"crowded".into()));
+    running.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_further_than_the_replica_or_comes_while_it_starts_waits() {
+    let mut log = Log::begin("CREATE TABLE t(id INTEGER PRIMARY KEY, v)").await;
+    let mut config = listening(&log);
+    // A folder with nothing in it: nobody knows yet what the replica will be.
+    let store = log.folder.path().join("store");
+    let away = log.folder.path().join("away");
+    std::fs::rename(&store, &away).unwrap();
+    std::fs::create_dir(&store).unwrap();
+    config.poll_ms_max = 50;
+    let mut running = Running::start(config);
+    let url = running.url("/changes").await;
+    let mut waiting = Events::open(&url, Some("2")).await;
+    let mut ahead = Events::open(&url, Some("3-1")).await;
+    std::fs::remove_dir(&store).unwrap();
+    std::fs::rename(&away, &store).unwrap();
+    running.until(|event| matches!(event, Happened::CaughtUp { .. })).await;
+    // The replica holds two messages.
+    let mut later = Events::open(&url, Some("4-2")).await;
+    for id in 1..=3 {
+        log.run(&format!("INSERT INTO t VALUES({id}, 'v')"));
+        log.publish().await;
+    }
+    for (events, expected) in [(&mut waiting, "3-1"), (&mut ahead, "4-2"), (&mut later, "5-3")] {
+        assert_eq!(events.next().await.unwrap().id.as_deref(), Some(expected));
+    }
     running.stop().await.unwrap();
 }
