@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use crate::id::{Epoch, KeyId, Sequence};
-use crate::log::{Checkpoint, VerifiedBatch};
+use crate::log::{Checkpoint, TrustedCheckpoint, VerifiedBatch};
 use crate::signing::{LastValid, Revocations};
 
 /// What one epoch's key signed.
@@ -79,6 +79,41 @@ impl Signers {
         Self { unknown: Some(unknown), epochs: BTreeMap::new() }
     }
 
+    /// The same, where the checkpoint is believed: who signed the end is known, and what is before it may be learned by [`Self::learn`].
+    pub fn ending(checkpoint: &TrustedCheckpoint) -> Self {
+        let mut signers = Self::joining(checkpoint.claim());
+        signers.note_end(checkpoint);
+        signers
+    }
+
+    /// Learns of the batch with which the epochs at the end of what is unknown began. From there to that end nobody else signed, since epochs
+    /// only grow. `before` is the checkpoint that the batch was verified from, up to which nothing is known now; `None` for the first batch.
+    pub fn learn(&mut self, batch: &VerifiedBatch, before: Option<&TrustedCheckpoint>) {
+        let mut earlier = Self::default();
+        earlier.add(batch);
+        for (epoch, Signed { key, through }) in earlier.epochs {
+            self.note_through(epoch, key, through);
+        }
+        self.unknown = None;
+        if let Some(before) = before {
+            self.unknown = Self::joining(before.claim()).unknown;
+            self.note_end(before);
+        }
+    }
+
+    /// Who signed the part of this log that ends at one of its checkpoints, which `key` signed.
+    #[must_use]
+    pub fn cut(mut self, claim: &Checkpoint, key: KeyId) -> Self {
+        let end = LastValid { epoch: claim.epoch, size: Some(claim.size) };
+        if self.unknown.is_some_and(|unknown| unknown >= end) {
+            return Self::joining(claim);
+        }
+        // Behind a checkpoint nobody signs for an earlier epoch.
+        self.epochs.split_off(&claim.epoch);
+        self.note(claim.epoch, key, claim.size);
+        self
+    }
+
     /// What was kept: where knowledge begins, if not at the first message, and what each epoch's key signed.
     pub fn kept(unknown: Option<LastValid>, epochs: impl IntoIterator<Item = (Epoch, Signed)>) -> Self {
         Self { unknown, epochs: epochs.into_iter().collect() }
@@ -110,6 +145,18 @@ impl Signers {
 
     fn note(&mut self, epoch: Epoch, key: KeyId, through: Sequence) {
         self.epochs.insert(epoch, Signed { key, through });
+    }
+
+    fn note_end(&mut self, checkpoint: &TrustedCheckpoint) {
+        let claim = checkpoint.claim();
+        self.note_through(claim.last_leader.epoch, claim.last_leader.key, claim.size);
+        self.note_through(claim.epoch, checkpoint.key(), claim.size);
+    }
+
+    /// The same where it may be known that the epoch's key went further.
+    fn note_through(&mut self, epoch: Epoch, key: KeyId, through: Sequence) {
+        let signed = self.epochs.entry(epoch).or_insert(Signed { key, through });
+        signed.through = signed.through.max(through);
     }
 
     /// Whether this is who signed a log up to a checkpoint, and neither less nor more.

@@ -3,7 +3,7 @@
 use synddb_protocol::id::{Epoch, Sequence};
 use synddb_protocol::log::{
     AdmissionError, Batch, BatchError, Entry, KeyProof, Leaders, MessageError, RevokedError,
-    SignedEpochRecord, Signers, Tip,
+    SignedEpochRecord, Signers, Tip, VerifiedBatch,
 };
 use synddb_protocol::signing::{LastValid, Revocations, SignatureError, SigningKey, TrustedKeys};
 
@@ -222,6 +222,29 @@ fn who_signed_what_is_kept_and_compared_with_what_is_revoked() {
     assert_eq!(found, RevokedError::Unknown { key: old.key.id(), last_valid: last_valid(3, 6), unknown });
     assert_eq!(found.span(), (sequence(7), sequence(7)));
     assert_eq!(Signers::kept(signers.unknown(), signers.epochs()), signers);
+
+    // It learns backwards what everybody knows who read all of it.
+    let mut learned = Signers::ending(last.checkpoint());
+    assert!(learned.reach(last.checkpoint().claim()));
+    learned.learn(&last, Some(batch.checkpoint()));
+    assert_eq!(learned.unknown(), Some(last_valid(3, 6)));
+    assert_eq!(learned.since(epoch(3)).collect::<Vec<_>>(), signers.since(epoch(3)).collect::<Vec<_>>());
+    // What is before is not known, and what was learned is.
+    assert_eq!(learned.check(&revoked(&old.key, 3, 6)), Ok(()));
+    assert!(learned.check(&revoked(&old.key, 2, 6)).is_err());
+    assert!(learned.check(&revoked(&next.key, 3, 6)).is_err());
+    learned.learn(&batch, None);
+    assert_eq!(learned, signers);
+
+    // Of a log that ends earlier, less.
+    let mut first = Signers::default();
+    first.add(&batch);
+    let cut = |signers: &Signers, at: &VerifiedBatch| {
+        signers.clone().cut(at.checkpoint().claim(), at.checkpoint().key())
+    };
+    assert_eq!((cut(&signers, &batch), cut(&signers, &last)), (first, signers.clone()));
+    assert_eq!(cut(&joined, &batch), Signers::joining(batch.checkpoint().claim()));
+    assert_eq!(cut(&joined, &last), joined);
 }
 
 #[test]

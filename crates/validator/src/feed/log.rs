@@ -11,12 +11,12 @@ use synddb_protocol::chain;
 use synddb_protocol::http::Gap;
 use synddb_protocol::id::{Sequence, StreamId};
 use synddb_protocol::log::{
-    Batch, SignedCheckpoint, TrustedCheckpoint, VerifiedBatch, VerifiedMessage, Versions,
+    Batch, SignedCheckpoint, Signers, TrustedCheckpoint, VerifiedBatch, VerifiedMessage, Versions,
 };
 use synddb_service::shutdown::Shutdown;
 use synddb_storage::BatchStore;
 use tokio::sync::mpsc::{self, Receiver};
-use tokio::task::JoinSet;
+use tokio::task::{JoinSet, spawn_blocking};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::{error, warn};
 
@@ -29,7 +29,7 @@ use crate::fetch::{Fetch, PatientStore};
 use crate::keys::{KeySource, PatientKeys};
 use crate::news::News;
 use crate::pipeline::{Item, cut_off};
-use crate::replica::{begins_incarnation, snapshot_of};
+use crate::replica::{begins_incarnation, signers, snapshot_of};
 use crate::verify::{Joined, Kept, Stopped, Verify, join};
 use crate::view::View;
 
@@ -123,7 +123,10 @@ impl Log {
                 let size = *size;
                 let checkpoint =
                     SignedCheckpoint::from_bytes(bytes).map_err(|source| LogError::Mark { size, source })?;
-                (size, Some(Kept { checkpoint, signers: None }))
+                // What is revoked may lie before the mark and harm nothing: it is known here who signed that.
+                let signers =
+                    self.signers().await?.map(|signers| signers.cut(checkpoint.claim(), checkpoint.key()));
+                (size, Some(Kept { checkpoint, signers }))
             }
         };
         let store = PatientStore::following(Arc::clone(&self.store), shutdown.clone(), stop.clone());
@@ -161,6 +164,14 @@ impl Log {
             _stages: stages,
             _ending: ending,
         })
+    }
+
+    /// Who signed what the replica holds: through what the reader was told of, at least, since the owner commits before it tells.
+    async fn signers(&self) -> Result<Option<Signers>, LogError> {
+        let file = self.file.clone();
+        let read = spawn_blocking(move || signers::of_file(&file)).await;
+        let fault = ValidatorError::Fault { part: "changes" };
+        Ok(read.map_err(|_| fault)?.map_err(ValidatorError::from)?)
     }
 }
 

@@ -1,5 +1,7 @@
 //! Who signed what of the log that the replica stands on, in the same file: a row for each epoch, written with the position.
 
+use std::path::Path;
+
 use synddb_protocol::id::{Address, Epoch, KeyId, Sequence};
 use synddb_protocol::log::{Signed, Signers};
 use synddb_protocol::signing::LastValid;
@@ -13,7 +15,7 @@ use crate::error::ReplicaError;
 const UNKNOWN: i64 = 0;
 
 /// Makes the table where it is missing: a replica that was kept before there was one has none.
-pub(super) fn create(connection: &Connection) -> Result<(), SqliteError> {
+pub(crate) fn create(connection: &Connection) -> Result<(), SqliteError> {
     if exists(connection.sqlite())? {
         return Ok(());
     }
@@ -27,7 +29,7 @@ pub(super) fn create(connection: &Connection) -> Result<(), SqliteError> {
 }
 
 /// Writes what there is from `since` on, or everything without one, in the transaction that is open.
-pub(super) fn write(
+pub(crate) fn write(
     connection: &Connection,
     signers: &Signers,
     since: Option<Epoch>,
@@ -53,8 +55,13 @@ pub(crate) fn of(place: &Place) -> Result<Option<Signers>, ReplicaError> {
     if !place.is_taken() {
         return Ok(None);
     }
-    let sqlite = |source| ReplicaError::Sqlite { doing: "read", file: place.file().to_owned(), source };
-    let connection = Connection::open(place.file()).map_err(sqlite)?;
+    of_file(place.file())
+}
+
+/// What a replica has, also one that is kept by a running process.
+pub(crate) fn of_file(file: &Path) -> Result<Option<Signers>, ReplicaError> {
+    let sqlite = |source| ReplicaError::Sqlite { doing: "read", file: file.to_owned(), source };
+    let connection = Connection::open_to_read(file).map_err(sqlite)?;
     read(connection.sqlite()).map_err(|error| sqlite(error.into()))
 }
 

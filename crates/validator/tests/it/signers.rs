@@ -16,7 +16,7 @@ use super::running::Running;
 const SETUP: &str = "CREATE TABLE t(id INTEGER PRIMARY KEY, v); INSERT INTO t(v) VALUES(1), (2)";
 
 /// A reader that believes two keys, of which one may be revoked with a last valid epoch and size.
-fn believing(log: &Log, revoked: Option<(u8, u64, u64)>) -> Config {
+pub(crate) fn believing(log: &Log, revoked: Option<(u8, u64, u64)>) -> Config {
     let file = log.folder.path().join("keys.toml");
     let public = |number: u8| *key(number).verifying_key();
     let mut text = format!("[[key]]\nkey = \"{}\"\n[[key]]\nkey = \"{}\"\n", public(1), public(2));
@@ -31,7 +31,7 @@ async fn once(start: Start, config: Config) -> Result<End, ValidatorError> {
     Running::start_as(start, config).end().await
 }
 
-fn is_revoked(ended: &Result<End, ValidatorError>) -> bool {
+pub(crate) fn is_revoked(ended: &Result<End, ValidatorError>) -> bool {
     matches!(ended, Err(ValidatorError::Halted { halt, .. }) if halt.kind == HaltKind::Revoked)
 }
 

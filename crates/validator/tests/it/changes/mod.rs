@@ -4,6 +4,7 @@ mod consumer;
 mod copied;
 mod reader;
 mod refused;
+mod revoked;
 mod told;
 
 use synddb_validator::{Config, Mode};
