@@ -62,10 +62,25 @@ pub(crate) async fn join(
         return Ok(Joined { leaders, tip, signers: Signers::default(), checkpoint: None });
     };
     let claim = checkpoint.claim();
-    let epoch = claim.epoch;
     // A release that does not know of them moves the position without them.
     let signers = signers.filter(|signers| signers.reach(claim)).unwrap_or_else(|| Signers::joining(claim));
     signers.check(trusted.revoked()).map_err(HaltCause::revoked)?;
+    let (leaders, tip, checkpoint) = enter(store, stream, keys, supported, file, checkpoint, trusted).await?;
+    Ok(Joined { leaders, tip, signers, checkpoint: Some(checkpoint) })
+}
+
+/// The same at a checkpoint, whoever signed what is before it: whether that is believed is for the caller to find out.
+pub(crate) async fn enter(
+    store: &PatientStore,
+    stream: StreamId,
+    keys: &PatientKeys,
+    supported: Versions,
+    file: &Path,
+    checkpoint: SignedCheckpoint,
+    trusted: TrustedKeys,
+) -> Result<(Leaders, Tip, TrustedCheckpoint), Stopped> {
+    let claim = checkpoint.claim();
+    let epoch = claim.epoch;
     let untrusted = |source| ReplicaError::Untrusted { file: file.to_owned(), epoch, source };
     let mut leaders = Leaders::joining(stream, trusted, claim.last_leader.epoch);
     signed(&checkpoint, &leaders, keys).await?.map_err(untrusted)?;
@@ -78,7 +93,7 @@ pub(crate) async fn join(
     let checkpoint = checkpoint.verify(&leaders).map_err(untrusted)?;
     let tip = Tip::trusting_as(&checkpoint, supported)
         .map_err(|source| ReplicaError::Newer { file: file.to_owned(), source })?;
-    Ok(Joined { leaders, tip, signers, checkpoint: Some(checkpoint) })
+    Ok((leaders, tip, checkpoint))
 }
 
 /// Why verifying does not go on.

@@ -6,12 +6,17 @@
 //! that what the log claimed of states up to there follows from its rows. The replica says so, by [`Started`].
 //!
 //! The batch before is believed as far as a replica believes the position in its own file: a key that leads its epoch signed its checkpoint.
+//! Who signed what is before that is learned from the batches with which epochs began.
 
 use std::collections::BTreeSet;
 
 use synddb_protocol::chain;
 use synddb_protocol::id::{Sequence, StreamId};
-use synddb_protocol::log::{Batch, BatchError, Manifest, SignedManifest, TrustedCheckpoint, Versions};
+use synddb_protocol::log::{
+    Batch, BatchError, Leaders, Manifest, SignedCheckpoint, SignedManifest, Signers, Tip, TrustedCheckpoint,
+    VerifiedBatch, Versions,
+};
+use synddb_protocol::signing::{Revocations, TrustedKeys};
 use synddb_sqlite::connection::{Connection, SqliteError};
 use synddb_sqlite::snapshot::Image;
 use synddb_storage::{GetError, Key, ListError};
@@ -21,16 +26,17 @@ use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use super::learned::learn;
 use super::listed::{Named, batch_through, newest};
 use super::unfit::Unfit;
 use crate::error::{HaltCause, Refused, ReplicaError, ValidatorError};
 use crate::fetch::{NoAnswer, PatientStore};
 use crate::keys::PatientKeys;
 use crate::replica::chunks::Chunks;
-use crate::replica::{Ended, Gaps, Place, Started, position, snapshot};
+use crate::replica::{Ended, Gaps, Place, Started, position, signers, snapshot};
 use crate::run::{Event, own};
 use crate::start::Begun;
-use crate::verify::{Joined, Kept, Stopped, Verify, join};
+use crate::verify::{Kept, Stopped, Verify, enter};
 
 /// Snapshots that are looked at, at most: each costs a few small objects until it is found to be none.
 const LOOKED_AT_MAX: usize = 256;
@@ -53,10 +59,12 @@ struct Vouched {
     named: Named,
     manifest: Manifest,
     checkpoint: TrustedCheckpoint,
+    /// Who signed what is before it, as far as that can be told.
+    signers: Signers,
 }
 
 /// Why a snapshot is not begun from.
-enum Passed {
+pub(super) enum Passed {
     /// For its own sake.
     Unfit(Unfit),
     /// Nothing comes after this.
@@ -114,7 +122,7 @@ pub(crate) async fn begin(of: Beginning<'_>, mut begun: Begun) -> Result<Begun, 
             Err(Passed::Unfit(unfit)) => unfit,
             Err(Passed::Stopped(stopped)) => return Err(stopped),
         };
-        if matches!(passed, Unfit::NoBatch | Unfit::Batch(_)) {
+        if matches!(passed, Unfit::NoBatch | Unfit::Batch(_) | Unfit::Revoked(_)) {
             hopeless.insert(named.sequence);
         }
         let (sequence, signer) = (named.sequence.get(), named.signer);
@@ -149,21 +157,50 @@ async fn vouch(of: &Beginning<'_>, place: &Place, named: Named) -> Result<Vouche
     if *batch.checkpoint() != manifest.checkpoint {
         return Err(Unfit::OtherCheckpoint.into());
     }
-    let kept = match batch.first().previous() {
+    let before = match batch.first().previous() {
         None => None,
+        Some(before) => Some(through(of, before).await?.checkpoint().clone()),
+    };
+    let (verified, _) = verify(of, place, before, batch).await?;
+    let checkpoint = verified.checkpoint().clone();
+    let signers = learn(of, place, &checkpoint).await?;
+    Ok(Vouched { named, manifest: manifest.clone(), checkpoint, signers })
+}
+
+/// What is revoked now.
+pub(super) async fn revoked(of: &Beginning<'_>) -> Result<Revocations, Passed> {
+    of.keys.revoked().await.map_err(|error| Passed::Stopped(error.into()))
+}
+
+/// Verifies a batch from the checkpoint of the one before it, which is returned as well. Who signed what is before that is not asked.
+pub(super) async fn verify(
+    of: &Beginning<'_>,
+    place: &Place,
+    before: Option<SignedCheckpoint>,
+    batch: Batch,
+) -> Result<(VerifiedBatch, Option<TrustedCheckpoint>), Passed> {
+    let mut trusted = TrustedKeys::default();
+    trusted.set_revoked(revoked(of).await?);
+    let (leaders, tip, before) = match before {
+        None => (Leaders::new(of.stream, trusted), Tip::start(of.stream).supporting(of.supported), None),
         Some(before) => {
-            Some(Kept { checkpoint: through(of, before).await?.checkpoint().clone(), signers: None })
+            let entered = enter(of.store, of.stream, of.keys, of.supported, place.file(), before, trusted);
+            let (leaders, tip, before) = entered.await.map_err(Passed::of_batches)?;
+            (leaders, tip, Some(before))
         }
     };
-    let joined = join(of.store, of.stream, of.keys, of.supported, place.file(), kept).await;
-    let Joined { leaders, tip, signers, .. } = joined.map_err(Passed::of_batches)?;
-    let mut verify = Verify::new(of.store.clone(), of.keys.clone(), leaders, tip, signers);
-    let verified = verify.verify_next(batch).await.map_err(Passed::of_batches)?;
-    Ok(Vouched { named, manifest: manifest.clone(), checkpoint: verified.checkpoint().clone() })
+    let mut verify = Verify::new(of.store.clone(), of.keys.clone(), leaders, tip, Signers::default());
+    Ok((verify.verify_next(batch).await.map_err(Passed::of_batches)?, before))
 }
 
 /// The batch that ends at a message, as it is stored.
-async fn through(of: &Beginning<'_>, last: Sequence) -> Result<Batch, Passed> {
+pub(super) async fn through(of: &Beginning<'_>, last: Sequence) -> Result<Batch, Passed> {
+    let batch = holding(of, last).await?;
+    if batch.last() == last { Ok(batch) } else { Err(Unfit::NoBatch.into()) }
+}
+
+/// The batch that holds a message, as it is stored.
+pub(super) async fn holding(of: &Beginning<'_>, last: Sequence) -> Result<Batch, Passed> {
     let stream = of.stream;
     let asked = of.store.list(|store| async move { batch_through(&*store, stream, last).await });
     let first = match asked.await {
@@ -193,7 +230,7 @@ async fn through(of: &Beginning<'_>, last: Sequence) -> Result<Batch, Passed> {
     if batch.first() != first {
         return Err(refused(Refused::Misplaced { expected: first, found: batch.first() }).into());
     }
-    if batch.last() == last { Ok(batch) } else { Err(Unfit::NoBatch.into()) }
+    if batch.last() >= last { Ok(batch) } else { Err(Unfit::NoBatch.into()) }
 }
 
 /// Restores a snapshot, and makes it the replica. What is left of one that is none is removed.
@@ -202,18 +239,18 @@ async fn restore(
     begun: Begun,
     vouched: Vouched,
 ) -> Result<(Begun, Result<(), Unfit>), Stopped> {
-    let Vouched { named, manifest, checkpoint } = vouched;
+    let Vouched { named, manifest, checkpoint, signers } = vouched;
     let chunks: Vec<_> = manifest.chunks().copied().collect();
     let (sequence, signer) = (named.sequence.get(), named.signer);
     info!(sequence, %signer, chunks = chunks.len(), "beginning from a snapshot");
     let chunks = Chunks::fetch(&Handle::current(), of.store.clone(), of.stream, chunks, of.stop.clone());
     let claim = checkpoint.claim().clone();
     let started = Started { signer: named.signer, checkpoint: manifest.checkpoint.clone() };
-    let kept = Kept { checkpoint: manifest.checkpoint.clone(), signers: None };
+    let kept = Kept { checkpoint: manifest.checkpoint.clone(), signers: Some(signers.clone()) };
     let told = started.told();
     let (begun, ended) = own(move || {
         let mut begun = begun;
-        let ended = put_in_place(&mut begun, &manifest, chunks, &started, &checkpoint);
+        let ended = put_in_place(&mut begun, &manifest, chunks, &started, (&checkpoint, &signers));
         if ended.is_ok() {
             (begun.kept, begun.started, begun.gaps) = (Some(kept), Some(started), Gaps::default());
         }
@@ -253,7 +290,7 @@ fn put_in_place(
     manifest: &Manifest,
     chunks: Chunks,
     started: &Started,
-    checkpoint: &TrustedCheckpoint,
+    (checkpoint, signed): (&TrustedCheckpoint, &Signers),
 ) -> Result<(), Ended> {
     let place = &begun.place;
     let sequence = manifest.sequence();
@@ -266,8 +303,10 @@ fn put_in_place(
     let written = || -> Result<(), SqliteError> {
         let connection = Connection::open(&staged)?;
         position::create(&connection)?;
+        signers::create(&connection)?;
         connection.execute("BEGIN IMMEDIATE")?;
         position::write(&connection, checkpoint)?;
+        signers::write(&connection, signed, None)?;
         started.write(connection.sqlite())?;
         connection.execute("COMMIT")?;
         connection.sqlite().pragma_update(None, "journal_mode", "WAL")?;

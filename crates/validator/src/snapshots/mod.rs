@@ -3,6 +3,7 @@
 //! ```text
 //! listed.rs  which snapshots lie in the store, and which batch ends at a place
 //! begin.rs   a replica that is not there yet begins from one
+//! learned.rs who signed what is before one
 //! unfit.rs   why one is passed
 //! take.rs    one is taken: scanned, and laid beside the replica, inside of one read transaction
 //! spool.rs   what lies beside the replica: chunks that are not stored yet, and what the last snapshot was made of
@@ -18,6 +19,7 @@
 //! - Neither taking nor looking for one keeps a replica from following the log.
 
 mod begin;
+mod learned;
 mod listed;
 mod shelf;
 mod spool;

@@ -2,6 +2,7 @@
 
 use synddb_protocol::DecodeError;
 use synddb_protocol::id::{KeyId, Sequence};
+use synddb_protocol::log::RevokedError;
 use synddb_protocol::signing::SignatureError;
 
 use crate::error::{HaltCause, ValidatorError};
@@ -44,6 +45,9 @@ pub(super) enum Unfit {
     /// The batch that ends there, or the one before, is not believed.
     #[error("the batch of the log that ends there is not believed")]
     Batch(#[source] Box<ValidatorError>),
+    /// A revoked key signed too much of the log before it, or may have done so.
+    #[error("the log before it is not believed: an older snapshot, or the log from its first message, is")]
+    Revoked(#[from] RevokedError),
     /// Its pages are not the database that the log claims.
     #[error("its pages are not the database that the log claims")]
     Pages(#[source] Box<HaltCause>),

@@ -4,6 +4,7 @@ mod begun;
 mod checked;
 mod forged;
 mod killed;
+mod revoked;
 mod taken;
 
 use std::path::Path;
