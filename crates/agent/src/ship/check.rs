@@ -67,13 +67,8 @@ impl Shipper {
         let Some(hash) = unchecked.lacking.last().copied() else {
             let body = &unchecked.spooled.body;
             return match self.client.snapshot(body, within) {
-                Ok(Answer::Done(promised)) => {
-                    if let Some(problem) = self.promises.take(promised.receipts) {
-                        self.stop_with(problem);
-                        return Came::Nothing;
-                    }
-                    Came::Whole
-                }
+                // What it promises again is kept already: its message was seen stored.
+                Ok(Answer::Done(_)) => Came::Whole,
                 Ok(Answer::Refused(refused, _)) => {
                     if let Reason::MissingChunks { missing } = refused.reason() {
                         let chunks = &unchecked.spooled.snapshot.chunks;
