@@ -120,7 +120,7 @@ pub enum Reason {
     NotLeading,
     /// 503: the store or another dependency does not answer.
     Unavailable,
-    /// 504: what was waited for did not come in time; ask again.
+    /// 412: what the request says must be there did not come in time; ask again.
     NotYet,
     /// 507: the disk budget is used up; accepted data is safe.
     DiskFull,
@@ -148,7 +148,7 @@ impl Reason {
             Self::Busy => 429,
             Self::Internal => 500,
             Self::NotLeading | Self::Unavailable => 503,
-            Self::NotYet => 504,
+            Self::NotYet => 412,
             Self::DiskFull => 507,
         }
     }

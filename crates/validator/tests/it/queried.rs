@@ -189,13 +189,13 @@ async fn a_query_waits_for_the_state_that_it_names() {
     let next = json!({"incarnation": now.incarnation, "commit": now.next.get() + 1});
     for wait_for in [next.clone(), json!({"sequence": 3})] {
         let (status, problem) = running.query(json!({"sql": sql, "wait_for": wait_for, "wait_ms": 50})).await;
-        assert_eq!((status, &problem["code"]), (504, &json!("not_yet")), "{problem}");
+        assert_eq!((status, &problem["code"]), (412, &json!("not_yet")), "{problem}");
     }
     // Another one of the same counter is no incarnation of this log.
     let mut other = next.clone();
     other["incarnation"]["nonce"] = json!(format!("0x{}", "ab".repeat(16)));
     let (status, problem) = running.query(json!({"sql": sql, "wait_for": other, "wait_ms": 0})).await;
-    assert_eq!((status, &problem["code"]), (504, &json!("not_yet")), "{problem}");
+    assert_eq!((status, &problem["code"]), (412, &json!("not_yet")), "{problem}");
     for wait_for in [json!({}), json!(3), json!({"sequence": 3, "commit": 1}), json!({"commit": 1})] {
         let (status, problem) = running.query(json!({"sql": sql, "wait_for": wait_for})).await;
         assert_eq!((status, &problem["code"]), (400, &json!("malformed")), "{problem}");
