@@ -240,9 +240,17 @@ impl CommandError {
             | Self::Validator(ValidatorError::Halted { .. }) => Exit::Different,
             Self::Process(error) if error.is_refusal() => Exit::Refused,
             Self::Sequencer(error) if error.is_refusal() => Exit::Refused,
-            Self::Verify(problem) => of_log(problem),
-            Self::Sweep(problem) => of_sweep(problem),
-            Self::Restored(problem) => of_restore(problem),
+            Self::Verify(problem) => {
+                let is_interrupted = matches!(**problem, Problem::Interrupted { .. });
+                of_log(is_interrupted, problem.is_of_log(), problem.is_refusal())
+            }
+            Self::Sweep(problem) => {
+                of_log(problem.is_interrupted(), problem.is_of_log(), problem.is_refusal())
+            }
+            Self::Restored(problem) => {
+                let is_interrupted = matches!(**problem, RestoreProblem::Interrupted);
+                of_log(is_interrupted, problem.is_of_log(), problem.is_refusal())
+            }
             Self::Inspect(error) => error.exit(),
             Self::Bench(error) => error.exit(),
             Self::TimedOut { .. } => Exit::TimedOut,
@@ -282,39 +290,13 @@ impl CommandError {
     }
 }
 
-/// The exit code for a stored log that was not found to be whole.
-fn of_log(problem: &Problem) -> Exit {
-    if matches!(problem, Problem::Interrupted { .. }) {
+/// The exit code of who went through a stored log, and ended for one of these reasons or another.
+const fn of_log(is_interrupted: bool, is_of_log: bool, is_refusal: bool) -> Exit {
+    if is_interrupted {
         Exit::Incomplete
-    } else if problem.is_of_log() {
+    } else if is_of_log {
         Exit::Different
-    } else if problem.is_refusal() {
-        Exit::Refused
-    } else {
-        Exit::Failed
-    }
-}
-
-/// The exit code for a store that was not swept.
-fn of_sweep(problem: &gc::Problem) -> Exit {
-    if problem.is_interrupted() {
-        Exit::Incomplete
-    } else if problem.is_of_log() {
-        Exit::Different
-    } else if problem.is_refusal() {
-        Exit::Refused
-    } else {
-        Exit::Failed
-    }
-}
-
-/// The same for a database that was not restored.
-fn of_restore(problem: &RestoreProblem) -> Exit {
-    if matches!(problem, RestoreProblem::Interrupted) {
-        Exit::Incomplete
-    } else if problem.is_of_log() {
-        Exit::Different
-    } else if problem.is_refusal() {
+    } else if is_refusal {
         Exit::Refused
     } else {
         Exit::Failed

@@ -2,18 +2,15 @@
 //!
 //! What that is, and in which order it goes, is the validator's to say; this names the store and says what came of it.
 
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Instant, SystemTime};
 
 use synddb_service::shutdown::Shutdown;
 use synddb_validator::gc::{self, Question, Retention};
 
 use crate::arguments::GcArguments;
 use crate::exit::{CommandError, Exit};
-use crate::output::{Event, Output, Progress};
+use crate::output::{Event, Output, Seldom};
 use crate::process;
-
-/// How long nothing is said about progress.
-const PROGRESS: Duration = Duration::from_secs(1);
 
 pub(crate) fn run(arguments: &GcArguments, output: Output) -> Result<Exit, CommandError> {
     let began = Instant::now();
@@ -30,31 +27,14 @@ pub(crate) fn run(arguments: &GcArguments, output: Output) -> Result<Exit, Comma
         now: SystemTime::now(),
     };
     let swept = process::serve(output, "gc", false, async |_, shutdown: Shutdown| {
-        let mut seldom = Seldom { said: began, progress: Progress::begin(output), output };
-        Ok::<_, CommandError>(gc::run(question, shutdown, move |progress| seldom.tell(progress)).await)
+        let mut seldom = Seldom::begin(output);
+        Ok::<_, CommandError>(
+            gc::run(question, shutdown, move |progress| seldom.tell(&Event::Sweeping(progress))).await,
+        )
     })?;
     let report = swept.map_err(Box::new)?;
     let exit = if report.left.is_some() { Exit::Incomplete } else { Exit::Done };
     let elapsed_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
     output.tell(&Event::Swept { report: Box::new(report), elapsed_ms })?;
     Ok(exit)
-}
-
-/// Says how far it is, at most once a second.
-struct Seldom {
-    said: Instant,
-    progress: Progress,
-    output: Output,
-}
-
-impl Seldom {
-    fn tell(&mut self, progress: gc::Progress) {
-        if self.said.elapsed() < PROGRESS {
-            return;
-        }
-        self.said = Instant::now();
-        if !self.progress.set(crate::output::sweeping(&progress)) {
-            self.output.mention(&Event::Sweeping(progress));
-        }
-    }
 }

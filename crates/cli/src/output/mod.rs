@@ -12,9 +12,8 @@ mod verified;
 use std::io::{self, Write as _};
 
 pub use event::{Continuity, Event, Process, Stage, Writer};
-pub(crate) use progress::Progress;
+pub(crate) use progress::{Progress, Seldom};
 pub(crate) use sentence::{counted, mib, printable};
-pub(crate) use swept::so_far as sweeping;
 
 use crate::exit::CommandError;
 

@@ -156,7 +156,10 @@ pub(super) fn of(event: &Event) -> String {
         }
         Event::Verifying(progress) => {
             let read = mib(progress.read.batch_bytes + progress.read.chunk_bytes);
-            format!("checked to message {}, {read} read", progress.sequence.map_or(0, Sequence::get))
+            let rebuilt =
+                progress.rebuilt.map_or_else(String::new, |sequence| format!(", rebuilt to {sequence}"));
+            let message = progress.sequence.map_or(0, Sequence::get);
+            format!("checked to message {message}{rebuilt}, {read} read")
         }
         Event::Verified { report, elapsed_ms } => verified::of(report, *elapsed_ms),
         Event::Sweeping(progress) => swept::so_far(progress),

@@ -5,7 +5,7 @@
 mod at;
 
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use clap::Args;
 use synddb_protocol::id::{Sequence, StreamId};
@@ -16,11 +16,8 @@ use synddb_validator::restore::{self, At, Question};
 
 use crate::exit::{CommandError, Exit};
 use crate::named;
-use crate::output::{Event, Output, Progress};
+use crate::output::{Event, Output, Seldom};
 use crate::process;
-
-/// How long nothing is said about progress.
-const PROGRESS: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Args)]
 pub(crate) struct RestoreArguments {
@@ -66,32 +63,14 @@ pub(crate) fn run(arguments: &RestoreArguments, output: Output) -> Result<Exit, 
     let began = Instant::now();
     let question = arguments.question();
     let restored = process::serve(output, "restore", false, async |_, shutdown: Shutdown| {
-        let mut seldom = Seldom { said: began, progress: Progress::begin(output), output };
-        Ok::<_, CommandError>(restore::run(question, shutdown, move |progress| seldom.tell(progress)).await)
+        let mut seldom = Seldom::begin(output);
+        Ok::<_, CommandError>(
+            restore::run(question, shutdown, move |progress| seldom.tell(&Event::Restoring(progress))).await,
+        )
     })?;
     let restored = Box::new(restored.map_err(Box::new)?);
     let elapsed_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
     let file = arguments.file.display().to_string();
     output.tell(&Event::Rebuilt { file, restored, elapsed_ms })?;
     Ok(Exit::Done)
-}
-
-/// Says how far it is, at most once a second.
-struct Seldom {
-    said: Instant,
-    progress: Progress,
-    output: Output,
-}
-
-impl Seldom {
-    fn tell(&mut self, progress: restore::Progress) {
-        if self.said.elapsed() < PROGRESS {
-            return;
-        }
-        self.said = Instant::now();
-        let event = Event::Restoring(progress);
-        if !self.progress.set_event(&event) {
-            self.output.mention(&event);
-        }
-    }
 }
