@@ -1,6 +1,6 @@
 """The vectors in spec/vectors, checked with independent libraries.
 
-Nothing of this project's code runs here: COSE by `cwt`, keys by `eth-keys`, CBOR by `cbor2`, hashes by
+Nothing of this project's code runs here: COSE by `cwt`, keys by `eth-keys`, EIP-712 by `eth-account`, CBOR by `cbor2`, hashes by
 `hashlib` and `blake3`, the tree and the state hash written anew from spec/signing.md and spec/wire.md.
 A vector that this file and the Rust tests both accept is what the specification says.
 """
@@ -15,6 +15,9 @@ import cbor2
 import cwt
 import pytest
 import zstandard
+from eth_account import Account
+from eth_account.messages import encode_typed_data
+from eth_hash.auto import keccak
 from eth_keys import keys
 
 VECTORS = Path(__file__).parent.parent / "vectors"
@@ -37,9 +40,10 @@ def sha256(*parts):
 
 MESSAGES, CHECKPOINTS, EPOCHS = load("messages.json"), load("checkpoints.json"), load("epochs.json")
 MANIFESTS = load("manifests.json")
+REFUSALS = load("refusals.json")
 SIGNED = [
     pytest.param(file, vector, id=f"{kind}-{number}")
-    for kind, file in [("message", MESSAGES), ("checkpoint", CHECKPOINTS), ("epoch", EPOCHS), ("manifest", MANIFESTS)]
+    for kind, file in [("message", MESSAGES), ("checkpoint", CHECKPOINTS), ("epoch", EPOCHS), ("manifest", MANIFESTS), ("refusal", REFUSALS)]
     for number, vector in enumerate(file["vectors"])
 ]
 
@@ -201,6 +205,62 @@ def test_manifests(vector):
         assert places == patch["places"]
         assert chunk[1] == sum(count for _, count in places)
         assert all(count > 0 and (first or 1) + count - 1 <= pages for first, count in places)
+
+
+CHECKPOINT_TYPE = {
+    "Checkpoint": [
+        {"name": "stream", "type": "bytes32"},
+        {"name": "epoch", "type": "uint64"},
+        {"name": "sequence", "type": "uint64"},
+        {"name": "timestamp", "type": "uint64"},
+        {"name": "root", "type": "bytes32"},
+        {"name": "stateHash", "type": "bytes32"},
+        {"name": "inboxConsumed", "type": "uint64"},
+    ]
+}
+ENDORSEMENTS = load("endorsements.json")
+
+
+@pytest.mark.parametrize("vector", ENDORSEMENTS["vectors"], ids=lambda vector: vector["name"])
+def test_endorsements(vector):
+    """The digest, the signature and its signer, by an implementation of EIP-712 that is not ours."""
+    encoded = unhex(vector["endorsement"])
+    assert canonical(encoded)
+    endorsement = cbor2.loads(encoded)
+    assert list(endorsement) == ([1, 2, 4] if vector["chain_id"] else [1, 4])
+    cose = cbor2.dumps(endorsement[1])
+    assert cose == unhex(vector["checkpoint"])
+    assert cose in [unhex(known["cose"]) for known in CHECKPOINTS["vectors"]]
+    assert endorsement.get(2, [0, bytes(20)]) == [vector["chain_id"], unhex(vector["contract"])]
+    assert endorsement[4] == unhex(vector["signature"])
+    message = {key: unhex(value) if isinstance(value, str) else value for key, value in vector["message"].items()}
+    claim = cbor2.loads(endorsement[1].value[2])
+    assert (message["root"], message["timestamp"], message["inboxConsumed"]) == (claim[1], claim[2], claim[6])
+    assert message["stateHash"] == claim[4][4]
+    domain = {
+        "name": "SyndDB",
+        "version": "1",
+        "chainId": vector["chain_id"],
+        "verifyingContract": vector["contract"],
+    }
+    signable = encode_typed_data(domain, CHECKPOINT_TYPE, message)
+    digest = keccak(b"\x19" + signable.version + signable.header + signable.body)
+    assert digest == unhex(vector["digest"])
+    signer = Account.recover_message(signable, signature=unhex(vector["signature"]))
+    assert unhex(signer) == unhex(ENDORSEMENTS["signer"]["address"])
+
+
+@pytest.mark.parametrize("vector", REFUSALS["vectors"], ids=lambda vector: vector["name"])
+def test_refusals(vector):
+    protected, _, encoded, _ = cbor2.loads(unhex(vector["cose"])).value
+    assert canonical(encoded)
+    payload = cbor2.loads(encoded)
+    assert cbor2.loads(protected)[LABELS["sequence"]] == vector["sequence"]
+    named = ["rule", "timestamp", "incarnation", "commit", None, "detail", "rows", "further"]
+    for key, name in enumerate(named, start=1):
+        if name:
+            assert payload.get(key) == vector[name]
+    assert payload.get(9, [None])[-1] == vector["because"]
 
 
 def merkle_root(leaves):

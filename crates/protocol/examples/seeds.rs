@@ -14,6 +14,7 @@ use synddb_protocol::limits::BODY_BYTES_MAX;
 use synddb_protocol::live::LogItem;
 use synddb_protocol::log::{Batch, Body, Entry, EpochRecord, KeyProof, Status, StatusLevel, Tip};
 use synddb_protocol::proof::{Leaves, Proven};
+use synddb_protocol::signing::Domain;
 use synddb_protocol::submission::Content;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -68,6 +69,14 @@ fn seeds() -> Result<Seeds, Box<dyn std::error::Error>> {
         ("checkpoint", batches.iter().map(|batch| batch.checkpoint().to_bytes()).collect()),
         ("epoch_record", vec![record(KeyProof::Unattested), record(KeyProof::Evidence(b"token".to_vec()))]),
         ("manifest", [false, true].map(|patched| sample::signed_manifest(patched).to_bytes()).to_vec()),
+        (
+            "endorsement",
+            vec![
+                sample::endorsement(0, sample::DOMAIN, 9).to_bytes(),
+                sample::endorsement(1, Domain::NONE, 9).to_bytes(),
+            ],
+        ),
+        ("refusal", [false, true].map(|resolved| sample::signed_refusal(resolved).to_bytes()).to_vec()),
         ("submission", submissions.iter().map(Canonical::to_bytes).collect()),
         ("snapshot", vec![sample::first_snapshot().to_bytes()]),
         (

@@ -17,7 +17,7 @@ use synddb_protocol::log::{
     APPLY_VERSION, Batch, Body, Entry, EpochRecord, Equivocation, Frontier, KeyProof, MessageHeader,
     MessageType, PROTOCOL_VERSION, Receipt, Tip, Versions,
 };
-use synddb_protocol::signing::SigningKey;
+use synddb_protocol::signing::{Domain, SigningKey};
 use synddb_protocol::state::{State, TableHash, Value};
 use synddb_protocol::submission::{
     Chunk, Content, ObjectKind, SchemaRow, Snapshot, Submission, TextEncoding,
@@ -34,6 +34,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         ("checkpoints.json", checkpoints()),
         ("epochs.json", epochs()),
         ("manifests.json", manifests()),
+        ("endorsements.json", endorsements()),
+        ("refusals.json", refusals()),
         ("batches.json", batches()),
         ("tree.json", log_tree()),
         ("equivocation.json", equivocation()),
@@ -229,6 +231,66 @@ fn manifests() -> Json {
     json!({
         "about": "Manifests of snapshots: a COSE_Sign1 of whoever took it. A place is [first page, or null for nowhere, pages].",
         "external_aad": "synddb/manifest/v1",
+        "signer": signer(9),
+        "vectors": vectors,
+    })
+}
+
+fn endorsements() -> Json {
+    let cases = [("for no chain", 0, Domain::NONE), ("for a contract", 1, sample::DOMAIN)];
+    let vectors = cases.map(|(name, batch, domain)| {
+        let signed = sample::endorsement(batch, domain, 9);
+        let claim = signed.endorsement().checkpoint.claim();
+        json!({
+            "name": name,
+            "endorsement": hex(&signed.to_bytes()),
+            "checkpoint": hex(&signed.endorsement().checkpoint.to_bytes()),
+            "chain_id": domain.chain_id,
+            "contract": domain.contract.to_string(),
+            "message": {
+                "stream": claim.stream.to_string(),
+                "epoch": claim.epoch.get(),
+                "sequence": claim.size.get(),
+                "timestamp": claim.timestamp.as_ms(),
+                "root": claim.root().to_string(),
+                "stateHash": claim.client.as_ref().map(|client| client.state.to_string()),
+                "inboxConsumed": claim.inbox_consumed,
+            },
+            "digest": signed.digest().to_string(),
+            "signature": signed.signature().to_string(),
+        })
+    });
+    json!({
+        "about": "Endorsements: EIP-712 signatures of a validator, over what the checkpoint of a leader claims.",
+        "signer": signer(9),
+        "vectors": vectors,
+    })
+}
+
+fn refusals() -> Json {
+    let vectors = [("open", false), ("resolved", true)].map(|(name, resolved)| {
+        let signed = sample::signed_refusal(resolved);
+        let refusal = signed.refusal();
+        json!({
+            "name": name,
+            "cose": hex(&signed.to_bytes()),
+            "stream": refusal.stream.to_string(),
+            "epoch": refusal.epoch.get(),
+            "sequence": refusal.sequence.get(),
+            "timestamp": refusal.timestamp.as_ms(),
+            "rule": refusal.rule,
+            "incarnation": refusal.incarnation.get(),
+            "commit": refusal.commit.map(|commit| commit.get()),
+            "detail": refusal.detail,
+            "rows": refusal.rows,
+            "further": refusal.further,
+            "because": refusal.resolution.as_ref().map(|resolution| &resolution.because),
+            "key": signed.key().to_string(),
+        })
+    });
+    json!({
+        "about": "Refusals: a COSE_Sign1 of a validator that will not endorse.",
+        "external_aad": "synddb/refusal/v1",
         "signer": signer(9),
         "vectors": vectors,
     })

@@ -90,8 +90,17 @@ pub const MANIFEST_BYTES_MAX: usize = SNAPSHOT_CHUNKS_MAX * 48
     + CHECKPOINT_BYTES_MAX
     + (4 << 10);
 
-/// Largest endorsement, in bytes: the endorsed checkpoint, a state hash, a signature.
+/// Largest endorsement, in bytes: the endorsed checkpoint, what it is good for, what registers the key, a signature.
 pub const ENDORSEMENT_BYTES_MAX: usize = CHECKPOINT_BYTES_MAX + (4 << 10);
+
+/// Longest name of a rule, detail or reason in a refusal, in bytes.
+pub const REFUSAL_TEXT_MAX: usize = 4 << 10;
+
+/// Rows that a refusal shows, as JSON, in bytes.
+pub const REFUSAL_ROWS_MAX: usize = 64 << 10;
+
+/// Largest signed refusal, in bytes.
+pub const REFUSAL_BYTES_MAX: usize = REFUSAL_ROWS_MAX + 3 * REFUSAL_TEXT_MAX + 1024;
 
 /// Largest event data of an inbound message, in bytes.
 pub const INBOUND_EVENT_BYTES_MAX: usize = 64 << 10;

@@ -243,4 +243,9 @@ impl TrustedCheckpoint {
     pub fn to_bytes(&self) -> Vec<u8> {
         self.0.to_bytes()
     }
+
+    /// The same as it travels.
+    pub const fn signed(&self) -> &SignedCheckpoint {
+        &self.0
+    }
 }

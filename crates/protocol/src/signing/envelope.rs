@@ -27,6 +27,8 @@ pub enum Kind {
     Epoch,
     /// The list of what a snapshot of a replica is made of.
     Manifest,
+    /// A validator's word that a message violates a rule.
+    Refusal,
 }
 
 impl Kind {
@@ -37,6 +39,7 @@ impl Kind {
             Self::Checkpoint => "synddb/checkpoint/v1",
             Self::Epoch => "synddb/epoch/v1",
             Self::Manifest => "synddb/manifest/v1",
+            Self::Refusal => "synddb/refusal/v1",
         }
     }
 
@@ -46,6 +49,7 @@ impl Kind {
             Self::Checkpoint => "checkpoint",
             Self::Epoch => "epoch record",
             Self::Manifest => "snapshot manifest",
+            Self::Refusal => "refusal",
         }
     }
 }
@@ -103,7 +107,7 @@ fn at(sequence: Option<Sequence>) -> String {
 pub(crate) struct Header {
     pub(crate) stream: StreamId,
     pub(crate) epoch: Epoch,
-    /// The message's place, or the checkpoint's size; of a manifest, that of its checkpoint.
+    /// The message's place, or the checkpoint's size; of a manifest, that of its checkpoint; of a refusal, that of the message that it refuses.
     pub(crate) sequence: Option<Sequence>,
     /// Of a message: when it got its place, and its type.
     pub(crate) message: Option<(Timestamp, u64)>,
@@ -171,7 +175,7 @@ impl Header {
             })?;
         }
         let sequence = match kind {
-            Kind::Message | Kind::Checkpoint | Kind::Manifest => {
+            Kind::Message | Kind::Checkpoint | Kind::Manifest | Kind::Refusal => {
                 Some(fields.required(reader, label::SEQUENCE, |reader| reader.number("sequence"))?)
             }
             Kind::Epoch => None,
@@ -181,7 +185,7 @@ impl Header {
                 fields.required(reader, label::TIMESTAMP, |reader| reader.number("timestamp"))?,
                 fields.required(reader, label::TYPE, |reader| reader.uint("message type"))?,
             )),
-            Kind::Checkpoint | Kind::Epoch | Kind::Manifest => None,
+            Kind::Checkpoint | Kind::Epoch | Kind::Manifest | Kind::Refusal => None,
         };
         let stream = fields.required(reader, label::STREAM, |reader| reader.array_of("stream"))?;
         let epoch = fields.required(reader, label::EPOCH, |reader| reader.number("epoch"))?;

@@ -51,6 +51,19 @@ impl SigningKey {
     pub(super) fn sign(&self, hash: [u8; 32]) -> [u8; 64] {
         secp256k1::ecdsa::sign(secp256k1::Message::from_digest(hash), &self.secret).serialize_compact()
     }
+
+    /// The same with v, which says which of the two keys that fit it is: 27 or 28.
+    pub(super) fn sign_recoverable(&self, hash: [u8; 32]) -> [u8; 65] {
+        use secp256k1::ecdsa::{RecoverableSignature, RecoveryId};
+        let message = secp256k1::Message::from_digest(hash);
+        let signed = RecoverableSignature::sign_ecdsa_recoverable(message, &self.secret);
+        let (parity, rs) = signed.serialize_compact();
+        let mut bytes = [0; 65];
+        bytes[..64].copy_from_slice(&rs);
+        // An r above the order has never been seen; a signature with one would recover to nobody.
+        bytes[64] = if parity == RecoveryId::One { 28 } else { 27 };
+        bytes
+    }
 }
 
 impl Drop for SigningKey {
@@ -113,6 +126,21 @@ impl VerifyingKey {
             let key = Self(signature_with_parity.recover(message).ok()?);
             (key.id() == id && key.verify(hash, signature)).then_some(key)
         })
+    }
+
+    /// The key that made a signature `r || s || v`. A high s and any other v than 27 and 28 are refused.
+    pub(super) fn recover_by_v(hash: [u8; 32], signature: &[u8; 65]) -> Option<Self> {
+        use secp256k1::ecdsa::{RecoverableSignature, RecoveryId};
+        let message = secp256k1::Message::from_digest(hash);
+        let (rs, v) = signature.split_first_chunk::<64>()?;
+        let parity = match v {
+            [27] => RecoveryId::Zero,
+            [28] => RecoveryId::One,
+            _ => return None,
+        };
+        let recoverable = RecoverableSignature::from_compact(rs, parity).ok()?;
+        let key = Self(recoverable.recover(message).ok()?);
+        key.verify(hash, rs).then_some(key)
     }
 }
 

@@ -357,6 +357,11 @@ pub(crate) fn checkpoint() -> impl Strategy<Value = SignedCheckpoint> {
     checkpoint_with(option::of(client_state()))
 }
 
+/// One that can be endorsed: it has a state.
+pub(crate) fn checkpoint_with_state() -> impl Strategy<Value = SignedCheckpoint> {
+    checkpoint_with(client_state().prop_map(Some))
+}
+
 fn checkpoint_with(
     client: impl Strategy<Value = Option<ClientState>>,
 ) -> impl Strategy<Value = SignedCheckpoint> {

@@ -8,11 +8,11 @@ use synddb_protocol::http::{ConsistencyProof, InclusionProof, Problem, Receipts,
 use synddb_protocol::limits::BODY_BYTES_MAX;
 use synddb_protocol::live::LogItem;
 use synddb_protocol::log::{
-    Batch, Body, Entry, EpochStart, Inbound, KeyProof, Leaders, MessageType, Receipt, SignedCheckpoint,
-    SignedEpochRecord, SignedManifest, Status, Tip,
+    Batch, Body, Entry, EpochStart, Inbound, KeyProof, Leaders, MessageType, Quorum, Receipt,
+    SignedCheckpoint, SignedEndorsement, SignedEpochRecord, SignedManifest, SignedRefusal, Status, Tip,
 };
 use synddb_protocol::proof::{Leaves, Proven};
-use synddb_protocol::signing::TrustedKeys;
+use synddb_protocol::signing::{RegisteredSigner, TrustedKeys};
 use synddb_protocol::submission::{Snapshot, Submission};
 
 use crate::sample;
@@ -21,7 +21,7 @@ use crate::sample;
 pub(crate) type Decoder = fn(&[u8]) -> bool;
 
 /// The decoders by the name of their fuzz target.
-pub(crate) const DECODERS: [(&str, Decoder); 15] = [
+pub(crate) const DECODERS: [(&str, Decoder); 17] = [
     ("batch", batch),
     ("fold", fold),
     ("batch_stored", batch_stored),
@@ -29,6 +29,8 @@ pub(crate) const DECODERS: [(&str, Decoder); 15] = [
     ("checkpoint", checkpoint),
     ("epoch_record", epoch_record),
     ("manifest", manifest),
+    ("endorsement", endorsement),
+    ("refusal", refusal),
     ("submission", submission),
     ("snapshot", snapshot),
     ("entry", entry),
@@ -138,6 +140,29 @@ fn manifest(bytes: &[u8]) -> bool {
     }
     assert_eq!(again, bytes);
     assert!(signed.manifest().state().is_some(), "it claims a state");
+    true
+}
+
+fn endorsement(bytes: &[u8]) -> bool {
+    let Ok(signed) = SignedEndorsement::from_bytes(bytes) else { return false };
+    assert_eq!(signed.to_bytes(), bytes);
+    assert_eq!(signed.endorsement().digest().unwrap(), *signed.digest());
+    assert!(!matches!(signed.endorsement().proof, KeyProof::Evidence(_)));
+    // Somebody signed it, or nobody: both are answers.
+    let signer = signed.recover();
+    let quorum = Quorum::new([sample::key(9).id()], 1).expect("one of one");
+    let stream = signed.endorsement().stream();
+    let gathered = quorum.gather(stream, signed.endorsement().domain, [signed]);
+    assert_eq!(gathered.endorsed.len(), usize::from(signer == Some(sample::key(9).id())));
+    true
+}
+
+fn refusal(bytes: &[u8]) -> bool {
+    let Ok(signed) = SignedRefusal::from_bytes(bytes) else { return false };
+    assert_eq!(signed.to_bytes(), bytes);
+    let signer = RegisteredSigner::unattested(sample::key(9));
+    let again = signed.refusal().clone().sign(&signer).expect("what was read can be signed");
+    assert_eq!(again.refusal(), signed.refusal());
     true
 }
 

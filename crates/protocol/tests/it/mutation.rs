@@ -2,7 +2,9 @@
 
 use proptest::prelude::Rng as _;
 use proptest::test_runner::{RngAlgorithm, TestRng};
-use synddb_protocol::log::{Batch, Leaders, SignedManifest, Tip, VerifiedBatch};
+use synddb_protocol::log::{
+    Batch, Leaders, SignedEndorsement, SignedManifest, SignedRefusal, Tip, VerifiedBatch,
+};
 
 use crate::sample;
 
@@ -67,6 +69,45 @@ fn every_byte_of_a_batch_counts() {
             mutated[at] ^= 1 << bit;
             let accepted = Batch::from_cbor(&mutated).ok().and_then(|batch| batch.verify(&leaders, tip).ok());
             assert!(accepted.is_none(), "bit {bit} of byte {at} changed and nobody noticed");
+        }
+    }
+}
+
+#[test]
+fn every_byte_of_an_endorsement_counts() {
+    let signed = sample::endorsement(1, sample::DOMAIN, 9);
+    let (bytes, key) = (signed.to_bytes(), signed.recover());
+    // The leader's own signature is not under the validator's: whoever reads the log checks that.
+    let leaders = 64;
+    let checkpoint = signed.endorsement().checkpoint.to_bytes();
+    let begins = bytes.windows(checkpoint.len()).position(|part| part == checkpoint).unwrap();
+    let unsigned = begins + checkpoint.len() - leaders..begins + checkpoint.len();
+    for at in (0..bytes.len()).filter(|at| !unsigned.contains(at)) {
+        for bit in 0..8 {
+            let mut mutated = bytes.clone();
+            mutated[at] ^= 1 << bit;
+            let Ok(read) = SignedEndorsement::from_bytes(&mutated) else { continue };
+            let same = read.recover() == key && read.digest() == signed.digest();
+            assert!(
+                !same || read.endorsement().checkpoint != signed.endorsement().checkpoint,
+                "bit {bit} of byte {at}"
+            );
+            let leader = read.endorsement().checkpoint.recover();
+            assert!(!same || leader.is_err(), "bit {bit} of byte {at} changed and nobody noticed");
+        }
+    }
+}
+
+#[test]
+fn every_byte_of_a_refusal_counts() {
+    let signed = sample::signed_refusal(true);
+    let (bytes, key) = (signed.to_bytes(), signed.recover().unwrap());
+    for at in 0..bytes.len() {
+        for bit in 0..8 {
+            let mut mutated = bytes.clone();
+            mutated[at] ^= 1 << bit;
+            let recovered = SignedRefusal::from_bytes(&mutated).ok().and_then(|signed| signed.recover().ok());
+            assert!(recovered != Some(key), "bit {bit} of byte {at} changed and nobody noticed");
         }
     }
 }

@@ -4,9 +4,11 @@ use proptest::prelude::*;
 use synddb_protocol::Canonical;
 use synddb_protocol::limits::{BODY_BYTES_MAX, CHECKPOINT_BYTES_MAX, RECEIPT_BYTES_MAX};
 use synddb_protocol::log::{
-    Batch, Body, Entry, Receipt, SignedCheckpoint, SignedEpochRecord, SignedManifest,
+    Batch, Body, Endorsement, Entry, Receipt, SignedCheckpoint, SignedEndorsement, SignedEpochRecord,
+    SignedManifest,
 };
 use synddb_protocol::proof::{Leaves, Proven};
+use synddb_protocol::signing::{Domain, RegisteredSigner};
 
 use crate::arbitrary as any;
 use crate::sample;
@@ -152,6 +154,20 @@ proptest! {
         prop_assert_eq!(read, signed);
         prop_assert!(SignedManifest::from_bytes(&bytes[..bytes.len() - 1]).is_err());
         prop_assert!(SignedManifest::from_bytes(&[&bytes[..], &[0]].concat()).is_err());
+    }
+
+    #[test]
+    fn endorsements(checkpoint in any::checkpoint_with_state(), key in any::signing_key(), chain_id in 1u64.., contract in any::address()) {
+        let signer = RegisteredSigner::unattested(key);
+        for domain in [Domain::NONE, Domain { chain_id, contract }] {
+            let signed = Endorsement::sign(checkpoint.clone(), domain, &signer).unwrap();
+            let bytes = signed.to_bytes();
+            let read = SignedEndorsement::from_bytes(&bytes).unwrap();
+            prop_assert_eq!(read.recover(), Some(signer.id()));
+            prop_assert_eq!(&read, &signed);
+            prop_assert!(SignedEndorsement::from_bytes(&bytes[..bytes.len() - 1]).is_err());
+            prop_assert!(SignedEndorsement::from_bytes(&[&bytes[..], &[0]].concat()).is_err());
+        }
     }
 
     #[test]

@@ -5,13 +5,14 @@
 use synddb_protocol::hash::{ChainHash, ChunkHash, CommitDigest, StateHash};
 use synddb_protocol::id::{
     Address, CommitNumber, Epoch, InboundNonce, Incarnation, IncarnationCounter, IncarnationNonce, PartIndex,
-    StreamId, Timestamp,
+    Sequence, StreamId, Timestamp,
 };
 use synddb_protocol::log::{
-    Batch, Body, Entry, EpochRecord, EpochStart, Inbound, KeyProof, Leaders, LogError, Manifest, Message,
-    MessageHeader, PagePlaces, Patch, SignedEpochRecord, SignedManifest, Status, StatusLevel, Tip, Versions,
+    Batch, Body, Endorsement, Entry, EpochRecord, EpochStart, Inbound, KeyProof, Leaders, LogError, Manifest,
+    Message, MessageHeader, PagePlaces, Patch, Refusal, RefusalWhy, Resolution, ResolvedBy,
+    SignedEndorsement, SignedEpochRecord, SignedManifest, SignedRefusal, Status, StatusLevel, Tip, Versions,
 };
-use synddb_protocol::signing::{SigningKey, TrustedKeys};
+use synddb_protocol::signing::{Domain, RegisteredSigner, SigningKey, TrustedKeys};
 use synddb_protocol::submission::{
     Changes, Chunk, Commit, CommitKind, Commits, Content, ObjectKind, PageSize, Part, SchemaChange,
     SchemaRow, Snapshot, SnapshotPlace, StateClaim, Submission, TextEncoding,
@@ -266,6 +267,45 @@ pub(crate) fn manifest(patched: bool) -> Manifest {
         runs: vec![chunk(b"first run", 512), chunk(b"second run", 2)],
         patches: if patched { patches } else { Vec::new() },
     }
+}
+
+/// The contract that the sample endorsements are good for.
+pub(crate) const DOMAIN: Domain = Domain { chain_id: 31_337, contract: Address::from_bytes([0xc0; 20]) };
+
+/// Of a batch of the sample log, by a validator.
+pub(crate) fn endorsement(batch: usize, domain: Domain, seed: u8) -> SignedEndorsement {
+    let (_, log) = log();
+    let signer = RegisteredSigner::unattested(key(seed));
+    Endorsement::sign(log[batch].1.checkpoint().clone(), domain, &signer).expect("it has a state")
+}
+
+/// What a validator refuses, resolved or not.
+pub(crate) fn refusal(resolved: bool) -> Refusal {
+    let number = |number| Timestamp::from_ms(number).expect("it is in range");
+    Refusal {
+        stream: stream(),
+        epoch: Epoch::FIRST,
+        sequence: Sequence::FIRST,
+        timestamp: number(1_700_000_000_000),
+        rule: "no negative balance".to_owned(),
+        incarnation: IncarnationCounter::FIRST,
+        commit: (!resolved).then_some(CommitNumber::FIRST),
+        why: if resolved { RefusalWhy::Incarnation } else { RefusalWhy::Rows },
+        detail: "1 row".to_owned(),
+        rows: r#"{"columns":["account"],"rows":[[7]],"more":false}"#.to_owned(),
+        further: 3,
+        resolution: resolved.then(|| Resolution {
+            at: number(1_700_000_000_001),
+            by: ResolvedBy::Operator,
+            because: "a test account".to_owned(),
+        }),
+    }
+}
+
+/// The same, signed.
+pub(crate) fn signed_refusal(resolved: bool) -> SignedRefusal {
+    let signer = RegisteredSigner::unattested(key(9));
+    refusal(resolved).sign(&signer).expect("it is within the bounds")
 }
 
 /// The same, signed by somebody who does not lead.

@@ -10,7 +10,7 @@ use synddb_protocol::limits::BODY_BYTES_MAX;
 use synddb_protocol::log::tree::{verify_consistency, verify_inclusion};
 use synddb_protocol::log::{
     Batch, BatchError, Body, Equivocation, Leaders, LogError, MessageType, Receipt, SignedCheckpoint,
-    SignedEpochRecord, SignedManifest, Tip, Versions, tree::leaf_hash,
+    SignedEndorsement, SignedEpochRecord, SignedManifest, SignedRefusal, Tip, Versions, tree::leaf_hash,
 };
 use synddb_protocol::signing::{TrustedKeys, VerifyingKey};
 use synddb_protocol::state::{State, TableHash, Value};
@@ -93,6 +93,41 @@ fn checkpoints_and_epochs_read_and_verify() {
         let record = SignedEpochRecord::from_bytes(&bytes(&vector["cose"])).unwrap();
         assert_eq!(record.verify(&keys(&file)).unwrap().epoch.get(), vector["epoch"]);
         assert_eq!(record.hash().to_string(), vector["hash"]);
+    }
+}
+
+#[test]
+fn endorsements_read_and_recover() {
+    let file = read("endorsements.json");
+    let checkpoints = leaders(&read("checkpoints.json"));
+    for vector in list(&file["vectors"]) {
+        let signed = SignedEndorsement::from_bytes(&bytes(&vector["endorsement"])).unwrap();
+        assert_eq!(signed.recover().unwrap().to_string(), file["signer"]["address"]);
+        assert_eq!(signed.digest().to_string(), vector["digest"]);
+        assert_eq!(signed.signature().to_string(), vector["signature"]);
+        let endorsement = signed.endorsement();
+        endorsement.checkpoint.clone().verify(&checkpoints).unwrap();
+        assert_eq!(endorsement.checkpoint.to_bytes(), bytes(&vector["checkpoint"]));
+        assert_eq!(endorsement.domain.chain_id, vector["chain_id"]);
+        assert_eq!(endorsement.domain.contract.to_string(), vector["contract"]);
+        assert_eq!(endorsement.sequence().get(), vector["message"]["sequence"]);
+    }
+}
+
+#[test]
+fn refusals_read_and_verify() {
+    let file = read("refusals.json");
+    for vector in list(&file["vectors"]) {
+        let signed = SignedRefusal::from_bytes(&bytes(&vector["cose"])).unwrap();
+        assert_eq!(signed.recover().unwrap().to_string(), file["signer"]["public"]);
+        let refusal = signed.refusal();
+        assert_eq!(refusal.rule, vector["rule"]);
+        assert_eq!(refusal.sequence.get(), vector["sequence"]);
+        assert_eq!(refusal.rows, vector["rows"]);
+        assert_eq!(
+            refusal.resolution.as_ref().map_or(Json::Null, |by| by.because.clone().into()),
+            vector["because"]
+        );
     }
 }
 
