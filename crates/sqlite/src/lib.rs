@@ -15,6 +15,7 @@ pub mod lock;
 pub mod name;
 pub mod query;
 pub mod reconcile;
+pub mod rules;
 pub mod schema;
 pub mod session;
 pub mod snapshot;

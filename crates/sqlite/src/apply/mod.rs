@@ -36,8 +36,11 @@ mod table;
 mod tables;
 mod virtuals;
 
+use std::collections::BTreeSet;
+use std::convert::Infallible;
 use std::io::BufRead;
 use std::path::Path;
+use std::sync::atomic::AtomicBool;
 
 use rusqlite::config::DbConfig;
 use synddb_protocol::submission::SchemaChange;
@@ -47,6 +50,9 @@ pub use submission::{Applied, SchemaAfter, SubmissionApplier, SubmissionError};
 
 use crate::changeset::ChangesetError;
 use crate::connection::{Connection, SqliteError};
+use crate::reconcile::{Side, all_rows};
+use crate::rules::gathered::{Gathered, Set, Table};
+use crate::rules::{spool_failed, unread};
 use crate::schema::SchemaError;
 use crate::state::{RunningState, StateError};
 use crate::statement::Statement;
@@ -114,6 +120,8 @@ pub struct Applier {
     undo: Statement,
     /// Whether the schema was changed in this transaction.
     altered: bool,
+    /// What is gathered of each commit for whoever watches, if anybody does.
+    watched: Option<Gathered>,
 }
 
 impl Applier {
@@ -140,9 +148,15 @@ impl Applier {
             tables: Tables::default(),
             stand_ins: StandIns::new(&connection),
             altered: false,
+            watched: None,
             connection,
             state,
         })
+    }
+
+    /// Gathers from here on what each commit changes in these tables. What is much goes to files without a name in `folder`.
+    pub(crate) fn watch(&mut self, tables: BTreeSet<String>, folder: &Path) {
+        self.watched = Some(Gathered::new(tables, folder));
     }
 
     /// Begins a transaction on the replica; several commits may be applied in it.
@@ -216,6 +230,9 @@ impl Applier {
             self.count();
         }
         self.counted.begin_commit();
+        if let Some(watched) = &self.watched {
+            watched.lock().begin();
+        }
         self.save()?;
         match self.apply_all(&changes).and_then(|()| then(self)) {
             Ok(()) => {
@@ -283,6 +300,9 @@ impl Applier {
             self.altered = true;
             self.tables.clear();
             let plan = Plan::new(changes.schema, &self.state)?;
+            if let Some(watched) = &self.watched {
+                plan.tell(&mut watched.lock());
+            }
             let alteration = Alteration::new(&self.connection, plan);
             alteration.before_rows(&mut self.state)?;
             Some(alteration)
@@ -294,6 +314,7 @@ impl Applier {
             self.settle()?;
             self.count();
             alteration.after_rows(&mut self.state)?;
+            self.gather_altered()?;
         }
         if let Some(version) = changes.user_version {
             self.connection
@@ -322,8 +343,11 @@ impl Applier {
             self.save()?;
             let (state, counted, tables) = (&mut self.state, &mut self.counted, &mut self.tables);
             let stand_ins = &mut self.stand_ins;
-            let mut pass = rows::Pass::new(&self.connection, state, counted, tables, sequence, stand_ins);
+            let watched = self.watched.as_ref().map(Gathered::lock);
+            let mut pass =
+                rows::Pass::new(&self.connection, state, counted, tables, sequence, stand_ins, watched);
             let result = if in_place { pass.in_place(rows.clone()) } else { pass.out_and_in(rows) };
+            drop(pass);
             match result {
                 Ok(()) => break,
                 Err(rows::RowError::Clash(_)) if in_place => in_place = false,
@@ -340,6 +364,37 @@ impl Applier {
         self.release.execute(&[])?;
         self.state.release();
         Ok(())
+    }
+
+    /// Of a table that was altered, all rows count as changed.
+    fn gather_altered(&self) -> Result<(), ApplyError> {
+        let Some(watched) = &self.watched else { return Ok(()) };
+        let altered = |table: &Table| table.altered.then(|| table.name.clone());
+        let altered: Vec<String> = watched.lock().tables().iter().filter_map(altered).collect();
+        for table in altered {
+            let found = self.state.layouts().values().find(|layout| layout.name.eq_ignore_ascii_case(&table));
+            let Some(layout) = found else { continue };
+            let mut inner = watched.lock();
+            let Some(at) = inner.find(&table) else { continue };
+            inner.table_mut(at).clear_set(Set::Changed);
+            let side = Side { connection: &self.connection, layout };
+            let never = AtomicBool::new(false);
+            all_rows::<Infallible>(side, &never, |row| inner.push(at, Set::Changed, row)).map_err(unread)?;
+        }
+        Ok(())
+    }
+
+    /// Whoever looks at a commit sees tables with their own texts.
+    fn show<T>(
+        &mut self,
+        look: impl FnOnce(&Self, &Gathered) -> Result<T, ApplyError>,
+    ) -> Result<Option<T>, ApplyError> {
+        self.settle()?;
+        let Some(watched) = &self.watched else { return Ok(None) };
+        if let Some(error) = watched.lock().take_failure() {
+            return Err(spool_failed(&error).into());
+        }
+        look(self, watched).map(Some)
     }
 
     fn save(&mut self) -> Result<(), SqliteError> {
@@ -382,6 +437,9 @@ impl Applier {
     /// Makes SQLite forget a schema that was taken back, also one in which tables had another text.
     fn reload(&mut self) -> Result<(), ApplyError> {
         if self.altered || self.stand_ins.is_giving() {
+            if let Some(watched) = &self.watched {
+                watched.lock().schema_changed();
+            }
             self.tables.clear();
             self.connection.execute("PRAGMA writable_schema = RESET")?;
         }

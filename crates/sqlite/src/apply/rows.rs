@@ -9,6 +9,7 @@
 
 use std::collections::VecDeque;
 use std::io::BufRead;
+use std::sync::MutexGuard;
 
 use synddb_protocol::state::Value;
 
@@ -21,6 +22,8 @@ use super::tables::Tables;
 use super::{ApplyError, Divergence};
 use crate::changeset::{ChangesetError, Reader, RowChange, Step};
 use crate::connection::{Connection, SqliteError};
+use crate::rules::gathered::Inner;
+use crate::rules::push;
 use crate::state::hashing::{Combine, TableNumber};
 use crate::state::{RunningState, element};
 use crate::value::OwnedValue;
@@ -73,7 +76,8 @@ impl From<RowError> for ApplyError {
 #[derive(Clone, Copy)]
 enum Target {
     Sequence,
-    Table(usize, TableNumber),
+    /// With its place among those that are watched.
+    Table(usize, TableNumber, Option<usize>),
 }
 
 /// One pass over the rows of a commit.
@@ -84,6 +88,8 @@ pub(super) struct Pass<'p> {
     tables: &'p mut Tables,
     sequence: &'p mut Sequence,
     stand_ins: &'p mut StandIns,
+    /// Whoever is shown the rows of tables that are watched.
+    watched: Option<MutexGuard<'p, Inner>>,
 }
 
 impl<'p> Pass<'p> {
@@ -94,9 +100,14 @@ impl<'p> Pass<'p> {
         tables: &'p mut Tables,
         sequence: &'p mut Sequence,
         stand_ins: &'p mut StandIns,
+        mut watched: Option<MutexGuard<'p, Inner>>,
     ) -> Self {
         tables.limit();
-        Self { connection, state, counted, tables, sequence, stand_ins }
+        // An earlier pass may have shown some.
+        if let Some(watched) = &mut watched {
+            watched.again();
+        }
+        Self { connection, state, counted, tables, sequence, stand_ins, watched }
     }
 
     /// Changes every row in place, in the order of the changeset.
@@ -105,12 +116,20 @@ impl<'p> Pass<'p> {
     /// [`RowError::Clash`] when a row is in the way of another one; [`RowError::Computed`] when a value must be given.
     pub(super) fn in_place<R: BufRead>(&mut self, rows: R) -> Result<(), RowError> {
         self.each(rows, |pass, target, change| {
-            let Target::Table(at, number) = target else {
+            let Target::Table(at, number, watched) = target else {
                 return Ok(pass.sequence.change(change, pass.state)?);
             };
             match change {
-                RowChange::Insert { new } => pass.insert(at, number, new),
-                RowChange::Delete { old } => pass.delete(at, number, old),
+                RowChange::Insert { new } => {
+                    pass.insert(at, number, new)?;
+                    pass.show(watched, None, Some(new));
+                    Ok(())
+                }
+                RowChange::Delete { old } => {
+                    pass.delete(at, number, old)?;
+                    pass.show(watched, Some(old), None);
+                    Ok(())
+                }
                 RowChange::Update { old, new } => {
                     let table = pass.tables.get(at);
                     let before = table.read(old)?;
@@ -118,7 +137,9 @@ impl<'p> Pass<'p> {
                     let before: Vec<_> = before.iter().map(OwnedValue::borrow).collect();
                     table.update(&before, &after, new, pass.stand_ins)?;
                     count(pass.counted, number, table, &before, Combine::Remove)?;
-                    Ok(count(pass.counted, number, table, &after, Combine::Add)?)
+                    count(pass.counted, number, table, &after, Combine::Add)?;
+                    pass.show(watched, Some(&before), Some(&after));
+                    Ok(())
                 }
             }
         })
@@ -131,26 +152,35 @@ impl<'p> Pass<'p> {
     pub(super) fn out_and_in<R: BufRead + Clone>(&mut self, rows: &R) -> Result<(), RowError> {
         let mut updated = VecDeque::new();
         self.each(rows.clone(), |pass, target, change| {
-            let Target::Table(at, number) = target else {
+            let Target::Table(at, number, watched) = target else {
                 return Ok(pass.sequence.change(change, pass.state)?);
             };
             match change {
                 RowChange::Insert { .. } => Ok(()),
-                RowChange::Delete { old } => pass.delete(at, number, old),
+                RowChange::Delete { old } => {
+                    pass.delete(at, number, old)?;
+                    pass.show(watched, Some(old), None);
+                    Ok(())
+                }
                 RowChange::Update { old, new } => {
                     let before = pass.tables.get(at).read(old)?;
-                    let after: Vec<OwnedValue> = merged(&before, new).into_iter().map(Into::into).collect();
-                    updated.push_back(after);
+                    let after = merged(&before, new);
                     let before: Vec<_> = before.iter().map(OwnedValue::borrow).collect();
+                    pass.show(watched, Some(&before), Some(&after));
+                    updated.push_back(after.into_iter().map(Into::into).collect::<Vec<OwnedValue>>());
                     pass.take_out(at, number, &before)
                 }
             }
         })?;
         self.each(rows.clone(), |pass, target, change| {
-            let Target::Table(at, number) = target else { return Ok(()) };
+            let Target::Table(at, number, watched) = target else { return Ok(()) };
             match change {
                 RowChange::Delete { .. } => Ok(()),
-                RowChange::Insert { new } => pass.put_in(at, number, new),
+                RowChange::Insert { new } => {
+                    pass.put_in(at, number, new)?;
+                    pass.show(watched, None, Some(new));
+                    Ok(())
+                }
                 RowChange::Update { .. } => {
                     let row = updated.pop_front().unwrap_or_default();
                     pass.put_in(at, number, &row.iter().map(OwnedValue::borrow).collect::<Vec<_>>())
@@ -179,7 +209,8 @@ impl<'p> Pass<'p> {
                     target = Some(if is_sequence {
                         Target::Sequence
                     } else {
-                        Target::Table(at, self.counted.table(&table.name))
+                        let watched = self.watched.as_ref().and_then(|watched| watched.find(&table.name));
+                        Target::Table(at, self.counted.table(&table.name), watched)
                     });
                 }
                 Step::Row(change) => {
@@ -191,6 +222,13 @@ impl<'p> Pass<'p> {
             }
         }
         Ok(())
+    }
+
+    /// What became of a row of a table that is watched.
+    fn show(&mut self, at: Option<usize>, before: Option<&[Value<'_>]>, after: Option<&[Value<'_>]>) {
+        if let (Some(at), Some(watched)) = (at, &mut self.watched) {
+            push(watched, at, before, after);
+        }
     }
 
     fn insert(&mut self, at: usize, number: TableNumber, new: &[Value<'_>]) -> Result<(), RowError> {

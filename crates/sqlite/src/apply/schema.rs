@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use synddb_protocol::submission::{ObjectKind, SchemaChange, SchemaRow, TextEncoding};
 
 use super::{ApplyError, Divergence};
+use crate::rules::gathered::{Inner, Table};
 use crate::schema::{Layout, Object, Objects, SchemaError, is_outside, to_text};
 use crate::state::RunningState;
 
@@ -77,6 +78,32 @@ impl Plan {
         let redefined = plan.tables(&sorted, state)?;
         plan.indexes = sorted.indexes(state.objects(), &plan.dropped, &redefined);
         Ok(plan)
+    }
+
+    /// Tells what becomes of tables that are watched.
+    pub(super) fn tell(&self, watched: &mut Inner) {
+        watched.schema_changed();
+        let mut mark = |name: &str, mark: fn(&mut Table)| {
+            if let Some(at) = watched.find(name) {
+                let table = watched.table_mut(at);
+                table.touched = true;
+                mark(table);
+            }
+        };
+        for name in &self.dropped {
+            mark(name, |table| table.replaced = true);
+        }
+        for table in &self.created {
+            mark(&table.name, |_| ());
+        }
+        for Amended { old, new } in &self.amended {
+            if old.name != new.name {
+                mark(&old.name, |table| table.replaced = true);
+                mark(&new.name, |table| (table.replaced, table.altered) = (true, true));
+            } else if old.row.sql != new.row.sql {
+                mark(&new.name, |table| table.altered = true);
+            }
+        }
     }
 
     /// Sorts out the tables that store rows, and returns those of which a column has another name.

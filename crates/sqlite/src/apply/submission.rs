@@ -8,18 +8,19 @@
 //! Whoever calls has checked that one submission follows the other (`ClientState::after_submission`); nothing is believed of
 //! what is inside.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use synddb_protocol::hash::StateHash;
 use synddb_protocol::id::CommitNumber;
-use synddb_protocol::submission::{Commit, Content, Part, SchemaChange, StateClaim};
+use synddb_protocol::submission::{Commit, CommitKind, Content, Part, SchemaChange, StateClaim};
 
 use super::spool::Spool;
 use super::{Applier, ApplyError, CommitChanges};
 use crate::changeset::ChangesetError;
+use crate::rules::{CommitView, Judge, What, spool_failed};
 use crate::schema::{Layout, SchemaError};
 use crate::state::{Schema, StateError};
 
@@ -219,15 +220,69 @@ impl SubmissionApplier {
         }
     }
 
+    /// Has what each commit changes in these tables gathered from here on, for [`Self::take_judged`].
+    pub fn watch(&mut self, tables: BTreeSet<String>) {
+        self.applier.watch(tables, &self.folder);
+    }
+
+    /// The same as [`Self::take`], and each commit is shown to `judge` as soon as it is applied. [`Self::watch`] says of which tables.
+    ///
+    /// # Errors
+    /// As [`Self::take`]; what `judge` fails at is the machine's.
+    pub fn take_judged(
+        &mut self,
+        content: &Content,
+        judge: &mut dyn Judge,
+    ) -> Result<Applied, SubmissionError> {
+        self.schemas.clear();
+        match content {
+            Content::Commits(commits) => self.take_each(commits.as_slice(), Some(judge)),
+            Content::Part(part) => {
+                let kind = part.kind;
+                let applied = self.take_part(part)?;
+                if part.last.is_some() {
+                    self.show(part.number, kind, judge)?;
+                }
+                Ok(applied)
+            }
+        }
+    }
+
+    fn show(
+        &mut self,
+        commit: CommitNumber,
+        kind: CommitKind,
+        judge: &mut dyn Judge,
+    ) -> Result<(), SubmissionError> {
+        let what = What::Commit(commit, kind);
+        let shown = self.applier.show(|applier, gathered| {
+            let view = CommitView::new(applier.connection(), applier.state(), gathered, what);
+            judge.commit(&view)?;
+            view.take_failure().map_or(Ok(()), |error| Err(spool_failed(&error).into()))
+        });
+        shown.map(|_| ()).map_err(|source| SubmissionError::Failed { commit, source })
+    }
+
     /// Applies commits of one submission that follow each other: all of them, the first ones for who wants no more, or the ones after those.
     ///
     /// # Errors
     /// As [`Self::take`].
     pub fn take_commits(&mut self, commits: &[Commit]) -> Result<Applied, SubmissionError> {
+        self.take_each(commits, None)
+    }
+
+    fn take_each(
+        &mut self,
+        commits: &[Commit],
+        mut judge: Option<&mut dyn Judge>,
+    ) -> Result<Applied, SubmissionError> {
         let Some(last) = commits.last() else { return Ok(Applied::default()) };
         let mut applied = Applied::default();
         let result = commits.iter().try_for_each(|commit| {
             self.take_commit(commit)?;
+            if let Some(judge) = &mut judge {
+                self.show(commit.number, commit.kind, &mut **judge)?;
+            }
             applied.commits += 1;
             applied.row_bytes += commit.changes.rows.len() as u64;
             Ok(())

@@ -38,7 +38,7 @@ const CALLS_MAX: usize = 100;
 /// Functions of a query: those of SQLite that compute a value in a time that grows with its length, and keep no more than one value.
 /// Not among them: what loads code or reaches into modules, JSON that is gathered, patched or indented, whose memory or time nothing
 /// bounds.
-const FUNCTIONS: &[&str] = &[
+pub(crate) const FUNCTIONS: &[&str] = &[
     // Values.
     "abs",
     "char",

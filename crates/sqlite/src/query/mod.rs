@@ -17,7 +17,7 @@
 //!   grows faster than a value are bounded (`functions.rs`) or refused (`guard.rs`).
 
 mod functions;
-mod guard;
+pub(crate) mod guard;
 mod memory;
 
 use std::path::Path;

@@ -32,7 +32,7 @@ use crate::schema::{
     SchemaDifference, SchemaError, TableFate, check_indexes, difference as schema_difference,
 };
 use crate::state::{RunningState, StateError};
-use rows::Side;
+pub(crate) use rows::{Side, all_rows, changed_rows};
 
 /// Why two states were not compared to the end. What was handed to the sink until then is no commit.
 #[derive(Debug, thiserror::Error)]

@@ -22,9 +22,9 @@ use crate::value::OwnedValue;
 
 /// A table in one of the databases.
 #[derive(Clone, Copy)]
-pub(super) struct Side<'s> {
-    pub(super) connection: &'s Connection,
-    pub(super) layout: &'s Layout,
+pub(crate) struct Side<'s> {
+    pub(crate) connection: &'s Connection,
+    pub(crate) layout: &'s Layout,
 }
 
 /// Writes every row of a table that is new.
@@ -43,19 +43,57 @@ pub(super) fn all_new<S: Sink>(
     Ok(())
 }
 
-/// Writes what became of the rows of a table that both have. Columns that were added to it since had their defaults.
+/// Shows every row of a table, as a changeset has it.
+pub(crate) fn all_rows<E>(
+    live: Side<'_>,
+    stopping: &AtomicBool,
+    mut each: impl FnMut(&[Value<'_>]),
+) -> Result<(), ReconcileError<E>> {
+    let mut scan = live.scan(&live.key()?)?;
+    let mut rows = scan.rows();
+    while let Some(row) = rows.next_row()? {
+        go_on(stopping)?;
+        each(&row.values());
+    }
+    Ok(())
+}
+
+/// Writes what became of the rows of a table that both have.
 pub(super) fn changed<S: Sink>(
     base: Side<'_>,
     live: Side<'_>,
     stopping: &AtomicBool,
     out: &mut Out<'_, S>,
 ) -> Result<(), ReconcileError<S::Error>> {
+    let mut writer = TableWriter::new(live.layout, out, None);
+    each_change(base, live, stopping, |rowid, before, after| Ok(writer.change(rowid, before, after)?))
+}
+
+/// Shows what became of the rows of a table that both have: the rowid, or 0 in a WITHOUT ROWID table, and the columns before and after.
+pub(crate) fn changed_rows<E>(
+    base: Side<'_>,
+    live: Side<'_>,
+    stopping: &AtomicBool,
+    mut each: impl FnMut(i64, Option<Vec<Value<'_>>>, Option<Vec<Value<'_>>>),
+) -> Result<(), ReconcileError<E>> {
+    each_change(base, live, stopping, |rowid, before, after| {
+        each(rowid, before, after);
+        Ok(())
+    })
+}
+
+/// The same. Columns that were added to it since had their defaults.
+fn each_change<E>(
+    base: Side<'_>,
+    live: Side<'_>,
+    stopping: &AtomicBool,
+    mut each: impl FnMut(i64, Option<Vec<Value<'_>>>, Option<Vec<Value<'_>>>) -> Result<(), ReconcileError<E>>,
+) -> Result<(), ReconcileError<E>> {
     let mut join = Join::of(base, live)?;
     let added = live.layout.columns.iter().skip(base.layout.columns.len());
     let added: Vec<OwnedValue> = added.map(|column| column.default.clone()).collect();
     let (mut scan_before, mut scan_after) = (base.scan(&join.key)?, live.scan(&join.key)?);
     let (mut before, mut after) = (scan_before.rows(), scan_after.rows());
-    let mut writer = TableWriter::new(live.layout, out, None);
     before.advance()?;
     after.advance()?;
     loop {
@@ -70,19 +108,15 @@ pub(super) fn changed<S: Sink>(
         match (&old, &new) {
             (Some(old), Some(new)) if meeting == Meeting::Same => {
                 if !is_equal(old, new, &added) {
-                    writer.change(
-                        live.rowid(new)?,
-                        Some(base.widened(old, &added)),
-                        Some(live.columns(new)),
-                    )?;
+                    each(live.rowid(new)?, Some(base.widened(old, &added)), Some(live.columns(new)))?;
                 }
             }
             (old, new) => {
                 if let Some(old) = old.as_ref().filter(|_| meeting.passes_old()) {
-                    writer.change(base.rowid(old)?, Some(base.widened(old, &added)), None)?;
+                    each(base.rowid(old)?, Some(base.widened(old, &added)), None)?;
                 }
                 if let Some(new) = new.as_ref().filter(|_| meeting.passes_new()) {
-                    writer.change(live.rowid(new)?, None, Some(live.columns(new)))?;
+                    each(live.rowid(new)?, None, Some(live.columns(new)))?;
                 }
             }
         }

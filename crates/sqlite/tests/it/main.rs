@@ -33,6 +33,7 @@ mod query_costly;
 mod query_memory;
 mod reconcile;
 mod resume;
+mod rules;
 mod snapshot;
 mod state;
 mod unsummed;

@@ -1,0 +1,147 @@
+//! One state that takes the place of another, as rules see it: the rows in which they differ.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+
+use synddb_protocol::chain;
+use synddb_protocol::state::Value;
+
+use super::gathered::{Gathered, Inner, Set};
+use super::judge::{CommitView, Judge, What};
+use crate::apply::ApplyError;
+use crate::capture::CaptureError;
+use crate::connection::{Connection, SqliteError};
+use crate::reconcile::{ReconcileError, Side, all_rows, changed_rows};
+use crate::schema::{Identity, TableFate, difference as schema_difference};
+use crate::state::RunningState;
+
+/// Shows `judge` what makes `after` of `before`, of the tables that are watched: all rows are new where there is nothing before. What is many lies in files without
+/// a name in `folder`. Each connection sees one state meanwhile. `stopping` is asked before each row; who is told to stop has judged nothing.
+///
+/// # Errors
+/// [`ApplyError`] when one of them cannot be read.
+pub fn difference(
+    before: Option<&Connection>,
+    after: &Connection,
+    watched: BTreeSet<String>,
+    folder: &Path,
+    stopping: &AtomicBool,
+    judge: &mut dyn Judge,
+) -> Result<(), ApplyError> {
+    let gathered = Gathered::new(watched, folder);
+    let state = RunningState::of_schema(after)?;
+    match before {
+        None => {
+            for layout in state.layouts().values() {
+                let Some(at) = gathered.lock().find(&layout.name) else { continue };
+                let side = Side { connection: after, layout };
+                let gathered = gathered.clone();
+                all_rows(side, stopping, |row| gathered.lock().push(at, Set::Changed, row))
+                    .map_err(failed)?;
+            }
+        }
+        Some(before) => compare(before, (after, &state), &gathered, stopping)?,
+    }
+    if let Some(error) = gathered.lock().take_failure() {
+        return Err(spool(&error).into());
+    }
+    let view = CommitView::new(after, &state, &gathered, What::Difference);
+    judge.commit(&view)?;
+    match view.take_failure() {
+        None => Ok(()),
+        Some(error) => Err(spool(&error).into()),
+    }
+}
+
+fn compare(
+    before: &Connection,
+    (after, state): (&Connection, &RunningState),
+    gathered: &Gathered,
+    stopping: &AtomicBool,
+) -> Result<(), ApplyError> {
+    let was = RunningState::of_schema(before)?;
+    let fates = schema_difference((was.objects(), was.layouts()), (state.objects(), state.layouts())).tables;
+    let mut kept = BTreeSet::new();
+    for fate in &fates {
+        let (name, old) = match fate {
+            TableFate::New { name } => (name, None),
+            TableFate::Kept { before, after, .. } => (after, Some(before)),
+        };
+        let Some(layout) = state.layout(name) else { continue };
+        let Some(at) = gathered.lock().find(name) else { continue };
+        let side = Side { connection: after, layout };
+        let is_rowid = matches!(layout.identity, Identity::Rowid { .. });
+        let gather = gathered.clone();
+        match old.and_then(|old| was.layout(old)) {
+            // Whether a table of the name was there before, nothing of that stays.
+            None => {
+                all_rows(side, stopping, |row| gather.lock().push(at, Set::Changed, row)).map_err(failed)?
+            }
+            Some(old) => {
+                kept.insert(old.name.clone());
+                let base = Side { connection: before, layout: old };
+                changed_rows(base, side, stopping, |rowid, before, after| {
+                    let mut inner = gather.lock();
+                    let rowid = is_rowid.then_some(rowid);
+                    let (before, after) =
+                        (before.map(|row| whole(rowid, row)), after.map(|row| whole(rowid, row)));
+                    push(&mut inner, at, before.as_deref(), after.as_deref());
+                })
+                .map_err(failed)?;
+            }
+        }
+    }
+    // A watched table that was there and is not any more, or is another one.
+    let mut inner = gathered.lock();
+    for layout in was.layouts().values().filter(|layout| !kept.contains(&layout.name)) {
+        if let Some(at) = inner.find(&layout.name) {
+            let table = inner.table_mut(at);
+            (table.touched, table.replaced) = (true, true);
+        }
+    }
+    Ok(())
+}
+
+/// A row with the rowid before its columns, where that is no column.
+fn whole(rowid: Option<i64>, row: Vec<Value<'_>>) -> Vec<Value<'_>> {
+    rowid.map(Value::Integer).into_iter().chain(row).collect()
+}
+
+/// What became of one row.
+pub(crate) fn push(inner: &mut Inner, at: usize, before: Option<&[Value<'_>]>, after: Option<&[Value<'_>]>) {
+    if let Some(before) = before {
+        inner.push(at, Set::Before, before);
+        if after.is_none() {
+            inner.push(at, Set::Removed, before);
+        }
+    }
+    if let Some(after) = after {
+        inner.push(at, Set::Changed, after);
+    }
+}
+
+pub(crate) fn failed(error: ReconcileError<std::convert::Infallible>) -> ApplyError {
+    match error {
+        ReconcileError::Compare(CaptureError::Sqlite(error)) => error.into(),
+        ReconcileError::Compare(CaptureError::Schema(error)) => error.into(),
+        ReconcileError::Compare(CaptureError::State(error)) => error.into(),
+        ReconcileError::Compare(error) => {
+            SqliteError::new(&chain(&error), rusqlite::ffi::SQLITE_CORRUPT).into()
+        }
+        ReconcileError::Encoding { .. } => {
+            SqliteError::new("the databases have different text encodings", rusqlite::ffi::SQLITE_MISMATCH)
+                .into()
+        }
+        ReconcileError::Stopped => SqliteError::new("asked to end", rusqlite::ffi::SQLITE_INTERRUPT).into(),
+        ReconcileError::Sink(never) => match never {},
+    }
+}
+
+/// Rows that cannot be kept beside the replica.
+pub(crate) fn spool(error: &std::io::Error) -> SqliteError {
+    SqliteError::new(
+        &format!("rows that rules look at cannot be kept beside the replica: {error}"),
+        rusqlite::ffi::SQLITE_IOERR,
+    )
+}

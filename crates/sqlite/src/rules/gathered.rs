@@ -1,0 +1,406 @@
+//! The rows of one commit that came and went in the tables that somebody watches.
+//!
+//! They lie in flat buffers, one value after the other, so that keeping them costs a copy and no allocation. When they are many they go to a file without a
+//! name, so that a huge commit takes no more memory than a large one.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use synddb_protocol::state::Value;
+
+/// What is kept in memory of one table's rows of one kind, in bytes, before it goes to a file.
+const MEMORY_MAX: usize = 4 << 20;
+/// How much of a file is read at once, in bytes.
+const READ_BYTES: usize = 64 << 10;
+
+/// Which rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Set {
+    /// As they are after the commit: inserted or updated.
+    Changed,
+    /// As they were: deleted.
+    Removed,
+    /// As they were: updated or deleted.
+    Before,
+}
+
+impl Set {
+    pub(crate) const ALL: [Self; 3] = [Self::Changed, Self::Removed, Self::Before];
+
+    /// How a view of such rows is called, before the name of its table.
+    pub(crate) const fn prefix(self) -> &'static str {
+        match self {
+            Self::Changed => "changed_",
+            Self::Removed => "removed_",
+            Self::Before => "before_",
+        }
+    }
+}
+
+/// What is gathered of the commit under way. Clones are the same.
+#[derive(Debug, Clone)]
+pub(crate) struct Gathered(Arc<Mutex<Inner>>);
+
+/// A name that no schema had before.
+fn next_schema() -> u64 {
+    static NAMES: AtomicU64 = AtomicU64::new(0);
+    NAMES.fetch_add(1, Ordering::Relaxed)
+}
+
+/// The tables that are watched.
+#[derive(Debug)]
+pub(crate) struct Inner {
+    folder: PathBuf,
+    tables: Vec<Table>,
+    /// By their names in lower case, as SQLite compares them.
+    by_name: BTreeMap<String, usize>,
+    /// Names the schema over which rules were compiled that read from here: no two have one name.
+    schema: u64,
+    failed: Option<io::Error>,
+}
+
+/// One watched table, in the commit under way.
+#[derive(Debug, Default)]
+pub(crate) struct Table {
+    pub(crate) name: String,
+    /// Whether the commit changed a row of it, or the table.
+    pub(crate) touched: bool,
+    /// Whether the commit dropped it, whether or not it made another one of its name.
+    pub(crate) replaced: bool,
+    /// Whether the commit changed the table itself and left its rows: all of them count as changed.
+    pub(crate) altered: bool,
+    changed: Rows,
+    removed: Rows,
+    before: Rows,
+}
+
+#[derive(Debug, Default)]
+struct Rows {
+    memory: Vec<u8>,
+    spilled: Option<(Arc<File>, u64)>,
+    count: u64,
+}
+
+impl Gathered {
+    /// Watches these tables. What does not fit goes to files without a name in `folder`.
+    pub(crate) fn new(tables: BTreeSet<String>, folder: &Path) -> Self {
+        let tables: Vec<Table> = tables.into_iter().map(|name| Table { name, ..Table::default() }).collect();
+        let by_name = tables.iter().zip(0..).map(|(table, at)| (table.name.to_ascii_lowercase(), at));
+        let by_name = by_name.collect();
+        let (folder, schema) = (folder.to_owned(), next_schema());
+        Self(Arc::new(Mutex::new(Inner { folder, tables, by_name, schema, failed: None })))
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Reads rows of one kind, from the first one on.
+    pub(crate) fn reader(&self, table: usize, set: Set) -> Reader {
+        let spilled = self.lock().tables[table].rows(set).spilled.clone();
+        Reader { gathered: self.clone(), table, set, spilled, at: 0, file: Buffered::default(), memory: 0 }
+    }
+}
+
+impl Inner {
+    /// Another commit begins.
+    pub(crate) fn begin(&mut self) {
+        for table in self.tables.iter_mut().filter(|table| table.touched) {
+            table.clear();
+            (table.touched, table.replaced, table.altered) = (false, false, false);
+        }
+    }
+
+    /// The rows of the commit come once more, from the first one on.
+    pub(crate) fn again(&mut self) {
+        self.tables.iter_mut().for_each(Table::clear);
+    }
+
+    /// The schema is another one, or may be.
+    pub(crate) fn schema_changed(&mut self) {
+        self.schema = next_schema();
+    }
+
+    /// Names the schema.
+    pub(crate) const fn schema(&self) -> u64 {
+        self.schema
+    }
+
+    /// The place of a table, if it is watched.
+    pub(crate) fn find(&self, name: &str) -> Option<usize> {
+        if self.by_name.is_empty() {
+            return None;
+        }
+        self.by_name.get(&name.to_ascii_lowercase()).copied()
+    }
+
+    pub(crate) fn tables(&self) -> &[Table] {
+        &self.tables
+    }
+
+    pub(crate) fn table_mut(&mut self, at: usize) -> &mut Table {
+        &mut self.tables[at]
+    }
+
+    /// Keeps a row.
+    pub(crate) fn push(&mut self, at: usize, set: Set, row: &[Value<'_>]) {
+        let table = &mut self.tables[at];
+        table.touched = true;
+        if let Err(error) = table.rows_mut(set).push(row, &self.folder) {
+            self.failed = Some(error);
+        }
+    }
+
+    /// Why rows could not be kept, if any could not.
+    pub(crate) fn take_failure(&mut self) -> Option<io::Error> {
+        self.failed.take()
+    }
+}
+
+impl Table {
+    const fn rows(&self, set: Set) -> &Rows {
+        match set {
+            Set::Changed => &self.changed,
+            Set::Removed => &self.removed,
+            Set::Before => &self.before,
+        }
+    }
+
+    const fn rows_mut(&mut self, set: Set) -> &mut Rows {
+        match set {
+            Set::Changed => &mut self.changed,
+            Set::Removed => &mut self.removed,
+            Set::Before => &mut self.before,
+        }
+    }
+
+    /// How many rows of a kind there are.
+    pub(crate) const fn count(&self, set: Set) -> u64 {
+        self.rows(set).count
+    }
+
+    /// Forgets the rows of one kind.
+    pub(crate) fn clear_set(&mut self, set: Set) {
+        *self.rows_mut(set) = Rows::default();
+    }
+
+    fn clear(&mut self) {
+        for set in Set::ALL {
+            let rows = self.rows_mut(set);
+            rows.memory.clear();
+            (rows.spilled, rows.count) = (None, 0);
+        }
+    }
+}
+
+/// What stands before a value.
+mod tag {
+    pub(super) const NULL: u8 = 0;
+    pub(super) const INTEGER: u8 = 1;
+    pub(super) const REAL: u8 = 2;
+    pub(super) const TEXT: u8 = 3;
+    pub(super) const BLOB: u8 = 4;
+}
+
+impl Rows {
+    /// A row is its length in bytes and its values; a value is a tag and eight bytes: itself, or its length, after which it follows.
+    fn push(&mut self, row: &[Value<'_>], folder: &Path) -> io::Result<()> {
+        let memory = &mut self.memory;
+        let begins = memory.len();
+        memory.extend_from_slice(&[0; 8]);
+        for value in row {
+            let (tag, number, bytes) = match *value {
+                Value::Null => (tag::NULL, 0, &[][..]),
+                Value::Integer(value) => (tag::INTEGER, value.cast_unsigned(), &[][..]),
+                Value::Real(value) => (tag::REAL, value.to_bits(), &[][..]),
+                Value::Text(bytes) => (tag::TEXT, bytes.len() as u64, bytes),
+                Value::Blob(bytes) => (tag::BLOB, bytes.len() as u64, bytes),
+            };
+            memory.push(tag);
+            memory.extend_from_slice(&number.to_le_bytes());
+            memory.extend_from_slice(bytes);
+        }
+        let length = (memory.len() - begins - 8) as u64;
+        memory[begins..begins + 8].copy_from_slice(&length.to_le_bytes());
+        self.count += 1;
+        if memory.len() < MEMORY_MAX {
+            return Ok(());
+        }
+        if self.spilled.is_none() {
+            self.spilled = Some((Arc::new(tempfile::tempfile_in(folder)?), 0));
+        }
+        if let Some((file, end)) = &mut self.spilled {
+            file.write_all_at(&self.memory, *end)?;
+            *end += self.memory.len() as u64;
+        }
+        self.memory.clear();
+        Ok(())
+    }
+}
+
+/// Reads rows one after the other: those in the file first. Rows that come meanwhile are not waited for.
+#[derive(Debug)]
+pub(crate) struct Reader {
+    gathered: Gathered,
+    table: usize,
+    set: Set,
+    spilled: Option<(Arc<File>, u64)>,
+    /// Where in the file the next row begins.
+    at: u64,
+    file: Buffered,
+    /// Where in memory the next row begins.
+    memory: usize,
+}
+
+/// A part of a file.
+#[derive(Debug, Default)]
+struct Buffered {
+    begins: u64,
+    bytes: Vec<u8>,
+}
+
+impl Buffered {
+    /// These bytes of a file.
+    fn read(&mut self, file: &File, at: u64, length: usize) -> io::Result<&[u8]> {
+        let held = self.begins..self.begins + self.bytes.len() as u64;
+        if !held.contains(&at) || at + length as u64 > held.end {
+            self.bytes.resize(length.max(READ_BYTES), 0);
+            let mut filled = 0;
+            while filled < self.bytes.len() {
+                match file.read_at(&mut self.bytes[filled..], at + filled as u64)? {
+                    0 => break,
+                    more => filled += more,
+                }
+            }
+            self.bytes.truncate(filled);
+            self.begins = at;
+        }
+        let from = usize::try_from(at - self.begins).unwrap_or(usize::MAX);
+        self.bytes.get(from..from + length).ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
+    }
+}
+
+/// One row, apart from where it was read.
+#[derive(Debug, Default)]
+pub(crate) struct Row {
+    bytes: Vec<u8>,
+    /// Where each value begins.
+    begins: Vec<usize>,
+}
+
+impl Reader {
+    /// Reads the next row into `row`. `false` after the last one.
+    pub(crate) fn next(&mut self, row: &mut Row) -> io::Result<bool> {
+        row.bytes.clear();
+        row.begins.clear();
+        if let Some((file, end)) = &self.spilled
+            && self.at < *end
+        {
+            let length = length(self.file.read(file, self.at, 8)?);
+            row.bytes.extend_from_slice(self.file.read(file, self.at + 8, length)?);
+            self.at += 8 + length as u64;
+        } else {
+            let inner = self.gathered.lock();
+            let memory = &inner.tables[self.table].rows(self.set).memory;
+            let Some(head) = memory.get(self.memory..self.memory + 8) else { return Ok(false) };
+            let begins = self.memory + 8;
+            self.memory = begins + length(head);
+            row.bytes.extend_from_slice(memory.get(begins..self.memory).unwrap_or_default());
+        }
+        row.index();
+        Ok(true)
+    }
+}
+
+fn length(head: &[u8]) -> usize {
+    let head = head.try_into().map(u64::from_le_bytes).unwrap_or_default();
+    usize::try_from(head).unwrap_or(usize::MAX)
+}
+
+impl Row {
+    fn index(&mut self) {
+        let mut at = 0;
+        while at + 9 <= self.bytes.len() {
+            self.begins.push(at);
+            let tag = self.bytes[at];
+            let bytes =
+                if matches!(tag, tag::TEXT | tag::BLOB) { length(&self.bytes[at + 1..at + 9]) } else { 0 };
+            at += 9 + bytes;
+        }
+    }
+
+    /// Its values.
+    pub(crate) fn values(&self) -> impl Iterator<Item = Value<'_>> {
+        (0..self.begins.len()).map(|at| self.value(at))
+    }
+
+    /// A value by its place; NULL where there is none.
+    pub(crate) fn value(&self, at: usize) -> Value<'_> {
+        let Some(begins) = self.begins.get(at).copied() else { return Value::Null };
+        let number =
+            self.bytes[begins + 1..begins + 9].try_into().map(u64::from_le_bytes).unwrap_or_default();
+        let ends = self.begins.get(at + 1).copied().unwrap_or(self.bytes.len());
+        let bytes = &self.bytes[begins + 9..ends];
+        match self.bytes[begins] {
+            tag::INTEGER => Value::Integer(number.cast_signed()),
+            tag::REAL => Value::Real(f64::from_bits(number)),
+            tag::TEXT => Value::Text(bytes),
+            tag::BLOB => Value::Blob(bytes),
+            _ => Value::Null,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::value::OwnedValue;
+
+    fn read(gathered: &Gathered, set: Set) -> Vec<Vec<OwnedValue>> {
+        let (mut reader, mut row, mut rows) = (gathered.reader(0, set), Row::default(), Vec::new());
+        while reader.next(&mut row).unwrap() {
+            rows.push(row.values().map(OwnedValue::from).collect());
+        }
+        rows
+    }
+
+    #[test]
+    fn rows_come_back_as_they_were_kept_also_when_they_are_many() {
+        let folder = tempfile::tempdir().unwrap();
+        let gathered = Gathered::new(BTreeSet::from(["T".to_owned()]), folder.path());
+        let big = vec![7; 1 << 20];
+        let rows: Vec<Vec<Value<'_>>> = (0..20)
+            .map(|at| {
+                vec![
+                    Value::Integer(at),
+                    Value::Null,
+                    Value::Real(0.5),
+                    Value::Text(b"\xffx"),
+                    Value::Blob(&big),
+                ]
+            })
+            .collect();
+        let at = gathered.lock().find("t").unwrap();
+        for row in &rows {
+            gathered.lock().push(at, Set::Changed, row);
+            gathered.lock().push(at, Set::Before, &row[..2]);
+        }
+        assert!(gathered.lock().tables[0].changed.spilled.is_some());
+        assert!(gathered.lock().tables[0].changed.memory.len() < MEMORY_MAX);
+        let owned = |row: &[Value<'_>]| row.iter().map(|value| OwnedValue::from(*value)).collect::<Vec<_>>();
+        let expected: Vec<_> = rows.iter().map(|row| owned(row)).collect();
+        assert_eq!(read(&gathered, Set::Changed), expected);
+        assert_eq!(read(&gathered, Set::Changed), expected, "as often as it is read");
+        assert_eq!(read(&gathered, Set::Before).len(), 20);
+        assert_eq!(read(&gathered, Set::Removed), Vec::<Vec<OwnedValue>>::new());
+        gathered.lock().begin();
+        assert_eq!(read(&gathered, Set::Changed), Vec::<Vec<OwnedValue>>::new());
+        assert!(!gathered.lock().tables[0].touched);
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "a file has no name");
+    }
+}

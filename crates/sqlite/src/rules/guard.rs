@@ -1,0 +1,183 @@
+//! What a rule may do: read tables and views of its own commit, and compute what follows from them alone.
+//!
+//! The authorizer stands only while rules are compiled: with one, SQLite compiles every other statement of the connection anew. The clock stands only while
+//! they run.
+
+#![allow(
+    unsafe_code,
+    reason = "rusqlite wants the connection for itself to set these, and it is shared here; each call says why it is sound"
+)]
+
+use std::collections::BTreeSet;
+use std::ffi::{CStr, c_char, c_int, c_void};
+use std::time::{Duration, Instant};
+
+use rusqlite::ffi;
+
+use crate::connection::Connection;
+use crate::query::guard::FUNCTIONS;
+
+/// Instructions of SQLite's machine between two looks at the clock.
+const INSTRUCTIONS: c_int = 1000;
+
+/// Functions of queries that are not for rules: what they answer depends on the clock, on chance, on this SQLite, or on the machine's own mathematics, and
+/// validators would not agree.
+const NOT_FOR_RULES: &[&str] = &[
+    "random",
+    "randomblob",
+    "current_date",
+    "current_time",
+    "current_timestamp",
+    "date",
+    "datetime",
+    "julianday",
+    "strftime",
+    "time",
+    "timediff",
+    "unixepoch",
+    "acos",
+    "acosh",
+    "asin",
+    "asinh",
+    "atan",
+    "atan2",
+    "atanh",
+    "cos",
+    "cosh",
+    "exp",
+    "ln",
+    "log",
+    "log10",
+    "log2",
+    "pow",
+    "power",
+    "sin",
+    "sinh",
+    "tan",
+    "tanh",
+    "sqlite_compileoption_get",
+    "sqlite_compileoption_used",
+    "sqlite_source_id",
+    "sqlite_version",
+];
+
+/// What is known of a schema when rules are compiled, and what compiling found.
+#[derive(Debug, Default)]
+pub(super) struct Compiling {
+    /// In lower case: the names of views of rows, which a rule may read.
+    pub(super) rows: BTreeSet<String>,
+    /// In lower case: the application's views.
+    pub(super) views: BTreeSet<String>,
+    /// In lower case: virtual tables, and modules that are tables by themselves.
+    pub(super) virtuals: BTreeSet<String>,
+    /// What was read, in lower case.
+    pub(super) read: BTreeSet<String>,
+    /// What was refused first.
+    pub(super) refused: Option<String>,
+}
+
+impl Compiling {
+    /// Runs `compile` under the authorizer.
+    pub(super) fn compile<T>(&mut self, connection: &Connection, compile: impl FnOnce() -> T) -> T {
+        self.read.clear();
+        self.refused = None;
+        let context = std::ptr::from_mut(self).cast::<c_void>();
+        // SAFETY: the connection is open and used by this thread alone; the context outlives the second call, after which SQLite has it no more.
+        unsafe { ffi::sqlite3_set_authorizer(connection.handle(), Some(authorize), context) };
+        let compiled = compile();
+        // SAFETY: as above.
+        unsafe { ffi::sqlite3_set_authorizer(connection.handle(), None, std::ptr::null_mut()) };
+        compiled
+    }
+
+    fn judge(&mut self, action: c_int, first: &str, second: &str, inside: &str) -> bool {
+        match action {
+            ffi::SQLITE_SELECT | ffi::SQLITE_RECURSIVE => true,
+            ffi::SQLITE_READ => {
+                let name = first.to_ascii_lowercase();
+                let refused = if self.views.contains(&inside.to_ascii_lowercase()) {
+                    Some(format!(
+                        "`{inside}` is a view, and what a view means is for the application to change; read its tables"
+                    ))
+                } else if name.starts_with("_synddb") {
+                    Some(format!("`{first}` belongs to the replica, not to the database"))
+                } else if !self.rows.contains(&name)
+                    && (self.virtuals.contains(&name) || name.starts_with("pragma_"))
+                {
+                    Some(format!("`{first}` is a virtual table, which a replica does not open"))
+                } else {
+                    None
+                };
+                self.read.insert(name);
+                self.refuse(refused)
+            }
+            ffi::SQLITE_FUNCTION => {
+                let named = |list: &[&str]| list.iter().any(|name| second.eq_ignore_ascii_case(name));
+                let refused = if named(NOT_FOR_RULES) {
+                    Some(format!("`{second}` does not answer the same to every validator"))
+                } else if named(FUNCTIONS) {
+                    None
+                } else {
+                    Some(format!("the function `{second}` is not for rules"))
+                };
+                self.refuse(refused)
+            }
+            _ => self.refuse(Some("a rule is one query that reads".to_owned())),
+        }
+    }
+
+    fn refuse(&mut self, what: Option<String>) -> bool {
+        let is_allowed = what.is_none();
+        if self.refused.is_none() {
+            self.refused = what;
+        }
+        is_allowed
+    }
+}
+
+unsafe extern "C" fn authorize(
+    context: *mut c_void,
+    action: c_int,
+    first: *const c_char,
+    second: *const c_char,
+    _database: *const c_char,
+    inside: *const c_char,
+) -> c_int {
+    let text = |text: *const c_char| {
+        if text.is_null() {
+            return String::new();
+        }
+        // SAFETY: SQLite gives texts that end in a zero byte and live as long as this call.
+        unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned()
+    };
+    // SAFETY: the context is the `Compiling` whose `compile` runs, which nobody else touches meanwhile.
+    let compiling = unsafe { &mut *context.cast::<Compiling>() };
+    let is_allowed = compiling.judge(action, &text(first), &text(second), &text(inside));
+    if is_allowed { ffi::SQLITE_OK } else { ffi::SQLITE_DENY }
+}
+
+/// Interrupts what takes longer than it may.
+#[derive(Debug)]
+pub(super) struct Clock {
+    end: Instant,
+}
+
+impl Clock {
+    /// Runs `step`; SQLite interrupts it when it takes longer than `time`.
+    pub(super) fn bound<T>(connection: &Connection, time: Duration, step: impl FnOnce() -> T) -> T {
+        let mut clock = Self { end: Instant::now() + time };
+        let context = std::ptr::from_mut(&mut clock).cast::<c_void>();
+        // SAFETY: the connection is open and used by this thread alone; the clock outlives the second call, after which SQLite has it no more.
+        unsafe { ffi::sqlite3_progress_handler(connection.handle(), INSTRUCTIONS, Some(is_over), context) };
+        let done = step();
+        // SAFETY: as above.
+        unsafe { ffi::sqlite3_progress_handler(connection.handle(), 0, None, std::ptr::null_mut()) };
+        done
+    }
+}
+
+unsafe extern "C" fn is_over(context: *mut c_void) -> c_int {
+    // SAFETY: the context is the `Clock` whose `bound` runs.
+    let clock = unsafe { &*context.cast::<Clock>() };
+    c_int::from(Instant::now() >= clock.end)
+}

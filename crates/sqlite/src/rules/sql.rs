@@ -1,0 +1,354 @@
+//! Rules in SQL: compiled once for a schema, stepped for each commit that touches their tables.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Instant;
+
+use rusqlite::ffi;
+use synddb_protocol::state::Value;
+use synddb_protocol::submission::{ObjectKind, TextEncoding};
+
+use super::gathered::{Gathered, Set};
+use super::guard::{Clock, Compiling};
+use super::judge::CommitView;
+use super::view;
+use super::{Bounds, Finding, RuleText, Why};
+use crate::apply::ApplyError;
+use crate::connection::{Connection, SqliteError};
+use crate::query::Cell;
+use crate::schema::to_text;
+use crate::state::RunningState;
+use crate::statement::Statement;
+
+/// Other names of views, and the tables whose new rows they show.
+const ALIASES: [(&str, &str); 2] = [("inbound", "inbound_messages"), ("outbound", "outbound_messages")];
+
+/// Why a rule cannot be evaluated.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{what}. rule=`{rule}`")]
+pub struct RuleProblem {
+    /// The rule.
+    pub rule: String,
+    /// What is wrong, and how to mend it.
+    pub what: String,
+}
+
+/// The rules over one database.
+pub struct Rules {
+    texts: Vec<RuleText>,
+    bounds: Bounds,
+    /// What they are compiled to, and for which schema.
+    compiled: Option<(u64, Vec<Compiled>)>,
+}
+
+/// One rule for one schema.
+struct Compiled {
+    /// The places of its tables among those that are watched.
+    tables: Vec<usize>,
+    /// Whether it looks at what was there before.
+    looks_back: bool,
+    columns: Vec<String>,
+    statement: Result<Statement, String>,
+}
+
+/// What came of stepping.
+enum Stepped {
+    Rows(Vec<Vec<Cell>>, bool),
+    Interrupted,
+    Failed(SqliteError),
+}
+
+impl Rules {
+    /// These rules. Nothing is compiled yet.
+    pub const fn new(texts: Vec<RuleText>, bounds: Bounds) -> Self {
+        Self { texts, bounds, compiled: None }
+    }
+
+    /// The tables that they look at.
+    pub fn tables(&self) -> BTreeSet<String> {
+        self.texts.iter().flat_map(|text| text.tables.iter().cloned()).collect()
+    }
+
+    /// Other bounds from here on.
+    pub const fn set_bounds(&mut self, bounds: Bounds) {
+        self.bounds = bounds;
+    }
+
+    /// What is wrong with rules over a database that nothing is applied to.
+    ///
+    /// # Errors
+    /// [`ApplyError`] when the database cannot be read.
+    pub fn problems(&mut self, connection: &Connection) -> Result<Vec<RuleProblem>, ApplyError> {
+        let state = RunningState::of_schema(connection)?;
+        let gathered = Gathered::new(self.tables(), &std::env::temp_dir());
+        let compiled = self.compile(connection, &state, &gathered)?;
+        let problems = self.texts.iter().zip(compiled).filter_map(|(text, compiled)| {
+            compiled.statement.err().map(|what| RuleProblem { rule: text.name.clone(), what })
+        });
+        Ok(problems.collect())
+    }
+
+    /// Evaluates every rule whose tables the commit touched.
+    ///
+    /// # Errors
+    /// [`ApplyError`] when the machine fails.
+    pub fn check(&mut self, view: &CommitView<'_>) -> Result<Vec<Finding>, ApplyError> {
+        if self.texts.is_empty() {
+            return Ok(Vec::new());
+        }
+        let schema = {
+            let inner = view.gathered.lock();
+            if !inner.tables().iter().any(|table| table.touched) {
+                return Ok(Vec::new());
+            }
+            inner.schema()
+        };
+        if self.compiled.as_ref().is_none_or(|(compiled, _)| *compiled != schema) {
+            // Statements go before the views that they read.
+            self.compiled = None;
+            let compiled = self.compile(view.connection, view.state, view.gathered)?;
+            self.compiled = Some((schema, compiled));
+        }
+        let Some((_, compiled)) = &mut self.compiled else { return Ok(Vec::new()) };
+        let mut found = Vec::new();
+        for (text, rule) in self.texts.iter().zip(compiled) {
+            let (touched, replaced) = {
+                let inner = view.gathered.lock();
+                let tables = || rule.tables.iter().map(|at| &inner.tables()[*at]);
+                (tables().any(|table| table.touched), tables().any(|table| table.replaced))
+            };
+            if !touched {
+                continue;
+            }
+            let finding = |why| Finding {
+                rule: text.name.clone(),
+                why,
+                columns: Vec::new(),
+                rows: Vec::new(),
+                more: false,
+            };
+            let statement = match &mut rule.statement {
+                Ok(statement) => statement,
+                Err(why) => {
+                    found.push(finding(Why::Unevaluated(why.clone())));
+                    continue;
+                }
+            };
+            if replaced && rule.looks_back {
+                let why = "a table that it looks back at was dropped or replaced: what it held is not known";
+                found.push(finding(Why::Unevaluated(why.to_owned())));
+                continue;
+            }
+            let encoding = view.connection.encoding();
+            match step(view.connection, statement, self.bounds, encoding) {
+                Stepped::Rows(rows, _) if rows.is_empty() => {}
+                Stepped::Rows(rows, more) => {
+                    let columns = rule.columns.clone();
+                    found.push(Finding { columns, rows, more, ..finding(Why::Rows) });
+                }
+                Stepped::Interrupted => found.push(finding(Why::TookTooLong)),
+                Stepped::Failed(error) if is_of_rule(&error) => {
+                    found.push(finding(Why::Unevaluated(error.message().to_owned())));
+                }
+                Stepped::Failed(error) => return Err(error.into()),
+            }
+        }
+        Ok(found)
+    }
+
+    /// Compiles all of them, over the tables that the schema has.
+    fn compile(
+        &self,
+        connection: &Connection,
+        state: &RunningState,
+        gathered: &Gathered,
+    ) -> Result<Vec<Compiled>, ApplyError> {
+        let mut compiling = Compiling::default();
+        let mut objects = BTreeSet::new();
+        for object in state.objects().iter() {
+            let name = to_text(&object.row.name, connection.encoding())?.to_ascii_lowercase();
+            match object.row.kind {
+                ObjectKind::View => _ = compiling.views.insert(name.clone()),
+                ObjectKind::Table if object.is_virtual() => _ = compiling.virtuals.insert(name.clone()),
+                ObjectKind::Table | ObjectKind::Index | ObjectKind::Trigger => {}
+            }
+            if matches!(object.row.kind, ObjectKind::Table | ObjectKind::View) {
+                objects.insert(name);
+            }
+        }
+        let mut modules =
+            connection.sqlite().prepare("SELECT name FROM pragma_module_list").map_err(SqliteError::from)?;
+        let modules = modules.query_map([], |row| row.get::<_, String>(0)).map_err(SqliteError::from)?;
+        for module in modules {
+            compiling.virtuals.insert(module.map_err(SqliteError::from)?.to_ascii_lowercase());
+        }
+        for json in ["json_each", "json_tree"] {
+            compiling.virtuals.remove(json);
+        }
+        // What each view shows: the table that it is of, and whether it looks back.
+        let mut views = BTreeMap::new();
+        let tables: Vec<String> = gathered.lock().tables().iter().map(|table| table.name.clone()).collect();
+        for (at, table) in tables.iter().enumerate() {
+            let layout = state.layouts().values().find(|layout| layout.name.eq_ignore_ascii_case(table));
+            let named = Set::ALL.map(|set| (format!("{}{table}", set.prefix()), set));
+            let alias = ALIASES.iter().find(|(_, of)| table.eq_ignore_ascii_case(of));
+            let alias = alias.map(|(alias, _)| ((*alias).to_owned(), Set::Changed));
+            for (name, set) in named.into_iter().chain(alias) {
+                if let Some(layout) = layout {
+                    view::register(connection, &name, gathered, (at, set), layout)?;
+                }
+                compiling.rows.insert(name.to_ascii_lowercase());
+                views.insert(name.to_ascii_lowercase(), (at, set));
+            }
+        }
+        let compiled = self.texts.iter().map(|text| {
+            let of = gathered.lock();
+            let places: Vec<usize> = text.tables.iter().filter_map(|table| of.find(table)).collect();
+            drop(of);
+            let missing = text.tables.iter().find(|table| {
+                !state.layouts().values().any(|layout| layout.name.eq_ignore_ascii_case(table))
+            });
+            let mut rule = Compiled {
+                tables: places,
+                looks_back: false,
+                columns: Vec::new(),
+                statement: Err(String::new()),
+            };
+            if let Some(missing) = missing {
+                rule.statement =
+                    Err(format!("there is no table `{missing}`; is it in `tables` by the name that it has?"));
+                return rule;
+            }
+            compile_one(connection, text, &mut compiling, (&views, &objects), &mut rule);
+            rule
+        });
+        Ok(compiled.collect())
+    }
+}
+
+/// Compiles one rule, and finds out whether it is one.
+fn compile_one(
+    connection: &Connection,
+    text: &RuleText,
+    compiling: &mut Compiling,
+    (views, objects): (&BTreeMap<String, (usize, Set)>, &BTreeSet<String>),
+    rule: &mut Compiled,
+) {
+    let compiled = compiling.compile(connection, || {
+        let prepared = match connection.sqlite().prepare(&text.sql) {
+            Ok(prepared) => prepared,
+            Err(rusqlite::Error::MultipleStatement) => {
+                return Err("it is several statements; make it one query".to_owned());
+            }
+            Err(error) => return Err(SqliteError::from(error).message().to_owned()),
+        };
+        if prepared.column_count() == 0 || !prepared.readonly() {
+            return Err("it answers no rows; make it a query of which every row is a violation".to_owned());
+        }
+        if prepared.parameter_count() > 0 {
+            return Err("it has parameters, and nobody gives them".to_owned());
+        }
+        let columns: Vec<String> = prepared.column_names().into_iter().map(str::to_owned).collect();
+        drop(prepared);
+        let statement = connection.prepare(&text.sql).map_err(|error| error.message().to_owned())?;
+        Ok((columns, statement))
+    });
+    let refused = compiling.refused.take();
+    // A view of rows that has the name of a table of the application's would be that table.
+    let shadowed = compiling.read.iter().find(|name| views.contains_key(*name) && objects.contains(*name));
+    let shadowed = shadowed.map(|name| format!("the database has a table or view `{name}` of its own, which hides the rows that changed; rename it"));
+    let unwatched = compiling.read.iter().find_map(|name| {
+        let (at, _) = views.get(name)?;
+        (!rule.tables.contains(at))
+            .then(|| format!("it reads `{name}`, and the table is not in its `tables`; add it"))
+    });
+    rule.looks_back = compiling
+        .read
+        .iter()
+        .any(|name| views.get(name).is_some_and(|(_, set)| matches!(set, Set::Removed | Set::Before)));
+    let problem = refused.or(shadowed).or(unwatched);
+    match (compiled, problem) {
+        (_, Some(problem)) | (Err(problem), None) => rule.statement = Err(problem),
+        (Ok((columns, statement)), None) => (rule.columns, rule.statement) = (columns, Ok(statement)),
+    }
+}
+
+/// Runs a rule. What of its answer is over a bound is not kept.
+fn step(
+    connection: &Connection,
+    statement: &mut Statement,
+    bounds: Bounds,
+    encoding: TextEncoding,
+) -> Stepped {
+    let (mut rows, mut left, mut more) = (Vec::new(), bounds.bytes, false);
+    let began = Instant::now();
+    let stepped = Clock::bound(connection, bounds.time, || {
+        let mut stepping = statement.rows();
+        while let Some(row) = stepping.next_row()? {
+            let size: usize = row.values().iter().map(size).sum();
+            if rows.len() == bounds.rows || size > left {
+                more = true;
+                // The first one is kept whatever it takes: without it nobody knows what is wrong.
+                if rows.is_empty() {
+                    rows.push(
+                        row.values().iter().map(|value| cell(cut(*value, bounds.bytes), encoding)).collect(),
+                    );
+                }
+                break;
+            }
+            left -= size;
+            rows.push(row.values().iter().map(|value| cell(*value, encoding)).collect());
+        }
+        Ok::<(), SqliteError>(())
+    });
+    match stepped {
+        Ok(()) => Stepped::Rows(rows, more),
+        Err(error) if error.primary() == ffi::SQLITE_INTERRUPT && began.elapsed() >= bounds.time => {
+            Stepped::Interrupted
+        }
+        Err(error) => Stepped::Failed(error),
+    }
+}
+
+const fn size(value: &Value<'_>) -> usize {
+    match value {
+        Value::Null | Value::Integer(_) | Value::Real(_) => 16,
+        Value::Text(bytes) | Value::Blob(bytes) => 16 + bytes.len(),
+    }
+}
+
+/// The beginning of a value that is too long to be kept.
+fn cut(value: Value<'_>, most: usize) -> Value<'_> {
+    let most = most / 16;
+    match value {
+        Value::Text(bytes) if bytes.len() > most => Value::Text(&bytes[..most & !3]),
+        Value::Blob(bytes) if bytes.len() > most => Value::Blob(&bytes[..most]),
+        other => other,
+    }
+}
+
+fn cell(value: Value<'_>, encoding: TextEncoding) -> Cell {
+    match value {
+        Value::Null => Cell::Null,
+        Value::Integer(value) => Cell::Integer(value),
+        Value::Real(value) => Cell::Real(value),
+        Value::Text(bytes) => match to_text(bytes, encoding) {
+            Ok(text) => Cell::Text(text),
+            Err(_) => Cell::Bytes(bytes.to_vec()),
+        },
+        Value::Blob(bytes) => Cell::Blob(bytes.to_vec()),
+    }
+}
+
+/// Whether the rule or the data that it meets is to blame, and not the machine or the file.
+fn is_of_rule(error: &SqliteError) -> bool {
+    matches!(
+        error.primary(),
+        ffi::SQLITE_ERROR
+            | ffi::SQLITE_MISMATCH
+            | ffi::SQLITE_RANGE
+            | ffi::SQLITE_TOOBIG
+            | ffi::SQLITE_AUTH
+            | ffi::SQLITE_CONSTRAINT
+            | ffi::SQLITE_SCHEMA
+    )
+}
