@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use synddb_protocol::id::StreamId;
-use synddb_protocol::log::Versions;
-use synddb_protocol::signing::{TrustedKeys, VerifyingKey};
+use synddb_protocol::id::{Address, KeyId, StreamId};
+use synddb_protocol::log::{Quorum, QuorumError, Versions};
+use synddb_protocol::signing::{Domain, TrustedKeys, VerifyingKey};
 use synddb_service::http::{ConnectionBounds, TlsConfig};
 use synddb_service::telemetry::Settings as Telemetry;
 use synddb_sqlite::query::Limits;
@@ -87,6 +87,14 @@ pub struct Config {
     pub from_snapshot: FromSnapshot,
     /// Snapshots of the replica, which are stored for those who begin later.
     pub snapshots: SnapshotsConfig,
+    /// The rules that the database must keep: a file of them in TOML. Without one, a validator that endorses has the default rules alone, and a
+    /// read replica none.
+    #[schemars(example = "/etc/synddb/rules.toml")]
+    pub rules: Option<PathBuf>,
+    /// Longest time that one rule may take for one commit, in milliseconds. A rule that takes longer counts as violated.
+    pub rule_ms_max: u64,
+    /// Whether checkpoints are endorsed, and how.
+    pub endorse: EndorseConfig,
     /// Logs and traces.
     pub telemetry: Telemetry,
     /// The file that this was read from. Looked at by the process alone, and known here because `SYNDDB_VALIDATOR_CONFIG` has the prefix of
@@ -135,6 +143,66 @@ impl SnapshotsConfig {
     /// Whether any are taken.
     pub(crate) const fn is_on(&self) -> bool {
         self.every_messages > 0 || self.every_ms > 0
+    }
+}
+
+/// Whether checkpoints are endorsed: signed for whoever settles by them, where the replica is what they claim and no rule is violated.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct EndorseConfig {
+    /// Whether they are, by a process that follows the log. The store must be one that can be written and listed.
+    pub on: bool,
+    /// The file of the key that signs them: 32 bytes in hex. It is made when it is missing. As long as no contract has registered it, it is a development
+    /// signer, which endorsements say.
+    pub key_file: PathBuf,
+    /// The key that this one follows, where it was exchanged: nothing is endorsed below what that one has.
+    #[schemars(with = "Option<String>", example = "0x0000000000000000000000000000000000000000")]
+    pub predecessor: Option<KeyId>,
+    /// The chain, by its EIP-155 id, and the checkpoint registry there for which endorsements are good: both, or none. Without a chain they are good for
+    /// no contract.
+    pub chain_id: u64,
+    /// The contract.
+    #[schemars(with = "String")]
+    pub registry: Address,
+    /// The last incarnation of the application's that is admitted. When it begins a later one, nothing is endorsed until somebody looked: 0 for all.
+    pub incarnation_max: u64,
+    /// Whether a replica that lacks messages, because somebody went on after a divergence, endorses all the same.
+    pub behind_gaps: bool,
+    /// The validators of whom a quorum is believed, for a replica that began with a snapshot: their key ids.
+    #[schemars(with = "Vec<String>")]
+    pub validators: Vec<KeyId>,
+    /// How many of them are a quorum.
+    pub threshold: u32,
+}
+
+impl EndorseConfig {
+    /// Who is believed of a state that nobody has checked here, if anybody.
+    pub(crate) fn quorum(&self) -> Result<Option<Quorum>, QuorumError> {
+        if self.validators.is_empty() && self.threshold == 0 {
+            return Ok(None);
+        }
+        Quorum::new(self.validators.iter().copied(), self.threshold as usize).map(Some)
+    }
+
+    /// The contract for which endorsements are good.
+    pub(crate) const fn domain(&self) -> Domain {
+        Domain { chain_id: self.chain_id, contract: self.registry }
+    }
+}
+
+impl Default for EndorseConfig {
+    fn default() -> Self {
+        Self {
+            on: false,
+            key_file: PathBuf::from("/var/lib/synddb/validator.key"),
+            predecessor: None,
+            chain_id: 0,
+            registry: Address::from_bytes([0; 20]),
+            incarnation_max: 1,
+            behind_gaps: false,
+            validators: Vec::new(),
+            threshold: 0,
+        }
     }
 }
 
@@ -211,6 +279,9 @@ impl Default for Config {
             name_differences: true,
             from_snapshot: FromSnapshot::Never,
             snapshots: SnapshotsConfig::default(),
+            rules: None,
+            rule_ms_max: 1000,
+            endorse: EndorseConfig::default(),
             telemetry: Telemetry::default(),
             config: None,
             supported: Versions::SUPPORTED,
@@ -335,6 +406,20 @@ pub enum ConfigProblem {
         /// The store.
         store: StoreUrl,
     },
+    /// Nothing can be endorsed where nothing can be put.
+    #[error(
+        "endorsements cannot be put into a store that is only read; name one that can be written, or set `endorse.on` to false. store=`{store}`"
+    )]
+    NotEndorsable {
+        /// The store.
+        store: StoreUrl,
+    },
+    /// A chain without a contract, or a contract without a chain.
+    #[error("set both `endorse.chain_id` and `endorse.registry`, or none of the two")]
+    HalfADomain,
+    /// The validators that are named are no quorum.
+    #[error("`endorse.validators` and `endorse.threshold` are no quorum")]
+    Quorum(#[source] QuorumError),
     /// Snapshots cannot be looked for where nothing can be listed.
     #[error(
         "a static host cannot be asked which snapshots it has; set `from_snapshot` to \"never\", or name the store behind that host. \

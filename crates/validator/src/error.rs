@@ -26,6 +26,7 @@ use synddb_storage::{GetError, OpenError};
 use crate::config::ConfigProblem;
 use crate::difference;
 use crate::keys::KeysFileError;
+use crate::rules::RulesFileError;
 use crate::start::StartError;
 
 /// Why a validator ended other than as it was asked to.
@@ -84,6 +85,12 @@ pub enum ValidatorError {
     /// The key that signs snapshots cannot be used.
     #[error("the key that signs snapshots cannot be used")]
     SnapshotKey(#[from] SecretError),
+    /// The key that endorses cannot be used.
+    #[error("the key that endorses cannot be used")]
+    EndorseKey(#[source] SecretError),
+    /// The file of rules cannot be used.
+    #[error(transparent)]
+    Rules(#[from] RulesFileError),
     /// The authority of the sequencer cannot be used.
     #[error("the authority of the sequencer's certificate cannot be used. sequencer_ca_file=`{}`", file.display())]
     Authority {
@@ -112,6 +119,7 @@ impl ValidatorError {
         match self {
             Self::Config(_) | Self::Keys(_) | Self::Start(_) | Self::Open(_) | Self::Listen { .. } => true,
             Self::Credentials(_) | Self::Tls(_) | Self::Authority { .. } | Self::SnapshotKey(_) => true,
+            Self::EndorseKey(_) | Self::Rules(_) => true,
             Self::Replica(error) => match **error {
                 ReplicaError::InUse { .. }
                 | ReplicaError::NotOurs { .. }

@@ -27,6 +27,9 @@
 //! | `naming` | what a replica differs in, by a replay of the log beside it |
 //! | `difference` | the same in the words of a halt |
 //! | `report` | [`Report`]: the file that a divergence leaves |
+//! | | **vouching for it** |
+//! | [`rules`] | what must hold after every commit; what was found, and how it is resolved |
+//! | `endorse` | checkpoints that are signed for settlement |
 //! | | **HTTP** |
 //! | `serve` | the routes, what the replica is, and audits |
 //! | `query` | one statement of a stranger |
@@ -47,6 +50,7 @@ mod config;
 mod contents;
 mod difference;
 mod door;
+mod endorse;
 mod error;
 mod feed;
 mod fetch;
@@ -63,6 +67,7 @@ mod query;
 mod replica;
 mod report;
 pub mod restore;
+pub mod rules;
 mod run;
 mod serve;
 mod snapshots;
@@ -72,9 +77,12 @@ mod verify;
 mod view;
 mod watch;
 
-pub use config::{ChangesConfig, Config, ConfigProblem, FromSnapshot, Mode, QueryConfig, SnapshotsConfig};
+pub use config::{
+    ChangesConfig, Config, ConfigProblem, EndorseConfig, FromSnapshot, Mode, QueryConfig, SnapshotsConfig,
+};
+pub use endorse::gathered;
 pub use error::{Divergence, HaltCause, Refused, ReplicaError, ValidatorError};
 pub use report::Report;
-pub use run::{End, Event, check, run, run_as, run_over, run_trusting};
+pub use run::{End, Event, check, run, run_as, run_over, run_trusting, run_with_rules};
 pub use serve::openapi;
 pub use start::{Start, StartError};

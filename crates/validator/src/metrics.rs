@@ -26,6 +26,10 @@ const SNAPSHOTS: &str = "synddb_validator_snapshots_taken_total";
 const SNAPSHOT_SEQUENCE: &str = "synddb_validator_snapshot_sequence";
 const SNAPSHOT_BYTES: &str = "synddb_validator_snapshot_bytes_total";
 const SNAPSHOT_FAILURES: &str = "synddb_validator_snapshot_failures_total";
+const VIOLATIONS: &str = "synddb_validator_violations_total";
+const VIOLATIONS_OPEN: &str = "synddb_validator_violations_open";
+const ENDORSED: &str = "synddb_validator_endorsed_sequence";
+const ENDORSE_FAILURES: &str = "synddb_validator_endorse_failures_total";
 const FEED_READERS: &str = "synddb_validator_changes_readers";
 const FEED_DROPPED: &str = "synddb_validator_changes_readers_dropped_total";
 const KEYS_REFUSED: &str = "synddb_validator_keys_file_refused";
@@ -62,15 +66,25 @@ pub(crate) fn describe(stream: StreamId) {
     describe_gauge!(SNAPSHOT_SEQUENCE, "The last message in the last snapshot that was stored.");
     describe_counter!(SNAPSHOT_BYTES, "Bytes of new chunks that were stored for snapshots.");
     describe_counter!(SNAPSHOT_FAILURES, "Tries to take or store a snapshot that failed.");
+    describe_counter!(VIOLATIONS, "Times that a commit or a snapshot violated a rule, by the rule.");
+    describe_gauge!(
+        VIOLATIONS_OPEN,
+        "Violations that nobody has resolved: while there is one, nothing behind it is endorsed."
+    );
+    describe_gauge!(
+        ENDORSED,
+        "The last message whose checkpoint this validator has endorsed, as far as this process knows."
+    );
+    describe_counter!(ENDORSE_FAILURES, "Tries to endorse a checkpoint that failed.");
     describe_gauge!(FEED_READERS, "Readers of the row changes that are connected.");
     describe_counter!(FEED_DROPPED, "Readers of the row changes that took nothing for too long.");
     gauge!(FEED_READERS).set(0.0);
     counter!(FEED_DROPPED).increment(0);
     let label = label(stream);
-    for counted in [SNAPSHOTS, SNAPSHOT_BYTES, SNAPSHOT_FAILURES] {
+    for counted in [SNAPSHOTS, SNAPSHOT_BYTES, SNAPSHOT_FAILURES, ENDORSE_FAILURES] {
         counter!(counted, &label).increment(0);
     }
-    for measured in [STARTED_FROM, SNAPSHOT_SEQUENCE] {
+    for measured in [STARTED_FROM, SNAPSHOT_SEQUENCE, VIOLATIONS_OPEN, ENDORSED] {
         gauge!(measured, &label).set(0.0);
     }
     for counted in [MESSAGES, COMMITS, ROW_BYTES, AUDITS, SCANS_MISSED, DOOR_CLOSED] {
@@ -128,6 +142,26 @@ pub(crate) fn applied(stream: StreamId, messages: usize, applied: Applied, took:
 /// The replica was scanned in full.
 pub(crate) fn audited(stream: StreamId) {
     counter!(AUDITS, &label(stream)).increment(1);
+}
+
+/// A rule was violated.
+pub(crate) fn violated(stream: StreamId, rule: &str) {
+    counter!(VIOLATIONS, "stream" => stream.to_key(), "rule" => rule.to_owned()).increment(1);
+}
+
+/// So many violations are open.
+pub(crate) fn violations_open(stream: StreamId, open: u64) {
+    gauge!(VIOLATIONS_OPEN, &label(stream)).set(number(open));
+}
+
+/// A checkpoint is endorsed.
+pub(crate) fn endorsed(stream: StreamId, sequence: Sequence) {
+    gauge!(ENDORSED, &label(stream)).set(number(sequence.get()));
+}
+
+/// A checkpoint is not endorsed.
+pub(crate) fn endorse_failed(stream: StreamId) {
+    counter!(ENDORSE_FAILURES, &label(stream)).increment(1);
 }
 
 /// How large the replica's WAL is.

@@ -120,6 +120,8 @@ async fn replay(
         audits: None,
         snapshots: None,
         live: None,
+        rules: None,
+        endorses: None,
     };
     let gaps = Gaps::default();
     let begun = Begun { place, kept: None, gaps, started: None, report: None, replaced: None };

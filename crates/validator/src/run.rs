@@ -15,7 +15,7 @@ use synddb_protocol::chain;
 use synddb_protocol::hash::StateHash;
 use synddb_protocol::http::Halt;
 use synddb_protocol::id::{KeyId, Sequence, StreamId};
-use synddb_protocol::signing::SigningKey;
+use synddb_protocol::signing::{Domain, RegisteredSigner, SigningKey};
 use synddb_service::http::{ConnectionBounds, Transport, listen, serve};
 use synddb_service::shutdown::Shutdown;
 use synddb_service::telemetry::Metrics;
@@ -31,6 +31,7 @@ use tracing::{error, info, warn};
 use crate::auditors::Auditors;
 use crate::config::{Config, ConfigProblem, FromSnapshot, Mode, Trusted};
 use crate::door::Door;
+use crate::endorse::{self, Due, Endorser, Shown};
 use crate::error::ValidatorError;
 use crate::feed::{Live, Log};
 use crate::fetch::{Fetch, PatientStore};
@@ -39,6 +40,7 @@ use crate::keys::{KeySource, KeysFile, PatientKeys, Pinned};
 use crate::news::{News, Sequencer};
 use crate::pipeline::{DRAIN_MAX, FETCHED_MAX, VERIFIED_MAX, cut_off};
 use crate::replica::{Context, Owner, Started};
+use crate::rules::{Rule, Rulebook, RulesFile};
 use crate::serve::{Serving, router};
 use crate::snapshots::{self, Beginning, Shelf, Taker};
 use crate::start::{Begun, Start};
@@ -85,6 +87,29 @@ pub enum Event {
         chunks: u64,
         /// Their bytes.
         bytes: u64,
+    },
+    /// A commit or a snapshot violates a rule. Nothing from its message on is endorsed until somebody resolves it.
+    Violated {
+        /// The rule.
+        rule: String,
+        /// The message.
+        sequence: Sequence,
+        /// Why it does not hold.
+        detail: String,
+    },
+    /// A violation was resolved.
+    Resolved {
+        /// Its number.
+        id: u64,
+        /// The rule.
+        rule: String,
+        /// The message.
+        sequence: Sequence,
+    },
+    /// A checkpoint was endorsed, and the endorsement is stored.
+    Endorsed {
+        /// The last message.
+        sequence: Sequence,
     },
     /// Messages were committed to the replica.
     Applied {
@@ -136,6 +161,10 @@ pub async fn run(
 pub async fn check(config: &Config) -> Result<(), ValidatorError> {
     Checked::of(config, None).await?;
     snapshots::check_key(&config.snapshots)?;
+    if config.endorse.on {
+        snapshots::check_key_file(&config.endorse.key_file).map_err(ValidatorError::EndorseKey)?;
+    }
+    rulebook(config, Vec::new())?;
     if let Some(address) = config.listen {
         Transport::open(config.tls.as_ref())?;
         Auditors::of(config.credentials_file.as_deref(), address)?;
@@ -155,7 +184,45 @@ pub async fn run_as(
     on_event: impl FnMut(Event) + Send + 'static,
 ) -> Result<End, ValidatorError> {
     let store = Source::Address(config.store.clone());
-    Box::pin(run_from(start, store, None, config, metrics, shutdown, on_event)).await
+    let with = With::default();
+    Box::pin(run_from(start, store, with, config, metrics, shutdown, on_event)).await
+}
+
+/// As [`run_as`], with rules in Rust beside those that the configuration names.
+///
+/// # Errors
+/// [`ValidatorError`].
+pub async fn run_with_rules(
+    rules: Vec<Arc<dyn Rule>>,
+    start: Start,
+    config: Config,
+    metrics: Metrics,
+    shutdown: Shutdown,
+    on_event: impl FnMut(Event) + Send + 'static,
+) -> Result<End, ValidatorError> {
+    let store = Source::Address(config.store.clone());
+    let with = With { keys: None, rules };
+    Box::pin(run_from(start, store, with, config, metrics, shutdown, on_event)).await
+}
+
+/// What the configuration cannot name.
+#[derive(Default)]
+struct With {
+    /// Whom to believe; what the configuration says of keys is not looked at then.
+    keys: Option<Arc<dyn KeySource>>,
+    /// Rules in Rust.
+    rules: Vec<Arc<dyn Rule>>,
+}
+
+/// The rules of a validator: none where it neither endorses nor is told any.
+fn rulebook(config: &Config, rules: Vec<Arc<dyn Rule>>) -> Result<Option<Rulebook>, ValidatorError> {
+    if config.rules.is_none() && rules.is_empty() && !config.endorse.on {
+        return Ok(None);
+    }
+    let texts = config.rules.as_deref().map(RulesFile::read).transpose()?.unwrap_or_default().rules;
+    RulesFile::check_beside(&texts, &rules)?;
+    let (one, all) = (Duration::from_millis(config.rule_ms_max), Duration::from_millis(config.scan_ms_max));
+    Ok(Some(Rulebook::new(texts, rules, one, all, config.endorse.incarnation_max)))
 }
 
 /// As [`run`], over a store that is open; `config.store` is not looked at.
@@ -169,7 +236,8 @@ pub async fn run_over(
     shutdown: Shutdown,
     on_event: impl FnMut(Event) + Send + 'static,
 ) -> Result<End, ValidatorError> {
-    Box::pin(run_from(Start::GoOn, Source::Open(store), None, config, metrics, shutdown, on_event)).await
+    let with = With::default();
+    Box::pin(run_from(Start::GoOn, Source::Open(store), with, config, metrics, shutdown, on_event)).await
 }
 
 /// The same with keys from another source than the configuration can name; what it says of keys is not looked at.
@@ -184,8 +252,8 @@ pub async fn run_trusting(
     shutdown: Shutdown,
     on_event: impl FnMut(Event) + Send + 'static,
 ) -> Result<End, ValidatorError> {
-    Box::pin(run_from(Start::GoOn, Source::Open(store), Some(keys), config, metrics, shutdown, on_event))
-        .await
+    let with = With { keys: Some(keys), rules: Vec::new() };
+    Box::pin(run_from(Start::GoOn, Source::Open(store), with, config, metrics, shutdown, on_event)).await
 }
 
 /// Where the store is.
@@ -198,14 +266,17 @@ pub(crate) enum Source {
 async fn run_from(
     start: Start,
     source: Source,
-    keys: Option<Arc<dyn KeySource>>,
+    with: With,
     config: Config,
     metrics: Metrics,
     shutdown: Shutdown,
     mut on_event: impl FnMut(Event) + Send + 'static,
 ) -> Result<End, ValidatorError> {
-    let checked = Checked::of(&config, keys).await?;
+    let checked = Checked::of(&config, with.keys).await?;
+    let rules = rulebook(&config, with.rules)?;
     let key = snapshots::key(&config.snapshots)?;
+    let signer = endorse::signer(&config.endorse).map_err(ValidatorError::EndorseKey)?;
+    let shown = Shown::default();
     let (file, stream, asked) = (config.replica.clone(), checked.stream, start.clone());
     let taken = spawn_blocking(move || Begun::by(&asked, &file, stream));
     let begun = taken.await.map_err(|_| ValidatorError::Fault { part: "replica" })??;
@@ -240,6 +311,8 @@ async fn run_from(
                 lag_max: config.lag_max,
                 shelf: shelf.clone(),
                 feed,
+                signer: signer.clone(),
+                shown: shown.clone(),
                 shutdown: serving_ends.clone(),
             };
             on_event(Event::Listening { address: listener.address, scheme: transport.scheme() });
@@ -258,6 +331,8 @@ async fn run_from(
         audits: Some(audits),
         snapshots: Some(Snapshots { key, shelf }),
         live: server.is_some().then_some(live),
+        rules,
+        endorses: signer.map(|signer| Endorses { signer, shown }),
     };
     let mut ended = {
         let mut following = Box::pin(following.run(source.clone(), begun));
@@ -327,6 +402,7 @@ impl Checked {
             ("scan_ms_max", config.scan_ms_max),
             ("poll_ms_max", config.poll_ms_max),
             ("wal_bytes_max", config.wal_bytes_max),
+            ("rule_ms_max", config.rule_ms_max),
         ];
         if config.snapshots.is_on() && !config.store.is_writable() {
             return Err(ConfigProblem::NotWritable { store: config.store.clone() }.into());
@@ -335,6 +411,13 @@ impl Checked {
         if config.from_snapshot == FromSnapshot::Newest && !config.store.is_writable() {
             return Err(ConfigProblem::NotListed { store: config.store.clone() }.into());
         }
+        if config.endorse.on && !config.store.is_writable() {
+            return Err(ConfigProblem::NotEndorsable { store: config.store.clone() }.into());
+        }
+        if (config.endorse.chain_id == 0) != (config.endorse.registry == Domain::NONE.contract) {
+            return Err(ConfigProblem::HalfADomain.into());
+        }
+        config.endorse.quorum().map_err(ConfigProblem::Quorum)?;
         if let Some((key, _)) = bounds.into_iter().find(|(_, bound)| *bound == 0) {
             return Err(ConfigProblem::Zero { key }.into());
         }
@@ -369,6 +452,18 @@ pub(crate) struct Following<'c> {
     pub(crate) snapshots: Option<Snapshots>,
     /// Who is shown what was committed, if anybody.
     pub(crate) live: Option<Live>,
+    /// The rules that every commit is shown to, if any.
+    pub(crate) rules: Option<Rulebook>,
+    /// Who endorses, if anybody.
+    pub(crate) endorses: Option<Endorses>,
+}
+
+/// Who endorses.
+pub(crate) struct Endorses {
+    /// The key.
+    signer: Arc<RegisteredSigner>,
+    /// Where it is shown.
+    shown: Shown,
 }
 
 /// What is done with snapshots.
@@ -381,7 +476,20 @@ pub(crate) struct Snapshots {
 
 impl Following<'_> {
     pub(crate) async fn run(self, source: Source, begun: Begun) -> Result<End, ValidatorError> {
-        let Self { config, checked, shutdown, view, door, events, until, audits, snapshots, live } = self;
+        let Self {
+            config,
+            checked,
+            shutdown,
+            view,
+            door,
+            events,
+            until,
+            audits,
+            snapshots,
+            live,
+            rules,
+            endorses,
+        } = self;
         let Checked { stream, keys, sequencer } = checked;
         let nothing = End { sequence: None, state: None };
         let Some(store) = open(source, config.mode, &shutdown).await? else { return Ok(nothing) };
@@ -400,7 +508,7 @@ impl Following<'_> {
         if let Some(snapshots) = &snapshots {
             snapshots.shelf.open(&store, stream);
         }
-        let puts = Arc::clone(&store);
+        let (puts, endorsing) = (Arc::clone(&store), Arc::clone(&store));
         let store = match config.mode {
             Mode::Follow => PatientStore::following(store, shutdown.clone(), stop.clone()),
             Mode::Once => PatientStore::new(store, shutdown.clone(), stop.clone()),
@@ -467,6 +575,24 @@ impl Following<'_> {
             };
             stages.spawn(taker.run());
         }
+        let due = endorses.is_some().then(Due::default);
+        if let (Some(Endorses { signer, shown }), Some(due), Mode::Follow) = (endorses, &due, mode) {
+            let endorser = Endorser {
+                config: config.endorse.clone(),
+                quorum: config.endorse.quorum().map_err(ConfigProblem::Quorum)?,
+                signer,
+                stream,
+                store: endorsing,
+                replica: place.file().to_owned(),
+                due: due.clone(),
+                view: view.clone(),
+                shown,
+                events: events.clone(),
+                shutdown: shutdown.clone(),
+                stop: stop.clone(),
+            };
+            stages.spawn(endorser.run());
+        }
         if let Some(audits) = audits {
             audits.open(&verified);
             let (to, config) = (verified.downgrade(), config.clone());
@@ -495,6 +621,8 @@ impl Following<'_> {
             report,
             replaced,
             live,
+            rules,
+            due,
         };
         let mut owner = Box::pin(own(move || Owner::run(place, checkpoint, signers, context, to_apply)));
         tokio::select! {

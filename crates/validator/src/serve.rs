@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use synddb_protocol::http::{Reason, ReplicaAudit, ReplicaStatus};
+use synddb_protocol::signing::RegisteredSigner;
 use synddb_service::axum::extract::State;
 use synddb_service::axum::{self, Json, Router};
 use synddb_service::http::{
@@ -26,8 +27,10 @@ use utoipa::IntoParams;
 use crate::auditors::{Auditors, MayAudit};
 use crate::contents;
 use crate::door::Door;
+use crate::endorse::{self, Shown};
 use crate::feed::{self, Feed};
 use crate::query;
+use crate::rules;
 use crate::snapshots::{self, Shelf};
 use crate::view::View;
 use crate::watch::{Audits, NoAudit};
@@ -55,6 +58,10 @@ pub(crate) struct Serving {
     /// The snapshots in the store.
     pub(crate) shelf: Shelf,
     pub(crate) feed: Feed,
+    /// The key that endorses, where anything is endorsed.
+    pub(crate) signer: Option<Arc<RegisteredSigner>>,
+    /// What this validator has endorsed.
+    pub(crate) shown: Shown,
     /// Asked when what is served without an end has to end.
     pub(crate) shutdown: Shutdown,
 }
@@ -84,6 +91,8 @@ fn routes() -> OpenApiRouter<Serving> {
         .merge(contents::routes())
         .merge(snapshots::routes())
         .merge(feed::routes())
+        .merge(endorse::routes())
+        .merge(rules::routes())
 }
 
 refusals! {

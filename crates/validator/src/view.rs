@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use synddb_protocol::hash::StateHash;
-use synddb_protocol::http::{Gap, Halt, HaltKind, Position, ReplicaStatus, SnapshotsTaken, StartedFrom};
+use synddb_protocol::http::{
+    Endorsing, Gap, Halt, HaltKind, Position, ReplicaStatus, SnapshotsTaken, StartedFrom,
+};
 use synddb_protocol::id::{Sequence, StreamId, Timestamp};
 use synddb_protocol::log::Checkpoint;
 use tokio::sync::watch;
@@ -39,6 +41,9 @@ struct Known {
     /// What the replica began with, while nobody has checked what came before.
     started_from: Option<StartedFrom>,
     snapshots: Option<SnapshotsTaken>,
+    endorsing: Option<Endorsing>,
+    /// Violations that nobody has resolved; `None` where no rule looks.
+    refused: Option<u64>,
     /// The last sequence that anybody said is stored.
     stored: Option<Sequence>,
     halted: Option<Halt>,
@@ -97,6 +102,19 @@ impl View {
     /// What is stored of snapshots.
     pub(crate) fn takes_snapshots(&self, taken: SnapshotsTaken) {
         self.known.send_modify(|known| known.snapshots = Some(taken));
+    }
+
+    /// How far it endorses.
+    pub(crate) fn endorses(&self, endorsing: Endorsing) {
+        self.known.send_modify(|known| known.endorsing = Some(endorsing));
+    }
+
+    /// So many violations are open.
+    pub(crate) fn refuses(&self, open: u64) {
+        if self.is_counted {
+            metrics::violations_open(self.stream, open);
+        }
+        self.known.send_modify(|known| known.refused = Some(open));
     }
 
     /// Where a snapshot can be taken: the replica stands there, nothing is known against it, and it lacks nothing that is waited for.
@@ -214,6 +232,8 @@ impl View {
             gaps: known.gaps,
             started_from: known.started_from,
             snapshots: known.snapshots,
+            endorsing: known.endorsing,
+            refused: known.refused,
         }
     }
 }

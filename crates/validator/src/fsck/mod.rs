@@ -334,6 +334,8 @@ impl Walk {
                     report: None,
                     replaced: None,
                     live: None,
+                    rules: None,
+                    due: None,
                 };
                 let owning = own(move || Owner::run(place, None, Signers::default(), context, to_apply));
                 Some(tokio::spawn(owning))

@@ -34,7 +34,9 @@ use crate::door::TurnedAway;
 use crate::replica::position;
 use crate::serve::Serving;
 use crate::view::{NotThere, Standing};
-use values::{Parameters, QueryValue, written};
+use values::{Parameters, QueryValue};
+
+pub(crate) use values::written;
 
 /// Longest body of a query, in bytes: its SQL and its parameters.
 const QUERY_BYTES_MAX: usize = 1 << 20;

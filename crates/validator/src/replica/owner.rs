@@ -4,9 +4,9 @@
 //! a batch behind which no commit is coming in parts, so that a restart reads everything again that was in memory alone.
 
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
-use synddb_protocol::id::{Epoch, Sequence, StreamId};
+use synddb_protocol::id::{CommitNumber, Epoch, Sequence, StreamId};
 use synddb_protocol::log::{Entry, Signers, TrustedCheckpoint, VerifiedBatch, VerifiedMessage};
 use synddb_protocol::submission::{Content, Snapshot, SnapshotPlace, StateClaim};
 use synddb_sqlite::apply::Applied;
@@ -26,6 +26,7 @@ use super::wal::WalBound;
 use super::working::{Journal, Working};
 use super::{Ended, Leaving, Place, Started, snapshot};
 use crate::door::Door;
+use crate::endorse::Due;
 use crate::error::{HaltCause, ValidatorError};
 use crate::feed::history::At;
 use crate::feed::{Anew, Live, Ring, Shown};
@@ -33,10 +34,13 @@ use crate::fetch::PatientStore;
 use crate::metrics;
 use crate::pipeline::{Ahead, Item, cut_off};
 use crate::report::Report;
+use crate::rules::{Rulebook, Violation};
 use crate::run::{End, Event};
 use crate::start::StartError;
 use crate::view::{Standing, View};
 
+/// The least time between two looks whether somebody resolved a violation.
+const RESOLVE_AGAIN: Duration = Duration::from_secs(1);
 /// Batches share a transaction up to this much, in bytes of bodies.
 const TRANSACTION_BYTES: usize = 16 << 20;
 
@@ -67,6 +71,10 @@ pub(crate) struct Context {
     pub(crate) replaced: Option<Leaving>,
     /// Who is shown what was committed, if anybody.
     pub(crate) live: Option<Live>,
+    /// The rules that every commit is shown to, if any.
+    pub(crate) rules: Option<Rulebook>,
+    /// Who endorses what is committed and violates none, if anybody.
+    pub(crate) due: Option<Due>,
 }
 
 /// What came, or that nothing comes any more.
@@ -98,6 +106,12 @@ pub(crate) struct Owner {
     shown_to: u64,
     /// What is known of names before there is a file.
     names: Names,
+    /// The checkpoint that the replica stands at.
+    checkpoint: Option<TrustedCheckpoint>,
+    /// Ends of batches in the open transaction at which no violation is open.
+    clean: Vec<TrustedCheckpoint>,
+    /// When it was looked last whether somebody resolved a violation.
+    asked_at: Option<Instant>,
 }
 
 impl Owner {
@@ -131,6 +145,9 @@ impl Owner {
             shown: Ring::default(),
             shown_to: checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.claim().size.get()),
             names: if checkpoint.is_none() { Names::of_log() } else { Names::none() },
+            checkpoint: checkpoint.clone(),
+            clean: Vec::new(),
+            asked_at: None,
         };
         let opened = match checkpoint {
             Some(checkpoint) => owner.open(&checkpoint),
@@ -164,8 +181,12 @@ impl Owner {
         let at = checkpoint.claim().size;
         let mut live = Working::open(&self.place, self.place.file(), Journal::Wal, at)?;
         live.stands_at(checkpoint)?;
+        if let Some(rules) = &self.context.rules {
+            live.judge(rules, checkpoint)?;
+        }
         self.live = Some(live);
         self.show(checkpoint);
+        self.tell_violations();
         if let Some(standing) = self.standing {
             info!(sequence = standing.sequence.get(), state = %standing.state, "the replica is what it was");
             self.stands(standing)?;
@@ -252,7 +273,55 @@ impl Owner {
         if live.was_touched()? {
             self.waiting.ask(None);
         }
+        self.resolve()
+    }
+
+    /// Takes in what somebody decided of violations. Not in a transaction.
+    fn resolve(&mut self) -> Result<(), Ended> {
+        let is_seldom = self.asked_at.is_none_or(|at| at.elapsed() >= RESOLVE_AGAIN);
+        let Some(live) = self.live.as_mut().filter(|live| is_seldom && !live.is_open()) else {
+            return Ok(());
+        };
+        self.asked_at = Some(Instant::now());
+        for resolved in live.resolve()? {
+            let (id, rule, sequence) = (resolved.id, &resolved.violation.rule, resolved.violation.sequence);
+            let because = resolved.resolved.as_ref().map(|resolved| resolved.because.as_str());
+            info!(id, rule, sequence = sequence.get(), because, "a violation is resolved");
+            self.tell(Event::Resolved { id, rule: rule.clone(), sequence });
+        }
+        self.tell_violations();
+        self.offer_standing();
         Ok(())
+    }
+
+    /// How many violations are open, and each that was found since the last time.
+    fn tell_violations(&mut self) {
+        let Some(working) = self.working_mut() else { return };
+        let (Some(open), found) = (working.violations_open(), working.take_found()) else { return };
+        self.context.view.refuses(open);
+        for violation in found {
+            let Violation { rule, sequence, commit, detail, .. } = &violation;
+            metrics::violated(self.context.stream, rule);
+            let commit = commit.map(CommitNumber::get);
+            warn!(
+                rule,
+                sequence = sequence.get(),
+                commit,
+                detail,
+                "a rule is violated; nothing from here on is endorsed until it is resolved"
+            );
+            self.tell(Event::Violated { rule: rule.clone(), sequence: *sequence, detail: detail.clone() });
+        }
+    }
+
+    /// The checkpoint that the replica stands at may be endorsed, where nothing speaks against it.
+    fn offer_standing(&self) {
+        let is_clean = self.live.as_ref().is_some_and(|live| live.violations_open() == Some(0));
+        if let (Some(due), Some(checkpoint), true, None) =
+            (&self.context.due, &self.checkpoint, is_clean, self.context.gaps.open())
+        {
+            due.offer(checkpoint.clone());
+        }
     }
 
     /// Scans the replica in full and compares. Where a commit is coming in parts, or a snapshot is on its way, it is done later.
@@ -313,7 +382,9 @@ impl Owner {
         self.context.view.stored(claim.size);
         let messages = match snapshot {
             Some((at, _)) => {
-                if self.context.thorough {
+                // Rules see also what is replaced at once.
+                let judged = self.context.rules.is_some() && self.context.gaps.open().is_none();
+                if self.context.thorough || judged {
                     self.rehearse(&batch.messages()[..at])?;
                 }
                 self.stage(&batch.messages()[at])?;
@@ -327,9 +398,18 @@ impl Owner {
         self.bytes += batch.messages().iter().map(VerifiedMessage::body_bytes).sum::<usize>();
         if !in_parts && self.working().is_some() {
             self.pending = Some(batch.checkpoint().clone());
+            self.note_clean(batch.checkpoint());
         }
         self.note_shown(snapshot, batch);
         if self.bytes >= TRANSACTION_BYTES { self.commit() } else { Ok(()) }
+    }
+
+    /// A batch ends here, and everything before it is applied and compared.
+    fn note_clean(&mut self, checkpoint: &TrustedCheckpoint) {
+        let is_clean = self.working().is_some_and(|working| working.violations_open() == Some(0));
+        if self.context.due.is_some() && is_clean {
+            self.clean.push(checkpoint.clone());
+        }
     }
 
     /// What of a batch was applied is shown once it is committed.
@@ -370,12 +450,14 @@ impl Owner {
             if begins_incarnation(message) {
                 self.stage(message)?;
             }
-            let (sequence, entry) = (message.header().sequence, message.entry());
-            let (Entry::Submission(submission), Some(working)) = (entry, self.working_mut()) else {
+            if let (Entry::Inbound(inbound), Some(working)) = (message.entry(), self.working_mut()) {
+                working.delivered(inbound.nonce);
+            }
+            let (Entry::Submission(submission), Some(working)) = (message.entry(), self.working_mut()) else {
                 continue;
             };
             working.begin(|| stop.is_cancelled())?;
-            working.take(sequence, submission)?;
+            working.take(message, submission)?;
         }
         Ok(())
     }
@@ -411,10 +493,12 @@ impl Owner {
         let Some(snapshot) = snapshot_of(message) else { return Ok(()) };
         info!(sequence = sequence.get(), chunks = snapshot.chunks.len(), "restoring a snapshot");
         let names = self.working().map_or(&self.names, Working::names).elsewhere();
+        let carried = self.working_mut().map(Working::take_found).unwrap_or_default();
         if let Some(live) = &mut self.live {
             live.rollback();
         }
         self.staged = None;
+        self.clean.clear();
         let context = &self.context;
         let chunks = Chunks::fetch(
             &context.runtime,
@@ -437,6 +521,10 @@ impl Owner {
                 SnapshotPlace::After { commit, .. } => At::commit(snapshot.incarnation, *commit),
             },
         );
+        if let Some(rules) = &self.context.rules {
+            let replica = self.place.file().to_owned();
+            staged.judge_snapshot(rules, self.live.as_ref(), message, snapshot, &replica, carried)?;
+        }
         self.staged = Some(staged);
         Ok(())
     }
@@ -459,6 +547,13 @@ impl Owner {
         debug!(sequence = sequence.get(), state = %state, "committed");
         self.applying.committed();
         self.stands(standing)?;
+        self.checkpoint = Some(checkpoint);
+        self.tell_violations();
+        let clean = std::mem::take(&mut self.clean);
+        if let Some(due) = &self.context.due {
+            clean.into_iter().for_each(|checkpoint| due.offer(checkpoint));
+        }
+        self.resolve()?;
         if let Some(live) = &self.live {
             self.wal.look(live, self.context.stream)?;
         }
@@ -492,6 +587,9 @@ impl Owner {
         let mut live = Working::open(&self.place, self.place.file(), Journal::Wal, at)?;
         // Between the two files others may have written, and a file that was copied or renamed is not what it was by that alone.
         live.stands_at(checkpoint)?;
+        if let Some(rules) = &self.context.rules {
+            live.judge(rules, checkpoint)?;
+        }
         self.context.gaps = live.gaps().clone();
         self.context.view.lacks(&self.context.gaps);
         self.live = Some(live);
@@ -607,14 +705,15 @@ fn apply(
             Entry::Submission(submission) => {
                 tell_missed(message.header().stream, message.header().sequence, &submission.content);
                 let began = SystemTime::now();
-                let more = working.take(message.header().sequence, submission)?;
+                let more = working.take(message, submission)?;
                 applied.commits += more.commits;
                 applied.row_bytes += more.row_bytes;
                 applying.note(message, began);
             }
             // A snapshot after a commit has that commit's state hash, which the batch's verification compared. The others change
             // no row.
-            Entry::Snapshot(_) | Entry::Inbound(_) | Entry::Status(_) | Entry::Epoch(_) => {}
+            Entry::Inbound(inbound) => working.delivered(inbound.nonce),
+            Entry::Snapshot(_) | Entry::Status(_) | Entry::Epoch(_) => {}
         }
     }
     working.check(batch.checkpoint())?;

@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use synddb_protocol::hash::StateHash;
 use synddb_protocol::http::ReplicaAudit;
-use synddb_protocol::id::{Epoch, Sequence};
-use synddb_protocol::log::{Signers, TrustedCheckpoint};
-use synddb_protocol::submission::Submission;
+use synddb_protocol::id::{Epoch, InboundNonce, Sequence};
+use synddb_protocol::log::{Signers, TrustedCheckpoint, VerifiedMessage};
+use synddb_protocol::submission::{Snapshot, Submission};
 use synddb_sqlite::apply::{Applied, Applier, ApplyError, SubmissionApplier, SubmissionError};
 use synddb_sqlite::connection::{Connection, PATIENCE, SqliteError};
 use synddb_sqlite::state::RunningState;
@@ -20,6 +20,7 @@ use super::names::Names;
 use super::{Ended, Place, Started, position, signers};
 use crate::error::{Divergence, HaltCause, ReplicaError};
 use crate::feed::history::At;
+use crate::rules::{Judging, Kept, Rulebook, Violation};
 
 /// Most tables that are named as different.
 pub(crate) const TABLES_MAX: usize = 64;
@@ -53,6 +54,8 @@ pub(super) struct Working {
     checkpoint: Option<Vec<u8>>,
     gaps: Gaps,
     names: Names,
+    /// What every commit is shown to, where rules look.
+    judging: Option<Judging>,
 }
 
 impl Working {
@@ -91,6 +94,7 @@ impl Working {
             checkpoint: None,
             gaps,
             names,
+            judging: None,
         };
         working.version = working.data_version()?;
         Ok(working)
@@ -123,6 +127,62 @@ impl Working {
         debug_assert_eq!(self.journal, Journal::Rollback, "only a staged file gets names");
         self.names = names;
         self.note_names(at);
+    }
+
+    /// Has every commit from here on judged, and looks at all rows where a rule is new. What is open of rules that are gone is resolved.
+    pub(super) fn judge(&mut self, rules: &Rulebook, checkpoint: &TrustedCheckpoint) -> Result<(), Ended> {
+        let judged = Judging::begin(rules, self.applier.applier().connection(), checkpoint, &self.file);
+        let judging = judged.map_err(|source| self.failed(source))?;
+        self.applier.watch(judging.tables());
+        self.judging = Some(judging);
+        Ok(())
+    }
+
+    /// Has a snapshot judged that is to take the place of what there was before, as the difference between the two, and every commit from here on. `carried` was
+    /// found in what it replaces.
+    pub(super) fn judge_snapshot(
+        &mut self,
+        rules: &Rulebook,
+        before: Option<&Self>,
+        message: &VerifiedMessage,
+        snapshot: &Snapshot,
+        replica: &Path,
+        carried: Vec<Violation>,
+    ) -> Result<(), Ended> {
+        let delivered =
+            before.and_then(|before| before.judging.as_ref()).map_or(0, Judging::delivered_through);
+        let before = before.map(|before| before.applier.applier().connection());
+        let after = self.applier.applier().connection();
+        let judged =
+            Judging::over_snapshot(rules, (before, delivered), after, (message, snapshot), replica, carried);
+        let judging = judged.map_err(|source| self.failed(source))?;
+        self.applier.watch(judging.tables());
+        self.judging = Some(judging);
+        Ok(())
+    }
+
+    /// How many violations are open; `None` where no rule looks.
+    pub(super) fn violations_open(&self) -> Option<u64> {
+        self.judging.as_ref().map(Judging::open)
+    }
+
+    /// What was found since this was asked last.
+    pub(super) fn take_found(&mut self) -> Vec<Violation> {
+        self.judging.as_mut().map(Judging::take_found).unwrap_or_default()
+    }
+
+    /// Takes in what somebody left beside the replica of violations that are resolved.
+    pub(super) fn resolve(&mut self) -> Result<Vec<Kept>, Ended> {
+        let Some(judging) = &mut self.judging else { return Ok(Vec::new()) };
+        let resolved = judging.resolve(self.applier.applier().connection());
+        resolved.map_err(|source| self.sqlite(source))
+    }
+
+    /// An inbound message came.
+    pub(super) const fn delivered(&mut self, nonce: InboundNonce) {
+        if let Some(judging) = &mut self.judging {
+            judging.delivered(nonce);
+        }
     }
 
     /// From here on its tables are what they are now.
@@ -308,9 +368,24 @@ impl Working {
     }
 
     /// Applies what one submission carries.
-    pub(super) fn take(&mut self, sequence: Sequence, submission: &Submission) -> Result<Applied, Ended> {
-        let applied = self.applier.take(&submission.content);
+    pub(super) fn take(
+        &mut self,
+        message: &VerifiedMessage,
+        submission: &Submission,
+    ) -> Result<Applied, Ended> {
+        let sequence = message.header().sequence;
+        let applied = match &mut self.judging {
+            Some(judging) => {
+                judging.begin_message(message, submission);
+                self.applier.take_judged(&submission.content, judging)
+            }
+            None => self.applier.take(&submission.content),
+        };
         let applied = applied.map_err(|error| blame(&self.file, sequence, error))?;
+        if let Some(judging) = &mut self.judging {
+            let written = judging.write(self.applier.applier().connection());
+            written.map_err(|source| self.sqlite(source))?;
+        }
         for schema in self.applier.take_schemas() {
             let at = At::commit(submission.incarnation, schema.commit);
             let encoding = self.applier.applier().state().encoding();

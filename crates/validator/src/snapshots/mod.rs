@@ -29,4 +29,4 @@ mod unfit;
 
 pub(crate) use begin::{Beginning, begin};
 pub(crate) use shelf::{Shelf, routes};
-pub(crate) use taker::{Taker, check_key, key};
+pub(crate) use taker::{Taker, check_key, check_key_file, key};

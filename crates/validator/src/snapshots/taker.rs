@@ -57,17 +57,22 @@ pub(crate) fn key(config: &SnapshotsConfig) -> Result<Option<Arc<SigningKey>>, S
 /// # Errors
 /// [`SecretError`] when it could not.
 pub(crate) fn check_key(config: &SnapshotsConfig) -> Result<(), SecretError> {
-    if !config.is_on() {
-        return Ok(());
-    }
-    match read_signing_key(&config.key_file) {
+    if config.is_on() { check_key_file(&config.key_file) } else { Ok(()) }
+}
+
+/// The same of any key that is made when it is missing.
+///
+/// # Errors
+/// [`SecretError`] when it could not be used.
+pub(crate) fn check_key_file(file: &Path) -> Result<(), SecretError> {
+    match read_signing_key(file) {
         Err(SecretError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
-            let folder = config.key_file.parent().filter(|folder| !folder.as_os_str().is_empty());
+            let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
             if folder.is_none_or(Path::is_dir) {
                 return Ok(());
             }
             let source = io::Error::from(io::ErrorKind::NotADirectory);
-            Err(SecretError::Io { doing: "write", file: config.key_file.clone(), source })
+            Err(SecretError::Io { doing: "write", file: file.to_owned(), source })
         }
         read => read.map(drop),
     }

@@ -29,6 +29,7 @@ mod replaced;
 mod restored;
 mod resumed;
 mod resynced;
+mod ruled;
 mod running;
 mod signers;
 mod snapshots;

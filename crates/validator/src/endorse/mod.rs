@@ -1,0 +1,38 @@
+//! Endorsements: this validator's signature over checkpoints that it has verified, and whose state it has computed.
+//!
+//! ```text
+//! replica/owner.rs --a batch is committed, and no violation is open--> due.rs --> endorser.rs --> the store, then shown.rs, http.rs
+//!                                                                                    ^
+//!                                      highest.rs: how far this key has gone, by the store and by the disk
+//! gathered.rs: who else has endorsed the same, for whoever waits for a quorum
+//! ```
+
+mod due;
+mod endorser;
+pub mod gathered;
+mod highest;
+mod http;
+mod shown;
+
+use std::sync::Arc;
+
+use synddb_protocol::signing::RegisteredSigner;
+use synddb_service::secret::{SecretError, signing_key};
+
+pub(crate) use self::due::Due;
+pub(crate) use self::endorser::Endorser;
+pub(crate) use self::http::routes;
+pub(crate) use self::shown::Shown;
+use crate::config::EndorseConfig;
+
+/// The key that endorses; made when it is missing. `None` where nothing is endorsed. As long as nothing registers keys it is a development signer.
+///
+/// # Errors
+/// [`SecretError`] when it cannot be used.
+pub(crate) fn signer(config: &EndorseConfig) -> Result<Option<Arc<RegisteredSigner>>, SecretError> {
+    if !config.on {
+        return Ok(None);
+    }
+    let key = signing_key(&config.key_file)?;
+    Ok(Some(Arc::new(RegisteredSigner::unattested(key).following(config.predecessor))))
+}

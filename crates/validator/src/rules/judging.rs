@@ -1,0 +1,383 @@
+//! Every commit is shown to every rule, and what they find is written down.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use synddb_protocol::id::{Epoch, InboundNonce, IncarnationCounter, Sequence, Timestamp};
+use synddb_protocol::log::{TrustedCheckpoint, VerifiedMessage};
+use synddb_protocol::state::Value;
+use synddb_protocol::submission::{Snapshot, SnapshotPlace, Submission};
+use synddb_sqlite::apply::ApplyError;
+use synddb_sqlite::connection::{Connection, SqliteError};
+use synddb_sqlite::query::Cell;
+use synddb_sqlite::rules::{CommitView, Finding, Judge, RuleText, Rules, Why as Found, difference};
+use synddb_sqlite::rusqlite::{self, params};
+use synddb_sqlite::value::OwnedValue;
+use tracing::info;
+
+use super::messages::{Came, Messages};
+use super::violations::{self, How, Kept, Offending, Resolved, Violation, Why};
+use super::{INCARNATION_RULE, NotKept, Rulebook, resolution};
+use crate::query::written;
+
+/// Rows of a rule in Rust that are kept.
+const ROWS_MAX: usize = 16;
+/// Longest detail, in characters.
+const DETAIL_CHARS_MAX: usize = 1000;
+
+/// Where what is judged stands in the log.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    sequence: Sequence,
+    epoch: Epoch,
+    timestamp: Timestamp,
+    incarnation: IncarnationCounter,
+}
+
+/// The rules over one file.
+pub(crate) struct Judging {
+    rulebook: Rulebook,
+    sql: Rules,
+    messages: Messages,
+    replica: PathBuf,
+    place: Place,
+    came: Came,
+    /// What was found and is not written down.
+    new: Vec<Violation>,
+    /// What was found since somebody asked last.
+    found: Vec<Violation>,
+    /// Violations that are open.
+    open: u64,
+}
+
+impl Judging {
+    /// Over a replica that stands at a checkpoint. Looks at all rows where a rule is new, and resolves what is open of rules that are gone.
+    pub(crate) fn begin(
+        rulebook: &Rulebook,
+        connection: &Connection,
+        checkpoint: &TrustedCheckpoint,
+        replica: &Path,
+    ) -> Result<Self, ApplyError> {
+        let claim = checkpoint.claim();
+        let incarnation =
+            claim.client.as_ref().map_or(IncarnationCounter::FIRST, |client| client.incarnation.counter);
+        let place =
+            Place { sequence: claim.size, epoch: claim.epoch, timestamp: claim.timestamp, incarnation };
+        let delivered = claim.inbound.map_or(0, |inbound| inbound.delivered());
+        let mut judging = Self::over(rulebook, connection, place, delivered, replica).map_err(sqlite)?;
+        connection.execute("BEGIN IMMEDIATE")?;
+        let looked = judging.catch_up(connection);
+        connection.execute(if looked.is_ok() { "COMMIT" } else { "ROLLBACK" })?;
+        looked?;
+        Ok(judging)
+    }
+
+    /// Over a snapshot that is to take the place of a replica, or that is the first one. `carried` was found in what it replaces.
+    pub(crate) fn over_snapshot(
+        rulebook: &Rulebook,
+        (before, delivered): (Option<&Connection>, u64),
+        after: &Connection,
+        (message, snapshot): (&VerifiedMessage, &Snapshot),
+        replica: &Path,
+        carried: Vec<Violation>,
+    ) -> Result<Self, ApplyError> {
+        let header = message.header();
+        let incarnation = snapshot.incarnation.counter;
+        let place = Place {
+            sequence: header.sequence,
+            epoch: header.epoch,
+            timestamp: header.timestamp,
+            incarnation,
+        };
+        let mut judging = Self::over(rulebook, after, place, delivered, replica).map_err(sqlite)?;
+        if let Some(before) = before {
+            violations::copy(before.sqlite(), after.sqlite()).map_err(sqlite)?;
+            if let Some(messages) = Messages::read(before.sqlite(), delivered).map_err(sqlite)? {
+                judging.messages = messages;
+            }
+        }
+        judging.new = carried;
+        let begins = matches!(snapshot.place, SnapshotPlace::Begins { .. });
+        if begins && !rulebook.admits(incarnation) {
+            let detail = format!(
+                "the application began incarnation {incarnation}; look why, and admit it by `endorse.incarnation_max`, or resolve this"
+            );
+            judging.find(INCARNATION_RULE, Why::Incarnation, detail, Offending::default());
+        }
+        judging.came = if before.is_some() { Came::Snapshot } else { Came::First };
+        judging.look_at_all(before, after, judging.rulebook.tables())?;
+        judging.came = Came::Commit;
+        judging.note_rules(after).map_err(sqlite)?;
+        judging.write(after)?;
+        judging.open = violations::open(after.sqlite()).map_err(sqlite)?;
+        Ok(judging)
+    }
+
+    fn over(
+        rulebook: &Rulebook,
+        connection: &Connection,
+        place: Place,
+        delivered: u64,
+        replica: &Path,
+    ) -> rusqlite::Result<Self> {
+        let file = connection.sqlite();
+        violations::create(file)?;
+        Messages::create(file)?;
+        file.execute_batch(
+            "CREATE TABLE IF NOT EXISTS main._synddb_rules(name TEXT PRIMARY KEY, said TEXT NOT NULL)",
+        )?;
+        let mut messages = Messages::default();
+        messages.delivered(delivered);
+        Ok(Self {
+            rulebook: rulebook.clone(),
+            sql: Rules::new(rulebook.texts.to_vec(), rulebook.bounds),
+            messages: Messages::read(file, delivered)?.unwrap_or(messages),
+            replica: replica.to_owned(),
+            place,
+            came: Came::Commit,
+            new: Vec::new(),
+            found: Vec::new(),
+            open: violations::open(file)?,
+        })
+    }
+
+    /// The tables that somebody looks at.
+    pub(crate) fn tables(&self) -> BTreeSet<String> {
+        self.rulebook.tables()
+    }
+
+    /// What changed with the rules since the replica was kept last.
+    fn catch_up(&mut self, connection: &Connection) -> Result<(), ApplyError> {
+        let file = connection.sqlite();
+        for kept in violations::read(file).map_err(sqlite)? {
+            let Violation { rule, incarnation, .. } = &kept.violation;
+            let how = if kept.resolved.is_some() {
+                continue;
+            } else if !self.rulebook.has(rule) {
+                How::RuleRemoved
+            } else if rule == INCARNATION_RULE && self.rulebook.admits(*incarnation) {
+                How::Admitted
+            } else {
+                continue;
+            };
+            let because = match how {
+                How::Admitted => "the configuration admits the incarnation",
+                How::RuleRemoved | How::Resolved => "there is no such rule any more",
+            };
+            let resolved = Resolved { at: now(), how, because: because.to_owned() };
+            violations::resolve(file, kept.id, &resolved).map_err(sqlite)?;
+            info!(id = kept.id, rule, because, "a violation is resolved");
+        }
+        let known = known_rules(file).map_err(sqlite)?;
+        let new = |name: &str, said: String| known.get(name) != Some(&said);
+        let texts: Vec<RuleText> =
+            self.rulebook.texts.iter().filter(|text| new(&text.name, said_by(text))).cloned().collect();
+        let watched_first = known.is_empty();
+        if !texts.is_empty() || watched_first {
+            // Only what is new is asked; what others found of these rows is known.
+            let all =
+                std::mem::replace(&mut self.sql, Rules::new(texts.clone(), self.rulebook.bounds_of_all));
+            let rules = self.rulebook.rules.clone();
+            if !watched_first {
+                self.rulebook.rules =
+                    rules.iter().filter(|rule| !known.contains_key(rule.name())).cloned().collect();
+            }
+            let tables = self.rulebook.tables();
+            self.came = Came::First;
+            let looked = self.look_at_all(None, connection, tables);
+            (self.sql, self.came, self.rulebook.rules) = (all, Came::Commit, rules);
+            looked?;
+        }
+        self.note_rules(connection).map_err(sqlite)?;
+        self.write(connection)?;
+        self.open = violations::open(file).map_err(sqlite)?;
+        Ok(())
+    }
+
+    /// Shows rules all rows in which two states differ, or all rows there are.
+    fn look_at_all(
+        &mut self,
+        before: Option<&Connection>,
+        after: &Connection,
+        tables: BTreeSet<String>,
+    ) -> Result<(), ApplyError> {
+        self.sql.set_bounds(self.rulebook.bounds_of_all);
+        let folder = self.replica.parent().map(Path::to_owned).unwrap_or_default();
+        let folder = if folder.as_os_str().is_empty() { PathBuf::from(".") } else { folder };
+        let never = AtomicBool::new(false);
+        let compared = difference(before, after, tables, &folder, &never, self);
+        self.sql.set_bounds(self.rulebook.bounds);
+        compared
+    }
+
+    /// Which rules have seen all rows.
+    fn note_rules(&self, connection: &Connection) -> rusqlite::Result<()> {
+        let file = connection.sqlite();
+        file.execute("DELETE FROM main._synddb_rules", [])?;
+        let mut insert =
+            file.prepare("INSERT OR REPLACE INTO main._synddb_rules(name, said) VALUES(?1, ?2)")?;
+        for text in self.rulebook.texts.iter() {
+            insert.execute(params![text.name, said_by(text)])?;
+        }
+        for rule in self.rulebook.rules.iter() {
+            insert.execute(params![rule.name(), ""])?;
+        }
+        for name in super::DEFAULT_RULES {
+            insert.execute(params![name, ""])?;
+        }
+        Ok(())
+    }
+
+    /// What is judged from here on comes with this message.
+    pub(crate) fn begin_message(&mut self, message: &VerifiedMessage, submission: &Submission) {
+        let header = message.header();
+        self.place = Place {
+            sequence: header.sequence,
+            epoch: header.epoch,
+            timestamp: header.timestamp,
+            incarnation: submission.incarnation.counter,
+        };
+    }
+
+    /// An inbound message came.
+    pub(crate) const fn delivered(&mut self, nonce: InboundNonce) {
+        self.messages.delivered(nonce.get());
+    }
+
+    /// Writes down what was found, in the transaction that applies it.
+    pub(crate) fn write(&mut self, connection: &Connection) -> Result<(), SqliteError> {
+        for violation in std::mem::take(&mut self.new) {
+            if violations::add(connection.sqlite(), &violation)? {
+                self.open += 1;
+                self.found.push(violation);
+            }
+        }
+        self.messages.write(connection.sqlite())?;
+        Ok(())
+    }
+
+    /// What the log has delivered.
+    pub(crate) const fn delivered_through(&self) -> u64 {
+        self.messages.delivered_through()
+    }
+
+    /// How many violations are open.
+    pub(crate) const fn open(&self) -> u64 {
+        self.open
+    }
+
+    /// What was found since this was asked last.
+    pub(crate) fn take_found(&mut self) -> Vec<Violation> {
+        std::mem::take(&mut self.found)
+    }
+
+    /// Takes in what somebody decided, in a transaction of its own.
+    pub(crate) fn resolve(&mut self, connection: &Connection) -> Result<Vec<Kept>, SqliteError> {
+        let left = resolution::left(&self.replica);
+        if left.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut resolved = Vec::new();
+        connection.execute("BEGIN IMMEDIATE")?;
+        let written = left.iter().try_for_each(|(_, resolution)| {
+            let by = Resolved { at: resolution.at, how: How::Resolved, because: resolution.because.clone() };
+            resolved.extend(violations::resolve(connection.sqlite(), resolution.id, &by)?);
+            Ok::<(), rusqlite::Error>(())
+        });
+        connection.execute(if written.is_ok() { "COMMIT" } else { "ROLLBACK" })?;
+        written?;
+        self.open = violations::open(connection.sqlite())?;
+        left.iter().for_each(|(file, _)| resolution::taken(file));
+        Ok(resolved)
+    }
+
+    fn find(&mut self, rule: &str, why: Why, detail: String, offending: Offending) {
+        let Place { sequence, epoch, timestamp, incarnation } = self.place;
+        let detail = detail.chars().take(DETAIL_CHARS_MAX).collect();
+        let (rule, commit) = (rule.to_owned(), None);
+        self.new.push(Violation {
+            rule,
+            sequence,
+            epoch,
+            timestamp,
+            incarnation,
+            commit,
+            why,
+            detail,
+            offending,
+        });
+    }
+}
+
+impl Judge for Judging {
+    fn commit(&mut self, view: &CommitView<'_>) -> Result<(), ApplyError> {
+        let first = self.new.len();
+        for Finding { rule, why, columns, rows, more } in self.sql.check(view)? {
+            let (why, detail) = match why {
+                Found::Rows => {
+                    (Why::Rows, format!("{}{} rows", if more { "more than " } else { "" }, rows.len()))
+                }
+                Found::Unevaluated(detail) => (Why::Unevaluated, detail),
+                Found::TookTooLong => (Why::TookTooLong, "it took longer than it may".to_owned()),
+            };
+            let rows = rows.into_iter().map(|row| row.into_iter().map(written).collect()).collect();
+            self.find(&rule, why, detail, Offending { columns, rows, more });
+        }
+        let rules = self.rulebook.rules.clone();
+        for rule in rules.iter() {
+            if !rule.tables().iter().any(|table| view.table(table).is_some()) {
+                continue;
+            }
+            if let Err(NotKept { detail, columns, rows }) = rule.check(view) {
+                let more = rows.len() > ROWS_MAX;
+                let row = |row: &Vec<OwnedValue>| row.iter().map(|value| written(cell(value))).collect();
+                let rows = rows.iter().take(ROWS_MAX).map(row).collect();
+                self.find(rule.name(), Why::Rows, detail, Offending { columns, rows, more });
+            }
+        }
+        for (rule, detail) in self.messages.check(view, self.came) {
+            self.find(rule, Why::Messages, detail, Offending::default());
+        }
+        for violation in &mut self.new[first..] {
+            violation.commit = view.number();
+        }
+        Ok(())
+    }
+}
+
+fn sqlite(error: rusqlite::Error) -> ApplyError {
+    SqliteError::from(error).into()
+}
+
+/// The rules that have seen all rows, and what each said.
+fn known_rules(file: &rusqlite::Connection) -> rusqlite::Result<BTreeMap<String, String>> {
+    let mut statement = file.prepare("SELECT name, said FROM main._synddb_rules")?;
+    let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    rows.collect()
+}
+
+/// What a rule says.
+fn said_by(text: &RuleText) -> String {
+    format!("{}: {}", text.tables.join(", "), text.sql)
+}
+
+/// The time by the clock of this machine, for a note to people.
+fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp::from_ms(u64::try_from(since.as_millis()).unwrap_or_default()).unwrap_or(Timestamp::ZERO)
+}
+
+fn cell(value: &OwnedValue) -> Cell {
+    match value.borrow() {
+        Value::Null => Cell::Null,
+        Value::Integer(value) => Cell::Integer(value),
+        Value::Real(value) => Cell::Real(value),
+        Value::Text(bytes) => match std::str::from_utf8(bytes) {
+            Ok(text) => Cell::Text(text.to_owned()),
+            Err(_) => Cell::Bytes(bytes.to_vec()),
+        },
+        Value::Blob(bytes) => Cell::Blob(bytes.to_vec()),
+    }
+}

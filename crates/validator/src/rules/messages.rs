@@ -1,0 +1,220 @@
+//! The default rules over the message tables (`synddb init-messages`): rows come in order, each once, and none of them goes or changes.
+//!
+//! - `outbound_messages`: ids are dense from 1 over all incarnations. One that was there once never comes again, whatever the table holds by now.
+//!   A snapshot brings none.
+//! - `inbound_messages`: what was delivered is acknowledged in order, exactly once, and nothing else is.
+//!
+//! How far both have come is kept in the replica's file, so that a table that was emptied does not begin anew.
+
+use synddb_protocol::state::Value;
+use synddb_sqlite::rules::{CommitView, TableChanges};
+use synddb_sqlite::rusqlite::{self, Connection, OptionalExtension as _, params};
+
+/// The tables.
+pub(super) const TABLES: [&str; 2] = [OUTBOUND, INBOUND];
+
+const OUTBOUND: &str = "outbound_messages";
+const INBOUND: &str = "inbound_messages";
+
+/// Rows of one commit whose ids are looked at, at most: more messages than a bridge ever takes in one.
+const ROWS_MAX: usize = 100_000;
+
+/// How far both tables have come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Messages {
+    /// The highest id that ever stood in the table of outbound messages.
+    outbound: u64,
+    /// The same of inbound messages: everything up to it is acknowledged.
+    inbound: u64,
+    /// What the log has delivered.
+    delivered: u64,
+}
+
+/// What came with a commit, or with a snapshot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Came {
+    Commit,
+    /// A snapshot that takes the place of another state.
+    Snapshot,
+    /// The first state of all: what it holds is taken as it is.
+    First,
+}
+
+impl Messages {
+    /// Makes the table in a file that has none.
+    pub(super) fn create(sqlite: &Connection) -> rusqlite::Result<()> {
+        sqlite.execute_batch(
+            "CREATE TABLE IF NOT EXISTS main._synddb_messages(
+                 one INTEGER PRIMARY KEY CHECK (one = 1),
+                 outbound INTEGER NOT NULL,
+                 inbound INTEGER NOT NULL
+             )",
+        )
+    }
+
+    /// What the file says; `None` where nobody has looked yet.
+    pub(super) fn read(sqlite: &Connection, delivered: u64) -> rusqlite::Result<Option<Self>> {
+        let sql = "SELECT outbound, inbound FROM main._synddb_messages WHERE one = 1";
+        let read = sqlite.query_row(sql, [], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?)));
+        Ok(read.optional()?.map(|(outbound, inbound)| Self {
+            outbound: outbound.cast_unsigned(),
+            inbound: inbound.cast_unsigned(),
+            delivered,
+        }))
+    }
+
+    /// Writes it down, in the transaction that is open.
+    pub(super) fn write(&self, sqlite: &Connection) -> rusqlite::Result<()> {
+        let sql = "INSERT OR REPLACE INTO main._synddb_messages(one, outbound, inbound) VALUES(1, ?1, ?2)";
+        let written = params![self.outbound.cast_signed(), self.inbound.cast_signed()];
+        sqlite.prepare_cached(sql)?.execute(written).map(drop)
+    }
+
+    /// So much is delivered.
+    pub(super) const fn delivered(&mut self, through: u64) {
+        self.delivered = through;
+    }
+
+    /// What is delivered.
+    pub(super) const fn delivered_through(&self) -> u64 {
+        self.delivered
+    }
+
+    /// Looks at what a commit did to the tables. Says what must not be, of which table.
+    pub(super) fn check(&mut self, view: &CommitView<'_>, came: Came) -> Vec<(&'static str, String)> {
+        let mut found = Vec::new();
+        if let Some(changes) = view.table(OUTBOUND) {
+            let looked = Looked::at(&changes, "id");
+            let may_come = came != Came::Snapshot;
+            let told = match &looked {
+                Looked { ids, .. } if !may_come && !ids.is_empty() => Some(format!(
+                    "a snapshot brings {} outbound messages; none of them is ever endorsed",
+                    ids.len()
+                )),
+                looked if came == Came::First => looked.unreadable(),
+                looked => looked.told(self.outbound, None),
+            };
+            self.outbound = self.outbound.max(looked.last());
+            found.extend(told.map(|told| (super::OUTBOUND_RULE, told)));
+        }
+        if let Some(changes) = view.table(INBOUND) {
+            let looked = Looked::at(&changes, "message_id");
+            let told = match came {
+                Came::First => looked.unreadable(),
+                Came::Commit | Came::Snapshot => looked.told(self.inbound, Some(self.delivered)),
+            };
+            self.inbound = self.inbound.max(looked.last());
+            found.extend(told.map(|told| (super::INBOUND_RULE, told)));
+        }
+        found
+    }
+}
+
+/// What a commit did to one of the tables.
+struct Looked {
+    /// Of rows that came, ascending.
+    ids: Vec<u64>,
+    /// Rows whose id is none.
+    without: bool,
+    /// Whether rows were there before that are not, or are others.
+    is_rewritten: bool,
+    /// Whether the table itself was replaced or altered.
+    is_replaced: bool,
+    is_too_much: bool,
+}
+
+impl Looked {
+    fn at(changes: &TableChanges<'_>, column: &str) -> Self {
+        let mut looked = Self {
+            ids: Vec::new(),
+            without: false,
+            is_rewritten: false,
+            is_replaced: changes.is_replaced() || changes.is_altered(),
+            is_too_much: false,
+        };
+        looked.is_rewritten = changes.before_count() > 0;
+        let at = changes.columns().iter().position(|name| name.eq_ignore_ascii_case(column));
+        changes.changed(|row| match at.and_then(|at| row.get(at)) {
+            Some(Value::Integer(id)) if *id > 0 && looked.ids.len() < ROWS_MAX => {
+                looked.ids.push(id.cast_unsigned());
+            }
+            Some(Value::Integer(id)) if *id > 0 => looked.is_too_much = true,
+            _ => looked.without = true,
+        });
+        looked.ids.sort_unstable();
+        looked
+    }
+
+    fn last(&self) -> u64 {
+        self.ids.last().copied().unwrap_or_default()
+    }
+
+    fn unreadable(&self) -> Option<String> {
+        if self.without {
+            return Some("a message has no id that is an integer of 1 or more".to_owned());
+        }
+        self.is_too_much.then(|| format!("more than {ROWS_MAX} messages come at once"))
+    }
+
+    /// What must not be, if anything, where the last one before was `last`.
+    fn told(&self, last: u64, delivered: Option<u64>) -> Option<String> {
+        if self.is_replaced {
+            return Some("the table was dropped, replaced or altered".to_owned());
+        }
+        if self.is_rewritten {
+            return Some("a message was changed or deleted; they are only ever inserted".to_owned());
+        }
+        if let Some(told) = self.unreadable() {
+            return Some(told);
+        }
+        for (expected, found) in (last + 1..).zip(&self.ids) {
+            if expected != *found {
+                return Some(format!(
+                    "messages come in order, each once. expected=`{expected}` found=`{found}`"
+                ));
+            }
+        }
+        delivered.filter(|delivered| self.last() > *delivered).map(|delivered| {
+            format!(
+                "a message is acknowledged that was not delivered. delivered=`{delivered}` found=`{}`",
+                self.last()
+            )
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use super::*;
+
+    fn looked(ids: &[u64]) -> Looked {
+        let ids = ids.to_vec();
+        Looked { ids, without: false, is_rewritten: false, is_replaced: false, is_too_much: false }
+    }
+
+    #[test]
+    fn messages_come_in_order_each_once_and_are_never_rewritten() {
+        assert_eq!(looked(&[]).told(0, None), None);
+        assert_eq!(looked(&[1, 2, 3]).told(0, None), None);
+        assert_eq!(looked(&[4]).told(3, Some(4)), None);
+        assert!(looked(&[5]).told(3, None).unwrap().contains("expected=`4` found=`5`"));
+        assert!(looked(&[3]).told(3, None).is_some(), "it was there");
+        assert!(looked(&[4, 4]).told(3, None).is_some());
+        assert!(looked(&[4]).told(3, Some(3)).unwrap().contains("not delivered"));
+        assert!(Looked { is_rewritten: true, ..looked(&[]) }.told(3, None).is_some());
+        assert!(Looked { is_replaced: true, ..looked(&[]) }.told(3, None).is_some());
+        assert!(Looked { without: true, ..looked(&[4]) }.told(3, None).is_some());
+    }
+
+    #[test]
+    fn how_far_they_have_come_is_kept() {
+        let sqlite = Connection::open_in_memory().unwrap();
+        Messages::create(&sqlite).unwrap();
+        assert_eq!(Messages::read(&sqlite, 7).unwrap(), None);
+        let messages = Messages { outbound: 5, inbound: 3, delivered: 7 };
+        messages.write(&sqlite).unwrap();
+        assert_eq!(Messages::read(&sqlite, 7).unwrap(), Some(messages));
+    }
+}

@@ -1,0 +1,139 @@
+//! Rules: what must hold after every commit. A violation stops endorsement, and never replication.
+//!
+//! ```text
+//! commit applied --> judging --> SQL rules     (of a file: file.rs; evaluated by synddb_sqlite::rules)
+//!                            --> Rust rules    (trait Rule, of whoever builds a validator)
+//!                            --> default rules (messages.rs: outbound and inbound; incarnations)
+//!                    found   --> violations.rs (in the replica's file, in the transaction that applies the message)
+//! somebody decides            --> resolution.rs (a file beside the replica) --> resolved
+//! ```
+//!
+//! What must stay true:
+//!
+//! - Every commit is shown to every rule whose tables it touches, on the state that it left, and before the next commit. A snapshot is shown as the rows that differ.
+//! - What cannot be evaluated is a violation.
+//! - Contents and what was found of them commit together.
+
+mod file;
+mod http;
+mod judging;
+mod messages;
+mod resolution;
+mod violations;
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use synddb_protocol::id::IncarnationCounter;
+use synddb_sqlite::rules::{Bounds, RuleText};
+use synddb_sqlite::value::OwnedValue;
+
+pub use self::file::{RulesFile, RulesFileError};
+pub use self::resolution::{BECAUSE_BYTES_MAX, Resolution, ResolutionError};
+pub use self::violations::{How, Kept, Offending, Resolved, VIOLATIONS_MAX, Violation, Why};
+pub use synddb_sqlite::rules::{CommitView, TableChanges};
+
+pub use self::http::ServedRefusal;
+pub(crate) use self::http::routes;
+pub(crate) use self::judging::Judging;
+
+/// The default rule over the table of outbound messages.
+pub const OUTBOUND_RULE: &str = "outbound messages";
+/// The default rule over the table of inbound messages.
+pub const INBOUND_RULE: &str = "inbound messages";
+/// The default rule that an incarnation is admitted.
+pub const INCARNATION_RULE: &str = "incarnation";
+/// Names that no rule of others may have.
+pub const DEFAULT_RULES: [&str; 3] = [OUTBOUND_RULE, INBOUND_RULE, INCARNATION_RULE];
+
+/// A rule in Rust, of whoever builds a validator of their own ([`crate::run_with_rules`]).
+///
+/// It must be deterministic: what it decides follows from the commit and the state alone. Validators that decide otherwise of one commit reach no quorum.
+pub trait Rule: Send + Sync {
+    /// Its name, by which violations are told: as unique as the rules' in the file.
+    fn name(&self) -> &str;
+
+    /// The tables that it looks at: it is asked of commits that touch one of them, and of no others.
+    fn tables(&self) -> Vec<String>;
+
+    /// Looks at a commit that was just applied.
+    ///
+    /// # Errors
+    /// [`NotKept`] when the rule does not hold.
+    fn check(&self, commit: &CommitView<'_>) -> Result<(), NotKept>;
+}
+
+/// That a rule does not hold.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct NotKept {
+    /// Why not, in words.
+    pub detail: String,
+    /// The columns of the rows that show it.
+    pub columns: Vec<String>,
+    /// Those rows.
+    pub rows: Vec<Vec<OwnedValue>>,
+}
+
+impl NotKept {
+    /// That a rule does not hold, for this reason.
+    pub fn because(detail: impl Into<String>) -> Self {
+        Self { detail: detail.into(), ..Self::default() }
+    }
+}
+
+/// All rules of one validator. Clones are the same.
+#[derive(Clone)]
+pub(crate) struct Rulebook {
+    /// In SQL.
+    texts: Arc<[RuleText]>,
+    /// In Rust.
+    rules: Arc<[Arc<dyn Rule>]>,
+    /// What one evaluation may cost.
+    bounds: Bounds,
+    /// The same of all rows at once: of a snapshot, or of a rule that is new.
+    bounds_of_all: Bounds,
+    /// The last incarnation that is admitted; 0 for all.
+    incarnation_max: u64,
+}
+
+impl Rulebook {
+    pub(crate) fn new(
+        texts: Vec<RuleText>,
+        rules: Vec<Arc<dyn Rule>>,
+        one: Duration,
+        all: Duration,
+        incarnation_max: u64,
+    ) -> Self {
+        let bounds = Bounds { time: one, ..Bounds::default() };
+        let bounds_of_all = Bounds { time: all.max(one), ..Bounds::default() };
+        Self { texts: texts.into(), rules: rules.into(), bounds, bounds_of_all, incarnation_max }
+    }
+
+    /// Whether an incarnation is admitted.
+    const fn admits(&self, incarnation: IncarnationCounter) -> bool {
+        self.incarnation_max == 0 || incarnation.get() <= self.incarnation_max
+    }
+
+    /// Whether there is a rule of this name.
+    fn has(&self, name: &str) -> bool {
+        DEFAULT_RULES.contains(&name)
+            || self.texts.iter().any(|text| text.name == name)
+            || self.rules.iter().any(|rule| rule.name() == name)
+    }
+
+    /// The tables that anybody looks at.
+    fn tables(&self) -> BTreeSet<String> {
+        let of_texts = self.texts.iter().flat_map(|text| text.tables.iter().cloned());
+        let of_rules = self.rules.iter().flat_map(|rule| rule.tables());
+        of_texts.chain(of_rules).chain(messages::TABLES.map(str::to_owned)).collect()
+    }
+}
+
+impl fmt::Debug for Rulebook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let rules: Vec<&str> = self.rules.iter().map(|rule| rule.name()).collect();
+        f.debug_struct("Rulebook").field("texts", &self.texts).field("rules", &rules).finish_non_exhaustive()
+    }
+}

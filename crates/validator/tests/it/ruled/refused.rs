@@ -1,0 +1,159 @@
+//! A violation at one commit: endorsement stops exactly before its message, and goes on when it is resolved.
+
+use synddb_protocol::log::SignedRefusal;
+use synddb_sqlite::rusqlite;
+
+use super::*;
+use crate::running::{equal, rebuild};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn endorsement_stops_exactly_before_a_violation_and_goes_on_when_it_is_resolved() {
+    let mut log = Log::begin(SETUP).await;
+    log.run("UPDATE balances SET amount = 50 WHERE account = 1");
+    let before = log.publish().await;
+    let mut running = Running::start(endorsing(&log, RULES));
+    until_endorsed(&mut running, before).await;
+    // In one batch with others, and mended by the next commit.
+    log.run("UPDATE balances SET amount = 60 WHERE account = 1");
+    log.run("UPDATE balances SET amount = amount - 70 WHERE account = 1");
+    let at = log.last();
+    log.run("UPDATE balances SET amount = 5 WHERE account = 1");
+    let last = log.publish().await;
+    let events = running.until_applied(last).await;
+    assert!(events.iter().all(|event| !matches!(event, Event::Endorsed { .. })), "{events:?}");
+    let violated = |event: &Event| matches!(event, Event::Violated { sequence, .. } if *sequence == at);
+    assert!(events.iter().any(violated), "{events:?}");
+    log.run("UPDATE balances SET amount = 7 WHERE account = 2");
+    let last = log.publish().await;
+    running.until_applied(last).await;
+    assert_eq!(open(&mut running).await, [("no negative balance".to_owned(), at.get())]);
+    assert_eq!(last_endorsed(&log).await, Some(before.get()));
+
+    let (_, refusals) = running.get_json("/refusals").await;
+    let refusal = &refusals[0];
+    assert_eq!(refusal["offending"]["columns"], serde_json::json!(["account", "amount"]));
+    assert_eq!(refusal["offending"]["rows"], serde_json::json!([[1, -10]]));
+    let signed = hex::decode(refusal["signed"].as_str().unwrap().trim_start_matches("0x")).unwrap();
+    let signed = SignedRefusal::from_bytes(&signed).unwrap();
+    assert_eq!(signed.recover().unwrap().id(), signed.key());
+    assert_eq!((signed.refusal().sequence, signed.refusal().rule.as_str()), (at, "no negative balance"));
+    assert!(signed.refusal().rows.contains("-10"));
+    let (_, status) = running.get_json("/status").await;
+    assert_eq!(status["refused"], 1);
+    assert_eq!(status["endorsing"]["sequence"], before.get());
+    assert_eq!(status["endorsing"]["attested"], false);
+    assert_eq!(status["sequence"], last.get(), "replication goes on");
+    running.stop().await.unwrap();
+    equal(&log);
+
+    // So it is after a restart, also for what comes then.
+    let mut running = Running::start(endorsing(&log, RULES));
+    log.run("UPDATE balances SET amount = 8 WHERE account = 2");
+    let last = log.publish().await;
+    running.until_applied(last).await;
+    assert_eq!(open(&mut running).await.len(), 1);
+    assert_eq!(last_endorsed(&log).await, Some(before.get()));
+    resolve(&log.replica(), 1);
+    running.until(|event| matches!(event, Event::Resolved { id: 1, .. })).await;
+    until_endorsed(&mut running, last).await;
+    assert_eq!(open(&mut running).await, []);
+    let (_, refusals) = running.get_json("/refusals").await;
+    assert_eq!(
+        (&refusals[0]["how"], &refusals[0]["because"]),
+        (&"resolved".into(), &"paid back by hand".into())
+    );
+    // Those in between are covered by the newest, and were never endorsed themselves.
+    let places: Vec<u64> = stored(&log).await.keys().map(|sequence| sequence.get()).collect();
+    assert_eq!(places, [2, before.get(), last.get()]);
+    running.stop().await.unwrap();
+    assert!(std::fs::read_dir(log.folder.path().join("replica.db.resolved")).unwrap().next().is_none());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_validator_that_catches_up_endorses_exactly_what_lies_before() {
+    let mut log = Log::begin(SETUP).await;
+    let mut places = Vec::new();
+    for amount in [5, 4, -3, 2] {
+        log.run(&format!("UPDATE balances SET amount = {amount} WHERE account = 1"));
+        places.push(log.publish().await);
+    }
+    // All four come in one transaction.
+    let mut running = Running::start(endorsing(&log, RULES));
+    running.until_applied(places[3]).await;
+    until_endorsed(&mut running, places[1]).await;
+    assert_eq!(open(&mut running).await, [("no negative balance".to_owned(), places[2].get())]);
+    running.stop().await.unwrap();
+    assert_eq!(last_endorsed(&log).await, Some(places[1].get()));
+    equal(&log);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rule_that_is_removed_resolves_what_it_found_and_one_that_is_new_sees_all_rows() {
+    let mut log = Log::begin(SETUP).await;
+    log.run("UPDATE balances SET amount = -1 WHERE account = 1");
+    let last = log.publish().await;
+    let mut running = Running::start(endorsing(&log, RULES));
+    until_endorsed(&mut running, Sequence::new(2).unwrap()).await;
+    running.stop().await.unwrap();
+    assert_eq!(last_endorsed(&log).await, Some(2), "the first batch");
+    let mut running = Running::start(endorsing(&log, ""));
+    until_endorsed(&mut running, last).await;
+    let (_, refusals) = running.get_json("/refusals").await;
+    assert_eq!(refusals[0]["how"], "rule_removed", "{refusals}");
+    running.stop().await.unwrap();
+    // It comes back, and the row is still there.
+    let mut running = Running::start(endorsing(&log, RULES));
+    running.until(|event| matches!(event, Event::Violated { .. })).await;
+    log.run("UPDATE balances SET amount = 3 WHERE account = 2");
+    let later = log.publish().await;
+    running.until_applied(later).await;
+    assert_eq!(open(&mut running).await.len(), 1);
+    running.stop().await.unwrap();
+    assert_eq!(last_endorsed(&log).await, Some(last.get()));
+    // The same file, without anything new: nothing is found twice.
+    let mut running = Running::start(endorsing(&log, RULES));
+    running.until(|event| matches!(event, Event::CaughtUp { .. })).await;
+    assert_eq!(open(&mut running).await.len(), 1);
+    running.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_found_is_there_only_with_what_was_applied() {
+    let mut log = Log::begin(SETUP).await;
+    rebuild(&log).await;
+    let commits = log.capture("UPDATE balances SET amount = -1 WHERE account = 1");
+    log.submit(commits[0].clone());
+    // A commit in the same batch that no replica can apply.
+    let mut edited = log.capture("UPDATE balances SET amount = 9 WHERE account = 2");
+    if let synddb_protocol::submission::Content::Commits(commits) = &edited[0] {
+        let mut commit = commits.as_slice()[0].clone();
+        commit.changes.rows[3] ^= 1;
+        edited = vec![synddb_protocol::submission::Content::Commits(
+            synddb_protocol::submission::Commits::new(vec![commit]).unwrap(),
+        )];
+    }
+    log.submit_edited(edited[0].clone());
+    log.publish().await;
+    let mut running = Running::start(endorsing(&log, RULES));
+    running.until(|event| matches!(event, Event::Halted(_))).await;
+    running.stop().await.unwrap_err();
+    let replica = rusqlite::Connection::open(log.replica()).unwrap();
+    let count: i64 =
+        replica.query_row("SELECT count(*) FROM _synddb_violations", [], |row| row.get(0)).unwrap();
+    assert_eq!(count, 0, "the batch was taken back whole");
+    assert!(last_endorsed(&log).await <= Some(2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rule_that_cannot_be_evaluated_is_violated() {
+    let mut log = Log::begin(SETUP).await;
+    let mut running = Running::start(endorsing(&log, RULES));
+    until_endorsed(&mut running, log.last()).await;
+    log.run("ALTER TABLE balances RENAME COLUMN amount TO money");
+    let last = log.publish().await;
+    running.until(|event| matches!(event, Event::Violated { sequence, .. } if *sequence == last)).await;
+    let (_, refusals) = running.get_json("/refusals").await;
+    assert_eq!(refusals[0]["why"], "unevaluated");
+    assert!(refusals[0]["detail"].as_str().unwrap().contains("no such column"), "{refusals}");
+    running.stop().await.unwrap();
+}

@@ -1,0 +1,107 @@
+//! What comes otherwise than by transactions: reconciles, snapshots, incarnations.
+
+use super::*;
+use crate::running::equal;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reconcile_that_smuggles_a_balance_is_refused() {
+    let mut log = Log::begin(SETUP).await;
+    let mut running = Running::start(endorsing(&log, RULES));
+    let before = log.last();
+    until_endorsed(&mut running, before).await;
+    log.reconcile("BEGIN; CREATE TABLE noise(a); UPDATE balances SET amount = -5 WHERE account = 2; COMMIT");
+    let last = log.publish().await;
+    running.until(|event| matches!(event, Event::Violated { sequence, .. } if *sequence == last)).await;
+    running.until_applied(last).await;
+    running.stop().await.unwrap();
+    assert_eq!(last_endorsed(&log).await, Some(before.get()));
+    equal(&log);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_snapshot_that_smuggles_a_balance_is_refused_and_so_is_its_incarnation() {
+    let mut log = Log::begin(SETUP).await;
+    log.run("UPDATE balances SET amount = 1 WHERE account = 1");
+    let before = log.publish().await;
+    let mut running = Running::start(endorsing(&log, RULES));
+    until_endorsed(&mut running, before).await;
+    let smuggled = "CREATE TABLE balances(account INTEGER PRIMARY KEY, amount INT); INSERT INTO balances VALUES(1, 1), (2, -100)";
+    log.begin_anew("copy.db", smuggled).await;
+    let last = log.publish().await;
+    running.until_applied(last).await;
+    let mut found = open(&mut running).await;
+    found.sort();
+    assert_eq!(
+        found,
+        [("incarnation".to_owned(), last.get()), ("no negative balance".to_owned(), last.get())]
+    );
+    let (_, refusals) = running.get_json("/refusals").await;
+    let balance =
+        refusals.as_array().unwrap().iter().find(|refusal| refusal["rule"] == "no negative balance").unwrap();
+    assert_eq!(
+        balance["offending"]["rows"],
+        serde_json::json!([[2, -100]]),
+        "only what differs is looked at"
+    );
+    running.stop().await.unwrap();
+    assert_eq!(last_endorsed(&log).await, Some(before.get()));
+    equal(&log);
+    // Admitting the incarnation says nothing of the balance.
+    let mut config = endorsing(&log, RULES);
+    config.endorse.incarnation_max = 2;
+    let mut running = Running::start(config.clone());
+    running.until(|event| matches!(event, Event::CaughtUp { .. })).await;
+    let open = open(&mut running).await;
+    assert_eq!(open, [("no negative balance".to_owned(), last.get())]);
+    let (_, refusals) = running.get_json("/refusals").await;
+    let id = refusals[0]["id"].as_u64().unwrap();
+    resolve(&log.replica(), id);
+    until_endorsed(&mut running, last).await;
+    running.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_snapshot_replaces_in_its_own_batch_is_judged_all_the_same() {
+    let mut log = Log::begin(SETUP).await;
+    let mut config = endorsing(&log, RULES);
+    config.endorse.incarnation_max = 0;
+    let mut running = Running::start(config);
+    let before = log.last();
+    until_endorsed(&mut running, before).await;
+    log.run("UPDATE balances SET amount = -1 WHERE account = 1");
+    let at = log.last();
+    let clean = "CREATE TABLE balances(account INTEGER PRIMARY KEY, amount INT); INSERT INTO balances VALUES(1, 100), (2, 100)";
+    log.begin_anew("copy.db", clean).await;
+    let last = log.publish().await;
+    running.until_applied(last).await;
+    assert_eq!(open(&mut running).await, [("no negative balance".to_owned(), at.get())]);
+    running.stop().await.unwrap();
+    assert_eq!(last_endorsed(&log).await, Some(before.get()));
+    equal(&log);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_incarnation_that_is_admitted_is_endorsed_and_its_history_is_kept() {
+    let mut log = Log::begin(SETUP).await;
+    log.run("UPDATE balances SET amount = -1 WHERE account = 1");
+    let at = log.publish().await;
+    let mut config = endorsing(&log, RULES);
+    config.endorse.incarnation_max = 0;
+    let mut running = Running::start(config.clone());
+    running.until_applied(at).await;
+    log.begin_anew("copy.db", SETUP).await;
+    let anew = log.publish().await;
+    running.until_applied(anew).await;
+    assert_eq!(
+        open(&mut running).await,
+        [("no negative balance".to_owned(), at.get())],
+        "a snapshot forgets nothing"
+    );
+    resolve(&log.replica(), 1);
+    until_endorsed(&mut running, anew).await;
+    log.run("UPDATE balances SET amount = 11 WHERE account = 1");
+    let last = log.publish().await;
+    until_endorsed(&mut running, last).await;
+    running.stop().await.unwrap();
+    equal(&log);
+}
