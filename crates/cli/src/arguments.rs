@@ -3,13 +3,12 @@
 mod tls;
 
 use std::net::SocketAddr;
-use std::num::{NonZeroU32, NonZeroU64};
 use std::path::PathBuf;
 
 use clap::{ArgGroup, Args, CommandFactory, FromArgMatches as _, Parser, Subcommand};
 use clap_complete::Shell;
 use serde::Serialize;
-use synddb_protocol::id::{KeyId, Sequence, StreamId};
+use synddb_protocol::id::{Sequence, StreamId};
 use synddb_protocol::signing::VerifyingKey;
 use synddb_sequencer::PublicUrl;
 use synddb_storage::StoreUrl;
@@ -18,9 +17,13 @@ pub(crate) use tls::TlsOverrides;
 
 use crate::bench::{BenchArguments, FIGURES};
 use crate::configuration::ConfigArguments;
+use crate::endorsements::EndorsementsArguments;
 use crate::follow::FollowArguments;
+use crate::gc::GcArguments;
+use crate::messages::InitMessagesArguments;
 use crate::named;
 use crate::restore::RestoreArguments;
+use crate::rules::RulesCommand;
 use crate::token::TokenCommand;
 
 const EXIT_CODES: &str = "Exit codes:
@@ -105,6 +108,15 @@ pub(crate) enum Command {
     /// removed. It may run while others write, and be killed at any moment; another run goes on. The store must let this command delete,
     /// which no other part of the system needs.
     Gc(GcArguments),
+    /// Checks and tries the rules of a validator, and lists and resolves what they found.
+    #[command(subcommand)]
+    Rules(RulesCommand),
+    /// Says which checkpoints in a store a quorum of validators has endorsed, with their signatures. Exit code 1 when there is none.
+    ///
+    /// An endorsement says that its validator has verified the log up to there. Whether the validators that are named deserve that is not asked.
+    Endorsements(EndorsementsArguments),
+    /// Makes the tables by which an application speaks to the bridge: `outbound_messages` and `inbound_messages`.
+    InitMessages(InitMessagesArguments),
     /// Shows an object of a log: a batch, a message, a receipt, a checkpoint, an epoch record, a manifest; or evidence against a sequencer that an agent has kept.
     ///
     /// Row changes are shown as SQL. A log names tables and not columns, so columns have pseudo names: `k1` is the first value of the row and part
@@ -167,6 +179,9 @@ pub(crate) struct DevArguments {
     /// The validator's port; 0 takes any.
     #[arg(long, default_value_t = 8080)]
     pub(crate) validator_port: u16,
+    /// A file of rules that the validator has every commit judged by. It endorses what violates none, with a development key.
+    #[arg(long)]
+    pub(crate) rules: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) wal: WalLimit,
     /// End when standard input ends: for programs that start this one.
@@ -380,6 +395,12 @@ pub(crate) struct ValidatorOptions {
     replica: Option<PathBuf>,
     #[command(flatten)]
     log: LogArguments,
+    /// A file of rules that every commit is judged by.
+    #[arg(long)]
+    rules: Option<PathBuf>,
+    /// The file of the key to endorse with; it is made when it is missing. Without it nothing is endorsed, unless the configuration says so.
+    #[arg(long, value_name = "FILE")]
+    endorse_key: Option<PathBuf>,
     /// End when standard input ends: for programs that start this one.
     #[arg(long)]
     pub(crate) stop_on_eof: bool,
@@ -454,19 +475,33 @@ pub(crate) struct ValidatorOverrides<'a> {
     log: &'a LogArguments,
     #[serde(skip_serializing_if = "Option::is_none")]
     mode: Option<Mode>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rules: Option<&'a PathBuf>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    endorse: Option<EndorseOverrides<'a>>,
+}
+
+/// What the command line sets of endorsements.
+#[derive(Debug, Serialize)]
+struct EndorseOverrides<'a> {
+    on: bool,
+    key_file: &'a PathBuf,
 }
 
 impl ValidatorOptions {
-    pub(crate) const fn overrides(&self, once: bool) -> ValidatorOverrides<'_> {
+    pub(crate) fn overrides(&self, once: bool) -> ValidatorOverrides<'_> {
         let mode = if once { Some(Mode::Once) } else { None };
-        ValidatorOverrides { replica: self.replica.as_ref(), log: &self.log, mode }
+        let endorse = self.endorse_key.as_ref().map(|key_file| EndorseOverrides { on: true, key_file });
+        let (replica, rules) = (self.replica.as_ref(), self.rules.as_ref());
+        ValidatorOverrides { replica, log: &self.log, mode, rules, endorse }
     }
 }
 
 impl ReplicaArguments {
     pub(crate) const fn overrides(&self) -> ValidatorOverrides<'_> {
         let mode = if self.once { Mode::Once } else { Mode::Follow };
-        ValidatorOverrides { replica: Some(&self.replica), log: &self.log, mode: Some(mode) }
+        let replica = Some(&self.replica);
+        ValidatorOverrides { replica, log: &self.log, mode: Some(mode), rules: None, endorse: None }
     }
 }
 
@@ -587,32 +622,6 @@ pub(crate) struct VerifyArguments {
     /// told, and says `started_from` no more.
     #[arg(long, value_name = "REPLICA", requires = "full")]
     pub(crate) of: Option<PathBuf>,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct GcArguments {
-    /// The store: `gs://bucket/prefix`, `s3://bucket/prefix`, `az://container/prefix` or `file:///folder`. Credentials come from the environment.
-    #[arg(value_parser = named::store)]
-    pub(crate) store: StoreUrl,
-    /// The stream. Without it, the only one that the store holds.
-    #[arg(long)]
-    pub(crate) stream: Option<StreamId>,
-    /// How many snapshots are kept of each signer: the newest of those that are older than `--older-than`. Only those count from which a database
-    /// can be restored.
-    #[arg(long, value_name = "SNAPSHOTS", default_value = "3", value_parser = named::count::<NonZeroU32>)]
-    pub(crate) keep: NonZeroU32,
-    /// Of every so many messages also keep the first snapshot of each signer, for whoever restores old places.
-    #[arg(long, value_name = "MESSAGES", value_parser = named::count::<NonZeroU64>)]
-    pub(crate) keep_every: Option<NonZeroU64>,
-    /// What is younger is never removed. It must be longer than any writer takes from the first chunk of a snapshot to its manifest.
-    #[arg(long, value_name = "AGE", default_value = "7d")]
-    pub(crate) older_than: humantime::Duration,
-    /// Whose snapshots are wanted, by key id; several may be named. Those of others are removed when they are old. Without any, everybody's are.
-    #[arg(long = "signer", value_name = "KEY_ID", value_parser = named::key_id)]
-    pub(crate) signers: Vec<KeyId>,
-    /// Say what would be removed, and remove nothing.
-    #[arg(long)]
-    pub(crate) dry_run: bool,
 }
 
 #[derive(Debug, Args)]

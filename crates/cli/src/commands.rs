@@ -4,8 +4,8 @@ use crate::arguments::{Arguments, Command};
 use crate::exit::{CommandError, Exit};
 use crate::output::Output;
 use crate::{
-    bench, configuration, detach, dev, diff, doctor, follow, gc, inspect, mirror, restore, services, status,
-    token, verify, wait,
+    bench, configuration, detach, dev, diff, doctor, endorsements, follow, gc, inspect, messages, mirror,
+    restore, rules, services, status, token, verify, wait,
 };
 
 /// Runs what the command line asks for.
@@ -29,6 +29,9 @@ pub fn run(arguments: &Arguments, output: Output) -> Result<Exit, CommandError> 
         Command::Diff(arguments) => diff::run(arguments, output),
         Command::Verify(arguments) => verify::run(arguments, output),
         Command::Gc(arguments) => gc::run(arguments, output),
+        Command::Rules(command) => rules::run(command, output),
+        Command::Endorsements(arguments) => endorsements::run(arguments, output),
+        Command::InitMessages(arguments) => messages::run(arguments, output),
         Command::Restore(arguments) => restore::run(arguments, output),
         Command::Inspect(arguments) => inspect::run(arguments, output),
         Command::Token(command) => token::run(command, output),

@@ -19,13 +19,16 @@ use synddb_sqlite::capture::{CaptureError, PollError};
 use synddb_sqlite::compare::CompareError;
 use synddb_sqlite::connection::SqliteError;
 use synddb_sqlite::contents::ContentsError;
+use synddb_sqlite::messages::MessagesError;
 use synddb_sqlite::snapshot::{RestoreError, SnapshotError};
 use synddb_sqlite::state::StateError;
 use synddb_storage::StoreUrlError;
 use synddb_validator::ValidatorError;
 use synddb_validator::fsck::Problem;
+use synddb_validator::gathered::GatherError;
 use synddb_validator::gc;
 use synddb_validator::restore::Problem as RestoreProblem;
+use synddb_validator::rules::{ResolutionError, RulesFileError};
 
 use crate::bench::BenchError;
 use crate::inspect::InspectError;
@@ -189,6 +192,18 @@ pub enum CommandError {
     /// A database was not restored.
     #[error(transparent)]
     Restored(#[from] Box<RestoreProblem>),
+    /// A file of rules cannot be used.
+    #[error(transparent)]
+    Rules(#[from] RulesFileError),
+    /// What was decided of a violation cannot be left.
+    #[error(transparent)]
+    Resolution(#[from] ResolutionError),
+    /// The message tables cannot be made.
+    #[error(transparent)]
+    Messages(#[from] MessagesError),
+    /// Endorsements cannot be read.
+    #[error(transparent)]
+    Gather(#[from] GatherError),
     /// An object cannot be shown.
     #[error(transparent)]
     Inspect(Box<InspectError>),
@@ -227,6 +242,9 @@ impl CommandError {
                 | EditError::Unlisted { .. },
             )
             | Self::StoreUrl(_)
+            | Self::Rules(_)
+            | Self::Resolution(ResolutionError::Because { .. })
+            | Self::Messages(MessagesError::Other { .. })
             | Self::Capture(
                 CaptureError::Schema(_)
                 | CaptureError::Unfit(_)
@@ -280,6 +298,9 @@ impl CommandError {
             | Self::Sequencer(_)
             | Self::Validator(_)
             | Self::Peer(_)
+            | Self::Resolution(_)
+            | Self::Messages(_)
+            | Self::Gather(_)
             | Self::System { .. } => Exit::Failed,
         }
     }

@@ -4,7 +4,7 @@
 //! <db>-synddb/  stream, agent.lock, agent.sock, incarnations/   the agent's
 //!               dev.lock, running.json                          of `dev`: that it runs, and at which addresses
 //!               store.url                                       of `dev`: where the log rests, if not in store/
-//!               token, sequencer.key                            secrets, of mode 0600
+//!               token, sequencer.key, endorse.key               secrets, of mode 0600
 //!               credentials.toml                                of `dev`: the hash of the token
 //!               sequencer/  store/  replica.db                  what `dev` keeps
 //! ```
@@ -61,6 +61,11 @@ impl Folder {
 
     pub(crate) fn token(&self) -> PathBuf {
         self.0.join("token")
+    }
+
+    /// The key that endorses under `dev`.
+    pub(crate) fn endorse_key(&self) -> PathBuf {
+        self.0.join("endorse.key")
     }
 
     /// What the sequencer of `dev` knows the token by.

@@ -53,6 +53,7 @@ pub(crate) fn run(arguments: &InitArguments, output: Output) -> Result<Exit, Com
         ("replica", json!(data.join("replica.db"))),
         ("sequencer_keys", json!(keys)),
         ("snapshots.key_file", json!(&key_file)),
+        ("endorse.key_file", json!(&key_file)),
     ];
     set.extend(listen.map(|listen| ("listen", json!(listen))));
     let text = file_with::<Config>("a validator", VALIDATOR, &set);

@@ -6,6 +6,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use synddb_protocol::id::StreamId;
+use synddb_protocol::log::QuorumError;
 use synddb_sqlite::connection::Connection;
 use synddb_sqlite::inspect::{self, Head, Unfit, check_place};
 use synddb_sqlite::rusqlite::ffi;
@@ -148,6 +149,32 @@ pub enum Refusal {
     WhichStream {
         /// Those that it holds.
         found: String,
+    },
+    /// A replica has no such violation.
+    #[error("the replica has no violation of this number; `synddb rules list` tells them. id=`{id}`")]
+    NoViolation {
+        /// The number.
+        id: u64,
+    },
+    /// A violation is resolved already.
+    #[error("the violation is resolved already. id=`{id}` because=`{}`", printable(because))]
+    IsResolved {
+        /// The number.
+        id: u64,
+        /// Why.
+        because: String,
+    },
+    /// The validators that are named are no quorum.
+    #[error("name validators of whom so many can endorse, each once")]
+    NoQuorum {
+        /// Why not.
+        source: QuorumError,
+    },
+    /// A static host cannot be asked what it has.
+    #[error("a static host lists nothing; name the store behind that host. store=`{store}`")]
+    NotListed {
+        /// The store.
+        store: StoreUrl,
     },
     /// Replicas of different logs.
     #[error("the two are replicas of different logs; name two of one. one=`{one}` other=`{other}`")]

@@ -68,7 +68,8 @@ fn follow_log(
     let last_said = Arc::new(Mutex::new(None));
     let telemetry = config.telemetry.clone();
     let end = process::serve_as(output, "validator", &telemetry, stop_on_eof, async |metrics, shutdown| {
-        let mut seldom = Seldom { said: None, caught_up: None, progress: Progress::begin(output) };
+        let mut seldom =
+            Seldom { said: None, caught_up: None, endorsed: None, progress: Progress::begin(output) };
         let said = Arc::clone(&last_said);
         let on_event = move |event| {
             if let Some(event) = seldom.event(event) {
@@ -92,6 +93,7 @@ fn follow_log(
 struct Seldom {
     said: Option<Instant>,
     caught_up: Option<Instant>,
+    endorsed: Option<Instant>,
     progress: Progress,
 }
 
@@ -109,6 +111,15 @@ impl Seldom {
             Told::Restored { sequence, state } => Event::Restored { sequence, state },
             Told::Began { sequence, state, signer } => Event::Began { sequence, state, signer },
             Told::Snapshot { sequence, chunks, bytes } => Event::Snapshot { sequence, chunks, bytes },
+            Told::Violated { rule, sequence, detail } => Event::Violated { rule, sequence, detail },
+            Told::Resolved { id, rule, sequence } => Event::Resolved { id, rule, sequence },
+            Told::Endorsed { sequence } => {
+                if self.endorsed.is_some_and(|said| said.elapsed() < PROGRESS) {
+                    return None;
+                }
+                self.endorsed = Some(Instant::now());
+                Event::Endorsed { sequence }
+            }
             Told::Applied { sequence, state } => {
                 let is_seen = self.progress.set(format!("message {sequence}"));
                 if is_seen || self.said.is_some_and(|said| said.elapsed() < PROGRESS) {

@@ -12,6 +12,7 @@ pub mod file;
 pub mod inspect;
 pub mod killable;
 pub mod lock;
+pub mod messages;
 pub mod name;
 pub mod query;
 pub mod reconcile;

@@ -122,16 +122,18 @@ async fn supervised(
         return supervisor.drain().await;
     };
     let key = key.unwrap_or_default();
-    let validator = Child::start(
-        Spec::new(Process::Validator, "validator")
-            .with("--listen", format!("127.0.0.1:{}", arguments.validator_port))
-            .with("--store", store.clone())
-            .with("--stream", stream.to_string())
-            .with("--sequencer-key", key.clone())
-            .with("--sequencer", sequencer_url.clone())
-            .with("--replica", text(folder.replica())),
-        output,
-    )?;
+    let mut validator = Spec::new(Process::Validator, "validator")
+        .with("--listen", format!("127.0.0.1:{}", arguments.validator_port))
+        .with("--store", store.clone())
+        .with("--stream", stream.to_string())
+        .with("--sequencer-key", key.clone())
+        .with("--sequencer", sequencer_url.clone())
+        .with("--replica", text(folder.replica()));
+    if let Some(rules) = &arguments.rules {
+        let key = text(folder.endorse_key());
+        validator = validator.with("--rules", text(rules.clone())).with("--endorse-key", key);
+    }
+    let validator = Child::start(validator, output)?;
     let Some((validator_url, _)) = supervisor.listening(validator).await? else {
         return supervisor.drain().await;
     };

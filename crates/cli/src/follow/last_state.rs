@@ -70,6 +70,8 @@ impl RestoreError {
             | ValidatorError::Credentials(_)
             | ValidatorError::Tls(_)
             | ValidatorError::SnapshotKey(_)
+            | ValidatorError::EndorseKey(_)
+            | ValidatorError::Rules(_)
             | ValidatorError::Authority { .. }
             | ValidatorError::Serve(_)
             | ValidatorError::Client(_)

@@ -4,19 +4,21 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 use synddb_agent::{AgentStatus, Audited, Finding as EvidenceOf, Problem};
-use synddb_protocol::hash::StateHash;
+use synddb_protocol::hash::{StateHash, TreeHash};
 use synddb_protocol::http::{Halt, Position, ReplicaStatus, StreamStatus};
 use synddb_protocol::id::{KeyId, Sequence, StreamId};
 use synddb_service::config::Setting;
 use synddb_validator::fsck::{Progress as CheckProgress, Report};
 use synddb_validator::gc::{Progress as SweepProgress, Report as SweepReport};
 use synddb_validator::restore::{Progress as RestoreProgress, Restored};
+use synddb_validator::rules::Offending;
 
 use crate::bench::{Machine, Measured};
 use crate::diff::Compared;
 use crate::doctor::{Count, Finding};
 use crate::inspect::Shown;
 use crate::mirror::Summary;
+use crate::rules::Listed as Violation;
 use crate::token::{Listed, ShownToken};
 
 /// A process of the system. They are ordered as the data flows.
@@ -422,6 +424,133 @@ pub enum Event {
         restored: Box<Restored>,
         /// Milliseconds that it took.
         elapsed_ms: u64,
+    },
+    /// A commit or a snapshot violates a rule: nothing from its message on is endorsed until somebody resolves it.
+    Violated {
+        /// The rule.
+        rule: String,
+        /// The message.
+        sequence: Sequence,
+        /// Why it does not hold.
+        detail: String,
+    },
+    /// A violation is resolved.
+    Resolved {
+        /// Its number.
+        id: u64,
+        /// The rule.
+        rule: String,
+        /// The message.
+        sequence: Sequence,
+    },
+    /// Checkpoints were endorsed; said at most once a second.
+    Endorsed {
+        /// The last message of the last one.
+        sequence: Sequence,
+    },
+    /// A rule cannot be evaluated over a database.
+    RuleProblem {
+        /// The rule.
+        rule: String,
+        /// What is wrong, and how to mend it.
+        problem: String,
+    },
+    /// A file of rules was checked.
+    RulesChecked {
+        /// How many rules it has.
+        rules: u64,
+        /// How many of them cannot be evaluated.
+        problems: u64,
+    },
+    /// A rule holds.
+    RuleHolds {
+        /// The rule.
+        rule: String,
+        /// Milliseconds that it took, with finding the rows.
+        elapsed_ms: u64,
+    },
+    /// A rule does not hold.
+    RuleViolated {
+        /// The rule.
+        rule: String,
+        /// Why not.
+        detail: String,
+        /// The rows that show it.
+        offending: Offending,
+        /// Milliseconds that it took, with finding the rows.
+        elapsed_ms: u64,
+    },
+    /// Rules were tried on a database.
+    RulesTested {
+        /// How many.
+        rules: u64,
+        /// How many of them do not hold.
+        violated: u64,
+    },
+    /// A violation that a replica has.
+    Violation(Violation),
+    /// How many violations of a replica are open.
+    ViolationsOpen {
+        /// How many.
+        open: u64,
+    },
+    /// What was decided of a violation lies beside the replica, and no validator has taken it in yet.
+    ResolutionLeft {
+        /// The number of the violation.
+        id: u64,
+        /// The rule.
+        rule: String,
+        /// The file.
+        file: String,
+    },
+    /// A checkpoint that somebody endorsed whose endorsement counts.
+    Gathered {
+        /// The last message.
+        sequence: Sequence,
+        /// The root of the log there.
+        root: TreeHash,
+        /// The state there.
+        state: Option<StateHash>,
+        /// What is signed.
+        digest: String,
+        /// Whether enough have.
+        has_quorum: bool,
+        /// Who, in ascending order.
+        signers: Vec<KeyId>,
+        /// Their signatures, in the same order.
+        signatures: Vec<String>,
+    },
+    /// An endorsement that does not count.
+    NotCounted {
+        /// The last message.
+        sequence: Sequence,
+        /// Who signed it, if anybody.
+        signer: Option<KeyId>,
+        /// Why it does not count.
+        why: String,
+    },
+    /// How far a quorum has endorsed a log, among the places that were looked at.
+    Quorum {
+        /// The stream.
+        stream: StreamId,
+        /// How many validators are enough.
+        threshold: u32,
+        /// Of how many.
+        of: u64,
+        /// The last message of the newest checkpoint that a quorum has endorsed.
+        sequence: Option<Sequence>,
+    },
+    /// The message tables of a database.
+    MessagesMade {
+        /// The database.
+        database: String,
+        /// Whether any was made; otherwise they were there.
+        made: bool,
+    },
+    /// What makes the message tables.
+    MessagesSql {
+        /// The SQL.
+        sql: String,
     },
     /// A piece of an object that `inspect` shows.
     Shown(Box<Shown>),

@@ -5,6 +5,7 @@
 mod event;
 mod progress;
 mod restored;
+mod ruled;
 mod sentence;
 mod swept;
 mod verified;

@@ -7,7 +7,7 @@ use synddb_protocol::hash::StateHash;
 use synddb_protocol::http::{Difference, Halt, HaltKind, Naming, Position, ReplicaStatus, StreamStatus};
 use synddb_protocol::id::Sequence;
 
-use super::{Event, Stage, Writer, restored, swept, verified};
+use super::{Event, Stage, Writer, restored, ruled, swept, verified};
 use crate::bench::report;
 use crate::diff::Compared;
 use crate::doctor::{Count, Finding};
@@ -166,6 +166,22 @@ pub(super) fn of(event: &Event) -> String {
         Event::Swept { report, elapsed_ms } => swept::of(report, *elapsed_ms),
         Event::Restoring(progress) => restored::progress(progress),
         Event::Rebuilt { file, restored, elapsed_ms } => restored::of(file, restored, *elapsed_ms),
+        Event::Violated { .. }
+        | Event::Resolved { .. }
+        | Event::Endorsed { .. }
+        | Event::RuleProblem { .. }
+        | Event::RulesChecked { .. }
+        | Event::RuleHolds { .. }
+        | Event::RuleViolated { .. }
+        | Event::RulesTested { .. }
+        | Event::Violation(_)
+        | Event::ViolationsOpen { .. }
+        | Event::ResolutionLeft { .. }
+        | Event::Gathered { .. }
+        | Event::NotCounted { .. }
+        | Event::Quorum { .. }
+        | Event::MessagesMade { .. }
+        | Event::MessagesSql { .. } => ruled::of(event),
         Event::Shown(shown) => shown.to_string(),
         Event::Finding(finding) => found(finding),
         Event::Examined(Count { warnings, refused: 0, .. }) => {

@@ -28,7 +28,9 @@ mod programs;
 mod refusals;
 mod remote;
 mod restore;
+
 mod roles;
+mod ruled;
 mod schemathesis;
 mod served_statically;
 mod slow;

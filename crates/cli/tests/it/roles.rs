@@ -347,7 +347,8 @@ pub(crate) fn shown_replica(replica: &Path) -> String {
     sql(replica, &format!(".backup '{}'", copy.display()));
     sql(
         &copy,
-        "DROP TABLE _synddb_position; DROP TABLE _synddb_signers; DROP TABLE _synddb_states; DROP TABLE _synddb_columns; DROP TABLE _synddb_marks;",
+        "DROP TABLE _synddb_position; DROP TABLE _synddb_signers; DROP TABLE _synddb_states; DROP TABLE _synddb_columns; DROP TABLE _synddb_marks;
+         DROP TABLE IF EXISTS _synddb_violations; DROP TABLE IF EXISTS _synddb_messages; DROP TABLE IF EXISTS _synddb_rules;",
     );
     shown(&copy)
 }

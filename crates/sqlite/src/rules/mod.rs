@@ -20,6 +20,7 @@ mod difference;
 pub(crate) mod gathered;
 mod guard;
 mod judge;
+mod over;
 mod sql;
 mod view;
 
@@ -29,6 +30,7 @@ pub use difference::difference;
 pub(crate) use difference::{failed as unread, push, spool as spool_failed};
 pub(crate) use judge::What;
 pub use judge::{CommitView, Judge, TableChanges};
+pub use over::open;
 pub use sql::{RuleProblem, Rules};
 
 use crate::query::Cell;

@@ -36,7 +36,7 @@ use crate::serve::Serving;
 use crate::view::{NotThere, Standing};
 use values::{Parameters, QueryValue};
 
-pub(crate) use values::written;
+pub use values::written;
 
 /// Longest body of a query, in bytes: its SQL and its parameters.
 const QUERY_BYTES_MAX: usize = 1 << 20;

@@ -143,7 +143,7 @@ impl<'de> Visitor<'de> for ParameterVisitor {
 }
 
 /// A value as JSON says it.
-pub(crate) fn written(cell: Cell) -> Value {
+pub fn written(cell: Cell) -> Value {
     match cell {
         Cell::Null => Value::Null,
         Cell::Integer(value) if value.unsigned_abs() <= INTEGER_MAX => value.into(),

@@ -23,10 +23,14 @@ mod violations;
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::fs::{File, TryLockError};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use synddb_protocol::id::IncarnationCounter;
+use synddb_sqlite::connection::{Connection, SqliteError};
+use synddb_sqlite::name::beside;
 use synddb_sqlite::rules::{Bounds, RuleText};
 use synddb_sqlite::value::OwnedValue;
 
@@ -38,6 +42,7 @@ pub use synddb_sqlite::rules::{CommitView, TableChanges};
 pub use self::http::ServedRefusal;
 pub(crate) use self::http::routes;
 pub(crate) use self::judging::Judging;
+pub use crate::query::written;
 
 /// The default rule over the table of outbound messages.
 pub const OUTBOUND_RULE: &str = "outbound messages";
@@ -136,4 +141,19 @@ impl fmt::Debug for Rulebook {
         let rules: Vec<&str> = self.rules.iter().map(|rule| rule.name()).collect();
         f.debug_struct("Rulebook").field("texts", &self.texts).field("rules", &rules).finish_non_exhaustive()
     }
+}
+
+/// What a replica has of violations, also of one that a running process keeps: the open ones first, at most [`VIOLATIONS_MAX`].
+///
+/// # Errors
+/// [`SqliteError`] when the file cannot be read.
+pub fn violations_of(replica: &Path) -> Result<Vec<Kept>, SqliteError> {
+    let connection = Connection::open_to_read(replica)?;
+    Ok(violations::read(connection.sqlite())?)
+}
+
+/// Whether a process keeps the replica of this name.
+pub fn is_kept(replica: &Path) -> bool {
+    let Ok(lock) = File::open(beside(replica, ".lock")) else { return false };
+    matches!(synddb_sqlite::lock::take(&lock), Err(TryLockError::WouldBlock))
 }

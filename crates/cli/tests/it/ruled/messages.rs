@@ -1,0 +1,58 @@
+//! The message tables, as the application's own programs meet them.
+
+use super::*;
+use crate::dev::Dev;
+use crate::programs::{shell, sql};
+
+#[test]
+fn an_application_gets_the_tables_once_and_validators_accept_what_it_does_with_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let app = folder.path().join("app.db");
+    sql(&app, SETUP);
+    let path = app.to_str().unwrap().to_owned();
+    let dev = Dev::start_with(folder.path(), |command| {
+        _ = command.args(["--rules", &write_rules(folder.path(), "")])
+    });
+    let (exit, made, errors) = told(["init-messages", &path]);
+    assert_eq!((exit, &made[0]["made"]), (0, &true.into()), "{errors}");
+    let (exit, made, _) = told(["init-messages", &path]);
+    assert_eq!((exit, &made[0]["made"]), (0, &false.into()));
+    let target = "0x00000000000000000000000000000000000000aa";
+    for number in 1..4 {
+        sql(&app, &format!("INSERT INTO outbound_messages(target, value) VALUES('{target}', '{number}')"));
+    }
+    dev.assert_replica_equals();
+    let replica = dev.replica().to_str().unwrap().to_owned();
+    let (_, listed, _) = told(["rules", "list", &replica]);
+    assert_eq!(listed.last().unwrap()["open"], 0, "{listed:?}");
+    // Past the triggers, as another program may go.
+    sql(&app, "DROP TRIGGER outbound_messages_not_deleted; DELETE FROM outbound_messages WHERE id = 3");
+    dev.event("violated", |event| event["rule"] == "outbound messages");
+    dev.assert_replica_equals();
+    let (exit, _, errors) = told(["init-messages", "/no/such.db"]);
+    assert_eq!(exit, 2, "{errors}");
+    let other = folder.path().join("other.db");
+    sql(&other, "CREATE VIEW inbound_messages AS SELECT 1");
+    let (exit, _, errors) = told(["init-messages", other.to_str().unwrap()]);
+    assert_eq!(exit, 2);
+    assert!(errors.contains("inbound_messages"), "{errors}");
+}
+
+#[test]
+fn the_sql_that_is_printed_makes_the_same_tables() {
+    let folder = tempfile::tempdir().unwrap();
+    let (one, two) = (folder.path().join("one.db"), folder.path().join("two.db"));
+    sql(&one, "CREATE TABLE t(a)");
+    sql(&two, "CREATE TABLE t(a)");
+    assert_eq!(told(["init-messages", one.to_str().unwrap()]).0, 0);
+    let (exit, printed, errors) = run(synddb(["init-messages", "--print"]));
+    assert_eq!(exit, 0, "{errors}");
+    sql(&two, &printed);
+    let schema = |file: &Path| {
+        let mut shell = shell(file);
+        shell.arg("SELECT sql FROM sqlite_schema ORDER BY name");
+        run(shell).1
+    };
+    assert_eq!(schema(&one), schema(&two));
+    assert_eq!(told(["init-messages", two.to_str().unwrap()]).0, 0, "and it is known as that");
+}
