@@ -62,7 +62,7 @@ mod wait;
 pub use arguments::Arguments;
 pub use bench::{
     Acknowledged, Agent, BenchError, CallsPerMinute, CatchUp, Figures, Giant, Idle, Lag, Lags, Latencies,
-    Latency, Load, Machine, Measured, Paced, Pairs, Ratio, Restart, Single, Synchronous, Syncs, Walk,
+    Latency, Load, Machine, Measured, Paced, Pairs, Ratio, Restart, Ruled, Single, Synchronous, Syncs, Walk,
 };
 pub use commands::run;
 pub use dev::ENVIRONMENT_IS_WHOLE;

@@ -188,6 +188,8 @@ pub(super) enum ReplicaScenario {
     Orders,
     /// The same with four indexes.
     OrdersIndexed,
+    /// A log of an order book, by a validator with ten rules and without any.
+    OrdersRuled,
     /// How long after its COMMIT a row is in a live replica.
     Lag,
 }

@@ -51,7 +51,7 @@ pub use idle::{CallsPerMinute, Idle};
 pub use latency::{Latencies, Paced};
 pub use load::{Acknowledged, Load, Restart, Syncs};
 pub use pairs::{Agent, Figures, Pairs, Ratio, Single};
-pub use replica::{CatchUp, Lag, Lags};
+pub use replica::{CatchUp, Lag, Lags, Ruled};
 pub use report::{Machine, Measured};
 pub use walk::Walk;
 pub use writer::{Latency, Synchronous};

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Acknowledged, Agent, CallsPerMinute, CatchUp, Figures, Giant, Idle, Lag, Lags, Latencies, Latency, Load,
-    Paced, Pairs, Ratio, Restart, Synchronous, Syncs, Walk,
+    Paced, Pairs, Ratio, Restart, Ruled, Synchronous, Syncs, Walk,
 };
 use crate::output::mib;
 
@@ -51,6 +51,8 @@ pub enum Measured {
     Idle(Idle),
     /// A replica that catches up with a stored log.
     CatchUp(Box<CatchUp>),
+    /// What rules cost a validator.
+    Ruled(Box<Ruled>),
     /// How far behind a live replica is.
     Lag(Lags),
     /// What a sequencer accepted.
@@ -103,6 +105,7 @@ pub(crate) fn line(measured: &Measured) -> String {
         Measured::Walk(walk) => of_walk(walk),
         Measured::Idle(idle) => of_idle(idle),
         Measured::CatchUp(caught_up) => of_catch_up(caught_up),
+        Measured::Ruled(ruled) => of_ruled(ruled),
         Measured::Lag(lags) => of_lags(lags),
         Measured::Load(load) => of_load(load),
         Measured::Restart(restart) => of_restart(restart),
@@ -213,6 +216,18 @@ fn of_catch_up(caught_up: &CatchUp) -> String {
         caught_up.replica_per_second / caught_up.app_per_second,
         caught_up.cpu_us_per_row_change,
         mib(caught_up.memory_bytes_max),
+    )
+}
+
+fn of_ruled(ruled: &Ruled) -> String {
+    let Ruled { scenario, transactions, row_changes, rules, .. } = ruled;
+    format!(
+        "catch-up of {scenario}: {transactions} transactions, {row_changes} row changes; {rules} rules {:.0} row changes/s, none {:.0}/s, \
+         ratio {}; {:.2} us of processor a rule and transaction",
+        ruled.ruled_per_second,
+        ruled.plain_per_second,
+        of_ratio(&ruled.ratio),
+        ruled.cpu_us_per_rule,
     )
 }
 

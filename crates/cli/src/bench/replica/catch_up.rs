@@ -42,10 +42,19 @@ pub struct CatchUp {
 }
 
 /// What one replica took.
-struct Run {
-    seconds: f64,
-    cpu_seconds: f64,
+pub(super) struct Run {
+    pub(super) seconds: f64,
+    pub(super) cpu_seconds: f64,
     memory_bytes_max: u64,
+}
+
+/// Who catches up.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Process<'p> {
+    /// A read replica.
+    Replica,
+    /// A validator, with rules or without.
+    Validator { rules: Option<&'p Path> },
 }
 
 /// Measures it.
@@ -65,7 +74,7 @@ pub(super) fn run(bench: &Bench, scenario: &str, workload: Workload) -> Result<C
             bench.sync()?;
             if is_replica {
                 remove(&replica)?;
-                runs.push(catch_up(bench, &stored, &replica)?);
+                runs.push(catch_up(bench, &stored, &replica, Process::Replica)?);
             } else {
                 remove(&applied)?;
                 let took = changesets::apply(bench, &stored, &applied)?;
@@ -98,13 +107,27 @@ pub(super) fn run(bench: &Bench, scenario: &str, workload: Workload) -> Result<C
 }
 
 /// Rebuilds the database from the store alone.
-fn catch_up(bench: &Bench, stored: &Stored, replica: &Path) -> Result<Run, BenchError> {
+pub(super) fn catch_up(
+    bench: &Bench,
+    stored: &Stored,
+    replica: &Path,
+    who: Process<'_>,
+) -> Result<Run, BenchError> {
     let since = Instant::now();
     let stream = stored.stream.to_string();
     // It stays until it is told to end, so that its figures can be read.
     let more =
         ["--store", &stored.store, "--stream", &stream, "--sequencer-key", &stored.key, "--stop-on-eof"];
-    let mut process = synddb(bench, "replica", "replica", &[replica], &more)?;
+    let file = replica.to_string_lossy();
+    let mut process = match who {
+        Process::Replica => synddb(bench, "replica", "replica", &[replica], &more)?,
+        Process::Validator { rules } => {
+            let rules = rules.map(Path::to_string_lossy);
+            let rules = rules.iter().flat_map(|rules| ["--rules", rules]);
+            let more: Vec<&str> = more.into_iter().chain(["--replica", &file]).chain(rules).collect();
+            synddb(bench, "validator", "validator", &[], &more)?
+        }
+    };
     while !matches!(said(&mut process, "catch up", APPLIED_MAX)?, Event::CaughtUp { .. }) {}
     let seconds = since.elapsed().as_secs_f64();
     let failed = || BenchError::system("read what a process used");
@@ -116,7 +139,7 @@ fn catch_up(bench: &Bench, stored: &Stored, replica: &Path) -> Result<Run, Bench
 }
 
 /// Removes a database and what lies beside it.
-fn remove(database: &Path) -> Result<(), BenchError> {
+pub(super) fn remove(database: &Path) -> Result<(), BenchError> {
     for suffix in ["", "-wal", "-shm", ".lock"] {
         match std::fs::remove_file(synddb_sqlite::name::beside(database, suffix)) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {

@@ -4,6 +4,7 @@
 //! stored.rs      an application whose log is stored: written beside an agent and a sequencer
 //! catch_up.rs    a replica reads it, and SQLite's own means do, in turn
 //! changesets.rs  what SQLite's own means make of the same rows
+//! ruled.rs       a validator reads it with ten rules and without any, in turn
 //! lag.rs         from COMMIT until the row is in the replica
 //! ```
 //!
@@ -12,10 +13,12 @@
 mod catch_up;
 mod changesets;
 mod lag;
+mod ruled;
 mod stored;
 
 pub use catch_up::CatchUp;
 pub use lag::{Lag, Lags};
+pub use ruled::Ruled;
 
 use clap::ValueEnum as _;
 
@@ -51,6 +54,9 @@ fn measure(bench: &Bench, scenario: ReplicaScenario) -> Result<Measured, BenchEr
         ReplicaScenario::Rows => Workload::Rows,
         ReplicaScenario::Orders => Workload::Orders,
         ReplicaScenario::OrdersIndexed => Workload::OrdersIndexed,
+        ReplicaScenario::OrdersRuled => {
+            return Ok(Measured::Ruled(Box::new(ruled::run(bench, &scenario.name())?)));
+        }
         ReplicaScenario::Lag => return Ok(Measured::Lag(lag::run(bench)?)),
     };
     let caught_up = catch_up::run(bench, &scenario.name(), workload)?;
