@@ -26,17 +26,20 @@ use std::fmt;
 use std::fs::{File, TryLockError};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use synddb_protocol::id::IncarnationCounter;
+use synddb_sqlite::apply::ApplyError;
 use synddb_sqlite::connection::{Connection, SqliteError};
 use synddb_sqlite::name::beside;
-use synddb_sqlite::rules::{Bounds, RuleText};
+use synddb_sqlite::rules::{Bounds, Judge, RuleText, difference, open};
 use synddb_sqlite::value::OwnedValue;
 
 pub use self::file::{RulesFile, RulesFileError};
 pub use self::resolution::{BECAUSE_BYTES_MAX, Resolution, ResolutionError};
 pub use self::violations::{How, Kept, Offending, Resolved, VIOLATIONS_MAX, Violation, Why};
+pub use synddb_protocol::state::Value;
 pub use synddb_sqlite::rules::{CommitView, TableChanges};
 
 pub use self::http::ServedRefusal;
@@ -156,4 +159,31 @@ pub fn violations_of(replica: &Path) -> Result<Vec<Kept>, SqliteError> {
 pub fn is_kept(replica: &Path) -> bool {
     let Ok(lock) = File::open(beside(replica, ".lock")) else { return false };
     matches!(synddb_sqlite::lock::take(&lock), Err(TryLockError::WouldBlock))
+}
+
+/// Tries a rule in Rust on what makes one database of another, or on all rows of one: for tests of rules.
+///
+/// # Errors
+/// [`ApplyError`] when a database cannot be read.
+pub fn try_rule(
+    rule: &dyn Rule,
+    before: Option<&Path>,
+    after: &Path,
+) -> Result<Result<(), NotKept>, ApplyError> {
+    struct Trying<'r>(&'r dyn Rule, Result<(), NotKept>);
+    impl Judge for Trying<'_> {
+        fn commit(&mut self, commit: &CommitView<'_>) -> Result<(), ApplyError> {
+            if self.0.tables().iter().any(|table| commit.table(table).is_some()) {
+                self.1 = self.0.check(commit);
+            }
+            Ok(())
+        }
+    }
+    let before = before.map(open).transpose()?;
+    let after = open(after)?;
+    let watched = rule.tables().into_iter().collect();
+    let mut trying = Trying(rule, Ok(()));
+    let (folder, never) = (std::env::temp_dir(), AtomicBool::new(false));
+    difference(before.as_ref(), &after, watched, &folder, &never, &mut trying)?;
+    Ok(trying.1)
 }

@@ -1,5 +1,9 @@
 //! Rules, refusals and endorsements: what is found stops endorsement, and nothing else.
 
+/// The example is a workspace of its own, so that it is what its readers would write; here it is compiled and tested with what it is an example of.
+#[path = "../../../../../examples/rules/conserved-supply/src/main.rs"]
+#[allow(dead_code, reason = "nobody runs the program here")]
+mod conserved_supply;
 mod endorsed;
 mod messages;
 mod refused;
