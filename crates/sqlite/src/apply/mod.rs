@@ -376,7 +376,7 @@ impl Applier {
             let Some(layout) = found else { continue };
             let mut inner = watched.lock();
             let Some(at) = inner.find(&table) else { continue };
-            inner.table_mut(at).clear_set(Set::Changed);
+            inner.clear_set(at, Set::Changed);
             let side = Side { connection: &self.connection, layout };
             let never = AtomicBool::new(false);
             all_rows::<Infallible>(side, &never, |row| inner.push(at, Set::Changed, row)).map_err(unread)?;

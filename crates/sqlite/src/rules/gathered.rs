@@ -13,8 +13,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use synddb_protocol::state::Value;
 
-/// What is kept in memory of one table's rows of one kind, in bytes, before it goes to a file.
-const MEMORY_MAX: usize = 4 << 20;
+/// What is kept in memory of all rows, in bytes, before what is most of it goes to a file.
+const MEMORY_MAX: usize = 16 << 20;
+/// Room that is kept for the next commit, in bytes, of one table's rows of one kind.
+const ROOM_MAX: usize = 256 << 10;
+/// Most rows of one kind whose places are kept in memory, to find one by its rowid.
+const PLACES_MAX: u64 = 1 << 20;
+/// So many rows are looked through as fast as a place is found.
+const PLACES_MIN: u64 = 16;
 /// How much of a file is read at once, in bytes.
 const READ_BYTES: usize = 64 << 10;
 
@@ -61,6 +67,8 @@ pub(crate) struct Inner {
     by_name: BTreeMap<String, usize>,
     /// Names the schema over which rules were compiled that read from here: no two have one name.
     schema: u64,
+    /// Bytes in memory.
+    held: usize,
     failed: Option<io::Error>,
 }
 
@@ -84,7 +92,12 @@ struct Rows {
     memory: Vec<u8>,
     spilled: Option<(Arc<File>, u64)>,
     count: u64,
+    /// Where the row of each rowid begins, in their order, once somebody asked.
+    places: Option<Places>,
 }
+
+/// Rowids, and where their rows begin.
+pub(crate) type Places = Arc<Vec<(i64, u64)>>;
 
 impl Gathered {
     /// Watches these tables. What does not fit goes to files without a name in `folder`.
@@ -93,7 +106,7 @@ impl Gathered {
         let by_name = tables.iter().zip(0..).map(|(table, at)| (table.name.to_ascii_lowercase(), at));
         let by_name = by_name.collect();
         let (folder, schema) = (folder.to_owned(), next_schema());
-        Self(Arc::new(Mutex::new(Inner { folder, tables, by_name, schema, failed: None })))
+        Self(Arc::new(Mutex::new(Inner { folder, tables, by_name, schema, held: 0, failed: None })))
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -103,7 +116,37 @@ impl Gathered {
     /// Reads rows of one kind, from the first one on.
     pub(crate) fn reader(&self, table: usize, set: Set) -> Reader {
         let spilled = self.lock().tables[table].rows(set).spilled.clone();
-        Reader { gathered: self.clone(), table, set, spilled, at: 0, file: Buffered::default(), memory: 0 }
+        Reader { gathered: self.clone(), table, set, spilled, at: 0, file: Buffered::default() }
+    }
+
+    /// Where the rows of one kind begin, by their rowids, which are at place `key` of a row. `None` where looking through them does as well, or they are
+    /// too many to be kept.
+    pub(crate) fn places(&self, table: usize, set: Set, key: usize) -> io::Result<Option<Places>> {
+        {
+            let inner = self.lock();
+            let rows = inner.tables[table].rows(set);
+            if !(PLACES_MIN..=PLACES_MAX).contains(&rows.count) {
+                return Ok(None);
+            }
+            if let Some(places) = &rows.places {
+                return Ok(Some(Arc::clone(places)));
+            }
+        }
+        let (mut reader, mut row, mut places) = (self.reader(table, set), Row::default(), Vec::new());
+        loop {
+            let at = reader.at;
+            if !reader.next(&mut row)? {
+                break;
+            }
+            // A row without a rowid is none that a rowid could find.
+            if let Value::Integer(rowid) = row.value(key) {
+                places.push((rowid, at));
+            }
+        }
+        places.sort_unstable();
+        let places = Arc::new(places);
+        self.lock().tables[table].rows_mut(set).places = Some(Arc::clone(&places));
+        Ok(Some(places))
     }
 }
 
@@ -111,14 +154,16 @@ impl Inner {
     /// Another commit begins.
     pub(crate) fn begin(&mut self) {
         for table in self.tables.iter_mut().filter(|table| table.touched) {
-            table.clear();
+            self.held -= table.clear();
             (table.touched, table.replaced, table.altered) = (false, false, false);
         }
     }
 
     /// The rows of the commit come once more, from the first one on.
     pub(crate) fn again(&mut self) {
-        self.tables.iter_mut().for_each(Table::clear);
+        for table in &mut self.tables {
+            self.held -= table.clear();
+        }
     }
 
     /// The schema is another one, or may be.
@@ -151,9 +196,30 @@ impl Inner {
     pub(crate) fn push(&mut self, at: usize, set: Set, row: &[Value<'_>]) {
         let table = &mut self.tables[at];
         table.touched = true;
-        if let Err(error) = table.rows_mut(set).push(row, &self.folder) {
-            self.failed = Some(error);
+        self.held += table.rows_mut(set).push(row);
+        if self.held >= MEMORY_MAX {
+            self.spill();
         }
+    }
+
+    /// What is most of the rows in memory goes to a file.
+    fn spill(&mut self) {
+        let rows = self.tables.iter_mut().flat_map(Table::all_rows_mut);
+        let Some(most) = rows.max_by_key(|rows| rows.memory.len()) else { return };
+        self.held -= most.memory.len();
+        if let Err(error) = most.spill(&self.folder) {
+            self.fail(error);
+        }
+    }
+
+    /// Forgets the rows of one kind.
+    pub(crate) fn clear_set(&mut self, at: usize, set: Set) {
+        self.held -= self.tables[at].rows_mut(set).clear();
+    }
+
+    /// Rows could not be kept, or what was kept cannot be read.
+    pub(crate) fn fail(&mut self, error: io::Error) {
+        self.failed = Some(error);
     }
 
     /// Why rows could not be kept, if any could not.
@@ -184,17 +250,13 @@ impl Table {
         self.rows(set).count
     }
 
-    /// Forgets the rows of one kind.
-    pub(crate) fn clear_set(&mut self, set: Set) {
-        *self.rows_mut(set) = Rows::default();
+    const fn all_rows_mut(&mut self) -> [&mut Rows; 3] {
+        [&mut self.changed, &mut self.removed, &mut self.before]
     }
 
-    fn clear(&mut self) {
-        for set in Set::ALL {
-            let rows = self.rows_mut(set);
-            rows.memory.clear();
-            (rows.spilled, rows.count) = (None, 0);
-        }
+    /// How many bytes of memory are free then.
+    fn clear(&mut self) -> usize {
+        self.all_rows_mut().map(Rows::clear).into_iter().sum()
     }
 }
 
@@ -208,8 +270,8 @@ mod tag {
 }
 
 impl Rows {
-    /// A row is its length in bytes and its values; a value is a tag and eight bytes: itself, or its length, after which it follows.
-    fn push(&mut self, row: &[Value<'_>], folder: &Path) -> io::Result<()> {
+    /// Keeps a row, and says how many bytes that takes. A row is its length in bytes and its values; a value is a tag and eight bytes: itself, or its length, after which it follows.
+    fn push(&mut self, row: &[Value<'_>]) -> usize {
         let memory = &mut self.memory;
         let begins = memory.len();
         memory.extend_from_slice(&[0; 8]);
@@ -228,18 +290,29 @@ impl Rows {
         let length = (memory.len() - begins - 8) as u64;
         memory[begins..begins + 8].copy_from_slice(&length.to_le_bytes());
         self.count += 1;
-        if memory.len() < MEMORY_MAX {
-            return Ok(());
-        }
+        self.places = None;
+        memory.len() - begins
+    }
+
+    fn spill(&mut self, folder: &Path) -> io::Result<()> {
+        let memory = std::mem::take(&mut self.memory);
         if self.spilled.is_none() {
             self.spilled = Some((Arc::new(tempfile::tempfile_in(folder)?), 0));
         }
         if let Some((file, end)) = &mut self.spilled {
-            file.write_all_at(&self.memory, *end)?;
-            *end += self.memory.len() as u64;
+            file.write_all_at(&memory, *end)?;
+            *end += memory.len() as u64;
         }
-        self.memory.clear();
         Ok(())
+    }
+
+    /// How many bytes of memory are free then.
+    fn clear(&mut self) -> usize {
+        let held = self.memory.len();
+        self.memory.clear();
+        self.memory.shrink_to(ROOM_MAX);
+        (self.spilled, self.count, self.places) = (None, 0, None);
+        held
     }
 }
 
@@ -250,11 +323,9 @@ pub(crate) struct Reader {
     table: usize,
     set: Set,
     spilled: Option<(Arc<File>, u64)>,
-    /// Where in the file the next row begins.
+    /// Where the next row begins: in the file, or behind its end in memory.
     at: u64,
     file: Buffered,
-    /// Where in memory the next row begins.
-    memory: usize,
 }
 
 /// A part of a file.
@@ -298,22 +369,31 @@ impl Reader {
     pub(crate) fn next(&mut self, row: &mut Row) -> io::Result<bool> {
         row.bytes.clear();
         row.begins.clear();
-        if let Some((file, end)) = &self.spilled
-            && self.at < *end
-        {
-            let length = length(self.file.read(file, self.at, 8)?);
-            row.bytes.extend_from_slice(self.file.read(file, self.at + 8, length)?);
-            self.at += 8 + length as u64;
-        } else {
-            let inner = self.gathered.lock();
-            let memory = &inner.tables[self.table].rows(self.set).memory;
-            let Some(head) = memory.get(self.memory..self.memory + 8) else { return Ok(false) };
-            let begins = self.memory + 8;
-            self.memory = begins + length(head);
-            row.bytes.extend_from_slice(memory.get(begins..self.memory).unwrap_or_default());
-        }
+        let in_file = self.spilled.as_ref().map_or(0, |(_, end)| *end);
+        let length = match &self.spilled {
+            Some((file, _)) if self.at < in_file => {
+                let length = length(self.file.read(file, self.at, 8)?);
+                row.bytes.extend_from_slice(self.file.read(file, self.at + 8, length)?);
+                length
+            }
+            Some(_) | None => {
+                let begins = usize::try_from(self.at - in_file).unwrap_or(usize::MAX);
+                let inner = self.gathered.lock();
+                let rest = inner.tables[self.table].rows(self.set).memory.get(begins..).unwrap_or_default();
+                let Some((head, rest)) = rest.split_at_checked(8) else { return Ok(false) };
+                let length = length(head);
+                row.bytes.extend_from_slice(rest.get(..length).unwrap_or_default());
+                length
+            }
+        };
+        self.at += 8 + length as u64;
         row.index();
         Ok(true)
+    }
+
+    /// Reads on from where a row begins.
+    pub(crate) const fn stand_at(&mut self, at: u64) {
+        self.at = at;
     }
 }
 
@@ -391,7 +471,7 @@ mod tests {
             gathered.lock().push(at, Set::Before, &row[..2]);
         }
         assert!(gathered.lock().tables[0].changed.spilled.is_some());
-        assert!(gathered.lock().tables[0].changed.memory.len() < MEMORY_MAX);
+        assert!(gathered.lock().held < MEMORY_MAX);
         let owned = |row: &[Value<'_>]| row.iter().map(|value| OwnedValue::from(*value)).collect::<Vec<_>>();
         let expected: Vec<_> = rows.iter().map(|row| owned(row)).collect();
         assert_eq!(read(&gathered, Set::Changed), expected);

@@ -95,10 +95,15 @@ impl Compiling {
             ffi::SQLITE_SELECT | ffi::SQLITE_RECURSIVE => true,
             ffi::SQLITE_READ => {
                 let name = first.to_ascii_lowercase();
-                let refused = if self.views.contains(&inside.to_ascii_lowercase()) {
+                let view =
+                    [inside, first].into_iter().find(|name| self.views.contains(&name.to_ascii_lowercase()));
+                let refused = if let Some(view) = view {
                     Some(format!(
-                        "`{inside}` is a view, and what a view means is for the application to change; read its tables"
+                        "`{view}` is a view, and what a view means is for the application to change; read its tables"
                     ))
+                } else if name.starts_with("sqlite_") && name != "sqlite_sequence" {
+                    // Pages and statistics are each file's own.
+                    Some(format!("`{first}` is not the same in every replica"))
                 } else if name.starts_with("_synddb") {
                     Some(format!("`{first}` belongs to the replica, not to the database"))
                 } else if !self.rows.contains(&name)

@@ -7,6 +7,7 @@ use rusqlite::ffi;
 use synddb_protocol::state::Value;
 use synddb_protocol::submission::{ObjectKind, TextEncoding};
 
+use super::difference::spool;
 use super::gathered::{Gathered, Set};
 use super::guard::{Clock, Compiling};
 use super::judge::CommitView;
@@ -147,6 +148,9 @@ impl Rules {
                 }
                 Stepped::Interrupted => found.push(finding(Why::TookTooLong)),
                 Stepped::Failed(error) if is_of_rule(&error) => {
+                    if let Some(error) = view.gathered.lock().take_failure() {
+                        return Err(spool(&error).into());
+                    }
                     found.push(finding(Why::Unevaluated(error.message().to_owned())));
                 }
                 Stepped::Failed(error) => return Err(error.into()),
@@ -265,7 +269,7 @@ fn compile_one(
         .read
         .iter()
         .any(|name| views.get(name).is_some_and(|(_, set)| matches!(set, Set::Removed | Set::Before)));
-    let problem = refused.or(shadowed).or(unwatched);
+    let problem = shadowed.or(refused).or(unwatched);
     match (compiled, problem) {
         (_, Some(problem)) | (Err(problem), None) => rule.statement = Err(problem),
         (Ok((columns, statement)), None) => (rule.columns, rule.statement) = (columns, Ok(statement)),

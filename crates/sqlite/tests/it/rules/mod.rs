@@ -1,5 +1,8 @@
 //! Rules over what commits changed: the views, what rules may do, and what is found.
 
+mod cost;
+mod views;
+
 use std::collections::BTreeSet;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -274,6 +277,11 @@ fn what_a_rule_may_not_do_is_refused_and_found() {
         ("SELECT load_extension('x')", "not for rules"),
         ("SELECT * FROM v", "is a view"),
         ("SELECT * FROM (SELECT * FROM v)", "is a view"),
+        ("SELECT count(*) FROM v", "is a view"),
+        ("SELECT one FROM constant", "is a view"),
+        ("SELECT 1 FROM constant", "is a view"),
+        ("SELECT rootpage FROM sqlite_schema", "not the same in every replica"),
+        ("SELECT count(*) FROM sqlite_master", "not the same in every replica"),
         ("SELECT * FROM _synddb_x", "belongs to the replica"),
         ("SELECT * FROM pragma_table_list", "virtual table"),
         ("SELECT * FROM f", "virtual table"),
@@ -287,7 +295,7 @@ fn what_a_rule_may_not_do_is_refused_and_found() {
         let mut judged = Judged::new(TextEncoding::Utf8, rules);
         judged.commit(
             "CREATE TABLE t(id INTEGER PRIMARY KEY); CREATE TABLE u(id); CREATE VIEW v AS SELECT id FROM t;
-             CREATE VIRTUAL TABLE f USING fts5(body)",
+             CREATE VIEW constant AS SELECT 1 AS one; CREATE VIRTUAL TABLE f USING fts5(body)",
         );
         let found = judged.commit("INSERT INTO t VALUES(1)");
         assert!(unevaluated(&found).contains(expected), "{sql}: {found:?}");
