@@ -227,7 +227,7 @@ impl<'p> Pass<'p> {
     /// What became of a row of a table that is watched.
     fn show(&mut self, at: Option<usize>, before: Option<&[Value<'_>]>, after: Option<&[Value<'_>]>) {
         if let (Some(at), Some(watched)) = (at, &mut self.watched) {
-            push(watched, at, before, after);
+            push(watched, at, before, after, after.is_none());
         }
     }
 

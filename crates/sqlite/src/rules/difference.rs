@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicBool;
 
 use synddb_protocol::chain;
 use synddb_protocol::state::Value;
+use synddb_protocol::submission::ObjectKind;
 
 use super::gathered::{Gathered, Inner, Set};
 use super::judge::{CommitView, Judge, What};
@@ -13,7 +14,7 @@ use crate::apply::ApplyError;
 use crate::capture::CaptureError;
 use crate::connection::{Connection, SqliteError};
 use crate::reconcile::{ReconcileError, Side, all_rows, changed_rows};
-use crate::schema::{Identity, TableFate, difference as schema_difference};
+use crate::schema::{Identity, TableFate, difference as schema_difference, from_text};
 use crate::state::RunningState;
 
 /// Shows `judge` what makes `after` of `before`, of the tables that are watched: all rows are new where there is nothing before. What is many lies in files without
@@ -35,10 +36,7 @@ pub fn difference(
         None => {
             for layout in state.layouts().values() {
                 let Some(at) = gathered.lock().find(&layout.name) else { continue };
-                let side = Side { connection: after, layout };
-                let gathered = gathered.clone();
-                all_rows(side, stopping, |row| gathered.lock().push(at, Set::Changed, row))
-                    .map_err(failed)?;
+                all_changed(Side { connection: after, layout }, at, &gathered, stopping)?;
             }
         }
         Some(before) => compare(before, (after, &state), &gathered, stopping)?,
@@ -68,29 +66,35 @@ fn compare(
             TableFate::New { name } => (name, None),
             TableFate::Kept { before, after, .. } => (after, Some(before)),
         };
+        // A table that took the place of another one, under its name, keeps nothing of it.
+        let is_renamed = old.is_some_and(|old| !old.eq_ignore_ascii_case(name));
+        if let Some(old) = old.filter(|_| !is_renamed) {
+            kept.insert(old.clone());
+        }
         let Some(layout) = state.layout(name) else { continue };
         let Some(at) = gathered.lock().find(name) else { continue };
         let side = Side { connection: after, layout };
+        let (Some(old), false) = (old.and_then(|old| was.layout(old)), is_renamed) else {
+            all_changed(side, at, gathered, stopping)?;
+            gathered.lock().table_mut(at).replaced |= is_renamed;
+            continue;
+        };
+        let base = Side { connection: before, layout: old };
         let is_rowid = matches!(layout.identity, Identity::Rowid { .. });
-        let gather = gathered.clone();
-        match old.and_then(|old| was.layout(old)) {
-            // Whether a table of the name was there before, nothing of that stays.
-            None => {
-                all_rows(side, stopping, |row| gather.lock().push(at, Set::Changed, row)).map_err(failed)?
-            }
-            Some(old) => {
-                kept.insert(old.name.clone());
-                let base = Side { connection: before, layout: old };
-                changed_rows(base, side, stopping, |rowid, before, after| {
-                    let mut inner = gather.lock();
-                    let rowid = is_rowid.then_some(rowid);
-                    let (before, after) =
-                        (before.map(|row| whole(rowid, row)), after.map(|row| whole(rowid, row)));
-                    push(&mut inner, at, before.as_deref(), after.as_deref());
-                })
-                .map_err(failed)?;
-            }
+        // A column may be another one now, or new. Then every row is looked at again, as where a commit alters a table.
+        let altered = text(&was, before, &old.name) != text(state, after, name);
+        if altered {
+            all_changed(side, at, gathered, stopping)?;
+            gathered.lock().table_mut(at).altered = true;
         }
+        changed_rows(base, side, stopping, |rowid, before, after| {
+            let rowid = is_rowid.then_some(rowid);
+            let is_gone = after.is_none();
+            let before = before.map(|row| whole(rowid, row));
+            let after = after.filter(|_| !altered).map(|row| whole(rowid, row));
+            push(&mut gathered.lock(), at, before.as_deref(), after.as_deref(), is_gone);
+        })
+        .map_err(failed)?;
     }
     // A watched table that was there and is not any more, or is another one.
     let mut inner = gathered.lock();
@@ -103,16 +107,39 @@ fn compare(
     Ok(())
 }
 
+/// Of a table that is new, or another one, every row counts as changed.
+fn all_changed(
+    side: Side<'_>,
+    at: usize,
+    gathered: &Gathered,
+    stopping: &AtomicBool,
+) -> Result<(), ApplyError> {
+    gathered.lock().table_mut(at).touched = true;
+    all_rows(side, stopping, |row| gathered.lock().push(at, Set::Changed, row)).map_err(failed)
+}
+
+/// What a table was made by.
+fn text<'s>(state: &'s RunningState, connection: &Connection, name: &str) -> Option<&'s [u8]> {
+    let table = state.objects().get(ObjectKind::Table, &from_text(name, connection.encoding()))?;
+    table.row.sql.as_deref()
+}
+
 /// A row with the rowid before its columns, where that is no column.
 fn whole(rowid: Option<i64>, row: Vec<Value<'_>>) -> Vec<Value<'_>> {
     rowid.map(Value::Integer).into_iter().chain(row).collect()
 }
 
 /// What became of one row.
-pub(crate) fn push(inner: &mut Inner, at: usize, before: Option<&[Value<'_>]>, after: Option<&[Value<'_>]>) {
+pub(crate) fn push(
+    inner: &mut Inner,
+    at: usize,
+    before: Option<&[Value<'_>]>,
+    after: Option<&[Value<'_>]>,
+    is_gone: bool,
+) {
     if let Some(before) = before {
         inner.push(at, Set::Before, before);
-        if after.is_none() {
+        if is_gone {
             inner.push(at, Set::Removed, before);
         }
     }

@@ -1,6 +1,7 @@
 //! Rules over what commits changed: the views, what rules may do, and what is found.
 
 mod cost;
+mod states;
 mod views;
 
 use std::collections::BTreeSet;
