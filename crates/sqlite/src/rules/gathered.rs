@@ -69,6 +69,8 @@ pub(crate) struct Inner {
     schema: u64,
     /// Bytes in memory.
     held: usize,
+    /// A row that no cursor reads into, for the next one.
+    spare: Row,
     failed: Option<io::Error>,
 }
 
@@ -106,7 +108,15 @@ impl Gathered {
         let by_name = tables.iter().zip(0..).map(|(table, at)| (table.name.to_ascii_lowercase(), at));
         let by_name = by_name.collect();
         let (folder, schema) = (folder.to_owned(), next_schema());
-        Self(Arc::new(Mutex::new(Inner { folder, tables, by_name, schema, held: 0, failed: None })))
+        Self(Arc::new(Mutex::new(Inner {
+            folder,
+            tables,
+            by_name,
+            schema,
+            held: 0,
+            spare: Row::default(),
+            failed: None,
+        })))
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -215,6 +225,18 @@ impl Inner {
     /// Forgets the rows of one kind.
     pub(crate) fn clear_set(&mut self, at: usize, set: Set) {
         self.held -= self.tables[at].rows_mut(set).clear();
+    }
+
+    /// A row to read into, which may have had some before.
+    pub(crate) fn take_spare(&mut self) -> Row {
+        std::mem::take(&mut self.spare)
+    }
+
+    /// Nobody reads into a row any more.
+    pub(crate) fn put_spare(&mut self, row: Row) {
+        if row.bytes.capacity() <= ROOM_MAX {
+            self.spare = row;
+        }
     }
 
     /// Rows could not be kept, or what was kept cannot be read.

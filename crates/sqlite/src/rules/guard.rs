@@ -8,6 +8,7 @@
     reason = "rusqlite wants the connection for itself to set these, and it is shared here; each call says why it is sound"
 )]
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::time::{Duration, Instant};
@@ -161,28 +162,48 @@ unsafe extern "C" fn authorize(
     if is_allowed { ffi::SQLITE_OK } else { ffi::SQLITE_DENY }
 }
 
-/// Interrupts what takes longer than it may.
+/// Interrupts what takes longer than it may. It stands while all rules of a commit run, and looks at the time of one only where that takes more than an
+/// instant: setting it, and reading the clock, cost as much as a rule over few rows.
 #[derive(Debug)]
 pub(super) struct Clock {
-    end: Instant,
+    time: Duration,
+    /// When the rule that runs has to be done.
+    end: Cell<Option<Instant>>,
+    is_over: Cell<bool>,
 }
 
 impl Clock {
-    /// Runs `step`; SQLite interrupts it when it takes longer than `time`.
-    pub(super) fn bound<T>(connection: &Connection, time: Duration, step: impl FnOnce() -> T) -> T {
-        let mut clock = Self { end: Instant::now() + time };
-        let context = std::ptr::from_mut(&mut clock).cast::<c_void>();
-        // SAFETY: the connection is open and used by this thread alone; the clock outlives the second call, after which SQLite has it no more.
+    /// Does something with a clock that interrupts statements of the connection.
+    pub(super) fn bound<T>(connection: &Connection, time: Duration, run: impl FnOnce(&Self) -> T) -> T {
+        let clock = Self { time, end: Cell::new(None), is_over: Cell::new(false) };
+        let context = std::ptr::from_ref(&clock).cast_mut().cast::<c_void>();
+        // SAFETY: the connection is open and used by this thread alone; the clock outlives the second call, after which SQLite has it no more. It is
+        // changed through cells only.
         unsafe { ffi::sqlite3_progress_handler(connection.handle(), INSTRUCTIONS, Some(is_over), context) };
-        let done = step();
+        let done = run(&clock);
         // SAFETY: as above.
         unsafe { ffi::sqlite3_progress_handler(connection.handle(), 0, None, std::ptr::null_mut()) };
         done
     }
+
+    /// Another rule begins.
+    pub(super) fn begin(&self) {
+        self.end.set(None);
+        self.is_over.set(false);
+    }
+
+    /// Whether the rule took longer than it may.
+    pub(super) const fn is_over(&self) -> bool {
+        self.is_over.get()
+    }
 }
 
 unsafe extern "C" fn is_over(context: *mut c_void) -> c_int {
-    // SAFETY: the context is the `Clock` whose `bound` runs.
+    // SAFETY: the context is the `Clock` whose `bound` runs, on this thread.
     let clock = unsafe { &*context.cast::<Clock>() };
-    c_int::from(Instant::now() >= clock.end)
+    let now = Instant::now();
+    let end = clock.end.get().unwrap_or(now + clock.time);
+    clock.end.set(Some(end));
+    clock.is_over.set(now >= end);
+    c_int::from(clock.is_over())
 }

@@ -1,7 +1,6 @@
 //! Rules in SQL: compiled once for a schema, stepped for each commit that touches their tables.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Instant;
 
 use rusqlite::ffi;
 use synddb_protocol::state::Value;
@@ -22,6 +21,9 @@ use crate::statement::Statement;
 
 /// Other names of views, and the tables whose new rows they show.
 const ALIASES: [(&str, &str); 2] = [("inbound", "inbound_messages"), ("outbound", "outbound_messages")];
+
+/// Table-valued functions of a rule: they only take JSON apart.
+const JSON: [&str; 2] = ["json_each", "json_tree"];
 
 /// Why a rule cannot be evaluated.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -47,15 +49,12 @@ struct Compiled {
     tables: Vec<usize>,
     /// Whether it looks at what was there before.
     looks_back: bool,
+    /// The views of rows that it reads, where it reads nothing else: without a row in them it says the same each time.
+    reads: Option<Vec<(usize, Set)>>,
+    /// Whether it was seen to answer nothing where there was no row in them.
+    is_silent: bool,
     columns: Vec<String>,
     statement: Result<Statement, String>,
-}
-
-/// What came of stepping.
-enum Stepped {
-    Rows(Vec<Vec<Cell>>, bool),
-    Interrupted,
-    Failed(SqliteError),
 }
 
 impl Rules {
@@ -110,53 +109,15 @@ impl Rules {
             self.compiled = Some((schema, compiled));
         }
         let Some((_, compiled)) = &mut self.compiled else { return Ok(Vec::new()) };
-        let mut found = Vec::new();
-        for (text, rule) in self.texts.iter().zip(compiled) {
-            let (touched, replaced) = {
-                let inner = view.gathered.lock();
-                let tables = || rule.tables.iter().map(|at| &inner.tables()[*at]);
-                (tables().any(|table| table.touched), tables().any(|table| table.replaced))
-            };
-            if !touched {
-                continue;
-            }
-            let finding = |why| Finding {
-                rule: text.name.clone(),
-                why,
-                columns: Vec::new(),
-                rows: Vec::new(),
-                more: false,
-            };
-            let statement = match &mut rule.statement {
-                Ok(statement) => statement,
-                Err(why) => {
-                    found.push(finding(Why::Unevaluated(why.clone())));
-                    continue;
+        Clock::bound(view.connection, self.bounds.time, |clock| {
+            let mut found = Vec::new();
+            for (text, rule) in self.texts.iter().zip(compiled) {
+                if let Some((why, columns, rows, more)) = rule.evaluate(view, self.bounds, clock)? {
+                    found.push(Finding { rule: text.name.clone(), why, columns, rows, more });
                 }
-            };
-            if replaced && rule.looks_back {
-                let why = "a table that it looks back at was dropped or replaced: what it held is not known";
-                found.push(finding(Why::Unevaluated(why.to_owned())));
-                continue;
             }
-            let encoding = view.connection.encoding();
-            match step(view.connection, statement, self.bounds, encoding) {
-                Stepped::Rows(rows, _) if rows.is_empty() => {}
-                Stepped::Rows(rows, more) => {
-                    let columns = rule.columns.clone();
-                    found.push(Finding { columns, rows, more, ..finding(Why::Rows) });
-                }
-                Stepped::Interrupted => found.push(finding(Why::TookTooLong)),
-                Stepped::Failed(error) if is_of_rule(&error) => {
-                    if let Some(error) = view.gathered.lock().take_failure() {
-                        return Err(spool(&error).into());
-                    }
-                    found.push(finding(Why::Unevaluated(error.message().to_owned())));
-                }
-                Stepped::Failed(error) => return Err(error.into()),
-            }
-        }
-        Ok(found)
+            Ok(found)
+        })
     }
 
     /// Compiles all of them, over the tables that the schema has.
@@ -185,7 +146,7 @@ impl Rules {
         for module in modules {
             compiling.virtuals.insert(module.map_err(SqliteError::from)?.to_ascii_lowercase());
         }
-        for json in ["json_each", "json_tree"] {
+        for json in JSON {
             compiling.virtuals.remove(json);
         }
         // What each view shows: the table that it is of, and whether it looks back.
@@ -214,6 +175,8 @@ impl Rules {
             let mut rule = Compiled {
                 tables: places,
                 looks_back: false,
+                reads: None,
+                is_silent: false,
                 columns: Vec::new(),
                 statement: Err(String::new()),
             };
@@ -226,6 +189,59 @@ impl Rules {
             rule
         });
         Ok(compiled.collect())
+    }
+}
+
+impl Compiled {
+    /// What the rule finds of a commit, with the columns and rows of its answer, and whether there are more.
+    fn evaluate(
+        &mut self,
+        view: &CommitView<'_>,
+        bounds: Bounds,
+        clock: &Clock,
+    ) -> Result<Option<(Why, Vec<String>, Vec<Vec<Cell>>, bool)>, ApplyError> {
+        let (is_replaced, is_bare) = {
+            let inner = view.gathered.lock();
+            let tables = || self.tables.iter().map(|at| &inner.tables()[*at]);
+            if !tables().any(|table| table.touched) {
+                return Ok(None);
+            }
+            let is_bare = |reads: &Vec<(usize, Set)>| {
+                reads.iter().all(|(at, set)| inner.tables()[*at].count(*set) == 0)
+            };
+            (tables().any(|table| table.replaced), self.reads.as_ref().is_some_and(is_bare))
+        };
+        let only = |why| Ok(Some((why, Vec::new(), Vec::new(), false)));
+        let statement = match &mut self.statement {
+            Ok(statement) => statement,
+            Err(why) => return only(Why::Unevaluated(why.clone())),
+        };
+        if is_replaced && self.looks_back {
+            let why = "a table that it looks back at was dropped or replaced: what it held is not known";
+            return only(Why::Unevaluated(why.to_owned()));
+        }
+        if is_bare && self.is_silent {
+            return Ok(None);
+        }
+        clock.begin();
+        let error = match step(statement, bounds, view.connection.encoding()) {
+            Ok((rows, _)) if rows.is_empty() => {
+                self.is_silent |= is_bare;
+                return Ok(None);
+            }
+            Ok((rows, more)) => return Ok(Some((Why::Rows, self.columns.clone(), rows, more))),
+            Err(error) => error,
+        };
+        if error.primary() == ffi::SQLITE_INTERRUPT && clock.is_over() {
+            return only(Why::TookTooLong);
+        }
+        if let Some(error) = view.gathered.lock().take_failure() {
+            return Err(spool(&error).into());
+        }
+        if is_of_rule(&error) {
+            return only(Why::Unevaluated(error.message().to_owned()));
+        }
+        Err(error.into())
     }
 }
 
@@ -270,47 +286,38 @@ fn compile_one(
         .iter()
         .any(|name| views.get(name).is_some_and(|(_, set)| matches!(set, Set::Removed | Set::Before)));
     let problem = shadowed.or(refused).or(unwatched);
+    // What takes JSON apart reads nothing that is not in the query.
+    let read = compiling.read.iter().filter(|name| !JSON.contains(&name.as_str()));
+    rule.reads = read.map(|name| views.get(name).copied()).collect();
     match (compiled, problem) {
         (_, Some(problem)) | (Err(problem), None) => rule.statement = Err(problem),
         (Ok((columns, statement)), None) => (rule.columns, rule.statement) = (columns, Ok(statement)),
     }
 }
 
-/// Runs a rule. What of its answer is over a bound is not kept.
+/// Runs a rule: the rows of its answer that are kept, and whether there are more.
 fn step(
-    connection: &Connection,
     statement: &mut Statement,
     bounds: Bounds,
     encoding: TextEncoding,
-) -> Stepped {
-    let (mut rows, mut left, mut more) = (Vec::new(), bounds.bytes, false);
-    let began = Instant::now();
-    let stepped = Clock::bound(connection, bounds.time, || {
-        let mut stepping = statement.rows();
-        while let Some(row) = stepping.next_row()? {
-            let size: usize = row.values().iter().map(size).sum();
-            if rows.len() == bounds.rows || size > left {
-                more = true;
-                // The first one is kept whatever it takes: without it nobody knows what is wrong.
-                if rows.is_empty() {
-                    rows.push(
-                        row.values().iter().map(|value| cell(cut(*value, bounds.bytes), encoding)).collect(),
-                    );
-                }
-                break;
+) -> Result<(Vec<Vec<Cell>>, bool), SqliteError> {
+    let (mut rows, mut left) = (Vec::new(), bounds.bytes);
+    let mut stepping = statement.rows();
+    while let Some(row) = stepping.next_row()? {
+        let size: usize = row.values().iter().map(size).sum();
+        if rows.len() == bounds.rows || size > left {
+            // The first one is kept whatever it takes: without it nobody knows what is wrong.
+            if rows.is_empty() {
+                rows.push(
+                    row.values().iter().map(|value| cell(cut(*value, bounds.bytes), encoding)).collect(),
+                );
             }
-            left -= size;
-            rows.push(row.values().iter().map(|value| cell(*value, encoding)).collect());
+            return Ok((rows, true));
         }
-        Ok::<(), SqliteError>(())
-    });
-    match stepped {
-        Ok(()) => Stepped::Rows(rows, more),
-        Err(error) if error.primary() == ffi::SQLITE_INTERRUPT && began.elapsed() >= bounds.time => {
-            Stepped::Interrupted
-        }
-        Err(error) => Stepped::Failed(error),
+        left -= size;
+        rows.push(row.values().iter().map(|value| cell(*value, encoding)).collect());
     }
+    Ok((rows, false))
 }
 
 const fn size(value: &Value<'_>) -> usize {

@@ -172,7 +172,7 @@ unsafe impl<'vtab> VTab<'vtab> for View {
             base: sqlite3_vtab_cursor::default(),
             shown: Arc::clone(&self.shown),
             reader: None,
-            row: Row::default(),
+            row: self.shown.gathered.lock().take_spare(),
             number: 0,
             only: Only::Not,
             is_over: true,
@@ -218,6 +218,12 @@ impl Shown {
             Rowid::Column(column) => Some(column),
             Rowid::None => None,
         }
+    }
+}
+
+impl Drop for Cursor<'_> {
+    fn drop(&mut self) {
+        self.shown.gathered.lock().put_spare(std::mem::take(&mut self.row));
     }
 }
 

@@ -90,17 +90,21 @@ fn nanoseconds(contents: &[Content], rules: Option<Vec<RuleText>>) -> u128 {
     let mut judged = Judged::new(TextEncoding::Utf8, rules.clone().unwrap_or_default());
     judged.judging =
         Judging { rules: Rules::new(rules.clone().unwrap_or_default(), BOUNDS), found: Vec::new() };
-    let since = Instant::now();
-    for content in contents {
-        judged.replica.begin().unwrap();
+    // What a transaction costs is another matter, and the first submission makes the tables.
+    judged.replica.begin().unwrap();
+    let mut since = Instant::now();
+    for (at, content) in contents.iter().enumerate() {
         if rules.is_some() {
             judged.replica.take_judged(content, &mut judged.judging).unwrap();
         } else {
             judged.replica.take(content).unwrap();
         }
-        judged.replica.commit().unwrap();
+        if at == 0 {
+            since = Instant::now();
+        }
     }
-    let took = since.elapsed().as_nanos() / u128::from(COMMITS);
+    let took = since.elapsed().as_nanos() / u128::from(COMMITS - BATCH);
+    judged.replica.commit().unwrap();
     assert_eq!(judged.judging.found, [], "the order book keeps its rules");
     took
 }

@@ -318,6 +318,28 @@ fn what_a_rule_may_not_do_is_refused_and_found() {
 }
 
 #[test]
+fn a_rule_over_no_rows_is_passed_over_only_where_it_can_say_nothing_new() {
+    let rules = [
+        ("count", "SELECT 1 AS x WHERE (SELECT count(*) FROM t) > 1"),
+        ("exists", "SELECT 1 AS x WHERE EXISTS (SELECT 1 FROM t WHERE id = 2)"),
+        ("in", "SELECT 1 AS x WHERE 2 IN t"),
+        ("both", "SELECT 1 AS x WHERE (SELECT count(*) FROM removed_t) = (SELECT count(*) - 2 FROM t)"),
+        ("none gone", "SELECT 1 AS x WHERE NOT EXISTS (SELECT 1 FROM removed_t)"),
+        ("gone", "SELECT id FROM removed_t"),
+        ("listed", "SELECT value FROM json_each('[]'), removed_t"),
+    ];
+    let rules = rules.map(|(name, sql)| rule(name, &["t"], sql)).to_vec();
+    let mut judged = Judged::new(TextEncoding::Utf8, rules);
+    let mut names =
+        |sql: &str| -> Vec<String> { judged.commit(sql).into_iter().map(|finding| finding.rule).collect() };
+    names("CREATE TABLE t(id INTEGER PRIMARY KEY)");
+    assert_eq!(names("INSERT INTO t VALUES(1)"), ["none gone"]);
+    assert_eq!(names("INSERT INTO t VALUES(2)"), ["count", "exists", "in", "both", "none gone"]);
+    assert_eq!(names("DELETE FROM t WHERE id = 2"), ["gone"]);
+    assert_eq!(names("INSERT INTO t VALUES(3)"), ["count", "both", "none gone"]);
+}
+
+#[test]
 fn a_rule_that_takes_too_long_is_ended_and_the_replica_goes_on() {
     let endless =
         "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT i FROM n WHERE i < 0";
