@@ -3,17 +3,21 @@
 //! Refusals are RFC 9457 problems with a stable `code`; a client branches on [`Reason`], never on text.
 //! Knows nothing of paths, headers or a server.
 
+mod endorsing;
+
 use serde::{Deserialize, Serialize};
 
 use crate::encoding::cbor::{Reader, Writer};
 use crate::encoding::{Canonical, DecodeError};
 use crate::hash::{ChunkHash, CommitDigest, StateHash, TreeHash};
 use crate::id::{
-    Address, CommitNumber, Epoch, Incarnation, IncarnationCounter, IncarnationNonce, KeyId, PartIndex,
-    Sequence, StreamId, Timestamp,
+    CommitNumber, Epoch, Incarnation, IncarnationCounter, IncarnationNonce, KeyId, PartIndex, Sequence,
+    StreamId, Timestamp,
 };
 use crate::limits::{GROUP_BYTES_MAX, RECEIPT_BYTES_MAX, RECEIPTS_MAX};
 use crate::log::{ClientState, ContinuityError, Receipt, StatusLevel};
+
+pub use endorsing::{Endorsing, ServedEndorsement};
 
 /// The header that carries evidence of a trusted execution environment, as a credential of one request.
 pub const EVIDENCE_HEADER: &str = "synddb-evidence";
@@ -588,56 +592,6 @@ pub struct ReplicaStatus {
     /// Violations of rules that nobody has resolved: while there is one, nothing behind it is endorsed. `None` where no rule looks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refused: Option<u64>,
-}
-
-/// How far a validator endorses.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-#[serde(deny_unknown_fields)]
-pub struct Endorsing {
-    /// The key id that it endorses with.
-    pub validator: KeyId,
-    /// Whether anything registers that key. A development signer is registered nowhere.
-    pub attested: bool,
-    /// The chain, by its EIP-155 id, for which the endorsements are good; 0 for none.
-    pub chain_id: u64,
-    /// The checkpoint registry there.
-    pub registry: Address,
-    /// The last message whose checkpoint it has endorsed, as far as this process knows.
-    pub sequence: Option<Sequence>,
-    /// Why the next one is not endorsed, where something is in the way.
-    pub failing: Option<String>,
-}
-
-/// An endorsement as a validator serves it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-#[serde(deny_unknown_fields)]
-pub struct ServedEndorsement {
-    /// Who signed it.
-    pub validator: KeyId,
-    /// The last message.
-    pub sequence: Sequence,
-    /// The epoch whose leader signed the checkpoint.
-    pub epoch: Epoch,
-    /// Log time of the last message, in milliseconds since 1970.
-    pub timestamp: Timestamp,
-    /// The root of the log tree.
-    pub root: TreeHash,
-    /// The state hash.
-    pub state: StateHash,
-    /// Inbound messages that the application has acknowledged.
-    pub inbox_consumed: u64,
-    /// The chain for which it is good; 0 for none.
-    pub chain_id: u64,
-    /// The contract there.
-    pub registry: Address,
-    /// The EIP-712 digest that is signed, in hex.
-    pub digest: String,
-    /// `r || s || v` in hex, as a contract takes it.
-    pub signature: String,
-    /// The object as it lies in the store, in hex.
-    pub endorsement: String,
 }
 
 /// The snapshot that a replica began with.
