@@ -74,6 +74,7 @@ fn seeds() -> Result<Seeds, Box<dyn std::error::Error>> {
             vec![
                 sample::endorsement(0, sample::DOMAIN, 9).to_bytes(),
                 sample::endorsement(1, Domain::NONE, 9).to_bytes(),
+                nobodys(sample::endorsement_with_inbox(sample::DOMAIN, 9).to_bytes()),
             ],
         ),
         ("refusal", [false, true].map(|resolved| sample::signed_refusal(resolved).to_bytes()).to_vec()),
@@ -96,6 +97,14 @@ fn seeds() -> Result<Seeds, Box<dyn std::error::Error>> {
         ("receipts", vec![Receipts(receipts).to_bytes()]),
         ("json", vec![serde_json::to_vec(&Problem::new(Reason::Gap { expected }, "expected=`4`"))?]),
     ])
+}
+
+/// An endorsement with an s in the upper half, which is nobody's.
+fn nobodys(mut endorsement: Vec<u8>) -> Vec<u8> {
+    let s = endorsement.len() - 33..endorsement.len() - 1;
+    let negated = sample::negated(&endorsement[s.clone()]);
+    endorsement[s].copy_from_slice(&negated);
+    endorsement
 }
 
 /// Proofs over the first batch, as the proof target reads them.

@@ -237,9 +237,13 @@ fn manifests() -> Json {
 }
 
 fn endorsements() -> Json {
-    let cases = [("for no chain", 0, Domain::NONE), ("for a contract", 1, sample::DOMAIN)];
-    let vectors = cases.map(|(name, batch, domain)| {
-        let signed = sample::endorsement(batch, domain, 9);
+    let cases = [
+        ("for no chain", sample::endorsement(0, Domain::NONE, 9)),
+        ("for a contract", sample::endorsement(1, sample::DOMAIN, 9)),
+        ("no field is zero", sample::endorsement_with_inbox(sample::DOMAIN, 9)),
+    ];
+    let vectors = cases.map(|(name, signed)| {
+        let domain = signed.endorsement().domain;
         let claim = signed.endorsement().checkpoint.claim();
         json!({
             "name": name,
@@ -589,19 +593,10 @@ fn refused() -> Json {
     let signature = message.len() - 64;
     let key_id = message.len() - 64 - 2 - 34 - 20;
     let epoch = find(&message, &[0x3a, 0, 1, 0, 4]);
-    let negated = {
-        let order = "fffffffffffffffffffffffffffffffebaaedce6af48a03bbfd25e8cd0364141";
-        let order: Vec<u8> =
-            (0..64).step_by(2).map(|at| u8::from_str_radix(&order[at..at + 2], 16).expect("hex")).collect();
-        let mut result = message.clone();
-        let mut borrow = 0;
-        for index in (0..32).rev() {
-            let digit = i16::from(order[index]) - i16::from(message[signature + 32 + index]) - borrow;
-            borrow = i16::from(digit < 0);
-            result[signature + 32 + index] = u8::try_from(digit.rem_euclid(256)).expect("a byte");
-        }
-        result
-    };
+    let negated = splice(&message, signature + 32, 32, &sample::negated(&message[signature + 32..]));
+    let endorsement = sample::endorsement(1, sample::DOMAIN, 9).to_bytes();
+    let recoverable = endorsement.len() - 65;
+    let refusal = sample::signed_refusal(false).to_bytes();
     let frame_twice = [body.clone(), body.clone()].concat();
     let unused_bit = edit(&body, 4, body[4] | 0x10);
     let longer_size = {
@@ -609,7 +604,7 @@ fn refused() -> Json {
         let size = u32::from(u16::from_le_bytes([body[5], body[6]])) + 256;
         splice(&edit(&body, 4, 0xa0), 5, 2, &size.to_le_bytes())
     };
-    let vectors: [(&str, &str, Vec<u8>); 23] = [
+    let vectors: [(&str, &str, Vec<u8>); 33] = [
         ("message", "s in the upper half of the order", negated),
         ("message", "r is zero", splice(&message, signature, 32, &[0; 32])),
         ("message", "r is the order or more", splice(&message, signature, 32, &[0xff; 32])),
@@ -631,6 +626,37 @@ fn refused() -> Json {
         ("manifest", "another size than its checkpoint's", {
             let size = find(&manifest, &[0x3a, 0, 1, 0, 0]) + 5;
             edit(&manifest, size, manifest[size] - 1)
+        }),
+        ("endorsement", "s in the upper half of the order, with the other v", {
+            let high = sample::negated(&endorsement[recoverable + 32..recoverable + 64]);
+            let other = 55 - endorsement[recoverable + 64];
+            splice(&endorsement, recoverable + 32, 33, &[&high[..], &[other]].concat())
+        }),
+        ("endorsement", "v is a bare parity", {
+            let v = endorsement.len() - 1;
+            edit(&endorsement, v, endorsement[v] - 27)
+        }),
+        ("endorsement", "r is zero", splice(&endorsement, recoverable, 32, &[0; 32])),
+        ("endorsement", "a proof that says nothing", {
+            let head = edit(&endorsement[..recoverable - 3], 0, 0xa4);
+            [&head[..], &[3, 0xa0], &endorsement[recoverable - 3..]].concat()
+        }),
+        ("endorsement", "its checkpoint is before the first snapshot", {
+            let mut leader = Leader::begin(1, sample::key(7), Tip::start(sample::stream()));
+            let before = leader.cut().checkpoint().to_bytes();
+            let endorsed = log[1].1.checkpoint().to_bytes();
+            splice(&endorsement, 2, endorsed.len(), &before)
+        }),
+        ("endorsement", "a byte after it", [&endorsement[..], &[0]].concat()),
+        ("refusal", "signed as a manifest", manifest.clone()),
+        ("refusal", "a byte after it", [&refusal[..], &[0]].concat()),
+        ("refusal", "another rule than signed", {
+            let rule = find(&refusal, b"balance");
+            edit(&refusal, rule, b'v')
+        }),
+        ("refusal", "a reason that nobody knows", {
+            let why = find(&refusal, b"1 row") - 3;
+            edit(&refusal, why, 5)
         }),
         ("submission", "a commit that does not name the one before", {
             let prev = find(&submission, sample_digest(&submission).as_slice());

@@ -71,7 +71,8 @@ impl Quorum {
         self.threshold
     }
 
-    /// Counts endorsements of one stream for one contract.
+    /// Counts endorsements of one stream for one contract. A validator that has signed two things for one place counts for neither, so that it does not
+    /// depend on their order what has a quorum.
     pub fn gather(
         &self,
         stream: StreamId,
@@ -79,48 +80,61 @@ impl Quorum {
         endorsements: impl IntoIterator<Item = SignedEndorsement>,
     ) -> Gathered {
         let mut gathered = Gathered { endorsed: Vec::new(), uncounted: Vec::new() };
-        let mut by_digest: BTreeMap<(Sequence, Digest), Endorsed> = BTreeMap::new();
-        let mut signed: BTreeMap<(Sequence, KeyId), Digest> = BTreeMap::new();
+        let mut words: BTreeMap<(Sequence, KeyId), BTreeMap<Digest, SignedEndorsement>> = BTreeMap::new();
         for endorsement in endorsements {
-            let content = endorsement.endorsement();
-            let (sequence, digest) = (content.sequence(), *endorsement.digest());
-            let signer = endorsement.recover();
-            let mut uncounted = |why| gathered.uncounted.push(Uncounted { sequence, signer, why });
-            let Some(validator) = signer else {
-                uncounted(NotCounted::BadSignature);
-                continue;
-            };
-            if content.stream() != stream {
-                uncounted(NotCounted::ForeignStream);
-                continue;
+            let sequence = endorsement.endorsement().sequence();
+            match self.judge(stream, domain, &endorsement) {
+                Ok(validator) => {
+                    words
+                        .entry((sequence, validator))
+                        .or_default()
+                        .insert(*endorsement.digest(), endorsement);
+                }
+                Err((signer, why)) => gathered.uncounted.push(Uncounted { sequence, signer, why }),
             }
-            if !self.validators.contains(&validator) {
-                uncounted(NotCounted::Stranger);
-                continue;
-            }
-            match signed.get(&(sequence, validator)) {
-                Some(other) if *other != digest => {
-                    uncounted(NotCounted::Equivocation);
+        }
+        let mut by_digest: BTreeMap<(Sequence, Digest), Endorsed> = BTreeMap::new();
+        for ((sequence, validator), words) in words {
+            let is_one = words.len() == 1;
+            for (digest, endorsement) in words {
+                if !is_one {
+                    let (signer, why) = (Some(validator), NotCounted::Equivocation);
+                    gathered.uncounted.push(Uncounted { sequence, signer, why });
                     continue;
                 }
-                Some(_) => continue,
-                None => signed.insert((sequence, validator), digest),
-            };
-            if content.domain != domain {
-                uncounted(NotCounted::OtherDomain);
-                continue;
+                let endorsed = by_digest.entry((sequence, digest)).or_insert_with(|| Endorsed {
+                    checkpoint: endorsement.endorsement().checkpoint.clone(),
+                    digest,
+                    signatures: BTreeMap::new(),
+                    has_quorum: false,
+                });
+                endorsed.signatures.insert(validator, *endorsement.signature());
+                endorsed.has_quorum = endorsed.signatures.len() >= self.threshold;
             }
-            let endorsed = by_digest.entry((sequence, digest)).or_insert_with(|| Endorsed {
-                checkpoint: content.checkpoint.clone(),
-                digest,
-                signatures: BTreeMap::new(),
-                has_quorum: false,
-            });
-            endorsed.signatures.insert(validator, *endorsement.signature());
-            endorsed.has_quorum = endorsed.signatures.len() >= self.threshold;
         }
         gathered.endorsed = by_digest.into_values().collect();
         gathered
+    }
+
+    /// The validator that signed it, if it counts by itself.
+    fn judge(
+        &self,
+        stream: StreamId,
+        domain: Domain,
+        endorsement: &SignedEndorsement,
+    ) -> Result<KeyId, (Option<KeyId>, NotCounted)> {
+        let validator = endorsement.recover().ok_or((None, NotCounted::BadSignature))?;
+        let content = endorsement.endorsement();
+        let why = if content.stream() != stream {
+            NotCounted::ForeignStream
+        } else if !self.validators.contains(&validator) {
+            NotCounted::Stranger
+        } else if content.domain != domain {
+            NotCounted::OtherDomain
+        } else {
+            return Ok(validator);
+        };
+        Err((Some(validator), why))
     }
 }
 
@@ -136,7 +150,7 @@ pub struct Gathered {
 /// A checkpoint, and who endorsed it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Endorsed {
-    /// The checkpoint, as one of them had it. Whether its leader deserves trust is not said by that.
+    /// The checkpoint, as one of them had it. Only what the digest is over was signed by them; whether its leader deserves trust is not said by that.
     pub checkpoint: SignedCheckpoint,
     /// What they signed.
     pub digest: Digest,

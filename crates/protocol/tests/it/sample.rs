@@ -8,9 +8,10 @@ use synddb_protocol::id::{
     Sequence, StreamId, Timestamp,
 };
 use synddb_protocol::log::{
-    Batch, Body, Endorsement, Entry, EpochRecord, EpochStart, Inbound, KeyProof, Leaders, LogError, Manifest,
-    Message, MessageHeader, PagePlaces, Patch, Refusal, RefusalWhy, Resolution, ResolvedBy,
-    SignedEndorsement, SignedEpochRecord, SignedManifest, SignedRefusal, Status, StatusLevel, Tip, Versions,
+    Batch, Body, Checkpoint, Endorsement, Entry, EpochRecord, EpochStart, Inbound, KeyProof, Leaders,
+    LogError, Manifest, Message, MessageHeader, PagePlaces, Patch, Refusal, RefusalWhy, Resolution,
+    ResolvedBy, SignedEndorsement, SignedEpochRecord, SignedManifest, SignedRefusal, Status, StatusLevel,
+    Tip, Versions,
 };
 use synddb_protocol::signing::{Domain, RegisteredSigner, SigningKey, TrustedKeys};
 use synddb_protocol::submission::{
@@ -277,6 +278,29 @@ pub(crate) fn endorsement(batch: usize, domain: Domain, seed: u8) -> SignedEndor
     let (_, log) = log();
     let signer = RegisteredSigner::unattested(key(seed));
     Endorsement::sign(log[batch].1.checkpoint().clone(), domain, &signer).expect("it has a state")
+}
+
+/// Of the sample log's end, where the application has acknowledged a message: no field of it is zero.
+pub(crate) fn endorsement_with_inbox(domain: Domain, seed: u8) -> SignedEndorsement {
+    let (_, log) = log();
+    let claim = Checkpoint { inbox_consumed: 1, ..log[1].1.checkpoint().claim().clone() };
+    let checkpoint = claim.sign(&key(7)).expect("one was delivered");
+    let signer = RegisteredSigner::unattested(key(seed));
+    Endorsement::sign(checkpoint, domain, &signer).expect("it has a state")
+}
+
+/// The order of the curve less `s`: what makes the same signature of another form.
+pub(crate) fn negated(s: &[u8]) -> [u8; 32] {
+    let order: StateHash =
+        "0xfffffffffffffffffffffffffffffffebaaedce6af48a03bbfd25e8cd0364141".parse().expect("it is hex");
+    let mut result = *order.as_bytes();
+    let mut borrow = 0;
+    for index in (0..32).rev() {
+        let digit = i16::from(result[index]) - i16::from(s[index]) - borrow;
+        borrow = i16::from(digit < 0);
+        result[index] = u8::try_from(digit.rem_euclid(256)).expect("a byte");
+    }
+    result
 }
 
 /// What a validator refuses, resolved or not.

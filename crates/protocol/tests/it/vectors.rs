@@ -267,6 +267,10 @@ fn refused_bytes_are_refused() {
             "message" => Receipt::from_bytes(&input).is_ok_and(|receipt| receipt.recover().is_ok()),
             "checkpoint" => SignedCheckpoint::from_bytes(&input).is_ok_and(|signed| signed.recover().is_ok()),
             "manifest" => SignedManifest::from_bytes(&input).is_ok_and(|signed| signed.recover().is_ok()),
+            "endorsement" => {
+                SignedEndorsement::from_bytes(&input).is_ok_and(|signed| signed.recover().is_some())
+            }
+            "refusal" => SignedRefusal::from_bytes(&input).is_ok_and(|signed| signed.recover().is_ok()),
             "submission" => Submission::from_bytes(&input).is_ok(),
             "body of type 0" => Body::read(MessageType::Submission, input, BODY_BYTES_MAX).is_ok(),
             "batch" => Batch::from_cbor(&input).is_ok(),
