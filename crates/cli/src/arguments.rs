@@ -117,7 +117,7 @@ pub(crate) enum Command {
     Endorsements(EndorsementsArguments),
     /// Makes the tables by which an application speaks to the bridge: `outbound_messages` and `inbound_messages`.
     InitMessages(InitMessagesArguments),
-    /// Shows an object of a log: a batch, a message, a receipt, a checkpoint, an epoch record, a manifest; or evidence against a sequencer that an agent has kept.
+    /// Shows an object of a log: a batch, a message, a receipt, a checkpoint, an epoch record, a manifest, an endorsement, a refusal; or evidence against a sequencer that an agent has kept.
     ///
     /// Row changes are shown as SQL. A log names tables and not columns, so columns have pseudo names: `k1` is the first value of the row and part
     /// of its identity, `c2` the second and not; where the identity is a rowid that is no column, `k1` is that rowid. Text is shown as UTF-8.

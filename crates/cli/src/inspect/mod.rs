@@ -5,12 +5,14 @@
 //! | `object` | what an object is, by its bytes; where it is in a store |
 //! | `entry` | what a message carries |
 //! | `manifest` | what a replica's snapshot is made of |
+//! | `endorsement` | what a validator endorses, and what it refuses |
 //! | `rows` | schema and row changes as SQL |
 //! | `shown` | what is printed, piece by piece |
 //!
 //! Objects may be anybody's. The protocol's decoders bound what they take; what is printed is bounded by the limits of the command line,
 //! and no character of it moves a terminal. Every piece is printed when it is made, so that nothing is kept.
 
+mod endorsement;
 mod entry;
 mod manifest;
 mod object;
@@ -67,7 +69,7 @@ pub enum InspectError {
     },
     /// It is signed as all things are, and is none of them.
     #[error(
-        "this looks like a COSE_Sign1, and is no object of a log. receipt=`{receipt}` checkpoint=`{checkpoint}` epoch_record=`{epoch_record}` manifest=`{manifest}`"
+        "this looks like a COSE_Sign1, and is no object of a log. receipt=`{receipt}` checkpoint=`{checkpoint}` epoch_record=`{epoch_record}` manifest=`{manifest}` refusal=`{refusal}`"
     )]
     NothingSigned {
         /// Why it is no receipt.
@@ -78,6 +80,8 @@ pub enum InspectError {
         epoch_record: Box<DecodeError>,
         /// Why it is no manifest.
         manifest: Box<DecodeError>,
+        /// Why it is no refusal.
+        refusal: Box<DecodeError>,
     },
     /// A message's body cannot be opened. Everything else was shown.
     #[error("a message's body cannot be opened. sequence=`{sequence}`")]
@@ -197,6 +201,8 @@ impl<'a> Screen<'a> {
             Object::Checkpoint(checkpoint) => self.checkpoint(&checkpoint),
             Object::Epoch(record) => self.epoch_record(&record),
             Object::Manifest(manifest) => self.manifest(&manifest),
+            Object::Endorsement(endorsement) => self.endorsement(&endorsement),
+            Object::Refusal(refusal) => self.refusal(&refusal),
             Object::Evidence(evidence) => self.evidence(&evidence),
         }
     }
@@ -257,6 +263,8 @@ impl<'a> Screen<'a> {
                 | Object::Message(_)
                 | Object::Epoch(_)
                 | Object::Manifest(_)
+                | Object::Endorsement(_)
+                | Object::Refusal(_)
                 | Object::Evidence(_) => {}
             }
         }

@@ -9,7 +9,10 @@ use synddb_agent::Evidence;
 use synddb_protocol::DecodeError;
 use synddb_protocol::id::{Sequence, StreamId};
 use synddb_protocol::limits::{BATCH_MESSAGES_MAX, BATCH_STORED_MAX};
-use synddb_protocol::log::{Batch, Message, Receipt, SignedCheckpoint, SignedEpochRecord, SignedManifest};
+use synddb_protocol::log::{
+    Batch, Message, Receipt, SignedCheckpoint, SignedEndorsement, SignedEpochRecord, SignedManifest,
+    SignedRefusal,
+};
 use synddb_storage::{BatchStore as _, Key, ObjectBatchStore, PageLimit, Start, StoreUrl};
 
 use super::InspectError;
@@ -22,6 +25,8 @@ const ZSTD: &[u8] = &[0x28, 0xb5, 0x2f, 0xfd];
 const COSE: u8 = 0xd2;
 /// The head of an array of two, as a receipt with its body is.
 const PAIR: u8 = 0x82;
+/// The heads of maps of two to four, as an endorsement is with or without a domain and a proof.
+const ENDORSEMENT: [u8; 3] = [0xa2, 0xa3, 0xa4];
 /// The head of a map of seven, as a batch is before its compression.
 const MAP: u8 = 0xa7;
 
@@ -39,6 +44,10 @@ pub(super) enum Object {
     Epoch(Box<SignedEpochRecord>),
     /// The manifest of a snapshot.
     Manifest(Box<SignedManifest>),
+    /// An endorsement.
+    Endorsement(Box<SignedEndorsement>),
+    /// A refusal.
+    Refusal(Box<SignedRefusal>),
     /// Evidence that an agent has kept.
     Evidence(Box<Evidence>),
 }
@@ -55,6 +64,10 @@ impl Object {
             [PAIR, COSE, ..] => {
                 let read = Message::from_bytes(bytes).map(Box::new).map(Self::Message);
                 read.map_err(malformed("a message"))
+            }
+            [head, ..] if ENDORSEMENT.contains(head) => {
+                let read = SignedEndorsement::from_bytes(bytes).map(Box::new).map(Self::Endorsement);
+                read.map_err(malformed("an endorsement"))
             }
             [MAP, ..] => {
                 let read = Batch::from_cbor(bytes).map(Box::new).map(Self::Batch);
@@ -81,7 +94,7 @@ const fn malformed(looks: &'static str) -> impl Fn(DecodeError) -> InspectError 
     move |source| InspectError::Malformed { looks, source }
 }
 
-/// What a COSE_Sign1 is a signature of. At most one of the four reads it.
+/// What a COSE_Sign1 is a signature of. At most one of the five reads it.
 pub(super) fn signed(bytes: &[u8]) -> Result<Object, InspectError> {
     let receipt = match Receipt::from_bytes(bytes) {
         Ok(receipt) => return Ok(Object::Receipt(Box::new(receipt))),
@@ -95,11 +108,15 @@ pub(super) fn signed(bytes: &[u8]) -> Result<Object, InspectError> {
         Ok(record) => return Ok(Object::Epoch(Box::new(record))),
         Err(error) => Box::new(error),
     };
-    match SignedManifest::from_bytes(bytes) {
-        Ok(manifest) => Ok(Object::Manifest(Box::new(manifest))),
+    let manifest = match SignedManifest::from_bytes(bytes) {
+        Ok(manifest) => return Ok(Object::Manifest(Box::new(manifest))),
+        Err(error) => Box::new(error),
+    };
+    match SignedRefusal::from_bytes(bytes) {
+        Ok(refusal) => Ok(Object::Refusal(Box::new(refusal))),
         Err(error) => {
-            let manifest = Box::new(error);
-            Err(InspectError::NothingSigned { receipt, checkpoint, epoch_record, manifest })
+            let refusal = Box::new(error);
+            Err(InspectError::NothingSigned { receipt, checkpoint, epoch_record, manifest, refusal })
         }
     }
 }

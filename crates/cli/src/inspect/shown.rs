@@ -17,6 +17,7 @@ use synddb_protocol::log::{
 use synddb_protocol::submission::TextEncoding;
 use synddb_service::calendar::utc;
 
+use super::endorsement::{EndorsementShown, RefusalShown};
 use crate::output::{counted, printable};
 
 /// Whether whoever looks trusts the key that signed.
@@ -265,6 +266,10 @@ pub enum Shown {
         /// The size of both as stored, in bytes.
         stored_bytes: u64,
     },
+    /// An endorsement; its checkpoint follows.
+    Endorsement(Box<EndorsementShown>),
+    /// A refusal.
+    Refusal(Box<RefusalShown>),
     /// A patch of a replica's snapshot.
     Patch {
         /// Its name.
@@ -411,16 +416,21 @@ impl Shown {
     /// An epoch record.
     pub(super) fn epoch_record(record: &SignedEpochRecord, signed: Signed, bytes_max: usize) -> Self {
         let claim = record.claim();
-        let proof = match &claim.proof {
-            KeyProof::Unattested => "nothing: readers pin the key".to_owned(),
-            KeyProof::Registration { chain_id, registry, block_number } => {
-                format!("registered at {registry} on chain {chain_id}, at block {block_number}")
-            }
-            KeyProof::Evidence(evidence) => {
-                format!("evidence of {} bytes: {}", evidence.len(), hex_within(evidence, bytes_max))
-            }
-        };
+        let proof = proof(&claim.proof, bytes_max);
         Self::EpochRecord { signed, stream: claim.stream, epoch: claim.epoch, hash: record.hash(), proof }
+    }
+}
+
+/// What proves a key, and of evidence at most so many bytes.
+pub(super) fn proof(proof: &KeyProof, bytes_max: usize) -> String {
+    match proof {
+        KeyProof::Unattested => "nothing: readers pin the key".to_owned(),
+        KeyProof::Registration { chain_id, registry, block_number } => {
+            format!("registered at {registry} on chain {chain_id}, at block {block_number}")
+        }
+        KeyProof::Evidence(evidence) => {
+            format!("evidence of {} bytes: {}", evidence.len(), hex_within(evidence, bytes_max))
+        }
     }
 }
 
@@ -564,6 +574,8 @@ impl fmt::Display for Shown {
                 )
             }
             Self::Manifest { .. } => self.fmt_manifest(f),
+            Self::Endorsement(endorsement) => endorsement.fmt(f),
+            Self::Refusal(refusal) => refusal.fmt(f),
             Self::Patch { hash, pages, laid, places, stored_bytes } => write!(
                 f,
                 "    patch   {hash}, {laid} of {} laid in {}, {stored_bytes} bytes",

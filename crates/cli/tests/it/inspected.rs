@@ -10,10 +10,10 @@ use synddb_protocol::id::{
 };
 use synddb_protocol::id::{Sequence, StreamId, Timestamp};
 use synddb_protocol::log::{
-    Batch, Body, Entry, Manifest, Message, MessageHeader, MessageType, PagePlaces, Patch, Receipt, Status,
-    StatusLevel,
+    Batch, Body, Endorsement, Entry, Manifest, Message, MessageHeader, MessageType, PagePlaces, Patch,
+    Receipt, Refusal, RefusalWhy, Resolution, ResolvedBy, Status, StatusLevel,
 };
-use synddb_protocol::signing::{SigningKey, VerifyingKey};
+use synddb_protocol::signing::{Domain, RegisteredSigner, SigningKey, VerifyingKey};
 use synddb_protocol::state::Value as Stored;
 use synddb_protocol::submission::{
     Changes, Chunk, CommitKind, Content, PageSize, Part, Submission, TextEncoding,
@@ -221,6 +221,81 @@ fn a_manifest_is_shown_with_its_checkpoint_and_what_it_is_made_of() {
     *bytes.last_mut().unwrap() ^= 1;
     fs::write(&file, &bytes).unwrap();
     assert!(inspect(&file, &[]).1.contains("NOT a signature of that key"));
+}
+
+#[test]
+fn what_a_validator_endorses_and_refuses_is_shown() {
+    let log = Log::make("INSERT INTO t VALUES (2, 3)", "INSERT INTO t VALUES (4, 5)");
+    let batch = fs::read(log.files("batches").into_values().next_back().unwrap()).unwrap();
+    let checkpoint = Batch::from_stored(&batch).unwrap().checkpoint().clone();
+    let claim = checkpoint.claim().clone();
+    let signer = RegisteredSigner::unattested(SigningKey::from_bytes([7; 32]).unwrap());
+    let scratch = tempfile::tempdir().unwrap();
+    let file = scratch.path().join("object");
+
+    let domain = Domain { chain_id: 31337, contract: signer.id() };
+    let endorsement = Endorsement::sign(checkpoint.clone(), domain, &signer).unwrap();
+    let mut bytes = endorsement.to_bytes();
+    fs::write(&file, &bytes).unwrap();
+    let (exit, told, errors) = inspect(&file, &["--sequencer-key", &log.key]);
+    assert_eq!((exit, errors.as_str()), (0, ""), "{told}");
+    for text in [
+        format!("endorsement of the checkpoint of message {}", claim.size),
+        format!("signed    by key id {}", signer.id()),
+        format!("for       the contract {} on chain 31337", signer.id()),
+        "proof     nothing".to_owned(),
+        format!("digest    {}", endorsement.digest()),
+        format!("checkpoint of {} message", claim.size),
+        "a valid signature, trusted\n".to_owned(),
+    ] {
+        assert!(told.contains(&text), "`{text}` is not in {told}");
+    }
+    let kinds = |file| pieces(file, &[]).iter().map(|piece| piece["object"].clone()).collect::<Vec<_>>();
+    assert_eq!(kinds(&file), ["endorsement", "checkpoint"]);
+    *bytes.last_mut().unwrap() = 0;
+    fs::write(&file, &bytes).unwrap();
+    assert!(inspect(&file, &[]).1.contains("by NOBODY"));
+    fs::write(&file, &bytes[..bytes.len() - 1]).unwrap();
+    refused(&file, "this looks like an endorsement, and is none");
+    let nowhere = Endorsement::sign(checkpoint, Domain::NONE, &signer).unwrap();
+    fs::write(&file, nowhere.to_bytes()).unwrap();
+    assert!(inspect(&file, &[]).1.contains("for       no chain"));
+
+    let refusal = Refusal {
+        stream: claim.stream,
+        epoch: claim.epoch,
+        sequence: claim.size,
+        timestamp: claim.timestamp,
+        rule: "no negative\u{1b}[2J balance".to_owned(),
+        incarnation: claim.client.unwrap().incarnation.counter,
+        commit: Some(CommitNumber::FIRST),
+        why: RefusalWhy::Rows,
+        detail: "first line\nsecond".to_owned(),
+        rows: r#"{"columns":["account"],"rows":[["red"]]}"#.to_owned(),
+        further: 3,
+        resolution: None,
+    };
+    let resolution =
+        Resolution { at: Timestamp::ZERO, by: ResolvedBy::RuleRemoved, because: "it was wrong".to_owned() };
+    let resolved = Refusal { resolution: Some(resolution), ..refusal.clone() };
+    fs::write(&file, refusal.sign(&signer).unwrap().to_bytes()).unwrap();
+    let (exit, told, errors) = inspect(&file, &[]);
+    assert_eq!((exit, errors.as_str()), (0, ""), "{told}");
+    for text in [
+        format!("refusal of message {} of epoch {}", claim.size, claim.epoch),
+        format!("key id {}, a valid signature", signer.id()),
+        "of        commit 1 of incarnation 1\n".to_owned(),
+        "balance: rows violate it\n".to_owned(),
+        r#"rows      {"columns":["account"],"rows":[["red"]]}"#.to_owned(),
+        "further   3\n".to_owned(),
+        "resolved  no\n".to_owned(),
+    ] {
+        assert!(told.contains(&text), "`{text}` is not in {told}");
+    }
+    assert_eq!(kinds(&file), ["refusal"]);
+    assert!(inspect(&file, &["--value-bytes", "5"]).1.contains("rows      {\"col...\n"));
+    fs::write(&file, resolved.sign(&signer).unwrap().to_bytes()).unwrap();
+    assert!(inspect(&file, &[]).1.contains("since the rule was removed: it was wrong"));
 }
 
 /// A message of somebody, as a batch holds it.
