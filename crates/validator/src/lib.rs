@@ -6,6 +6,7 @@
 //! |---|---|
 //! | `config` | [`Config`]: what a validator is told |
 //! | `run` | [`run`]: how the parts are put together, and how it ends |
+//! | `event` | [`Event`], [`End`]: what it tells, and where it ended |
 //! | `error` | [`ValidatorError`]: halted by the log, or failed by the machine |
 //! | `metrics` | the names of what is counted |
 //! | | **reading the log** |
@@ -52,6 +53,7 @@ mod difference;
 mod door;
 mod endorse;
 mod error;
+mod event;
 mod feed;
 mod fetch;
 pub mod fsck;
@@ -82,7 +84,8 @@ pub use config::{
 };
 pub use endorse::gathered;
 pub use error::{Divergence, HaltCause, Refused, ReplicaError, ValidatorError};
+pub use event::{End, Event};
 pub use report::Report;
-pub use run::{End, Event, check, run, run_as, run_over, run_trusting, run_with_rules};
+pub use run::{check, run, run_as, run_over, run_trusting, run_with_rules};
 pub use serve::openapi;
 pub use start::{Start, StartError};

@@ -34,9 +34,9 @@ use super::gathered::{GatherError, Trusting, gathered_at};
 use super::highest::{self, Signed, Unknown};
 use super::shown::Shown;
 use crate::config::EndorseConfig;
+use crate::event::Event;
 use crate::fetch::{RETRY_MAX, RETRY_MIN, spread};
 use crate::metrics;
-use crate::run::Event;
 use crate::view::View;
 
 /// Who endorses for one validator.

@@ -49,10 +49,11 @@ use self::counted::Counted;
 use self::look::{Look, Looked};
 use crate::door::Door;
 use crate::error::{Divergence, HaltCause, Refused, ReplicaError, ValidatorError};
+use crate::event::{End, Event};
 use crate::fetch::PatientStore;
 use crate::once::{self, Beginning};
 use crate::replica::{Context, Gaps, Owner, Place};
-use crate::run::{End, Event, own};
+use crate::run::own;
 use crate::view::View;
 
 /// Batches that were looked at and are not applied, at most.

@@ -3,10 +3,12 @@
 //! While more is waiting, batches share a transaction; when nothing is, what was applied is committed at once. A transaction ends only at
 //! a batch behind which no commit is coming in parts, so that a restart reads everything again that was in memory alone.
 
-use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+mod judged;
 
-use synddb_protocol::id::{CommitNumber, Epoch, Sequence, StreamId};
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+use synddb_protocol::id::{Epoch, Sequence, StreamId};
 use synddb_protocol::log::{Entry, Signers, TrustedCheckpoint, VerifiedBatch, VerifiedMessage};
 use synddb_protocol::submission::{Content, Snapshot, SnapshotPlace, StateClaim};
 use synddb_sqlite::apply::Applied;
@@ -28,19 +30,17 @@ use super::{Ended, Leaving, Place, Started, snapshot};
 use crate::door::Door;
 use crate::endorse::Due;
 use crate::error::{HaltCause, ValidatorError};
+use crate::event::{End, Event};
 use crate::feed::history::At;
 use crate::feed::{Anew, Live, Ring, Shown};
 use crate::fetch::PatientStore;
 use crate::metrics;
 use crate::pipeline::{Ahead, Item, cut_off};
 use crate::report::Report;
-use crate::rules::{Rulebook, Violation};
-use crate::run::{End, Event};
+use crate::rules::Rulebook;
 use crate::start::StartError;
 use crate::view::{Standing, View};
 
-/// The least time between two looks whether somebody resolved a violation.
-const RESOLVE_AGAIN: Duration = Duration::from_secs(1);
 /// Batches share a transaction up to this much, in bytes of bodies.
 const TRANSACTION_BYTES: usize = 16 << 20;
 
@@ -276,54 +276,6 @@ impl Owner {
         self.resolve()
     }
 
-    /// Takes in what somebody decided of violations. Not in a transaction.
-    fn resolve(&mut self) -> Result<(), Ended> {
-        let is_seldom = self.asked_at.is_none_or(|at| at.elapsed() >= RESOLVE_AGAIN);
-        let Some(live) = self.live.as_mut().filter(|live| is_seldom && !live.is_open()) else {
-            return Ok(());
-        };
-        self.asked_at = Some(Instant::now());
-        for resolved in live.resolve()? {
-            let (id, rule, sequence) = (resolved.id, &resolved.violation.rule, resolved.violation.sequence);
-            let because = resolved.resolved.as_ref().map(|resolved| resolved.because.as_str());
-            info!(id, rule, sequence = sequence.get(), because, "a violation is resolved");
-            self.tell(Event::Resolved { id, rule: rule.clone(), sequence });
-        }
-        self.tell_violations();
-        self.offer_standing();
-        Ok(())
-    }
-
-    /// How many violations are open, and each that was found since the last time.
-    fn tell_violations(&mut self) {
-        let Some(working) = self.working_mut() else { return };
-        let (Some(open), found) = (working.violations_open(), working.take_found()) else { return };
-        self.context.view.refuses(open);
-        for violation in found {
-            let Violation { rule, sequence, commit, detail, .. } = &violation;
-            metrics::violated(self.context.stream, rule);
-            let commit = commit.map(CommitNumber::get);
-            warn!(
-                rule,
-                sequence = sequence.get(),
-                commit,
-                detail,
-                "a rule is violated; nothing from here on is endorsed until it is resolved"
-            );
-            self.tell(Event::Violated { rule: rule.clone(), sequence: *sequence, detail: detail.clone() });
-        }
-    }
-
-    /// The checkpoint that the replica stands at may be endorsed, where nothing speaks against it.
-    fn offer_standing(&self) {
-        let is_clean = self.live.as_ref().is_some_and(|live| live.violations_open() == Some(0));
-        if let (Some(due), Some(checkpoint), true, None) =
-            (&self.context.due, &self.checkpoint, is_clean, self.context.gaps.open())
-        {
-            due.offer(checkpoint.clone());
-        }
-    }
-
     /// Scans the replica in full and compares. Where a commit is coming in parts, or a snapshot is on its way, it is done later.
     fn audit(&mut self) -> Result<(), Ended> {
         let settled = self.staged.is_none() && self.live.as_ref().is_some_and(|live| !live.is_open());
@@ -402,14 +354,6 @@ impl Owner {
         }
         self.note_shown(snapshot, batch);
         if self.bytes >= TRANSACTION_BYTES { self.commit() } else { Ok(()) }
-    }
-
-    /// A batch ends here, and everything before it is applied and compared.
-    fn note_clean(&mut self, checkpoint: &TrustedCheckpoint) {
-        let is_clean = self.working().is_some_and(|working| working.violations_open() == Some(0));
-        if self.context.due.is_some() && is_clean {
-            self.clean.push(checkpoint.clone());
-        }
     }
 
     /// What of a batch was applied is shown once it is committed.

@@ -30,11 +30,12 @@ use super::learned::learn;
 use super::listed::{Named, batch_through, newest};
 use super::unfit::Unfit;
 use crate::error::{HaltCause, Refused, ReplicaError, ValidatorError};
+use crate::event::Event;
 use crate::fetch::{NoAnswer, PatientStore};
 use crate::keys::PatientKeys;
 use crate::replica::chunks::Chunks;
 use crate::replica::{Ended, Gaps, Place, Started, position, signers, snapshot};
-use crate::run::{Event, own};
+use crate::run::own;
 use crate::start::Begun;
 use crate::verify::{Kept, Stopped, Verify, enter};
 

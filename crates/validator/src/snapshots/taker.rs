@@ -31,9 +31,10 @@ use super::spool::{Last, Spool, SpoolError};
 use super::take::{TakeError, Taken, take};
 use crate::config::SnapshotsConfig;
 use crate::error::ValidatorError;
+use crate::event::Event;
 use crate::fetch::{RETRY_MAX, RETRY_MIN, spread};
 use crate::metrics;
-use crate::run::{Event, own};
+use crate::run::own;
 use crate::view::View;
 use crate::watch::Audits;
 

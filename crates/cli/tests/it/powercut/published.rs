@@ -83,6 +83,8 @@ impl Case {
         let mut habits = Habits::of(&mut chance);
         if planted.synchronous_off {
             habits.synchronous = "OFF";
+            // A writer that a shell holds up on a busy machine checkpoints nothing that could be lost.
+            (habits.has_shell, habits.checkpoint) = (false, 20);
         } else if planted.agent.is_some() {
             // Otherwise the application syncs its WAL itself.
             habits.synchronous = "NORMAL";

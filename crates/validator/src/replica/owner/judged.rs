@@ -1,0 +1,74 @@
+//! What rules found, as the owner of the replica tells it; and which checkpoints may be endorsed.
+
+use std::time::{Duration, Instant};
+
+use synddb_protocol::id::CommitNumber;
+use synddb_protocol::log::TrustedCheckpoint;
+use tracing::{info, warn};
+
+use super::Owner;
+use crate::event::Event;
+use crate::metrics;
+use crate::replica::Ended;
+use crate::rules::Violation;
+
+/// The least time between two looks whether somebody resolved a violation.
+const RESOLVE_AGAIN: Duration = Duration::from_secs(1);
+
+impl Owner {
+    /// Takes in what somebody decided of violations. Not in a transaction.
+    pub(super) fn resolve(&mut self) -> Result<(), Ended> {
+        let is_seldom = self.asked_at.is_none_or(|at| at.elapsed() >= RESOLVE_AGAIN);
+        let Some(live) = self.live.as_mut().filter(|live| is_seldom && !live.is_open()) else {
+            return Ok(());
+        };
+        self.asked_at = Some(Instant::now());
+        for resolved in live.resolve()? {
+            let (id, rule, sequence) = (resolved.id, &resolved.violation.rule, resolved.violation.sequence);
+            let because = resolved.resolved.as_ref().map(|resolved| resolved.because.as_str());
+            info!(id, rule, sequence = sequence.get(), because, "a violation is resolved");
+            self.tell(Event::Resolved { id, rule: rule.clone(), sequence });
+        }
+        self.tell_violations();
+        self.offer_standing();
+        Ok(())
+    }
+
+    /// How many violations are open, and each that was found since the last time.
+    pub(super) fn tell_violations(&mut self) {
+        let Some(working) = self.working_mut() else { return };
+        let (Some(open), found) = (working.violations_open(), working.take_found()) else { return };
+        self.context.view.refuses(open);
+        for violation in found {
+            let Violation { rule, sequence, commit, detail, .. } = &violation;
+            metrics::violated(self.context.stream, rule);
+            let commit = commit.map(CommitNumber::get);
+            warn!(
+                rule,
+                sequence = sequence.get(),
+                commit,
+                detail,
+                "a rule is violated; nothing from here on is endorsed until it is resolved"
+            );
+            self.tell(Event::Violated { rule: rule.clone(), sequence: *sequence, detail: detail.clone() });
+        }
+    }
+
+    /// The checkpoint that the replica stands at may be endorsed, where nothing speaks against it.
+    pub(super) fn offer_standing(&self) {
+        let is_clean = self.live.as_ref().is_some_and(|live| live.violations_open() == Some(0));
+        if let (Some(due), Some(checkpoint), true, None) =
+            (&self.context.due, &self.checkpoint, is_clean, self.context.gaps.open())
+        {
+            due.offer(checkpoint.clone());
+        }
+    }
+
+    /// A batch ends here, and everything before it is applied and compared.
+    pub(super) fn note_clean(&mut self, checkpoint: &TrustedCheckpoint) {
+        let is_clean = self.working().is_some_and(|working| working.violations_open() == Some(0));
+        if self.context.due.is_some() && is_clean {
+            self.clean.push(checkpoint.clone());
+        }
+    }
+}
