@@ -154,3 +154,16 @@ fn what_a_row_is_and_was_is_joined_in_a_huge_commit() {
         assert_eq!(ints(&found[1].rows), [[10]]);
     }
 }
+
+#[test]
+fn rows_are_joined_by_any_key_where_sqlite_may_make_an_index() {
+    let sql = "WITH b AS MATERIALIZED (SELECT * FROM before_t)
+               SELECT count(*) AS n, sum(c.v - b.v) AS more FROM changed_t AS c JOIN b ON b.k = c.k";
+    let mut judged = Judged::new(TextEncoding::Utf8, vec![rule("joined", &["t"], sql)]);
+    judged.commit("CREATE TABLE t(k TEXT PRIMARY KEY, v) WITHOUT ROWID");
+    judged.commit(
+        "INSERT INTO t WITH n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 60000) SELECT 'k' || i, 0 FROM n",
+    );
+    let found = judged.commit("UPDATE t SET v = v + 2");
+    assert_eq!(ints(&found[0].rows), [[60_000, 120_000]], "{found:?}");
+}
