@@ -112,9 +112,7 @@ impl Rules {
         Clock::bound(view.connection, self.bounds.time, |clock| {
             let mut found = Vec::new();
             for (text, rule) in self.texts.iter().zip(compiled) {
-                if let Some((why, columns, rows, more)) = rule.evaluate(view, self.bounds, clock)? {
-                    found.push(Finding { rule: text.name.clone(), why, columns, rows, more });
-                }
+                found.extend(rule.evaluate(&text.name, view, self.bounds, clock)?);
             }
             Ok(found)
         })
@@ -193,13 +191,14 @@ impl Rules {
 }
 
 impl Compiled {
-    /// What the rule finds of a commit, with the columns and rows of its answer, and whether there are more.
+    /// What the rule finds of a commit.
     fn evaluate(
         &mut self,
+        name: &str,
         view: &CommitView<'_>,
         bounds: Bounds,
         clock: &Clock,
-    ) -> Result<Option<(Why, Vec<String>, Vec<Vec<Cell>>, bool)>, ApplyError> {
+    ) -> Result<Option<Finding>, ApplyError> {
         let (is_replaced, is_bare) = {
             let inner = view.gathered.lock();
             let tables = || self.tables.iter().map(|at| &inner.tables()[*at]);
@@ -211,7 +210,11 @@ impl Compiled {
             };
             (tables().any(|table| table.replaced), self.reads.as_ref().is_some_and(is_bare))
         };
-        let only = |why| Ok(Some((why, Vec::new(), Vec::new(), false)));
+        let rule = || name.to_owned();
+        let only = |why| {
+            let (columns, rows) = (Vec::new(), Vec::new());
+            Ok(Some(Finding { rule: rule(), why, columns, rows, more: false }))
+        };
         let statement = match &mut self.statement {
             Ok(statement) => statement,
             Err(why) => return only(Why::Unevaluated(why.clone())),
@@ -229,7 +232,10 @@ impl Compiled {
                 self.is_silent |= is_bare;
                 return Ok(None);
             }
-            Ok((rows, more)) => return Ok(Some((Why::Rows, self.columns.clone(), rows, more))),
+            Ok((rows, more)) => {
+                let columns = self.columns.clone();
+                return Ok(Some(Finding { rule: rule(), why: Why::Rows, columns, rows, more }));
+            }
             Err(error) => error,
         };
         if error.primary() == ffi::SQLITE_INTERRUPT && clock.is_over() {
@@ -267,7 +273,7 @@ fn compile_one(
         if prepared.parameter_count() > 0 {
             return Err("it has parameters, and nobody gives them".to_owned());
         }
-        let columns: Vec<String> = prepared.column_names().into_iter().map(str::to_owned).collect();
+        let columns: Vec<String> = prepared.column_names().map(str::to_owned).collect();
         drop(prepared);
         let statement = connection.prepare(&text.sql).map_err(|error| error.message().to_owned())?;
         Ok((columns, statement))
@@ -333,7 +339,7 @@ fn cut(value: Value<'_>, most: usize) -> Value<'_> {
     match value {
         Value::Text(bytes) if bytes.len() > most => Value::Text(&bytes[..most & !3]),
         Value::Blob(bytes) if bytes.len() > most => Value::Blob(&bytes[..most]),
-        other => other,
+        Value::Null | Value::Integer(_) | Value::Real(_) | Value::Text(_) | Value::Blob(_) => value,
     }
 }
 

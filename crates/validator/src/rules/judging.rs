@@ -104,7 +104,7 @@ impl Judging {
             let detail = format!(
                 "the application began incarnation {incarnation}; look why, and admit it by `endorse.incarnation_max`, or resolve this"
             );
-            judging.find(INCARNATION_RULE, Why::Incarnation, detail, Offending::default());
+            judging.find(INCARNATION_RULE, Why::Incarnation, &detail, Offending::default());
         }
         judging.came = if before.is_some() { Came::Snapshot } else { Came::First };
         judging.look_at_all(before, after, judging.rulebook.tables())?;
@@ -293,7 +293,7 @@ impl Judging {
         Ok(resolved)
     }
 
-    fn find(&mut self, rule: &str, why: Why, detail: String, offending: Offending) {
+    fn find(&mut self, rule: &str, why: Why, detail: &str, offending: Offending) {
         let Place { sequence, epoch, timestamp, incarnation } = self.place;
         let detail = detail.chars().take(DETAIL_CHARS_MAX).collect();
         let (rule, commit) = (rule.to_owned(), None);
@@ -323,7 +323,7 @@ impl Judge for Judging {
                 Found::TookTooLong => (Why::TookTooLong, "it took longer than it may".to_owned()),
             };
             let rows = rows.into_iter().map(|row| row.into_iter().map(written).collect()).collect();
-            self.find(&rule, why, detail, Offending { columns, rows, more });
+            self.find(&rule, why, &detail, Offending { columns, rows, more });
         }
         let rules = self.rulebook.rules.clone();
         for rule in rules.iter() {
@@ -334,11 +334,11 @@ impl Judge for Judging {
                 let more = rows.len() > ROWS_MAX;
                 let row = |row: &Vec<OwnedValue>| row.iter().map(|value| written(cell(value))).collect();
                 let rows = rows.iter().take(ROWS_MAX).map(row).collect();
-                self.find(rule.name(), Why::Rows, detail, Offending { columns, rows, more });
+                self.find(rule.name(), Why::Rows, &detail, Offending { columns, rows, more });
             }
         }
         for (rule, detail) in self.messages.check(view, self.came) {
-            self.find(rule, Why::Messages, detail, Offending::default());
+            self.find(rule, Why::Messages, &detail, Offending::default());
         }
         for violation in &mut self.new[first..] {
             violation.commit = view.number();
