@@ -133,7 +133,7 @@ fn a_signature_that_no_contract_takes_recovers_nobody() {
 
 #[test]
 fn the_digest_is_over_every_field_and_the_domain() {
-    let signed = sample::endorsement(1, DOMAIN, 1);
+    let signed = sample::endorsement_with_inbox(DOMAIN, 1);
     let claim = signed.endorsement().checkpoint.claim().clone();
     let of = |claim: Checkpoint, domain| {
         let checkpoint = claim.sign(&sample::key(7)).unwrap();
@@ -146,7 +146,7 @@ fn the_digest_is_over_every_field_and_the_domain() {
         |claim| claim.epoch = claim.epoch.next().unwrap(),
         |claim| claim.timestamp = Timestamp::from_ms(claim.timestamp.as_ms() + 1).unwrap(),
         |claim| claim.client.as_mut().unwrap().state = StateHash::from_bytes([9; 32]),
-        |claim| claim.inbox_consumed = 1,
+        |claim| claim.inbox_consumed = 0,
         |claim| {
             let peaks = vec![TreeHash::from_bytes([9; 32]); claim.frontier.peaks().len()];
             claim.frontier = Frontier::new(claim.size.get(), peaks).unwrap();
