@@ -54,7 +54,7 @@ pub(crate) fn run(arguments: &EndorsementsArguments, output: Output) -> Result<E
         let store = ObjectBatchStore::open_existing(&arguments.store).await.map_err(ValidatorError::from)?;
         let stream = match arguments.stream {
             Some(stream) => stream,
-            None => only(store.streams().await.map_err(|failure| {
+            None => only(&store.streams().await.map_err(|failure| {
                 CommandError::from(Box::new(synddb_validator::fsck::Problem::List(failure)))
             })?)?,
         };
@@ -108,8 +108,8 @@ pub(crate) fn run(arguments: &EndorsementsArguments, output: Output) -> Result<E
     Ok(if best.is_some() { Exit::Done } else { Exit::Different })
 }
 
-fn only(streams: Vec<StreamId>) -> Result<StreamId, Refusal> {
-    match streams.as_slice() {
+fn only(streams: &[StreamId]) -> Result<StreamId, Refusal> {
+    match streams {
         [only] => Ok(*only),
         [] => Err(Refusal::WhichStream { found: "none".to_owned() }),
         several => {

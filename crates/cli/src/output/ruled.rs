@@ -6,6 +6,7 @@ use synddb_validator::rules::Offending;
 use super::{Event, counted, printable};
 use crate::rules::Listed;
 
+#[allow(clippy::wildcard_enum_match_arm, reason = "what is said of other events, others say")]
 pub(super) fn of(event: &Event) -> String {
     match event {
         Event::Violated { rule, sequence, detail } => format!(

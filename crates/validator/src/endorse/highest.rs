@@ -19,7 +19,7 @@ use tracing::warn;
 const FILE_BYTES_MAX: u64 = 4 << 10;
 
 /// Names of endorsements that are looked at, the highest ones first.
-const LOOKED_AT_MAX: usize = 64;
+const LOOKED_AT_MAX: usize = 4096;
 
 /// Why it is not known how far a key has endorsed.
 #[derive(Debug, thiserror::Error)]
@@ -30,6 +30,11 @@ pub(super) enum Unknown {
     /// The store does not give one.
     #[error("an endorsement in the store cannot be read")]
     Get(#[from] GetError),
+    /// Somebody has laid so much under the names of this key that what it endorsed cannot be told from it.
+    #[error(
+        "more than {LOOKED_AT_MAX} objects in the names of this key are no endorsements of it; remove them, and see who can write to the store"
+    )]
+    Junk,
 }
 
 /// The last endorsement of these keys in the store, among those at or behind a place. What lies under their names and is not signed by them counts
@@ -40,7 +45,7 @@ pub(super) async fn in_store(
     keys: &[KeyId],
     from: Sequence,
 ) -> Result<Option<SignedEndorsement>, Unknown> {
-    let mut named = BTreeSet::new();
+    let (mut named, mut is_cut) = (BTreeSet::new(), false);
     let mut start =
         Start::At(Key::Endorsement { stream, sequence: from, validator: Address::from_bytes([0; 20]) });
     loop {
@@ -51,6 +56,7 @@ pub(super) async fn in_store(
                 named.insert((sequence, validator));
                 if named.len() > LOOKED_AT_MAX {
                     named.pop_first();
+                    is_cut = true;
                 }
             }
         }
@@ -67,7 +73,7 @@ pub(super) async fn in_store(
             }
         }
     }
-    Ok(None)
+    if is_cut { Err(Unknown::Junk) } else { Ok(None) }
 }
 
 /// The endorsement of a key at a place, if it is one.

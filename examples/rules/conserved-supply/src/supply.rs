@@ -44,6 +44,7 @@ impl Rule for Conserved {
     }
 }
 
+#[derive(Clone, Copy)]
 enum Rows {
     Before,
     After,
