@@ -75,7 +75,7 @@ fn values_compare_as_in_their_table_whatever_it_declares() {
                         .filter(|(_, value)| fits(is_strict, name, value))
                         .map(|(at, value)| format!("INSERT INTO t VALUES({}, {value})", at + 2)),
                 )
-                .filter(|statement| !(statement == insert && !fits(is_strict, name, "5")))
+                .filter(|statement| statement != insert || fits(is_strict, name, "5"))
                 .collect();
             let found = judged.commit(&statements.join(";"));
             let [all] = found.as_slice() else { panic!("{name} {is_strict} {collation}: {found:?}") };
