@@ -22,15 +22,20 @@ impl Owner {
         let Some(live) = self.live.as_mut().filter(|live| is_seldom && !live.is_open()) else {
             return Ok(());
         };
-        self.asked_at = Some(Instant::now());
-        for resolved in live.resolve()? {
+        let is_first = self.asked_at.replace(Instant::now()).is_none();
+        let all = live.resolve()?;
+        // Where it stands is offered when it is new, and when what stood in the way is gone: not again and again.
+        let may_be_new = is_first || !all.is_empty();
+        for resolved in all {
             let (id, rule, sequence) = (resolved.id, &resolved.violation.rule, resolved.violation.sequence);
             let because = resolved.resolved.as_ref().map(|resolved| resolved.because.as_str());
             info!(id, rule, sequence = sequence.get(), because, "a violation is resolved");
             self.tell(Event::Resolved { id, rule: rule.clone(), sequence });
         }
         self.tell_violations();
-        self.offer_standing();
+        if may_be_new {
+            self.offer_standing();
+        }
         Ok(())
     }
 
