@@ -18,11 +18,13 @@ pub const SCHEMA: &str = include_str!("messages.sql");
 pub enum MessagesError {
     /// There is something of the name that was made otherwise.
     #[error(
-        "the database has a table or view `{name}` that was not made by this; rename it, or make it as `synddb init-messages --print` shows"
+        "the database has something of the name `{name}` that was made otherwise: {difference}; rename it, or make it as `synddb init-messages --print` shows"
     )]
     Other {
         /// The name.
         name: String,
+        /// What is other about it.
+        difference: String,
     },
     /// SQLite failed.
     #[error(transparent)]
@@ -34,24 +36,25 @@ pub enum MessagesError {
 /// # Errors
 /// [`MessagesError`]; then nothing was made.
 pub fn create(connection: &Connection) -> Result<bool, MessagesError> {
-    let wanted = objects(
-        &Connection::over(rusqlite::Connection::open_in_memory().map_err(SqliteError::from)?)?,
-        true,
-    )?;
+    let model = Connection::over(rusqlite::Connection::open_in_memory().map_err(SqliteError::from)?)?;
+    model.execute(SCHEMA)?;
     connection.execute("BEGIN IMMEDIATE")?;
-    let made = create_missing(connection, &wanted);
+    let made = create_missing(connection, &model);
     connection.execute(if made.is_ok() { "COMMIT" } else { "ROLLBACK" })?;
     made
 }
 
-fn create_missing(connection: &Connection, wanted: &[(String, String)]) -> Result<bool, MessagesError> {
-    let found = objects(connection, false)?;
+fn create_missing(connection: &Connection, model: &Connection) -> Result<bool, MessagesError> {
+    let found = objects(connection)?;
     let mut missing = false;
-    for (name, sql) in wanted {
-        match found.iter().find(|(found, _)| found.eq_ignore_ascii_case(name)) {
+    for wanted in objects(model)? {
+        match found.iter().find(|found| found.name.eq_ignore_ascii_case(&wanted.name)) {
             None => missing = true,
-            Some((_, found)) if found == sql => {}
-            Some(_) => return Err(MessagesError::Other { name: name.clone() }),
+            Some(found) if *found == wanted => {}
+            Some(found) => {
+                let difference = difference(found, &wanted, connection, model)?;
+                return Err(MessagesError::Other { name: wanted.name, difference });
+            }
         }
     }
     if missing {
@@ -60,14 +63,48 @@ fn create_missing(connection: &Connection, wanted: &[(String, String)]) -> Resul
     Ok(missing)
 }
 
-/// Tables, views and triggers by name, as they were made; of a database that is `empty`, after they were.
-fn objects(connection: &Connection, empty: bool) -> Result<Vec<(String, String)>, SqliteError> {
-    if empty {
-        connection.execute(SCHEMA)?;
-    }
-    let sql = "SELECT name, sql FROM sqlite_schema WHERE sql IS NOT NULL";
+/// What a schema holds, as it was made.
+#[derive(PartialEq, Eq)]
+struct Object {
+    kind: String,
+    name: String,
+    sql: String,
+}
+
+fn objects(connection: &Connection) -> Result<Vec<Object>, SqliteError> {
+    let sql = "SELECT type, name, sql FROM sqlite_schema WHERE sql IS NOT NULL";
     let mut statement = connection.sqlite().prepare(sql)?;
-    let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let rows = statement
+        .query_map([], |row| Ok(Object { kind: row.get(0)?, name: row.get(1)?, sql: row.get(2)? }))?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
+/// What is other about `found`, in the words that help most.
+fn difference(
+    found: &Object,
+    wanted: &Object,
+    connection: &Connection,
+    model: &Connection,
+) -> Result<String, SqliteError> {
+    if found.kind != wanted.kind {
+        return Ok(format!("it is a {}, not a {}", found.kind, wanted.kind));
+    }
+    if wanted.kind == "table" {
+        let (there, here) = (columns(connection, &found.name)?, columns(model, &wanted.name)?);
+        if let Some(lacking) = here.iter().find(|column| !there.contains(column)) {
+            return Ok(format!("it has no column `{lacking}`"));
+        }
+        if let Some(further) = there.iter().find(|column| !here.contains(column)) {
+            return Ok(format!("it has a column `{further}`"));
+        }
+        return Ok("its columns are declared otherwise".to_owned());
+    }
+    Ok(format!("the {} does something else", wanted.kind))
+}
+
+fn columns(connection: &Connection, table: &str) -> Result<Vec<String>, SqliteError> {
+    let mut statement = connection.sqlite().prepare("SELECT name FROM pragma_table_xinfo(?1)")?;
+    let rows = statement.query_map([table], |row| row.get(0))?;
     Ok(rows.collect::<rusqlite::Result<_>>()?)
 }
 
@@ -84,12 +121,37 @@ mod tests {
         let database = open();
         assert!(create(&database).unwrap());
         assert!(!create(&database).unwrap(), "they are there");
-        let other = open();
-        other.execute("CREATE TABLE Inbound_Messages(a)").unwrap();
-        assert!(matches!(create(&other), Err(MessagesError::Other { name }) if name == INBOUND));
-        let count: i64 =
-            other.sqlite().query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0)).unwrap();
-        assert_eq!(count, 1, "nothing was made");
+        database.execute("DROP TRIGGER outbound_messages_kept").unwrap();
+        assert!(create(&database).unwrap(), "one is missing");
+        for (made, at, expected) in [
+            ("CREATE TABLE Inbound_Messages(a)", INBOUND, "it has no column `message_id`"),
+            ("CREATE VIEW outbound_messages AS SELECT 1", OUTBOUND, "it is a view, not a table"),
+            (
+                "CREATE TABLE inbound_messages(message_id, outcome, reason, processed_at, note)",
+                INBOUND,
+                "it has a column `note`",
+            ),
+            (
+                "CREATE TABLE inbound_messages(message_id, outcome, reason, processed_at)",
+                INBOUND,
+                "its columns are declared otherwise",
+            ),
+            (
+                "CREATE TABLE t(a); CREATE TRIGGER outbound_messages_kept BEFORE UPDATE ON t BEGIN SELECT 1; END",
+                "outbound_messages_kept",
+                "the trigger does something else",
+            ),
+        ] {
+            let other = open();
+            other.execute(made).unwrap();
+            let before = objects(&other).unwrap().len();
+            let error = create(&other).unwrap_err();
+            assert!(
+                matches!(&error, MessagesError::Other { name, difference } if name == at && difference == expected),
+                "{error}"
+            );
+            assert_eq!(objects(&other).unwrap().len(), before, "nothing was made");
+        }
     }
 
     #[test]
@@ -102,6 +164,9 @@ mod tests {
         );
         database.execute(&insert).unwrap();
         database.execute(&insert).unwrap();
+        let key = "INSERT INTO outbound_messages(target, idempotency_key) SELECT target, 'one' FROM outbound_messages WHERE id = 1 ON CONFLICT DO NOTHING";
+        database.execute(key).unwrap();
+        database.execute(key).unwrap();
         for (refused, why) in [
             ("UPDATE outbound_messages SET amount = '5'".to_owned(), "never change"),
             ("DELETE FROM outbound_messages".to_owned(), "never change"),
@@ -110,7 +175,27 @@ mod tests {
                 format!("INSERT OR REPLACE INTO outbound_messages(id, target) VALUES(1, '{target}')"),
                 "without a gap",
             ),
+            (format!("INSERT INTO outbound_messages(id, target) VALUES(-1, '{target}')"), "CHECK"),
             ("INSERT INTO outbound_messages(target) VALUES('0xAB')".to_owned(), "CHECK"),
+            (format!("INSERT INTO outbound_messages(target) VALUES('{target}' || char(0))"), "CHECK"),
+            (
+                format!(
+                    "INSERT INTO outbound_messages(target, token) VALUES('{target}', '{target}' || char(0))"
+                ),
+                "CHECK",
+            ),
+            (
+                format!("INSERT INTO outbound_messages(target, value) VALUES('{target}', '5' || char(0))"),
+                "CHECK",
+            ),
+            (
+                // One more than a uint256 holds.
+                format!(
+                    "INSERT INTO outbound_messages(target, value) VALUES('{target}', '115792089237316195423570985008687907853269984665640564039457584007913129639936')"
+                ),
+                "CHECK",
+            ),
+            (format!("INSERT INTO outbound_messages(target, created_at) VALUES('{target}', 'now')"), "CHECK"),
             (format!("INSERT INTO outbound_messages(target, value) VALUES('{target}', '-1')"), "CHECK"),
             (format!("INSERT INTO outbound_messages(target, value) VALUES('{target}', '01')"), "CHECK"),
             (
@@ -130,6 +215,6 @@ mod tests {
                 database.sqlite().prepare("SELECT id FROM outbound_messages ORDER BY id").unwrap();
             statement.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect()
         };
-        assert_eq!(ids, [1, 2]);
+        assert_eq!(ids, [1, 2, 3]);
     }
 }
