@@ -35,7 +35,42 @@ fn an_application_gets_the_tables_once_and_validators_accept_what_it_does_with_t
     sql(&other, "CREATE VIEW inbound_messages AS SELECT 1");
     let (exit, _, errors) = told(["init-messages", other.to_str().unwrap()]);
     assert_eq!(exit, 2);
-    assert!(errors.contains("inbound_messages"), "{errors}");
+    assert!(
+        errors.contains("`inbound_messages`") && errors.contains("it is a view, not a table"),
+        "{errors}"
+    );
+}
+
+#[test]
+fn the_shell_is_told_at_once_what_validators_would_refuse() {
+    let folder = tempfile::tempdir().unwrap();
+    let app = folder.path().join("app.db");
+    sql(&app, "CREATE TABLE t(a)");
+    assert_eq!(told(["init-messages", app.to_str().unwrap()]).0, 0);
+    let target = "'0x' || printf('%040d', 7)";
+    let once = format!(
+        "INSERT INTO outbound_messages(target, idempotency_key) VALUES({target}, 'one') ON CONFLICT DO NOTHING"
+    );
+    sql(&app, &format!("{once}; {once}; INSERT INTO outbound_messages(target) VALUES({target})"));
+    for (refused, why) in [
+        ("UPDATE outbound_messages SET value = '1'".to_owned(), "never change"),
+        ("DELETE FROM outbound_messages".to_owned(), "never change"),
+        (format!("INSERT INTO outbound_messages(id, target) VALUES(9, {target})"), "leave the id out"),
+        (format!("INSERT INTO outbound_messages(id, target) VALUES(-1, {target})"), "CHECK"),
+        (format!("INSERT INTO outbound_messages(target, value) VALUES({target}, '5' || char(0))"), "CHECK"),
+        (
+            format!("PRAGMA recursive_triggers = ON; {}", once.replace("INSERT", "INSERT OR REPLACE"))
+                .replace(" ON CONFLICT DO NOTHING", ""),
+            "never change",
+        ),
+    ] {
+        let mut shell = shell(&app);
+        shell.arg(&refused);
+        let (exit, _, errors) = run(shell);
+        assert!(exit != 0 && errors.contains(why), "{refused}: {errors}");
+    }
+    let ids = sql(&app, "SELECT group_concat(id) FROM outbound_messages");
+    assert_eq!(ids.trim(), "1,2");
 }
 
 #[test]
