@@ -62,7 +62,7 @@ pub(crate) fn run(arguments: &EndorsementsArguments, output: Output) -> Result<E
         let at = match arguments.sequence {
             Some(sequence) => vec![sequence],
             None => {
-                let all = places(&store, stream).await?;
+                let all = places(&store, trusting).await?;
                 let most = usize::try_from(arguments.limit).unwrap_or(usize::MAX);
                 all.into_iter().rev().take(most).collect()
             }

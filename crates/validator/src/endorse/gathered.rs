@@ -78,18 +78,21 @@ async fn read(store: &dyn BatchStore, key: &Key) -> Result<Option<SignedEndorsem
     }))
 }
 
-/// The places at which somebody endorsed something, the newest ones last: [`PLACES_MAX`] at most.
+/// The places at which somebody who counts endorsed something, the newest ones last: [`PLACES_MAX`] at most. Others crowd nobody out.
 ///
 /// # Errors
 /// [`GatherError`] when the store does not answer.
-pub async fn places(store: &dyn BatchStore, stream: StreamId) -> Result<Vec<Sequence>, GatherError> {
+pub async fn places(store: &dyn BatchStore, trusting: Trusting<'_>) -> Result<Vec<Sequence>, GatherError> {
+    let Trusting { stream, quorum, .. } = trusting;
     let nobody = Address::from_bytes([0; 20]);
     let mut start = Start::At(Key::Endorsement { stream, sequence: Sequence::FIRST, validator: nobody });
     let mut places = std::collections::BTreeSet::new();
     loop {
         let page = store.list(&start, PageLimit::MAX).await?;
         for key in page.keys {
-            if let Key::Endorsement { sequence, .. } = key {
+            if let Key::Endorsement { sequence, validator, .. } = key
+                && quorum.validators().contains(&validator)
+            {
                 places.insert(sequence);
                 if places.len() > PLACES_MAX {
                     places.pop_first();
@@ -108,7 +111,7 @@ pub async fn places(store: &dyn BatchStore, stream: StreamId) -> Result<Vec<Sequ
 /// # Errors
 /// [`GatherError`] when the store does not answer.
 pub async fn newest(store: &dyn BatchStore, trusting: Trusting<'_>) -> Result<Option<Endorsed>, GatherError> {
-    for sequence in places(store, trusting.stream).await?.into_iter().rev() {
+    for sequence in places(store, trusting).await?.into_iter().rev() {
         let gathered = gathered_at(store, trusting, sequence).await?;
         if let Some(endorsed) = gathered.endorsed.into_iter().find(|endorsed| endorsed.has_quorum) {
             return Ok(Some(endorsed));

@@ -90,11 +90,13 @@ impl RulesFile {
     /// [`RulesFileError`].
     pub fn read(file: &Path) -> Result<Self, RulesFileError> {
         let io = |source| RulesFileError::Io { file: file.to_owned(), source };
-        let mut text = String::new();
-        File::open(file).map_err(io)?.take(FILE_BYTES_MAX + 1).read_to_string(&mut text).map_err(io)?;
-        if text.len() as u64 > FILE_BYTES_MAX {
+        let mut bytes = Vec::new();
+        File::open(file).map_err(io)?.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(io)?;
+        if bytes.len() as u64 > FILE_BYTES_MAX {
             return Err(RulesFileError::TooLarge { file: file.to_owned() });
         }
+        let text = String::from_utf8(bytes)
+            .map_err(|error| io(io::Error::new(io::ErrorKind::InvalidData, error.utf8_error())))?;
         let malformed =
             |source| RulesFileError::Malformed { file: file.to_owned(), source: Box::new(source) };
         let written: Written = toml::from_str(&text).map_err(malformed)?;
@@ -199,5 +201,7 @@ mod tests {
             let error = read(&text).unwrap_err();
             assert!(error.contains(expected), "{error}");
         }
+        // The limit lies within a character.
+        assert!(read(&format!("#{}", "\u{e9}".repeat(1 << 19))).unwrap_err().contains("too large"));
     }
 }
