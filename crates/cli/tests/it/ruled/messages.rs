@@ -69,7 +69,7 @@ fn the_shell_is_told_at_once_what_validators_would_refuse() {
         let (exit, _, errors) = run(shell);
         assert!(exit != 0 && errors.contains(why), "{refused}: {errors}");
     }
-    let ids = sql(&app, "SELECT group_concat(id) FROM outbound_messages");
+    let ids = sql(&app, "SELECT group_concat(id) FROM (SELECT id FROM outbound_messages ORDER BY id)");
     assert_eq!(ids.trim(), "1,2");
 }
 
