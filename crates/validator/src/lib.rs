@@ -6,6 +6,7 @@
 //! |---|---|
 //! | `config` | [`Config`]: what a validator is told |
 //! | `run` | [`run`]: how the parts are put together, and how it ends |
+//! | [`program`] | the same as a process of its own, with rules in Rust of whoever builds it |
 //! | `event` | [`Event`], [`End`]: what it tells, and where it ended |
 //! | `error` | [`ValidatorError`]: halted by the log, or failed by the machine |
 //! | `metrics` | the names of what is counted |
@@ -65,6 +66,7 @@ mod naming;
 mod news;
 mod once;
 mod pipeline;
+pub mod program;
 mod query;
 mod replica;
 mod report;

@@ -11,14 +11,13 @@ use synddb_service::config::Setting;
 use synddb_validator::fsck::{Progress as CheckProgress, Report};
 use synddb_validator::gc::{Progress as SweepProgress, Report as SweepReport};
 use synddb_validator::restore::{Progress as RestoreProgress, Restored};
-use synddb_validator::rules::Offending;
+use synddb_validator::rules::{Offending, ServedRefusal};
 
 use crate::bench::{Machine, Measured};
 use crate::diff::Compared;
 use crate::doctor::{Count, Finding};
 use crate::inspect::Shown;
 use crate::mirror::Summary;
-use crate::rules::Listed as Violation;
 use crate::token::{Listed, ShownToken};
 
 /// A process of the system. They are ordered as the data flows.
@@ -488,7 +487,7 @@ pub enum Event {
         violated: u64,
     },
     /// A violation that a replica has.
-    Violation(Violation),
+    Violation(Box<ServedRefusal>),
     /// How many violations of a replica are open.
     ViolationsOpen {
         /// How many.

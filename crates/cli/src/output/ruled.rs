@@ -1,10 +1,9 @@
 //! What is said of rules, refusals, endorsements and messages. Names and values of a database stand in it.
 
 use synddb_protocol::id::{CommitNumber, Sequence};
-use synddb_validator::rules::Offending;
+use synddb_validator::rules::{Offending, ServedRefusal};
 
 use super::{Event, counted, printable};
-use crate::rules::Listed;
 
 #[allow(clippy::wildcard_enum_match_arm, reason = "what is said of other events, others say")]
 pub(super) fn of(event: &Event) -> String {
@@ -68,7 +67,7 @@ pub(super) fn of(event: &Event) -> String {
     }
 }
 
-fn violation(listed: &Listed) -> String {
+fn violation(listed: &ServedRefusal) -> String {
     let at = place(listed.sequence, listed.commit);
     let further =
         if listed.further > 0 { format!(", and {} more after it", listed.further) } else { String::new() };

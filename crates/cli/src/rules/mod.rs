@@ -6,9 +6,8 @@ mod test;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use synddb_protocol::id::{CommitNumber, IncarnationCounter, Sequence, Timestamp};
 use synddb_sqlite::rules::{Bounds, Rules, open};
-use synddb_validator::rules::{How, Kept, Offending, RulesFile, Why, violations_of};
+use synddb_validator::rules::{RulesFile, violations_of};
 
 use crate::exit::{CommandError, Exit};
 use crate::output::{Event, Output};
@@ -103,7 +102,7 @@ fn list(arguments: &ListArguments, output: Output) -> Result<Exit, CommandError>
     let kept = violations_of(&present(&arguments.replica)?)?;
     let open = kept.iter().filter(|kept| kept.resolved.is_none()).count() as u64;
     for kept in kept {
-        output.tell(&Event::Violation(listed(kept)))?;
+        output.tell(&Event::Violation(Box::new(kept.into())))?;
     }
     output.tell(&Event::ViolationsOpen { open })?;
     Ok(Exit::Done)
@@ -112,51 +111,4 @@ fn list(arguments: &ListArguments, output: Output) -> Result<Exit, CommandError>
 /// A file that is there.
 fn present(file: &std::path::Path) -> Result<PathBuf, Refusal> {
     if file.is_file() { Ok(file.to_owned()) } else { Err(Refusal::Missing { file: file.to_owned() }) }
-}
-
-/// A violation as it is listed.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct Listed {
-    /// Its number.
-    pub id: u64,
-    /// The rule.
-    pub rule: String,
-    /// The message.
-    pub sequence: Sequence,
-    /// The incarnation.
-    pub incarnation: IncarnationCounter,
-    /// The commit; `None` of a snapshot.
-    pub commit: Option<CommitNumber>,
-    /// Why.
-    pub why: Why,
-    /// The same in words.
-    pub detail: String,
-    /// The rows that show it.
-    pub offending: Offending,
-    /// How many violations it stands for that came after it.
-    pub further: u64,
-    /// When it was resolved, if it was.
-    pub resolved_at: Option<Timestamp>,
-    /// How.
-    pub how: Option<How>,
-    /// Why.
-    pub because: Option<String>,
-}
-
-fn listed(kept: Kept) -> Listed {
-    let Kept { id, violation, further, resolved, .. } = kept;
-    Listed {
-        id,
-        rule: violation.rule,
-        sequence: violation.sequence,
-        incarnation: violation.incarnation,
-        commit: violation.commit,
-        why: violation.why,
-        detail: violation.detail,
-        offending: violation.offending,
-        further,
-        resolved_at: resolved.as_ref().map(|resolved| resolved.at),
-        how: resolved.as_ref().map(|resolved| resolved.how),
-        because: resolved.map(|resolved| resolved.because),
-    }
 }

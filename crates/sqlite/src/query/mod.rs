@@ -25,8 +25,11 @@ use std::time::{Duration, Instant};
 
 use rusqlite::types::{Value, ValueRef};
 use rusqlite::{OpenFlags, ffi};
+use synddb_protocol::state;
+use synddb_protocol::submission::TextEncoding;
 
 use crate::connection::{Connection, PATIENCE, SqliteError};
+use crate::schema::to_text;
 
 /// Longest SQL text of a query, in bytes. Long values are parameters.
 pub const SQL_BYTES_MAX: usize = 16 << 10;
@@ -87,6 +90,21 @@ pub enum Cell {
     Bytes(Vec<u8>),
     /// BLOB.
     Blob(Vec<u8>),
+}
+
+impl Cell {
+    /// A stored value, of a database in this encoding.
+    pub fn of(value: state::Value<'_>, encoding: TextEncoding) -> Self {
+        match value {
+            state::Value::Null => Self::Null,
+            state::Value::Integer(value) => Self::Integer(value),
+            state::Value::Real(value) => Self::Real(value),
+            state::Value::Text(bytes) => {
+                to_text(bytes, encoding).map_or_else(|_| Self::Bytes(bytes.to_vec()), Self::Text)
+            }
+            state::Value::Blob(bytes) => Self::Blob(bytes.to_vec()),
+        }
+    }
 }
 
 /// What a query found.

@@ -16,51 +16,10 @@ use std::time::{Duration, Instant};
 use rusqlite::ffi;
 
 use crate::connection::Connection;
-use crate::query::guard::FUNCTIONS;
+use crate::query::guard::{FUNCTIONS, OWN_FUNCTIONS};
 
 /// Instructions of SQLite's machine between two looks at the clock.
 const INSTRUCTIONS: c_int = 1000;
-
-/// Functions of queries that are not for rules: what they answer depends on the clock, on chance, on this SQLite, or on the machine's own mathematics, and
-/// validators would not agree.
-const NOT_FOR_RULES: &[&str] = &[
-    "random",
-    "randomblob",
-    "current_date",
-    "current_time",
-    "current_timestamp",
-    "date",
-    "datetime",
-    "julianday",
-    "strftime",
-    "time",
-    "timediff",
-    "unixepoch",
-    "acos",
-    "acosh",
-    "asin",
-    "asinh",
-    "atan",
-    "atan2",
-    "atanh",
-    "cos",
-    "cosh",
-    "exp",
-    "ln",
-    "log",
-    "log10",
-    "log2",
-    "pow",
-    "power",
-    "sin",
-    "sinh",
-    "tan",
-    "tanh",
-    "sqlite_compileoption_get",
-    "sqlite_compileoption_used",
-    "sqlite_source_id",
-    "sqlite_version",
-];
 
 /// What is known of a schema when rules are compiled, and what compiling found.
 #[derive(Debug, Default)]
@@ -119,7 +78,7 @@ impl Compiling {
             }
             ffi::SQLITE_FUNCTION => {
                 let named = |list: &[&str]| list.iter().any(|name| second.eq_ignore_ascii_case(name));
-                let refused = if named(NOT_FOR_RULES) {
+                let refused = if named(OWN_FUNCTIONS) {
                     Some(format!("`{second}` does not answer the same to every validator"))
                 } else if named(FUNCTIONS) {
                     None

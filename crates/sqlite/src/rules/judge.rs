@@ -4,7 +4,7 @@ use std::cell::RefCell;
 
 use synddb_protocol::id::CommitNumber;
 use synddb_protocol::state::Value;
-use synddb_protocol::submission::CommitKind;
+use synddb_protocol::submission::{CommitKind, TextEncoding};
 
 use super::gathered::{Gathered, Row, Set};
 use crate::apply::ApplyError;
@@ -62,6 +62,11 @@ impl<'c> CommitView<'c> {
             What::Commit(_, kind) => Some(kind),
             What::Difference => None,
         }
+    }
+
+    /// How text is stored: bytes of a shown row are in it.
+    pub fn encoding(&self) -> TextEncoding {
+        self.connection.encoding()
     }
 
     /// What the commit did to a table that is watched; `None` where it did nothing to it.

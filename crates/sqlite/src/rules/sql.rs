@@ -315,13 +315,13 @@ fn step(
             // The first one is kept whatever it takes: without it nobody knows what is wrong.
             if rows.is_empty() {
                 rows.push(
-                    row.values().iter().map(|value| cell(cut(*value, bounds.bytes), encoding)).collect(),
+                    row.values().iter().map(|value| Cell::of(cut(*value, bounds.bytes), encoding)).collect(),
                 );
             }
             return Ok((rows, true));
         }
         left -= size;
-        rows.push(row.values().iter().map(|value| cell(*value, encoding)).collect());
+        rows.push(row.values().iter().map(|value| Cell::of(*value, encoding)).collect());
     }
     Ok((rows, false))
 }
@@ -340,19 +340,6 @@ fn cut(value: Value<'_>, most: usize) -> Value<'_> {
         Value::Text(bytes) if bytes.len() > most => Value::Text(&bytes[..most & !3]),
         Value::Blob(bytes) if bytes.len() > most => Value::Blob(&bytes[..most]),
         Value::Null | Value::Integer(_) | Value::Real(_) | Value::Text(_) | Value::Blob(_) => value,
-    }
-}
-
-fn cell(value: Value<'_>, encoding: TextEncoding) -> Cell {
-    match value {
-        Value::Null => Cell::Null,
-        Value::Integer(value) => Cell::Integer(value),
-        Value::Real(value) => Cell::Real(value),
-        Value::Text(bytes) => match to_text(bytes, encoding) {
-            Ok(text) => Cell::Text(text),
-            Err(_) => Cell::Bytes(bytes.to_vec()),
-        },
-        Value::Blob(bytes) => Cell::Blob(bytes.to_vec()),
     }
 }
 

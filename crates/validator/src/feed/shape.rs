@@ -7,7 +7,6 @@ use synddb_protocol::state::Value;
 use synddb_protocol::submission::TextEncoding;
 use synddb_sqlite::changeset::{RowChange, Table};
 use synddb_sqlite::query::{Cell, VALUE_BYTES_MAX};
-use synddb_sqlite::schema::to_text;
 
 use super::history::Columns;
 use crate::query::values::written;
@@ -97,16 +96,7 @@ fn value_of(value: Value<'_>, encoding: TextEncoding, left: &mut usize) -> Json 
         return json!({ "omitted": { "class": class, "bytes": bytes } });
     }
     *left -= bytes;
-    written(match value {
-        Value::Null => Cell::Null,
-        Value::Integer(value) => Cell::Integer(value),
-        Value::Real(value) => Cell::Real(value),
-        Value::Text(bytes) => match to_text(bytes, encoding) {
-            Ok(text) => Cell::Text(text),
-            Err(_) => Cell::Bytes(bytes.to_vec()),
-        },
-        Value::Blob(bytes) => Cell::Blob(bytes.to_vec()),
-    })
+    written(Cell::of(value, encoding))
 }
 
 #[cfg(test)]

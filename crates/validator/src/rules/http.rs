@@ -91,24 +91,32 @@ async fn refusals(State(serving): State<Serving>) -> Result<Json<Vec<ServedRefus
 
 fn served(kept: Kept, stream: StreamId, signer: Option<&RegisteredSigner>) -> ServedRefusal {
     let signed = signer.and_then(|signer| signed(&kept, stream).sign(signer).ok());
-    let Kept { id, violation, further, through: _, resolved } = kept;
-    let Violation { rule, sequence, epoch: _, timestamp, incarnation, commit, why, detail, offending } =
-        violation;
-    ServedRefusal {
-        id,
-        rule,
-        sequence,
-        incarnation,
-        commit,
-        timestamp,
-        why,
-        detail,
-        offending,
-        further,
-        resolved_at: resolved.as_ref().map(|resolved| resolved.at),
-        how: resolved.as_ref().map(|resolved| resolved.how),
-        because: resolved.map(|resolved| resolved.because),
-        signed: signed.map(|signed| format!("0x{}", hex::encode(signed.to_bytes()))),
+    let signed = signed.map(|signed| format!("0x{}", hex::encode(signed.to_bytes())));
+    ServedRefusal { signed, ..ServedRefusal::from(kept) }
+}
+
+impl From<Kept> for ServedRefusal {
+    /// Unsigned.
+    fn from(kept: Kept) -> Self {
+        let Kept { id, violation, further, through: _, resolved } = kept;
+        let Violation { rule, sequence, epoch: _, timestamp, incarnation, commit, why, detail, offending } =
+            violation;
+        Self {
+            id,
+            rule,
+            sequence,
+            incarnation,
+            commit,
+            timestamp,
+            why,
+            detail,
+            offending,
+            further,
+            resolved_at: resolved.as_ref().map(|resolved| resolved.at),
+            how: resolved.as_ref().map(|resolved| resolved.how),
+            because: resolved.map(|resolved| resolved.because),
+            signed: None,
+        }
     }
 }
 

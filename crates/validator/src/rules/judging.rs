@@ -7,7 +7,6 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use synddb_protocol::id::{Epoch, InboundNonce, IncarnationCounter, Sequence, Timestamp};
 use synddb_protocol::log::{TrustedCheckpoint, VerifiedMessage};
-use synddb_protocol::state::Value;
 use synddb_protocol::submission::{Snapshot, SnapshotPlace, Submission};
 use synddb_sqlite::apply::ApplyError;
 use synddb_sqlite::connection::{Connection, SqliteError};
@@ -332,7 +331,9 @@ impl Judge for Judging {
             }
             if let Err(NotKept { detail, columns, rows }) = rule.check(view) {
                 let more = rows.len() > ROWS_MAX;
-                let row = |row: &Vec<OwnedValue>| row.iter().map(|value| written(cell(value))).collect();
+                let row = |row: &Vec<OwnedValue>| {
+                    row.iter().map(|value| written(Cell::of(value.borrow(), view.encoding()))).collect()
+                };
                 let rows = rows.iter().take(ROWS_MAX).map(row).collect();
                 self.find(rule.name(), Why::Rows, &detail, Offending { columns, rows, more });
             }
@@ -367,17 +368,4 @@ fn said_by(text: &RuleText) -> String {
 fn now() -> Timestamp {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Timestamp::from_ms(u64::try_from(since.as_millis()).unwrap_or_default()).unwrap_or(Timestamp::ZERO)
-}
-
-fn cell(value: &OwnedValue) -> Cell {
-    match value.borrow() {
-        Value::Null => Cell::Null,
-        Value::Integer(value) => Cell::Integer(value),
-        Value::Real(value) => Cell::Real(value),
-        Value::Text(bytes) => match std::str::from_utf8(bytes) {
-            Ok(text) => Cell::Text(text.to_owned()),
-            Err(_) => Cell::Bytes(bytes.to_vec()),
-        },
-        Value::Blob(bytes) => Cell::Blob(bytes.to_vec()),
-    }
 }

@@ -5,44 +5,17 @@ mod supply;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use synddb_service::program::{self, End, Program};
-use synddb_service::shutdown::Shutdown;
-use synddb_service::telemetry::{Metrics, Settings};
-use synddb_validator::{Config, Start, ValidatorError, run_with_rules};
+use synddb_validator::program::{self, OwnRules};
+use synddb_validator::rules::Rule;
 
-struct Validator;
+struct Supply;
 
-impl Program for Validator {
-    const ROLE: &'static str = "validator";
-    type Config = Config;
-    type Error = ValidatorError;
-
-    fn telemetry(config: &Config) -> &Settings {
-        &config.telemetry
-    }
-
-    async fn check(config: &Config) -> Result<(), ValidatorError> {
-        synddb_validator::check(config).await
-    }
-
-    async fn run(config: Config, metrics: Metrics, shutdown: Shutdown) -> Result<(), ValidatorError> {
-        let rules = vec![Arc::new(supply::Conserved) as _];
-        run_with_rules(rules, Start::GoOn, config, metrics, shutdown, |event| tracing::info!(?event))
-            .await
-            .map(drop)
-    }
-
-    fn end(error: &ValidatorError) -> End {
-        if matches!(error, ValidatorError::Halted { .. }) {
-            End::Halted
-        } else if error.is_refusal() {
-            End::Refused
-        } else {
-            End::Failed
-        }
+impl OwnRules for Supply {
+    fn rules() -> Vec<Arc<dyn Rule>> {
+        vec![Arc::new(supply::Conserved)]
     }
 }
 
 fn main() -> ExitCode {
-    program::main::<Validator>()
+    program::main::<Supply>()
 }
