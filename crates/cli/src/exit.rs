@@ -243,7 +243,7 @@ impl CommandError {
             )
             | Self::StoreUrl(_)
             | Self::Rules(_)
-            | Self::Resolution(ResolutionError::Because { .. })
+            | Self::Resolution(ResolutionError::Because { .. } | ResolutionError::Waits { .. })
             | Self::Messages(MessagesError::Other { .. })
             | Self::Capture(
                 CaptureError::Schema(_)

@@ -164,6 +164,14 @@ pub enum Refusal {
         /// Why.
         because: String,
     },
+    /// A violation is not what it was when it was decided.
+    #[error(
+        "the violation is another one by now, or more was counted into it; look at it again (`synddb rules list`) and decide anew. id=`{id}`"
+    )]
+    HasChanged {
+        /// The number.
+        id: u64,
+    },
     /// The validators that are named are no quorum.
     #[error("name validators of whom so many can endorse, each once")]
     NoQuorum {

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use synddb_protocol::id::Timestamp;
-use synddb_validator::rules::{Resolution, is_kept, violations_of};
+use synddb_validator::rules::{Resolution, Seen, is_kept, violations_of};
 
 use super::{ResolveArguments, present};
 use crate::exit::{CommandError, Exit};
@@ -24,7 +24,8 @@ pub(super) fn run(arguments: &ResolveArguments, output: Output) -> Result<Exit, 
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let at =
         Timestamp::from_ms(u64::try_from(since.as_millis()).unwrap_or_default()).unwrap_or(Timestamp::ZERO);
-    let file = Resolution { id: *id, at, because: because.clone() }.leave(&replica)?;
+    let seen = Seen::from(&violation);
+    let file = Resolution { id: *id, seen, at, because: because.clone() }.leave(&replica)?;
     let rule = violation.violation.rule;
     if !is_kept(&replica) {
         output.tell(&Event::ResolutionLeft { id: *id, rule, file: file.display().to_string() })?;
@@ -37,6 +38,10 @@ pub(super) fn run(arguments: &ResolveArguments, output: Output) -> Result<Exit, 
             return Ok(Exit::TimedOut);
         }
         std::thread::sleep(LOOK);
+    }
+    let found = violations_of(&replica)?.into_iter().find(|kept| kept.id == *id);
+    if found.is_none_or(|kept| kept.resolved.is_none()) {
+        return Err(Refusal::HasChanged { id: *id }.into());
     }
     let sequence = violation.violation.sequence;
     output.tell(&Event::Resolved { id: *id, rule, sequence })?;

@@ -9,7 +9,7 @@
 )]
 
 use std::cell::Cell;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::time::{Duration, Instant};
 
@@ -21,6 +21,9 @@ use crate::query::guard::{FUNCTIONS, OWN_FUNCTIONS};
 /// Instructions of SQLite's machine between two looks at the clock.
 const INSTRUCTIONS: c_int = 1000;
 
+/// The names of a rowid that a rule may join by. A column may take them away.
+pub(super) const ROWIDS: [&str; 2] = ["rowid", "_rowid_"];
+
 /// What is known of a schema when rules are compiled, and what compiling found.
 #[derive(Debug, Default)]
 pub(super) struct Compiling {
@@ -30,10 +33,21 @@ pub(super) struct Compiling {
     pub(super) views: BTreeSet<String>,
     /// In lower case: virtual tables, and modules that are tables by themselves.
     pub(super) virtuals: BTreeSet<String>,
+    /// In lower case: tables and views of rows where `rowid` is not the rowid, and why not.
+    pub(super) rowids: BTreeMap<String, &'static str>,
     /// What was read, in lower case.
     pub(super) read: BTreeSet<String>,
     /// What was refused first.
     pub(super) refused: Option<String>,
+}
+
+/// Takes from a connection what it was given, also where what ran meanwhile panics.
+struct Unset<'c>(&'c Connection, fn(*mut ffi::sqlite3));
+
+impl Drop for Unset<'_> {
+    fn drop(&mut self) {
+        self.1(self.0.handle());
+    }
 }
 
 impl Compiling {
@@ -42,12 +56,13 @@ impl Compiling {
         self.read.clear();
         self.refused = None;
         let context = std::ptr::from_mut(self).cast::<c_void>();
-        // SAFETY: the connection is open and used by this thread alone; the context outlives the second call, after which SQLite has it no more.
+        let _unset = Unset(connection, |handle| {
+            // SAFETY: as below.
+            unsafe { ffi::sqlite3_set_authorizer(handle, None, std::ptr::null_mut()) };
+        });
+        // SAFETY: the connection is open and used by this thread alone; the context outlives the guard, after which SQLite has it no more.
         unsafe { ffi::sqlite3_set_authorizer(connection.handle(), Some(authorize), context) };
-        let compiled = compile();
-        // SAFETY: as above.
-        unsafe { ffi::sqlite3_set_authorizer(connection.handle(), None, std::ptr::null_mut()) };
-        compiled
+        compile()
     }
 
     fn judge(&mut self, action: c_int, first: &str, second: &str, inside: &str) -> bool {
@@ -70,6 +85,8 @@ impl Compiling {
                     && (self.virtuals.contains(&name) || name.starts_with("pragma_"))
                 {
                     Some(format!("`{first}` is a virtual table, which a replica does not open"))
+                } else if ROWIDS.iter().any(|rowid| second.eq_ignore_ascii_case(rowid)) {
+                    self.rowids.get(&name).map(|why| format!("`{first}` {why}"))
                 } else {
                     None
                 };
@@ -136,13 +153,14 @@ impl Clock {
     pub(super) fn bound<T>(connection: &Connection, time: Duration, run: impl FnOnce(&Self) -> T) -> T {
         let clock = Self { time, end: Cell::new(None), is_over: Cell::new(false) };
         let context = std::ptr::from_ref(&clock).cast_mut().cast::<c_void>();
-        // SAFETY: the connection is open and used by this thread alone; the clock outlives the second call, after which SQLite has it no more. It is
-        // changed through cells only.
+        let _unset = Unset(connection, |handle| {
+            // SAFETY: as below.
+            unsafe { ffi::sqlite3_progress_handler(handle, 0, None, std::ptr::null_mut()) };
+        });
+        // SAFETY: the connection is open and used by this thread alone; the clock outlives the guard, after which SQLite has it no more. It is changed
+        // through cells only.
         unsafe { ffi::sqlite3_progress_handler(connection.handle(), INSTRUCTIONS, Some(is_over), context) };
-        let done = run(&clock);
-        // SAFETY: as above.
-        unsafe { ffi::sqlite3_progress_handler(connection.handle(), 0, None, std::ptr::null_mut()) };
-        done
+        run(&clock)
     }
 
     /// Another rule begins.
@@ -161,8 +179,9 @@ unsafe extern "C" fn is_over(context: *mut c_void) -> c_int {
     // SAFETY: the context is the `Clock` whose `bound` runs, on this thread.
     let clock = unsafe { &*context.cast::<Clock>() };
     let now = Instant::now();
-    let end = clock.end.get().unwrap_or(now + clock.time);
-    clock.end.set(Some(end));
-    clock.is_over.set(now >= end);
+    // A time that no clock comes to is no bound.
+    let end = clock.end.get().or_else(|| now.checked_add(clock.time));
+    clock.end.set(end);
+    clock.is_over.set(end.is_some_and(|end| now >= end));
     c_int::from(clock.is_over())
 }

@@ -64,6 +64,11 @@ impl<'c> CommitView<'c> {
         }
     }
 
+    /// Whether a state takes the place of another one, or is looked at for the first time.
+    pub(super) const fn is_difference(&self) -> bool {
+        matches!(self.what, What::Difference)
+    }
+
     /// How text is stored: bytes of a shown row are in it.
     pub fn encoding(&self) -> TextEncoding {
         self.connection.encoding()

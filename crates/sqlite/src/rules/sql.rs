@@ -8,14 +8,14 @@ use synddb_protocol::submission::{ObjectKind, TextEncoding};
 
 use super::difference::spool;
 use super::gathered::{Gathered, Set};
-use super::guard::{Clock, Compiling};
+use super::guard::{Clock, Compiling, ROWIDS};
 use super::judge::CommitView;
 use super::view;
 use super::{Bounds, Finding, RuleText, Why};
 use crate::apply::ApplyError;
 use crate::connection::{Connection, SqliteError};
 use crate::query::Cell;
-use crate::schema::to_text;
+use crate::schema::{Identity, Layout, to_text};
 use crate::state::RunningState;
 use crate::statement::Statement;
 
@@ -87,7 +87,7 @@ impl Rules {
         Ok(problems.collect())
     }
 
-    /// Evaluates every rule whose tables the commit touched.
+    /// Evaluates every rule whose tables the commit touched; where a state takes the place of another one, also what cannot be evaluated at all.
     ///
     /// # Errors
     /// [`ApplyError`] when the machine fails.
@@ -97,7 +97,7 @@ impl Rules {
         }
         let schema = {
             let inner = view.gathered.lock();
-            if !inner.tables().iter().any(|table| table.touched) {
+            if !view.is_difference() && !inner.tables().iter().any(|table| table.touched) {
                 return Ok(Vec::new());
             }
             inner.schema()
@@ -147,6 +147,9 @@ impl Rules {
         for json in JSON {
             compiling.virtuals.remove(json);
         }
+        for layout in state.layouts().values() {
+            compiling.rowids.extend(not_rowid(layout).map(|why| (layout.name.to_ascii_lowercase(), why)));
+        }
         // What each view shows: the table that it is of, and whether it looks back.
         let mut views = BTreeMap::new();
         let tables: Vec<String> = gathered.lock().tables().iter().map(|table| table.name.clone()).collect();
@@ -155,7 +158,11 @@ impl Rules {
             let named = Set::ALL.map(|set| (format!("{}{table}", set.prefix()), set));
             let alias = ALIASES.iter().find(|(_, of)| table.eq_ignore_ascii_case(of));
             let alias = alias.map(|(alias, _)| ((*alias).to_owned(), Set::Changed));
+            let not_rowid = layout.and_then(not_rowid);
             for (name, set) in named.into_iter().chain(alias) {
+                if let Some(why) = not_rowid {
+                    compiling.rowids.insert(name.to_ascii_lowercase(), why);
+                }
                 if let Some(layout) = layout {
                     view::register(connection, &name, gathered, (at, set), layout)?;
                 }
@@ -202,7 +209,9 @@ impl Compiled {
         let (is_replaced, is_bare) = {
             let inner = view.gathered.lock();
             let tables = || self.tables.iter().map(|at| &inner.tables()[*at]);
-            if !tables().any(|table| table.touched) {
+            // Of a commit, what touches none of its tables is no news. Whoever looks at a whole state is told what can never be evaluated.
+            let is_never = view.is_difference() && self.statement.is_err();
+            if !is_never && !tables().any(|table| table.touched) {
                 return Ok(None);
             }
             let is_bare = |reads: &Vec<(usize, Set)>| {
@@ -248,6 +257,20 @@ impl Compiled {
             return only(Why::Unevaluated(error.message().to_owned()));
         }
         Err(error.into())
+    }
+}
+
+/// Why `rowid` is not the rowid of this table's rows, where it is not.
+fn not_rowid(layout: &Layout) -> Option<&'static str> {
+    let named = |name: &str| ROWIDS.iter().any(|rowid| name.eq_ignore_ascii_case(rowid));
+    let column = layout.columns.iter().position(|column| named(&column.name));
+    match (&layout.identity, column) {
+        (Identity::Key { .. }, None) => Some("is WITHOUT ROWID; join it by its key"),
+        (Identity::IntegerKey { column: key }, Some(column)) if *key == column => None,
+        (_, Some(_)) => Some(
+            "has a column of its own that is called as the rowid is; a rule could not tell the two apart",
+        ),
+        (Identity::Rowid { .. } | Identity::IntegerKey { .. }, None) => None,
     }
 }
 

@@ -6,6 +6,12 @@
 //!                                      highest.rs: how far this key has gone, by the store and by the disk
 //! gathered.rs: who else has endorsed the same, for whoever waits for a quorum
 //! ```
+//!
+//! What must stay true:
+//!
+//! - One digest for one place, ever, whenever the process is killed (`crates/cli/tests/it/ruled/kills.rs`).
+//! - Nothing at or behind an open violation (`tests/it/ruled/refused.rs`), and nothing below what this key has endorsed before (`tests/it/ruled/endorsed.rs`).
+//! - What did not compute its history vouches for nothing alone (`tests/it/ruled/started.rs`).
 
 mod due;
 mod endorser;

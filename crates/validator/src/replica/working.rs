@@ -418,6 +418,10 @@ impl Working {
     ) -> Result<(), Ended> {
         position::write(self.applier.applier().connection(), checkpoint)
             .map_err(|source| self.sqlite(source))?;
+        if let Some(judging) = &self.judging {
+            let noted = judging.note_judged(self.applier.applier().connection(), checkpoint.claim().size);
+            noted.map_err(|source| self.sqlite(source))?;
+        }
         let (signed, since) = signers;
         signers::write(self.applier.applier().connection(), signed, since.filter(|_| self.has_signers))
             .map_err(|source| self.sqlite(source))?;

@@ -7,18 +7,18 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use synddb_protocol::id::{Epoch, InboundNonce, IncarnationCounter, Sequence, Timestamp};
 use synddb_protocol::log::{TrustedCheckpoint, VerifiedMessage};
-use synddb_protocol::submission::{Snapshot, SnapshotPlace, Submission};
+use synddb_protocol::submission::{Snapshot, Submission};
 use synddb_sqlite::apply::ApplyError;
 use synddb_sqlite::connection::{Connection, SqliteError};
 use synddb_sqlite::query::Cell;
 use synddb_sqlite::rules::{CommitView, Finding, Judge, RuleText, Rules, Why as Found, difference};
-use synddb_sqlite::rusqlite::{self, params};
+use synddb_sqlite::rusqlite::{self, OptionalExtension as _, params};
 use synddb_sqlite::value::OwnedValue;
-use tracing::info;
+use tracing::{info, warn};
 
 use super::messages::{Came, Messages};
 use super::violations::{self, How, Kept, Offending, Resolved, Violation, Why};
-use super::{INCARNATION_RULE, NotKept, Rulebook, resolution};
+use super::{INCARNATION_RULE, JUDGED_RULE, NotKept, Rulebook, resolution};
 use crate::query::written;
 
 /// Rows of a rule in Rust that are kept.
@@ -98,18 +98,13 @@ impl Judging {
             }
         }
         judging.new = carried;
-        let begins = matches!(snapshot.place, SnapshotPlace::Begins { .. });
-        if begins && !rulebook.admits(incarnation) {
-            let detail = format!(
-                "the application began incarnation {incarnation}; look why, and admit it by `endorse.incarnation_max`, or resolve this"
-            );
-            judging.find(INCARNATION_RULE, Why::Incarnation, &detail, Offending::default());
-        }
+        judging.admit(after)?;
         judging.came = if before.is_some() { Came::Snapshot } else { Came::First };
         judging.look_at_all(before, after, judging.rulebook.tables())?;
         judging.came = Came::Commit;
         judging.note_rules(after).map_err(sqlite)?;
         judging.write(after)?;
+        judging.note_judged(after, place.sequence)?;
         judging.open = violations::open(after.sqlite()).map_err(sqlite)?;
         Ok(judging)
     }
@@ -125,7 +120,8 @@ impl Judging {
         violations::create(file)?;
         Messages::create(file)?;
         file.execute_batch(
-            "CREATE TABLE IF NOT EXISTS main._synddb_rules(name TEXT PRIMARY KEY, said TEXT NOT NULL)",
+            "CREATE TABLE IF NOT EXISTS main._synddb_rules(name TEXT PRIMARY KEY, said TEXT NOT NULL);
+             CREATE TABLE IF NOT EXISTS main._synddb_judged(one INTEGER PRIMARY KEY CHECK (one = 1), sequence INTEGER NOT NULL)",
         )?;
         let mut messages = Messages::default();
         messages.delivered(delivered);
@@ -140,6 +136,44 @@ impl Judging {
             found: Vec::new(),
             open: violations::open(file)?,
         })
+    }
+
+    /// Finds that the incarnation is not admitted, once for each, whatever brought it.
+    fn admit(&mut self, connection: &Connection) -> Result<(), ApplyError> {
+        let incarnation = self.place.incarnation;
+        if self.rulebook.admits(incarnation)
+            || violations::knows(connection.sqlite(), INCARNATION_RULE, incarnation).map_err(sqlite)?
+        {
+            return Ok(());
+        }
+        let detail = format!(
+            "the application began incarnation {incarnation}; look why, and admit it by `endorse.incarnation_max`, or resolve this"
+        );
+        self.find(INCARNATION_RULE, Why::Incarnation, &detail, Offending::default());
+        Ok(())
+    }
+
+    /// Finds what was applied while nobody judged. Returns whether there is any.
+    fn find_unjudged(&mut self, connection: &Connection) -> rusqlite::Result<bool> {
+        let Some(judged) = read_judged(connection.sqlite())?.filter(|judged| *judged != self.place.sequence)
+        else {
+            return Ok(false);
+        };
+        let (place, through) = (self.place, self.place.sequence);
+        self.place.sequence = judged.next().unwrap_or(through).min(through);
+        let detail = format!(
+            "messages behind {judged} and up to {through} were applied by a run that had no rules, and nobody judged them one by one; `synddb validator resync` does, or resolve this"
+        );
+        self.find(JUDGED_RULE, Why::Unevaluated, &detail, Offending::default());
+        self.place = place;
+        Ok(true)
+    }
+
+    /// Everything up to a message is judged: written with the position, in its transaction.
+    pub(crate) fn note_judged(&self, connection: &Connection, through: Sequence) -> Result<(), SqliteError> {
+        let sql = "INSERT OR REPLACE INTO main._synddb_judged(one, sequence) VALUES(1, ?1)";
+        connection.sqlite().prepare_cached(sql)?.execute([through.get().cast_signed()])?;
+        Ok(())
     }
 
     /// The tables that somebody looks at.
@@ -169,7 +203,12 @@ impl Judging {
             violations::resolve(file, kept.id, &resolved).map_err(sqlite)?;
             info!(id = kept.id, rule, because, "a violation is resolved");
         }
-        let known = known_rules(file).map_err(sqlite)?;
+        self.admit(connection)?;
+        let mut known = known_rules(file).map_err(sqlite)?;
+        if self.find_unjudged(connection).map_err(sqlite)? {
+            // What all rows show of it is found at least.
+            known.clear();
+        }
         let new = |name: &str, said: String| known.get(name) != Some(&said);
         let texts: Vec<RuleText> =
             self.rulebook.texts.iter().filter(|text| new(&text.name, said_by(text))).cloned().collect();
@@ -191,6 +230,7 @@ impl Judging {
         }
         self.note_rules(connection).map_err(sqlite)?;
         self.write(connection)?;
+        self.note_judged(connection, self.place.sequence)?;
         self.open = violations::open(file).map_err(sqlite)?;
         Ok(())
     }
@@ -282,7 +322,16 @@ impl Judging {
         connection.execute("BEGIN IMMEDIATE")?;
         let written = left.iter().try_for_each(|(_, resolution)| {
             let by = Resolved { at: resolution.at, how: How::Resolved, because: resolution.because.clone() };
-            resolved.extend(violations::resolve(connection.sqlite(), resolution.id, &by)?);
+            let taken = violations::resolve_seen(connection.sqlite(), resolution.id, &resolution.seen, &by)?;
+            if taken.is_none() {
+                let (id, rule) = (resolution.id, &resolution.seen.rule);
+                warn!(
+                    id,
+                    rule,
+                    "a resolution is passed: the violation is resolved, or another one than was looked at"
+                );
+            }
+            resolved.extend(taken);
             Ok::<(), rusqlite::Error>(())
         });
         connection.execute(if written.is_ok() { "COMMIT" } else { "ROLLBACK" })?;
@@ -295,6 +344,9 @@ impl Judging {
     fn find(&mut self, rule: &str, why: Why, detail: &str, offending: Offending) {
         let Place { sequence, epoch, timestamp, incarnation } = self.place;
         let detail = detail.chars().take(DETAIL_CHARS_MAX).collect();
+        // So many have a row of their own; of those behind, only that they are counts.
+        let before = self.new.iter().filter(|violation| violation.rule == rule).count();
+        let offending = if before < violations::OPEN_MAX { offending } else { Offending::default() };
         let (rule, commit) = (rule.to_owned(), None);
         self.new.push(Violation {
             rule,
@@ -357,6 +409,13 @@ fn known_rules(file: &rusqlite::Connection) -> rusqlite::Result<BTreeMap<String,
     let mut statement = file.prepare("SELECT name, said FROM main._synddb_rules")?;
     let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
     rows.collect()
+}
+
+/// The message up to which every commit was judged; `None` where nobody has judged yet.
+fn read_judged(file: &rusqlite::Connection) -> rusqlite::Result<Option<Sequence>> {
+    let sql = "SELECT sequence FROM main._synddb_judged WHERE one = 1";
+    let read: Option<i64> = file.query_row(sql, [], |row| row.get(0)).optional()?;
+    read.map(|sequence| violations::number(0, sequence, Sequence::new)).transpose()
 }
 
 /// What a rule says.

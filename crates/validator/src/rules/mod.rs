@@ -10,9 +10,10 @@
 //!
 //! What must stay true:
 //!
-//! - Every commit is shown to every rule whose tables it touches, on the state that it left, and before the next commit. A snapshot is shown as the rows that differ.
-//! - What cannot be evaluated is a violation.
-//! - Contents and what was found of them commit together.
+//! - Every commit is shown to every rule whose tables it touches, on the state that it left, and before the next commit. A snapshot is shown as the rows that differ
+//!   (`tests/it/ruled/replaced.rs`). What nobody judged is a violation (`refused::what_a_run_without_rules_applied_is_endorsed_by_no_later_one`).
+//! - What cannot be evaluated is a violation (`refused::a_rule_that_cannot_be_evaluated_is_violated`).
+//! - Contents and what was found of them commit together (`refused::what_is_found_is_there_only_with_what_was_applied`).
 
 mod file;
 mod http;
@@ -31,14 +32,15 @@ use std::time::Duration;
 
 use synddb_protocol::id::IncarnationCounter;
 use synddb_sqlite::apply::ApplyError;
-use synddb_sqlite::connection::{Connection, SqliteError};
+use synddb_sqlite::apply::position::{self, NoPosition};
+use synddb_sqlite::connection::Connection;
 use synddb_sqlite::name::beside;
 use synddb_sqlite::rules::{Bounds, Judge, RuleText, difference, open};
 use synddb_sqlite::value::OwnedValue;
 
 pub use self::file::{RulesFile, RulesFileError};
 pub use self::resolution::{BECAUSE_BYTES_MAX, Resolution, ResolutionError};
-pub use self::violations::{How, Kept, Offending, Resolved, VIOLATIONS_MAX, Violation, Why};
+pub use self::violations::{How, Kept, Offending, Resolved, Seen, VIOLATIONS_MAX, Violation, Why};
 pub use synddb_protocol::state::Value;
 pub use synddb_sqlite::rules::{CommitView, TableChanges};
 
@@ -46,6 +48,7 @@ pub use self::http::ServedRefusal;
 pub(crate) use self::http::routes;
 pub(crate) use self::judging::Judging;
 pub use crate::query::written;
+use crate::{ReplicaError, ValidatorError};
 
 /// The default rule over the table of outbound messages.
 pub const OUTBOUND_RULE: &str = "outbound messages";
@@ -53,8 +56,10 @@ pub const OUTBOUND_RULE: &str = "outbound messages";
 pub const INBOUND_RULE: &str = "inbound messages";
 /// The default rule that an incarnation is admitted.
 pub const INCARNATION_RULE: &str = "incarnation";
+/// The default rule that every commit was judged.
+pub const JUDGED_RULE: &str = "every commit is judged";
 /// Names that no rule of others may have.
-pub const DEFAULT_RULES: [&str; 3] = [OUTBOUND_RULE, INBOUND_RULE, INCARNATION_RULE];
+pub const DEFAULT_RULES: [&str; 4] = [OUTBOUND_RULE, INBOUND_RULE, INCARNATION_RULE, JUDGED_RULE];
 
 /// A rule in Rust, of whoever builds a validator of their own ([`crate::run_with_rules`]).
 ///
@@ -149,10 +154,15 @@ impl fmt::Debug for Rulebook {
 /// What a replica has of violations, also of one that a running process keeps: the open ones first, at most [`VIOLATIONS_MAX`].
 ///
 /// # Errors
-/// [`SqliteError`] when the file cannot be read.
-pub fn violations_of(replica: &Path) -> Result<Vec<Kept>, SqliteError> {
-    let connection = Connection::open_to_read(replica)?;
-    Ok(violations::read(connection.sqlite())?)
+/// [`ValidatorError`] when the file is no replica, or cannot be read.
+pub fn violations_of(replica: &Path) -> Result<Vec<Kept>, ValidatorError> {
+    let file = || replica.to_owned();
+    let unread = |source| ReplicaError::Sqlite { doing: "read", file: file(), source };
+    let connection = Connection::open_to_read(replica).map_err(unread)?;
+    if let Err(NoPosition::None) = position::read(connection.sqlite()) {
+        return Err(ReplicaError::NotOurs { file: file() }.into());
+    }
+    Ok(violations::read(connection.sqlite()).map_err(|error| unread(error.into()))?)
 }
 
 /// Whether a process keeps the replica of this name.

@@ -13,6 +13,8 @@ use synddb_protocol::id::Timestamp;
 use synddb_sqlite::name::beside;
 use tracing::warn;
 
+use super::violations::Seen;
+
 /// Longest reason, in bytes.
 pub const BECAUSE_BYTES_MAX: usize = 1000;
 /// Largest file, in bytes.
@@ -26,6 +28,8 @@ const FILES_MAX: usize = 256;
 pub struct Resolution {
     /// The number of the violation in this replica.
     pub id: u64,
+    /// What it was when somebody decided. Where it is not any more, nothing is resolved.
+    pub seen: Seen,
     /// When, in milliseconds since 1970, by the clock of whoever decided.
     pub at: Timestamp,
     /// Why.
@@ -40,6 +44,12 @@ pub enum ResolutionError {
     Because {
         /// Its length, in bytes.
         found: usize,
+    },
+    /// Somebody has decided already.
+    #[error("a resolution of this violation waits for the validator; start it, or remove the file. file=`{}`", file.display())]
+    Waits {
+        /// The file.
+        file: PathBuf,
     },
     /// The folder beside the replica cannot be written.
     #[error("the resolution cannot be left beside the replica. file=`{}`", file.display())]
@@ -76,10 +86,17 @@ impl Resolution {
             let mut staged = tempfile::NamedTempFile::new_in(&folder)?;
             serde_json::to_writer(&mut staged, self)?;
             staged.as_file().sync_all()?;
-            staged.persist(&file)?;
+            staged.persist_noclobber(&file)?;
             File::open(&folder)?.sync_all()
         };
-        written().map_err(|source| ResolutionError::Io { file: file.clone(), source })?;
+        written().map_err(|source| {
+            let file = file.clone();
+            if source.kind() == io::ErrorKind::AlreadyExists {
+                ResolutionError::Waits { file }
+            } else {
+                ResolutionError::Io { file, source }
+            }
+        })?;
         Ok(file)
     }
 }
@@ -134,6 +151,8 @@ pub(super) fn taken(file: &Path) {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+    use synddb_protocol::id::Sequence;
+
     use super::*;
 
     #[test]
@@ -142,10 +161,14 @@ mod tests {
         let replica = scratch.path().join("replica.db");
         fs::write(&replica, "").unwrap();
         assert_eq!(left(&replica), []);
-        let resolution =
-            Resolution { id: 7, at: Timestamp::from_ms(1).unwrap(), because: "a test account".to_owned() };
+        let seen = Seen { rule: "r".to_owned(), sequence: Sequence::new(3).unwrap(), further: 0 };
+        let (at, because) = (Timestamp::from_ms(1).unwrap(), "a test account".to_owned());
+        let resolution = Resolution { id: 7, seen, at, because };
         let file = resolution.leave(&replica).unwrap();
         assert_eq!(left(&replica), [(file.clone(), resolution.clone())]);
+        let second = Resolution { because: "another reason".to_owned(), ..resolution.clone() };
+        assert!(matches!(second.leave(&replica), Err(ResolutionError::Waits { .. })));
+        assert_eq!(left(&replica), [(file.clone(), resolution.clone())], "the first one stands");
         fs::write(folder(&replica).join("8.json"), "{\"id\": 8").unwrap();
         assert_eq!(left(&replica).len(), 1, "half a file is passed");
         taken(&file);

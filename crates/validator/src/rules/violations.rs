@@ -10,7 +10,7 @@ use synddb_sqlite::rusqlite::{self, Connection, OptionalExtension as _, Row, par
 use utoipa::ToSchema;
 
 /// Open violations of one rule that have a row of their own.
-const OPEN_MAX: i64 = 16;
+pub(super) const OPEN_MAX: usize = 16;
 /// Resolved violations that are kept.
 const RESOLVED_MAX: i64 = 1000;
 /// Violations that are read at a time.
@@ -136,6 +136,25 @@ pub struct Kept {
     pub resolved: Option<Resolved>,
 }
 
+/// A violation as somebody saw it, who then decided.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Seen {
+    /// The rule.
+    pub rule: String,
+    /// The message.
+    pub sequence: Sequence,
+    /// How many violations it stood for that came after it.
+    pub further: u64,
+}
+
+impl From<&Kept> for Seen {
+    fn from(kept: &Kept) -> Self {
+        let Violation { rule, sequence, .. } = &kept.violation;
+        Self { rule: rule.clone(), sequence: *sequence, further: kept.further }
+    }
+}
+
 /// Makes the table in a file that has none.
 pub(crate) fn create(sqlite: &Connection) -> rusqlite::Result<()> {
     sqlite.execute_batch(
@@ -172,7 +191,7 @@ pub(crate) fn add(sqlite: &Connection, violation: &Violation) -> rusqlite::Resul
         "SELECT count(*), max(id) FROM main._synddb_violations WHERE rule = ?1 AND resolved_at IS NULL";
     let (count, last): (i64, Option<i64>) =
         sqlite.prepare_cached(open)?.query_row([rule], |row| Ok((row.get(0)?, row.get(1)?)))?;
-    if let Some(last) = last.filter(|_| count >= OPEN_MAX) {
+    if let Some(last) = last.filter(|_| usize::try_from(count).is_ok_and(|count| count >= OPEN_MAX)) {
         let sql = "UPDATE main._synddb_violations SET further = further + 1, through = ?2 WHERE id = ?1";
         sqlite.prepare_cached(sql)?.execute(params![last, sequence.get().cast_signed()])?;
         return Ok(false);
@@ -198,6 +217,32 @@ pub(crate) fn add(sqlite: &Connection, violation: &Violation) -> rusqlite::Resul
 pub(crate) fn open(sqlite: &Connection) -> rusqlite::Result<u64> {
     let sql = "SELECT count(*) FROM main._synddb_violations WHERE resolved_at IS NULL";
     sqlite.query_row(sql, [], |row| Ok(row.get::<_, i64>(0)?.cast_unsigned()))
+}
+
+/// Whether a rule was violated by an incarnation, however that ended.
+pub(crate) fn knows(
+    sqlite: &Connection,
+    rule: &str,
+    incarnation: IncarnationCounter,
+) -> rusqlite::Result<bool> {
+    let sql = "SELECT count(*) FROM main._synddb_violations WHERE rule = ?1 AND incarnation = ?2";
+    let counted =
+        sqlite.query_row(sql, params![rule, incarnation.get().cast_signed()], |row| row.get::<_, i64>(0))?;
+    Ok(counted > 0)
+}
+
+/// Resolves one as it was seen: the same place of the same rule, and nothing counted into it since. `None` where it is another one, or resolved.
+pub(crate) fn resolve_seen(
+    sqlite: &Connection,
+    id: u64,
+    seen: &Seen,
+    resolved: &Resolved,
+) -> rusqlite::Result<Option<Kept>> {
+    let sql = "SELECT count(*) FROM main._synddb_violations WHERE id = ?1 AND rule = ?2 AND sequence = ?3 AND further = ?4";
+    let place =
+        params![id.cast_signed(), seen.rule, seen.sequence.get().cast_signed(), seen.further.cast_signed()];
+    let same: i64 = sqlite.query_row(sql, place, |row| row.get(0))?;
+    if same == 0 { Ok(None) } else { resolve(sqlite, id, resolved) }
 }
 
 /// Resolves one. `None` where there is none of this number that is open.
@@ -287,7 +332,11 @@ fn kept(row: &Row<'_>) -> rusqlite::Result<Kept> {
     })
 }
 
-fn number<T>(column: usize, number: i64, of: impl Fn(u64) -> Result<T, OutOfRange>) -> rusqlite::Result<T> {
+pub(super) fn number<T>(
+    column: usize,
+    number: i64,
+    of: impl Fn(u64) -> Result<T, OutOfRange>,
+) -> rusqlite::Result<T> {
     of(number.cast_unsigned()).map_err(|_| rusqlite::Error::IntegralValueOutOfRange(column, number))
 }
 
@@ -346,7 +395,7 @@ mod tests {
     fn a_rule_that_is_always_violated_takes_a_bounded_place_and_stays_open() {
         let sqlite = Connection::open_in_memory().unwrap();
         create(&sqlite).unwrap();
-        let most = u64::try_from(OPEN_MAX).unwrap();
+        let most = OPEN_MAX as u64;
         for sequence in 1..=most + 100 {
             assert_eq!(add(&sqlite, &violation("r", sequence)).unwrap(), sequence <= most);
         }

@@ -143,6 +143,13 @@ fn rules_are_checked_and_tried_before_anybody_has_them() {
         sql = "SELECT account FROM balances WHERE amount < 0"
         "#,
     );
+    let (exit, tested, errors) = told(["rules", "test", app, &wrong]);
+    assert_eq!((exit, &tested[0]["event"]), (1, &"rule_violated".into()), "{errors}");
+    assert!(tested[0]["detail"].as_str().unwrap().contains("no table `absent`"), "{tested:?}");
+    // What is no replica has no violations, and does not pass for one without.
+    let (exit, _, errors) = told(["rules", "list", app]);
+    assert_eq!(exit, 2, "{errors}");
+    assert!(errors.contains("the file is no replica"), "{errors}");
     let (exit, checked, errors) = told(["rules", "check", &wrong, app]);
     assert_eq!((exit, checked.len()), (2, 3), "{checked:?}{errors}");
     assert!(checked[0]["problem"].as_str().unwrap().contains("no table `absent`"), "{checked:?}");

@@ -167,3 +167,20 @@ fn rows_are_joined_by_any_key_where_sqlite_may_make_an_index() {
     let found = judged.commit("UPDATE t SET v = v + 2");
     assert_eq!(ints(&found[0].rows), [[60_000, 120_000]], "{found:?}");
 }
+
+#[test]
+fn a_rule_never_takes_for_a_rowid_what_is_none() {
+    let join = "SELECT c.v FROM changed_t AS c JOIN before_t AS b ON b.rowid = c.rowid WHERE c.v < b.v";
+    for (table, is_fit) in [
+        ("t(id, v)", true),
+        ("t(id INTEGER PRIMARY KEY, v)", true),
+        ("t(rowid INTEGER PRIMARY KEY, v)", true),
+        ("t(id INTEGER PRIMARY KEY, v, rowid)", false),
+        ("t(id, v, RowId TEXT)", false),
+        ("t(id PRIMARY KEY, v) WITHOUT ROWID", false),
+    ] {
+        let mut judged = Judged::new(TextEncoding::Utf8, vec![rule("sinks", &["t"], join)]);
+        let found = judged.commit(&format!("CREATE TABLE {table}"));
+        assert_eq!(found.is_empty(), is_fit, "{table} {found:?}");
+    }
+}

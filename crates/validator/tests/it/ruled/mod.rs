@@ -17,7 +17,7 @@ use synddb_protocol::id::{Address, Sequence, Timestamp};
 use synddb_protocol::log::SignedEndorsement;
 use synddb_protocol::signing::SigningKey;
 use synddb_storage::{BatchStore as _, Folder, Key, Kind, PageLimit, Start};
-use synddb_validator::rules::Resolution;
+use synddb_validator::rules::{Resolution, Seen, violations_of};
 use synddb_validator::{Config, EndorseConfig, Event, Mode};
 
 use super::log::{Log, STREAM};
@@ -80,6 +80,8 @@ async fn open(running: &mut Running) -> Vec<(String, u64)> {
 }
 
 fn resolve(replica: &Path, id: u64) {
-    let because = "paid back by hand".to_owned();
-    Resolution { id, at: Timestamp::from_ms(1_800_000_000_000).unwrap(), because }.leave(replica).unwrap();
+    let kept = violations_of(replica).unwrap().into_iter().find(|kept| kept.id == id).unwrap();
+    let (seen, because) = (Seen::from(&kept), "paid back by hand".to_owned());
+    let at = Timestamp::from_ms(1_800_000_000_000).unwrap();
+    Resolution { id, seen, at, because }.leave(replica).unwrap();
 }

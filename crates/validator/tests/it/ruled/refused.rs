@@ -157,3 +157,66 @@ async fn a_rule_that_cannot_be_evaluated_is_violated() {
     assert!(refusals[0]["detail"].as_str().unwrap().contains("no such column"), "{refusals}");
     running.stop().await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rule_whose_table_was_never_there_is_violated_from_the_first_state_on() {
+    let mut log = Log::begin(SETUP).await;
+    log.run("UPDATE balances SET amount = -1 WHERE account = 1");
+    let last = log.publish().await;
+    let mut running = Running::start(endorsing(&log, &RULES.replace("balances", "balance")));
+    running.until_applied(last).await;
+    let (_, refusals) = running.get_json("/refusals").await;
+    assert!(refusals[0]["detail"].as_str().unwrap().contains("there is no table `balance`"), "{refusals}");
+    running.stop().await.unwrap();
+    assert_eq!(last_endorsed(&log).await, None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_run_without_rules_applied_is_endorsed_by_no_later_one() {
+    let mut log = Log::begin(SETUP).await;
+    let before = log.last();
+    let mut running = Running::start(endorsing(&log, RULES));
+    until_endorsed(&mut running, before).await;
+    running.stop().await.unwrap();
+    // Below zero and back, which no row shows afterwards.
+    log.run("UPDATE balances SET amount = -1 WHERE account = 1");
+    log.run("UPDATE balances SET amount = 1 WHERE account = 1");
+    let unjudged = log.publish().await;
+    let mut running = Running::start(log.config(Mode::Follow));
+    running.until_applied(unjudged).await;
+    running.stop().await.unwrap();
+    let mut running = Running::start(endorsing(&log, RULES));
+    log.run("UPDATE balances SET amount = 2 WHERE account = 1");
+    let last = log.publish().await;
+    running.until_applied(last).await;
+    let place = before.get() + 1;
+    assert_eq!(open(&mut running).await, [("every commit is judged".to_owned(), place)]);
+    running.stop().await.unwrap();
+    assert_eq!(last_endorsed(&log).await, Some(before.get()));
+    // It is found once, and somebody decides.
+    let mut running = Running::start(endorsing(&log, RULES));
+    running.until(|event| matches!(event, Event::CaughtUp { .. })).await;
+    assert_eq!(open(&mut running).await.len(), 1);
+    resolve(&log.replica(), 1);
+    until_endorsed(&mut running, last).await;
+    running.stop().await.unwrap();
+    equal(&log);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_resolution_of_another_violation_resolves_nothing() {
+    let mut log = Log::begin(SETUP).await;
+    log.run("UPDATE balances SET amount = -1 WHERE account = 1");
+    let last = log.publish().await;
+    let mut running = Running::start(endorsing(&log, RULES));
+    running.until_applied(last).await;
+    let kept = violations_of(&log.replica()).unwrap().remove(0);
+    let seen = Seen { further: 3, ..Seen::from(&kept) };
+    let because = "of another one".to_owned();
+    let file = Resolution { id: kept.id, seen, at: Timestamp::ZERO, because }.leave(&log.replica()).unwrap();
+    while file.exists() {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(open(&mut running).await.len(), 1);
+    running.stop().await.unwrap();
+}

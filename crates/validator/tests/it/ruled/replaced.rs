@@ -105,3 +105,20 @@ async fn an_incarnation_that_is_admitted_is_endorsed_and_its_history_is_kept() {
     running.stop().await.unwrap();
     equal(&log);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_incarnation_is_admitted_by_nobody_because_it_came_before_there_were_rules() {
+    let mut log = Log::begin(SETUP).await;
+    log.begin_anew("copy.db", SETUP).await;
+    let anew = log.publish().await;
+    let mut running = Running::start(log.config(Mode::Follow));
+    running.until_applied(anew).await;
+    running.stop().await.unwrap();
+    for _ in 0..2 {
+        let mut running = Running::start(endorsing(&log, RULES));
+        running.until(|event| matches!(event, Event::CaughtUp { .. })).await;
+        assert_eq!(open(&mut running).await, [("incarnation".to_owned(), anew.get())], "found once");
+        running.stop().await.unwrap();
+    }
+    assert_eq!(last_endorsed(&log).await, None);
+}
