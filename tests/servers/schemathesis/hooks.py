@@ -15,7 +15,7 @@ import re
 import schemathesis
 from schemathesis.transport.serialization import Binary
 
-# What the test prepared: "stream", "table", and in "bodies" a folder with what may be posted, in order.
+# What the test prepared: "stream", "table", "endorsed", a message whose checkpoint is endorsed, and in "bodies" a folder with what may be posted, in order.
 PREPARED = json.loads(os.environ["SYNDDB_PREPARED"])
 
 COUNTS = collections.defaultdict(collections.Counter)
@@ -88,6 +88,8 @@ def before_call(context, case, kwargs):
     path = case.path_parameters or {}
     if "stream" in path:
         path["stream"] = PREPARED["stream"]
+    if operation == "endorsement":
+        path["sequence"] = PREPARED["endorsed"]
     if NEXT.get(operation) is not None:
         file = next(NEXT[operation])
         case.body = f"{PREFIX}{file}"

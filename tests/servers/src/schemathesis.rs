@@ -35,7 +35,7 @@ pub struct Questions<'a> {
     pub document: &'a Value,
     /// The token that each request carries.
     pub token: Option<&'a str>,
-    /// What the hooks put into requests: `stream`, `table`, `bodies`.
+    /// What the hooks put into requests: `stream`, `table`, `endorsed`, `bodies`.
     pub prepared: &'a Value,
     /// A regular expression of paths that are not asked.
     pub except: Option<&'a str>,

@@ -15,11 +15,16 @@ const SETUP: &str = "
     INSERT INTO account SELECT n, 'account ' || n, n / 4.0 FROM n;
     CREATE INDEX by_name ON account (name);";
 
-/// A system whose replica has the database and whose validator goes by credentials, its agent, and the URL of that.
+/// A system whose replica has the database and whose validator goes by credentials and endorses, its agent, and the URL of that.
 fn captured(folder: &Path) -> (System, Role, String) {
     write_token(folder);
     let listed = credentials(folder);
-    let system = System::start_in(folder, &[("SYNDDB_VALIDATOR_CREDENTIALS_FILE", listed)]);
+    let environment = [
+        ("SYNDDB_VALIDATOR_CREDENTIALS_FILE", listed),
+        ("SYNDDB_VALIDATOR_ENDORSE__ON", "true".into()),
+        ("SYNDDB_VALIDATOR_ENDORSE__KEY_FILE", folder.join("endorse.key")),
+    ];
+    let system = System::start_in(folder, &environment);
     sql(&system.app, SETUP);
     let mut command = system.agent();
     command.args(["--port", "0"]);
@@ -28,11 +33,16 @@ fn captured(folder: &Path) -> (System, Role, String) {
     let url = agent.event("listening", |_| true)["url"].as_str().unwrap().to_owned();
     sql(&system.app, "UPDATE account SET balance = 0 WHERE id = 1;");
     system.assert_equal();
+    let status = curl(&[&format!("{}/status", system.validator_url())]).1;
+    let stands = status["sequence"].as_u64().unwrap();
+    system.validator.event("endorsed", |event| event["sequence"].as_u64() == Some(stands));
     (system, agent, url)
 }
 
 fn faults(folder: &Path, url: &str, token: Option<&str>, except: Option<&str>, but: &[&str]) -> String {
-    let prepared = json!({ "table": "account" });
+    // Of an agent there is none.
+    let endorsed = curl(&[&format!("{url}/endorsements")]).1["sequence"].clone();
+    let prepared = json!({ "table": "account", "endorsed": endorsed });
     let document = synddb_servers::document(url).unwrap();
     let questions = Questions { url, document: &document, token, prepared: &prepared, except, folder };
     let answers = questions.ask().unwrap();
