@@ -622,6 +622,9 @@ pub(crate) struct VerifyArguments {
     /// told, and says `started_from` no more.
     #[arg(long, value_name = "REPLICA", requires = "full")]
     pub(crate) of: Option<PathBuf>,
+    /// The rules that look at that replica: its validator's file. What they find of the log before the snapshot is open in the replica then.
+    #[arg(long, requires = "of")]
+    pub(crate) rules: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

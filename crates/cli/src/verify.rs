@@ -26,6 +26,7 @@ pub(crate) fn run(arguments: &VerifyArguments, output: Output) -> Result<Exit, C
         keys: arguments.sequencer_keys.clone(),
         rebuild_in: scratch.as_ref().map(|folder| folder.path().to_owned()),
         replica: arguments.of.clone(),
+        rules: arguments.rules.clone(),
     };
     let checked = process::serve(output, "verify", false, async |_, shutdown: Shutdown| {
         let mut seldom = Seldom::begin(output);

@@ -102,6 +102,12 @@ impl Statement {
         self.run(values, each)
     }
 
+    /// Counts its instructions from nothing: a progress handler comes at the same ones then each time that it runs on the same rows.
+    pub(crate) fn forget_steps(&mut self) {
+        // SAFETY: the statement is open; its connection is used by this thread alone.
+        unsafe { ffi::sqlite3_stmt_status(self.statement, ffi::SQLITE_STMTSTATUS_VM_STEP, 1) };
+    }
+
     /// Starts a statement that takes no values, to be asked for one row after the other.
     pub fn rows(&mut self) -> Rows<'_> {
         Rows { statement: self, stands: Stands::Before }

@@ -91,7 +91,11 @@ pub struct Config {
     /// read replica none.
     #[schemars(example = "/etc/synddb/rules.toml")]
     pub rules: Option<PathBuf>,
-    /// Longest time that one rule may take for one commit, in milliseconds. A rule that takes longer counts as violated.
+    /// Most instructions of SQLite's machine that one rule may take for one commit; sixty times as many where it is shown all rows there are. A rule that
+    /// takes more counts as violated. Validators of one quorum have the same number here: what is too much is then too much for each of them.
+    pub rule_steps_max: u64,
+    /// Longest time that one rule may take for one commit, in milliseconds, however few its instructions. A rule that takes longer counts as violated,
+    /// by this validator alone.
     pub rule_ms_max: u64,
     /// Whether checkpoints are endorsed, and how.
     pub endorse: EndorseConfig,
@@ -280,7 +284,8 @@ impl Default for Config {
             from_snapshot: FromSnapshot::Never,
             snapshots: SnapshotsConfig::default(),
             rules: None,
-            rule_ms_max: 1000,
+            rule_steps_max: 100_000_000,
+            rule_ms_max: 30_000,
             endorse: EndorseConfig::default(),
             telemetry: Telemetry::default(),
             config: None,

@@ -39,7 +39,7 @@ use crate::keys::{KeySource, KeysFile, PatientKeys, Pinned};
 use crate::news::{News, Sequencer};
 use crate::pipeline::{DRAIN_MAX, FETCHED_MAX, VERIFIED_MAX, cut_off};
 use crate::replica::{Context, Owner, Started};
-use crate::rules::{Rule, Rulebook, RulesFile};
+use crate::rules::{Rule, RuleCost, Rulebook, RulesFile};
 use crate::serve::{Serving, router};
 use crate::snapshots::{self, Beginning, Shelf, Taker};
 use crate::start::{Begun, Start};
@@ -136,7 +136,8 @@ fn rulebook(config: &Config, rules: Vec<Arc<dyn Rule>>) -> Result<Option<Ruleboo
     let texts = config.rules.as_deref().map(RulesFile::read).transpose()?.unwrap_or_default().rules;
     RulesFile::check_beside(&texts, &rules)?;
     let (one, all) = (Duration::from_millis(config.rule_ms_max), Duration::from_millis(config.scan_ms_max));
-    Ok(Some(Rulebook::new(texts, rules, one, all, config.endorse.incarnation_max)))
+    let cost = RuleCost { steps: config.rule_steps_max, one, all };
+    Ok(Some(Rulebook::new(texts, rules, cost, config.endorse.incarnation_max)))
 }
 
 /// As [`run`], over a store that is open; `config.store` is not looked at.
@@ -316,6 +317,7 @@ impl Checked {
             ("scan_ms_max", config.scan_ms_max),
             ("poll_ms_max", config.poll_ms_max),
             ("wal_bytes_max", config.wal_bytes_max),
+            ("rule_steps_max", config.rule_steps_max),
             ("rule_ms_max", config.rule_ms_max),
         ];
         if config.snapshots.is_on() && !config.store.is_writable() {

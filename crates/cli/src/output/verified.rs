@@ -56,9 +56,13 @@ pub(super) fn of(report: &Report, elapsed_ms: u64) -> String {
         None => "  rebuilt   no; --full rebuilds the database and compares every state hash".to_owned(),
     });
     lines.extend(replica.map(|replica| match replica {
-        ReplicaBegan::Checked { sequence } => {
+        ReplicaBegan::Checked { sequence, violations: 0 } => {
             format!("  replica   began with message {sequence} of this log: told that everything before is checked")
         }
+        ReplicaBegan::Checked { sequence, violations } => format!(
+            "  replica   began with message {sequence} of this log: told that everything before is checked, and that rules did not hold there \
+             {violations} times: `synddb rules list`"
+        ),
         ReplicaBegan::AtTheFirst => "  replica   has nothing left to be checked: it began with the first message".to_owned(),
     }));
     lines.extend(match beside {

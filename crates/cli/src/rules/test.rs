@@ -59,6 +59,7 @@ fn told(finding: Finding) -> (String, Offending) {
     let detail = match why {
         Why::Rows => "it names these rows".to_owned(),
         Why::Unevaluated(why) => format!("it cannot be evaluated: {why}"),
+        Why::TooManySteps => "it takes more instructions than it may".to_owned(),
         Why::TookTooLong => "it takes longer than it may".to_owned(),
     };
     let row = |row: Vec<Cell>| row.into_iter().map(written).collect();

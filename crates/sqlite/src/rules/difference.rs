@@ -59,6 +59,9 @@ fn compare(
     stopping: &AtomicBool,
 ) -> Result<(), ApplyError> {
     let was = RunningState::of_schema(before)?;
+    if before.encoding() != after.encoding() {
+        return all_replaced(&was, (after, state), gathered, stopping);
+    }
     let fates = schema_difference((was.objects(), was.layouts()), (state.objects(), state.layouts())).tables;
     let mut kept = BTreeSet::new();
     for fate in &fates {
@@ -99,6 +102,27 @@ fn compare(
     // A watched table that was there and is not any more, or is another one.
     let mut inner = gathered.lock();
     for layout in was.layouts().values().filter(|layout| !kept.contains(&layout.name)) {
+        if let Some(at) = inner.find(&layout.name) {
+            let table = inner.table_mut(at);
+            (table.touched, table.replaced) = (true, true);
+        }
+    }
+    Ok(())
+}
+
+/// Text in another encoding is other bytes, and a rule reads both in one. So nothing is what it was, and what looks back knows nothing.
+fn all_replaced(
+    was: &RunningState,
+    (after, state): (&Connection, &RunningState),
+    gathered: &Gathered,
+    stopping: &AtomicBool,
+) -> Result<(), ApplyError> {
+    for layout in state.layouts().values() {
+        let Some(at) = gathered.lock().find(&layout.name) else { continue };
+        all_changed(Side { connection: after, layout }, at, gathered, stopping)?;
+    }
+    let mut inner = gathered.lock();
+    for layout in was.layouts().values() {
         if let Some(at) = inner.find(&layout.name) {
             let table = inner.table_mut(at);
             (table.touched, table.replaced) = (true, true);

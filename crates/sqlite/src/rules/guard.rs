@@ -1,7 +1,8 @@
 //! What a rule may do: read tables and views of its own commit, and compute what follows from them alone.
 //!
 //! The authorizer stands only while rules are compiled: with one, SQLite compiles every other statement of the connection anew. The clock stands only while
-//! they run.
+//! they run, and counts
+//! from nothing for each of them, so that the same is too much on every machine.
 
 #![allow(
     unsafe_code,
@@ -15,10 +16,12 @@ use std::time::{Duration, Instant};
 
 use rusqlite::ffi;
 
+use super::Bounds;
 use crate::connection::Connection;
 use crate::query::guard::{FUNCTIONS, OWN_FUNCTIONS};
+use crate::statement::Statement;
 
-/// Instructions of SQLite's machine between two looks at the clock.
+/// Instructions of SQLite's machine between two looks at what was spent.
 const INSTRUCTIONS: c_int = 1000;
 
 /// The names of a rowid that a rule may join by. A column may take them away.
@@ -138,20 +141,32 @@ unsafe extern "C" fn authorize(
     if is_allowed { ffi::SQLITE_OK } else { ffi::SQLITE_DENY }
 }
 
-/// Interrupts what takes longer than it may. It stands while all rules of a commit run, and looks at the time of one only where that takes more than an
+/// Which bound a rule came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Over {
+    Steps,
+    Time,
+}
+
+/// Interrupts what costs more than it may. It stands while all rules of a commit run, and looks at what one has spent only where that takes more than an
 /// instant: setting it, and reading the clock, cost as much as a rule over few rows.
 #[derive(Debug)]
 pub(super) struct Clock {
+    steps: u64,
     time: Duration,
-    /// When the rule that runs has to be done.
+    /// What the rule that runs has spent.
+    spent: Cell<u64>,
+    /// When it has to be done.
     end: Cell<Option<Instant>>,
-    is_over: Cell<bool>,
+    over: Cell<Option<Over>>,
 }
 
 impl Clock {
     /// Does something with a clock that interrupts statements of the connection.
-    pub(super) fn bound<T>(connection: &Connection, time: Duration, run: impl FnOnce(&Self) -> T) -> T {
-        let clock = Self { time, end: Cell::new(None), is_over: Cell::new(false) };
+    pub(super) fn bound<T>(connection: &Connection, bounds: Bounds, run: impl FnOnce(&Self) -> T) -> T {
+        let Bounds { steps, time, .. } = bounds;
+        let (spent, end, over) = (Cell::new(0), Cell::new(None), Cell::new(None));
+        let clock = Self { steps, time, spent, end, over };
         let context = std::ptr::from_ref(&clock).cast_mut().cast::<c_void>();
         let _unset = Unset(connection, |handle| {
             // SAFETY: as below.
@@ -164,14 +179,16 @@ impl Clock {
     }
 
     /// Another rule begins.
-    pub(super) fn begin(&self) {
+    pub(super) fn begin(&self, statement: &mut Statement) {
+        statement.forget_steps();
+        self.spent.set(0);
         self.end.set(None);
-        self.is_over.set(false);
+        self.over.set(None);
     }
 
-    /// Whether the rule took longer than it may.
-    pub(super) const fn is_over(&self) -> bool {
-        self.is_over.get()
+    /// What the rule had too much of, if anything.
+    pub(super) const fn over(&self) -> Option<Over> {
+        self.over.get()
     }
 }
 
@@ -182,6 +199,9 @@ unsafe extern "C" fn is_over(context: *mut c_void) -> c_int {
     // A time that no clock comes to is no bound.
     let end = clock.end.get().or_else(|| now.checked_add(clock.time));
     clock.end.set(end);
-    clock.is_over.set(end.is_some_and(|end| now >= end));
-    c_int::from(clock.is_over())
+    let spent = clock.spent.get().saturating_add(u64::from(INSTRUCTIONS.unsigned_abs()));
+    clock.spent.set(spent);
+    let is_late = end.is_some_and(|end| now >= end);
+    clock.over.set(if spent >= clock.steps { Some(Over::Steps) } else { is_late.then_some(Over::Time) });
+    c_int::from(clock.over().is_some())
 }

@@ -49,7 +49,9 @@ pub struct RuleText {
 /// What one evaluation of a rule may cost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bounds {
-    /// The time.
+    /// Instructions of SQLite's machine, looked at behind each thousand. Every validator counts the same of one commit and one rule.
+    pub steps: u64,
+    /// The time, for what a machine is slow at though the instructions are few. Only this one depends on the machine: it is to be far behind the other.
     pub time: Duration,
     /// Rows of an answer that are kept.
     pub rows: usize,
@@ -59,7 +61,7 @@ pub struct Bounds {
 
 impl Default for Bounds {
     fn default() -> Self {
-        Self { time: Duration::from_secs(1), rows: 16, bytes: 16 << 10 }
+        Self { steps: 100_000_000, time: Duration::from_secs(30), rows: 16, bytes: 16 << 10 }
     }
 }
 
@@ -85,6 +87,8 @@ pub enum Why {
     Rows,
     /// It cannot be evaluated.
     Unevaluated(String),
-    /// It took longer than it may.
+    /// It took more instructions than it may, as it does everywhere.
+    TooManySteps,
+    /// It took longer than it may, on this machine.
     TookTooLong,
 }

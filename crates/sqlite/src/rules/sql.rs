@@ -8,7 +8,7 @@ use synddb_protocol::submission::{ObjectKind, TextEncoding};
 
 use super::difference::spool;
 use super::gathered::{Gathered, Set};
-use super::guard::{Clock, Compiling, ROWIDS};
+use super::guard::{Clock, Compiling, Over, ROWIDS};
 use super::judge::CommitView;
 use super::view;
 use super::{Bounds, Finding, RuleText, Why};
@@ -109,7 +109,7 @@ impl Rules {
             self.compiled = Some((schema, compiled));
         }
         let Some((_, compiled)) = &mut self.compiled else { return Ok(Vec::new()) };
-        Clock::bound(view.connection, self.bounds.time, |clock| {
+        Clock::bound(view.connection, self.bounds, |clock| {
             let mut found = Vec::new();
             for (text, rule) in self.texts.iter().zip(compiled) {
                 found.extend(rule.evaluate(&text.name, view, self.bounds, clock)?);
@@ -235,7 +235,7 @@ impl Compiled {
         if is_bare && self.is_silent {
             return Ok(None);
         }
-        clock.begin();
+        clock.begin(statement);
         let error = match step(statement, bounds, view.connection.encoding()) {
             Ok((rows, _)) if rows.is_empty() => {
                 self.is_silent |= is_bare;
@@ -247,8 +247,11 @@ impl Compiled {
             }
             Err(error) => error,
         };
-        if error.primary() == ffi::SQLITE_INTERRUPT && clock.is_over() {
-            return only(Why::TookTooLong);
+        if let Some(over) = clock.over().filter(|_| error.primary() == ffi::SQLITE_INTERRUPT) {
+            return only(match over {
+                Over::Steps => Why::TooManySteps,
+                Over::Time => Why::TookTooLong,
+            });
         }
         if let Some(error) = view.gathered.lock().take_failure() {
             return Err(spool(&error).into());

@@ -11,7 +11,6 @@
 //! - Never below what the store or the disk shows of the key, or of the one that it followed.
 //! - What is not stored is shown to nobody.
 
-use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -29,9 +28,10 @@ use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
-use super::due::Due;
+use super::due::{Due, Offered};
 use super::gathered::{GatherError, Trusting, gathered_at};
-use super::highest::{self, Signed, Unknown};
+use super::highest::{self, Unknown};
+use super::noted::{NotNoted, Signed};
 use super::shown::Shown;
 use crate::config::EndorseConfig;
 use crate::event::Event;
@@ -67,25 +67,30 @@ enum NotEndorsed {
     Gather(#[from] GatherError),
     #[error("the endorsement cannot be stored")]
     Put(#[source] PutError),
-    #[error("what is about to be signed cannot be noted beside the replica")]
-    Note(#[source] io::Error),
+    #[error(transparent)]
+    Note(#[from] NotNoted),
+    #[error("the part that notes what is signed has ended; the log says why, start the process again")]
+    Fault,
+    /// Somebody else laid something there.
     #[error(
-        "what was signed before cannot be read beside the replica; remove the file only if you know that this key signed nothing since"
+        "something that is no endorsement lies in the store at the place of this one; remove it, and see who can write to the store"
     )]
-    Noted(#[source] io::Error),
+    Squatted,
     /// Whoever began with a snapshot is not believed alone.
     #[error(
         "the replica began with the snapshot of message {from}, and nobody checked the log before it: run `synddb verify --full --of`, or name \
          validators in `endorse.validators` of whom a quorum endorsed that state"
     )]
     Started { from: Sequence },
+    #[error("a violation of a rule was found before it")]
+    Withdrawn,
     #[error("the replica lacks messages; set `endorse.behind_gaps` to endorse all the same")]
     Gaps,
     /// This place is passed.
     #[error(
-        "the key has endorsed message {highest} by {by}, and never endorses below; is this an old image of the disk?"
+        "the store says that the key has endorsed message {highest}, and it never endorses below; is this an old image of the disk?"
     )]
-    Below { highest: Sequence, by: &'static str },
+    Below { highest: Sequence },
     #[error(
         "this key has endorsed something else at this place before; was its configuration changed, or is it used twice?"
     )]
@@ -98,8 +103,10 @@ impl NotEndorsed {
     /// Whether the same place may be endorsed later.
     const fn may_come(&self) -> bool {
         match self {
-            Self::Unknown(_) | Self::Gather(_) | Self::Put(_) | Self::Note(_) | Self::Started { .. } => true,
-            Self::Noted(_) | Self::Gaps | Self::Below { .. } | Self::Conflict | Self::Content(_) => false,
+            Self::Unknown(_) | Self::Gather(_) | Self::Put(_) | Self::Started { .. } => true,
+            Self::Note(NotNoted::Unwritable { .. }) => true,
+            Self::Note(_) | Self::Fault | Self::Squatted | Self::Withdrawn => false,
+            Self::Gaps | Self::Below { .. } | Self::Conflict | Self::Content(_) => false,
         }
     }
 }
@@ -118,13 +125,13 @@ impl Endorser {
             warn!("the key that endorses is not registered: a development signer, which no bridge counts");
         }
         self.tell(None);
-        while let Some(checkpoint) = self.wait(self.due.next()).await {
+        while let Some(offered) = self.wait(self.due.next()).await {
             let mut wait = RETRY_MIN;
             loop {
-                match self.endorse(&checkpoint).await {
-                    Ok(()) => break,
+                match self.endorse(&offered).await {
+                    Ok(()) | Err(NotEndorsed::Withdrawn) => break,
                     Err(error) => {
-                        self.failed(&checkpoint, &error);
+                        self.failed(&offered.checkpoint, &error);
                         if !error.may_come() {
                             break;
                         }
@@ -138,8 +145,13 @@ impl Endorser {
         }
     }
 
-    async fn endorse(&self, checkpoint: &TrustedCheckpoint) -> Result<(), NotEndorsed> {
+    async fn endorse(&self, offered: &Offered) -> Result<(), NotEndorsed> {
+        let checkpoint = &offered.checkpoint;
         self.check_replica().await?;
+        // Behind that: whoever says that the log before was checked withdraws first.
+        if self.due.is_withdrawn(offered) {
+            return Err(NotEndorsed::Withdrawn);
+        }
         let claim = checkpoint.claim();
         let sequence = claim.size;
         let domain = self.config.domain();
@@ -151,7 +163,7 @@ impl Endorser {
         if let Some(highest) = highest::in_store(&*self.store, self.stream, &keys, sequence).await? {
             let at = highest.endorsement().sequence();
             if at > sequence {
-                return Err(NotEndorsed::Below { highest: at, by: "the store" });
+                return Err(NotEndorsed::Below { highest: at });
             }
             // Of this place: by this key, or the one that it followed. Either way it is not signed again.
             if *highest.digest() != digest {
@@ -160,7 +172,10 @@ impl Endorser {
             self.stored(highest, false).await;
             return Ok(());
         }
-        self.note(Signed { key, sequence, digest: digest.to_string() }).await?;
+        let (replica, stream) = (self.replica.clone(), self.stream);
+        let signed = Signed { stream, key, sequence, digest: digest.to_string() };
+        let followed = self.signer.predecessor();
+        spawn_blocking(move || signed.note(followed, &replica)).await.map_err(|_| NotEndorsed::Fault)??;
         let signed = Endorsement::sign(endorsement.checkpoint, domain, &self.signer)?;
         let put = Key::Endorsement { stream: self.stream, sequence, validator: key };
         match self.store.put(&put, Bytes::from(signed.to_bytes())).await {
@@ -168,7 +183,11 @@ impl Endorser {
                 self.stored(signed, put == Put::Created).await;
                 Ok(())
             }
-            Err(PutError::Conflict { .. }) => Err(NotEndorsed::Conflict),
+            Err(PutError::Conflict { .. }) => {
+                let there = highest::of(&*self.store, self.stream, sequence, key).await;
+                let is_ours = there.map_err(Unknown::from)?.is_some();
+                Err(if is_ours { NotEndorsed::Conflict } else { NotEndorsed::Squatted })
+            }
             Err(error) => Err(NotEndorsed::Put(error)),
         }
     }
@@ -200,24 +219,6 @@ impl Endorser {
         }))
     }
 
-    /// Notes on the disk what is about to be signed, unless it says that this key went further, or signed something else there.
-    async fn note(&self, signed: Signed) -> Result<(), NotEndorsed> {
-        let replica = self.replica.clone();
-        let noted = spawn_blocking(move || {
-            match Signed::read(&replica).map_err(NotEndorsed::Noted)? {
-                Some(before) if before.key == signed.key && before.sequence > signed.sequence => {
-                    return Err(NotEndorsed::Below { highest: before.sequence, by: "this disk" });
-                }
-                Some(before) if before.key == signed.key && before.sequence == signed.sequence => {
-                    return if before.digest == signed.digest { Ok(()) } else { Err(NotEndorsed::Conflict) };
-                }
-                Some(_) | None => {}
-            }
-            signed.write(&replica).map_err(NotEndorsed::Note)
-        });
-        noted.await.unwrap_or_else(|fault| Err(NotEndorsed::Note(io::Error::other(fault))))
-    }
-
     /// It lies in the store.
     async fn stored(&self, endorsement: SignedEndorsement, is_new: bool) {
         let sequence = endorsement.endorsement().sequence();
@@ -233,7 +234,7 @@ impl Endorser {
     fn failed(&self, checkpoint: &TrustedCheckpoint, error: &NotEndorsed) {
         metrics::endorse_failed(self.stream);
         let (sequence, detail) = (checkpoint.claim().size.get(), chain(error));
-        if matches!(error, NotEndorsed::Conflict | NotEndorsed::Noted(_)) {
+        if matches!(error, NotEndorsed::Conflict | NotEndorsed::Squatted | NotEndorsed::Note(_)) {
             error!(sequence, error = detail, "not endorsed");
         } else {
             warn!(sequence, error = detail, "not endorsed");

@@ -3,7 +3,7 @@
 //! ```text
 //! replica/owner.rs --a batch is committed, and no violation is open--> due.rs --> endorser.rs --> the store, then shown.rs, http.rs
 //!                                                                                    ^
-//!                                      highest.rs: how far this key has gone, by the store and by the disk
+//!                                      highest.rs, noted.rs: how far this key has gone, by the store and by the disk
 //! gathered.rs: who else has endorsed the same, for whoever waits for a quorum
 //! ```
 //!
@@ -18,6 +18,7 @@ mod endorser;
 pub mod gathered;
 mod highest;
 mod http;
+mod noted;
 mod shown;
 
 use std::sync::Arc;

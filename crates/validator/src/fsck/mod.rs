@@ -53,6 +53,7 @@ use crate::event::{End, Event};
 use crate::fetch::PatientStore;
 use crate::once::{self, Beginning};
 use crate::replica::{Context, Gaps, Owner, Place};
+use crate::rules::{Rulebook, RulesFileError};
 use crate::run::own;
 use crate::view::View;
 
@@ -77,6 +78,8 @@ pub struct Question {
     /// A replica of this log that began from a snapshot. When the log before that is found to be whole, to lead there, and to make the database that
     /// the snapshot was, the replica is told. Nothing is told unless the database is rebuilt.
     pub replica: Option<PathBuf>,
+    /// The rules that look at that replica: the file that its validator has. They look at the log before its beginning, too. `None` for the default rules alone.
+    pub rules: Option<PathBuf>,
 }
 
 /// Why a log was not found to be whole.
@@ -98,6 +101,21 @@ pub enum Problem {
         /// Why it cannot be read, where that is known.
         source: Option<SqliteError>,
     },
+    /// The rules that look at the replica are not those that were named.
+    #[error(
+        "a rule looks at the replica that is not in the file of rules, or says something else there; name with --rules the file that its \
+         validator has. What a rule in Rust finds is not found here: such a replica begins with the first message. file=`{}` rule=`{rule}`",
+        file.display()
+    )]
+    OtherRules {
+        /// The replica.
+        file: PathBuf,
+        /// The rule.
+        rule: String,
+    },
+    /// The file of rules cannot be used.
+    #[error(transparent)]
+    Rules(#[from] RulesFileError),
     /// The replica cannot be told.
     #[error("the log is whole, and the replica cannot be told so; run it again. file=`{}`", file.display())]
     NotTold {
@@ -190,7 +208,7 @@ impl Problem {
             Self::NoStream { .. } | Self::Nothing { .. } | Self::NoKeys { .. } | Self::Strangers { .. } => {
                 true
             }
-            Self::NoReplica { .. } => true,
+            Self::NoReplica { .. } | Self::OtherRules { .. } | Self::Rules(_) => true,
             Self::NotTold { .. } | Self::BeganElsewhere { .. } => false,
             Self::Validator(error) => error.is_refusal(),
             Self::NotWhole { .. }
@@ -232,11 +250,12 @@ pub async fn run(
     let stop = CancellationToken::new();
     // Whoever stops waiting for this ends every part of it.
     let _ending = stop.clone().drop_guard();
-    let Question { store, stream, keys, rebuild_in, replica } = question;
+    let Question { store, stream, keys, rebuild_in, replica, rules } = question;
+    let rulebook = Rulebook::of_file(rules.as_deref())?;
     let asked = Asked::about(&store, stream, &keys, &shutdown, &stop).await?;
     let Asked { objects, store, counted, stream, keys, epochs } = asked;
     let began = match replica {
-        Some(file) => Some(Began::read(file, stream)?),
+        Some(file) => Some(Began::read(file, stream, &rulebook)?),
         None => None,
     };
     let walk = Walk {
@@ -248,7 +267,9 @@ pub async fn run(
         stop,
         began: began.as_ref().and_then(Began::checkpoint),
         scratch: rebuild_in.map(|folder| folder.join(SCRATCH)),
+        rules: began.as_ref().is_some_and(Began::is_to_judge).then_some(rulebook),
     };
+    let scratch = walk.scratch.clone();
     let (looked, rebuilt) = match walk.run(&mut on_progress).await {
         Ok(walked) => walked,
         Err(Problem::NotWhole { halt, source }) => {
@@ -277,8 +298,8 @@ pub async fn run(
     let Some(mut report) = looked.into_report(stream, epochs, counted.read(), rebuilt, beside) else {
         return Err(Problem::Nothing { stream, found: objects.streams().await? });
     };
-    if let Some(began) = began.filter(|_| is_rebuilt) {
-        report.replica = Some(began.tell(meets)?);
+    if let (Some(began), Some(scratch), true) = (began, scratch, is_rebuilt) {
+        report.replica = Some(began.tell(meets, &scratch)?);
     }
     Ok(report)
 }
@@ -295,6 +316,8 @@ struct Walk {
     began: Option<SignedCheckpoint>,
     /// The database that is rebuilt.
     scratch: Option<PathBuf>,
+    /// What looks at every commit on the way.
+    rules: Option<Rulebook>,
 }
 
 impl Walk {
@@ -335,7 +358,7 @@ impl Walk {
                     report: None,
                     replaced: None,
                     live: None,
-                    rules: None,
+                    rules: self.rules.clone(),
                     due: None,
                 };
                 let owning = own(move || Owner::run(place, None, Signers::default(), context, to_apply));

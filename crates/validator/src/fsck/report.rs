@@ -104,6 +104,8 @@ pub enum ReplicaBegan {
     Checked {
         /// The last message in that snapshot.
         sequence: Sequence,
+        /// Violations of its rules that were found before, and are open in it now.
+        violations: u64,
     },
     /// It began with the first message, or what came before was checked earlier: there is nothing to be told.
     AtTheFirst,

@@ -437,7 +437,7 @@ impl Owner {
         let Some(snapshot) = snapshot_of(message) else { return Ok(()) };
         info!(sequence = sequence.get(), chunks = snapshot.chunks.len(), "restoring a snapshot");
         let names = self.working().map_or(&self.names, Working::names).elsewhere();
-        let carried = self.working_mut().map(Working::take_found).unwrap_or_default();
+        let carried = self.working_mut().and_then(Working::carry);
         if let Some(live) = &mut self.live {
             live.rollback();
         }
@@ -467,7 +467,8 @@ impl Owner {
         );
         if let Some(rules) = &self.context.rules {
             let replica = self.place.file().to_owned();
-            staged.judge_snapshot(rules, self.live.as_ref(), message, snapshot, &replica, carried)?;
+            let gap = self.context.gaps.open().map(|open| open.gap.from);
+            staged.judge_snapshot(rules, (self.live.as_ref(), carried, gap), message, snapshot, &replica)?;
         }
         self.staged = Some(staged);
         Ok(())
@@ -557,17 +558,6 @@ impl Owner {
             Report::remove(self.place.file())?;
             info!(sequence = standing.sequence.get(), "an earlier divergence is settled");
             self.context.report = None;
-        }
-        Ok(())
-    }
-
-    /// Looks whether somebody has checked by now what came before the snapshot that the replica began with.
-    fn look_at_start(&mut self) -> Result<(), Ended> {
-        let (Some(live), true) = (&self.live, self.context.started.is_some()) else { return Ok(()) };
-        self.context.started = live.started()?;
-        if self.context.started.is_none() {
-            info!("the log before the snapshot that the replica began with was checked in full");
-            self.context.view.started(None);
         }
         Ok(())
     }

@@ -12,6 +12,8 @@ use synddb_sqlite::connection::{Connection, SqliteError};
 use synddb_sqlite::rusqlite::types::Type;
 use synddb_sqlite::rusqlite::{self, OptionalExtension as _, params};
 
+use crate::rules::{self, Violation};
+
 /// A snapshot that a replica began with.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Started {
@@ -52,14 +54,23 @@ impl Started {
         sqlite.execute(sql, params![self.signer.as_bytes(), self.checkpoint.to_bytes()]).map(drop)
     }
 
-    /// Takes it back out of a replica, also of one that is kept by a running process: what came before was checked. Whoever has begun
-    /// otherwise meanwhile keeps what that says.
-    pub(crate) fn checked(&self, replica: &Path) -> Result<(), SqliteError> {
+    /// Takes it back out of a replica, also of one that is kept by a running process: what came before was checked, and rules found these violations in it,
+    /// which are open from here on. Whoever has begun otherwise meanwhile keeps what that says.
+    pub(crate) fn checked(&self, replica: &Path, found: &[Violation]) -> Result<(), SqliteError> {
         let connection = Connection::open(replica)?;
-        connection.execute("PRAGMA synchronous = FULL")?;
-        let sql = "DELETE FROM main._synddb_started WHERE checkpoint = ?1";
-        connection.sqlite().execute(sql, params![self.checkpoint.to_bytes()])?;
-        Ok(())
+        connection.execute("PRAGMA synchronous = FULL; BEGIN IMMEDIATE")?;
+        let written = || -> rusqlite::Result<()> {
+            let sql = "DELETE FROM main._synddb_started WHERE checkpoint = ?1";
+            if connection.sqlite().execute(sql, params![self.checkpoint.to_bytes()])? == 1 {
+                found
+                    .iter()
+                    .try_for_each(|violation| rules::add(connection.sqlite(), violation).map(drop))?;
+            }
+            Ok(())
+        };
+        // What is not committed goes with the connection.
+        written()?;
+        connection.execute("COMMIT")
     }
 
     /// As everybody may know it.

@@ -20,7 +20,7 @@ use super::names::Names;
 use super::{Ended, Place, Started, position, signers};
 use crate::error::{Divergence, HaltCause, ReplicaError};
 use crate::feed::history::At;
-use crate::rules::{Judging, Kept, Rulebook, Violation};
+use crate::rules::{Carried, Judging, Kept, Replaced, Rulebook, Violation};
 
 /// Most tables that are named as different.
 pub(crate) const TABLES_MAX: usize = 64;
@@ -139,22 +139,19 @@ impl Working {
     }
 
     /// Has a snapshot judged that is to take the place of what there was before, as the difference between the two, and every commit from here on. `carried` was
-    /// found in what it replaces.
+    /// seen of what it replaces, and from `gap` on messages were left out.
     pub(super) fn judge_snapshot(
         &mut self,
         rules: &Rulebook,
-        before: Option<&Self>,
+        (before, carried, gap): (Option<&Self>, Option<Carried>, Option<Sequence>),
         message: &VerifiedMessage,
         snapshot: &Snapshot,
         replica: &Path,
-        carried: Vec<Violation>,
     ) -> Result<(), Ended> {
-        let delivered =
-            before.and_then(|before| before.judging.as_ref()).map_or(0, Judging::delivered_through);
         let before = before.map(|before| before.applier.applier().connection());
+        let replaced = Replaced { before, carried, gap };
         let after = self.applier.applier().connection();
-        let judged =
-            Judging::over_snapshot(rules, (before, delivered), after, (message, snapshot), replica, carried);
+        let judged = Judging::over_snapshot(rules, replaced, after, (message, snapshot), replica);
         let judging = judged.map_err(|source| self.failed(source))?;
         self.applier.watch(judging.tables());
         self.judging = Some(judging);
@@ -166,9 +163,21 @@ impl Working {
         self.judging.as_ref().map(Judging::open)
     }
 
+    /// What rules saw of a state that another one takes the place of; `None` where none looks.
+    pub(super) fn carry(&mut self) -> Option<Carried> {
+        self.judging.as_mut().map(Judging::carry)
+    }
+
     /// What was found since this was asked last.
     pub(super) fn take_found(&mut self) -> Vec<Violation> {
         self.judging.as_mut().map(Judging::take_found).unwrap_or_default()
+    }
+
+    /// Counts again how many violations are open.
+    pub(super) fn recount(&mut self) -> Result<(), Ended> {
+        let Some(judging) = &mut self.judging else { return Ok(()) };
+        let counted = judging.recount(self.applier.applier().connection());
+        counted.map_err(|source| self.sqlite(source))
     }
 
     /// Takes in what somebody left beside the replica of violations that are resolved.

@@ -35,6 +35,22 @@ struct Place {
     incarnation: IncarnationCounter,
 }
 
+/// What was seen of a state that another one replaces before it was ever committed.
+pub(crate) struct Carried {
+    found: Vec<Violation>,
+    messages: Messages,
+}
+
+/// What a snapshot takes the place of.
+pub(crate) struct Replaced<'r> {
+    /// The state that is committed, where there is one that can be read.
+    pub(crate) before: Option<&'r Connection>,
+    /// What was seen of it, and of what follows it in the batch of the snapshot, if anybody looked.
+    pub(crate) carried: Option<Carried>,
+    /// The first message that was left out because somebody went on after a divergence.
+    pub(crate) gap: Option<Sequence>,
+}
+
 /// The rules over one file.
 pub(crate) struct Judging {
     rulebook: Rulebook,
@@ -73,14 +89,13 @@ impl Judging {
         Ok(judging)
     }
 
-    /// Over a snapshot that is to take the place of a replica, or that is the first one. `carried` was found in what it replaces.
+    /// Over a snapshot that is to take the place of a replica, or that is the first one.
     pub(crate) fn over_snapshot(
         rulebook: &Rulebook,
-        (before, delivered): (Option<&Connection>, u64),
+        Replaced { before, carried, gap }: Replaced<'_>,
         after: &Connection,
         (message, snapshot): (&VerifiedMessage, &Snapshot),
         replica: &Path,
-        carried: Vec<Violation>,
     ) -> Result<Self, ApplyError> {
         let header = message.header();
         let incarnation = snapshot.incarnation.counter;
@@ -90,16 +105,19 @@ impl Judging {
             timestamp: header.timestamp,
             incarnation,
         };
-        let mut judging = Self::over(rulebook, after, place, delivered, replica).map_err(sqlite)?;
+        let mut judging = Self::over(rulebook, after, place, 0, replica).map_err(sqlite)?;
         if let Some(before) = before {
             violations::copy(before.sqlite(), after.sqlite()).map_err(sqlite)?;
-            if let Some(messages) = Messages::read(before.sqlite(), delivered).map_err(sqlite)? {
-                judging.messages = messages;
-            }
         }
-        judging.new = carried;
+        judging.came = if carried.is_some() { Came::Snapshot } else { Came::First };
+        if let Some(Carried { found, messages }) = carried {
+            // How far messages had come counts also where the commits that brought them are taken back with what is replaced.
+            (judging.new, judging.messages) = (found, messages);
+        }
         judging.admit(after)?;
-        judging.came = if before.is_some() { Came::Snapshot } else { Came::First };
+        if let Some(from) = gap {
+            judging.find_left_out(from);
+        }
         judging.look_at_all(before, after, judging.rulebook.tables())?;
         judging.came = Came::Commit;
         judging.note_rules(after).map_err(sqlite)?;
@@ -167,6 +185,18 @@ impl Judging {
         self.find(JUDGED_RULE, Why::Unevaluated, &detail, Offending::default());
         self.place = place;
         Ok(true)
+    }
+
+    /// Finds that messages were left out, and what they did was judged by nobody.
+    fn find_left_out(&mut self, from: Sequence) {
+        let place = self.place;
+        self.place.sequence = from;
+        let detail = format!(
+            "somebody went on after a divergence, so what messages {from} to {} did was judged by nobody; look what the snapshot behind them changed, or resolve this",
+            place.sequence
+        );
+        self.find(JUDGED_RULE, Why::Unevaluated, &detail, Offending::default());
+        self.place = place;
     }
 
     /// Everything up to a message is judged: written with the position, in its transaction.
@@ -297,14 +327,20 @@ impl Judging {
         Ok(())
     }
 
-    /// What the log has delivered.
-    pub(crate) const fn delivered_through(&self) -> u64 {
-        self.messages.delivered_through()
+    /// Counts again how many violations are open: somebody else may have written some down.
+    pub(crate) fn recount(&mut self, connection: &Connection) -> Result<(), SqliteError> {
+        self.open = violations::open(connection.sqlite())?;
+        Ok(())
     }
 
     /// How many violations are open.
     pub(crate) const fn open(&self) -> u64 {
         self.open
+    }
+
+    /// What was seen, for what takes the place of this state before it is committed.
+    pub(crate) fn carry(&mut self) -> Carried {
+        Carried { found: self.take_found(), messages: self.messages }
     }
 
     /// What was found since this was asked last.
@@ -319,7 +355,8 @@ impl Judging {
             return Ok(Vec::new());
         }
         let mut resolved = Vec::new();
-        connection.execute("BEGIN IMMEDIATE")?;
+        // The file that said so goes away behind this: it has to be on the disk by then.
+        connection.execute("PRAGMA synchronous = FULL; BEGIN IMMEDIATE")?;
         let written = left.iter().try_for_each(|(_, resolution)| {
             let by = Resolved { at: resolution.at, how: How::Resolved, because: resolution.because.clone() };
             let taken = violations::resolve_seen(connection.sqlite(), resolution.id, &resolution.seen, &by)?;
@@ -334,7 +371,9 @@ impl Judging {
             resolved.extend(taken);
             Ok::<(), rusqlite::Error>(())
         });
-        connection.execute(if written.is_ok() { "COMMIT" } else { "ROLLBACK" })?;
+        let ended = connection.execute(if written.is_ok() { "COMMIT" } else { "ROLLBACK" });
+        connection.execute("PRAGMA synchronous = NORMAL")?;
+        ended?;
         written?;
         self.open = violations::open(connection.sqlite())?;
         left.iter().for_each(|(file, _)| resolution::taken(file));
@@ -371,7 +410,12 @@ impl Judge for Judging {
                     (Why::Rows, format!("{}{} rows", if more { "more than " } else { "" }, rows.len()))
                 }
                 Found::Unevaluated(detail) => (Why::Unevaluated, detail),
-                Found::TookTooLong => (Why::TookTooLong, "it took longer than it may".to_owned()),
+                Found::TooManySteps => {
+                    (Why::TookTooLong, "it took more instructions than `rule_steps_max`".to_owned())
+                }
+                Found::TookTooLong => {
+                    (Why::TookTooLong, "it took longer than this machine gives it".to_owned())
+                }
             };
             let rows = rows.into_iter().map(|row| row.into_iter().map(written).collect()).collect();
             self.find(&rule, why, &detail, Offending { columns, rows, more });
@@ -416,6 +460,23 @@ fn read_judged(file: &rusqlite::Connection) -> rusqlite::Result<Option<Sequence>
     let sql = "SELECT sequence FROM main._synddb_judged WHERE one = 1";
     let read: Option<i64> = file.query_row(sql, [], |row| row.get(0)).optional()?;
     read.map(|sequence| violations::number(0, sequence, Sequence::new)).transpose()
+}
+
+/// Whether rules look at a replica.
+pub(crate) fn is_judged(file: &rusqlite::Connection) -> rusqlite::Result<bool> {
+    let exists = "SELECT count(*) FROM main.sqlite_schema WHERE type = 'table' AND name = '_synddb_rules'";
+    file.query_row(exists, [], |row| Ok(row.get::<_, i64>(0)? > 0))
+}
+
+/// Which rule that looks at a replica is not in a book, or says something else there; `None` where each is.
+pub(crate) fn lacking(rulebook: &Rulebook, file: &rusqlite::Connection) -> rusqlite::Result<Option<String>> {
+    if !is_judged(file)? {
+        return Ok(None);
+    }
+    let said = |name: &str| rulebook.texts.iter().find(|text| text.name == name).map(said_by);
+    let known = known_rules(file)?.into_iter();
+    let mut others = known.filter(|(name, _)| !super::DEFAULT_RULES.contains(&name.as_str()));
+    Ok(others.find(|(name, text)| said(name).as_ref() != Some(text)).map(|(name, _)| name))
 }
 
 /// What a rule says.

@@ -75,11 +75,6 @@ impl Messages {
         self.delivered = through;
     }
 
-    /// What is delivered.
-    pub(super) const fn delivered_through(&self) -> u64 {
-        self.delivered
-    }
-
     /// Looks at what a commit did to the tables. Says what must not be, of which table.
     pub(super) fn check(&mut self, view: &CommitView<'_>, came: Came) -> Vec<(&'static str, String)> {
         let mut found = Vec::new();

@@ -46,9 +46,10 @@ pub use synddb_sqlite::rules::{CommitView, TableChanges};
 
 pub use self::http::ServedRefusal;
 pub(crate) use self::http::routes;
-pub(crate) use self::judging::Judging;
+pub(crate) use self::judging::{Carried, Judging, Replaced, is_judged, lacking};
+pub(crate) use self::violations::{add, open_through};
 pub use crate::query::written;
-use crate::{ReplicaError, ValidatorError};
+use crate::{Config, ReplicaError, ValidatorError};
 
 /// The default rule over the table of outbound messages.
 pub const OUTBOUND_RULE: &str = "outbound messages";
@@ -58,6 +59,8 @@ pub const INBOUND_RULE: &str = "inbound messages";
 pub const INCARNATION_RULE: &str = "incarnation";
 /// The default rule that every commit was judged.
 pub const JUDGED_RULE: &str = "every commit is judged";
+/// How many times the instructions for one commit a rule has for all rows there are.
+const STEPS_OF_ALL: u64 = 60;
 /// Names that no rule of others may have.
 pub const DEFAULT_RULES: [&str; 4] = [OUTBOUND_RULE, INBOUND_RULE, INCARNATION_RULE, JUDGED_RULE];
 
@@ -96,6 +99,17 @@ impl NotKept {
     }
 }
 
+/// What one evaluation of a rule may cost.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct RuleCost {
+    /// Instructions, for one commit.
+    pub(crate) steps: u64,
+    /// The time, for one commit.
+    pub(crate) one: Duration,
+    /// The time, for all rows there are.
+    pub(crate) all: Duration,
+}
+
 /// All rules of one validator. Clones are the same.
 #[derive(Clone)]
 pub(crate) struct Rulebook {
@@ -115,13 +129,23 @@ impl Rulebook {
     pub(crate) fn new(
         texts: Vec<RuleText>,
         rules: Vec<Arc<dyn Rule>>,
-        one: Duration,
-        all: Duration,
+        cost: RuleCost,
         incarnation_max: u64,
     ) -> Self {
-        let bounds = Bounds { time: one, ..Bounds::default() };
-        let bounds_of_all = Bounds { time: all.max(one), ..Bounds::default() };
+        let RuleCost { steps, one, all } = cost;
+        let bounds = Bounds { steps, time: one, ..Bounds::default() };
+        let steps = steps.saturating_mul(STEPS_OF_ALL);
+        let bounds_of_all = Bounds { steps, time: all.max(one), ..Bounds::default() };
         Self { texts: texts.into(), rules: rules.into(), bounds, bounds_of_all, incarnation_max }
+    }
+
+    /// Of a file of rules, or the default rules alone, for who looks at a whole log: every incarnation is admitted there.
+    pub(crate) fn of_file(file: Option<&Path>) -> Result<Self, RulesFileError> {
+        let texts = file.map(RulesFile::read).transpose()?.unwrap_or_default().rules;
+        let config = Config::default();
+        let (one, all) =
+            (Duration::from_millis(config.rule_ms_max), Duration::from_millis(config.scan_ms_max));
+        Ok(Self::new(texts, Vec::new(), RuleCost { steps: config.rule_steps_max, one, all }, 0))
     }
 
     /// Whether an incarnation is admitted.

@@ -264,6 +264,19 @@ pub(crate) fn resolve(sqlite: &Connection, id: u64, resolved: &Resolved) -> rusq
 
 const COLUMNS: &str = "id, rule, sequence, epoch, timestamp, incarnation, number, why, detail, offending, further, through, resolved_at, how, because";
 
+/// Those that are open and were found at or before a message, oldest first. Nothing where there is no such table.
+pub(crate) fn open_through(sqlite: &Connection, through: Sequence) -> rusqlite::Result<Vec<Violation>> {
+    if !exists(sqlite)? {
+        return Ok(Vec::new());
+    }
+    let sql = format!(
+        "SELECT {COLUMNS} FROM main._synddb_violations WHERE resolved_at IS NULL AND sequence <= ?1 ORDER BY id"
+    );
+    let mut statement = sqlite.prepare(&sql)?;
+    let rows = statement.query_map([through.get().cast_signed()], |row| Ok(kept(row)?.violation))?;
+    rows.collect()
+}
+
 /// What the file holds: the open ones first, oldest first, then the resolved ones, newest first; [`VIOLATIONS_MAX`] at most. Nothing where there is
 /// no such table.
 pub(crate) fn read(sqlite: &Connection) -> rusqlite::Result<Vec<Kept>> {

@@ -357,6 +357,7 @@ async fn a_check_of_a_damaged_log_speaks_of_the_log() {
         keys: config.sequencer_keys,
         rebuild_in: None,
         replica: None,
+        rules: None,
     };
     let problem = synddb_validator::fsck::run(question, Shutdown::new(), |_| ()).await.unwrap_err();
     let told = synddb_protocol::chain(&problem);

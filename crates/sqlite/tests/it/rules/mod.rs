@@ -47,7 +47,8 @@ fn rule(name: &str, tables: &[&str], sql: &str) -> RuleText {
     RuleText { name: name.to_owned(), tables, sql: sql.to_owned() }
 }
 
-const BOUNDS: Bounds = Bounds { time: Duration::from_secs(20), rows: 100_000, bytes: 64 << 20 };
+const BOUNDS: Bounds =
+    Bounds { steps: u64::MAX, time: Duration::from_secs(20), rows: 100_000, bytes: 64 << 20 };
 
 impl Judged {
     fn new(encoding: TextEncoding, rules: Vec<RuleText>) -> Self {
@@ -339,11 +340,45 @@ fn a_rule_over_no_rows_is_passed_over_only_where_it_can_say_nothing_new() {
     assert_eq!(names("INSERT INTO t VALUES(3)"), ["count", "both", "none gone"]);
 }
 
+/// A query that does not end.
+const ENDLESS: &str =
+    "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT i FROM n WHERE i < 0";
+
+#[test]
+fn what_is_too_much_is_so_whatever_was_asked_before() {
+    // So many numbers are counted until it is too much.
+    let counted = |commits_before: u64| {
+        let long = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 3000) \
+                    SELECT max(i) FROM n, changed_t WHERE i > 0 HAVING max(i) < 0";
+        let (mut low, mut high) = (1_u64, 1000_u64);
+        while low < high {
+            let steps = u64::midpoint(low, high);
+            let mut judged = Judged::new(TextEncoding::Utf8, vec![rule("r", &["t"], long)]);
+            judged.commit("CREATE TABLE t(id INTEGER PRIMARY KEY)");
+            judged.judging.rules.set_bounds(BOUNDS);
+            for commit in 0..commits_before {
+                assert!(
+                    judged.commit(&format!("INSERT INTO t VALUES({})", -1 - commit.cast_signed())).is_empty()
+                );
+            }
+            judged.judging.rules.set_bounds(Bounds { steps: steps * 1000, ..BOUNDS });
+            let found = judged.commit("INSERT INTO t VALUES(1)");
+            match found.as_slice() {
+                [] => high = steps,
+                [Finding { why: Why::TooManySteps, .. }] => low = steps + 1,
+                other => panic!("{other:?}"),
+            }
+        }
+        low
+    };
+    let first = counted(0);
+    assert!(first > 10, "{first}");
+    assert_eq!([counted(1), counted(7)], [first, first]);
+}
+
 #[test]
 fn a_rule_that_takes_too_long_is_ended_and_the_replica_goes_on() {
-    let endless =
-        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT i FROM n WHERE i < 0";
-    let mut judged = Judged::new(TextEncoding::Utf8, vec![rule("r", &["t"], endless)]);
+    let mut judged = Judged::new(TextEncoding::Utf8, vec![rule("r", &["t"], ENDLESS)]);
     judged.judging.rules.set_bounds(Bounds { time: Duration::from_millis(20), ..BOUNDS });
     judged.commit("CREATE TABLE t(id INTEGER PRIMARY KEY)");
     let found = judged.commit("INSERT INTO t VALUES(1)");

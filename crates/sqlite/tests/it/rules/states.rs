@@ -83,6 +83,26 @@ fn what_a_replaced_table_held_is_not_known() {
 }
 
 #[test]
+fn text_in_another_encoding_is_compared_with_nothing() {
+    let setup =
+        "CREATE TABLE t(id INTEGER PRIMARY KEY, v TEXT); INSERT INTO t VALUES(1, 'paid'), (2, 'open')";
+    let rules = || {
+        vec![
+            rule("all", &["t"], "SELECT id FROM changed_t WHERE v IN ('paid', 'open')"),
+            rule("back", &["t"], "SELECT b.id FROM before_t AS b WHERE b.v = 'paid'"),
+        ]
+    };
+    let (was, is) = (Pair::new(), Pair::with_encoding(TextEncoding::Utf16Le));
+    was.source.execute(setup).unwrap();
+    is.source.execute(setup).unwrap();
+    assert_eq!(found_between(Some(&was.source), &was.source, rules()), []);
+    let found = found_between(Some(&was.source), &is.source, rules());
+    let [all, back] = &found[..] else { panic!("{found:?}") };
+    assert_eq!((&*all.rule, ints(&all.rows)), ("all", vec![vec![1], vec![2]]));
+    assert!(matches!(&back.why, Why::Unevaluated(why) if why.contains("not known")), "{found:?}");
+}
+
+#[test]
 fn a_table_without_rows_is_new_too() {
     let rules = || vec![rule("somebody", &["t"], "SELECT 1 AS nobody WHERE NOT EXISTS (SELECT 1 FROM t)")];
     let (_folder, copy, pair) = between("CREATE TABLE u(a)", "CREATE TABLE t(id INTEGER PRIMARY KEY)");

@@ -7,6 +7,7 @@ use synddb_protocol::log::TrustedCheckpoint;
 use tracing::{info, warn};
 
 use super::Owner;
+use crate::endorse::Due;
 use crate::event::Event;
 use crate::metrics;
 use crate::replica::Ended;
@@ -16,10 +17,11 @@ use crate::rules::Violation;
 const RESOLVE_AGAIN: Duration = Duration::from_secs(1);
 
 impl Owner {
-    /// Takes in what somebody decided of violations. Not in a transaction.
+    /// Takes in what somebody decided of violations. Not in a transaction, and not while another state waits to take the place of this one: it has its own copy.
     pub(super) fn resolve(&mut self) -> Result<(), Ended> {
         let is_seldom = self.asked_at.is_none_or(|at| at.elapsed() >= RESOLVE_AGAIN);
-        let Some(live) = self.live.as_mut().filter(|live| is_seldom && !live.is_open()) else {
+        let may_now = is_seldom && self.staged.is_none();
+        let Some(live) = self.live.as_mut().filter(|live| may_now && !live.is_open()) else {
             return Ok(());
         };
         let is_first = self.asked_at.replace(Instant::now()).is_none();
@@ -35,6 +37,23 @@ impl Owner {
         self.tell_violations();
         if may_be_new {
             self.offer_standing();
+        }
+        Ok(())
+    }
+
+    /// Looks whether somebody has checked by now what came before the snapshot that the replica began with.
+    pub(super) fn look_at_start(&mut self) -> Result<(), Ended> {
+        let (Some(live), true) = (&mut self.live, self.context.started.is_some()) else { return Ok(()) };
+        self.context.started = live.started()?;
+        if self.context.started.is_none() {
+            // What rules found of the log before is written down by now. Nothing is offered that was clean without that.
+            live.recount()?;
+            if live.violations_open().is_some_and(|open| open > 0) {
+                self.clean.clear();
+                self.context.due.iter().for_each(Due::withdraw);
+            }
+            info!("the log before the snapshot that the replica began with was checked in full");
+            self.context.view.started(None);
         }
         Ok(())
     }

@@ -148,7 +148,25 @@ async fn what_a_stranger_lays_into_the_store_stops_nobody() {
     log.run("UPDATE balances SET amount = 3 WHERE account = 1");
     let last = log.publish().await;
     until_endorsed(&mut running, last).await;
+    // In its very place: what is meant is said, and the next one covers it.
+    let sequence = last.next().unwrap();
+    let squatted = Key::Endorsement { stream: STREAM, sequence, validator };
+    log.put(&squatted, b"nothing".to_vec()).await;
+    log.run("UPDATE balances SET amount = 4 WHERE account = 1");
+    assert_eq!(log.publish().await, sequence);
+    let failing = loop {
+        let (_, status) = running.get_json("/status").await;
+        if let Some(failing) = status["endorsing"]["failing"].as_str() {
+            break failing.to_owned();
+        }
+        tokio::task::yield_now().await;
+    };
+    assert!(failing.contains("no endorsement lies in the store"), "{failing}");
+    log.run("UPDATE balances SET amount = 5 WHERE account = 1");
+    let last = log.publish().await;
+    until_endorsed(&mut running, last).await;
     running.stop().await.unwrap();
+    assert_eq!(log.store.get(&squatted).await.unwrap().unwrap().as_ref(), b"nothing");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -94,3 +94,28 @@ async fn nothing_is_acknowledged_that_was_not_delivered() {
         ["inbound messages"]
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_number_that_went_out_counts_also_where_a_snapshot_of_its_batch_takes_it_back() {
+    let two = format!("{TABLES}; INSERT INTO outbound_messages VALUES(1, 'a'), (2, 'b')");
+    for begins in 1..=2 {
+        let mut log = Log::begin(&two).await;
+        let mut config = endorsing(&log, "");
+        config.endorse.incarnation_max = 0;
+        let mut running = Running::start(config);
+        until_endorsed(&mut running, log.last()).await;
+        // All of it is one batch, and only what follows the last snapshot stays.
+        for at in 0..begins {
+            log.run("INSERT INTO outbound_messages VALUES(3, 'c')");
+            log.begin_anew(&format!("copy{at}.db"), &two).await;
+        }
+        log.run("INSERT INTO outbound_messages VALUES(3, 'somebody else')");
+        let wrong = log.last();
+        let last = log.publish().await;
+        running.until_applied(last).await;
+        let found = open(&mut running).await;
+        assert!(found.contains(&("outbound messages".to_owned(), wrong.get())), "{begins}: {found:?}");
+        running.stop().await.unwrap();
+        equal(&log);
+    }
+}

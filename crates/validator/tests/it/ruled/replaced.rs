@@ -1,6 +1,11 @@
 //! What comes otherwise than by transactions: reconciles, snapshots, incarnations.
 
+use synddb_protocol::hash::StateHash;
+use synddb_protocol::submission::StateClaim;
+
 use super::*;
+use crate::halted::edited;
+use crate::resumed::resume;
 use crate::running::equal;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -77,6 +82,30 @@ async fn what_a_snapshot_replaces_in_its_own_batch_is_judged_all_the_same() {
     assert_eq!(open(&mut running).await, [("no negative balance".to_owned(), at.get())]);
     running.stop().await.unwrap();
     assert_eq!(last_endorsed(&log).await, Some(before.get()));
+    equal(&log);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_left_out_behind_a_divergence_was_judged_by_nobody() {
+    let mut log = Log::begin(SETUP).await;
+    let mut config = endorsing(&log, RULES);
+    (config.endorse.incarnation_max, config.endorse.behind_gaps) = (0, true);
+    let mut running = Running::start(config.clone());
+    until_endorsed(&mut running, log.last()).await;
+    let content = log.capture("UPDATE balances SET amount = 3 WHERE account = 1").remove(0);
+    let state = StateHash::from_bytes([9; 32]);
+    log.submit_edited(edited(&content, |commit| commit.state = Some(StateClaim { state, scanned: None })));
+    let wrong = log.publish().await;
+    running.until(|event| matches!(event, Event::Halted(_))).await;
+    running.stop().await.unwrap_err();
+    log.begin_anew("copy.db", SETUP).await;
+    let anew = log.publish().await;
+    let mut running = Running::start_as(resume(&log), config);
+    running.until_applied(anew).await;
+    assert_eq!(open(&mut running).await, [("every commit is judged".to_owned(), wrong.get())]);
+    resolve(&log.replica(), 1);
+    until_endorsed(&mut running, anew).await;
+    running.stop().await.unwrap();
     equal(&log);
 }
 

@@ -1,5 +1,7 @@
 //! A replica that began with a snapshot vouches for nothing alone.
 
+use synddb_service::shutdown::Shutdown;
+use synddb_validator::fsck::{self, Problem, Question, ReplicaBegan};
 use synddb_validator::{FromSnapshot, SnapshotsConfig};
 
 use super::*;
@@ -47,6 +49,77 @@ async fn who_began_with_a_snapshot_endorses_only_what_a_quorum_has() {
     let mut running = Running::start(late);
     until_endorsed(&mut running, last).await;
     running.stop().await.unwrap();
+}
+
+/// `verify --full --of`.
+async fn checked(log: &Log, replica: &Path, rules: Option<&Path>) -> Result<Option<ReplicaBegan>, Problem> {
+    let scratch = tempfile::tempdir().unwrap();
+    let config = log.config(Mode::Once);
+    let question = Question {
+        store: config.store,
+        stream: config.stream,
+        keys: config.sequencer_keys,
+        rebuild_in: Some(scratch.path().to_owned()),
+        replica: Some(replica.to_owned()),
+        rules: rules.map(Path::to_owned),
+    };
+    fsck::run(question, Shutdown::new(), |_| ()).await.map(|report| report.replica)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_violated_before_the_snapshot_is_found_by_who_checks_the_log() {
+    let mut log = Log::begin(SETUP).await;
+    log.run("UPDATE balances SET amount = -5 WHERE account = 2");
+    let violated = log.publish().await;
+    log.run("UPDATE balances SET amount = 5 WHERE account = 2");
+    log.publish().await;
+    // Nobody judges what is taken.
+    let key_file = log.folder.path().join("snapshots.key");
+    let snapshots = SnapshotsConfig { every_messages: 1, every_ms: 0, key_file };
+    let mut running = Running::start(Config { snapshots, ..log.config(Mode::Follow) });
+    running.until(|event| matches!(event, Event::Snapshot { .. })).await;
+    running.stop().await.unwrap();
+    let began = log.last();
+
+    let mut late = Config { replica: log.folder.path().join("late.db"), ..endorsing(&log, RULES) };
+    late.endorse.key_file = log.folder.path().join("late.key");
+    late.from_snapshot = FromSnapshot::Newest;
+    let (replica, rules) = (late.replica.clone(), late.rules.clone().unwrap());
+    let mut running = Running::start(late);
+    running.until(|event| matches!(event, Event::CaughtUp { .. })).await;
+    assert_eq!(open(&mut running).await, [], "the snapshot itself is clean");
+    // With other rules than look at it, nobody is told anything.
+    let other = log.folder.path().join("other.toml");
+    std::fs::write(&other, RULES.replace("< 0", "< -10")).unwrap();
+    for named in [None, Some(other.as_path())] {
+        let refused = checked(&log, &replica, named).await;
+        let Err(Problem::OtherRules { rule, .. }) = refused else { panic!("{refused:?}") };
+        assert_eq!(rule, "no negative balance");
+    }
+    let told = checked(&log, &replica, Some(&rules)).await.unwrap();
+    assert_eq!(told, Some(ReplicaBegan::Checked { sequence: began, violations: 1 }));
+    // The running one notices, and endorses nothing of what it had offered before.
+    let mut found = Vec::new();
+    while found.is_empty() {
+        found = open(&mut running).await;
+        let (_, status) = running.get_json("/status").await;
+        assert!(status["halted"].is_null(), "{status}");
+    }
+    assert_eq!(found, [("no negative balance".to_owned(), violated.get())]);
+    log.run("UPDATE balances SET amount = 6 WHERE account = 2");
+    let last = log.publish().await;
+    running.until_applied(last).await;
+    let (_, status) = running.get_json("/status").await;
+    assert_eq!(
+        (&status["started_from"], &status["refused"]),
+        (&serde_json::Value::Null, &1.into()),
+        "{status}"
+    );
+    assert_eq!(last_endorsed(&log).await, None);
+    resolve(&replica, 1);
+    until_endorsed(&mut running, last).await;
+    running.stop().await.unwrap();
+    assert_eq!(stored(&log).await.keys().map(|at| at.get()).collect::<Vec<_>>(), [last.get()]);
 }
 
 fn key_of(file: &Path) -> [u8; 32] {

@@ -16,6 +16,7 @@ async fn verify(log: &Log, replica: &Path, full: bool) -> Result<Report, Problem
         keys: config.sequencer_keys,
         rebuild_in: full.then(|| scratch.path().to_owned()),
         replica: Some(replica.to_owned()),
+        rules: None,
     };
     run(question, Shutdown::new(), |_| ()).await
 }
@@ -37,7 +38,7 @@ async fn a_running_replica_is_told_that_what_came_before_is_checked() {
     assert_eq!(verify(&log, &replica, false).await.unwrap().replica, None);
     assert!(started(&replica).is_some());
     let report = verify(&log, &replica, true).await.unwrap();
-    assert_eq!(report.replica, Some(ReplicaBegan::Checked { sequence: at }));
+    assert_eq!(report.replica, Some(ReplicaBegan::Checked { sequence: at, violations: 0 }));
     assert_eq!((report.size, report.state), (log.last(), Some(log.state())));
     assert_eq!(started(&replica), None);
     // It notices by itself.

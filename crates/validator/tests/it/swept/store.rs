@@ -182,6 +182,7 @@ pub(crate) async fn assert_log_is_whole(root: &Path, key: SigningKey) {
         keys: vec![*key.verifying_key()],
         rebuild_in: Some(scratch.path().to_owned()),
         replica: None,
+        rules: None,
     };
     fsck::run(question, Shutdown::new(), |_| ()).await.unwrap();
 }
