@@ -40,9 +40,14 @@ pub(super) struct Compiling {
     pub(super) rowids: BTreeMap<String, &'static str>,
     /// What was read, in lower case.
     pub(super) read: BTreeSet<String>,
+    /// How often each column is read, by its table and name in lower case.
+    pub(super) columns: Columns,
     /// What was refused first.
     pub(super) refused: Option<String>,
 }
+
+/// How often a query reads each column of each table.
+pub(super) type Columns = BTreeMap<(String, String), u32>;
 
 /// Takes from a connection what it was given, also where what ran meanwhile panics.
 struct Unset<'c>(&'c Connection, fn(*mut ffi::sqlite3));
@@ -57,6 +62,7 @@ impl Compiling {
     /// Runs `compile` under the authorizer.
     pub(super) fn compile<T>(&mut self, connection: &Connection, compile: impl FnOnce() -> T) -> T {
         self.read.clear();
+        self.columns.clear();
         self.refused = None;
         let context = std::ptr::from_mut(self).cast::<c_void>();
         let _unset = Unset(connection, |handle| {
@@ -93,7 +99,8 @@ impl Compiling {
                 } else {
                     None
                 };
-                self.read.insert(name);
+                self.read.insert(name.clone());
+                *self.columns.entry((name, second.to_ascii_lowercase())).or_default() += 1;
                 self.refuse(refused)
             }
             ffi::SQLITE_FUNCTION => {

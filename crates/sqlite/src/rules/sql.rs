@@ -8,7 +8,7 @@ use synddb_protocol::submission::{ObjectKind, TextEncoding};
 
 use super::difference::spool;
 use super::gathered::{Gathered, Set};
-use super::guard::{Clock, Compiling, Over, ROWIDS};
+use super::guard::{Clock, Columns, Compiling, Over, ROWIDS};
 use super::judge::CommitView;
 use super::view;
 use super::{Bounds, Finding, RuleText, Why};
@@ -41,7 +41,12 @@ pub struct Rules {
     bounds: Bounds,
     /// What they are compiled to, and for which schema.
     compiled: Option<(u64, Vec<Compiled>)>,
+    meant: Meant,
 }
+
+/// By the names of rules: the columns that they read when they were compiled last.
+#[derive(Debug, Clone, Default)]
+pub struct Meant(BTreeMap<String, Columns>);
 
 /// One rule for one schema.
 struct Compiled {
@@ -53,6 +58,10 @@ struct Compiled {
     reads: Option<Vec<(usize, Set)>>,
     /// Whether it was seen to answer nothing where there was no row in them.
     is_silent: bool,
+    /// What it reads.
+    meant: Columns,
+    /// That it reads another column by a name than it did, once.
+    shifted: Option<String>,
     columns: Vec<String>,
     statement: Result<Statement, String>,
 }
@@ -60,7 +69,7 @@ struct Compiled {
 impl Rules {
     /// These rules. Nothing is compiled yet.
     pub const fn new(texts: Vec<RuleText>, bounds: Bounds) -> Self {
-        Self { texts, bounds, compiled: None }
+        Self { texts, bounds, compiled: None, meant: Meant(BTreeMap::new()) }
     }
 
     /// The tables that they look at.
@@ -68,18 +77,30 @@ impl Rules {
         self.texts.iter().flat_map(|text| text.tables.iter().cloned()).collect()
     }
 
+    /// What they mean, for the same rules over a state that takes the place of this one.
+    pub fn meant(&self) -> Meant {
+        self.meant.clone()
+    }
+
+    /// They meant this before.
+    pub fn mean(&mut self, meant: Meant) {
+        self.meant = meant;
+    }
+
     /// Other bounds from here on.
     pub const fn set_bounds(&mut self, bounds: Bounds) {
         self.bounds = bounds;
     }
 
-    /// What is wrong with rules over a database that nothing is applied to.
+    /// What is wrong with rules over a database that nothing is applied to. What they read there is what they mean: where a later schema makes another column of a
+    /// name, that is a finding.
     ///
     /// # Errors
     /// [`ApplyError`] when the database cannot be read.
     pub fn problems(&mut self, connection: &Connection) -> Result<Vec<RuleProblem>, ApplyError> {
         let state = RunningState::of_schema(connection)?;
         let gathered = Gathered::new(self.tables(), &std::env::temp_dir());
+        self.compiled = None;
         let compiled = self.compile(connection, &state, &gathered)?;
         let problems = self.texts.iter().zip(compiled).filter_map(|(text, compiled)| {
             compiled.statement.err().map(|what| RuleProblem { rule: text.name.clone(), what })
@@ -97,7 +118,9 @@ impl Rules {
         }
         let schema = {
             let inner = view.gathered.lock();
-            if !view.is_difference() && !inner.tables().iter().any(|table| table.touched) {
+            // Whatever a schema changes: what a rule reads by a name may be of a table that nobody watches.
+            let is_same = self.compiled.as_ref().is_some_and(|(compiled, _)| *compiled == inner.schema());
+            if is_same && !view.is_difference() && !inner.tables().iter().any(|table| table.touched) {
                 return Ok(Vec::new());
             }
             inner.schema()
@@ -120,7 +143,7 @@ impl Rules {
 
     /// Compiles all of them, over the tables that the schema has.
     fn compile(
-        &self,
+        &mut self,
         connection: &Connection,
         state: &RunningState,
         gathered: &Gathered,
@@ -182,6 +205,8 @@ impl Rules {
                 looks_back: false,
                 reads: None,
                 is_silent: false,
+                meant: Columns::new(),
+                shifted: None,
                 columns: Vec::new(),
                 statement: Err(String::new()),
             };
@@ -193,7 +218,13 @@ impl Rules {
             compile_one(connection, text, &mut compiling, (&views, &objects), &mut rule);
             rule
         });
-        Ok(compiled.collect())
+        let mut compiled: Vec<Compiled> = compiled.collect();
+        for (text, rule) in self.texts.iter().zip(&mut compiled).filter(|(_, rule)| rule.statement.is_ok()) {
+            let meant = std::mem::take(&mut rule.meant);
+            let before = self.meant.0.insert(text.name.clone(), meant.clone()).unwrap_or_default();
+            rule.shifted = shifted(&before, &meant);
+        }
+        Ok(compiled)
     }
 }
 
@@ -206,6 +237,11 @@ impl Compiled {
         bounds: Bounds,
         clock: &Clock,
     ) -> Result<Option<Finding>, ApplyError> {
+        if let Some(shifted) = self.shifted.take() {
+            let (columns, rows) = (Vec::new(), Vec::new());
+            let (rule, why) = (name.to_owned(), Why::Unevaluated(shifted));
+            return Ok(Some(Finding { rule, why, columns, rows, more: false }));
+        }
         let (is_replaced, is_bare) = {
             let inner = view.gathered.lock();
             let tables = || self.tables.iter().map(|at| &inner.tables()[*at]);
@@ -263,6 +299,17 @@ impl Compiled {
     }
 }
 
+/// Says which column a query reads less often than it did: another one has its name now, as where a subquery's own table gets a column that was of a table
+/// around it.
+fn shifted(before: &Columns, now: &Columns) -> Option<String> {
+    let less = before.iter().find(|(column, count)| now.get(*column).is_none_or(|now| now < *count));
+    less.map(|((table, column), _)| {
+        format!(
+            "the schema has changed, and a name in it that was `{table}.{column}` is another column now; write columns with their tables"
+        )
+    })
+}
+
 /// Why `rowid` is not the rowid of this table's rows, where it is not.
 fn not_rowid(layout: &Layout) -> Option<&'static str> {
     let named = |name: &str| ROWIDS.iter().any(|rowid| name.eq_ignore_ascii_case(rowid));
@@ -305,6 +352,7 @@ fn compile_one(
         Ok((columns, statement))
     });
     let refused = compiling.refused.take();
+    rule.meant = std::mem::take(&mut compiling.columns);
     // A view of rows that has the name of a table of the application's would be that table.
     let shadowed = compiling.read.iter().find(|name| views.contains_key(*name) && objects.contains(*name));
     let shadowed = shadowed.map(|name| format!("the database has a table or view `{name}` of its own, which hides the rows that changed; rename it"));

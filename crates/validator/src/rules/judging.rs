@@ -11,7 +11,7 @@ use synddb_protocol::submission::{Snapshot, Submission};
 use synddb_sqlite::apply::ApplyError;
 use synddb_sqlite::connection::{Connection, SqliteError};
 use synddb_sqlite::query::Cell;
-use synddb_sqlite::rules::{CommitView, Finding, Judge, RuleText, Rules, Why as Found, difference};
+use synddb_sqlite::rules::{CommitView, Finding, Judge, Meant, RuleText, Rules, Why as Found, difference};
 use synddb_sqlite::rusqlite::{self, OptionalExtension as _, params};
 use synddb_sqlite::value::OwnedValue;
 use tracing::{info, warn};
@@ -39,6 +39,7 @@ struct Place {
 pub(crate) struct Carried {
     found: Vec<Violation>,
     messages: Messages,
+    meant: Meant,
 }
 
 /// What a snapshot takes the place of.
@@ -110,7 +111,8 @@ impl Judging {
             violations::copy(before.sqlite(), after.sqlite()).map_err(sqlite)?;
         }
         judging.came = if carried.is_some() { Came::Snapshot } else { Came::First };
-        if let Some(Carried { found, messages }) = carried {
+        if let Some(Carried { found, messages, meant }) = carried {
+            judging.sql.mean(meant);
             // How far messages had come counts also where the commits that brought them are taken back with what is replaced.
             (judging.new, judging.messages) = (found, messages);
         }
@@ -258,6 +260,8 @@ impl Judging {
             (self.sql, self.came, self.rulebook.rules) = (all, Came::Commit, rules);
             looked?;
         }
+        // What they mean is what they read now.
+        self.sql.problems(connection)?;
         self.note_rules(connection).map_err(sqlite)?;
         self.write(connection)?;
         self.note_judged(connection, self.place.sequence)?;
@@ -340,7 +344,7 @@ impl Judging {
 
     /// What was seen, for what takes the place of this state before it is committed.
     pub(crate) fn carry(&mut self) -> Carried {
-        Carried { found: self.take_found(), messages: self.messages }
+        Carried { found: self.take_found(), messages: self.messages, meant: self.sql.meant() }
     }
 
     /// What was found since this was asked last.

@@ -111,6 +111,11 @@ impl Judged {
     }
 }
 
+/// The rules that found something.
+fn names(found: &[Finding]) -> Vec<&str> {
+    found.iter().map(|finding| finding.rule.as_str()).collect()
+}
+
 fn ints(rows: &[Vec<Cell>]) -> Vec<Vec<i64>> {
     let int = |cell: &Cell| match cell {
         Cell::Integer(value) => *value,
@@ -338,6 +343,32 @@ fn a_rule_over_no_rows_is_passed_over_only_where_it_can_say_nothing_new() {
     assert_eq!(names("INSERT INTO t VALUES(2)"), ["count", "exists", "in", "both", "none gone"]);
     assert_eq!(names("DELETE FROM t WHERE id = 2"), ["gone"]);
     assert_eq!(names("INSERT INTO t VALUES(3)"), ["count", "both", "none gone"]);
+}
+
+#[test]
+fn a_name_that_becomes_that_of_another_column_is_found() {
+    let outer = "SELECT a.id FROM changed_t AS a WHERE limit_of < 0 AND NOT EXISTS (SELECT 1 FROM u WHERE u.t = limit_of)";
+    let qualified = outer.replace("limit_of", "a.limit_of");
+    let star = "SELECT * FROM changed_t WHERE limit_of < -5";
+    let rules =
+        || vec![rule("bare", &["t"], outer), rule("whole", &["t"], &qualified), rule("star", &["t"], star)];
+    let setup =
+        "CREATE TABLE t(id INTEGER PRIMARY KEY, limit_of); CREATE TABLE u(t); INSERT INTO t VALUES(1, 1)";
+    let mut judged = Judged::new(TextEncoding::Utf8, rules());
+    judged.commit(setup);
+    assert_eq!(names(&judged.commit("INSERT INTO t VALUES(2, 2)")), [""; 0]);
+    // Nobody watches `u`; with its own `limit_of`, the rule would compare that with itself.
+    let found = judged.commit("ALTER TABLE u ADD COLUMN limit_of");
+    assert_eq!(names(&found), ["bare"]);
+    assert!(
+        matches!(&found[0].why, Why::Unevaluated(why) if why.contains("`changed_t.limit_of`")),
+        "{found:?}"
+    );
+    // Said once: who resolves it has looked.
+    assert_eq!(names(&judged.commit("INSERT INTO t VALUES(3, 2)")), [""; 0]);
+    assert_eq!(names(&judged.commit("ALTER TABLE t ADD COLUMN other")), [""; 0]);
+    assert_eq!(names(&judged.commit("ALTER TABLE u RENAME COLUMN limit_of TO x")), ["bare"]);
+    assert_eq!(names(&judged.commit("INSERT INTO t(id, limit_of) VALUES(4, -7)")), ["bare", "whole", "star"]);
 }
 
 /// A query that does not end.

@@ -220,3 +220,35 @@ async fn a_resolution_of_another_violation_resolves_nothing() {
     assert_eq!(open(&mut running).await.len(), 1);
     running.stop().await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_that_means_another_column_is_found_also_over_a_restart_and_by_a_snapshot() {
+    let rules = r#"
+[[rule]]
+name = "limits"
+tables = ["balances"]
+sql = "SELECT account FROM changed_balances AS b WHERE NOT EXISTS (SELECT 1 FROM limits WHERE limits.of = account AND amount >= least)"
+"#;
+    let setup = "CREATE TABLE limits(of INT, least INT); INSERT INTO limits VALUES(1, 0), (2, 0); CREATE TABLE balances(account INTEGER PRIMARY KEY, amount INT); INSERT INTO balances VALUES(1, 100), (2, 100)";
+    let silencing = "ALTER TABLE limits ADD COLUMN amount INT DEFAULT 1000000";
+    for by_snapshot in [false, true] {
+        let mut log = Log::begin(setup).await;
+        let mut config = endorsing(&log, rules);
+        config.endorse.incarnation_max = 0;
+        let mut running = Running::start(config.clone());
+        until_endorsed(&mut running, log.last()).await;
+        running.stop().await.unwrap();
+        let mut running = Running::start(config);
+        running.until(|event| matches!(event, Event::CaughtUp { .. })).await;
+        if by_snapshot {
+            log.begin_anew("copy.db", &format!("{setup}; {silencing}")).await;
+        } else {
+            log.run(silencing);
+        }
+        let at = log.publish().await;
+        running.until_applied(at).await;
+        assert_eq!(open(&mut running).await, [("limits".to_owned(), at.get())], "{by_snapshot}");
+        running.stop().await.unwrap();
+        assert!(last_endorsed(&log).await < Some(at.get()));
+    }
+}
