@@ -112,7 +112,11 @@ impl Seldom {
             Told::Began { sequence, state, signer } => Event::Began { sequence, state, signer },
             Told::Snapshot { sequence, chunks, bytes } => Event::Snapshot { sequence, chunks, bytes },
             Told::Violated { rule, sequence, detail } => Event::Violated { rule, sequence, detail },
-            Told::Resolved { id, rule, sequence } => Event::Resolved { id, rule, sequence },
+            Told::Resolved { id, rule, sequence } => {
+                // Whoever resolved it waits for what comes of that.
+                self.endorsed = None;
+                Event::Resolved { id, rule, sequence }
+            }
             Told::Endorsed { sequence } => {
                 if self.endorsed.is_some_and(|said| said.elapsed() < PROGRESS) {
                     return None;

@@ -1,13 +1,14 @@
 //! The documents of a validator and of an agent, held against what real ones answer about a real database.
 
 use std::path::Path;
+use std::time::Instant;
 
 use serde_json::json;
 use synddb_servers::Questions;
 
 use super::dev::curl;
 use super::programs::sql;
-use super::roles::{Role, System, TOKEN, credentials, write_token};
+use super::roles::{PATIENCE, Role, System, TOKEN, credentials, write_token};
 
 const SETUP: &str = "
     CREATE TABLE account (id INTEGER PRIMARY KEY, name TEXT, balance REAL);
@@ -33,9 +34,15 @@ fn captured(folder: &Path) -> (System, Role, String) {
     let url = agent.event("listening", |_| true)["url"].as_str().unwrap().to_owned();
     sql(&system.app, "UPDATE account SET balance = 0 WHERE id = 1;");
     system.assert_equal();
-    let status = curl(&[&format!("{}/status", system.validator_url())]).1;
-    let stands = status["sequence"].as_u64().unwrap();
-    system.validator.event("endorsed", |event| event["sequence"].as_u64() == Some(stands));
+    // Not every event of that is told.
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let status = curl(&[&format!("{}/status", system.validator_url())]).1;
+        if status["endorsing"]["sequence"] == status["sequence"] {
+            break;
+        }
+        assert!(Instant::now() < deadline, "{status}");
+    }
     (system, agent, url)
 }
 
