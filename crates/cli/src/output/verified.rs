@@ -63,6 +63,7 @@ pub(super) fn of(report: &Report, elapsed_ms: u64) -> String {
             "  replica   began with message {sequence} of this log: told that everything before is checked, and that rules did not hold there \
              {violations} times: `synddb rules list`"
         ),
+        ReplicaBegan::Otherwise => "  replica   has begun otherwise meanwhile, or was told: run it again if it says `started_from`".to_owned(),
         ReplicaBegan::AtTheFirst => "  replica   has nothing left to be checked: it began with the first message".to_owned(),
     }));
     lines.extend(match beside {

@@ -31,7 +31,7 @@ pub(crate) use difference::{failed as unread, push, spool as spool_failed};
 pub(crate) use judge::What;
 pub use judge::{CommitView, Judge, TableChanges};
 pub use over::open;
-pub use sql::{Meant, RuleProblem, Rules};
+pub use sql::{Meaning, RuleProblem, Rules};
 
 use crate::query::Cell;
 

@@ -41,12 +41,21 @@ pub struct Rules {
     bounds: Bounds,
     /// What they are compiled to, and for which schema.
     compiled: Option<(u64, Vec<Compiled>)>,
-    meant: Meant,
+    meant: BTreeMap<String, Meaning>,
+    /// Whether that is new since somebody asked.
+    is_meant_anew: bool,
+    /// Rules that have turned into other ones with the last schema, and into what.
+    turned: Vec<(String, String)>,
 }
 
-/// By the names of rules: the columns that they read when they were compiled last.
-#[derive(Debug, Clone, Default)]
-pub struct Meant(BTreeMap<String, Columns>);
+/// What a rule read when it was compiled last.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Meaning {
+    /// Each column by its table and name, in lower case, and how often; `None` where it never compiled.
+    pub reads: Option<Vec<(String, String, u32)>>,
+    /// Whether it does not compile now.
+    pub is_broken: bool,
+}
 
 /// One rule for one schema.
 struct Compiled {
@@ -59,9 +68,7 @@ struct Compiled {
     /// Whether it was seen to answer nothing where there was no row in them.
     is_silent: bool,
     /// What it reads.
-    meant: Columns,
-    /// That it reads another column by a name than it did, once.
-    shifted: Option<String>,
+    columns_read: Columns,
     columns: Vec<String>,
     statement: Result<Statement, String>,
 }
@@ -69,7 +76,14 @@ struct Compiled {
 impl Rules {
     /// These rules. Nothing is compiled yet.
     pub const fn new(texts: Vec<RuleText>, bounds: Bounds) -> Self {
-        Self { texts, bounds, compiled: None, meant: Meant(BTreeMap::new()) }
+        Self {
+            texts,
+            bounds,
+            compiled: None,
+            meant: BTreeMap::new(),
+            is_meant_anew: false,
+            turned: Vec::new(),
+        }
     }
 
     /// The tables that they look at.
@@ -77,14 +91,32 @@ impl Rules {
         self.texts.iter().flat_map(|text| text.tables.iter().cloned()).collect()
     }
 
-    /// What they mean, for the same rules over a state that takes the place of this one.
-    pub fn meant(&self) -> Meant {
-        self.meant.clone()
+    /// What they mean, by their names: for the same rules over this state later, or over one that takes its place.
+    pub const fn meant(&self) -> &BTreeMap<String, Meaning> {
+        &self.meant
+    }
+
+    /// Whether what they mean is other than when this was asked last.
+    pub const fn take_is_meant_anew(&mut self) -> bool {
+        std::mem::replace(&mut self.is_meant_anew, false)
     }
 
     /// They meant this before.
-    pub fn mean(&mut self, meant: Meant) {
+    pub fn mean(&mut self, meant: BTreeMap<String, Meaning>) {
         self.meant = meant;
+    }
+
+    /// Rules that are not what they were before the schema that they were compiled for last. Each is told once.
+    pub fn take_turned(&mut self) -> Vec<Finding> {
+        let turned = std::mem::take(&mut self.turned).into_iter();
+        let finding = |(rule, why)| Finding {
+            rule,
+            why: Why::Unevaluated(why),
+            columns: Vec::new(),
+            rows: Vec::new(),
+            more: false,
+        };
+        turned.map(finding).collect()
     }
 
     /// Other bounds from here on.
@@ -92,8 +124,7 @@ impl Rules {
         self.bounds = bounds;
     }
 
-    /// What is wrong with rules over a database that nothing is applied to. What they read there is what they mean: where a later schema makes another column of a
-    /// name, that is a finding.
+    /// What is wrong with rules over a database that nothing is applied to. What they read there is what they mean from here on.
     ///
     /// # Errors
     /// [`ApplyError`] when the database cannot be read.
@@ -131,10 +162,12 @@ impl Rules {
             let compiled = self.compile(view.connection, view.state, view.gathered)?;
             self.compiled = Some((schema, compiled));
         }
-        let Some((_, compiled)) = &mut self.compiled else { return Ok(Vec::new()) };
+        let mut found = self.take_turned();
+        let turned: BTreeSet<String> = found.iter().map(|finding| finding.rule.clone()).collect();
+        let Some((_, compiled)) = &mut self.compiled else { return Ok(found) };
         Clock::bound(view.connection, self.bounds, |clock| {
-            let mut found = Vec::new();
-            for (text, rule) in self.texts.iter().zip(compiled) {
+            let rules = self.texts.iter().zip(compiled);
+            for (text, rule) in rules.filter(|(text, _)| !turned.contains(&text.name)) {
                 found.extend(rule.evaluate(&text.name, view, self.bounds, clock)?);
             }
             Ok(found)
@@ -205,8 +238,7 @@ impl Rules {
                 looks_back: false,
                 reads: None,
                 is_silent: false,
-                meant: Columns::new(),
-                shifted: None,
+                columns_read: Columns::new(),
                 columns: Vec::new(),
                 statement: Err(String::new()),
             };
@@ -219,10 +251,23 @@ impl Rules {
             rule
         });
         let mut compiled: Vec<Compiled> = compiled.collect();
-        for (text, rule) in self.texts.iter().zip(&mut compiled).filter(|(_, rule)| rule.statement.is_ok()) {
-            let meant = std::mem::take(&mut rule.meant);
-            let before = self.meant.0.insert(text.name.clone(), meant.clone()).unwrap_or_default();
-            rule.shifted = shifted(&before, &meant);
+        for (text, rule) in self.texts.iter().zip(&mut compiled) {
+            let reads = std::mem::take(&mut rule.columns_read).into_iter();
+            let reads: Vec<_> = reads.map(|((table, column), times)| (table, column, times)).collect();
+            let is_new = !self.meant.contains_key(&text.name);
+            let meaning = self.meant.entry(text.name.clone()).or_default();
+            let before = meaning.clone();
+            meaning.is_broken = rule.statement.is_err();
+            let turned = match &rule.statement {
+                Ok(_) => {
+                    let other = meaning.reads.as_deref().and_then(|before| another(before, &reads));
+                    meaning.reads = Some(reads);
+                    other
+                }
+                Err(why) => (!is_new && !before.is_broken).then(|| why.clone()),
+            };
+            self.is_meant_anew |= is_new || *meaning != before;
+            self.turned.extend(turned.map(|why| (text.name.clone(), why)));
         }
         Ok(compiled)
     }
@@ -237,11 +282,6 @@ impl Compiled {
         bounds: Bounds,
         clock: &Clock,
     ) -> Result<Option<Finding>, ApplyError> {
-        if let Some(shifted) = self.shifted.take() {
-            let (columns, rows) = (Vec::new(), Vec::new());
-            let (rule, why) = (name.to_owned(), Why::Unevaluated(shifted));
-            return Ok(Some(Finding { rule, why, columns, rows, more: false }));
-        }
         let (is_replaced, is_bare) = {
             let inner = view.gathered.lock();
             let tables = || self.tables.iter().map(|at| &inner.tables()[*at]);
@@ -299,15 +339,16 @@ impl Compiled {
     }
 }
 
-/// Says which column a query reads less often than it did: another one has its name now, as where a subquery's own table gets a column that was of a table
-/// around it.
-fn shifted(before: &Columns, now: &Columns) -> Option<String> {
-    let less = before.iter().find(|(column, count)| now.get(*column).is_none_or(|now| now < *count));
-    less.map(|((table, column), _)| {
-        format!(
-            "the schema has changed, and a name in it that was `{table}.{column}` is another column now; write columns with their tables"
-        )
-    })
+/// Says in which column what a query reads differs from what it read: a name in it may be another column's now, as where a subquery's own table gets a column
+/// of the name of one around it, or a table one of the name of a result.
+fn another(before: &[(String, String, u32)], now: &[(String, String, u32)]) -> Option<String> {
+    let gone = before.iter().find(|read| !now.contains(read));
+    let came = now.iter().find(|read| !before.contains(read));
+    let (table, column, _) = gone.or(came)?;
+    Some(format!(
+        "the schema has changed, and it reads `{table}.{column}` more or less often than before: a name in it may be another column now, or it has a `*`; look what it says, \
+         and write columns with their tables"
+    ))
 }
 
 /// Why `rowid` is not the rowid of this table's rows, where it is not.
@@ -351,8 +392,11 @@ fn compile_one(
         let statement = connection.prepare(&text.sql).map_err(|error| error.message().to_owned())?;
         Ok((columns, statement))
     });
-    let refused = compiling.refused.take();
-    rule.meant = std::mem::take(&mut compiling.columns);
+    let natural = has_word(&text.sql, "NATURAL").then(|| {
+        "it joins by NATURAL, which means other columns when a table gets one; join by ON or USING".to_owned()
+    });
+    let refused = compiling.refused.take().or(natural);
+    rule.columns_read = std::mem::take(&mut compiling.columns);
     // A view of rows that has the name of a table of the application's would be that table.
     let shadowed = compiling.read.iter().find(|name| views.contains_key(*name) && objects.contains(*name));
     let shadowed = shadowed.map(|name| format!("the database has a table or view `{name}` of its own, which hides the rows that changed; rename it"));
@@ -373,6 +417,36 @@ fn compile_one(
         (_, Some(problem)) | (Err(problem), None) => rule.statement = Err(problem),
         (Ok((columns, statement)), None) => (rule.columns, rule.statement) = (columns, Ok(statement)),
     }
+}
+
+/// Whether a query has a word outside of what is quoted and of comments.
+fn has_word(sql: &str, word: &str) -> bool {
+    let mut rest = sql;
+    while let Some(first) = rest.chars().next() {
+        let skipped =
+            |from: usize, end: &str| rest[from..].find(end).map_or(rest.len(), |at| from + at + end.len());
+        let length = match first {
+            '\'' | '"' | '`' => skipped(1, &first.to_string()),
+            '[' => skipped(1, "]"),
+            '-' if rest.starts_with("--") => skipped(2, "\n"),
+            '/' if rest.starts_with("/*") => skipped(2, "*/"),
+            _ if is_of_word(first) => {
+                let end = rest.find(|c| !is_of_word(c)).unwrap_or(rest.len());
+                if rest[..end].eq_ignore_ascii_case(word) {
+                    return true;
+                }
+                end
+            }
+            _ => first.len_utf8(),
+        };
+        rest = &rest[length..];
+    }
+    false
+}
+
+/// Whether a character may stand in a name that is not quoted, as SQLite sees it.
+const fn is_of_word(c: char) -> bool {
+    c.is_ascii_alphanumeric() || c == '_' || c == '$' || !c.is_ascii()
 }
 
 /// Runs a rule: the rows of its answer that are kept, and whether there are more.

@@ -78,7 +78,7 @@ enum NotEndorsed {
     Squatted,
     /// Whoever began with a snapshot is not believed alone.
     #[error(
-        "the replica began with the snapshot of message {from}, and nobody checked the log before it: run `synddb verify --full --of`, or name \
+        "the replica began with the snapshot of message {from}, and nobody checked the log before it: run `synddb verify --full --of REPLICA --rules RULES`, or name \
          validators in `endorse.validators` of whom a quorum endorsed that state"
     )]
     Started { from: Sequence },
@@ -103,6 +103,7 @@ impl NotEndorsed {
     /// Whether the same place may be endorsed later.
     const fn may_come(&self) -> bool {
         match self {
+            Self::Unknown(Unknown::Crowded { .. }) => false,
             Self::Unknown(_) | Self::Gather(_) | Self::Put(_) | Self::Started { .. } => true,
             Self::Note(NotNoted::Unwritable { .. }) => true,
             Self::Note(_) | Self::Fault | Self::Squatted | Self::Withdrawn => false,

@@ -25,8 +25,8 @@ pub(super) enum Unknown {
     Get(#[from] GetError),
     /// So much lies there that nobody looks through it before each signature.
     #[error(
-        "more than {LISTED_MAX} endorsements lie in the store at or behind message {from}; remove those behind the log's end, and see who can \
-         write to the store"
+        "more than {LISTED_MAX} endorsements lie in the store at or behind message {from}, which is passed; a later one covers it. Where this \
+         validator is not far behind others, see who can write to the store"
     )]
     Crowded {
         /// The place.

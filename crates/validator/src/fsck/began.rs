@@ -8,69 +8,74 @@ use std::path::{Path, PathBuf};
 
 use synddb_protocol::id::StreamId;
 use synddb_protocol::log::SignedCheckpoint;
-use synddb_sqlite::connection::Connection;
+use synddb_sqlite::connection::{Connection, SqliteError};
 
 use super::Problem;
 use super::report::ReplicaBegan;
-use crate::replica::{Started, position};
-use crate::rules::{self, Rulebook};
+use crate::replica::{Started, Told, position};
+use crate::rules::{self, Found, Rulebook};
 
 /// The replica.
 pub(super) struct Began {
     file: PathBuf,
     started: Option<Started>,
-    /// Whether rules look at it.
-    is_judged: bool,
+    /// The rules that look at it, and at the log before its beginning.
+    rulebook: Option<Rulebook>,
 }
 
 impl Began {
     /// Reads what a replica of a stream began with. The rules that look at it must all be in the book: only then is it told anything.
-    pub(super) fn read(file: PathBuf, stream: StreamId, rulebook: &Rulebook) -> Result<Self, Problem> {
+    pub(super) fn read(file: PathBuf, stream: StreamId, rulebook: Rulebook) -> Result<Self, Problem> {
         let failed = |source| Problem::NoReplica { file: file.clone(), source };
         let connection = Connection::open_to_read(&file).map_err(|error| failed(Some(error)))?;
-        let is_of_stream =
-            position::read(connection.sqlite()).is_ok_and(|checkpoint| checkpoint.claim().stream == stream);
+        let sqlite = connection.sqlite();
+        let is_of_stream = position::read(sqlite).is_ok_and(|checkpoint| checkpoint.claim().stream == stream);
         if !is_of_stream {
             return Err(failed(None));
         }
-        let started = Started::read(connection.sqlite()).map_err(|error| failed(Some(error.into())))?;
-        let is_judged = rules::is_judged(connection.sqlite()).map_err(|error| failed(Some(error.into())))?;
-        let lacking = rules::lacking(rulebook, connection.sqlite());
-        if let Some(rule) = lacking.map_err(|error| failed(Some(error.into())))?.filter(|_| started.is_some())
-        {
-            return Err(Problem::OtherRules { file, rule });
-        }
-        Ok(Self { file, started, is_judged })
-    }
-
-    /// Whether rules are to look at the log before, as they look at the replica.
-    pub(super) const fn is_to_judge(&self) -> bool {
-        self.started.is_some() && self.is_judged
+        let unread = |error: synddb_sqlite::rusqlite::Error| failed(Some(error.into()));
+        let started = Started::read(sqlite).map_err(unread)?;
+        let rulebook = match (&started, rules::steps_of(sqlite).map_err(unread)?) {
+            (Some(started), Some(steps)) => {
+                let rulebook = rulebook.looking(steps, started.checkpoint.claim().size);
+                if let Some(rule) = rules::lacking(&rulebook, sqlite).map_err(unread)? {
+                    return Err(Problem::OtherRules { file, rule });
+                }
+                Some(rulebook)
+            }
+            _ => None,
+        };
+        Ok(Self { file, started, rulebook })
     }
 
     pub(super) fn checkpoint(&self) -> Option<SignedCheckpoint> {
         self.started.as_ref().map(|started| started.checkpoint.clone())
     }
 
+    /// The rules that are to look at the log before, as they look at the replica.
+    pub(super) fn rulebook(&self) -> Option<Rulebook> {
+        self.rulebook.clone()
+    }
+
     /// Tells it that its log is whole; `meets` says whether that holds its beginning. What rules found of the log before stands in the database that was rebuilt.
     pub(super) fn tell(self, meets: bool, rebuilt: &Path) -> Result<ReplicaBegan, Problem> {
-        let Self { file, started, is_judged } = self;
+        let Self { file, started, rulebook } = self;
         let Some(started) = started else { return Ok(ReplicaBegan::AtTheFirst) };
         let sequence = started.checkpoint.claim().size;
         if !meets {
             return Err(Problem::BeganElsewhere { file, sequence });
         }
-        let tell = || {
-            let found = if is_judged {
-                rules::open_through(Connection::open_to_read(rebuilt)?.sqlite(), sequence)?
-            } else {
-                Vec::new()
+        let tell = || -> Result<_, SqliteError> {
+            let found = match &rulebook {
+                Some(_) => Found::through(Connection::open_to_read(rebuilt)?.sqlite(), sequence)?,
+                None => Found::default(),
             };
-            started.checked(&file, &found)?;
-            Ok(found.len() as u64)
+            Ok((started.checked(&file, rulebook.as_ref(), &found)?, found.count()))
         };
         match tell() {
-            Ok(violations) => Ok(ReplicaBegan::Checked { sequence, violations }),
+            Ok((Told::Checked, violations)) => Ok(ReplicaBegan::Checked { sequence, violations }),
+            Ok((Told::BegunOtherwise, _)) => Ok(ReplicaBegan::Otherwise),
+            Ok((Told::OtherRules { rule }, _)) => Err(Problem::OtherRules { file, rule }),
             Err(source) => Err(Problem::NotTold { file, source }),
         }
     }

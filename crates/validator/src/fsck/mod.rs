@@ -103,7 +103,7 @@ pub enum Problem {
     },
     /// The rules that look at the replica are not those that were named.
     #[error(
-        "a rule looks at the replica that is not in the file of rules, or says something else there; name with --rules the file that its \
+        "a rule looks at the replica that is not in the file of rules, or says something else there, or may take more or less; name with --rules the file that its \
          validator has. What a rule in Rust finds is not found here: such a replica begins with the first message. file=`{}` rule=`{rule}`",
         file.display()
     )]
@@ -255,7 +255,7 @@ pub async fn run(
     let asked = Asked::about(&store, stream, &keys, &shutdown, &stop).await?;
     let Asked { objects, store, counted, stream, keys, epochs } = asked;
     let began = match replica {
-        Some(file) => Some(Began::read(file, stream, &rulebook)?),
+        Some(file) => Some(Began::read(file, stream, rulebook)?),
         None => None,
     };
     let walk = Walk {
@@ -267,7 +267,7 @@ pub async fn run(
         stop,
         began: began.as_ref().and_then(Began::checkpoint),
         scratch: rebuild_in.map(|folder| folder.join(SCRATCH)),
-        rules: began.as_ref().is_some_and(Began::is_to_judge).then_some(rulebook),
+        rules: began.as_ref().and_then(Began::rulebook),
     };
     let scratch = walk.scratch.clone();
     let (looked, rebuilt) = match walk.run(&mut on_progress).await {

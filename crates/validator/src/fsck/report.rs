@@ -107,6 +107,8 @@ pub enum ReplicaBegan {
         /// Violations of its rules that were found before, and are open in it now.
         violations: u64,
     },
+    /// It has begun with another snapshot meanwhile, or somebody else has told it: it is told nothing.
+    Otherwise,
     /// It began with the first message, or what came before was checked earlier: there is nothing to be told.
     AtTheFirst,
 }

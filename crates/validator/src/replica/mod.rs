@@ -43,7 +43,7 @@ pub(crate) use gaps::{GAPS_MAX, Gaps};
 pub(crate) use owner::{Context, Owner, begins_incarnation, snapshot_of};
 pub(crate) use place::{Leaving, Place};
 pub(crate) use snapshot::stage;
-pub(crate) use started::Started;
+pub(crate) use started::{Started, Told};
 pub(crate) use working::{blame, differing};
 
 use crate::error::{HaltCause, ReplicaError, ValidatorError};

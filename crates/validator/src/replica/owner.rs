@@ -112,6 +112,8 @@ pub(crate) struct Owner {
     clean: Vec<TrustedCheckpoint>,
     /// When it was looked last whether somebody resolved a violation.
     asked_at: Option<Instant>,
+    /// The last inbound message that came by.
+    delivered: u64,
 }
 
 impl Owner {
@@ -148,6 +150,7 @@ impl Owner {
             checkpoint: checkpoint.clone(),
             clean: Vec::new(),
             asked_at: None,
+            delivered: 0,
         };
         let opened = match checkpoint {
             Some(checkpoint) => owner.open(&checkpoint),
@@ -164,6 +167,7 @@ impl Owner {
 
     fn open(&mut self, checkpoint: &TrustedCheckpoint) -> Result<(), Ended> {
         self.standing = Standing::at(checkpoint.claim());
+        self.delivered = checkpoint.claim().inbound.map_or(0, |inbound| inbound.delivered());
         self.context.view.stood(self.standing);
         match self.open_at(checkpoint) {
             // It is known not to be what it was, and a snapshot is waited for.
@@ -320,6 +324,7 @@ impl Owner {
             self.context.view.stored(batch.checkpoint().claim().size);
             // What stands behind the gap was led to by it: a key that is revoked later may have signed it.
             self.note_signers(&batch);
+            self.note_delivered(batch.messages());
             return Ok(());
         };
         self.commit()?;
@@ -339,6 +344,7 @@ impl Owner {
                 if self.context.thorough || judged {
                     self.rehearse(&batch.messages()[..at])?;
                 }
+                self.note_delivered(&batch.messages()[..at]);
                 self.stage(&batch.messages()[at])?;
                 // What stands before it in this batch was replaced by it.
                 &batch.messages()[at + 1..]
@@ -347,6 +353,7 @@ impl Owner {
         };
         self.apply(messages, &batch)?;
         self.note_signers(&batch);
+        self.note_delivered(batch.messages());
         self.bytes += batch.messages().iter().map(VerifiedMessage::body_bytes).sum::<usize>();
         if !in_parts && self.working().is_some() {
             self.pending = Some(batch.checkpoint().clone());
@@ -397,6 +404,7 @@ impl Owner {
             if let (Entry::Inbound(inbound), Some(working)) = (message.entry(), self.working_mut()) {
                 working.delivered(inbound.nonce);
             }
+            self.note_delivered(std::slice::from_ref(message));
             let (Entry::Submission(submission), Some(working)) = (message.entry(), self.working_mut()) else {
                 continue;
             };
@@ -437,11 +445,8 @@ impl Owner {
         let Some(snapshot) = snapshot_of(message) else { return Ok(()) };
         info!(sequence = sequence.get(), chunks = snapshot.chunks.len(), "restoring a snapshot");
         let names = self.working().map_or(&self.names, Working::names).elsewhere();
-        let carried = self.working_mut().and_then(Working::carry);
-        if let Some(live) = &mut self.live {
-            live.rollback();
-        }
-        self.staged = None;
+        // The file of an earlier snapshot of this batch goes; what the batch did to the replica before is in its open transaction, and goes with it below.
+        let seen = self.staged.take().and_then(|mut staged| staged.carry());
         self.clean.clear();
         let context = &self.context;
         let chunks = Chunks::fetch(
@@ -465,10 +470,9 @@ impl Owner {
                 SnapshotPlace::After { commit, .. } => At::commit(snapshot.incarnation, *commit),
             },
         );
-        if let Some(rules) = &self.context.rules {
-            let replica = self.place.file().to_owned();
-            let gap = self.context.gaps.open().map(|open| open.gap.from);
-            staged.judge_snapshot(rules, (self.live.as_ref(), carried, gap), message, snapshot, &replica)?;
+        self.judge_staged(&mut staged, seen, message, snapshot)?;
+        if let Some(live) = &mut self.live {
+            live.rollback();
         }
         self.staged = Some(staged);
         Ok(())

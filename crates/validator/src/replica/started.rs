@@ -4,6 +4,7 @@
 //! from its beginning has no such table, and one whose beginning was checked later has it empty.
 
 use std::path::Path;
+use std::time::Duration;
 
 use synddb_protocol::http::StartedFrom;
 use synddb_protocol::id::{Address, KeyId};
@@ -12,7 +13,23 @@ use synddb_sqlite::connection::{Connection, SqliteError};
 use synddb_sqlite::rusqlite::types::Type;
 use synddb_sqlite::rusqlite::{self, OptionalExtension as _, params};
 
-use crate::rules::{self, Violation};
+use crate::rules::{self, Found, Rulebook};
+
+/// How long whoever checked a log waits for a replica's own writer, to say so.
+const TELLING: Duration = Duration::from_secs(120);
+
+/// What came of telling a replica that the log before its beginning was checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Told {
+    Checked,
+    /// It has begun anew meanwhile, or was told already.
+    BegunOtherwise,
+    /// Other rules look at it than looked at that log.
+    OtherRules {
+        /// One of them.
+        rule: String,
+    },
+}
 
 /// A snapshot that a replica began with.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,23 +71,33 @@ impl Started {
         sqlite.execute(sql, params![self.signer.as_bytes(), self.checkpoint.to_bytes()]).map(drop)
     }
 
-    /// Takes it back out of a replica, also of one that is kept by a running process: what came before was checked, and rules found these violations in it,
-    /// which are open from here on. Whoever has begun otherwise meanwhile keeps what that says.
-    pub(crate) fn checked(&self, replica: &Path, found: &[Violation]) -> Result<(), SqliteError> {
+    /// Takes it back out of a replica, also of one that is kept by a running process: what came before was checked, and rules found this in it. Whoever has begun
+    /// otherwise meanwhile keeps what that says, and so does one at which other rules look by now than `rulebook` has, where there is one.
+    pub(crate) fn checked(
+        &self,
+        replica: &Path,
+        rulebook: Option<&Rulebook>,
+        found: &Found,
+    ) -> Result<Told, SqliteError> {
         let connection = Connection::open(replica)?;
+        connection.sqlite().busy_timeout(TELLING)?;
         connection.execute("PRAGMA synchronous = FULL; BEGIN IMMEDIATE")?;
-        let written = || -> rusqlite::Result<()> {
-            let sql = "DELETE FROM main._synddb_started WHERE checkpoint = ?1";
-            if connection.sqlite().execute(sql, params![self.checkpoint.to_bytes()])? == 1 {
-                found
-                    .iter()
-                    .try_for_each(|violation| rules::add(connection.sqlite(), violation).map(drop))?;
-            }
-            Ok(())
-        };
         // What is not committed goes with the connection.
-        written()?;
-        connection.execute("COMMIT")
+        let sqlite = connection.sqlite();
+        let lacks = match rulebook {
+            Some(rulebook) => rules::lacking(rulebook, sqlite)?,
+            None => rules::is_judged(sqlite)?.then(|| "any".to_owned()),
+        };
+        if let Some(rule) = lacks {
+            return Ok(Told::OtherRules { rule });
+        }
+        let sql = "DELETE FROM main._synddb_started WHERE checkpoint = ?1";
+        if sqlite.execute(sql, params![self.checkpoint.to_bytes()])? == 0 {
+            return Ok(Told::BegunOtherwise);
+        }
+        found.write(sqlite)?;
+        connection.execute("COMMIT")?;
+        Ok(Told::Checked)
     }
 
     /// As everybody may know it.

@@ -20,7 +20,7 @@ use super::names::Names;
 use super::{Ended, Place, Started, position, signers};
 use crate::error::{Divergence, HaltCause, ReplicaError};
 use crate::feed::history::At;
-use crate::rules::{Carried, Judging, Kept, Replaced, Rulebook, Violation};
+use crate::rules::{self, Carried, Judging, Kept, Replaced, Rulebook, Violation};
 
 /// Most tables that are named as different.
 pub(crate) const TABLES_MAX: usize = 64;
@@ -138,24 +138,33 @@ impl Working {
         Ok(())
     }
 
-    /// Has a snapshot judged that is to take the place of what there was before, as the difference between the two, and every commit from here on. `carried` was
-    /// seen of what it replaces, and from `gap` on messages were left out.
+    /// Has a snapshot judged that is to take the place of what there was before, as the difference between the two, and every commit from here on.
     pub(super) fn judge_snapshot(
         &mut self,
         rules: &Rulebook,
-        (before, carried, gap): (Option<&Self>, Option<Carried>, Option<Sequence>),
+        replaced: Replaced<'_>,
         message: &VerifiedMessage,
         snapshot: &Snapshot,
         replica: &Path,
     ) -> Result<(), Ended> {
-        let before = before.map(|before| before.applier.applier().connection());
-        let replaced = Replaced { before, carried, gap };
         let after = self.applier.applier().connection();
         let judged = Judging::over_snapshot(rules, replaced, after, (message, snapshot), replica);
         let judging = judged.map_err(|source| self.failed(source))?;
         self.applier.watch(judging.tables());
         self.judging = Some(judging);
         Ok(())
+    }
+
+    /// Keeps in a staged file what rules wrote down of the one that it takes the place of, where no rule looks now.
+    pub(super) fn keep_judged(&self, from: &Connection) -> Result<(), Ended> {
+        debug_assert_eq!(self.journal, Journal::Rollback, "only a staged file is told");
+        let kept = rules::keep(from, self.applier.applier().connection());
+        kept.map_err(|error| self.sqlite(error.into()))
+    }
+
+    /// The connection, to read what it sees.
+    pub(super) fn connection(&self) -> &Connection {
+        self.applier.applier().connection()
     }
 
     /// How many violations are open; `None` where no rule looks.
@@ -173,11 +182,11 @@ impl Working {
         self.judging.as_mut().map(Judging::take_found).unwrap_or_default()
     }
 
-    /// Counts again how many violations are open.
-    pub(super) fn recount(&mut self) -> Result<(), Ended> {
+    /// Has rules read again what somebody else wrote down for them.
+    pub(super) fn read_again(&mut self) -> Result<(), Ended> {
         let Some(judging) = &mut self.judging else { return Ok(()) };
-        let counted = judging.recount(self.applier.applier().connection());
-        counted.map_err(|source| self.sqlite(source))
+        let read = judging.read_again(self.applier.applier().connection());
+        read.map_err(|source| self.sqlite(source))
     }
 
     /// Takes in what somebody left beside the replica of violations that are resolved.

@@ -11,18 +11,23 @@ use synddb_protocol::submission::{Snapshot, Submission};
 use synddb_sqlite::apply::ApplyError;
 use synddb_sqlite::connection::{Connection, SqliteError};
 use synddb_sqlite::query::Cell;
-use synddb_sqlite::rules::{CommitView, Finding, Judge, Meant, RuleText, Rules, Why as Found, difference};
-use synddb_sqlite::rusqlite::{self, OptionalExtension as _, params};
+use synddb_sqlite::rules::{CommitView, Finding, Judge, Meaning, RuleText, Rules, Why as Found, difference};
+use synddb_sqlite::rusqlite::{self, OptionalExtension as _};
 use synddb_sqlite::value::OwnedValue;
 use tracing::{info, warn};
 
 use super::messages::{Came, Messages};
 use super::violations::{self, How, Kept, Offending, Resolved, Violation, Why};
-use super::{INCARNATION_RULE, JUDGED_RULE, NotKept, Rulebook, resolution};
+use super::{INCARNATION_RULE, JUDGED_RULE, NotKept, Rulebook, known, resolution};
 use crate::query::written;
+use crate::replica::Started;
 
 /// Rows of a rule in Rust that are kept.
 const ROWS_MAX: usize = 16;
+/// Violations that were only counted, and are kept for a snapshot that takes the place of the state that they were counted in.
+const COUNTED_MAX: usize = 1024;
+/// Up to which message every commit was judged.
+const JUDGED: &str = "CREATE TABLE IF NOT EXISTS main._synddb_judged(one INTEGER PRIMARY KEY CHECK (one = 1), sequence INTEGER NOT NULL)";
 /// Longest detail, in characters.
 const DETAIL_CHARS_MAX: usize = 1000;
 
@@ -35,21 +40,27 @@ struct Place {
     incarnation: IncarnationCounter,
 }
 
-/// What was seen of a state that another one replaces before it was ever committed.
+/// What was seen of a state that another one takes the place of.
 pub(crate) struct Carried {
     found: Vec<Violation>,
+    counted: Vec<Violation>,
     messages: Messages,
-    meant: Meant,
+    meant: BTreeMap<String, Meaning>,
 }
 
 /// What a snapshot takes the place of.
+#[derive(Default)]
 pub(crate) struct Replaced<'r> {
-    /// The state that is committed, where there is one that can be read.
-    pub(crate) before: Option<&'r Connection>,
-    /// What was seen of it, and of what follows it in the batch of the snapshot, if anybody looked.
-    pub(crate) carried: Option<Carried>,
+    /// The replica, with what the batch of the snapshot did to it before, and what was seen of that: it stands in its file.
+    pub(crate) live: Option<(&'r Connection, Option<Carried>)>,
+    /// What was seen of an earlier snapshot of the same batch. Its file is gone.
+    pub(crate) staged: Option<Carried>,
+    /// A replica whose state is not what it was. What is written beside that counts.
+    pub(crate) unread: Option<&'r Connection>,
     /// The first message that was left out because somebody went on after a divergence.
     pub(crate) gap: Option<Sequence>,
+    /// What the log has delivered.
+    pub(crate) delivered: u64,
 }
 
 /// The rules over one file.
@@ -64,6 +75,8 @@ pub(crate) struct Judging {
     new: Vec<Violation>,
     /// What was found since somebody asked last.
     found: Vec<Violation>,
+    /// What was only counted since then: there are enough open ones of its rule.
+    counted: Vec<Violation>,
     /// Violations that are open.
     open: u64,
 }
@@ -93,7 +106,7 @@ impl Judging {
     /// Over a snapshot that is to take the place of a replica, or that is the first one.
     pub(crate) fn over_snapshot(
         rulebook: &Rulebook,
-        Replaced { before, carried, gap }: Replaced<'_>,
+        replaced: Replaced<'_>,
         after: &Connection,
         (message, snapshot): (&VerifiedMessage, &Snapshot),
         replica: &Path,
@@ -106,23 +119,37 @@ impl Judging {
             timestamp: header.timestamp,
             incarnation,
         };
-        let mut judging = Self::over(rulebook, after, place, 0, replica).map_err(sqlite)?;
-        if let Some(before) = before {
-            violations::copy(before.sqlite(), after.sqlite()).map_err(sqlite)?;
+        let Replaced { live, staged, unread, gap, delivered } = replaced;
+        let mut judging = Self::over(rulebook, after, place, delivered, replica).map_err(sqlite)?;
+        let (before, seen) = live.map_or((None, None), |(before, seen)| (Some(before), seen));
+        if let Some(file) = before.or(unread) {
+            violations::copy(file.sqlite(), after.sqlite()).map_err(sqlite)?;
         }
-        judging.came = if carried.is_some() { Came::Snapshot } else { Came::First };
-        if let Some(Carried { found, messages, meant }) = carried {
-            judging.sql.mean(meant);
-            // How far messages had come counts also where the commits that brought them are taken back with what is replaced.
-            (judging.new, judging.messages) = (found, messages);
+        judging.came = if seen.is_some() || staged.is_some() { Came::Snapshot } else { Came::First };
+        match (staged, seen) {
+            (Some(seen), _) => {
+                (judging.messages, judging.new) = (seen.messages, seen.found);
+                judging.new.extend(seen.counted);
+                judging.sql.mean(seen.meant);
+            }
+            (None, Some(seen)) => {
+                (judging.messages, judging.found, judging.counted) =
+                    (seen.messages, seen.found, seen.counted);
+                judging.sql.mean(seen.meant);
+            }
+            (None, None) => {
+                let kept = unread.map(|file| Messages::read_any(file.sqlite(), delivered)).transpose();
+                judging.messages = kept.map_err(sqlite)?.flatten().unwrap_or(judging.messages);
+            }
         }
+        judging.messages.mark(rulebook.mark, place.sequence);
         judging.admit(after)?;
         if let Some(from) = gap {
-            judging.find_left_out(from);
+            judging.find_left_out(from, before.or(unread).is_some());
         }
         judging.look_at_all(before, after, judging.rulebook.tables())?;
         judging.came = Came::Commit;
-        judging.note_rules(after).map_err(sqlite)?;
+        known::write(after.sqlite(), rulebook, judging.sql.meant()).map_err(sqlite)?;
         judging.write(after)?;
         judging.note_judged(after, place.sequence)?;
         judging.open = violations::open(after.sqlite()).map_err(sqlite)?;
@@ -139,10 +166,8 @@ impl Judging {
         let file = connection.sqlite();
         violations::create(file)?;
         Messages::create(file)?;
-        file.execute_batch(
-            "CREATE TABLE IF NOT EXISTS main._synddb_rules(name TEXT PRIMARY KEY, said TEXT NOT NULL);
-             CREATE TABLE IF NOT EXISTS main._synddb_judged(one INTEGER PRIMARY KEY CHECK (one = 1), sequence INTEGER NOT NULL)",
-        )?;
+        known::create(file)?;
+        file.execute_batch(JUDGED)?;
         let mut messages = Messages::default();
         messages.delivered(delivered);
         Ok(Self {
@@ -154,6 +179,7 @@ impl Judging {
             came: Came::Commit,
             new: Vec::new(),
             found: Vec::new(),
+            counted: Vec::new(),
             open: violations::open(file)?,
         })
     }
@@ -175,14 +201,20 @@ impl Judging {
 
     /// Finds what was applied while nobody judged. Returns whether there is any.
     fn find_unjudged(&mut self, connection: &Connection) -> rusqlite::Result<bool> {
-        let Some(judged) = read_judged(connection.sqlite())?.filter(|judged| *judged != self.place.sequence)
-        else {
-            return Ok(false);
+        let file = connection.sqlite();
+        let judged = match read_judged(file)? {
+            Some(judged) => Some(judged),
+            // What was before the snapshot that it began with is judged by whoever checks that.
+            None => Started::read(file)?.map(|started| started.checkpoint.claim().size),
         };
         let (place, through) = (self.place, self.place.sequence);
-        self.place.sequence = judged.next().unwrap_or(through).min(through);
+        if judged == Some(through) {
+            return Ok(false);
+        }
+        let first = judged.map_or(Some(Sequence::FIRST), Sequence::next).unwrap_or(through).min(through);
+        self.place.sequence = first;
         let detail = format!(
-            "messages behind {judged} and up to {through} were applied by a run that had no rules, and nobody judged them one by one; `synddb validator resync` does, or resolve this"
+            "messages {first} to {through} were applied by a run that had no rules, and nobody judged them one by one; `synddb validator resync` does, or resolve this"
         );
         self.find(JUDGED_RULE, Why::Unevaluated, &detail, Offending::default());
         self.place = place;
@@ -190,12 +222,13 @@ impl Judging {
     }
 
     /// Finds that messages were left out, and what they did was judged by nobody.
-    fn find_left_out(&mut self, from: Sequence) {
+    fn find_left_out(&mut self, from: Sequence, is_known: bool) {
         let place = self.place;
         self.place.sequence = from;
         let detail = format!(
-            "somebody went on after a divergence, so what messages {from} to {} did was judged by nobody; look what the snapshot behind them changed, or resolve this",
-            place.sequence
+            "somebody went on after a divergence, so what messages {from} to {} did was judged by nobody{}; look what the snapshot behind them changed, or resolve this",
+            place.sequence,
+            if is_known { "" } else { ", and what was violated before is not known any more" }
         );
         self.find(JUDGED_RULE, Why::Unevaluated, &detail, Offending::default());
         self.place = place;
@@ -213,10 +246,10 @@ impl Judging {
         self.rulebook.tables()
     }
 
-    /// What changed with the rules since the replica was kept last.
-    fn catch_up(&mut self, connection: &Connection) -> Result<(), ApplyError> {
-        let file = connection.sqlite();
-        for kept in violations::read(file).map_err(sqlite)? {
+    /// Resolves what is open of rules that are gone, and of incarnations that are admitted by now. Says how many.
+    fn resolve_gone(&self, file: &rusqlite::Connection) -> rusqlite::Result<usize> {
+        let mut count = 0;
+        for kept in violations::read(file)? {
             let Violation { rule, incarnation, .. } = &kept.violation;
             let how = if kept.resolved.is_some() {
                 continue;
@@ -232,18 +265,35 @@ impl Judging {
                 How::RuleRemoved | How::Resolved => "there is no such rule any more",
             };
             let resolved = Resolved { at: now(), how, because: because.to_owned() };
-            violations::resolve(file, kept.id, &resolved).map_err(sqlite)?;
+            violations::resolve(file, kept.id, &resolved)?;
             info!(id = kept.id, rule, because, "a violation is resolved");
+            count += 1;
         }
+        Ok(count)
+    }
+
+    /// What changed with the rules since the replica was kept last.
+    fn catch_up(&mut self, connection: &Connection) -> Result<(), ApplyError> {
+        let file = connection.sqlite();
+        // So many are read at a time.
+        while self.resolve_gone(file).map_err(sqlite)? > 0 {}
         self.admit(connection)?;
-        let mut known = known_rules(file).map_err(sqlite)?;
+        let mut known = known::read(file).map_err(sqlite)?;
         if self.find_unjudged(connection).map_err(sqlite)? {
             // What all rows show of it is found at least.
             known.clear();
         }
-        let new = |name: &str, said: String| known.get(name) != Some(&said);
+        let steps = self.rulebook.bounds.steps;
+        let is_known = |text: &RuleText| {
+            known
+                .get(&text.name)
+                .is_some_and(|known| known.said == known::said_by(text) && known.steps == steps)
+        };
         let texts: Vec<RuleText> =
-            self.rulebook.texts.iter().filter(|text| new(&text.name, said_by(text))).cloned().collect();
+            self.rulebook.texts.iter().filter(|text| !is_known(text)).cloned().collect();
+        let old = self.rulebook.texts.iter().filter(|text| is_known(text));
+        let meant = old.filter_map(|text| Some((text.name.clone(), known.get(&text.name)?.meaning.clone()?)));
+        self.sql.mean(meant.collect());
         let watched_first = known.is_empty();
         if !texts.is_empty() || watched_first {
             // Only what is new is asked; what others found of these rows is known.
@@ -260,9 +310,14 @@ impl Judging {
             (self.sql, self.came, self.rulebook.rules) = (all, Came::Commit, rules);
             looked?;
         }
-        // What they mean is what they read now.
+        // Whoever applied what nobody judged may have changed what they mean.
         self.sql.problems(connection)?;
-        self.note_rules(connection).map_err(sqlite)?;
+        for Finding { rule, why, .. } in self.sql.take_turned() {
+            if let Found::Unevaluated(detail) = why {
+                self.find(&rule, Why::Unevaluated, &detail, Offending::default());
+            }
+        }
+        known::write(file, &self.rulebook, self.sql.meant()).map_err(sqlite)?;
         self.write(connection)?;
         self.note_judged(connection, self.place.sequence)?;
         self.open = violations::open(file).map_err(sqlite)?;
@@ -285,24 +340,6 @@ impl Judging {
         compared
     }
 
-    /// Which rules have seen all rows.
-    fn note_rules(&self, connection: &Connection) -> rusqlite::Result<()> {
-        let file = connection.sqlite();
-        file.execute("DELETE FROM main._synddb_rules", [])?;
-        let mut insert =
-            file.prepare("INSERT OR REPLACE INTO main._synddb_rules(name, said) VALUES(?1, ?2)")?;
-        for text in self.rulebook.texts.iter() {
-            insert.execute(params![text.name, said_by(text)])?;
-        }
-        for rule in self.rulebook.rules.iter() {
-            insert.execute(params![rule.name(), ""])?;
-        }
-        for name in super::DEFAULT_RULES {
-            insert.execute(params![name, ""])?;
-        }
-        Ok(())
-    }
-
     /// What is judged from here on comes with this message.
     pub(crate) fn begin_message(&mut self, message: &VerifiedMessage, submission: &Submission) {
         let header = message.header();
@@ -312,6 +349,7 @@ impl Judging {
             timestamp: header.timestamp,
             incarnation: submission.incarnation.counter,
         };
+        self.messages.mark(self.rulebook.mark, header.sequence);
     }
 
     /// An inbound message came.
@@ -325,15 +363,21 @@ impl Judging {
             if violations::add(connection.sqlite(), &violation)? {
                 self.open += 1;
                 self.found.push(violation);
+            } else if self.counted.len() < COUNTED_MAX {
+                self.counted.push(violation);
             }
+        }
+        if self.sql.take_is_meant_anew() {
+            known::write_meant(connection.sqlite(), self.sql.meant())?;
         }
         self.messages.write(connection.sqlite())?;
         Ok(())
     }
 
-    /// Counts again how many violations are open: somebody else may have written some down.
-    pub(crate) fn recount(&mut self, connection: &Connection) -> Result<(), SqliteError> {
+    /// Reads again what whoever checked the log before has written down: violations, and how far messages had come.
+    pub(crate) fn read_again(&mut self, connection: &Connection) -> Result<(), SqliteError> {
         self.open = violations::open(connection.sqlite())?;
+        self.messages.raise(connection.sqlite())?;
         Ok(())
     }
 
@@ -344,11 +388,13 @@ impl Judging {
 
     /// What was seen, for what takes the place of this state before it is committed.
     pub(crate) fn carry(&mut self) -> Carried {
-        Carried { found: self.take_found(), messages: self.messages, meant: self.sql.meant() }
+        let (counted, meant) = (std::mem::take(&mut self.counted), self.sql.meant().clone());
+        Carried { found: self.take_found(), counted, messages: self.messages, meant }
     }
 
     /// What was found since this was asked last.
     pub(crate) fn take_found(&mut self) -> Vec<Violation> {
+        self.counted.clear();
         std::mem::take(&mut self.found)
     }
 
@@ -448,15 +494,31 @@ impl Judge for Judging {
     }
 }
 
-fn sqlite(error: rusqlite::Error) -> ApplyError {
-    SqliteError::from(error).into()
+/// What rules wrote down of one file comes into another one that takes its place while no rule looks: what is open stays open, and that nobody judged is found
+/// by the next run that has rules.
+pub(crate) fn keep(from: &Connection, to: &Connection) -> rusqlite::Result<()> {
+    let (from, to) = (from.sqlite(), to.sqlite());
+    if !known::is_judged(from)? {
+        return Ok(());
+    }
+    violations::create(to)?;
+    violations::copy(from, to)?;
+    Messages::create(to)?;
+    if let Some(messages) = Messages::read(from, 0)? {
+        messages.write(to)?;
+    }
+    known::create(to)?;
+    known::copy(from, to)?;
+    to.execute_batch(JUDGED)?;
+    if let Some(judged) = read_judged(from)? {
+        let sql = "INSERT OR REPLACE INTO main._synddb_judged(one, sequence) VALUES(1, ?1)";
+        to.execute(sql, [judged.get().cast_signed()])?;
+    }
+    Ok(())
 }
 
-/// The rules that have seen all rows, and what each said.
-fn known_rules(file: &rusqlite::Connection) -> rusqlite::Result<BTreeMap<String, String>> {
-    let mut statement = file.prepare("SELECT name, said FROM main._synddb_rules")?;
-    let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
-    rows.collect()
+fn sqlite(error: rusqlite::Error) -> ApplyError {
+    SqliteError::from(error).into()
 }
 
 /// The message up to which every commit was judged; `None` where nobody has judged yet.
@@ -464,28 +526,6 @@ fn read_judged(file: &rusqlite::Connection) -> rusqlite::Result<Option<Sequence>
     let sql = "SELECT sequence FROM main._synddb_judged WHERE one = 1";
     let read: Option<i64> = file.query_row(sql, [], |row| row.get(0)).optional()?;
     read.map(|sequence| violations::number(0, sequence, Sequence::new)).transpose()
-}
-
-/// Whether rules look at a replica.
-pub(crate) fn is_judged(file: &rusqlite::Connection) -> rusqlite::Result<bool> {
-    let exists = "SELECT count(*) FROM main.sqlite_schema WHERE type = 'table' AND name = '_synddb_rules'";
-    file.query_row(exists, [], |row| Ok(row.get::<_, i64>(0)? > 0))
-}
-
-/// Which rule that looks at a replica is not in a book, or says something else there; `None` where each is.
-pub(crate) fn lacking(rulebook: &Rulebook, file: &rusqlite::Connection) -> rusqlite::Result<Option<String>> {
-    if !is_judged(file)? {
-        return Ok(None);
-    }
-    let said = |name: &str| rulebook.texts.iter().find(|text| text.name == name).map(said_by);
-    let known = known_rules(file)?.into_iter();
-    let mut others = known.filter(|(name, _)| !super::DEFAULT_RULES.contains(&name.as_str()));
-    Ok(others.find(|(name, text)| said(name).as_ref() != Some(text)).map(|(name, _)| name))
-}
-
-/// What a rule says.
-fn said_by(text: &RuleText) -> String {
-    format!("{}: {}", text.tables.join(", "), text.sql)
 }
 
 /// The time by the clock of this machine, for a note to people.

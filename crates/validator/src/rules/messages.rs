@@ -6,6 +6,7 @@
 //!
 //! How far both have come is kept in the replica's file, so that a table that was emptied does not begin anew.
 
+use synddb_protocol::id::Sequence;
 use synddb_protocol::state::Value;
 use synddb_sqlite::rules::{CommitView, TableChanges};
 use synddb_sqlite::rusqlite::{self, Connection, OptionalExtension as _, params};
@@ -28,6 +29,8 @@ pub(super) struct Messages {
     inbound: u64,
     /// What the log has delivered.
     delivered: u64,
+    /// How far both had come at the message that somebody asked about.
+    marked: Option<(u64, u64)>,
 }
 
 /// What came with a commit, or with a snapshot.
@@ -47,26 +50,74 @@ impl Messages {
             "CREATE TABLE IF NOT EXISTS main._synddb_messages(
                  one INTEGER PRIMARY KEY CHECK (one = 1),
                  outbound INTEGER NOT NULL,
-                 inbound INTEGER NOT NULL
+                 inbound INTEGER NOT NULL,
+                 outbound_marked INTEGER,
+                 inbound_marked INTEGER
              )",
         )
     }
 
+    /// The same, also where there is no table.
+    pub(super) fn read_any(sqlite: &Connection, delivered: u64) -> rusqlite::Result<Option<Self>> {
+        let exists =
+            "SELECT count(*) FROM main.sqlite_schema WHERE type = 'table' AND name = '_synddb_messages'";
+        if sqlite.query_row(exists, [], |row| row.get::<_, i64>(0))? == 0 {
+            return Ok(None);
+        }
+        Self::read(sqlite, delivered)
+    }
+
+    /// What comes with this message is behind the one that is asked about.
+    pub(super) fn mark(&mut self, asked: Option<Sequence>, message: Sequence) {
+        if asked.is_some_and(|asked| message > asked) {
+            self.marked = self.marked.or(Some((self.outbound, self.inbound)));
+        }
+    }
+
+    /// How far both had come at the message that was asked about.
+    pub(super) fn at_mark(&self) -> (u64, u64) {
+        self.marked.unwrap_or((self.outbound, self.inbound))
+    }
+
+    /// Writes into a file that both had come so far before it began.
+    pub(super) fn had_come(sqlite: &Connection, (outbound, inbound): (u64, u64)) -> rusqlite::Result<()> {
+        let sql = "UPDATE main._synddb_messages SET outbound = max(outbound, ?1), inbound = max(inbound, ?2)";
+        sqlite.execute(sql, params![outbound.cast_signed(), inbound.cast_signed()]).map(drop)
+    }
+
+    /// Takes in what somebody wrote so.
+    pub(super) fn raise(&mut self, sqlite: &Connection) -> rusqlite::Result<()> {
+        if let Some(read) = Self::read(sqlite, self.delivered)? {
+            (self.outbound, self.inbound) =
+                (self.outbound.max(read.outbound), self.inbound.max(read.inbound));
+        }
+        Ok(())
+    }
+
     /// What the file says; `None` where nobody has looked yet.
     pub(super) fn read(sqlite: &Connection, delivered: u64) -> rusqlite::Result<Option<Self>> {
-        let sql = "SELECT outbound, inbound FROM main._synddb_messages WHERE one = 1";
-        let read = sqlite.query_row(sql, [], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?)));
-        Ok(read.optional()?.map(|(outbound, inbound)| Self {
-            outbound: outbound.cast_unsigned(),
-            inbound: inbound.cast_unsigned(),
-            delivered,
-        }))
+        let sql = "SELECT outbound, inbound, outbound_marked, inbound_marked FROM main._synddb_messages WHERE one = 1";
+        let read = sqlite.query_row(sql, [], |row| {
+            let (outbound, inbound): (i64, i64) = (row.get(0)?, row.get(1)?);
+            let (outbound_marked, inbound_marked): (Option<i64>, Option<i64>) = (row.get(2)?, row.get(3)?);
+            let marked = outbound_marked.zip(inbound_marked);
+            Ok(Self {
+                outbound: outbound.cast_unsigned(),
+                inbound: inbound.cast_unsigned(),
+                delivered,
+                marked: marked.map(|(outbound, inbound)| (outbound.cast_unsigned(), inbound.cast_unsigned())),
+            })
+        });
+        read.optional()
     }
 
     /// Writes it down, in the transaction that is open.
     pub(super) fn write(&self, sqlite: &Connection) -> rusqlite::Result<()> {
-        let sql = "INSERT OR REPLACE INTO main._synddb_messages(one, outbound, inbound) VALUES(1, ?1, ?2)";
-        let written = params![self.outbound.cast_signed(), self.inbound.cast_signed()];
+        let sql = "INSERT OR REPLACE INTO main._synddb_messages(one, outbound, inbound, outbound_marked, inbound_marked)
+                   VALUES(1, ?1, ?2, ?3, ?4)";
+        let marked = self.marked.map(|(outbound, inbound)| (outbound.cast_signed(), inbound.cast_signed()));
+        let (outbound, inbound) = marked.unzip();
+        let written = params![self.outbound.cast_signed(), self.inbound.cast_signed(), outbound, inbound];
         sqlite.prepare_cached(sql)?.execute(written).map(drop)
     }
 
@@ -208,8 +259,21 @@ mod tests {
         let sqlite = Connection::open_in_memory().unwrap();
         Messages::create(&sqlite).unwrap();
         assert_eq!(Messages::read(&sqlite, 7).unwrap(), None);
-        let messages = Messages { outbound: 5, inbound: 3, delivered: 7 };
+        let mut messages = Messages { outbound: 5, inbound: 3, delivered: 7, marked: None };
         messages.write(&sqlite).unwrap();
-        assert_eq!(Messages::read(&sqlite, 7).unwrap(), Some(messages));
+        assert_eq!(Messages::read_any(&sqlite, 7).unwrap(), Some(messages));
+        let asked = Sequence::new(4).ok();
+        messages.mark(asked, Sequence::new(4).unwrap());
+        messages.outbound = 6;
+        assert_eq!(messages.at_mark(), (6, 3));
+        messages.mark(asked, Sequence::new(5).unwrap());
+        messages.outbound = 9;
+        messages.mark(asked, Sequence::new(6).unwrap());
+        messages.write(&sqlite).unwrap();
+        let mut read = Messages::read(&sqlite, 7).unwrap().unwrap();
+        assert_eq!((read, read.at_mark()), (messages, (6, 3)));
+        Messages::had_come(&sqlite, (7, 8)).unwrap();
+        read.raise(&sqlite).unwrap();
+        assert_eq!((read.outbound, read.inbound), (9, 8));
     }
 }

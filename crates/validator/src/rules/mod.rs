@@ -16,8 +16,10 @@
 //! - Contents and what was found of them commit together (`refused::what_is_found_is_there_only_with_what_was_applied`).
 
 mod file;
+mod found;
 mod http;
 mod judging;
+mod known;
 mod messages;
 mod resolution;
 mod violations;
@@ -30,7 +32,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use synddb_protocol::id::IncarnationCounter;
+use synddb_protocol::id::{IncarnationCounter, Sequence};
 use synddb_sqlite::apply::ApplyError;
 use synddb_sqlite::apply::position::{self, NoPosition};
 use synddb_sqlite::connection::Connection;
@@ -44,10 +46,11 @@ pub use self::violations::{How, Kept, Offending, Resolved, Seen, VIOLATIONS_MAX,
 pub use synddb_protocol::state::Value;
 pub use synddb_sqlite::rules::{CommitView, TableChanges};
 
+pub(crate) use self::found::Found;
 pub use self::http::ServedRefusal;
 pub(crate) use self::http::routes;
-pub(crate) use self::judging::{Carried, Judging, Replaced, is_judged, lacking};
-pub(crate) use self::violations::{add, open_through};
+pub(crate) use self::judging::{Carried, Judging, Replaced, keep};
+pub(crate) use self::known::{is_judged, lacking, steps_of};
 pub use crate::query::written;
 use crate::{Config, ReplicaError, ValidatorError};
 
@@ -123,6 +126,8 @@ pub(crate) struct Rulebook {
     bounds_of_all: Bounds,
     /// The last incarnation that is admitted; 0 for all.
     incarnation_max: u64,
+    /// The message about which is asked how far messages had come by then.
+    mark: Option<Sequence>,
 }
 
 impl Rulebook {
@@ -136,7 +141,7 @@ impl Rulebook {
         let bounds = Bounds { steps, time: one, ..Bounds::default() };
         let steps = steps.saturating_mul(STEPS_OF_ALL);
         let bounds_of_all = Bounds { steps, time: all.max(one), ..Bounds::default() };
-        Self { texts: texts.into(), rules: rules.into(), bounds, bounds_of_all, incarnation_max }
+        Self { texts: texts.into(), rules: rules.into(), bounds, bounds_of_all, incarnation_max, mark: None }
     }
 
     /// Of a file of rules, or the default rules alone, for who looks at a whole log: every incarnation is admitted there.
@@ -146,6 +151,14 @@ impl Rulebook {
         let (one, all) =
             (Duration::from_millis(config.rule_ms_max), Duration::from_millis(config.scan_ms_max));
         Ok(Self::new(texts, Vec::new(), RuleCost { steps: config.rule_steps_max, one, all }, 0))
+    }
+
+    /// The same, as costly as they may be elsewhere, and with a note how far messages had come by this message.
+    pub(crate) const fn looking(mut self, steps: u64, mark: Sequence) -> Self {
+        self.bounds.steps = steps;
+        self.bounds_of_all.steps = steps.saturating_mul(STEPS_OF_ALL);
+        self.mark = Some(mark);
+        self
     }
 
     /// Whether an incarnation is admitted.

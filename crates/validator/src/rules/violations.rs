@@ -192,7 +192,7 @@ pub(crate) fn add(sqlite: &Connection, violation: &Violation) -> rusqlite::Resul
     let (count, last): (i64, Option<i64>) =
         sqlite.prepare_cached(open)?.query_row([rule], |row| Ok((row.get(0)?, row.get(1)?)))?;
     if let Some(last) = last.filter(|_| usize::try_from(count).is_ok_and(|count| count >= OPEN_MAX)) {
-        let sql = "UPDATE main._synddb_violations SET further = further + 1, through = ?2 WHERE id = ?1";
+        let sql = "UPDATE main._synddb_violations SET further = further + 1, through = max(through, ?2) WHERE id = ?1";
         sqlite.prepare_cached(sql)?.execute(params![last, sequence.get().cast_signed()])?;
         return Ok(false);
     }
@@ -255,9 +255,10 @@ pub(crate) fn resolve(sqlite: &Connection, id: u64, resolved: &Resolved) -> rusq
     if changed == 0 {
         return Ok(None);
     }
-    let old = "DELETE FROM main._synddb_violations WHERE resolved_at IS NOT NULL AND id < \
+    // An incarnation that was looked at once is known for good.
+    let old = "DELETE FROM main._synddb_violations WHERE resolved_at IS NOT NULL AND why <> ?2 AND id < \
                (SELECT max(id) FROM main._synddb_violations) - ?1";
-    sqlite.execute(old, [RESOLVED_MAX])?;
+    sqlite.execute(old, params![RESOLVED_MAX, Why::Incarnation.text()])?;
     let read = format!("SELECT {COLUMNS} FROM main._synddb_violations WHERE id = ?1");
     sqlite.query_row(&read, [id.cast_signed()], kept).optional()
 }

@@ -297,6 +297,7 @@ fn what_a_rule_may_not_do_is_refused_and_found() {
         ("SELECT id FROM changed_u", "not in its `tables`"),
         ("SELECT absent FROM changed_t", "no such column"),
         ("SELEC", "syntax error"),
+        ("SELECT id FROM changed_t /* by */ natural JOIN u", "NATURAL"),
     ] {
         let rules = vec![rule("r", &["t"], sql), rule("other", &["u"], "SELECT id FROM changed_u")];
         let mut judged = Judged::new(TextEncoding::Utf8, rules);
@@ -349,9 +350,11 @@ fn a_rule_over_no_rows_is_passed_over_only_where_it_can_say_nothing_new() {
 fn a_name_that_becomes_that_of_another_column_is_found() {
     let outer = "SELECT a.id FROM changed_t AS a WHERE limit_of < 0 AND NOT EXISTS (SELECT 1 FROM u WHERE u.t = limit_of)";
     let qualified = outer.replace("limit_of", "a.limit_of");
-    let star = "SELECT * FROM changed_t WHERE limit_of < -5";
-    let rules =
-        || vec![rule("bare", &["t"], outer), rule("whole", &["t"], &qualified), rule("star", &["t"], star)];
+    // The result has the name before the table has.
+    let result = "SELECT id, 2 * id + limit_of AS free FROM changed_t WHERE free < 0";
+    let rules = || {
+        vec![rule("bare", &["t"], outer), rule("whole", &["t"], &qualified), rule("result", &["t"], result)]
+    };
     let setup =
         "CREATE TABLE t(id INTEGER PRIMARY KEY, limit_of); CREATE TABLE u(t); INSERT INTO t VALUES(1, 1)";
     let mut judged = Judged::new(TextEncoding::Utf8, rules());
@@ -368,7 +371,12 @@ fn a_name_that_becomes_that_of_another_column_is_found() {
     assert_eq!(names(&judged.commit("INSERT INTO t VALUES(3, 2)")), [""; 0]);
     assert_eq!(names(&judged.commit("ALTER TABLE t ADD COLUMN other")), [""; 0]);
     assert_eq!(names(&judged.commit("ALTER TABLE u RENAME COLUMN limit_of TO x")), ["bare"]);
-    assert_eq!(names(&judged.commit("INSERT INTO t(id, limit_of) VALUES(4, -7)")), ["bare", "whole", "star"]);
+    assert_eq!(names(&judged.commit("INSERT INTO t(id, limit_of) VALUES(2000, -7)")), ["bare", "whole"]);
+    assert_eq!(names(&judged.commit("ALTER TABLE t ADD COLUMN free DEFAULT 0")), ["result", "bare", "whole"]);
+    // What is gone is found when it goes, whoever watches it; and what comes in its place is not what it was.
+    assert_eq!(names(&judged.commit("DROP TABLE u")), ["bare", "whole"]);
+    assert_eq!(names(&judged.commit("CREATE TABLE aside(a)")), [""; 0]);
+    assert_eq!(names(&judged.commit("CREATE TABLE u(t, limit_of)")), ["bare"]);
 }
 
 /// A query that does not end.

@@ -3,7 +3,9 @@
 use std::time::{Duration, Instant};
 
 use synddb_protocol::id::CommitNumber;
-use synddb_protocol::log::TrustedCheckpoint;
+use synddb_protocol::log::{Entry, TrustedCheckpoint, VerifiedMessage};
+use synddb_protocol::submission::Snapshot;
+use synddb_sqlite::connection::Connection;
 use tracing::{info, warn};
 
 use super::Owner;
@@ -11,7 +13,8 @@ use crate::endorse::Due;
 use crate::event::Event;
 use crate::metrics;
 use crate::replica::Ended;
-use crate::rules::Violation;
+use crate::replica::working::Working;
+use crate::rules::{Carried, Replaced, Violation};
 
 /// The least time between two looks whether somebody resolved a violation.
 const RESOLVE_AGAIN: Duration = Duration::from_secs(1);
@@ -47,7 +50,7 @@ impl Owner {
         self.context.started = live.started()?;
         if self.context.started.is_none() {
             // What rules found of the log before is written down by now. Nothing is offered that was clean without that.
-            live.recount()?;
+            live.read_again()?;
             if live.violations_open().is_some_and(|open| open > 0) {
                 self.clean.clear();
                 self.context.due.iter().for_each(Due::withdraw);
@@ -56,6 +59,42 @@ impl Owner {
             self.context.view.started(None);
         }
         Ok(())
+    }
+
+    /// Inbound messages came by, whether or not anything is there to apply them to.
+    pub(super) fn note_delivered(&mut self, messages: &[VerifiedMessage]) {
+        for message in messages {
+            if let Entry::Inbound(inbound) = message.entry() {
+                self.delivered = self.delivered.max(inbound.nonce.get());
+            }
+        }
+    }
+
+    /// Shows rules a snapshot that is staged, beside what it takes the place of. `seen` was seen of an earlier one of the same batch. Where no rule looks, what
+    /// rules wrote down before stays.
+    pub(super) fn judge_staged(
+        &mut self,
+        staged: &mut Working,
+        seen: Option<Carried>,
+        message: &VerifiedMessage,
+        snapshot: &Snapshot,
+    ) -> Result<(), Ended> {
+        let gap = self.context.gaps.open().map(|open| open.gap.from);
+        // A replica that is not what it was is followed no more, and what it says of violations still counts.
+        let unread = if self.live.is_none() && gap.is_some() && self.place.is_taken() {
+            Connection::open_to_read(self.place.file()).ok()
+        } else {
+            None
+        };
+        let Some(rules) = &self.context.rules else {
+            let from = self.live.as_ref().map(Working::connection).or(unread.as_ref());
+            return from.map_or(Ok(()), |from| staged.keep_judged(from));
+        };
+        let carried = self.live.as_mut().and_then(Working::carry);
+        let live = self.live.as_ref().map(|live| (live.connection(), carried));
+        let (unread, delivered) = (unread.as_ref(), self.delivered);
+        let replaced = Replaced { live, staged: seen, unread, gap, delivered };
+        staged.judge_snapshot(rules, replaced, message, snapshot, self.place.file())
     }
 
     /// How many violations are open, and each that was found since the last time.

@@ -120,7 +120,9 @@ async fn a_rule_that_is_removed_resolves_what_it_found_and_one_that_is_new_sees_
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_found_is_there_only_with_what_was_applied() {
     let mut log = Log::begin(SETUP).await;
-    rebuild(&log).await;
+    let mut running = Running::start(endorsing(&log, RULES));
+    until_endorsed(&mut running, log.last()).await;
+    running.stop().await.unwrap();
     let commits = log.capture("UPDATE balances SET amount = -1 WHERE account = 1");
     log.submit(commits[0].clone());
     // A commit in the same batch that no replica can apply.
@@ -231,7 +233,8 @@ sql = "SELECT account FROM changed_balances AS b WHERE NOT EXISTS (SELECT 1 FROM
 "#;
     let setup = "CREATE TABLE limits(of INT, least INT); INSERT INTO limits VALUES(1, 0), (2, 0); CREATE TABLE balances(account INTEGER PRIMARY KEY, amount INT); INSERT INTO balances VALUES(1, 100), (2, 100)";
     let silencing = "ALTER TABLE limits ADD COLUMN amount INT DEFAULT 1000000";
-    for by_snapshot in [false, true] {
+    let made_anew = "BEGIN; DROP TABLE limits; CREATE TABLE limits(of INT, least INT, amount INT DEFAULT 1000000); COMMIT";
+    for (by_snapshot, silencing) in [(false, silencing), (false, made_anew), (true, silencing)] {
         let mut log = Log::begin(setup).await;
         let mut config = endorsing(&log, rules);
         config.endorse.incarnation_max = 0;
@@ -251,4 +254,97 @@ sql = "SELECT account FROM changed_balances AS b WHERE NOT EXISTS (SELECT 1 FROM
         running.stop().await.unwrap();
         assert!(last_endorsed(&log).await < Some(at.get()));
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_goes_and_comes_again_between_two_starts_is_found_both_times() {
+    let rules = r#"
+[[rule]]
+name = "limits"
+tables = ["balances"]
+sql = "SELECT b.account FROM changed_balances AS b WHERE NOT EXISTS (SELECT 1 FROM limits WHERE limits.of = b.account AND amount >= limits.least)"
+"#;
+    let setup = "CREATE TABLE limits(of INT, least INT); INSERT INTO limits VALUES(1, 0); CREATE TABLE balances(account INTEGER PRIMARY KEY, amount INT); INSERT INTO balances VALUES(1, 100)";
+    let mut log = Log::begin(setup).await;
+    let mut running = Running::start(endorsing(&log, rules));
+    until_endorsed(&mut running, log.last()).await;
+    // Nobody watches `limits`.
+    log.run("DROP TABLE limits");
+    let gone = log.publish().await;
+    running.until_applied(gone).await;
+    running.stop().await.unwrap();
+    let mut running = Running::start(endorsing(&log, rules));
+    running.until(|event| matches!(event, Event::CaughtUp { .. })).await;
+    log.run("CREATE TABLE limits(of INT, least INT, amount INT DEFAULT 1000000)");
+    let again = log.publish().await;
+    running.until_applied(again).await;
+    let found = open(&mut running).await;
+    assert_eq!(found, [("limits".to_owned(), gone.get()), ("limits".to_owned(), again.get())]);
+    running.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_without_rules_forgets_nothing_also_over_a_snapshot() {
+    let mut log = Log::begin(SETUP).await;
+    let mut config = endorsing(&log, RULES);
+    config.endorse.incarnation_max = 0;
+    let before = log.last();
+    let mut running = Running::start(config.clone());
+    until_endorsed(&mut running, before).await;
+    log.run("UPDATE balances SET amount = -1 WHERE account = 1");
+    let violated = log.publish().await;
+    running.until_applied(violated).await;
+    running.stop().await.unwrap();
+    let mut running = Running::start(log.config(Mode::Follow));
+    log.begin_anew("copy.db", SETUP).await;
+    let unjudged = log.publish().await;
+    running.until_applied(unjudged).await;
+    running.stop().await.unwrap();
+    let mut running = Running::start(config);
+    running.until(|event| matches!(event, Event::CaughtUp { .. })).await;
+    assert_eq!(
+        open(&mut running).await,
+        [
+            ("no negative balance".to_owned(), violated.get()),
+            ("every commit is judged".to_owned(), unjudged.get())
+        ]
+    );
+    running.stop().await.unwrap();
+    assert_eq!(last_endorsed(&log).await, Some(before.get()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_run_without_rules_made_from_the_first_message_on_is_found_by_the_first_that_has_some() {
+    let mut log = Log::begin(SETUP).await;
+    log.run("UPDATE balances SET amount = -1 WHERE account = 1");
+    log.run("UPDATE balances SET amount = 1 WHERE account = 1");
+    let last = log.publish().await;
+    rebuild(&log).await;
+    let mut running = Running::start(endorsing(&log, RULES));
+    running.until(|event| matches!(event, Event::CaughtUp { .. })).await;
+    assert_eq!(open(&mut running).await, [("every commit is judged".to_owned(), 1)]);
+    resolve(&log.replica(), 1);
+    until_endorsed(&mut running, last).await;
+    running.stop().await.unwrap();
+    assert_eq!(last_endorsed(&log).await, Some(last.get()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_only_counted_stays_counted_where_a_snapshot_takes_its_commit_back() {
+    let mut log = Log::begin(SETUP).await;
+    let mut config = endorsing(&log, RULES);
+    config.endorse.incarnation_max = 0;
+    let mut running = Running::start(config);
+    for _ in 0..16 {
+        log.run("UPDATE balances SET amount = amount - 1000 WHERE account = 1");
+    }
+    let last = log.publish().await;
+    running.until_applied(last).await;
+    log.run("UPDATE balances SET amount = -1 WHERE account = 2");
+    log.begin_anew("copy.db", SETUP).await;
+    let last = log.publish().await;
+    running.until_applied(last).await;
+    running.stop().await.unwrap();
+    let kept = violations_of(&log.replica()).unwrap();
+    assert_eq!((kept.len(), kept.iter().map(|kept| kept.further).sum::<u64>()), (16, 1));
 }

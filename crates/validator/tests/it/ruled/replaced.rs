@@ -4,6 +4,7 @@ use synddb_protocol::hash::StateHash;
 use synddb_protocol::submission::StateClaim;
 
 use super::*;
+use crate::audited::shell;
 use crate::halted::edited;
 use crate::resumed::resume;
 use crate::running::equal;
@@ -110,6 +111,50 @@ async fn what_was_left_out_behind_a_divergence_was_judged_by_nobody() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_replica_that_is_not_what_it_was_still_says_what_was_violated() {
+    let mut log = Log::begin(SETUP).await;
+    let mut config = endorsing(&log, RULES);
+    (config.endorse.incarnation_max, config.endorse.behind_gaps) = (0, true);
+    let mut running = Running::start(config.clone());
+    until_endorsed(&mut running, log.last()).await;
+    log.run("UPDATE balances SET amount = -1 WHERE account = 1");
+    let violated = log.publish().await;
+    running.until_applied(violated).await;
+    running.stop().await.unwrap();
+    shell(&log.replica(), "UPDATE balances SET amount = 7 WHERE account = 2");
+    log.run("UPDATE balances SET amount = 1 WHERE account = 1");
+    log.publish().await;
+    let mut running = Running::start(config.clone());
+    running.until(|event| matches!(event, Event::Halted(_))).await;
+    running.stop().await.unwrap_err();
+    log.begin_anew("copy.db", SETUP).await;
+    let anew = log.publish().await;
+    let mut running = Running::start_as(resume(&log), config);
+    running.until_applied(anew).await;
+    let found: Vec<String> = open(&mut running).await.into_iter().map(|(rule, _)| rule).collect();
+    assert_eq!(found, ["no negative balance", "every commit is judged"]);
+    running.stop().await.unwrap();
+    equal(&log);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_snapshot_keeps_of_its_own_batch_is_no_violation() {
+    let tables = "CREATE TABLE outbound_messages(id INTEGER PRIMARY KEY, target TEXT)";
+    let mut log = Log::begin(tables).await;
+    let mut config = endorsing(&log, RULES);
+    config.endorse.incarnation_max = 0;
+    config.rules = None;
+    let mut running = Running::start(config);
+    until_endorsed(&mut running, log.last()).await;
+    log.run("INSERT INTO outbound_messages VALUES(1, 'a')");
+    log.begin_anew("copy.db", &format!("{tables}; INSERT INTO outbound_messages VALUES(1, 'a')")).await;
+    let last = log.publish().await;
+    until_endorsed(&mut running, last).await;
+    running.stop().await.unwrap();
+    equal(&log);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_incarnation_that_is_admitted_is_endorsed_and_its_history_is_kept() {
     let mut log = Log::begin(SETUP).await;
     log.run("UPDATE balances SET amount = -1 WHERE account = 1");
@@ -146,7 +191,8 @@ async fn an_incarnation_is_admitted_by_nobody_because_it_came_before_there_were_
     for _ in 0..2 {
         let mut running = Running::start(endorsing(&log, RULES));
         running.until(|event| matches!(event, Event::CaughtUp { .. })).await;
-        assert_eq!(open(&mut running).await, [("incarnation".to_owned(), anew.get())], "found once");
+        let found = [("incarnation".to_owned(), anew.get()), ("every commit is judged".to_owned(), 1)];
+        assert_eq!(open(&mut running).await, found, "found once");
         running.stop().await.unwrap();
     }
     assert_eq!(last_endorsed(&log).await, None);

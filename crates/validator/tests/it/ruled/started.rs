@@ -122,6 +122,37 @@ async fn what_was_violated_before_the_snapshot_is_found_by_who_checks_the_log() 
     assert_eq!(stored(&log).await.keys().map(|at| at.get()).collect::<Vec<_>>(), [last.get()]);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_number_that_went_out_before_the_snapshot_never_comes_again() {
+    let mut log = Log::begin(
+        "CREATE TABLE outbound_messages(id INTEGER PRIMARY KEY, target TEXT);
+         INSERT INTO outbound_messages VALUES(1, 'a'), (2, 'b')",
+    )
+    .await;
+    log.run("DELETE FROM outbound_messages WHERE id = 2");
+    log.publish().await;
+    let key_file = log.folder.path().join("snapshots.key");
+    let snapshots = SnapshotsConfig { every_messages: 1, every_ms: 0, key_file };
+    let mut running = Running::start(Config { snapshots, ..log.config(Mode::Follow) });
+    running.until(|event| matches!(event, Event::Snapshot { .. })).await;
+    running.stop().await.unwrap();
+
+    let mut late = Config { replica: log.folder.path().join("late.db"), ..endorsing(&log, "") };
+    late.from_snapshot = FromSnapshot::Newest;
+    let replica = late.replica.clone();
+    let mut running = Running::start(late);
+    running.until(|event| matches!(event, Event::CaughtUp { .. })).await;
+    // It goes on while the log is checked, and what comes then counts on its own.
+    let told = checked(&log, &replica, None).await.unwrap();
+    assert!(matches!(told, Some(ReplicaBegan::Checked { violations: 1, .. })), "{told:?}");
+    log.run("INSERT INTO outbound_messages VALUES(2, 'somebody else')");
+    let again = log.publish().await;
+    running.until_applied(again).await;
+    let found = open(&mut running).await;
+    assert!(found.contains(&("outbound messages".to_owned(), again.get())), "{found:?}");
+    running.stop().await.unwrap();
+}
+
 fn key_of(file: &Path) -> [u8; 32] {
     let text = std::fs::read_to_string(file).unwrap();
     hex::decode(text.trim().trim_start_matches("0x")).unwrap().try_into().unwrap()

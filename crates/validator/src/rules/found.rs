@@ -1,0 +1,39 @@
+//! What rules found of a log up to a message, for a replica that began with the state there: as if it had begun with the first message.
+
+use synddb_protocol::id::Sequence;
+use synddb_sqlite::rusqlite::{self, Connection};
+
+use super::known::is_judged;
+use super::messages::Messages;
+use super::violations::{self, Violation};
+
+/// What was found.
+#[derive(Debug, Default)]
+pub(crate) struct Found {
+    violations: Vec<Violation>,
+    /// How far outbound and inbound messages had come.
+    messages: (u64, u64),
+}
+
+impl Found {
+    /// What stands in a file, of the log up to a message. The rules there were asked to mark that message.
+    pub(crate) fn through(file: &Connection, sequence: Sequence) -> rusqlite::Result<Self> {
+        let violations = violations::open_through(file, sequence)?;
+        let messages = Messages::read_any(file, 0)?.unwrap_or_default().at_mark();
+        Ok(Self { violations, messages })
+    }
+
+    /// Writes it into a replica, in the transaction that is open. Its violations are open from here on.
+    pub(crate) fn write(&self, replica: &Connection) -> rusqlite::Result<()> {
+        if !is_judged(replica)? {
+            return Ok(());
+        }
+        self.violations.iter().try_for_each(|violation| violations::add(replica, violation).map(drop))?;
+        Messages::had_come(replica, self.messages)
+    }
+
+    /// How many violations.
+    pub(crate) fn count(&self) -> u64 {
+        self.violations.len() as u64
+    }
+}
