@@ -175,7 +175,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let replica = folder.path().join("replica.db");
         for key in 0..SIGNED_MAX {
-            signed(1, u8::try_from(key).unwrap(), u64::MAX >> 1, &"0x".repeat(33))
+            signed(1, u8::try_from(key).unwrap(), 999_999_999_999, &"0x".repeat(33))
                 .note(None, &replica)
                 .unwrap();
         }
