@@ -125,7 +125,7 @@ impl Database {
     pub(super) fn capture<S: Sink>(
         &mut self,
         position: WalPosition,
-        CommitFrames { frames, end }: CommitFrames,
+        CommitFrames { frames, end, .. }: CommitFrames,
         sink: &mut S,
     ) -> Result<u64, PollError<S::Error>> {
         let mut step = Step::begin(&frames, position.frame, (position.pages, end.pages));

@@ -20,6 +20,7 @@ use super::hold::{Hold, Holds, Target};
 use super::pin::{Pin, Pinned};
 use super::probes::planted::{Bug, planted};
 use super::resume::{Left, Lost, Resumed, as_lost, resume};
+use super::turn::Turns;
 use super::view::Pages;
 use super::wake::{LOOK_AGAIN, Wake};
 use super::{CaptureError, Options, PollError, Sink, Statistics, WalPosition};
@@ -69,6 +70,10 @@ pub struct Follower {
     pub(super) lock_tried: Option<Instant>,
     /// Whether somebody else had it then.
     pub(super) was_refused: bool,
+    /// When most was last copied back without it.
+    pub(super) copied: Option<Instant>,
+    /// Those of an application that outruns the follower.
+    pub(super) turns: Turns,
     pub(super) statistics: Statistics,
     /// The last generation in which SQLite left frames that a recovery would stop at.
     pub(super) unsummed_in: Option<Salts>,
@@ -143,6 +148,8 @@ impl Follower {
             recycled_at: None,
             lock_tried: None,
             was_refused: false,
+            copied: None,
+            turns: Turns::default(),
             statistics: Statistics { unsummed_frames, ..Statistics::default() },
             unsummed_in: (unsummed_frames > 0).then_some(position.salts),
             cut_off_tried: None,
@@ -224,14 +231,24 @@ impl Follower {
                 self.pinned.next_reaches(Target::new(&index, self.holds.generation()));
             }
         }
+        let awaited = self.await_turn()?;
+        let mut commits = if awaited { 0 } else { self.capture_portion(sink)? };
+        if self.wants_recycling()? {
+            commits += self.recycle(sink)?;
+        }
+        if awaited && commits == 0 {
+            // Somebody else kept the write lock, and there may be something to capture all the same.
+            commits = self.capture_portion(sink)?;
+        }
+        Ok(commits)
+    }
+
+    fn capture_portion<S: Sink>(&mut self, sink: &mut S) -> Result<u64, PollError<S::Error>> {
         let portion = self.portion()?;
         let commits = self.advance(sink, portion)?;
         self.holds.close_last(self.position);
         self.pinned.close_last(self.position, self.holds.generation());
         reached("swapped");
-        if self.wants_recycling()? {
-            return Ok(commits + self.recycle(sink)?);
-        }
         Ok(commits)
     }
 
@@ -394,30 +411,27 @@ impl Follower {
     ) -> Result<u64, PollError<S::Error>> {
         let mut commits = 0;
         let first = self.position.frame;
-        let is_enough = |frame: u32| match portion {
-            Portion::Frames(frames) => frame - first >= frames,
-            Portion::Until(deadline) => Instant::now() >= deadline,
-            Portion::All => false,
-        };
-        loop {
+        let is_enough = |frame: u32| frame - first >= portion.frames || Instant::now() >= portion.until;
+        while commits == 0 || !is_enough(self.position.frame) {
             let files = &self.database.pages.files;
             let mut reader = FrameReader::new(files, self.position, last)?;
             let ahead = reader.commits()?;
-            if reader.unsummed() > 0 {
-                self.statistics.unsummed_frames += reader.unsummed();
+            if ahead.iter().any(|commit| commit.unsummed > 0) {
                 self.unsummed_in = Some(self.position.salts);
             }
             if ahead.is_empty() {
                 break;
             }
             for commit in ahead {
+                // Commits are small, or the sink is slow: those that were taken up may last for long.
+                if commits > 0 && Instant::now() >= portion.until {
+                    break;
+                }
                 let end = commit.end;
+                self.statistics.unsummed_frames += commit.unsummed;
                 self.statistics.rows += self.database.capture(self.position, commit, sink)?;
                 self.position = end;
                 commits += 1;
-            }
-            if is_enough(self.position.frame) {
-                break;
             }
         }
         Ok(commits)
@@ -437,15 +451,13 @@ impl Follower {
     }
 }
 
-/// How much of what is committed is captured before it is persisted.
+/// How much of what is committed is captured before it is persisted: what comes first, and one commit at least.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Portion {
-    /// At least so many frames.
-    Frames(u32),
-    /// What is captured by then, and something.
-    Until(Instant),
-    /// Everything.
-    All,
+pub(super) struct Portion {
+    /// So many frames, and what was read with them.
+    pub(super) frames: u32,
+    /// What is captured by then.
+    pub(super) until: Instant,
 }
 
 /// So many bytes of frames are worth a thread that syncs them meanwhile.

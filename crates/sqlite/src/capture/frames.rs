@@ -11,12 +11,17 @@ use crate::file::wal::{Checksum, FRAME_HEADER_BYTES, FrameHeader};
 /// The checksum of a frame that SQLite has not summed up. Such frames are captured (ADR 21).
 pub(super) const UNSUMMED: Checksum = [0, 0];
 
+/// Commits are taken up so many frames at a time. Whoever stops before their end has looked at the rest in vain.
+const FRAMES_AT_ONCE: u32 = 32;
+
 /// One commit in the WAL.
 pub(super) struct CommitFrames {
     /// The last frame of each page that it wrote.
     pub(super) frames: FxHashMap<u32, u32>,
     /// Where it ends.
     pub(super) end: WalPosition,
+    /// How many of its frames SQLite has not summed up.
+    pub(super) unsummed: u64,
 }
 
 /// Reads frames of one generation, and checks that each follows the one before it, as far as SQLite has summed them up.
@@ -45,19 +50,15 @@ impl<'f> FrameReader<'f> {
         Ok(Self { files, big_endian, at, before, unsummed: 0, last })
     }
 
-    /// How many frames were read that SQLite has not summed up.
-    pub(super) fn unsummed(&self) -> u64 {
-        self.unsummed
-    }
-
-    /// The next whole commit, and those after it that end in what was read for it, so that their pages need not be read again. None when there
-    /// is no whole one.
+    /// The next whole commit, and some of those after it that end in what was read for it, so that their pages need not be read again. None when
+    /// there is no whole one.
     pub(super) fn commits(&mut self) -> Result<Vec<CommitFrames>, CaptureError> {
         let mut commits = Vec::new();
         let mut end = self.last;
+        let enough = self.at.frame.saturating_add(FRAMES_AT_ONCE);
         while let Some(commit) = self.commit(end)? {
             commits.push(commit);
-            end = self.files.ahead_to();
+            end = self.files.ahead_to().min(enough);
         }
         Ok(commits)
     }
@@ -73,7 +74,8 @@ impl<'f> FrameReader<'f> {
             }
             if header.size_after != 0 && !(planted(Bug::MergeCommits) && self.at.frame < self.last) {
                 self.at.pages = header.size_after;
-                return Ok(Some(CommitFrames { frames, end: self.at }));
+                let unsummed = self.unsummed - begun.2;
+                return Ok(Some(CommitFrames { frames, end: self.at, unsummed }));
             }
         }
         (self.at, self.before, self.unsummed) = begun;

@@ -48,6 +48,7 @@ mod rows;
 pub(crate) mod table;
 mod tally;
 mod tree;
+mod turn;
 mod view;
 mod wake;
 
@@ -195,8 +196,8 @@ pub struct Options {
     /// From here on the follower takes the write lock for a moment, to let the next writer begin the WAL anew. It does so only when
     /// little is left to capture.
     pub recycle_bytes: u64,
-    /// From here on it takes the write lock however much is left: a writer that is faster than the follower waits, rather than fill its
-    /// disk.
+    /// About here a writer that is faster than the follower is made to wait, rather than fill its disk: from five eighths on for moments, from
+    /// here on for longer ones.
     pub bytes_max: u64,
 }
 

@@ -5,8 +5,8 @@
 //! copied back under the write lock, and the transaction moves to where it does not stop the next writer from beginning anew.
 //!
 //! The application waits for the write lock for some milliseconds then, so most is copied back before it is taken. An application that outruns
-//! the follower waits in pieces once the WAL comes near its limit, and at the limit for as long as the rest takes to be captured: its disk is
-//! worth more than its speed (ADR 24).
+//! the follower waits in pieces once the WAL comes near its limit, and in longer ones from the limit on: its disk is worth more than its speed.
+//! Behind each piece it has a turn of its own ([`super::turn`]), so that none of its writers waits for longer than it is patient (ADR 24).
 //!
 //! Checkpoints run under the write lock, or while the follower's own read transaction keeps the WAL from beginning anew: SQLite before 3.51.3
 //! can lose commits when a checkpoint races with a writer that begins it anew, and which SQLite the application links cannot be known.
@@ -20,6 +20,8 @@
 use std::time::{Duration, Instant};
 
 use super::follower::{Follower, Portion};
+use super::turn::{Manner, WRITES};
+use super::wake::LOOK_AGAIN;
 use super::{CaptureError, PollError, Sink, WalPosition};
 use crate::connection::SqliteError;
 use crate::killable::reached;
@@ -27,7 +29,9 @@ use crate::killable::reached;
 /// How long the write lock is tried for. The application comes first; the next poll tries again.
 const LOCK_PATIENCE: Duration = Duration::from_millis(2);
 /// The same once the WAL comes near its limit: an application that writes without a pause lets go for microseconds only.
-const LOCK_PATIENCE_MAX: Duration = Duration::from_millis(20);
+const LOCK_PATIENCE_HIGH: Duration = Duration::from_millis(20);
+/// The same once it has grown past its limit all the same.
+const LOCK_PATIENCE_OVER: Duration = Duration::from_millis(100);
 /// How long a checkpoint that the application runs is waited for, under the write lock.
 const CHECKPOINT_PATIENCE: Duration = Duration::from_millis(20);
 
@@ -36,13 +40,24 @@ pub(super) const CUT_OFF_AGAIN: Duration = Duration::from_millis(250);
 
 /// How long the application is made to wait at once while the follower catches up with it, as long as the WAL has not reached its limit.
 const CATCH_UP: Duration = Duration::from_millis(60);
-/// How long it is let go in between.
-const LET_GO: Duration = Duration::from_millis(5);
+/// The same from the limit on: with a turn behind it, shorter than any patience that is usual.
+const CATCH_UP_FULL: Duration = Duration::from_millis(250);
+/// The same from twice the limit on.
+const CATCH_UP_FAR: Duration = Duration::from_millis(500);
+/// Within so long everybody who waits asleep has a turn, and so within a second each of several writers, unless the WAL grows all the same.
+const EVERYBODY: Duration = Duration::from_millis(400);
+/// The same where it does: within the 5 s that drivers wait which wait by themselves.
+const EVERYBODY_OVER: Duration = Duration::from_secs(3);
+/// For how long is captured at once while the application does not wait, so that the WAL of one that is much faster does not grow from half of
+/// its limit to far past it meanwhile.
+const STEP: Duration = Duration::from_millis(100);
 /// The write lock is taken for a small WAL as well when it was not for so long: an application that writes little at a time is spared a large
 /// one, which costs it more with every commit than the lock does.
 const SELDOM: Duration = Duration::from_millis(400);
 /// The least time between two attempts for which most is copied back before.
 const COPY_AGAIN: Duration = Duration::from_millis(50);
+/// The same while an application outruns the follower, which writes on meanwhile.
+const COPY_AGAIN_PRESSED: Duration = Duration::from_secs(1);
 /// Bytes of frames that are captured before they are persisted.
 const STEP_BYTES: u64 = 8 << 20;
 /// Most bytes of frames that are captured while the application waits for the write lock, as long as the WAL is well below its limit.
@@ -67,8 +82,25 @@ enum Pressure {
     None,
     /// More than half of it: an application that is faster than the follower is made to wait now and then.
     High,
-    /// It has reached the limit.
+    /// It has reached the limit: it waits for longer.
     Full,
+    /// It has grown half as much again: where several writers wait, they do so for longer.
+    Over,
+    /// It has grown to twice its limit: who asks first writes, and the next piece begins.
+    Far,
+}
+
+impl Pressure {
+    /// How long the application is let go between two pieces.
+    const fn turns(self) -> Option<Manner> {
+        let (writes, everybody_every) = match self {
+            Self::None => return None,
+            Self::High | Self::Full => (WRITES, Some(EVERYBODY)),
+            Self::Over => (WRITES, Some(EVERYBODY_OVER)),
+            Self::Far => (Duration::ZERO, None),
+        };
+        Some(Manner { writes, everybody_every })
+    }
 }
 
 impl Follower {
@@ -86,11 +118,15 @@ impl Follower {
     /// Whether the WAL has grown so much that the write lock is worth taking: also after it was taken in vain, or nobody wrote since. Whether
     /// the application outruns the follower, and the WAL comes near its limit. And whether it holds frames that a recovery would stop at: the
     /// sooner it is cut off, the less is at stake.
-    pub(super) fn wants_recycling(&self) -> Result<bool, CaptureError> {
+    pub(super) fn wants_recycling(&mut self) -> Result<bool, CaptureError> {
         let done =
             self.recycled_at.filter(|done| done.salts == self.position.salts).map_or(0, |done| done.frame);
         if self.holds_unsummed() && self.cut_off_tried.is_none_or(|at| at.elapsed() >= CUT_OFF_AGAIN) {
             return Ok(true);
+        }
+        let committed = self.index()?;
+        if self.turns.lasts(&committed, Instant::now()) {
+            return Ok(false);
         }
         let outruns = self.pressure()? != Pressure::None && self.behind_bytes()? > LOCKED_BYTES_MAX;
         if outruns && !self.is_obstructed() {
@@ -125,11 +161,18 @@ impl Follower {
             return Ok(0);
         }
         let tried = self.lock_tried.replace(Instant::now());
-        let is_seldom = tried.is_none_or(|at| at.elapsed() >= COPY_AGAIN);
+        let is_worth_it = match self.pressure()? {
+            Pressure::None => tried.is_none_or(|at| at.elapsed() >= COPY_AGAIN),
+            Pressure::High | Pressure::Full | Pressure::Over | Pressure::Far => {
+                let is_near = self.behind_bytes()? <= self.options.bytes_max / 8;
+                is_near && self.copied.is_none_or(|at| at.elapsed() >= COPY_AGAIN_PRESSED)
+            }
+        };
         // Frames that a recovery would stop at are copied back only when the WAL is cut off at once.
-        if is_seldom && self.pressure()? == Pressure::None && !self.holds_unsummed() {
+        if is_worth_it && !self.holds_unsummed() {
             // Most of it is copied back before anybody has to wait for that.
             self.copy_back_some()?;
+            self.copied = Some(Instant::now());
         }
         if !self.was_refused {
             // SQLite has four places for readers. With one of them free, the transaction that locks stands at what is committed last, and
@@ -155,13 +198,18 @@ impl Follower {
             return Ok((0, false));
         }
         let locked = Instant::now();
+        self.turns.locked(locked);
         let result = self.recycle_locked(sink);
+        let before = self.index().and_then(|index| Ok((index, self.pressure()?)));
         // The lock is let go whatever happened; a failure to do so shows at the next use.
         let unlocked = self.writer.execute("ROLLBACK");
         self.count_lock(locked.elapsed());
         reached("unlocked");
         let done = result?;
         unlocked?;
+        // Who had to wait goes first, before anybody has to again.
+        let (committed, pressure) = before?;
+        self.turns.unlocked(committed, pressure.turns(), Instant::now());
         Ok(done)
     }
 
@@ -171,11 +219,13 @@ impl Follower {
             return Ok((0, false));
         }
         let committed = self.index()?.last_frame;
-        let portion = match self.pressure()? {
-            Pressure::Full if !self.is_obstructed() => Portion::All,
-            Pressure::Full | Pressure::None | Pressure::High => Portion::Until(Instant::now() + CATCH_UP),
+        let piece = match self.pressure()? {
+            Pressure::None | Pressure::High => CATCH_UP,
+            _ if self.is_obstructed() => CATCH_UP,
+            Pressure::Full | Pressure::Over => CATCH_UP_FULL,
+            Pressure::Far => CATCH_UP_FAR,
         };
-        let commits = self.advance(sink, portion)?;
+        let commits = self.advance(sink, Portion { frames: u32::MAX, until: Instant::now() + piece })?;
         if self.position.frame < committed {
             // The application goes on, and the follower has come nearer.
             return Ok((commits, false));
@@ -207,16 +257,31 @@ impl Follower {
     pub(super) fn portion(&self) -> Result<Portion, CaptureError> {
         let frame_bytes = self.database.pages.files.frame_bytes() as u64;
         let frames = u32::try_from(STEP_BYTES.min(self.options.bytes_max) / frame_bytes).unwrap_or(u32::MAX);
-        Ok(match self.pressure()? {
-            Pressure::None => Portion::Frames(frames.max(1)),
-            Pressure::High | Pressure::Full => Portion::Until(Instant::now() + LET_GO),
-        })
+        let step = match self.pressure()? {
+            Pressure::None => STEP,
+            Pressure::High | Pressure::Full | Pressure::Over | Pressure::Far => WRITES,
+        };
+        Ok(Portion { frames, until: Instant::now() + step })
+    }
+
+    /// Waits until the application had its turn, where the WAL is so large that nothing should be captured in it: what was captured is synced, and
+    /// a fast writer writes more meanwhile than that was. Says whether that is so.
+    pub(super) fn await_turn(&mut self) -> Result<bool, CaptureError> {
+        if self.pressure()? != Pressure::Far || !self.turns.lasts(&self.index()?, Instant::now()) {
+            return Ok(false);
+        }
+        while self.turns.lasts(&self.index()?, Instant::now()) {
+            std::thread::sleep(LOOK_AGAIN);
+        }
+        Ok(true)
     }
 
     /// How full the WAL is.
     fn pressure(&self) -> Result<Pressure, CaptureError> {
         let (bytes, max) = (self.wal_bytes(self.index()?.last_frame), self.options.bytes_max);
         Ok(match bytes {
+            _ if bytes / 2 >= max => Pressure::Far,
+            _ if bytes / 3 >= max / 2 => Pressure::Over,
             _ if bytes >= max => Pressure::Full,
             _ if bytes >= max / 8 * 5 => Pressure::High,
             _ => Pressure::None,
@@ -257,7 +322,8 @@ impl Follower {
     fn lock(&self) -> Result<bool, CaptureError> {
         let patience = match self.pressure()? {
             Pressure::None => LOCK_PATIENCE,
-            Pressure::High | Pressure::Full => LOCK_PATIENCE_MAX,
+            Pressure::High | Pressure::Full => LOCK_PATIENCE_HIGH,
+            Pressure::Over | Pressure::Far => LOCK_PATIENCE_OVER,
         };
         let started = Instant::now();
         loop {

@@ -27,6 +27,7 @@ mod hostile;
 mod lock_byte;
 mod lost_locks;
 mod mirrored;
+mod patience;
 mod portions;
 mod query;
 mod query_costly;
