@@ -47,13 +47,8 @@ struct Application {
 
 impl Application {
     fn begin(file: &Path, accounts: u64) -> Self {
-        let mut sqlite = rusqlite::Connection::open(file).unwrap();
-        // An agent that makes a fast application wait lets it in for moments, which who waits for a tenth of a second at a time misses.
-        let ask_again = |_| {
-            std::thread::park_timeout(Duration::from_millis(1));
-            true
-        };
-        sqlite.busy_handler(Some(ask_again)).unwrap();
+        let sqlite = rusqlite::Connection::open(file).unwrap();
+        sqlite.busy_timeout(Duration::from_secs(5)).unwrap();
         sqlite.pragma_update(None, "journal_mode", "WAL").unwrap();
         sqlite
             .execute_batch(
