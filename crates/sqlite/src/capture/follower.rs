@@ -411,8 +411,7 @@ impl Follower {
     ) -> Result<u64, PollError<S::Error>> {
         let mut commits = 0;
         let first = self.position.frame;
-        let is_enough = |frame: u32| frame - first >= portion.frames || Instant::now() >= portion.until;
-        while commits == 0 || !is_enough(self.position.frame) {
+        while commits == 0 || self.position.frame - first < portion.frames && !self.is_time_over(&portion) {
             let files = &self.database.pages.files;
             let mut reader = FrameReader::new(files, self.position, last)?;
             let ahead = reader.commits()?;
@@ -424,7 +423,7 @@ impl Follower {
             }
             for commit in ahead {
                 // Commits are small, or the sink is slow: those that were taken up may last for long.
-                if commits > 0 && Instant::now() >= portion.until {
+                if commits > 0 && self.is_time_over(&portion) {
                     break;
                 }
                 let end = commit.end;
@@ -435,6 +434,11 @@ impl Follower {
             }
         }
         Ok(commits)
+    }
+
+    fn is_time_over(&self, portion: &Portion) -> bool {
+        let committed = || self.database.pages.files.index().map_or(0, |index| index.last_frame);
+        Instant::now() >= portion.until && (portion.unless == 0 || committed() >= portion.unless)
     }
 
     /// How large so many frames are.
@@ -458,6 +462,8 @@ pub(super) struct Portion {
     pub(super) frames: u32,
     /// What is captured by then.
     pub(super) until: Instant,
+    /// Unless the WAL has fewer frames: then that does not count.
+    pub(super) unless: u32,
 }
 
 /// So many bytes of frames are worth a thread that syncs them meanwhile.

@@ -48,8 +48,8 @@ const CATCH_UP_FAR: Duration = Duration::from_millis(500);
 const EVERYBODY: Duration = Duration::from_millis(400);
 /// The same where it does: within the 5 s that drivers wait which wait by themselves.
 const EVERYBODY_OVER: Duration = Duration::from_secs(3);
-/// For how long is captured at once while the application does not wait, so that the WAL of one that is much faster does not grow from half of
-/// its limit to far past it meanwhile.
+/// For how long is captured at once while the application does not wait and the WAL has a quarter of its limit, so that the one of an application
+/// that is much faster does not grow far past it meanwhile.
 const STEP: Duration = Duration::from_millis(100);
 /// The write lock is taken for a small WAL as well when it was not for so long: an application that writes little at a time is spared a large
 /// one, which costs it more with every commit than the lock does.
@@ -225,7 +225,8 @@ impl Follower {
             Pressure::Full | Pressure::Over => CATCH_UP_FULL,
             Pressure::Far => CATCH_UP_FAR,
         };
-        let commits = self.advance(sink, Portion { frames: u32::MAX, until: Instant::now() + piece })?;
+        let commits =
+            self.advance(sink, Portion { frames: u32::MAX, until: Instant::now() + piece, unless: 0 })?;
         if self.position.frame < committed {
             // The application goes on, and the follower has come nearer.
             return Ok((commits, false));
@@ -256,12 +257,13 @@ impl Follower {
     /// How much a poll captures before it looks around.
     pub(super) fn portion(&self) -> Result<Portion, CaptureError> {
         let frame_bytes = self.database.pages.files.frame_bytes() as u64;
-        let frames = u32::try_from(STEP_BYTES.min(self.options.bytes_max) / frame_bytes).unwrap_or(u32::MAX);
-        let step = match self.pressure()? {
-            Pressure::None => STEP,
-            Pressure::High | Pressure::Full | Pressure::Over | Pressure::Far => WRITES,
+        let frames_of = |bytes: u64| u32::try_from(bytes / frame_bytes).unwrap_or(u32::MAX);
+        let (step, unless) = match self.pressure()? {
+            Pressure::None => (STEP, frames_of(self.options.bytes_max / 4)),
+            Pressure::High | Pressure::Full | Pressure::Over | Pressure::Far => (WRITES, 0),
         };
-        Ok(Portion { frames, until: Instant::now() + step })
+        let frames = frames_of(STEP_BYTES.min(self.options.bytes_max));
+        Ok(Portion { frames, until: Instant::now() + step, unless })
     }
 
     /// Waits until the application had its turn, where the WAL is so large that nothing should be captured in it: what was captured is synced, and
