@@ -23,7 +23,7 @@ pub(super) const WRITES: Duration = Duration::from_millis(5);
 pub(super) struct Manner {
     /// How long one lasts after somebody wrote.
     pub(super) writes: Duration,
-    /// One lasts as long as everybody needs when none did for so long. `None` where none has to.
+    /// One that lasts on when none was as long as everybody needs for so long is. `None` where none has to be.
     pub(super) everybody_every: Option<Duration>,
 }
 
@@ -43,8 +43,10 @@ struct Turn {
     /// What was committed then.
     committed: WalIndex,
     wrote: Option<Instant>,
-    /// How long it lasts after somebody wrote; `None` where that does not end it.
-    writes: Option<Duration>,
+    /// How long it lasts after somebody wrote.
+    writes: Duration,
+    /// From when on that does not end it any more.
+    everybody_from: Option<Instant>,
 }
 
 impl Turns {
@@ -60,9 +62,8 @@ impl Turns {
     pub(super) fn unlocked(&mut self, committed: WalIndex, manner: Option<Manner>, now: Instant) {
         self.unlocked = Some(now);
         self.running = manner.map(|Manner { writes, everybody_every }| {
-            let waited = self.everybody.map_or(Duration::ZERO, |at| now.duration_since(at));
-            let is_for_everybody = everybody_every.is_some_and(|every| waited >= every);
-            Turn { began: now, committed, wrote: None, writes: (!is_for_everybody).then_some(writes) }
+            let everybody_from = everybody_every.map(|every| self.everybody.unwrap_or(now) + every);
+            Turn { began: now, committed, wrote: None, writes, everybody_from }
         });
     }
 
@@ -78,8 +79,9 @@ impl Turn {
         if self.wrote.is_none() && *committed != self.committed {
             self.wrote = Some(now);
         }
-        let wrote = self.wrote.zip(self.writes).is_some_and(|(at, writes)| now.duration_since(at) >= writes);
-        wrote || now.duration_since(self.began) >= TURN_MAX
+        let wrote = self.wrote.is_some_and(|at| now.duration_since(at) >= self.writes);
+        let is_for_everybody = self.everybody_from.is_some_and(|from| now >= from);
+        wrote && !is_for_everybody || now.duration_since(self.began) >= TURN_MAX
     }
 }
 
