@@ -110,9 +110,10 @@ fn who_waits_asleep_for_the_write_lock_has_a_turn_before_all_is_captured() {
     assert!(statistics.wal_bytes_max < WAL_BYTES_MAX * 2, "{statistics:?}");
 }
 
-/// The one that asks again and again, and so first, does not take the turns of those that sleep in between.
+/// The one that asks again and again, and so first, does not take the turns of those that sleep in between. These have one at least each second,
+/// and sometimes find another writer at it just then.
 #[test]
-fn several_writers_have_turns_within_a_second() {
+fn several_writers_have_turns_within_two_seconds() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("app.db");
     let pauses = [(900, 4), (70, 30), (70, 40), (70, 50), (70, 60)]
@@ -121,7 +122,7 @@ fn several_writers_have_turns_within_a_second() {
     let [first, sleepers @ ..] = &mut writers;
     first.ask_every(Duration::from_millis(1), 1000);
     for sleeper in sleepers {
-        sleeper.ask_every(Duration::from_millis(100), 9);
+        sleeper.ask_every(Duration::from_millis(100), 19);
     }
     let statistics = follow(&path, WAL_BYTES_MAX, writers.into(), Duration::from_millis(8));
     // From there on they are promised less.
