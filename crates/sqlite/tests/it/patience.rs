@@ -116,7 +116,7 @@ fn who_waits_asleep_for_the_write_lock_has_a_turn_before_all_is_captured() {
 fn several_writers_have_turns_within_two_seconds() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("app.db");
-    let pauses = [(900, 4), (70, 30), (70, 40), (70, 50), (70, 60)]
+    let pauses = [(900, 5), (70, 30), (70, 40), (70, 50), (70, 60)]
         .map(|(commits, ms)| (commits, Duration::from_millis(ms)));
     let mut writers = pauses.map(|(commits, pause)| Writer::open(&path, commits, 65_536, pause));
     let [first, sleepers @ ..] = &mut writers;
@@ -125,8 +125,7 @@ fn several_writers_have_turns_within_two_seconds() {
         sleeper.ask_every(Duration::from_millis(100), 19);
     }
     let statistics = follow(&path, WAL_BYTES_MAX, writers.into(), Duration::from_millis(8));
-    // From there on they are promised less.
-    assert!(statistics.wal_bytes_max < WAL_BYTES_MAX / 2 * 3, "{statistics:?}");
+    assert!(statistics.wal_bytes_max < WAL_BYTES_MAX * 2, "{statistics:?}");
 }
 
 /// Ten times as fast as the follower. How far the WAL grows at first depends on how long the disk takes to sync what it writes.
