@@ -18,6 +18,7 @@ use super::database::Database;
 use super::frames::{FrameReader, UNSUMMED};
 use super::hold::{Hold, Holds, Target};
 use super::pin::{Pin, Pinned};
+use super::portion::Portion;
 use super::probes::planted::{Bug, planted};
 use super::resume::{Left, Lost, Resumed, as_lost, resume};
 use super::turn::Turns;
@@ -411,7 +412,7 @@ impl Follower {
     ) -> Result<u64, PollError<S::Error>> {
         let mut commits = 0;
         let first = self.position.frame;
-        while commits == 0 || self.position.frame - first < portion.frames && !self.is_time_over(&portion) {
+        while !self.is_enough(&portion, commits, first) {
             let files = &self.database.pages.files;
             let mut reader = FrameReader::new(files, self.position, last)?;
             let ahead = reader.commits()?;
@@ -423,7 +424,7 @@ impl Follower {
             }
             for commit in ahead {
                 // Commits are small, or the sink is slow: those that were taken up may last for long.
-                if commits > 0 && self.is_time_over(&portion) {
+                if self.is_enough(&portion, commits, first) {
                     break;
                 }
                 let end = commit.end;
@@ -436,9 +437,10 @@ impl Follower {
         Ok(commits)
     }
 
-    fn is_time_over(&self, portion: &Portion) -> bool {
+    /// Whether so many commits from a frame on are a portion.
+    fn is_enough(&self, portion: &Portion, commits: u64, first: u32) -> bool {
         let committed = || self.database.pages.files.index().map_or(0, |index| index.last_frame);
-        Instant::now() >= portion.until && (portion.unless == 0 || committed() >= portion.unless)
+        portion.is_enough(commits, self.position.frame - first, Instant::now(), committed)
     }
 
     /// How large so many frames are.
@@ -453,17 +455,6 @@ impl Follower {
             |frame: &u32| files.frame_header(*frame).is_ok_and(|header| header.salts == self.position.salts);
         (last + 1..).take_while(written).last().unwrap_or(last)
     }
-}
-
-/// How much of what is committed is captured before it is persisted: what comes first, and one commit at least.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Portion {
-    /// So many frames, and what was read with them.
-    pub(super) frames: u32,
-    /// What is captured by then.
-    pub(super) until: Instant,
-    /// Unless the WAL has fewer frames: then that does not count.
-    pub(super) unless: u32,
 }
 
 /// So many bytes of frames are worth a thread that syncs them meanwhile.

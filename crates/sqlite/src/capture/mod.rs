@@ -41,6 +41,7 @@ mod map;
 mod marks;
 pub(crate) mod out;
 mod pin;
+mod portion;
 pub mod probes;
 mod recycle;
 mod resume;

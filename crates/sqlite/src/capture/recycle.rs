@@ -19,7 +19,8 @@
 
 use std::time::{Duration, Instant};
 
-use super::follower::{Follower, Portion};
+use super::follower::Follower;
+use super::portion::Portion;
 use super::turn::{Manner, WRITES};
 use super::wake::LOOK_AGAIN;
 use super::{CaptureError, PollError, Sink, WalPosition};
@@ -44,6 +45,9 @@ const CATCH_UP: Duration = Duration::from_millis(60);
 const CATCH_UP_FULL: Duration = Duration::from_millis(250);
 /// The same from twice the limit on.
 const CATCH_UP_FAR: Duration = Duration::from_millis(500);
+/// Most of the same from four times the limit on, where twice what was written since the last time is captured. From eight times on nothing else
+/// ends it: whatever the application does, less is left each time.
+const CATCH_UP_BEYOND: Duration = Duration::from_secs(2);
 /// Within so long everybody who waits asleep has a turn, and so within a second each of several writers, unless the WAL grows all the same.
 const EVERYBODY: Duration = Duration::from_millis(400);
 /// The same where it does: within the 5 s that drivers wait which wait by themselves.
@@ -58,6 +62,8 @@ const SELDOM: Duration = Duration::from_millis(400);
 const COPY_AGAIN: Duration = Duration::from_millis(50);
 /// The same while an application outruns the follower, which writes on meanwhile.
 const COPY_AGAIN_PRESSED: Duration = Duration::from_secs(1);
+/// How long ago that may have been for the rest to be copied back while it waits.
+const COPIED_LATELY: Duration = Duration::from_secs(2);
 /// Bytes of frames that are captured before they are persisted.
 const STEP_BYTES: u64 = 8 << 20;
 /// Most bytes of frames that are captured while the application waits for the write lock, as long as the WAL is well below its limit.
@@ -75,8 +81,17 @@ enum Copied {
     Busy,
 }
 
-/// How full the WAL is.
+/// What is still needed of the WAL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum InWal {
+    Nothing,
+    Some,
+    /// Everything was captured, and most of it is to be copied back without the lock.
+    Much,
+}
+
+/// How full the WAL is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Pressure {
     /// Well below its limit.
     None,
@@ -88,6 +103,10 @@ enum Pressure {
     Over,
     /// It has grown to twice its limit: who asks first writes, and the next piece begins.
     Far,
+    /// It has grown to four times its limit: a piece is longer where less would not be left than after the last one.
+    Beyond,
+    /// It has grown to eight times its limit: a piece lasts until that is so, or the WAL would grow for ever.
+    Last,
 }
 
 impl Pressure {
@@ -97,9 +116,22 @@ impl Pressure {
             Self::None => return None,
             Self::High | Self::Full => (WRITES, Some(EVERYBODY)),
             Self::Over => (WRITES, Some(EVERYBODY_OVER)),
-            Self::Far => (Duration::ZERO, None),
+            Self::Far | Self::Beyond | Self::Last => (Duration::ZERO, None),
         };
         Some(Manner { writes, everybody_every })
+    }
+
+    /// What is captured while the application waits, which has written so many frames since it last did.
+    fn piece(self, now: Instant, written: u32) -> Portion {
+        let twice = written.saturating_mul(2);
+        let (lasts, least, latest) = match self {
+            Self::None | Self::High => (CATCH_UP, 0, None),
+            Self::Full | Self::Over => (CATCH_UP_FULL, 0, None),
+            Self::Far => (CATCH_UP_FAR, 0, None),
+            Self::Beyond => (CATCH_UP_FAR, twice, Some(now + CATCH_UP_BEYOND)),
+            Self::Last => (CATCH_UP_FAR, twice, None),
+        };
+        Portion { least, latest, ..Portion::until(now + lasts) }
     }
 }
 
@@ -121,12 +153,12 @@ impl Follower {
     pub(super) fn wants_recycling(&mut self) -> Result<bool, CaptureError> {
         let done =
             self.recycled_at.filter(|done| done.salts == self.position.salts).map_or(0, |done| done.frame);
-        if self.holds_unsummed() && self.cut_off_tried.is_none_or(|at| at.elapsed() >= CUT_OFF_AGAIN) {
-            return Ok(true);
-        }
         let committed = self.index()?;
         if self.turns.lasts(&committed, Instant::now()) {
             return Ok(false);
+        }
+        if self.holds_unsummed() && self.cut_off_tried.is_none_or(|at| at.elapsed() >= CUT_OFF_AGAIN) {
+            return Ok(true);
         }
         let outruns = self.pressure()? != Pressure::None && self.behind_bytes()? > LOCKED_BYTES_MAX;
         if outruns && !self.is_obstructed() {
@@ -163,6 +195,8 @@ impl Follower {
         let tried = self.lock_tried.replace(Instant::now());
         let is_worth_it = match self.pressure()? {
             Pressure::None => tried.is_none_or(|at| at.elapsed() >= COPY_AGAIN),
+            // A fast writer writes more meanwhile than that is worth.
+            Pressure::Beyond | Pressure::Last => false,
             Pressure::High | Pressure::Full | Pressure::Over | Pressure::Far => {
                 let is_near = self.behind_bytes()? <= self.options.bytes_max / 8;
                 is_near && self.copied.is_none_or(|at| at.elapsed() >= COPY_AGAIN_PRESSED)
@@ -179,23 +213,28 @@ impl Follower {
             // not further back, where it would itself be in the way of copying back.
             self.holds.drop_next();
         }
-        let (mut commits, mut is_clear) = self.recycle_once(sink)?;
-        if !is_clear && self.recycled_at == Some(self.position) {
+        let (mut commits, mut left) = self.recycle_once(sink)?;
+        if left == InWal::Some && self.recycled_at == Some(self.position) {
             // It was: the writer of the last commit had its own place still. By now all others stand at one.
-            let (more, clear) = self.recycle_once(sink)?;
-            (commits, is_clear) = (commits + more, clear);
+            let (more, still) = self.recycle_once(sink)?;
+            (commits, left) = (commits + more, still);
         }
-        if is_clear && self.holds_unsummed() {
-            self.cut_off()?;
+        match left {
+            InWal::Nothing if self.holds_unsummed() => self.cut_off()?,
+            InWal::Nothing | InWal::Some => {}
+            InWal::Much => {
+                self.copy_back_some()?;
+                self.copied = Some(Instant::now());
+            }
         }
         Ok(commits)
     }
 
     /// Takes the write lock, if it is to be had, and does so.
-    fn recycle_once<S: Sink>(&mut self, sink: &mut S) -> Result<(u64, bool), PollError<S::Error>> {
+    fn recycle_once<S: Sink>(&mut self, sink: &mut S) -> Result<(u64, InWal), PollError<S::Error>> {
         self.was_refused = !self.lock()?;
         if self.was_refused {
-            return Ok((0, false));
+            return Ok((0, InWal::Some));
         }
         let locked = Instant::now();
         self.turns.locked(locked);
@@ -213,23 +252,28 @@ impl Follower {
         Ok(done)
     }
 
-    /// The same under the write lock. Says how many commits that were, and whether nothing of the WAL is needed any more.
-    fn recycle_locked<S: Sink>(&mut self, sink: &mut S) -> Result<(u64, bool), PollError<S::Error>> {
+    /// The same under the write lock. Says how many commits that were, and what of the WAL is still needed.
+    fn recycle_locked<S: Sink>(&mut self, sink: &mut S) -> Result<(u64, InWal), PollError<S::Error>> {
         if self.is_far_behind()? {
-            return Ok((0, false));
+            return Ok((0, InWal::Some));
         }
-        let committed = self.index()?.last_frame;
-        let piece = match self.pressure()? {
-            Pressure::None | Pressure::High => CATCH_UP,
-            _ if self.is_obstructed() => CATCH_UP,
-            Pressure::Full | Pressure::Over => CATCH_UP_FULL,
-            Pressure::Far => CATCH_UP_FAR,
+        let index = self.index()?;
+        let (pressure, committed) = (self.pressure()?, index.last_frame);
+        let piece = match pressure {
+            Pressure::Full | Pressure::Over | Pressure::Far | Pressure::Beyond if self.is_obstructed() => {
+                Pressure::High.piece(Instant::now(), 0)
+            }
+            pressure => pressure.piece(Instant::now(), self.turns.written(&index)),
         };
-        let commits =
-            self.advance(sink, Portion { frames: u32::MAX, until: Instant::now() + piece, unless: 0 })?;
+        let commits = self.advance(sink, piece)?;
         if self.position.frame < committed {
             // The application goes on, and the follower has come nearer.
-            return Ok((commits, false));
+            return Ok((commits, InWal::Some));
+        }
+        let is_pressed = (Pressure::High..Pressure::Beyond).contains(&pressure);
+        let was_copied = self.copied.is_some_and(|at| at.elapsed() < COPIED_LATELY);
+        if is_pressed && !was_copied && !self.holds_unsummed() && self.move_here()? {
+            return Ok((commits, InWal::Much));
         }
         self.recycled_at = Some(self.position);
         reached("locked");
@@ -240,10 +284,10 @@ impl Follower {
             if self.copy_back()? {
                 reached("copied back");
                 // The WAL is copied back entirely and cannot grow, so these stand on the database file.
-                return Ok((commits, self.move_here()?));
+                return Ok((commits, if self.move_here()? { InWal::Nothing } else { InWal::Some }));
             }
         }
-        Ok((commits, false))
+        Ok((commits, InWal::Some))
     }
 
     fn count_lock(&mut self, took: Duration) {
@@ -260,16 +304,18 @@ impl Follower {
         let frames_of = |bytes: u64| u32::try_from(bytes / frame_bytes).unwrap_or(u32::MAX);
         let (step, unless) = match self.pressure()? {
             Pressure::None => (STEP, frames_of(self.options.bytes_max / 4)),
-            Pressure::High | Pressure::Full | Pressure::Over | Pressure::Far => (WRITES, 0),
+            // Whoever keeps the lock has its own time, until there is a commit: it may keep it for long.
+            _ if self.was_refused => (WRITES, self.index()?.last_frame.saturating_add(1)),
+            _ => (WRITES, 0),
         };
         let frames = frames_of(STEP_BYTES.min(self.options.bytes_max));
-        Ok(Portion { frames, until: Instant::now() + step, unless })
+        Ok(Portion { frames, unless, ..Portion::until(Instant::now() + step) })
     }
 
     /// Waits until the application had its turn, where the WAL is so large that nothing should be captured in it: what was captured is synced, and
     /// a fast writer writes more meanwhile than that was. Says whether that is so.
     pub(super) fn await_turn(&mut self) -> Result<bool, CaptureError> {
-        if self.pressure()? != Pressure::Far || !self.turns.lasts(&self.index()?, Instant::now()) {
+        if self.pressure()? < Pressure::Far || !self.turns.lasts(&self.index()?, Instant::now()) {
             return Ok(false);
         }
         while self.turns.lasts(&self.index()?, Instant::now()) {
@@ -282,6 +328,8 @@ impl Follower {
     fn pressure(&self) -> Result<Pressure, CaptureError> {
         let (bytes, max) = (self.wal_bytes(self.index()?.last_frame), self.options.bytes_max);
         Ok(match bytes {
+            _ if bytes / 8 >= max => Pressure::Last,
+            _ if bytes / 4 >= max => Pressure::Beyond,
             _ if bytes / 2 >= max => Pressure::Far,
             _ if bytes / 3 >= max / 2 => Pressure::Over,
             _ if bytes >= max => Pressure::Full,
@@ -325,7 +373,7 @@ impl Follower {
         let patience = match self.pressure()? {
             Pressure::None => LOCK_PATIENCE,
             Pressure::High | Pressure::Full => LOCK_PATIENCE_HIGH,
-            Pressure::Over | Pressure::Far => LOCK_PATIENCE_OVER,
+            Pressure::Over | Pressure::Far | Pressure::Beyond | Pressure::Last => LOCK_PATIENCE_OVER,
         };
         let started = Instant::now();
         loop {
@@ -363,5 +411,30 @@ impl Follower {
             (0, false) => Copied::UpToReader,
             _ => Copied::Busy,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Much less is captured in the usual time than an application writes in a turn.
+    #[test]
+    fn whatever_is_written_in_turns_the_wal_ends_growing() {
+        const FRAME_US: u64 = 60_000;
+        const WRITTEN: u32 = 100;
+        let captures = |pressure: Pressure| {
+            let began = Instant::now();
+            let piece = pressure.piece(began, WRITTEN);
+            let mut frames = 0;
+            while !piece.is_enough(1, frames, began + Duration::from_micros(FRAME_US) * frames, || 0) {
+                frames += 1;
+            }
+            frames
+        };
+        assert_eq!(captures(Pressure::Full), 5);
+        assert_eq!(captures(Pressure::Far), 9);
+        assert_eq!(captures(Pressure::Beyond), 34, "two seconds");
+        assert_eq!(captures(Pressure::Last), 2 * WRITTEN, "so less is left each time");
     }
 }

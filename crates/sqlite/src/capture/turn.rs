@@ -33,6 +33,8 @@ pub(super) struct Turns {
     running: Option<Turn>,
     /// When the write lock was last given back.
     unlocked: Option<Instant>,
+    /// What was committed then.
+    committed: Option<WalIndex>,
     /// When a time ended that was long enough for everybody who waited.
     everybody: Option<Instant>,
 }
@@ -61,10 +63,22 @@ impl Turns {
     /// It has given it back, to an application that has to wait again if a manner is given.
     pub(super) fn unlocked(&mut self, committed: WalIndex, manner: Option<Manner>, now: Instant) {
         self.unlocked = Some(now);
+        self.committed = Some(committed);
         self.running = manner.map(|Manner { writes, everybody_every }| {
             let everybody_from = everybody_every.map(|every| self.everybody.unwrap_or(now) + every);
             Turn { began: now, committed, wrote: None, writes, everybody_from }
         });
+    }
+
+    /// How many frames were written since it was last given back; 0 where the WAL began anew since.
+    pub(super) fn written(&self, committed: &WalIndex) -> u32 {
+        let before = self.committed.filter(|before| before.salts == committed.salts);
+        before.map_or(0, |before| committed.last_frame.saturating_sub(before.last_frame))
+    }
+
+    /// Whether one may last on.
+    pub(super) fn is_running(&self) -> bool {
+        self.running.is_some()
     }
 
     /// Whether a turn lasts on, as seen by what is committed now.
@@ -160,5 +174,11 @@ mod tests {
         turns.unlocked(committed(written), never, clock.at(now + 10_000));
         assert!(turns.lasts(&committed(written), clock.at(now + 10_010)));
         assert!(!turns.lasts(&committed(written + 1), clock.at(now + 10_010)));
+        assert_eq!(turns.written(&committed(written + 3)), 3);
+        assert_eq!(
+            turns.written(&WalIndex { salts: [2, 9], ..committed(2) }),
+            0,
+            "a WAL that began anew is small"
+        );
     }
 }

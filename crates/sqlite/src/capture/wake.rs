@@ -15,6 +15,7 @@ use rustix::io::Errno;
 use super::CaptureError;
 use super::follower::Follower;
 use super::recycle::CUT_OFF_AGAIN;
+use super::turn::TURN_MAX;
 
 /// Between two looks at the wal-index after the WAL was written: the write comes first.
 pub(super) const LOOK_AGAIN: Duration = Duration::from_micros(20);
@@ -140,6 +141,8 @@ impl Follower {
     pub fn wait(&mut self, timeout: Duration) -> Result<(), CaptureError> {
         // A reader that ends writes nothing, and then there is something to be done.
         let timeout = if self.holds_unsummed() { timeout.min(CUT_OFF_AGAIN) } else { timeout };
+        // So does a turn in which nobody writes.
+        let timeout = if self.turns.is_running() { timeout.min(TURN_MAX) } else { timeout };
         let started = Instant::now();
         let mut step = LOOK_AGAIN * LOOKS;
         loop {
