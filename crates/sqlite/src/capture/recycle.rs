@@ -259,12 +259,9 @@ impl Follower {
         }
         let index = self.index()?;
         let (pressure, committed) = (self.pressure()?, index.last_frame);
-        let piece = match pressure {
-            Pressure::Full | Pressure::Over | Pressure::Far | Pressure::Beyond if self.is_obstructed() => {
-                Pressure::High.piece(Instant::now(), 0)
-            }
-            pressure => pressure.piece(Instant::now(), self.turns.written(&index)),
-        };
+        // While a reader keeps the WAL as it is, longer pieces would gain nothing.
+        let waits_as = if self.is_obstructed() { pressure.min(Pressure::High) } else { pressure };
+        let piece = waits_as.piece(Instant::now(), self.turns.written(&index));
         let commits = self.advance(sink, piece)?;
         if self.position.frame < committed {
             // The application goes on, and the follower has come nearer.
@@ -302,11 +299,13 @@ impl Follower {
     pub(super) fn portion(&self) -> Result<Portion, CaptureError> {
         let frame_bytes = self.database.pages.files.frame_bytes() as u64;
         let frames_of = |bytes: u64| u32::try_from(bytes / frame_bytes).unwrap_or(u32::MAX);
-        let (step, unless) = match self.pressure()? {
-            Pressure::None => (STEP, frames_of(self.options.bytes_max / 4)),
-            // Whoever keeps the lock has its own time, until there is a commit: it may keep it for long.
-            _ if self.was_refused => (WRITES, self.index()?.last_frame.saturating_add(1)),
-            _ => (WRITES, 0),
+        let (step, unless) = if self.pressure()? == Pressure::None {
+            (STEP, frames_of(self.options.bytes_max / 4))
+        } else if self.was_refused {
+            // Whoever keeps the lock may keep it for long. Until there is a commit, nothing is gained by asking.
+            (WRITES, self.index()?.last_frame.saturating_add(1))
+        } else {
+            (WRITES, 0)
         };
         let frames = frames_of(STEP_BYTES.min(self.options.bytes_max));
         Ok(Portion { frames, unless, ..Portion::until(Instant::now() + step) })
