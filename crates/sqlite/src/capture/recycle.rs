@@ -262,14 +262,15 @@ impl Follower {
         // While a reader keeps the WAL as it is, longer pieces would gain nothing.
         let waits_as = if self.is_obstructed() { pressure.min(Pressure::High) } else { pressure };
         let piece = waits_as.piece(Instant::now(), self.turns.written(&index));
+        let left = self.wal_bytes(committed.saturating_sub(self.position.frame));
         let commits = self.advance(sink, piece)?;
         if self.position.frame < committed {
             // The application goes on, and the follower has come nearer.
             return Ok((commits, InWal::Some));
         }
-        let is_pressed = (Pressure::High..Pressure::Beyond).contains(&pressure);
+        let outran = left > LOCKED_BYTES_MAX && (Pressure::High..Pressure::Beyond).contains(&pressure);
         let was_copied = self.copied.is_some_and(|at| at.elapsed() < COPIED_LATELY);
-        if is_pressed && !was_copied && !self.holds_unsummed() && self.move_here()? {
+        if outran && !was_copied && !self.holds_unsummed() && self.move_here()? {
             return Ok((commits, InWal::Much));
         }
         self.recycled_at = Some(self.position);
