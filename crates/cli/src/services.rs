@@ -117,6 +117,7 @@ impl Seldom {
                 self.endorsed = None;
                 Event::Resolved { id, rule, sequence }
             }
+            Told::Endorses { validator, attested } => Event::Endorses { validator, attested },
             Told::Endorsed { sequence } => {
                 if self.endorsed.is_some_and(|said| said.elapsed() < PROGRESS) {
                     return None;

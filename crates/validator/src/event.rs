@@ -59,6 +59,13 @@ pub enum Event {
         /// The message.
         sequence: Sequence,
     },
+    /// It endorses what it has verified from here on.
+    Endorses {
+        /// The id of its key.
+        validator: KeyId,
+        /// Whether a contract has registered it.
+        attested: bool,
+    },
     /// A checkpoint was endorsed, and the endorsement is stored.
     Endorsed {
         /// The last message.

@@ -442,6 +442,13 @@ pub enum Event {
         /// The message.
         sequence: Sequence,
     },
+    /// A validator endorses checkpoints.
+    Endorses {
+        /// The id of its key.
+        validator: KeyId,
+        /// Whether a contract has registered it.
+        attested: bool,
+    },
     /// Checkpoints were endorsed; said at most once a second.
     Endorsed {
         /// The last message of the last one.
@@ -460,6 +467,8 @@ pub enum Event {
         rules: u64,
         /// How many of them cannot be evaluated.
         problems: u64,
+        /// Whether they were checked over the tables of a database.
+        over_tables: bool,
     },
     /// A rule holds.
     RuleHolds {

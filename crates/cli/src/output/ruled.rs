@@ -16,10 +16,20 @@ pub(super) fn of(event: &Event) -> String {
         Event::Resolved { id, rule, sequence } => {
             format!("violation {id} is resolved: {} at message {sequence}", printable(rule))
         }
+        Event::Endorses { validator, attested } => format!(
+            "endorses with key {validator}{}",
+            if *attested { "" } else { ", which no contract has registered" }
+        ),
         Event::Endorsed { sequence } => format!("endorsed to message {sequence}"),
         Event::RuleProblem { rule, problem } => format!("{}: {}", printable(rule), printable(problem)),
-        Event::RulesChecked { rules, problems: 0 } => format!("{}, nothing wrong", counted(*rules, "rule")),
-        Event::RulesChecked { rules, problems } => {
+        Event::RulesChecked { rules, problems: 0, over_tables: true } => {
+            format!("{}, nothing wrong", counted(*rules, "rule"))
+        }
+        Event::RulesChecked { rules, problems: 0, over_tables: false } => format!(
+            "{}, nothing wrong with the file; with a database also its queries are checked: `synddb rules check RULES DATABASE`",
+            counted(*rules, "rule")
+        ),
+        Event::RulesChecked { rules, problems, .. } => {
             format!("{}, of which {problems} cannot be evaluated", counted(*rules, "rule"))
         }
         Event::RuleHolds { rule, elapsed_ms } => format!("holds     {} ({elapsed_ms} ms)", printable(rule)),
@@ -54,9 +64,11 @@ pub(super) fn of(event: &Event) -> String {
             let signer = signer.map_or_else(|| "nobody".to_owned(), |signer| signer.to_string());
             format!("message {sequence}: {signer} does not count: {why}")
         }
-        Event::Quorum { threshold, of, sequence, .. } => format!(
-            "{threshold} of {of} have endorsed {}",
-            sequence.map_or_else(|| "nothing".to_owned(), |sequence| format!("message {sequence}"))
+        Event::Quorum { threshold, of, sequence: Some(sequence), .. } => {
+            format!("{threshold} of {of} have endorsed message {sequence}")
+        }
+        Event::Quorum { threshold, of, sequence: None, .. } => format!(
+            "no checkpoint has endorsements of {threshold} of these {of}; are the key ids those in `endorsing.validator` of /status, and chain and registry those that they endorse for?"
         ),
         Event::MessagesMade { database, made } => {
             let made = if *made { "made in" } else { "already in" };

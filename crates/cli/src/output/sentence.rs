@@ -168,6 +168,7 @@ pub(super) fn of(event: &Event) -> String {
         Event::Rebuilt { file, restored, elapsed_ms } => restored::of(file, restored, *elapsed_ms),
         Event::Violated { .. }
         | Event::Resolved { .. }
+        | Event::Endorses { .. }
         | Event::Endorsed { .. }
         | Event::RuleProblem { .. }
         | Event::RulesChecked { .. }

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use synddb_sqlite::rules::{Bounds, Rules, open};
-use synddb_validator::rules::{RulesFile, violations_of};
+use synddb_validator::rules::{Resolution, RulesFile, violations_of};
 
 use crate::exit::{CommandError, Exit};
 use crate::output::{Event, Output};
@@ -42,10 +42,10 @@ pub(crate) struct CheckArguments {
 
 #[derive(Debug, Args)]
 pub(crate) struct TestArguments {
-    /// The database: a replica, or the application's.
-    database: PathBuf,
     /// The file of rules.
     rules: PathBuf,
+    /// The database: a replica, or the application's.
+    database: PathBuf,
     /// An earlier state of the database, in a file of its own.
     #[arg(long, value_name = "DATABASE")]
     before: Option<PathBuf>,
@@ -94,7 +94,8 @@ fn check(arguments: &CheckArguments, output: Output) -> Result<Exit, CommandErro
     for problem in &problems {
         output.tell(&Event::RuleProblem { rule: problem.rule.clone(), problem: problem.what.clone() })?;
     }
-    output.tell(&Event::RulesChecked { rules: count, problems: problems.len() as u64 })?;
+    let over_tables = arguments.database.is_some();
+    output.tell(&Event::RulesChecked { rules: count, problems: problems.len() as u64, over_tables })?;
     Ok(if problems.is_empty() { Exit::Done } else { Exit::Refused })
 }
 
@@ -102,7 +103,12 @@ fn list(arguments: &ListArguments, output: Output) -> Result<Exit, CommandError>
     let kept = violations_of(&present(&arguments.replica)?)?;
     let open = kept.iter().filter(|kept| kept.resolved.is_none()).count() as u64;
     for kept in kept {
+        let (id, rule) = (kept.id, kept.violation.rule.clone());
+        let waits = kept.resolved.is_none().then(|| Resolution::waiting(&arguments.replica, id)).flatten();
         output.tell(&Event::Violation(Box::new(kept.into())))?;
+        if let Some(file) = waits {
+            output.tell(&Event::ResolutionLeft { id, rule, file: file.display().to_string() })?;
+        }
     }
     output.tell(&Event::ViolationsOpen { open })?;
     Ok(Exit::Done)

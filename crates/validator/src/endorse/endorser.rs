@@ -126,6 +126,8 @@ impl Endorser {
             warn!("the key that endorses is not registered: a development signer, which no bridge counts");
         }
         self.tell(None);
+        let (validator, attested) = (self.signer.id(), self.signer.is_attested());
+        self.events.send(Event::Endorses { validator, attested }).await.ok();
         while let Some(offered) = self.wait(self.due.next()).await {
             let mut wait = RETRY_MIN;
             loop {

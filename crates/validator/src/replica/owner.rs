@@ -187,6 +187,8 @@ impl Owner {
         live.stands_at(checkpoint)?;
         if let Some(rules) = &self.context.rules {
             live.judge(rules, checkpoint)?;
+        } else {
+            self.tell_unjudged(&live)?;
         }
         self.live = Some(live);
         self.show(checkpoint);

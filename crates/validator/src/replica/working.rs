@@ -172,6 +172,11 @@ impl Working {
         self.judging.as_ref().map(Judging::open)
     }
 
+    /// How many violations are open in the file, whether or not a rule looks.
+    pub(super) fn violations_kept(&self) -> Result<u64, Ended> {
+        rules::open_in(self.connection().sqlite()).map_err(|error| self.sqlite(error.into()))
+    }
+
     /// What rules saw of a state that another one takes the place of; `None` where none looks.
     pub(super) fn carry(&mut self) -> Option<Carried> {
         self.judging.as_mut().map(Judging::carry)

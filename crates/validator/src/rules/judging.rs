@@ -457,7 +457,9 @@ impl Judge for Judging {
         for Finding { rule, why, columns, rows, more } in self.sql.check(view)? {
             let (why, detail) = match why {
                 Found::Rows => {
-                    (Why::Rows, format!("{}{} rows", if more { "more than " } else { "" }, rows.len()))
+                    let (more, s) =
+                        (if more { "more than " } else { "" }, if rows.len() == 1 { "" } else { "s" });
+                    (Why::Rows, format!("{more}{} row{s}", rows.len()))
                 }
                 Found::Unevaluated(detail) => (Why::Unevaluated, detail),
                 Found::TooManySteps => {

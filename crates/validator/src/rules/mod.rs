@@ -51,6 +51,7 @@ pub use self::http::ServedRefusal;
 pub(crate) use self::http::routes;
 pub(crate) use self::judging::{Carried, Judging, Replaced, keep};
 pub(crate) use self::known::{is_judged, lacking, steps_of};
+pub(crate) use self::violations::open_in;
 pub use crate::query::written;
 use crate::{Config, ReplicaError, ValidatorError};
 

@@ -101,6 +101,14 @@ impl Resolution {
     }
 }
 
+impl Resolution {
+    /// The file of one that waits for the validator to take it in.
+    pub fn waiting(replica: &Path, id: u64) -> Option<PathBuf> {
+        let file = folder(replica).join(format!("{id}.json"));
+        file.is_file().then_some(file)
+    }
+}
+
 /// What was left beside a replica, with the files. Of what is none, it is said and it is passed.
 pub(super) fn left(replica: &Path) -> Vec<(PathBuf, Resolution)> {
     let Ok(entries) = fs::read_dir(folder(replica)) else { return Vec::new() };

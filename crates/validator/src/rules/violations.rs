@@ -265,6 +265,11 @@ pub(crate) fn resolve(sqlite: &Connection, id: u64, resolved: &Resolved) -> rusq
 
 const COLUMNS: &str = "id, rule, sequence, epoch, timestamp, incarnation, number, why, detail, offending, further, through, resolved_at, how, because";
 
+/// How many are open, also where there is no such table.
+pub(crate) fn open_in(sqlite: &Connection) -> rusqlite::Result<u64> {
+    if exists(sqlite)? { open(sqlite) } else { Ok(0) }
+}
+
 /// Those that are open and were found at or before a message, oldest first. Nothing where there is no such table.
 pub(crate) fn open_through(sqlite: &Connection, through: Sequence) -> rusqlite::Result<Vec<Violation>> {
     if !exists(sqlite)? {

@@ -56,6 +56,7 @@ fn a_violation_is_refused_listed_and_resolved_and_the_replica_goes_on() {
     // Who reads the store counts what was endorsed.
     let (_, endorsement) = curl(&[&format!("{validator}/endorsements")]);
     let signer = endorsement["validator"].as_str().unwrap().to_owned();
+    assert_eq!(dev.event("endorses", |_| true)["validator"], endorsement["validator"]);
     let store = format!("file://{}", dev.folder.join("store").display());
     let (exit, gathered, errors) = told(["endorsements", &store, "--validator", &signer]);
     assert_eq!(exit, 0, "{gathered:?}{errors}");
@@ -91,6 +92,13 @@ fn a_violation_is_refused_listed_and_resolved_and_the_replica_goes_on() {
     drop(dev);
     let (exit, left, errors) = told(["rules", "resolve", &replica, "2", "--because", "a test account"]);
     assert_eq!((exit, &left[0]["event"]), (0, &"resolution_left".into()), "{errors}");
+    let (_, listed, errors) = told(["rules", "list", &replica]);
+    assert_eq!((&listed[0]["id"], &listed[1]), (&2.into(), &left[0]), "{errors}");
+    // A run without rules judges nothing, and says what is open.
+    let dev = Dev::start_with(folder.path(), |_| ());
+    let (_, status) = curl(&[&format!("{}/status", dev.running("validator"))]);
+    assert_eq!((&status["refused"], status.get("endorsing")), (&1.into(), None), "{status}");
+    drop(dev);
     let dev = Dev::start_with(folder.path(), with_rules);
     dev.event("resolved", |event| event["id"] == 2);
     drop(dev);
@@ -114,15 +122,15 @@ fn rules_are_checked_and_tried_before_anybody_has_them() {
     let (exit, checked, errors) = told(["rules", "check", &rules]);
     assert_eq!((exit, &checked[0]["rules"]), (0, &1.into()), "{errors}");
     assert_eq!(told(["rules", "check", &rules, app]).0, 0);
-    let (exit, tested, errors) = told(["rules", "test", app, &rules]);
+    let (exit, tested, errors) = told(["rules", "test", &rules, app]);
     assert_eq!((exit, &tested[0]["event"]), (0, &"rule_holds".into()), "{errors}");
 
     sql(app.as_ref(), "UPDATE balances SET amount = -3 WHERE account = 2; INSERT INTO balances VALUES(3, 4)");
     let before = std::fs::read(app).unwrap();
-    let (exit, tested, errors) = told(["rules", "test", app, &rules, "--before", old]);
+    let (exit, tested, errors) = told(["rules", "test", &rules, app, "--before", old]);
     assert_eq!((exit, &tested[0]["event"]), (1, &"rule_violated".into()), "{errors}");
     assert_eq!(tested[0]["offending"]["rows"], serde_json::json!([[2, -3]]));
-    let (exit, tested, _) = told(["rules", "test", old, &rules, "--before", app]);
+    let (exit, tested, _) = told(["rules", "test", &rules, old, "--before", app]);
     assert_eq!(exit, 0, "{tested:?}");
     assert_eq!(std::fs::read(app).unwrap(), before, "nothing is written");
 
@@ -143,7 +151,7 @@ fn rules_are_checked_and_tried_before_anybody_has_them() {
         sql = "SELECT account FROM balances WHERE amount < 0"
         "#,
     );
-    let (exit, tested, errors) = told(["rules", "test", app, &wrong]);
+    let (exit, tested, errors) = told(["rules", "test", &wrong, app]);
     assert_eq!((exit, &tested[0]["event"]), (1, &"rule_violated".into()), "{errors}");
     assert!(tested[0]["detail"].as_str().unwrap().contains("no table `absent`"), "{tested:?}");
     // What is no replica has no violations, and does not pass for one without.

@@ -61,6 +61,19 @@ impl Owner {
         Ok(())
     }
 
+    /// Says what is open in a replica at which no rule looks.
+    pub(super) fn tell_unjudged(&self, live: &Working) -> Result<(), Ended> {
+        let open = live.violations_kept()?;
+        self.context.view.refuses(open);
+        if open > 0 {
+            warn!(
+                open,
+                "violations are open in this replica, and this run has no rules: what it applies is judged by nobody (`synddb rules list`)"
+            );
+        }
+        Ok(())
+    }
+
     /// Inbound messages came by, whether or not anything is there to apply them to.
     pub(super) fn note_delivered(&mut self, messages: &[VerifiedMessage]) {
         for message in messages {
