@@ -56,8 +56,16 @@ fn the_shell_is_told_at_once_what_validators_would_refuse() {
         ("UPDATE outbound_messages SET value = '1'".to_owned(), "never change"),
         ("DELETE FROM outbound_messages".to_owned(), "never change"),
         (format!("INSERT INTO outbound_messages(id, target) VALUES(9, {target})"), "leave the id out"),
-        (format!("INSERT INTO outbound_messages(id, target) VALUES(-1, {target})"), "CHECK"),
-        (format!("INSERT INTO outbound_messages(target, value) VALUES({target}, '5' || char(0))"), "CHECK"),
+        (format!("INSERT INTO outbound_messages(id, target) VALUES(-1, {target})"), "id is 1 or more"),
+        ("INSERT INTO outbound_messages(target) VALUES('0xAB')".to_owned(), "target is 0x and 40 hex digits"),
+        (
+            "INSERT INTO inbound_messages(message_id, outcome) VALUES(1, 'maybe')".to_owned(),
+            "outcome is done or rejected",
+        ),
+        (
+            format!("INSERT INTO outbound_messages(target, value) VALUES({target}, '5' || char(0))"),
+            "value is a decimal number",
+        ),
         (
             format!("PRAGMA recursive_triggers = ON; {}", once.replace("INSERT", "INSERT OR REPLACE"))
                 .replace(" ON CONFLICT DO NOTHING", ""),
@@ -90,4 +98,54 @@ fn the_sql_that_is_printed_makes_the_same_tables() {
     };
     assert_eq!(schema(&one), schema(&two));
     assert_eq!(told(["init-messages", two.to_str().unwrap()]).0, 0, "and it is known as that");
+}
+
+/// What stands between ``` and a language, and ```.
+fn examples<'d>(document: &'d str, language: &str) -> Vec<&'d str> {
+    let begins = format!("```{language}\n");
+    document.split(&begins).skip(1).map(|rest| rest.split("```").next().unwrap()).collect()
+}
+
+#[test]
+fn the_examples_of_the_document_work_as_they_are_copied() {
+    let document = include_str!("../../../../../docs/rules.md");
+    let folder = tempfile::tempdir().unwrap();
+    let app = folder.path().join("app.db");
+    sql(&app, SETUP);
+    let path = app.to_str().unwrap();
+    assert_eq!(told(["init-messages", path]).0, 0);
+    let statements = examples(document, "sql");
+    assert_eq!(statements.len(), 1);
+    sql(&app, statements[0]);
+    let counts = "SELECT (SELECT count(*) FROM outbound_messages), (SELECT count(*) FROM inbound_messages)";
+    assert_eq!(sql(&app, counts).trim(), "1|1");
+    let rules = examples(document, "toml");
+    assert_eq!(rules.len(), 1);
+    let rules = write_rules(folder.path(), rules[0]);
+    for line in examples(document, "sh").concat().lines() {
+        let command = line.split('#').next().unwrap();
+        let words: Vec<&str> = command
+            .split_whitespace()
+            .map(|word| match word {
+                "rules.toml" => rules.as_str(),
+                "app.db" => path,
+                word => word,
+            })
+            .collect();
+        match words.as_slice() {
+            ["synddb", "rules", "check" | "test", ..] => {
+                let (exit, _, errors) = told(words[1..].iter().copied());
+                assert_eq!(exit, 0, "{line}: {errors}");
+            }
+            ["synddb", "endorsements", store, ..] => {
+                // The command line is understood; nothing else of it is here.
+                let here = format!("file://{}", folder.path().display());
+                let words: Vec<&str> =
+                    words[1..].iter().map(|word| if word == store { here.as_str() } else { word }).collect();
+                let (_, _, errors) = told(words);
+                assert!(errors.contains("which stream"), "{line}: {errors}");
+            }
+            _ => {}
+        }
+    }
 }
