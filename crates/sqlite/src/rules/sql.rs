@@ -163,11 +163,13 @@ impl Rules {
             self.compiled = Some((schema, compiled));
         }
         let mut found = self.take_turned();
+        // One that cannot be evaluated any more has said so; any other one is evaluated as well.
         let turned: BTreeSet<String> = found.iter().map(|finding| finding.rule.clone()).collect();
         let Some((_, compiled)) = &mut self.compiled else { return Ok(found) };
         Clock::bound(view.connection, self.bounds, |clock| {
             let rules = self.texts.iter().zip(compiled);
-            for (text, rule) in rules.filter(|(text, _)| !turned.contains(&text.name)) {
+            let is_told = |name: &str, rule: &Compiled| rule.statement.is_err() && turned.contains(name);
+            for (text, rule) in rules.filter(|(text, rule)| !is_told(&text.name, rule)) {
                 found.extend(rule.evaluate(&text.name, view, self.bounds, clock)?);
             }
             Ok(found)
@@ -293,7 +295,8 @@ impl Compiled {
             let is_bare = |reads: &Vec<(usize, Set)>| {
                 reads.iter().all(|(at, set)| inner.tables()[*at].count(*set) == 0)
             };
-            (tables().any(|table| table.replaced), self.reads.as_ref().is_some_and(is_bare))
+            let is_bare = self.reads.as_ref().is_some_and(|reads| !reads.is_empty() && is_bare(reads));
+            (tables().any(|table| table.replaced), is_bare)
         };
         let rule = || name.to_owned();
         let only = |why| {
@@ -392,10 +395,11 @@ fn compile_one(
         let statement = connection.prepare(&text.sql).map_err(|error| error.message().to_owned())?;
         Ok((columns, statement))
     });
-    let natural = has_word(&text.sql, "NATURAL").then(|| {
-        "it joins by NATURAL, which means other columns when a table gets one; join by ON or USING".to_owned()
+    // Of columns that are joined so SQLite tells nobody.
+    let joined = ["NATURAL", "USING"].into_iter().find(|word| has_word(&text.sql, word)).map(|word| {
+        format!("it joins by {word}, which means other columns when a table gets one; join by ON, and name columns with their tables")
     });
-    let refused = compiling.refused.take().or(natural);
+    let refused = compiling.refused.take().or(joined);
     rule.columns_read = std::mem::take(&mut compiling.columns);
     // A view of rows that has the name of a table of the application's would be that table.
     let shadowed = compiling.read.iter().find(|name| views.contains_key(*name) && objects.contains(*name));

@@ -95,7 +95,7 @@ impl Started {
         if sqlite.execute(sql, params![self.checkpoint.to_bytes()])? == 0 {
             return Ok(Told::BegunOtherwise);
         }
-        found.write(sqlite)?;
+        found.write(sqlite, self.checkpoint.claim())?;
         connection.execute("COMMIT")?;
         Ok(Told::Checked)
     }

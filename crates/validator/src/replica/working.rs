@@ -293,7 +293,8 @@ impl Working {
         self.compare(&found)?;
         self.check_position(connection)?;
         self.version = version;
-        Ok(())
+        // Whoever checked the log before writes for rules beside what is compared.
+        self.read_again()
     }
 
     /// Whether somebody may have written since the last look, or put another file in the place of this one. Costs no scan. Not in a

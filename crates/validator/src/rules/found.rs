@@ -1,11 +1,13 @@
 //! What rules found of a log up to a message, for a replica that began with the state there: as if it had begun with the first message.
 
-use synddb_protocol::id::Sequence;
+use synddb_protocol::id::{IncarnationCounter, Sequence};
+use synddb_protocol::log::Checkpoint;
 use synddb_sqlite::rusqlite::{self, Connection};
 
+use super::OUTBOUND_RULE;
 use super::known::is_judged;
 use super::messages::Messages;
-use super::violations::{self, Violation};
+use super::violations::{self, Offending, Violation, Why};
 
 /// What was found.
 #[derive(Debug, Default)]
@@ -24,11 +26,34 @@ impl Found {
     }
 
     /// Writes it into a replica, in the transaction that is open. Its violations are open from here on.
-    pub(crate) fn write(&self, replica: &Connection) -> rusqlite::Result<()> {
+    /// `at` is where it began.
+    pub(crate) fn write(&self, replica: &Connection, at: &Checkpoint) -> rusqlite::Result<()> {
         if !is_judged(replica)? {
             return Ok(());
         }
         self.violations.iter().try_for_each(|violation| violations::add(replica, violation).map(drop))?;
+        let (began, _) = Messages::read_any(replica, 0)?.unwrap_or_default().at_mark();
+        let (had_come, _) = self.messages;
+        if had_come > began {
+            // Since then they were compared with what the snapshot holds alone.
+            let incarnation = at.client.as_ref().map(|client| client.incarnation.counter);
+            let detail = format!(
+                "outbound messages had come to {had_come} before the snapshot of message {}, which holds none behind {began}: those between may have been given again since",
+                at.size
+            );
+            let violation = Violation {
+                rule: OUTBOUND_RULE.to_owned(),
+                sequence: at.size,
+                epoch: at.epoch,
+                timestamp: at.timestamp,
+                incarnation: incarnation.unwrap_or(IncarnationCounter::FIRST),
+                commit: None,
+                why: Why::Messages,
+                detail,
+                offending: Offending::default(),
+            };
+            violations::add(replica, &violation)?;
+        }
         Messages::had_come(replica, self.messages)
     }
 

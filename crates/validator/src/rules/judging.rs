@@ -16,6 +16,7 @@ use synddb_sqlite::rusqlite::{self, OptionalExtension as _};
 use synddb_sqlite::value::OwnedValue;
 use tracing::{info, warn};
 
+use super::known::Known;
 use super::messages::{Came, Messages};
 use super::violations::{self, How, Kept, Offending, Resolved, Violation, Why};
 use super::{INCARNATION_RULE, JUDGED_RULE, NotKept, Rulebook, known, resolution};
@@ -138,8 +139,14 @@ impl Judging {
                 judging.sql.mean(seen.meant);
             }
             (None, None) => {
-                let kept = unread.map(|file| Messages::read_any(file.sqlite(), delivered)).transpose();
-                judging.messages = kept.map_err(sqlite)?.flatten().unwrap_or(judging.messages);
+                if let Some(file) = unread.map(Connection::sqlite) {
+                    let kept = Messages::read_any(file, delivered).map_err(sqlite)?;
+                    judging.messages = kept.unwrap_or(judging.messages);
+                    if known::is_judged(file).map_err(sqlite)? {
+                        let meant = judging.meant_by(&known::read(file).map_err(sqlite)?);
+                        judging.sql.mean(meant);
+                    }
+                }
             }
         }
         judging.messages.mark(rulebook.mark, place.sequence);
@@ -279,6 +286,7 @@ impl Judging {
         while self.resolve_gone(file).map_err(sqlite)? > 0 {}
         self.admit(connection)?;
         let mut known = known::read(file).map_err(sqlite)?;
+        self.sql.mean(self.meant_by(&known));
         if self.find_unjudged(connection).map_err(sqlite)? {
             // What all rows show of it is found at least.
             known.clear();
@@ -291,10 +299,8 @@ impl Judging {
         };
         let texts: Vec<RuleText> =
             self.rulebook.texts.iter().filter(|text| !is_known(text)).cloned().collect();
-        let old = self.rulebook.texts.iter().filter(|text| is_known(text));
-        let meant = old.filter_map(|text| Some((text.name.clone(), known.get(&text.name)?.meaning.clone()?)));
-        self.sql.mean(meant.collect());
         let watched_first = known.is_empty();
+        let is_beginning = read_judged(file).map_err(sqlite)?.is_none();
         if !texts.is_empty() || watched_first {
             // Only what is new is asked; what others found of these rows is known.
             let all =
@@ -310,6 +316,9 @@ impl Judging {
             (self.sql, self.came, self.rulebook.rules) = (all, Came::Commit, rules);
             looked?;
         }
+        if is_beginning {
+            self.messages.note_beginning();
+        }
         // Whoever applied what nobody judged may have changed what they mean.
         self.sql.problems(connection)?;
         for Finding { rule, why, .. } in self.sql.take_turned() {
@@ -322,6 +331,16 @@ impl Judging {
         self.note_judged(connection, self.place.sequence)?;
         self.open = violations::open(file).map_err(sqlite)?;
         Ok(())
+    }
+
+    /// What rules that say what they said meant.
+    fn meant_by(&self, known: &BTreeMap<String, Known>) -> BTreeMap<String, Meaning> {
+        let texts = self.rulebook.texts.iter();
+        let meant = texts.filter_map(|text| {
+            let known = known.get(&text.name).filter(|known| known.said == known::said_by(text))?;
+            Some((text.name.clone(), known.meaning.clone()?))
+        });
+        meant.collect()
     }
 
     /// Shows rules all rows in which two states differ, or all rows there are.

@@ -29,7 +29,7 @@ pub(super) struct Messages {
     inbound: u64,
     /// What the log has delivered.
     delivered: u64,
-    /// How far both had come at the message that somebody asked about.
+    /// How far both had come at the message that somebody asked about, or in the state that a replica began with.
     marked: Option<(u64, u64)>,
 }
 
@@ -74,6 +74,11 @@ impl Messages {
         }
     }
 
+    /// It begins with what there is.
+    pub(super) fn note_beginning(&mut self) {
+        self.marked = Some((self.outbound, self.inbound));
+    }
+
     /// How far both had come at the message that was asked about.
     pub(super) fn at_mark(&self) -> (u64, u64) {
         self.marked.unwrap_or((self.outbound, self.inbound))
@@ -113,8 +118,11 @@ impl Messages {
 
     /// Writes it down, in the transaction that is open.
     pub(super) fn write(&self, sqlite: &Connection) -> rusqlite::Result<()> {
-        let sql = "INSERT OR REPLACE INTO main._synddb_messages(one, outbound, inbound, outbound_marked, inbound_marked)
-                   VALUES(1, ?1, ?2, ?3, ?4)";
+        // Somebody else may have written that they had come further.
+        let sql = "INSERT INTO main._synddb_messages(one, outbound, inbound, outbound_marked, inbound_marked)
+                   VALUES(1, ?1, ?2, ?3, ?4)
+                   ON CONFLICT(one) DO UPDATE SET outbound = max(outbound, excluded.outbound), inbound = max(inbound, excluded.inbound),
+                     outbound_marked = excluded.outbound_marked, inbound_marked = excluded.inbound_marked";
         let marked = self.marked.map(|(outbound, inbound)| (outbound.cast_signed(), inbound.cast_signed()));
         let (outbound, inbound) = marked.unzip();
         let written = params![self.outbound.cast_signed(), self.inbound.cast_signed(), outbound, inbound];

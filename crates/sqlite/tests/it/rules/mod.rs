@@ -166,7 +166,7 @@ fn views_have_types_collations_and_rowids_of_their_table() {
         ("SELECT rowid FROM changed_t WHERE rowid = 7", 1),
         ("SELECT c.rowid FROM changed_hidden AS c JOIN hidden AS h ON h.rowid = c.rowid AND h.v = c.v", 1),
         ("SELECT k FROM changed_lean WHERE k > 'a'", 1),
-        ("SELECT id FROM changed_t JOIN t USING(id) WHERE t.n <> changed_t.n", 0),
+        ("SELECT t.id FROM changed_t JOIN t ON t.id = changed_t.id WHERE t.n <> changed_t.n", 0),
         ("SELECT 1 FROM before_t", 0),
     ] {
         let mut judged = Judged::new(TextEncoding::Utf8, vec![rule("r", &["t", "hidden", "lean"], sql)]);
@@ -298,6 +298,7 @@ fn what_a_rule_may_not_do_is_refused_and_found() {
         ("SELECT absent FROM changed_t", "no such column"),
         ("SELEC", "syntax error"),
         ("SELECT id FROM changed_t /* by */ natural JOIN u", "NATURAL"),
+        ("SELECT 'frozen' FROM changed_t JOIN u USING(id)", "USING"),
     ] {
         let rules = vec![rule("r", &["t"], sql), rule("other", &["u"], "SELECT id FROM changed_u")];
         let mut judged = Judged::new(TextEncoding::Utf8, rules);
@@ -377,6 +378,11 @@ fn a_name_that_becomes_that_of_another_column_is_found() {
     assert_eq!(names(&judged.commit("DROP TABLE u")), ["bare", "whole"]);
     assert_eq!(names(&judged.commit("CREATE TABLE aside(a)")), [""; 0]);
     assert_eq!(names(&judged.commit("CREATE TABLE u(t, limit_of)")), ["bare"]);
+    // What comes with the commit that turns a rule is looked at by what the rule is now.
+    let both = "ALTER TABLE u RENAME COLUMN limit_of TO x; INSERT INTO t(id, limit_of) VALUES(3000, -9)";
+    let found = judged.commit(both);
+    assert_eq!(names(&found), ["bare", "bare", "whole"]);
+    assert!(matches!(found[0].why, Why::Unevaluated(_)) && found[1].why == Why::Rows, "{found:?}");
 }
 
 /// A query that does not end.

@@ -56,8 +56,8 @@ fn values_compare_as_in_their_table_whatever_it_declares() {
                 comparisons.iter().map(|term| format!("ifnull({term}, 'null')")).collect();
             let said = said.join(" || ");
             let sql = format!(
-                "SELECT id, told, shown FROM (SELECT id, {said} AS told FROM t)
-                 JOIN (SELECT id, {said} AS shown FROM changed_t) USING(id) WHERE told <> shown
+                "SELECT t.id, told, shown FROM (SELECT id, {said} AS told FROM t) AS t
+                 JOIN (SELECT id, {said} AS shown FROM changed_t) AS c ON c.id = t.id WHERE told <> shown
                  UNION ALL SELECT id, 'all', 'columns' FROM (SELECT * FROM changed_t) WHERE a IS NOT a"
             );
             let count = "SELECT count(*) AS n FROM changed_t";

@@ -281,6 +281,19 @@ sql = "SELECT b.account FROM changed_balances AS b WHERE NOT EXISTS (SELECT 1 FR
     let found = open(&mut running).await;
     assert_eq!(found, [("limits".to_owned(), gone.get()), ("limits".to_owned(), again.get())]);
     running.stop().await.unwrap();
+    // The same where nobody judged when it came.
+    log.run("ALTER TABLE limits RENAME COLUMN amount TO other");
+    let unjudged = log.publish().await;
+    let mut running = Running::start(log.config(Mode::Follow));
+    running.until_applied(unjudged).await;
+    running.stop().await.unwrap();
+    let mut running = Running::start(endorsing(&log, rules));
+    running.until(|event| matches!(event, Event::CaughtUp { .. })).await;
+    let found = open(&mut running).await.split_off(2);
+    let names = found.iter().map(|(rule, _)| rule.as_str()).collect::<Vec<_>>();
+    // That it means something else, and what it finds so of all rows.
+    assert_eq!(names, ["every commit is judged", "limits", "limits"]);
+    running.stop().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
