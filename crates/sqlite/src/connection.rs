@@ -283,6 +283,15 @@ unsafe extern "C" fn only_making(
     }
 }
 
+/// Whether the main database has a table of this name.
+///
+/// # Errors
+/// When the schema cannot be read.
+pub fn has_table(sqlite: &rusqlite::Connection, name: &str) -> rusqlite::Result<bool> {
+    let sql = "SELECT count(*) FROM main.sqlite_schema WHERE type = 'table' AND name = ?1";
+    sqlite.query_row(sql, [name], |row| Ok(row.get::<_, i64>(0)? > 0))
+}
+
 /// A name as SQL writes it, whatever characters it has.
 pub fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))

@@ -10,11 +10,7 @@ use synddb_protocol::hash::StateHash;
 use synddb_protocol::id::Sequence;
 use synddb_protocol::log::{SignedCheckpoint, TrustedCheckpoint};
 
-use crate::connection::{Connection, SqliteError};
-
-/// The name by which the table is asked for.
-const EXISTS: &str =
-    "SELECT count(*) FROM main.sqlite_schema WHERE type = 'table' AND name = '_synddb_position'";
+use crate::connection::{Connection, SqliteError, has_table};
 
 /// Makes the tables in a file that has none.
 ///
@@ -80,8 +76,7 @@ fn write_state(connection: &Connection, sequence: Sequence, state: StateHash) ->
 /// # Errors
 /// [`SqliteError`] when they cannot be read. A row that is no state is left out.
 pub fn states(sqlite: &rusqlite::Connection, through: Sequence) -> Result<Vec<State>, SqliteError> {
-    let exists = "SELECT count(*) FROM main.sqlite_schema WHERE type = 'table' AND name = '_synddb_states'";
-    if sqlite.query_row(exists, [], |row| row.get::<_, i64>(0))? == 0 {
+    if !has_table(sqlite, "_synddb_states")? {
         return Ok(Vec::new());
     }
     let mut statement = sqlite.prepare(
@@ -117,7 +112,7 @@ pub enum NoPosition {
 /// # Errors
 /// [`NoPosition`] when it says none.
 pub fn read(sqlite: &rusqlite::Connection) -> Result<SignedCheckpoint, NoPosition> {
-    if sqlite.query_row(EXISTS, [], |row| row.get::<_, i64>(0))? == 0 {
+    if !has_table(sqlite, "_synddb_position")? {
         return Err(NoPosition::None);
     }
     let sql = "SELECT stream, sequence, checkpoint FROM main._synddb_position WHERE one = 1";

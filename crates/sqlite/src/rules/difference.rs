@@ -14,7 +14,7 @@ use crate::apply::ApplyError;
 use crate::capture::CaptureError;
 use crate::connection::{Connection, SqliteError};
 use crate::reconcile::{ReconcileError, Side, all_rows, changed_rows};
-use crate::schema::{Identity, TableFate, difference as schema_difference, from_text};
+use crate::schema::{Identity, Layout, TableFate, difference as schema_difference, from_text};
 use crate::state::RunningState;
 
 /// Shows `judge` what makes `after` of `before`, of the tables that are watched: all rows are new where there is nothing before. What is many lies in files without
@@ -33,12 +33,7 @@ pub fn difference(
     let gathered = Gathered::new(watched, folder);
     let state = RunningState::of_schema(after)?;
     match before {
-        None => {
-            for layout in state.layouts().values() {
-                let Some(at) = gathered.lock().find(&layout.name) else { continue };
-                all_changed(Side { connection: after, layout }, at, &gathered, stopping)?;
-            }
-        }
+        None => everything_changed((after, &state), &gathered, stopping)?,
         Some(before) => compare(before, (after, &state), &gathered, stopping)?,
     }
     if let Some(error) = gathered.lock().take_failure() {
@@ -60,7 +55,10 @@ fn compare(
 ) -> Result<(), ApplyError> {
     let was = RunningState::of_schema(before)?;
     if before.encoding() != after.encoding() {
-        return all_replaced(&was, (after, state), gathered, stopping);
+        // Text is other bytes then, and a rule reads both in one encoding: nothing is what it was, and what looks back knows nothing.
+        everything_changed((after, state), gathered, stopping)?;
+        note_replaced(was.layouts().values(), gathered);
+        return Ok(());
     }
     let fates = schema_difference((was.objects(), was.layouts()), (state.objects(), state.layouts())).tables;
     let mut kept = BTreeSet::new();
@@ -100,19 +98,23 @@ fn compare(
         .map_err(failed)?;
     }
     // A watched table that was there and is not any more, or is another one.
+    note_replaced(was.layouts().values().filter(|layout| !kept.contains(&layout.name)), gathered);
+    Ok(())
+}
+
+/// These tables were there before, and are not any more, or are others.
+fn note_replaced<'l>(layouts: impl Iterator<Item = &'l Layout>, gathered: &Gathered) {
     let mut inner = gathered.lock();
-    for layout in was.layouts().values().filter(|layout| !kept.contains(&layout.name)) {
+    for layout in layouts {
         if let Some(at) = inner.find(&layout.name) {
             let table = inner.table_mut(at);
             (table.touched, table.replaced) = (true, true);
         }
     }
-    Ok(())
 }
 
-/// Text in another encoding is other bytes, and a rule reads both in one. So nothing is what it was, and what looks back knows nothing.
-fn all_replaced(
-    was: &RunningState,
+/// Every row of every table that is watched counts as changed.
+fn everything_changed(
     (after, state): (&Connection, &RunningState),
     gathered: &Gathered,
     stopping: &AtomicBool,
@@ -120,13 +122,6 @@ fn all_replaced(
     for layout in state.layouts().values() {
         let Some(at) = gathered.lock().find(&layout.name) else { continue };
         all_changed(Side { connection: after, layout }, at, gathered, stopping)?;
-    }
-    let mut inner = gathered.lock();
-    for layout in was.layouts().values() {
-        if let Some(at) = inner.find(&layout.name) {
-            let table = inner.table_mut(at);
-            (table.touched, table.replaced) = (true, true);
-        }
     }
     Ok(())
 }

@@ -1,8 +1,7 @@
 //! What a rule may do: read tables and views of its own commit, and compute what follows from them alone.
 //!
 //! The authorizer stands only while rules are compiled: with one, SQLite compiles every other statement of the connection anew. The clock stands only while
-//! they run, and counts
-//! from nothing for each of them, so that the same is too much on every machine.
+//! they run, and counts from nothing for each of them, so that the same is too much on every machine.
 
 #![allow(
     unsafe_code,

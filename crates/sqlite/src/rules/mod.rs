@@ -5,6 +5,7 @@
 //!                                                |
 //!   judge.rs: after each commit                  +--> view.rs: changed_T, removed_T, before_T, as tables that SQLite reads
 //!        +--> sql.rs: the rules, compiled once for a schema, stepped for each commit that touches their tables
+//!               guard.rs: what they may do and cost; words.rs: what SQLite tells nobody of a query
 //! ```
 //!
 //! What must stay true:
@@ -23,6 +24,7 @@ mod judge;
 mod over;
 mod sql;
 mod view;
+mod words;
 
 use std::time::Duration;
 

@@ -11,6 +11,7 @@ use super::gathered::{Gathered, Set};
 use super::guard::{Clock, Columns, Compiling, Over, ROWIDS};
 use super::judge::CommitView;
 use super::view;
+use super::words::has_word;
 use super::{Bounds, Finding, RuleText, Why};
 use crate::apply::ApplyError;
 use crate::connection::{Connection, SqliteError};
@@ -41,6 +42,7 @@ pub struct Rules {
     bounds: Bounds,
     /// What they are compiled to, and for which schema.
     compiled: Option<(u64, Vec<Compiled>)>,
+    /// By their names: what they read when they were compiled last.
     meant: BTreeMap<String, Meaning>,
     /// Whether that is new since somebody asked.
     is_meant_anew: bool,
@@ -67,8 +69,9 @@ struct Compiled {
     reads: Option<Vec<(usize, Set)>>,
     /// Whether it was seen to answer nothing where there was no row in them.
     is_silent: bool,
-    /// What it reads.
+    /// What it reads, until that is compared with what it read before.
     columns_read: Columns,
+    /// Those of its answer.
     columns: Vec<String>,
     statement: Result<Statement, String>,
 }
@@ -253,25 +256,32 @@ impl Rules {
             rule
         });
         let mut compiled: Vec<Compiled> = compiled.collect();
-        for (text, rule) in self.texts.iter().zip(&mut compiled) {
-            let reads = std::mem::take(&mut rule.columns_read).into_iter();
-            let reads: Vec<_> = reads.map(|((table, column), times)| (table, column, times)).collect();
-            let is_new = !self.meant.contains_key(&text.name);
-            let meaning = self.meant.entry(text.name.clone()).or_default();
-            let before = meaning.clone();
-            meaning.is_broken = rule.statement.is_err();
-            let turned = match &rule.statement {
-                Ok(_) => {
-                    let other = meaning.reads.as_deref().and_then(|before| another(before, &reads));
-                    meaning.reads = Some(reads);
-                    other
-                }
-                Err(why) => (!is_new && !before.is_broken).then(|| why.clone()),
-            };
-            self.is_meant_anew |= is_new || *meaning != before;
-            self.turned.extend(turned.map(|why| (text.name.clone(), why)));
+        for (at, rule) in compiled.iter_mut().enumerate() {
+            self.note_meaning(at, rule);
         }
         Ok(compiled)
+    }
+
+    /// Compares what a rule reads with what it read for the schema before.
+    fn note_meaning(&mut self, at: usize, rule: &mut Compiled) {
+        let name = &self.texts[at].name;
+        let reads = std::mem::take(&mut rule.columns_read).into_iter();
+        let reads: Vec<_> = reads.map(|((table, column), times)| (table, column, times)).collect();
+        let before = self.meant.get(name).cloned();
+        let (read, was_broken) =
+            before.as_ref().map_or((None, true), |before| (before.reads.clone(), before.is_broken));
+        let (meaning, turned) = match &rule.statement {
+            Ok(_) => {
+                let turned = read.and_then(|read| another(&read, &reads));
+                (Meaning { reads: Some(reads), is_broken: false }, turned)
+            }
+            Err(why) => (Meaning { reads: read, is_broken: true }, (!was_broken).then(|| why.clone())),
+        };
+        self.turned.extend(turned.map(|why| (name.clone(), why)));
+        if before.as_ref() != Some(&meaning) {
+            self.is_meant_anew = true;
+            self.meant.insert(name.clone(), meaning);
+        }
     }
 }
 
@@ -421,36 +431,6 @@ fn compile_one(
         (_, Some(problem)) | (Err(problem), None) => rule.statement = Err(problem),
         (Ok((columns, statement)), None) => (rule.columns, rule.statement) = (columns, Ok(statement)),
     }
-}
-
-/// Whether a query has a word outside of what is quoted and of comments.
-fn has_word(sql: &str, word: &str) -> bool {
-    let mut rest = sql;
-    while let Some(first) = rest.chars().next() {
-        let skipped =
-            |from: usize, end: &str| rest[from..].find(end).map_or(rest.len(), |at| from + at + end.len());
-        let length = match first {
-            '\'' | '"' | '`' => skipped(1, &first.to_string()),
-            '[' => skipped(1, "]"),
-            '-' if rest.starts_with("--") => skipped(2, "\n"),
-            '/' if rest.starts_with("/*") => skipped(2, "*/"),
-            _ if is_of_word(first) => {
-                let end = rest.find(|c| !is_of_word(c)).unwrap_or(rest.len());
-                if rest[..end].eq_ignore_ascii_case(word) {
-                    return true;
-                }
-                end
-            }
-            _ => first.len_utf8(),
-        };
-        rest = &rest[length..];
-    }
-    false
-}
-
-/// Whether a character may stand in a name that is not quoted, as SQLite sees it.
-const fn is_of_word(c: char) -> bool {
-    c.is_ascii_alphanumeric() || c == '_' || c == '$' || !c.is_ascii()
 }
 
 /// Runs a rule: the rows of its answer that are kept, and whether there are more.

@@ -5,6 +5,7 @@
 
 use synddb_protocol::http::Gap;
 use synddb_protocol::id::Sequence;
+use synddb_sqlite::connection::has_table;
 use synddb_sqlite::rusqlite::{self, Connection, params};
 
 /// Most gaps of one replica. Who comes so far rebuilds it.
@@ -25,8 +26,7 @@ pub(crate) struct Gaps(Vec<Kept>);
 impl Gaps {
     /// What the file holds; nothing where there is no such table.
     pub(crate) fn read(sqlite: &Connection) -> rusqlite::Result<Self> {
-        let exists = "SELECT count(*) FROM main.sqlite_schema WHERE type = 'table' AND name = '_synddb_gaps'";
-        if sqlite.query_row(exists, [], |row| row.get::<_, i64>(0))? == 0 {
+        if !has_table(sqlite, "_synddb_gaps")? {
             return Ok(Self::default());
         }
         let sql = "SELECT report, from_sequence, after_sequence, to_sequence FROM main._synddb_gaps ORDER BY number LIMIT ?1";

@@ -5,18 +5,20 @@ use std::path::Path;
 use synddb_protocol::id::{Address, Epoch, KeyId, Sequence};
 use synddb_protocol::log::{Signed, Signers};
 use synddb_protocol::signing::LastValid;
-use synddb_sqlite::connection::{Connection, SqliteError};
+use synddb_sqlite::connection::{Connection, SqliteError, has_table};
 use synddb_sqlite::rusqlite::{self, params};
 
 use super::Place;
 use crate::error::ReplicaError;
+
+const TABLE: &str = "_synddb_signers";
 
 /// The row that says up to where nothing is known.
 const UNKNOWN: i64 = 0;
 
 /// Makes the table where it is missing: a replica that was kept before there was one has none.
 pub(crate) fn create(connection: &Connection) -> Result<(), SqliteError> {
-    if exists(connection.sqlite())? {
+    if has_table(connection.sqlite(), TABLE)? {
         return Ok(());
     }
     connection.execute(
@@ -65,14 +67,9 @@ pub(crate) fn of_file(file: &Path) -> Result<Option<Signers>, ReplicaError> {
     read(connection.sqlite()).map_err(|error| sqlite(error.into()))
 }
 
-fn exists(sqlite: &rusqlite::Connection) -> rusqlite::Result<bool> {
-    let sql = "SELECT count(*) FROM main.sqlite_schema WHERE type = 'table' AND name = '_synddb_signers'";
-    sqlite.query_row(sql, [], |row| Ok(row.get::<_, i64>(0)? > 0))
-}
-
 /// Rows that nobody could have written make it unknown, as a table that is not there.
 fn read(sqlite: &rusqlite::Connection) -> rusqlite::Result<Option<Signers>> {
-    if !exists(sqlite)? {
+    if !has_table(sqlite, TABLE)? {
         return Ok(None);
     }
     let mut statement = sqlite.prepare("SELECT epoch, key, through FROM main._synddb_signers")?;

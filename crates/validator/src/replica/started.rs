@@ -9,7 +9,7 @@ use std::time::Duration;
 use synddb_protocol::http::StartedFrom;
 use synddb_protocol::id::{Address, KeyId};
 use synddb_protocol::log::SignedCheckpoint;
-use synddb_sqlite::connection::{Connection, SqliteError};
+use synddb_sqlite::connection::{Connection, SqliteError, has_table};
 use synddb_sqlite::rusqlite::types::Type;
 use synddb_sqlite::rusqlite::{self, OptionalExtension as _, params};
 
@@ -43,9 +43,7 @@ pub(crate) struct Started {
 impl Started {
     /// What the file says; `None` where nothing is left to be checked. A row that nobody could have written is an error: it must not pass for none.
     pub(crate) fn read(sqlite: &rusqlite::Connection) -> rusqlite::Result<Option<Self>> {
-        let exists =
-            "SELECT count(*) FROM main.sqlite_schema WHERE type = 'table' AND name = '_synddb_started'";
-        if sqlite.query_row(exists, [], |row| row.get::<_, i64>(0))? == 0 {
+        if !has_table(sqlite, "_synddb_started")? {
             return Ok(None);
         }
         let sql = "SELECT signer, checkpoint FROM main._synddb_started";

@@ -21,18 +21,17 @@ impl Found {
     /// What stands in a file, of the log up to a message. The rules there were asked to mark that message.
     pub(crate) fn through(file: &Connection, sequence: Sequence) -> rusqlite::Result<Self> {
         let violations = violations::open_through(file, sequence)?;
-        let messages = Messages::read_any(file, 0)?.unwrap_or_default().at_mark();
+        let messages = Messages::read(file, 0)?.unwrap_or_default().at_mark();
         Ok(Self { violations, messages })
     }
 
-    /// Writes it into a replica, in the transaction that is open. Its violations are open from here on.
-    /// `at` is where it began.
+    /// Writes it into a replica that began at `at`, in the transaction that is open. Its violations are open from here on.
     pub(crate) fn write(&self, replica: &Connection, at: &Checkpoint) -> rusqlite::Result<()> {
         if !is_judged(replica)? {
             return Ok(());
         }
         self.violations.iter().try_for_each(|violation| violations::add(replica, violation).map(drop))?;
-        let (began, _) = Messages::read_any(replica, 0)?.unwrap_or_default().at_mark();
+        let (began, _) = Messages::read(replica, 0)?.unwrap_or_default().at_mark();
         let (had_come, _) = self.messages;
         if had_come > began {
             // Since then they were compared with what the snapshot holds alone.

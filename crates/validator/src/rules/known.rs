@@ -1,11 +1,14 @@
-//! Which rules look at a replica, and what each of them said, might cost and read: a table in its file, which goes with what they judged.
+//! Which rules look at a replica, what each of them said, might cost and read, and up to which message they judged: tables in its file.
 
 use std::collections::BTreeMap;
 
+use synddb_protocol::id::Sequence;
+use synddb_sqlite::connection::has_table;
 use synddb_sqlite::rules::{Meaning, RuleText};
 use synddb_sqlite::rusqlite::types::Type;
-use synddb_sqlite::rusqlite::{self, Connection, params};
+use synddb_sqlite::rusqlite::{self, Connection, OptionalExtension as _, params};
 
+use super::violations::number;
 use super::{DEFAULT_RULES, Rulebook};
 
 /// A rule that has seen all rows there were, and every commit since.
@@ -24,7 +27,7 @@ pub(super) fn said_by(text: &RuleText) -> String {
     format!("{}: {}", text.tables.join(", "), text.sql)
 }
 
-/// Makes the table in a file that has none.
+/// Makes the tables in a file that has none.
 pub(super) fn create(file: &Connection) -> rusqlite::Result<()> {
     file.execute_batch(
         "CREATE TABLE IF NOT EXISTS main._synddb_rules(
@@ -32,18 +35,24 @@ pub(super) fn create(file: &Connection) -> rusqlite::Result<()> {
              said TEXT NOT NULL,
              steps INTEGER NOT NULL,
              meaning TEXT
+         );
+         CREATE TABLE IF NOT EXISTS main._synddb_judged(
+             one INTEGER PRIMARY KEY CHECK (one = 1),
+             sequence INTEGER NOT NULL
          )",
     )
 }
 
 /// Whether rules look at a replica.
 pub(crate) fn is_judged(file: &Connection) -> rusqlite::Result<bool> {
-    let exists = "SELECT count(*) FROM main.sqlite_schema WHERE type = 'table' AND name = '_synddb_rules'";
-    file.query_row(exists, [], |row| Ok(row.get::<_, i64>(0)? > 0))
+    has_table(file, "_synddb_rules")
 }
 
-/// The rules, by their names. There must be a table.
+/// The rules, by their names; none where there is no table.
 pub(super) fn read(file: &Connection) -> rusqlite::Result<BTreeMap<String, Known>> {
+    if !is_judged(file)? {
+        return Ok(BTreeMap::new());
+    }
     let mut statement = file.prepare("SELECT name, said, steps, meaning FROM main._synddb_rules")?;
     let rows = statement.query_map([], |row| {
         let meaning: Option<String> = row.get(3)?;
@@ -56,9 +65,6 @@ pub(super) fn read(file: &Connection) -> rusqlite::Result<BTreeMap<String, Known
 
 /// Which rule looks at a replica and is not in a book, says something else there, or may cost something else; `None` where each is.
 pub(crate) fn lacking(rulebook: &Rulebook, file: &Connection) -> rusqlite::Result<Option<String>> {
-    if !is_judged(file)? {
-        return Ok(None);
-    }
     let said = |name: &str| rulebook.texts.iter().find(|text| text.name == name).map(said_by);
     let mut others = read(file)?.into_iter().filter(|(name, _)| !DEFAULT_RULES.contains(&name.as_str()));
     let other = others.find(|(name, known)| {
@@ -98,14 +104,31 @@ pub(super) fn write(
     Ok(())
 }
 
-/// What one file says comes into another one. Both have a table.
+/// What one file says comes into another one.
 pub(super) fn copy(from: &Connection, to: &Connection) -> rusqlite::Result<()> {
+    create(to)?;
     let sql = "INSERT OR REPLACE INTO main._synddb_rules(name, said, steps, meaning) VALUES(?1, ?2, ?3, ?4)";
     let mut insert = to.prepare(sql)?;
     for (name, Known { said, steps, meaning }) in read(from)? {
         insert.execute(params![name, said, steps.cast_signed(), meaning.as_ref().map(text_of)])?;
     }
-    Ok(())
+    judged(from)?.map_or(Ok(()), |through| write_judged(to, through))
+}
+
+/// The message up to which every commit was judged; `None` where nobody has judged yet.
+pub(super) fn judged(file: &Connection) -> rusqlite::Result<Option<Sequence>> {
+    if !has_table(file, "_synddb_judged")? {
+        return Ok(None);
+    }
+    let sql = "SELECT sequence FROM main._synddb_judged WHERE one = 1";
+    let read: Option<i64> = file.query_row(sql, [], |row| row.get(0)).optional()?;
+    read.map(|sequence| number(0, sequence, Sequence::new)).transpose()
+}
+
+/// Every commit up to this message is judged.
+pub(super) fn write_judged(file: &Connection, through: Sequence) -> rusqlite::Result<()> {
+    let sql = "INSERT OR REPLACE INTO main._synddb_judged(one, sequence) VALUES(1, ?1)";
+    file.prepare_cached(sql)?.execute([through.get().cast_signed()]).map(drop)
 }
 
 /// Writes down what rules mean now.

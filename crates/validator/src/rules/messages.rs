@@ -8,6 +8,7 @@
 
 use synddb_protocol::id::Sequence;
 use synddb_protocol::state::Value;
+use synddb_sqlite::connection::has_table;
 use synddb_sqlite::rules::{CommitView, TableChanges};
 use synddb_sqlite::rusqlite::{self, Connection, OptionalExtension as _, params};
 
@@ -57,17 +58,7 @@ impl Messages {
         )
     }
 
-    /// The same, also where there is no table.
-    pub(super) fn read_any(sqlite: &Connection, delivered: u64) -> rusqlite::Result<Option<Self>> {
-        let exists =
-            "SELECT count(*) FROM main.sqlite_schema WHERE type = 'table' AND name = '_synddb_messages'";
-        if sqlite.query_row(exists, [], |row| row.get::<_, i64>(0))? == 0 {
-            return Ok(None);
-        }
-        Self::read(sqlite, delivered)
-    }
-
-    /// What comes with this message is behind the one that is asked about.
+    /// What comes with this message is behind the one that is asked about, if any is.
     pub(super) fn mark(&mut self, asked: Option<Sequence>, message: Sequence) {
         if asked.is_some_and(|asked| message > asked) {
             self.marked = self.marked.or(Some((self.outbound, self.inbound)));
@@ -101,6 +92,9 @@ impl Messages {
 
     /// What the file says; `None` where nobody has looked yet.
     pub(super) fn read(sqlite: &Connection, delivered: u64) -> rusqlite::Result<Option<Self>> {
+        if !has_table(sqlite, "_synddb_messages")? {
+            return Ok(None);
+        }
         let sql = "SELECT outbound, inbound, outbound_marked, inbound_marked FROM main._synddb_messages WHERE one = 1";
         let read = sqlite.query_row(sql, [], |row| {
             let (outbound, inbound): (i64, i64) = (row.get(0)?, row.get(1)?);
@@ -269,7 +263,7 @@ mod tests {
         assert_eq!(Messages::read(&sqlite, 7).unwrap(), None);
         let mut messages = Messages { outbound: 5, inbound: 3, delivered: 7, marked: None };
         messages.write(&sqlite).unwrap();
-        assert_eq!(Messages::read_any(&sqlite, 7).unwrap(), Some(messages));
+        assert_eq!(Messages::read(&sqlite, 7).unwrap(), Some(messages));
         let asked = Sequence::new(4).ok();
         messages.mark(asked, Sequence::new(4).unwrap());
         messages.outbound = 6;

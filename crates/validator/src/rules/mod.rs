@@ -1,11 +1,13 @@
 //! Rules: what must hold after every commit. A violation stops endorsement, and never replication.
 //!
 //! ```text
-//! commit applied --> judging --> SQL rules     (of a file: file.rs; evaluated by synddb_sqlite::rules)
+//! commit applied --> judging/ --> SQL rules    (of a file: file.rs; evaluated by synddb_sqlite::rules)
 //!                            --> Rust rules    (trait Rule, of whoever builds a validator)
 //!                            --> default rules (messages.rs: outbound and inbound; incarnations)
 //!                    found   --> violations.rs (in the replica's file, in the transaction that applies the message)
+//!                    and     --> known.rs      (there too: which rules looked, what they read, and up to where)
 //! somebody decides            --> resolution.rs (a file beside the replica) --> resolved
+//! a log before a snapshot     --> found.rs      (what rules found there, for the replica that began with it)
 //! ```
 //!
 //! What must stay true:
@@ -13,6 +15,7 @@
 //! - Every commit is shown to every rule whose tables it touches, on the state that it left, and before the next commit. A snapshot is shown as the rows that differ
 //!   (`tests/it/ruled/replaced.rs`). What nobody judged is a violation (`refused::what_a_run_without_rules_applied_is_endorsed_by_no_later_one`).
 //! - What cannot be evaluated is a violation (`refused::a_rule_that_cannot_be_evaluated_is_violated`).
+//! - A state that takes the place of another one forgets nothing (`refused::a_run_without_rules_forgets_nothing_also_over_a_snapshot`).
 //! - Contents and what was found of them commit together (`refused::what_is_found_is_there_only_with_what_was_applied`).
 
 mod file;

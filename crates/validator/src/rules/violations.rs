@@ -5,6 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 use synddb_protocol::id::{CommitNumber, Epoch, IncarnationCounter, OutOfRange, Sequence, Timestamp};
+use synddb_sqlite::connection::has_table;
 use synddb_sqlite::rusqlite::types::Type;
 use synddb_sqlite::rusqlite::{self, Connection, OptionalExtension as _, Row, params};
 use utoipa::ToSchema;
@@ -179,8 +180,7 @@ pub(crate) fn create(sqlite: &Connection) -> rusqlite::Result<()> {
 }
 
 fn exists(sqlite: &Connection) -> rusqlite::Result<bool> {
-    let sql = "SELECT count(*) FROM main.sqlite_schema WHERE type = 'table' AND name = '_synddb_violations'";
-    sqlite.query_row(sql, [], |row| Ok(row.get::<_, i64>(0)? > 0))
+    has_table(sqlite, "_synddb_violations")
 }
 
 /// Writes one down, in the transaction that is open. `false` where the last open row of the rule only counts it.

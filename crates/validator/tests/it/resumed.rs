@@ -34,7 +34,12 @@ async fn once(log: &Log, start: Start) -> Result<End, ValidatorError> {
 
 /// A log with a commit that applies for nobody: its claim is wrong. Returns the message.
 pub(crate) async fn diverge(log: &mut Log) -> Sequence {
-    let content = log.capture("INSERT INTO t(v) VALUES('wrong')").remove(0);
+    diverge_by(log, "INSERT INTO t(v) VALUES('wrong')").await
+}
+
+/// The same by a commit of one's own.
+pub(crate) async fn diverge_by(log: &mut Log, sql: &str) -> Sequence {
+    let content = log.capture(sql).remove(0);
     let state = StateHash::from_bytes([9; 32]);
     log.submit_edited(edited(&content, |commit| commit.state = Some(StateClaim { state, scanned: None })));
     log.publish().await

@@ -70,6 +70,20 @@ async fn until_endorsed(running: &mut Running, wanted: Sequence) {
     running.until(|event| matches!(event, Event::Endorsed { sequence } if *sequence >= wanted)).await;
 }
 
+/// One that has everything that the store held when it began.
+async fn caught_up(config: Config) -> Running {
+    let mut running = Running::start(config);
+    running.until(|event| matches!(event, Event::CaughtUp { .. })).await;
+    running
+}
+
+/// Has a run without rules apply everything that is stored.
+async fn apply_unjudged(log: &Log) {
+    let mut running = Running::start(log.config(Mode::Follow));
+    running.until_applied(log.last()).await;
+    running.stop().await.unwrap();
+}
+
 /// What is open, by rule and message.
 async fn open(running: &mut Running) -> Vec<(String, u64)> {
     let (code, refusals) = running.get_json("/refusals").await;

@@ -111,8 +111,7 @@ async fn a_rule_that_is_removed_resolves_what_it_found_and_one_that_is_new_sees_
     running.stop().await.unwrap();
     assert_eq!(last_endorsed(&log).await, Some(last.get()));
     // The same file, without anything new: nothing is found twice.
-    let mut running = Running::start(endorsing(&log, RULES));
-    running.until(|event| matches!(event, Event::CaughtUp { .. })).await;
+    let mut running = caught_up(endorsing(&log, RULES)).await;
     assert_eq!(open(&mut running).await.len(), 1);
     running.stop().await.unwrap();
 }
@@ -183,10 +182,8 @@ async fn what_a_run_without_rules_applied_is_endorsed_by_no_later_one() {
     // Below zero and back, which no row shows afterwards.
     log.run("UPDATE balances SET amount = -1 WHERE account = 1");
     log.run("UPDATE balances SET amount = 1 WHERE account = 1");
-    let unjudged = log.publish().await;
-    let mut running = Running::start(log.config(Mode::Follow));
-    running.until_applied(unjudged).await;
-    running.stop().await.unwrap();
+    log.publish().await;
+    apply_unjudged(&log).await;
     let mut running = Running::start(endorsing(&log, RULES));
     log.run("UPDATE balances SET amount = 2 WHERE account = 1");
     let last = log.publish().await;
@@ -196,8 +193,7 @@ async fn what_a_run_without_rules_applied_is_endorsed_by_no_later_one() {
     running.stop().await.unwrap();
     assert_eq!(last_endorsed(&log).await, Some(before.get()));
     // It is found once, and somebody decides.
-    let mut running = Running::start(endorsing(&log, RULES));
-    running.until(|event| matches!(event, Event::CaughtUp { .. })).await;
+    let mut running = caught_up(endorsing(&log, RULES)).await;
     assert_eq!(open(&mut running).await.len(), 1);
     resolve(&log.replica(), 1);
     until_endorsed(&mut running, last).await;
@@ -223,26 +219,31 @@ async fn a_resolution_of_another_violation_resolves_nothing() {
     running.stop().await.unwrap();
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_name_that_means_another_column_is_found_also_over_a_restart_and_by_a_snapshot() {
-    let rules = r#"
+/// A rule that reads a table at which nobody looks. Its `amount` is the balance's, until `limits` has one.
+const LIMITS: &str = r#"
 [[rule]]
 name = "limits"
 tables = ["balances"]
-sql = "SELECT account FROM changed_balances AS b WHERE NOT EXISTS (SELECT 1 FROM limits WHERE limits.of = account AND amount >= least)"
+sql = "SELECT b.account FROM changed_balances AS b WHERE NOT EXISTS (SELECT 1 FROM limits WHERE limits.of = b.account AND amount >= limits.least)"
 "#;
-    let setup = "CREATE TABLE limits(of INT, least INT); INSERT INTO limits VALUES(1, 0), (2, 0); CREATE TABLE balances(account INTEGER PRIMARY KEY, amount INT); INSERT INTO balances VALUES(1, 100), (2, 100)";
+
+fn with_limits() -> String {
+    format!("CREATE TABLE limits(of INT, least INT); INSERT INTO limits VALUES(1, 0), (2, 0); {SETUP}")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_that_means_another_column_is_found_also_over_a_restart_and_by_a_snapshot() {
+    let setup = with_limits();
     let silencing = "ALTER TABLE limits ADD COLUMN amount INT DEFAULT 1000000";
     let made_anew = "BEGIN; DROP TABLE limits; CREATE TABLE limits(of INT, least INT, amount INT DEFAULT 1000000); COMMIT";
     for (by_snapshot, silencing) in [(false, silencing), (false, made_anew), (true, silencing)] {
-        let mut log = Log::begin(setup).await;
-        let mut config = endorsing(&log, rules);
+        let mut log = Log::begin(&setup).await;
+        let mut config = endorsing(&log, LIMITS);
         config.endorse.incarnation_max = 0;
         let mut running = Running::start(config.clone());
         until_endorsed(&mut running, log.last()).await;
         running.stop().await.unwrap();
-        let mut running = Running::start(config);
-        running.until(|event| matches!(event, Event::CaughtUp { .. })).await;
+        let mut running = caught_up(config).await;
         if by_snapshot {
             log.begin_anew("copy.db", &format!("{setup}; {silencing}")).await;
         } else {
@@ -258,23 +259,15 @@ sql = "SELECT account FROM changed_balances AS b WHERE NOT EXISTS (SELECT 1 FROM
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_goes_and_comes_again_between_two_starts_is_found_both_times() {
-    let rules = r#"
-[[rule]]
-name = "limits"
-tables = ["balances"]
-sql = "SELECT b.account FROM changed_balances AS b WHERE NOT EXISTS (SELECT 1 FROM limits WHERE limits.of = b.account AND amount >= limits.least)"
-"#;
-    let setup = "CREATE TABLE limits(of INT, least INT); INSERT INTO limits VALUES(1, 0); CREATE TABLE balances(account INTEGER PRIMARY KEY, amount INT); INSERT INTO balances VALUES(1, 100)";
-    let mut log = Log::begin(setup).await;
-    let mut running = Running::start(endorsing(&log, rules));
+    let mut log = Log::begin(&with_limits()).await;
+    let mut running = Running::start(endorsing(&log, LIMITS));
     until_endorsed(&mut running, log.last()).await;
     // Nobody watches `limits`.
     log.run("DROP TABLE limits");
     let gone = log.publish().await;
     running.until_applied(gone).await;
     running.stop().await.unwrap();
-    let mut running = Running::start(endorsing(&log, rules));
-    running.until(|event| matches!(event, Event::CaughtUp { .. })).await;
+    let mut running = caught_up(endorsing(&log, LIMITS)).await;
     log.run("CREATE TABLE limits(of INT, least INT, amount INT DEFAULT 1000000)");
     let again = log.publish().await;
     running.until_applied(again).await;
@@ -283,12 +276,9 @@ sql = "SELECT b.account FROM changed_balances AS b WHERE NOT EXISTS (SELECT 1 FR
     running.stop().await.unwrap();
     // The same where nobody judged when it came.
     log.run("ALTER TABLE limits RENAME COLUMN amount TO other");
-    let unjudged = log.publish().await;
-    let mut running = Running::start(log.config(Mode::Follow));
-    running.until_applied(unjudged).await;
-    running.stop().await.unwrap();
-    let mut running = Running::start(endorsing(&log, rules));
-    running.until(|event| matches!(event, Event::CaughtUp { .. })).await;
+    log.publish().await;
+    apply_unjudged(&log).await;
+    let mut running = caught_up(endorsing(&log, LIMITS)).await;
     let found = open(&mut running).await.split_off(2);
     let names = found.iter().map(|(rule, _)| rule.as_str()).collect::<Vec<_>>();
     // That it means something else, and what it finds so of all rows.
@@ -313,8 +303,7 @@ async fn a_run_without_rules_forgets_nothing_also_over_a_snapshot() {
     let unjudged = log.publish().await;
     running.until_applied(unjudged).await;
     running.stop().await.unwrap();
-    let mut running = Running::start(config);
-    running.until(|event| matches!(event, Event::CaughtUp { .. })).await;
+    let mut running = caught_up(config).await;
     assert_eq!(
         open(&mut running).await,
         [
@@ -333,8 +322,7 @@ async fn what_a_run_without_rules_made_from_the_first_message_on_is_found_by_the
     log.run("UPDATE balances SET amount = 1 WHERE account = 1");
     let last = log.publish().await;
     rebuild(&log).await;
-    let mut running = Running::start(endorsing(&log, RULES));
-    running.until(|event| matches!(event, Event::CaughtUp { .. })).await;
+    let mut running = caught_up(endorsing(&log, RULES)).await;
     assert_eq!(open(&mut running).await, [("every commit is judged".to_owned(), 1)]);
     resolve(&log.replica(), 1);
     until_endorsed(&mut running, last).await;

@@ -1,12 +1,8 @@
 //! What comes otherwise than by transactions: reconciles, snapshots, incarnations.
 
-use synddb_protocol::hash::StateHash;
-use synddb_protocol::submission::StateClaim;
-
 use super::*;
 use crate::audited::shell;
-use crate::halted::edited;
-use crate::resumed::resume;
+use crate::resumed::{diverge_by, resume};
 use crate::running::equal;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -55,8 +51,7 @@ async fn a_snapshot_that_smuggles_a_balance_is_refused_and_so_is_its_incarnation
     // Admitting the incarnation says nothing of the balance.
     let mut config = endorsing(&log, RULES);
     config.endorse.incarnation_max = 2;
-    let mut running = Running::start(config.clone());
-    running.until(|event| matches!(event, Event::CaughtUp { .. })).await;
+    let mut running = caught_up(config.clone()).await;
     let open = open(&mut running).await;
     assert_eq!(open, [("no negative balance".to_owned(), last.get())]);
     let (_, refusals) = running.get_json("/refusals").await;
@@ -93,10 +88,7 @@ async fn what_was_left_out_behind_a_divergence_was_judged_by_nobody() {
     (config.endorse.incarnation_max, config.endorse.behind_gaps) = (0, true);
     let mut running = Running::start(config.clone());
     until_endorsed(&mut running, log.last()).await;
-    let content = log.capture("UPDATE balances SET amount = 3 WHERE account = 1").remove(0);
-    let state = StateHash::from_bytes([9; 32]);
-    log.submit_edited(edited(&content, |commit| commit.state = Some(StateClaim { state, scanned: None })));
-    let wrong = log.publish().await;
+    let wrong = diverge_by(&mut log, "UPDATE balances SET amount = 3 WHERE account = 1").await;
     running.until(|event| matches!(event, Event::Halted(_))).await;
     running.stop().await.unwrap_err();
     log.begin_anew("copy.db", SETUP).await;
@@ -185,12 +177,9 @@ async fn an_incarnation_is_admitted_by_nobody_because_it_came_before_there_were_
     let mut log = Log::begin(SETUP).await;
     log.begin_anew("copy.db", SETUP).await;
     let anew = log.publish().await;
-    let mut running = Running::start(log.config(Mode::Follow));
-    running.until_applied(anew).await;
-    running.stop().await.unwrap();
+    apply_unjudged(&log).await;
     for _ in 0..2 {
-        let mut running = Running::start(endorsing(&log, RULES));
-        running.until(|event| matches!(event, Event::CaughtUp { .. })).await;
+        let mut running = caught_up(endorsing(&log, RULES)).await;
         let found = [("incarnation".to_owned(), anew.get()), ("every commit is judged".to_owned(), 1)];
         assert_eq!(open(&mut running).await, found, "found once");
         running.stop().await.unwrap();

@@ -1,10 +1,11 @@
 //! A replica that began with a snapshot vouches for nothing alone.
 
-use synddb_service::shutdown::Shutdown;
-use synddb_validator::fsck::{self, Problem, Question, ReplicaBegan};
+use synddb_validator::fsck::{Problem, ReplicaBegan};
 use synddb_validator::{FromSnapshot, SnapshotsConfig};
 
 use super::*;
+use crate::snapshots::checked::verify;
+use crate::snapshots::take;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_began_with_a_snapshot_endorses_only_what_a_quorum_has() {
@@ -24,9 +25,7 @@ async fn who_began_with_a_snapshot_endorses_only_what_a_quorum_has() {
     running.stop().await.unwrap();
     let witness = stored(&log).await.values().next().unwrap().recover().unwrap();
 
-    let mut late = Config { replica: log.folder.path().join("late.db"), ..endorsing(&log, RULES) };
-    late.endorse.key_file = log.folder.path().join("late.key");
-    late.from_snapshot = FromSnapshot::Newest;
+    let mut late = late(&log, RULES);
     let mut running = Running::start(late.clone());
     running.until(|event| matches!(event, Event::Began { .. })).await;
     let failing = loop {
@@ -51,19 +50,16 @@ async fn who_began_with_a_snapshot_endorses_only_what_a_quorum_has() {
     running.stop().await.unwrap();
 }
 
-/// `verify --full --of`.
 async fn checked(log: &Log, replica: &Path, rules: Option<&Path>) -> Result<Option<ReplicaBegan>, Problem> {
-    let scratch = tempfile::tempdir().unwrap();
-    let config = log.config(Mode::Once);
-    let question = Question {
-        store: config.store,
-        stream: config.stream,
-        keys: config.sequencer_keys,
-        rebuild_in: Some(scratch.path().to_owned()),
-        replica: Some(replica.to_owned()),
-        rules: rules.map(Path::to_owned),
-    };
-    fsck::run(question, Shutdown::new(), |_| ()).await.map(|report| report.replica)
+    verify(log, replica, true, rules).await.map(|report| report.replica)
+}
+
+/// A validator that begins from the newest snapshot, with a key of its own.
+fn late(log: &Log, rules: &str) -> Config {
+    let mut late = Config { replica: log.folder.path().join("late.db"), ..endorsing(log, rules) };
+    late.endorse.key_file = log.folder.path().join("late.key");
+    late.from_snapshot = FromSnapshot::Newest;
+    late
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -74,19 +70,11 @@ async fn what_was_violated_before_the_snapshot_is_found_by_who_checks_the_log() 
     log.run("UPDATE balances SET amount = 5 WHERE account = 2");
     log.publish().await;
     // Nobody judges what is taken.
-    let key_file = log.folder.path().join("snapshots.key");
-    let snapshots = SnapshotsConfig { every_messages: 1, every_ms: 0, key_file };
-    let mut running = Running::start(Config { snapshots, ..log.config(Mode::Follow) });
-    running.until(|event| matches!(event, Event::Snapshot { .. })).await;
-    running.stop().await.unwrap();
-    let began = log.last();
+    let began = take(&log).await;
 
-    let mut late = Config { replica: log.folder.path().join("late.db"), ..endorsing(&log, RULES) };
-    late.endorse.key_file = log.folder.path().join("late.key");
-    late.from_snapshot = FromSnapshot::Newest;
+    let late = late(&log, RULES);
     let (replica, rules) = (late.replica.clone(), late.rules.clone().unwrap());
-    let mut running = Running::start(late);
-    running.until(|event| matches!(event, Event::CaughtUp { .. })).await;
+    let mut running = caught_up(late).await;
     assert_eq!(open(&mut running).await, [], "the snapshot itself is clean");
     // With other rules than look at it, nobody is told anything.
     let other = log.folder.path().join("other.toml");
@@ -131,18 +119,11 @@ async fn a_number_that_went_out_before_the_snapshot_never_comes_again() {
     .await;
     log.run("DELETE FROM outbound_messages WHERE id = 2");
     log.publish().await;
-    let key_file = log.folder.path().join("snapshots.key");
-    let snapshots = SnapshotsConfig { every_messages: 1, every_ms: 0, key_file };
-    let mut running = Running::start(Config { snapshots, ..log.config(Mode::Follow) });
-    running.until(|event| matches!(event, Event::Snapshot { .. })).await;
-    running.stop().await.unwrap();
+    let began = take(&log).await;
 
-    let mut late = Config { replica: log.folder.path().join("late.db"), ..endorsing(&log, "") };
-    late.from_snapshot = FromSnapshot::Newest;
+    let late = late(&log, "");
     let replica = late.replica.clone();
-    let mut running = Running::start(late);
-    running.until(|event| matches!(event, Event::CaughtUp { .. })).await;
-    let began = log.last();
+    let mut running = caught_up(late).await;
     let told = checked(&log, &replica, None).await.unwrap();
     assert!(matches!(told, Some(ReplicaBegan::Checked { violations: 1, .. })), "{told:?}");
     log.run("INSERT INTO outbound_messages VALUES(2, 'somebody else')");

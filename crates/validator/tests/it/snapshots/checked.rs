@@ -7,7 +7,13 @@ use synddb_validator::{Config, Event, Mode};
 
 use super::*;
 
-async fn verify(log: &Log, replica: &Path, full: bool) -> Result<Report, Problem> {
+/// `verify --of`, with the rules of that replica.
+pub(crate) async fn verify(
+    log: &Log,
+    replica: &Path,
+    full: bool,
+    rules: Option<&Path>,
+) -> Result<Report, Problem> {
     let scratch = tempfile::tempdir().unwrap();
     let config = log.config(Mode::Once);
     let question = Question {
@@ -16,7 +22,7 @@ async fn verify(log: &Log, replica: &Path, full: bool) -> Result<Report, Problem
         keys: config.sequencer_keys,
         rebuild_in: full.then(|| scratch.path().to_owned()),
         replica: Some(replica.to_owned()),
-        rules: None,
+        rules: rules.map(Path::to_owned),
     };
     run(question, Shutdown::new(), |_| ()).await
 }
@@ -35,9 +41,9 @@ async fn a_running_replica_is_told_that_what_came_before_is_checked() {
     let mut running = Running::start(config);
     running.until(|event| matches!(event, Event::CaughtUp { .. })).await;
     // Without the database nothing is told: that only says that the log is signed.
-    assert_eq!(verify(&log, &replica, false).await.unwrap().replica, None);
+    assert_eq!(verify(&log, &replica, false, None).await.unwrap().replica, None);
     assert!(started(&replica).is_some());
-    let report = verify(&log, &replica, true).await.unwrap();
+    let report = verify(&log, &replica, true, None).await.unwrap();
     assert_eq!(report.replica, Some(ReplicaBegan::Checked { sequence: at, violations: 0 }));
     assert_eq!((report.size, report.state), (log.last(), Some(log.state())));
     assert_eq!(started(&replica), None);
@@ -56,7 +62,7 @@ async fn a_running_replica_is_told_that_what_came_before_is_checked() {
     let last = log.publish().await;
     running.until_applied(last).await;
     running.stop().await.unwrap();
-    let again = verify(&log, &replica, true).await.unwrap();
+    let again = verify(&log, &replica, true, None).await.unwrap();
     assert_eq!(again.replica, Some(ReplicaBegan::AtTheFirst));
 }
 
@@ -74,7 +80,7 @@ async fn nothing_is_told_of_another_log_or_of_no_replica() {
         other.run("INSERT INTO t(v) VALUES(5)");
         other.publish().await;
     }
-    let refused = verify(&other, &replica, true).await;
+    let refused = verify(&other, &replica, true, None).await;
     assert!(
         matches!(refused, Err(Problem::BeganElsewhere { sequence, .. }) if sequence == at),
         "{refused:?}"
@@ -82,7 +88,7 @@ async fn nothing_is_told_of_another_log_or_of_no_replica() {
     assert_eq!(started(&replica).map(|(sequence, _)| sequence), Some(at));
     let app = Path::new(log.app.path().unwrap());
     for none in [app, &log.folder.path().join("nothing.db")] {
-        let refused = verify(&log, none, true).await;
+        let refused = verify(&log, none, true, None).await;
         assert!(matches!(refused, Err(Problem::NoReplica { .. })), "{refused:?}");
     }
 }

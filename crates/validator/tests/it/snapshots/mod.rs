@@ -1,7 +1,7 @@
 //! Snapshots of a replica: taken beside its owner, stored, begun from, and refused.
 
 mod begun;
-mod checked;
+pub(crate) mod checked;
 mod forged;
 mod killed;
 mod revoked;
@@ -11,7 +11,7 @@ use std::path::Path;
 
 use synddb_protocol::id::{Address, KeyId, Sequence};
 use synddb_protocol::log::{Manifest, SignedCheckpoint, SignedManifest};
-use synddb_sqlite::connection::Connection;
+use synddb_sqlite::connection::{Connection, has_table};
 use synddb_sqlite::rusqlite::OptionalExtension as _;
 use synddb_storage::{BatchStore as _, Folder, Key, Kind, PageLimit, Start};
 use synddb_validator::{Config, End, Event, FromSnapshot, Mode, SnapshotsConfig};
@@ -39,7 +39,7 @@ fn beginning(log: &Log, name: &str) -> Config {
 }
 
 /// Has a validator take a snapshot of what is stored.
-async fn take(log: &Log) -> Sequence {
+pub(crate) async fn take(log: &Log) -> Sequence {
     let mut running = Running::start(taking(log, 1));
     let taken = until_taken(&mut running, log.last()).await;
     running.stop().await.unwrap();
@@ -73,8 +73,7 @@ async fn begin(log: &Log, name: &str) -> Option<(Sequence, KeyId)> {
 fn started(replica: &Path) -> Option<(Sequence, KeyId)> {
     let connection = Connection::open_to_read(replica).unwrap();
     let sqlite = connection.sqlite();
-    let exists = "SELECT count(*) FROM sqlite_schema WHERE name = '_synddb_started'";
-    if sqlite.query_row(exists, [], |row| row.get::<_, i64>(0)).unwrap() == 0 {
+    if !has_table(sqlite, "_synddb_started").unwrap() {
         return None;
     }
     let row = sqlite.query_row("SELECT checkpoint, signer FROM _synddb_started", [], |row| {
