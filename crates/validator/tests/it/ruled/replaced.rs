@@ -81,6 +81,17 @@ async fn what_a_snapshot_replaces_in_its_own_batch_is_judged_all_the_same() {
     equal(&log);
 }
 
+/// Waits until one halts, has the application begin anew, and goes on behind that.
+async fn behind_a_gap(mut halting: Running, log: &mut Log, config: Config) -> Running {
+    halting.until(|event| matches!(event, Event::Halted(_))).await;
+    halting.stop().await.unwrap_err();
+    log.begin_anew("copy.db", SETUP).await;
+    let anew = log.publish().await;
+    let mut running = Running::start_as(resume(log), config);
+    running.until_applied(anew).await;
+    running
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_left_out_behind_a_divergence_was_judged_by_nobody() {
     let mut log = Log::begin(SETUP).await;
@@ -89,15 +100,10 @@ async fn what_was_left_out_behind_a_divergence_was_judged_by_nobody() {
     let mut running = Running::start(config.clone());
     until_endorsed(&mut running, log.last()).await;
     let wrong = diverge_by(&mut log, "UPDATE balances SET amount = 3 WHERE account = 1").await;
-    running.until(|event| matches!(event, Event::Halted(_))).await;
-    running.stop().await.unwrap_err();
-    log.begin_anew("copy.db", SETUP).await;
-    let anew = log.publish().await;
-    let mut running = Running::start_as(resume(&log), config);
-    running.until_applied(anew).await;
+    let mut running = behind_a_gap(running, &mut log, config).await;
     assert_eq!(open(&mut running).await, [("every commit is judged".to_owned(), wrong.get())]);
     resolve(&log.replica(), 1);
-    until_endorsed(&mut running, anew).await;
+    until_endorsed(&mut running, log.last()).await;
     running.stop().await.unwrap();
     equal(&log);
 }
@@ -116,13 +122,8 @@ async fn a_replica_that_is_not_what_it_was_still_says_what_was_violated() {
     shell(&log.replica(), "UPDATE balances SET amount = 7 WHERE account = 2");
     log.run("UPDATE balances SET amount = 1 WHERE account = 1");
     log.publish().await;
-    let mut running = Running::start(config.clone());
-    running.until(|event| matches!(event, Event::Halted(_))).await;
-    running.stop().await.unwrap_err();
-    log.begin_anew("copy.db", SETUP).await;
-    let anew = log.publish().await;
-    let mut running = Running::start_as(resume(&log), config);
-    running.until_applied(anew).await;
+    let running = Running::start(config.clone());
+    let mut running = behind_a_gap(running, &mut log, config).await;
     let found: Vec<String> = open(&mut running).await.into_iter().map(|(rule, _)| rule).collect();
     assert_eq!(found, ["no negative balance", "every commit is judged"]);
     running.stop().await.unwrap();
