@@ -1,0 +1,502 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+pragma solidity 0.8.37;
+
+import {Ownable, Ownable2Step} from "@openzeppelin/contracts/access/Ownable2Step.sol";
+import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
+import {SafeERC20} from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol";
+import {EIP712} from "@openzeppelin/contracts/utils/cryptography/EIP712.sol";
+import {ReentrancyGuardTransient} from "@openzeppelin/contracts/utils/ReentrancyGuardTransient.sol";
+import {LibCall} from "solady/utils/LibCall.sol";
+import {Executor} from "./Executor.sol";
+import {ModuleCheckRegistry} from "./ModuleCheckRegistry.sol";
+import {IBridge} from "./interfaces/IBridge.sol";
+import {IExecutor} from "./interfaces/IExecutor.sol";
+import {IModuleCheckRegistry} from "./interfaces/IModuleCheckRegistry.sol";
+import {ITeeKeyManager} from "./interfaces/ITeeKeyManager.sol";
+import {IWETH} from "./interfaces/IWETH.sol";
+import {MessageHash} from "./libraries/MessageHash.sol";
+import {Message} from "./types/Message.sol";
+import {Phase, State, Verdict} from "./types/State.sol";
+import {Role} from "./types/Key.sol";
+
+/// @title The bridge of one stream
+/// @dev Documentation is in the interface.
+///
+/// A message is executed in a **frame**: the bridge calls itself (`performMessage`) with a stated amount of gas. What fails in there is undone
+/// as a whole, tokens and modules included, and the message becomes Failed. What happens in the frame does not depend on the gas of the
+/// transaction: either there is enough for all that the frame may use, or the transaction reverts.
+contract Bridge is IBridge, Ownable2Step, EIP712, ReentrancyGuardTransient {
+    using SafeERC20 for IERC20;
+
+    /// The most gas that a message may promise its target.
+    uint64 public constant GAS_LIMIT_MAX = 10_000_000;
+    /// Gas of a frame beyond what the target gets: transfers, unwrapping, modules after the call.
+    uint256 public constant FRAME_GAS = 500_000;
+    /// Gas to record how a frame ended.
+    uint256 public constant RECORD_GAS = 80_000;
+    /// How many messages a batch has, at most.
+    uint256 public constant BATCH_MAX = 32;
+    /// How long a pause lasts, at most, in seconds; and how long there is none after one.
+    uint64 public constant PAUSE_MAX = 7 days;
+    /// How much of the reason of a failure is told, in bytes.
+    uint16 public constant REASON_MAX = 512;
+    /// The longest call data of a message, in bytes.
+    uint256 public constant PAYLOAD_MAX = 65_536;
+    /// The longest data of an inbound message, in bytes. The whole event must fit the 64 KiB of the log's inbound message.
+    uint256 public constant DATA_MAX = 32_768;
+
+    /// @inheritdoc IBridge
+    bytes32 public immutable stream;
+    /// @inheritdoc IBridge
+    address public immutable executor;
+    /// @inheritdoc IBridge
+    address public immutable wrappedNative;
+    /// Whose sequencer and quorum count.
+    ITeeKeyManager public immutable KEY_MANAGER;
+    /// The modules.
+    IModuleCheckRegistry public immutable MODULES;
+
+    /// Where a message is; and who brought it, while it waits.
+    struct Record {
+        State state;
+        address sequencer;
+    }
+
+    /// What messages may move of a token. One that was ever in custody stays known.
+    struct Custody {
+        uint248 held;
+        bool isKnown;
+    }
+
+    /// All flags of one transaction in one slot.
+    struct Switches {
+        uint64 outboundPausedUntil;
+        uint64 nextPauseNotBefore;
+        bool depositsPaused;
+        bool exitsPaused;
+    }
+
+    /// The bridge serves one stream, so the nonce is the whole replay key.
+    mapping(uint64 nonce => Record) private _records;
+    /// The digest of a message that waits or failed. Of others nobody needs it.
+    mapping(uint64 nonce => bytes32 digest) private _digests;
+    mapping(address token => Custody) private _custody;
+    mapping(address target => bool) private _denied;
+    Switches private _switches;
+    /// @inheritdoc IBridge
+    uint64 public inboundCount;
+    /// Who may pause.
+    address public guardian;
+
+    /// @param owner_ Meant to be a timelock.
+    /// @param guardian_ Who may pause.
+    /// @param keyManager Whose keys count; it names the stream.
+    /// @param wrappedNative_ The wrapped native currency.
+    /// @param denied Targets to deny from the start, as the checkpoint registry.
+    constructor(address owner_, address guardian_, ITeeKeyManager keyManager, address wrappedNative_, address[] memory denied)
+        Ownable(owner_)
+        EIP712("SyndDB", "1")
+    {
+        if (wrappedNative_.code.length == 0) revert NoCode(wrappedNative_);
+        KEY_MANAGER = keyManager;
+        stream = keyManager.stream();
+        wrappedNative = wrappedNative_;
+        executor = address(new Executor(address(this)));
+        MODULES = new ModuleCheckRegistry(address(this), owner_);
+        _custody[wrappedNative_].isKnown = true;
+        guardian = guardian_;
+        emit GuardianSet(guardian_);
+        for (uint256 i = 0; i < denied.length; i++) {
+            _denied[denied[i]] = true;
+            emit TargetDenied(denied[i], true);
+        }
+    }
+
+    /// Native currency comes from unwrapping, or from the executor after a call.
+    receive() external payable {
+        if (msg.sender != wrappedNative && msg.sender != executor) revert NativeNotAccepted(msg.sender);
+    }
+
+    // --- outbound
+
+    /// @inheritdoc IBridge
+    function initializeMessage(Message calldata message, bytes calldata sequencerSignature) external nonReentrant {
+        _initialize(message, sequencerSignature);
+    }
+
+    /// @inheritdoc IBridge
+    function handleMessage(Message calldata message, bytes calldata payload, bytes calldata validatorSignatures)
+        external
+        nonReentrant
+        returns (State)
+    {
+        return _handle(message, payload, validatorSignatures);
+    }
+
+    /// @inheritdoc IBridge
+    function initializeAndHandleMessage(
+        Message calldata message,
+        bytes calldata payload,
+        bytes calldata sequencerSignature,
+        bytes calldata validatorSignatures
+    ) external nonReentrant returns (State) {
+        return _initializeAndHandle(message, payload, sequencerSignature, validatorSignatures);
+    }
+
+    /// @inheritdoc IBridge
+    function retryMessage(Message calldata message, bytes calldata payload) external nonReentrant returns (State) {
+        // checks
+        bytes32 digest = _checkMessage(message, payload);
+        Record memory record = _records[message.nonce];
+        if (record.state != State.Failed) revert StateUnfit(message.nonce, record.state);
+        _requireSame(message.nonce, digest);
+
+        return _settle(message, payload, digest, record);
+    }
+
+    /// @inheritdoc IBridge
+    function initializeMessages(Message[] calldata messages, bytes[] calldata sequencerSignatures) external nonReentrant {
+        _requireBatch(messages.length, sequencerSignatures.length);
+        for (uint256 i = 0; i < messages.length; i++) {
+            _initialize(messages[i], sequencerSignatures[i]);
+        }
+    }
+
+    /// @inheritdoc IBridge
+    function handleMessages(Message[] calldata messages, bytes[] calldata payloads, bytes[] calldata validatorSignatures)
+        external
+        nonReentrant
+        returns (State[] memory states)
+    {
+        _requireBatch(messages.length, payloads.length);
+        _requireBatch(messages.length, validatorSignatures.length);
+        states = new State[](messages.length);
+        for (uint256 i = 0; i < messages.length; i++) {
+            states[i] = _handle(messages[i], payloads[i], validatorSignatures[i]);
+        }
+    }
+
+    /// @inheritdoc IBridge
+    function initializeAndHandleMessages(
+        Message[] calldata messages,
+        bytes[] calldata payloads,
+        bytes[] calldata sequencerSignatures,
+        bytes[] calldata validatorSignatures
+    ) external nonReentrant returns (State[] memory states) {
+        _requireBatch(messages.length, payloads.length);
+        _requireBatch(messages.length, sequencerSignatures.length);
+        _requireBatch(messages.length, validatorSignatures.length);
+        states = new State[](messages.length);
+        for (uint256 i = 0; i < messages.length; i++) {
+            states[i] = _initializeAndHandle(messages[i], payloads[i], sequencerSignatures[i], validatorSignatures[i]);
+        }
+    }
+
+    /// @notice The frame. The bridge's own.
+    /// @dev No lock of its own: the caller holds it.
+    function performMessage(Message calldata message, bytes calldata payload) external {
+        if (msg.sender != address(this)) revert NotSelf(msg.sender);
+        if (message.amount != 0) _sendToken(message.token, message.target, message.amount);
+        if (message.value != 0) {
+            _debit(wrappedNative, message.value);
+            IWETH(wrappedNative).withdraw(message.value);
+        }
+        IExecutor(executor).execute{value: message.value}(message.target, payload, message.gasLimit);
+        _rewrap(message.nonce);
+        _records[message.nonce].state = State.PostExecution;
+        (Verdict verdict, address module) = MODULES.checkMessage(message, Phase.Post);
+        if (verdict != Verdict.Pass) revert PostCheckFailed(module, verdict);
+    }
+
+    // --- inbound
+
+    /// @inheritdoc IBridge
+    function deposit(address token, uint256 amount, bytes calldata data) external nonReentrant returns (uint64) {
+        // checks
+        _requireDeposits(data);
+        if (token.code.length == 0) revert NoCode(token);
+
+        // interactions, before the effects: what is credited is what arrived, and the lock holds
+        uint256 before = IERC20(token).balanceOf(address(this));
+        IERC20(token).safeTransferFrom(msg.sender, address(this), amount);
+        uint256 received = IERC20(token).balanceOf(address(this)) - before;
+        if (received == 0) revert NothingReceived(token);
+
+        // effects
+        _credit(token, received);
+        return _announce(token, received, data);
+    }
+
+    /// @inheritdoc IBridge
+    function depositNative(bytes calldata data) external payable nonReentrant returns (uint64) {
+        // checks
+        _requireDeposits(data);
+        if (msg.value == 0) revert NothingReceived(wrappedNative);
+
+        // effects
+        _credit(wrappedNative, msg.value);
+        uint64 nonce = _announce(wrappedNative, msg.value, data);
+
+        // interactions
+        IWETH(wrappedNative).deposit{value: msg.value}();
+        return nonce;
+    }
+
+    /// @inheritdoc IBridge
+    function sendMessage(bytes calldata data) external nonReentrant returns (uint64) {
+        _requireDeposits(data);
+        return _announce(address(0), 0, data);
+    }
+
+    // --- privileged
+
+    /// @inheritdoc IBridge
+    function pauseOutbound(uint64 duration) external {
+        // checks
+        if (msg.sender != guardian) revert NotGuardian(msg.sender);
+        uint64 notBefore = _switches.nextPauseNotBefore;
+        if (duration == 0 || duration > PAUSE_MAX || block.timestamp < notBefore) revert PauseNotAllowed(duration, notBefore);
+
+        // effects
+        uint64 until = uint64(block.timestamp) + duration;
+        _switches.outboundPausedUntil = until;
+        _switches.nextPauseNotBefore = until + PAUSE_MAX;
+        emit OutboundPaused(until);
+    }
+
+    /// @inheritdoc IBridge
+    function unpauseOutbound() external onlyOwner {
+        if (block.timestamp < _switches.outboundPausedUntil) {
+            _switches.outboundPausedUntil = uint64(block.timestamp);
+            _switches.nextPauseNotBefore = uint64(block.timestamp) + PAUSE_MAX;
+        }
+        emit OutboundUnpaused();
+    }
+
+    /// @inheritdoc IBridge
+    function setDepositsPaused(bool isPaused) external onlyOwner {
+        _switches.depositsPaused = isPaused;
+        emit DepositsPaused(isPaused);
+    }
+
+    /// @inheritdoc IBridge
+    function setExitsPaused(bool isPaused) external onlyOwner {
+        _switches.exitsPaused = isPaused;
+        emit ExitsPaused(isPaused);
+    }
+
+    /// @inheritdoc IBridge
+    function setGuardian(address guardian_) external onlyOwner {
+        guardian = guardian_;
+        emit GuardianSet(guardian_);
+    }
+
+    /// @inheritdoc IBridge
+    function setTargetDenied(address target, bool isDenied) external onlyOwner {
+        _denied[target] = isDenied;
+        emit TargetDenied(target, isDenied);
+    }
+
+    // --- views
+
+    /// @inheritdoc IBridge
+    function messageState(uint64 nonce) external view returns (State) {
+        return _records[nonce].state;
+    }
+
+    /// @inheritdoc IBridge
+    function messageDigest(Message calldata message) public view returns (bytes32) {
+        return _hashTypedDataV4(MessageHash.structHash(message));
+    }
+
+    /// @inheritdoc IBridge
+    function custodyOf(address token) external view returns (uint256) {
+        return _custody[token].held;
+    }
+
+    /// @inheritdoc IBridge
+    function isTargetDenied(address target) public view returns (bool) {
+        if (target == address(this) || target == executor || target == address(MODULES) || target == address(KEY_MANAGER)) return true;
+        if (_custody[target].isKnown || _denied[target]) return true;
+        (, bool wasAdmitted) = KEY_MANAGER.verifierOf(target);
+        return wasAdmitted;
+    }
+
+    /// @notice Until when outbound messages are paused, when the next pause may begin, and what else is stopped.
+    function switches() external view returns (Switches memory) {
+        return _switches;
+    }
+
+    // --- the way of a message
+
+    function _initialize(Message calldata message, bytes calldata sequencerSignature) private {
+        // checks
+        _requireOutbound(message);
+        bytes32 digest = messageDigest(message);
+        State state = _records[message.nonce].state;
+        if (state != State.NotStarted) revert StateUnfit(message.nonce, state);
+        address sequencer = KEY_MANAGER.requireSequencer(digest, sequencerSignature);
+
+        // effects
+        _records[message.nonce] = Record(State.PreExecution, sequencer);
+        _digests[message.nonce] = digest;
+        emit MessageInitialized(message.nonce, digest, sequencer);
+    }
+
+    function _handle(Message calldata message, bytes calldata payload, bytes calldata validatorSignatures) private returns (State) {
+        bytes32 digest = _checkMessage(message, payload);
+        Record memory record = _records[message.nonce];
+        if (record.state != State.PreExecution) revert StateUnfit(message.nonce, record.state);
+        _requireSame(message.nonce, digest);
+        // The sequencer's key may have ended since.
+        KEY_MANAGER.requireLive(record.sequencer, Role.Sequencer);
+        KEY_MANAGER.requireQuorum(digest, validatorSignatures);
+
+        return _settle(message, payload, digest, record);
+    }
+
+    function _initializeAndHandle(
+        Message calldata message,
+        bytes calldata payload,
+        bytes calldata sequencerSignature,
+        bytes calldata validatorSignatures
+    ) private returns (State) {
+        bytes32 digest = _checkMessage(message, payload);
+        Record memory record = _records[message.nonce];
+        // Whoever brought another message under this nonce has no claim to it.
+        if (record.state != State.NotStarted && record.state != State.PreExecution) revert StateUnfit(message.nonce, record.state);
+        record.sequencer = KEY_MANAGER.requireSequencer(digest, sequencerSignature);
+        KEY_MANAGER.requireQuorum(digest, validatorSignatures);
+
+        return _settle(message, payload, digest, record);
+    }
+
+    /// What must hold of every message that is to be executed, apart from who signed it.
+    function _checkMessage(Message calldata message, bytes calldata payload) private view returns (bytes32 digest) {
+        _requireOutbound(message);
+        if (payload.length > PAYLOAD_MAX) revert DataTooLong(payload.length, PAYLOAD_MAX);
+        bytes32 payloadHash = keccak256(payload);
+        if (payloadHash != message.payloadHash) revert PayloadMismatch(payloadHash, message.payloadHash);
+        if (message.gasLimit > GAS_LIMIT_MAX) revert GasLimitTooHigh(message.gasLimit, GAS_LIMIT_MAX);
+        if (message.inboxConsumed > inboundCount) revert InboxNotReached(message.inboxConsumed, inboundCount);
+        digest = messageDigest(message);
+    }
+
+    /// From here on the message is authorised.
+    function _settle(Message calldata message, bytes calldata payload, bytes32 digest, Record memory record) private returns (State) {
+        uint64 nonce = message.nonce;
+        if (block.timestamp > message.deadline) {
+            _records[nonce] = Record(State.Expired, address(0));
+            emit MessageExpired(nonce, digest);
+            return State.Expired;
+        }
+        if (isTargetDenied(message.target)) return _reject(nonce, digest, address(0));
+        (Verdict verdict, address module) = MODULES.checkMessage(message, Phase.Pre);
+        if (verdict == Verdict.Reject) return _reject(nonce, digest, module);
+        if (verdict != Verdict.Pass) {
+            // A message that failed before stays so; another one waits under what it was brought with.
+            State waiting = record.state == State.Failed ? State.Failed : State.PreExecution;
+            _records[nonce] = Record(waiting, record.sequencer);
+            _digests[nonce] = digest;
+            emit MessageDelayed(nonce, module);
+            return waiting;
+        }
+        return _execute(message, payload, digest);
+    }
+
+    function _reject(uint64 nonce, bytes32 digest, address module) private returns (State) {
+        _records[nonce] = Record(State.Rejected, address(0));
+        emit MessageRejected(nonce, digest, module);
+        return State.Rejected;
+    }
+
+    function _execute(Message calldata message, bytes calldata payload, bytes32 digest) private returns (State) {
+        // Encoded first: the memory that it takes must be paid before gas is compared.
+        bytes memory call = abi.encodeCall(this.performMessage, (message, payload));
+        // checks: the frame must get what it may use, whatever the transaction has
+        uint256 frame = uint256(message.gasLimit) + uint256(message.gasLimit) / 30 + FRAME_GAS;
+        uint256 needed = frame + frame / 63 + RECORD_GAS;
+        if (gasleft() < needed) revert GasTooLow(gasleft(), needed);
+
+        // effects: the replay key, before anything is called
+        _records[message.nonce] = Record(State.Executing, address(0));
+
+        // interactions
+        (bool isDone,, bytes memory reason) = LibCall.tryCall(address(this), 0, frame, REASON_MAX, call);
+
+        // effects: how it ended; the lock holds since before
+        if (isDone) {
+            _records[message.nonce].state = State.Completed;
+            emit MessageCompleted(message.nonce, digest);
+            return State.Completed;
+        }
+        _records[message.nonce].state = State.Failed;
+        _digests[message.nonce] = digest;
+        emit MessageFailed(message.nonce, digest, reason);
+        return State.Failed;
+    }
+
+    // --- custody
+
+    /// Sends and debits what really left.
+    function _sendToken(address token, address to, uint256 amount) private {
+        uint256 before = IERC20(token).balanceOf(address(this));
+        if (!IERC20(token).trySafeTransfer(to, amount)) revert TransferFailed(token, to, amount);
+        uint256 took = before - IERC20(token).balanceOf(address(this));
+        if (took > amount) revert TransferTookMore(token, took, amount);
+        _debit(token, took);
+    }
+
+    /// Wraps whatever native currency the bridge holds: it holds none between messages.
+    function _rewrap(uint64 nonce) private {
+        uint256 returned = address(this).balance;
+        if (returned == 0) return;
+        _credit(wrappedNative, returned);
+        IWETH(wrappedNative).deposit{value: returned}();
+        emit NativeRewrapped(nonce, returned);
+    }
+
+    function _credit(address token, uint256 amount) private {
+        Custody storage custody = _custody[token];
+        uint256 held = custody.held + amount;
+        // No honest token has that many units; one that lies must not overflow the books of its own.
+        if (held > type(uint248).max) revert CustodyTooLow(token, custody.held, amount);
+        custody.held = uint248(held);
+        custody.isKnown = true;
+    }
+
+    function _debit(address token, uint256 amount) private {
+        Custody storage custody = _custody[token];
+        uint256 held = custody.held;
+        if (amount > held) revert CustodyTooLow(token, held, amount);
+        custody.held = uint248(held - amount);
+    }
+
+    // --- small checks
+
+    function _announce(address token, uint256 amount, bytes calldata data) private returns (uint64 nonce) {
+        nonce = ++inboundCount;
+        emit InboundMessageSent(nonce, msg.sender, token, amount, data);
+    }
+
+    function _requireOutbound(Message calldata message) private view {
+        if (message.stream != stream) revert StreamUnknown(message.stream);
+        Switches memory now_ = _switches;
+        if (block.timestamp < now_.outboundPausedUntil) revert OutboundIsPaused(now_.outboundPausedUntil);
+        if (now_.exitsPaused && (message.value != 0 || message.amount != 0)) revert ExitsArePaused();
+    }
+
+    function _requireDeposits(bytes calldata data) private view {
+        if (_switches.depositsPaused) revert DepositsArePaused();
+        if (data.length > DATA_MAX) revert DataTooLong(data.length, DATA_MAX);
+    }
+
+    function _requireSame(uint64 nonce, bytes32 digest) private view {
+        bytes32 known = _digests[nonce];
+        if (digest != known) revert DigestMismatch(digest, known);
+    }
+
+    function _requireBatch(uint256 messages, uint256 others) private pure {
+        if (messages == 0 || messages > BATCH_MAX || messages != others) revert BatchMalformed(messages);
+    }
+}

@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+pragma solidity 0.8.37;
+
+/// @notice What a key may sign. The zero value may sign nothing.
+enum Role {
+    /// None.
+    None,
+    /// Signs the log, and brings messages.
+    Sequencer,
+    /// Endorses.
+    Validator
+}
+
+/// @notice Where a key is in its life. Only a live key counts, and no key becomes live twice.
+enum KeyState {
+    /// Never registered.
+    Unknown,
+    /// Attested; counts until it expires or its image is removed.
+    Live,
+    /// Final: the owner took it away.
+    Revoked,
+    /// Final: it signed two contents for one place.
+    Frozen,
+    /// Final: somebody noted that its time was over, or its image removed.
+    Retired
+}
+
+/// @notice A registered key. One storage slot.
+struct Key {
+    /// What it may sign.
+    Role role;
+    /// Where it is in its life.
+    KeyState state;
+    /// The number of the image that holds it.
+    uint16 image;
+    /// The last second, since 1970, in which it counts.
+    uint64 validUntil;
+    /// The verifier that admitted it.
+    address verifier;
+}
+
+/// @notice An image that may hold keys of one role. One storage slot beside its digest.
+struct Image {
+    /// The digest of the container image.
+    bytes32 digest;
+    /// What its keys may sign.
+    Role role;
+    /// Whether its keys count no more.
+    bool isRemoved;
+    /// How many of its keys are in state Live.
+    uint32 liveKeys;
+}
