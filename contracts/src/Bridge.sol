@@ -56,35 +56,35 @@ contract Bridge is IBridge, Ownable2Step, EIP712, ReentrancyGuardTransient {
     /// The modules.
     IModuleCheckRegistry public immutable MODULES;
 
-    /// Where a message is; and who brought it, while it waits.
-    struct Record {
-        State state;
+    /// A message that waits or failed: what it is, and who brought it. Of others nobody needs it.
+    struct Known {
+        bytes32 digest;
         address sequencer;
     }
 
-    /// What messages may move of a token. One that was ever in custody stays known.
-    struct Custody {
-        uint248 held;
-        bool isKnown;
+    /// What messages may move of a token, and whether an account may be their target.
+    struct Account {
+        uint240 held;
+        /// It is, or was, a token in custody.
+        bool isCustody;
+        /// The owner denies it.
+        bool isDenied;
     }
 
-    /// All flags of one transaction in one slot.
+    /// What every message reads, in one slot.
     struct Switches {
         uint64 outboundPausedUntil;
         uint64 nextPauseNotBefore;
+        uint64 inboundCount;
         bool depositsPaused;
         bool exitsPaused;
     }
 
-    /// The bridge serves one stream, so the nonce is the whole replay key.
-    mapping(uint64 nonce => Record) private _records;
-    /// The digest of a message that waits or failed. Of others nobody needs it.
-    mapping(uint64 nonce => bytes32 digest) private _digests;
-    mapping(address token => Custody) private _custody;
-    mapping(address target => bool) private _denied;
+    /// The bridge serves one stream, so the nonce is the whole replay key. Each word holds the states of 64 nonces, 4 bits each.
+    mapping(uint64 word => uint256) private _states;
+    mapping(uint64 nonce => Known) private _known;
+    mapping(address account => Account) private _accounts;
     Switches private _switches;
-    /// @inheritdoc IBridge
-    uint64 public inboundCount;
     /// Who may pause.
     address public guardian;
 
@@ -103,11 +103,11 @@ contract Bridge is IBridge, Ownable2Step, EIP712, ReentrancyGuardTransient {
         wrappedNative = wrappedNative_;
         executor = address(new Executor(address(this)));
         MODULES = new ModuleCheckRegistry(address(this), owner_);
-        _custody[wrappedNative_].isKnown = true;
+        _accounts[wrappedNative_].isCustody = true;
         guardian = guardian_;
         emit GuardianSet(guardian_);
         for (uint256 i = 0; i < denied.length; i++) {
-            _denied[denied[i]] = true;
+            _accounts[denied[i]].isDenied = true;
             emit TargetDenied(denied[i], true);
         }
     }
@@ -147,11 +147,11 @@ contract Bridge is IBridge, Ownable2Step, EIP712, ReentrancyGuardTransient {
     function retryMessage(Message calldata message, bytes calldata payload) external nonReentrant returns (State) {
         // checks
         bytes32 digest = _checkMessage(message, payload);
-        Record memory record = _records[message.nonce];
-        if (record.state != State.Failed) revert StateUnfit(message.nonce, record.state);
+        State state = messageState(message.nonce);
+        if (state != State.Failed) revert StateUnfit(message.nonce, state);
         _requireSame(message.nonce, digest);
 
-        return _settle(message, payload, digest, record);
+        return _settle(message, payload, digest, State.Failed, address(0));
     }
 
     /// @inheritdoc IBridge
@@ -203,7 +203,7 @@ contract Bridge is IBridge, Ownable2Step, EIP712, ReentrancyGuardTransient {
         }
         IExecutor(executor).execute{value: message.value}(message.target, payload, message.gasLimit);
         _rewrap(message.nonce);
-        _records[message.nonce].state = State.PostExecution;
+        _setState(message.nonce, State.PostExecution);
         (Verdict verdict, address module) = MODULES.checkMessage(message, Phase.Post);
         if (verdict != Verdict.Pass) revert PostCheckFailed(module, verdict);
     }
@@ -293,15 +293,15 @@ contract Bridge is IBridge, Ownable2Step, EIP712, ReentrancyGuardTransient {
 
     /// @inheritdoc IBridge
     function setTargetDenied(address target, bool isDenied) external onlyOwner {
-        _denied[target] = isDenied;
+        _accounts[target].isDenied = isDenied;
         emit TargetDenied(target, isDenied);
     }
 
     // --- views
 
     /// @inheritdoc IBridge
-    function messageState(uint64 nonce) external view returns (State) {
-        return _records[nonce].state;
+    function messageState(uint64 nonce) public view returns (State) {
+        return State((_states[nonce / 64] >> (nonce % 64 * 4)) & 0xf);
     }
 
     /// @inheritdoc IBridge
@@ -311,15 +311,21 @@ contract Bridge is IBridge, Ownable2Step, EIP712, ReentrancyGuardTransient {
 
     /// @inheritdoc IBridge
     function custodyOf(address token) external view returns (uint256) {
-        return _custody[token].held;
+        return _accounts[token].held;
     }
 
     /// @inheritdoc IBridge
     function isTargetDenied(address target) public view returns (bool) {
         if (target == address(this) || target == executor || target == address(MODULES) || target == address(KEY_MANAGER)) return true;
-        if (_custody[target].isKnown || _denied[target]) return true;
+        Account memory account = _accounts[target];
+        if (account.isCustody || account.isDenied) return true;
         (, bool wasAdmitted) = KEY_MANAGER.verifierOf(target);
         return wasAdmitted;
+    }
+
+    /// @inheritdoc IBridge
+    function inboundCount() external view returns (uint64) {
+        return _switches.inboundCount;
     }
 
     /// @notice Until when outbound messages are paused, when the next pause may begin, and what else is stopped.
@@ -333,26 +339,27 @@ contract Bridge is IBridge, Ownable2Step, EIP712, ReentrancyGuardTransient {
         // checks
         _requireOutbound(message);
         bytes32 digest = messageDigest(message);
-        State state = _records[message.nonce].state;
+        State state = messageState(message.nonce);
         if (state != State.NotStarted) revert StateUnfit(message.nonce, state);
         address sequencer = KEY_MANAGER.requireSequencer(digest, sequencerSignature);
 
         // effects
-        _records[message.nonce] = Record(State.PreExecution, sequencer);
-        _digests[message.nonce] = digest;
+        _setState(message.nonce, State.PreExecution);
+        _known[message.nonce] = Known(digest, sequencer);
         emit MessageInitialized(message.nonce, digest, sequencer);
     }
 
     function _handle(Message calldata message, bytes calldata payload, bytes calldata validatorSignatures) private returns (State) {
         bytes32 digest = _checkMessage(message, payload);
-        Record memory record = _records[message.nonce];
-        if (record.state != State.PreExecution) revert StateUnfit(message.nonce, record.state);
+        State state = messageState(message.nonce);
+        if (state != State.PreExecution) revert StateUnfit(message.nonce, state);
         _requireSame(message.nonce, digest);
         // The sequencer's key may have ended since.
-        KEY_MANAGER.requireLive(record.sequencer, Role.Sequencer);
+        address sequencer = _known[message.nonce].sequencer;
+        KEY_MANAGER.requireLive(sequencer, Role.Sequencer);
         KEY_MANAGER.requireQuorum(digest, validatorSignatures);
 
-        return _settle(message, payload, digest, record);
+        return _settle(message, payload, digest, state, sequencer);
     }
 
     function _initializeAndHandle(
@@ -362,31 +369,34 @@ contract Bridge is IBridge, Ownable2Step, EIP712, ReentrancyGuardTransient {
         bytes calldata validatorSignatures
     ) private returns (State) {
         bytes32 digest = _checkMessage(message, payload);
-        Record memory record = _records[message.nonce];
+        State state = messageState(message.nonce);
         // Whoever brought another message under this nonce has no claim to it.
-        if (record.state != State.NotStarted && record.state != State.PreExecution) revert StateUnfit(message.nonce, record.state);
-        record.sequencer = KEY_MANAGER.requireSequencer(digest, sequencerSignature);
+        if (state != State.NotStarted && state != State.PreExecution) revert StateUnfit(message.nonce, state);
+        address sequencer = KEY_MANAGER.requireSequencer(digest, sequencerSignature);
         KEY_MANAGER.requireQuorum(digest, validatorSignatures);
 
-        return _settle(message, payload, digest, record);
+        return _settle(message, payload, digest, state, sequencer);
     }
 
     /// What must hold of every message that is to be executed, apart from who signed it.
     function _checkMessage(Message calldata message, bytes calldata payload) private view returns (bytes32 digest) {
-        _requireOutbound(message);
+        uint64 sent = _requireOutbound(message);
         if (payload.length > PAYLOAD_MAX) revert DataTooLong(payload.length, PAYLOAD_MAX);
         bytes32 payloadHash = keccak256(payload);
         if (payloadHash != message.payloadHash) revert PayloadMismatch(payloadHash, message.payloadHash);
         if (message.gasLimit > GAS_LIMIT_MAX) revert GasLimitTooHigh(message.gasLimit, GAS_LIMIT_MAX);
-        if (message.inboxConsumed > inboundCount) revert InboxNotReached(message.inboxConsumed, inboundCount);
+        if (message.inboxConsumed > sent) revert InboxNotReached(message.inboxConsumed, sent);
         digest = messageDigest(message);
     }
 
     /// From here on the message is authorised.
-    function _settle(Message calldata message, bytes calldata payload, bytes32 digest, Record memory record) private returns (State) {
+    function _settle(Message calldata message, bytes calldata payload, bytes32 digest, State state, address sequencer)
+        private
+        returns (State)
+    {
         uint64 nonce = message.nonce;
         if (block.timestamp > message.deadline) {
-            _records[nonce] = Record(State.Expired, address(0));
+            _setState(nonce, State.Expired);
             emit MessageExpired(nonce, digest);
             return State.Expired;
         }
@@ -395,17 +405,19 @@ contract Bridge is IBridge, Ownable2Step, EIP712, ReentrancyGuardTransient {
         if (verdict == Verdict.Reject) return _reject(nonce, digest, module);
         if (verdict != Verdict.Pass) {
             // A message that failed before stays so; another one waits under what it was brought with.
-            State waiting = record.state == State.Failed ? State.Failed : State.PreExecution;
-            _records[nonce] = Record(waiting, record.sequencer);
-            _digests[nonce] = digest;
+            if (state != State.Failed) {
+                state = State.PreExecution;
+                _setState(nonce, state);
+                _known[nonce] = Known(digest, sequencer);
+            }
             emit MessageDelayed(nonce, module);
-            return waiting;
+            return state;
         }
         return _execute(message, payload, digest);
     }
 
     function _reject(uint64 nonce, bytes32 digest, address module) private returns (State) {
-        _records[nonce] = Record(State.Rejected, address(0));
+        _setState(nonce, State.Rejected);
         emit MessageRejected(nonce, digest, module);
         return State.Rejected;
     }
@@ -419,19 +431,19 @@ contract Bridge is IBridge, Ownable2Step, EIP712, ReentrancyGuardTransient {
         if (gasleft() < needed) revert GasTooLow(gasleft(), needed);
 
         // effects: the replay key, before anything is called
-        _records[message.nonce] = Record(State.Executing, address(0));
+        _setState(message.nonce, State.Executing);
 
         // interactions
         (bool isDone,, bytes memory reason) = LibCall.tryCall(address(this), 0, frame, REASON_MAX, call);
 
         // effects: how it ended; the lock holds since before
         if (isDone) {
-            _records[message.nonce].state = State.Completed;
+            _setState(message.nonce, State.Completed);
             emit MessageCompleted(message.nonce, digest);
             return State.Completed;
         }
-        _records[message.nonce].state = State.Failed;
-        _digests[message.nonce] = digest;
+        _setState(message.nonce, State.Failed);
+        _known[message.nonce] = Known(digest, address(0));
         emit MessageFailed(message.nonce, digest, reason);
         return State.Failed;
     }
@@ -457,33 +469,40 @@ contract Bridge is IBridge, Ownable2Step, EIP712, ReentrancyGuardTransient {
     }
 
     function _credit(address token, uint256 amount) private {
-        Custody storage custody = _custody[token];
-        uint256 held = custody.held + amount;
+        Account storage account = _accounts[token];
+        uint256 held = account.held;
         // No honest token has that many units; one that lies must not overflow the books of its own.
-        if (held > type(uint248).max) revert CustodyTooLow(token, custody.held, amount);
-        custody.held = uint248(held);
-        custody.isKnown = true;
+        if (amount > type(uint240).max - held) revert CustodyTooHigh(token, held, amount);
+        account.held = uint240(held + amount);
+        account.isCustody = true;
     }
 
     function _debit(address token, uint256 amount) private {
-        Custody storage custody = _custody[token];
-        uint256 held = custody.held;
+        Account storage account = _accounts[token];
+        uint256 held = account.held;
         if (amount > held) revert CustodyTooLow(token, held, amount);
-        custody.held = uint248(held - amount);
+        account.held = uint240(held - amount);
+    }
+
+    function _setState(uint64 nonce, State state) private {
+        uint256 shift = nonce % 64 * 4;
+        _states[nonce / 64] = (_states[nonce / 64] & ~(uint256(0xf) << shift)) | (uint256(state) << shift);
     }
 
     // --- small checks
 
     function _announce(address token, uint256 amount, bytes calldata data) private returns (uint64 nonce) {
-        nonce = ++inboundCount;
+        nonce = ++_switches.inboundCount;
         emit InboundMessageSent(nonce, msg.sender, token, amount, data);
     }
 
-    function _requireOutbound(Message calldata message) private view {
+    /// How many inbound messages were sent.
+    function _requireOutbound(Message calldata message) private view returns (uint64 sent) {
         if (message.stream != stream) revert StreamUnknown(message.stream);
         Switches memory now_ = _switches;
         if (block.timestamp < now_.outboundPausedUntil) revert OutboundIsPaused(now_.outboundPausedUntil);
         if (now_.exitsPaused && (message.value != 0 || message.amount != 0)) revert ExitsArePaused();
+        return now_.inboundCount;
     }
 
     function _requireDeposits(bytes calldata data) private view {
@@ -492,7 +511,7 @@ contract Bridge is IBridge, Ownable2Step, EIP712, ReentrancyGuardTransient {
     }
 
     function _requireSame(uint64 nonce, bytes32 digest) private view {
-        bytes32 known = _digests[nonce];
+        bytes32 known = _known[nonce].digest;
         if (digest != known) revert DigestMismatch(digest, known);
     }
 

@@ -15,7 +15,7 @@ contract ModuleCheckRegistry is IModuleCheckRegistry, Ownable2Step {
     /// @inheritdoc IModuleCheckRegistry
     address public immutable bridge;
 
-    mapping(Phase phase => address[]) private _modules;
+    Entry[] private _entries;
 
     /// @param bridge_ Who asks.
     /// @param owner_ Meant to be a timelock.
@@ -24,36 +24,41 @@ contract ModuleCheckRegistry is IModuleCheckRegistry, Ownable2Step {
     }
 
     /// @inheritdoc IModuleCheckRegistry
-    function setModules(Phase phase, address[] calldata modules) external onlyOwner {
+    function setModules(Entry[] calldata entries) external onlyOwner {
         // checks
-        if (modules.length > MODULES_MAX) revert TooManyModules(modules.length, MODULES_MAX);
-        for (uint256 i = 0; i < modules.length; i++) {
-            if (modules[i].code.length == 0) revert NoCode(modules[i]);
+        if (entries.length > MODULES_MAX) revert TooManyModules(entries.length, MODULES_MAX);
+        for (uint256 i = 0; i < entries.length; i++) {
+            address module = entries[i].module;
+            if (module.code.length == 0) revert NoCode(module);
+            if (!entries[i].inPre && !entries[i].inPost) revert ModuleInNoPhase(module);
             for (uint256 j = 0; j < i; j++) {
-                if (modules[i] == modules[j]) revert ModuleTwice(modules[i]);
+                if (module == entries[j].module) revert ModuleTwice(module);
             }
         }
 
         // effects
-        _modules[phase] = modules;
-        emit ModulesSet(phase, modules);
+        delete _entries;
+        for (uint256 i = 0; i < entries.length; i++) {
+            _entries.push(entries[i]);
+        }
+        emit ModulesSet(entries);
     }
 
     /// @inheritdoc IModuleCheckRegistry
-    function checkMessage(Message calldata message, Phase phase) external returns (Verdict verdict, address module) {
+    function checkMessage(Message calldata message, Phase phase) external returns (Verdict, address) {
         if (msg.sender != bridge) revert NotBridge(msg.sender);
-        address[] storage modules = _modules[phase];
-        uint256 count = modules.length;
+        uint256 count = _entries.length;
         for (uint256 i = 0; i < count; i++) {
-            module = modules[i];
-            verdict = IValidationModule(module).checkMessage(message, phase);
-            if (verdict != Verdict.Pass) return (verdict, module);
+            Entry memory entry = _entries[i];
+            if (phase == Phase.Pre ? !entry.inPre : !entry.inPost) continue;
+            Verdict verdict = IValidationModule(entry.module).checkMessage(message, phase);
+            if (verdict != Verdict.Pass) return (verdict, entry.module);
         }
         return (Verdict.Pass, address(0));
     }
 
     /// @inheritdoc IModuleCheckRegistry
-    function modulesOf(Phase phase) external view returns (address[] memory) {
-        return _modules[phase];
+    function modules() external view returns (Entry[] memory) {
+        return _entries;
     }
 }

@@ -22,6 +22,8 @@ contract TeeKeyManager is ITeeKeyManager, Ownable2Step {
     uint16 private _lastImage;
     mapping(address key => Key) private _keys;
     mapping(uint16 image => Image) private _images;
+    /// Each word says of 256 images which are removed: whoever checks a quorum reads one word, not each key's image.
+    mapping(uint256 word => uint256) private _removed;
     mapping(Role role => mapping(bytes32 digest => uint16 image)) private _imageNumbers;
     mapping(address verifier => VerifierState) private _verifiers;
 
@@ -56,13 +58,15 @@ contract TeeKeyManager is ITeeKeyManager, Ownable2Step {
         if (_keys[key].state != KeyState.Unknown) revert KeyKnown(key);
         bytes32 digest = IAttestationVerifier(verifier).verifyEvidence(evidence, binding, role);
         uint16 image = _imageNumbers[role][digest];
-        if (image == 0 || _images[image].isRemoved) revert ImageUnknown(digest, role);
+        if (image == 0 || isImageRemoved(image)) revert ImageUnknown(digest, role);
 
         // effects
         uint64 validUntil = uint64(block.timestamp) + KEY_LIFE;
         _keys[key] = Key(role, KeyState.Live, image, validUntil, verifier);
-        _images[image].liveKeys++;
-        if (role == Role.Validator) _validators++;
+        if (role == Role.Validator) {
+            _images[image].validators++;
+            _validators++;
+        }
         emit KeyRegistered(key, role, image, verifier, validUntil);
     }
 
@@ -88,7 +92,7 @@ contract TeeKeyManager is ITeeKeyManager, Ownable2Step {
     function retireKey(address key) external {
         // checks
         Key storage known = _keys[key];
-        if (block.timestamp <= known.validUntil && !_images[known.image].isRemoved) revert KeyLive(key);
+        if (block.timestamp <= known.validUntil && !isImageRemoved(known.image)) revert KeyLive(key);
 
         // effects
         _end(key, KeyState.Retired);
@@ -112,7 +116,7 @@ contract TeeKeyManager is ITeeKeyManager, Ownable2Step {
         // effects
         image = ++_lastImage;
         _imageNumbers[role][digest] = image;
-        _images[image] = Image(digest, role, false, 0);
+        _images[image] = Image(digest, role, 0);
         emit ImageAdmitted(image, digest, role);
     }
 
@@ -121,11 +125,11 @@ contract TeeKeyManager is ITeeKeyManager, Ownable2Step {
         // checks
         Image storage known = _images[image];
         if (known.role == Role.None) revert ImageUnknown(bytes32(uint256(image)), Role.None);
-        if (known.isRemoved) revert ImageKnown(known.digest, known.role);
+        if (isImageRemoved(image)) revert ImageKnown(known.digest, known.role);
 
         // effects
-        known.isRemoved = true;
-        if (known.role == Role.Validator) _validators -= known.liveKeys;
+        _removed[image / 256] |= 1 << (image % 256);
+        _validators -= known.validators;
         emit ImageRemoved(image, known.digest);
     }
 
@@ -182,7 +186,7 @@ contract TeeKeyManager is ITeeKeyManager, Ownable2Step {
     function isLive(address key, Role role) public view returns (bool) {
         Key memory known = _keys[key];
         return role != Role.None && known.role == role && known.state == KeyState.Live && block.timestamp <= known.validUntil
-            && !_images[known.image].isRemoved;
+            && !isImageRemoved(known.image);
     }
 
     /// @inheritdoc ITeeKeyManager
@@ -207,6 +211,11 @@ contract TeeKeyManager is ITeeKeyManager, Ownable2Step {
     }
 
     /// @inheritdoc ITeeKeyManager
+    function isImageRemoved(uint16 image) public view returns (bool) {
+        return (_removed[image / 256] >> (image % 256)) & 1 == 1;
+    }
+
+    /// @inheritdoc ITeeKeyManager
     function verifierOf(address verifier) external view returns (bool isAdmitted, bool wasAdmitted) {
         VerifierState state = _verifiers[verifier];
         return (state == VerifierState.Admitted, state != VerifierState.Unknown);
@@ -220,15 +229,15 @@ contract TeeKeyManager is ITeeKeyManager, Ownable2Step {
 
     // --- private
 
-    /// Ends a live key. The counts tell only keys of images that are not removed, so each key leaves them once.
+    /// Ends a live key. The count has only validators of images that are not removed, so each leaves it once.
     function _end(address key, KeyState state) private {
         Key storage known = _keys[key];
         Role role = known.role;
         if (known.state != KeyState.Live) revert KeyNotLive(key, role);
         known.state = state;
-        Image storage image = _images[known.image];
-        image.liveKeys--;
-        if (role == Role.Validator && !image.isRemoved) _validators--;
+        if (role != Role.Validator) return;
+        _images[known.image].validators--;
+        if (!isImageRemoved(known.image)) _validators--;
     }
 
     function _requireThreshold(uint32 threshold) private view {

@@ -82,6 +82,8 @@ interface IBridge {
     error NativeNotAccepted(address sender);
     /// Custody holds less than the message moves.
     error CustodyTooLow(address token, uint256 held, uint256 asked);
+    /// More would be in custody than the books can hold.
+    error CustodyTooHigh(address token, uint256 held, uint256 received);
     /// The token refused the transfer.
     error TransferFailed(address token, address to, uint256 amount);
     /// More left the bridge than the message moves.

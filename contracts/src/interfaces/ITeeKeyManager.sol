@@ -131,6 +131,9 @@ interface ITeeKeyManager {
     /// @notice An image by its number; the first has 1.
     function imageOf(uint16 image) external view returns (Image memory);
 
+    /// @notice Whether the keys of an image count no more.
+    function isImageRemoved(uint16 image) external view returns (bool);
+
     /// @notice Whether a verifier may admit keys, or ever could.
     function verifierOf(address verifier) external view returns (bool isAdmitted, bool wasAdmitted);
 

@@ -13,43 +13,41 @@ import {Module} from "./Module.sol";
 /// message that moves it waits. Native currency counts as the wrapped token. Belongs into **both** phases: it looks in phase Pre and
 /// charges in phase Post, where a call that fails takes the charge back.
 contract RateLimit is Module, Ownable2Step {
-    /// How much a bucket holds and how fast it fills.
-    struct Limit {
-        uint128 capacity;
-        uint128 refillPerSecond;
-    }
-
-    /// How full a bucket was, and when.
+    /// How much of a token goes in a second on average, how full its bucket was, and when. One storage slot.
     struct Bucket {
-        uint192 level;
-        uint64 updatedAt;
+        uint104 perSecond;
+        uint112 level;
+        uint40 updatedAt;
     }
 
     /// The owner set the limit of a token; its bucket is full.
-    event LimitSet(address indexed token, uint128 capacity, uint128 refillPerSecond);
+    event LimitSet(address indexed token, uint104 perSecond);
     /// A message waits.
     event MessageQueued(uint64 indexed nonce, uint64 availableAt);
 
     /// How long a message waits that does not fit, in seconds.
     uint64 public immutable DELAY;
+    /// A bucket holds what flows into it in so many seconds.
+    uint64 public immutable PERIOD;
     /// As what native currency counts.
     address public immutable WRAPPED_NATIVE;
 
-    mapping(address token => Limit) public limitOf;
     mapping(address token => Bucket) private _buckets;
     /// By the hash of the whole message: another one under its nonce waits anew.
     mapping(bytes32 message => uint64) private _availableAt;
 
-    constructor(address registry, address owner_, address wrappedNative, uint64 delay) Module(registry) Ownable(owner_) {
+    constructor(address registry, address owner_, address wrappedNative, uint64 period, uint64 delay) Module(registry) Ownable(owner_) {
         WRAPPED_NATIVE = wrappedNative;
+        PERIOD = period;
         DELAY = delay;
     }
 
     /// @notice Sets the limit of a token, and fills its bucket. The owner's.
-    function setLimit(address token, uint128 capacity, uint128 refillPerSecond) external onlyOwner {
-        limitOf[token] = Limit(capacity, refillPerSecond);
-        _buckets[token] = Bucket(capacity, uint64(block.timestamp));
-        emit LimitSet(token, capacity, refillPerSecond);
+    function setLimit(address token, uint104 perSecond) external onlyOwner {
+        _buckets[token] = Bucket(perSecond, 0, 0);
+        _buckets[token].level = uint112(levelOf(token));
+        _buckets[token].updatedAt = uint40(block.timestamp);
+        emit LimitSet(token, perSecond);
     }
 
     /// @inheritdoc IValidationModule
@@ -74,10 +72,11 @@ contract RateLimit is Module, Ownable2Step {
 
     /// @notice How much of a token goes without waiting.
     function levelOf(address token) public view returns (uint256) {
-        Limit memory limit = limitOf[token];
         Bucket memory bucket = _buckets[token];
-        uint256 level = uint256(bucket.level) + uint256(limit.refillPerSecond) * (block.timestamp - bucket.updatedAt);
-        return level < limit.capacity ? level : limit.capacity;
+        uint256 capacity = uint256(bucket.perSecond) * PERIOD;
+        if (capacity > type(uint112).max) capacity = type(uint112).max;
+        uint256 level = uint256(bucket.level) + uint256(bucket.perSecond) * (block.timestamp - bucket.updatedAt);
+        return level < capacity ? level : capacity;
     }
 
     /// @notice When a message that waits may go, or zero.
@@ -99,7 +98,8 @@ contract RateLimit is Module, Ownable2Step {
 
     function _charge(address token, uint256 amount) private {
         if (amount == 0) return;
-        // Less than the level, which is no more than a capacity of 128 bits.
-        _buckets[token] = Bucket(uint192(levelOf(token) - amount), uint64(block.timestamp));
+        // No more than the level, which fits.
+        _buckets[token].level = uint112(levelOf(token) - amount);
+        _buckets[token].updatedAt = uint40(block.timestamp);
     }
 }

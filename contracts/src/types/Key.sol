@@ -45,8 +45,6 @@ struct Image {
     bytes32 digest;
     /// What its keys may sign.
     Role role;
-    /// Whether its keys count no more.
-    bool isRemoved;
-    /// How many of its keys are in state Live.
-    uint32 liveKeys;
+    /// How many validators hold a key of it that is in state Live. Sequencers are not counted.
+    uint32 validators;
 }

@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+pragma solidity 0.8.37;
+
+/// @notice The cheat codes of forge that these tests use.
+interface Vm {
+    struct Wallet {
+        address addr;
+        uint256 publicKeyX;
+        uint256 publicKeyY;
+        uint256 privateKey;
+    }
+
+    struct Log {
+        bytes32[] topics;
+        bytes data;
+        address emitter;
+    }
+
+    function addr(uint256 secret) external pure returns (address);
+    function createWallet(uint256 secret) external returns (Wallet memory);
+    function sign(uint256 secret, bytes32 digest) external pure returns (uint8 v, bytes32 r, bytes32 s);
+    function assume(bool condition) external pure;
+    function prank(address caller) external;
+    function startPrank(address caller) external;
+    function stopPrank() external;
+    function deal(address account, uint256 balance) external;
+    function warp(uint256 timestamp) external;
+    function roll(uint256 number) external;
+    function chainId(uint256 id) external;
+    function etch(address account, bytes calldata code) external;
+    function label(address account, string calldata name) external;
+    function load(address account, bytes32 slot) external view returns (bytes32);
+    function expectRevert() external;
+    function expectRevert(bytes calldata data) external;
+    function expectRevert(bytes4 selector) external;
+    function expectPartialRevert(bytes4 selector) external;
+    function expectEmit() external;
+    function recordLogs() external;
+    function getRecordedLogs() external returns (Log[] memory);
+    function readFile(string calldata path) external view returns (string memory);
+    function parseJsonBytes(string calldata json, string calldata key) external pure returns (bytes memory);
+    function parseJsonBytes32(string calldata json, string calldata key) external pure returns (bytes32);
+    function parseJsonAddress(string calldata json, string calldata key) external pure returns (address);
+    function parseJsonUint(string calldata json, string calldata key) external pure returns (uint256);
+    function keyExistsJson(string calldata json, string calldata key) external view returns (bool);
+    function toString(uint256 value) external pure returns (string memory);
+    function snapshotGasLastCall(string calldata group, string calldata name) external returns (uint256);
+    function setBlockhash(uint256 number, bytes32 hash) external;
+    function assertEq(uint256 a, uint256 b) external pure;
+    function assertEq(uint256 a, uint256 b, string calldata why) external pure;
+    function assertEq(bytes32 a, bytes32 b) external pure;
+    function assertEq(address a, address b) external pure;
+    function assertTrue(bool condition) external pure;
+    function assertTrue(bool condition, string calldata why) external pure;
+    function assertLe(uint256 a, uint256 b) external pure;
+    function assertLe(uint256 a, uint256 b, string calldata why) external pure;
+    function assertGe(uint256 a, uint256 b) external pure;
+    function assertGe(uint256 a, uint256 b, string calldata why) external pure;
+    function assertGt(uint256 a, uint256 b) external pure;
+}
+
+// Where forge answers.
+Vm constant vm = Vm(address(uint160(uint256(keccak256("hevm cheat code")))));
