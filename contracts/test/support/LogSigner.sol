@@ -12,7 +12,8 @@ library LogSigner {
             hex"3a00010001",
             number(1000),
             hex"3a00010002",
-            number(0),
+            // A status: the type of the vectors.
+            number(4),
             hex"3a000100035820",
             stream,
             hex"3a00010004",
