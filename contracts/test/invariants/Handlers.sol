@@ -1,0 +1,306 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+pragma solidity 0.8.37;
+
+import {Bridge} from "../../src/Bridge.sol";
+import {TeeKeyManager} from "../../src/attestation/TeeKeyManager.sol";
+import {KeyState, Role} from "../../src/types/Key.sol";
+import {Message} from "../../src/types/Message.sol";
+import {State} from "../../src/types/State.sol";
+import {Fixture} from "../support/Fixture.sol";
+import {LogSigner} from "../support/LogSigner.sol";
+import {PlainToken, TestWETH} from "../support/Tokens.sol";
+import {vm} from "../support/Vm.sol";
+
+/// @notice Counts for each nonce how often it was executed, and does something odd.
+contract Recorder {
+    uint256[16] public executions;
+    bool public isFailing;
+
+    function setFailing(bool isFailing_) external {
+        isFailing = isFailing_;
+    }
+
+    function execute(uint64 nonce, uint8 oddity) external payable {
+        require(!isFailing);
+        executions[nonce]++;
+        if (oddity % 4 == 1) {
+            (bool isSent,) = msg.sender.call{value: msg.value / 2}("");
+            require(isSent);
+        }
+        if (oddity % 4 == 2) {
+            while (true) {}
+        }
+    }
+}
+
+/// @notice Everything that can be done to a bridge, in any order, with few nonces so that they meet.
+contract BridgeHandler is Fixture {
+    uint64 public constant NONCES = 16;
+
+    Recorder public recorder;
+    /// What each message looked like when it was last brought, for retries.
+    mapping(uint64 nonce => Message) private _last;
+    mapping(uint64 nonce => bytes) private _payloads;
+    /// The final state that a nonce was seen in.
+    mapping(uint64 nonce => State) public finalState;
+    /// Whether a final state was seen to change.
+    bool public hasFinalChanged;
+    uint256 public inboundSeen;
+    uint256 public completed;
+    uint256 public failed;
+
+    constructor() {
+        setUp();
+        recorder = new Recorder();
+        inboundSeen = bridge.inboundCount();
+    }
+
+    function perform(uint64 nonce, uint256 value, uint256 amount, uint8 oddity, uint8 target) external {
+        nonce = nonce % NONCES;
+        bytes memory payload = abi.encodeCall(Recorder.execute, (nonce, oddity));
+        address to = target % 8 == 0 ? address(keys) : target % 8 == 1 ? address(0xe0a) : address(recorder);
+        Message memory message = callTo(nonce, to, payload);
+        message.value = value % 3 == 0 ? 0 : value % 20 ether;
+        message.token = address(token);
+        message.amount = amount % 3 == 0 ? 0 : amount % 200_000;
+        bytes32 digest = bridge.messageDigest(message);
+        try bridge.initializeAndHandleMessage(message, payload, sign(SEQUENCER, digest), quorum(digest)) returns (State state) {
+            _last[nonce] = message;
+            _payloads[nonce] = payload;
+            _count(state);
+        } catch {}
+        _look();
+    }
+
+    function retry(uint64 nonce) external {
+        nonce = nonce % NONCES;
+        try bridge.retryMessage(_last[nonce], _payloads[nonce]) returns (State state) {
+            _count(state);
+        } catch {}
+        _look();
+    }
+
+    /// Too few signatures, under any nonce.
+    function attack(uint64 nonce, uint8 count) external {
+        nonce = nonce % NONCES;
+        bytes memory payload = abi.encodeCall(Recorder.execute, (nonce, 0));
+        Message memory message = callTo(nonce, address(recorder), payload);
+        bytes32 digest = bridge.messageDigest(message);
+        bool isAccepted;
+        try bridge.initializeAndHandleMessage(message, payload, sign(SEQUENCER, digest), quorum(digest, count % THRESHOLD)) {
+            isAccepted = true;
+        } catch {}
+        vm.assertTrue(!isAccepted);
+        _look();
+    }
+
+    function initializeOther(uint64 nonce, uint256 value) external {
+        nonce = nonce % NONCES;
+        Message memory message = callTo(nonce, address(recorder), "");
+        message.value = value;
+        try bridge.initializeMessage(message, sign(SEQUENCER, bridge.messageDigest(message))) {} catch {}
+        _look();
+    }
+
+    function depositNative(uint256 amount) external {
+        amount = amount % 10 ether;
+        vm.deal(USER, amount);
+        vm.prank(USER);
+        try bridge.depositNative{value: amount}("") returns (uint64 nonce) {
+            vm.assertEq(nonce, ++inboundSeen);
+        } catch {}
+    }
+
+    function depositToken(uint256 amount) external {
+        amount = amount % 1_000_000;
+        token.mint(USER, amount);
+        vm.startPrank(USER);
+        token.approve(address(bridge), amount);
+        try bridge.deposit(address(token), amount, "") returns (uint64 nonce) {
+            vm.assertEq(nonce, ++inboundSeen);
+        } catch {}
+        vm.stopPrank();
+    }
+
+    function sendMessage() external {
+        vm.assertEq(bridge.sendMessage(""), ++inboundSeen);
+    }
+
+    function setFailing(bool isFailing) external {
+        recorder.setFailing(isFailing);
+    }
+
+    /// Native currency that anyone sends to the executor.
+    function sendToExecutor(uint256 amount) external {
+        vm.deal(address(this), amount % 1 ether);
+        (bool isSent,) = bridge.executor().call{value: amount % 1 ether}("");
+        vm.assertTrue(isSent);
+    }
+
+    function warp(uint32 elapsed) external {
+        vm.warp(block.timestamp + elapsed % 8 hours);
+    }
+
+    function bridgeOf() external view returns (Bridge, PlainToken, TestWETH) {
+        return (bridge, token, weth);
+    }
+
+    function _count(State state) private {
+        if (state == State.Completed) completed++;
+        if (state == State.Failed) failed++;
+    }
+
+    function _look() private {
+        for (uint64 nonce = 0; nonce < NONCES; nonce++) {
+            State state = bridge.messageState(nonce);
+            State before = finalState[nonce];
+            if (before != State.NotStarted && state != before) hasFinalChanged = true;
+            if (state == State.Completed || state == State.Rejected || state == State.Expired) finalState[nonce] = state;
+        }
+    }
+}
+
+/// @notice Everything that can be done to keys, in any order.
+contract KeyHandler is Fixture {
+    uint256 public constant KEYS = 12;
+
+    constructor() {
+        setUp();
+    }
+
+    function register(uint256 secret, bool isValidator) external {
+        registerKeyAnyway(0xa0 + secret % KEYS, isValidator ? Role.Validator : Role.Sequencer);
+    }
+
+    function revoke(uint256 secret) external {
+        vm.prank(OWNER);
+        try keys.revokeKey(vm.addr(0xa0 + secret % KEYS)) {} catch {}
+    }
+
+    function retire(uint256 secret) external {
+        try keys.retireKey(vm.addr(0xa0 + secret % KEYS)) {} catch {}
+    }
+
+    function freeze(uint256 secret) external {
+        secret = 0xa0 + secret % KEYS;
+        bytes memory first = LogSigner.receipt(secret, STREAM, 1, 5, keccak256("a"));
+        bytes memory second = LogSigner.receipt(secret, STREAM, 1, 5, keccak256("b"));
+        try keys.reportEquivocation(first, second) {} catch {}
+    }
+
+    function removeImage(uint8 image) external {
+        // Seldom: nothing registers after it.
+        if (image % 16 != 0) return;
+        vm.prank(OWNER);
+        try keys.removeImage(2) {} catch {}
+    }
+
+    function setThreshold(uint8 threshold) external {
+        vm.prank(OWNER);
+        try keys.setThreshold(threshold % 8) {} catch {}
+    }
+
+    function warp(uint32 elapsed) external {
+        vm.warp(block.timestamp + elapsed % 5 days);
+    }
+
+    function keysOf() external view returns (TeeKeyManager) {
+        return keys;
+    }
+
+    /// Validators that are in state Live, of an image that is not removed; and how many of them count now.
+    function count() external view returns (uint256 known, uint256 live) {
+        for (uint256 i = 0; i < KEYS; i++) {
+            address key = vm.addr(0xa0 + i);
+            if (keys.keyOf(key).role != Role.Validator) continue;
+            if (keys.keyOf(key).state == KeyState.Live && !keys.isImageRemoved(keys.keyOf(key).image)) known++;
+            if (keys.isLive(key, Role.Validator)) live++;
+        }
+    }
+
+    /// Whether all keys together, those that count not among them, are a quorum for anything.
+    function hasQuorum(uint256 signers) external view returns (bool) {
+        bytes32 digest = keccak256("anything");
+        bytes memory signatures;
+        address last = address(0);
+        // The live ones, in ascending order.
+        for (uint256 n = 0; n < signers; n++) {
+            uint256 next;
+            for (uint256 i = 0; i < KEYS; i++) {
+                address key = vm.addr(0xa0 + i);
+                bool isNext = key > last && (next == 0 || key < vm.addr(next));
+                if (isNext && keys.isLive(key, Role.Validator)) next = 0xa0 + i;
+            }
+            if (next == 0) break;
+            last = vm.addr(next);
+            signatures = bytes.concat(signatures, sign(next, digest));
+        }
+        try keys.requireQuorum(digest, signatures) {
+            return true;
+        } catch {
+            return false;
+        }
+    }
+
+    function registerKeyAnyway(uint256 secret, Role role) private {
+        bytes32 image = role == Role.Sequencer ? SEQUENCER_IMAGE : VALIDATOR_IMAGE;
+        bytes memory key = publicKey(secret);
+        try keys.registerKey(role, key, block.number - 1, address(verifier), abi.encode(image)) {} catch {}
+    }
+}
+
+/// @notice Tells forge what to call.
+abstract contract Invariant {
+    struct FuzzSelector {
+        address addr;
+        bytes4[] selectors;
+    }
+
+    bool public constant IS_TEST = true;
+
+    address private _handler;
+    bytes4[] private _selectors;
+
+    function _useBridge() internal returns (BridgeHandler handler) {
+        handler = new BridgeHandler();
+        _handler = address(handler);
+        _selectors = [
+            BridgeHandler.perform.selector,
+            // Twice: it is where most happens.
+            BridgeHandler.perform.selector,
+            BridgeHandler.retry.selector,
+            BridgeHandler.attack.selector,
+            BridgeHandler.initializeOther.selector,
+            BridgeHandler.depositNative.selector,
+            BridgeHandler.depositToken.selector,
+            BridgeHandler.sendMessage.selector,
+            BridgeHandler.setFailing.selector,
+            BridgeHandler.sendToExecutor.selector,
+            BridgeHandler.warp.selector
+        ];
+    }
+
+    function _useKeys() internal returns (KeyHandler handler) {
+        handler = new KeyHandler();
+        _handler = address(handler);
+        _selectors = [
+            KeyHandler.register.selector,
+            KeyHandler.revoke.selector,
+            KeyHandler.retire.selector,
+            KeyHandler.freeze.selector,
+            KeyHandler.removeImage.selector,
+            KeyHandler.setThreshold.selector,
+            KeyHandler.warp.selector
+        ];
+    }
+
+    function targetContracts() external view returns (address[] memory targets) {
+        targets = new address[](1);
+        targets[0] = _handler;
+    }
+
+    function targetSelectors() external view returns (FuzzSelector[] memory selectors) {
+        selectors = new FuzzSelector[](1);
+        selectors[0] = FuzzSelector(_handler, _selectors);
+    }
+}

@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+pragma solidity 0.8.37;
+
+import {Bridge} from "../../src/Bridge.sol";
+import {BridgeHandler, Invariant} from "./Handlers.sol";
+import {vm} from "../support/Vm.sol";
+
+/// @notice The bridge holds no native currency between transactions: all of it is wrapped.
+contract NoNativeRestsInvariant is Invariant {
+    BridgeHandler private _on;
+
+    function setUp() public {
+        _on = _useBridge();
+    }
+
+    function invariant_noNativeRests() public view {
+        (Bridge bridge,,) = _on.bridgeOf();
+        vm.assertEq(address(bridge).balance, 0);
+    }
+}
