@@ -372,8 +372,7 @@ contract Bridge is IBridge, Ownable2Step, EIP712, ReentrancyGuardTransient {
         State state = messageState(message.nonce);
         // Whoever brought another message under this nonce has no claim to it.
         if (state != State.NotStarted && state != State.PreExecution) revert StateUnfit(message.nonce, state);
-        address sequencer = KEY_MANAGER.requireSequencer(digest, sequencerSignature);
-        KEY_MANAGER.requireQuorum(digest, validatorSignatures);
+        address sequencer = KEY_MANAGER.requireAuthorized(digest, sequencerSignature, validatorSignatures);
 
         return _settle(message, payload, digest, state, sequencer);
     }

@@ -27,6 +27,12 @@ pub(crate) enum Command {
     },
     /// Installs the servers that tests of remote stores start, so that plain `cargo test` finds them too.
     Servers,
+    /// Builds and tests the contracts, and compares their gas, interfaces and storage with the snapshots.
+    Contracts {
+        /// Write the snapshots instead of comparing them.
+        #[arg(long)]
+        write: bool,
+    },
     /// Shows the product at work in less than a minute.
     Demo {
         /// Keep what the demo wrote in this folder instead of a temporary one.

@@ -7,6 +7,7 @@
 //! | [`check`] | `check` | is this tree fit to be merged, without running it |
 //! | [`test`] | `test` | does it work |
 //! | [`servers`] | `servers` | which servers do tests of remote stores start |
+//! | [`contracts`] | `contracts` | do the contracts build, hold, cost and look as they did |
 //! | [`demo`] | `demo` | what does it look like |
 //! | [`layers`] | `layers` | do the crates depend on each other as `crates/layers.toml` says |
 //! | [`tidy`] | `tidy` | is the tree in order: invariants, names, sizes, links, lock file |
@@ -24,6 +25,7 @@
 pub mod check;
 pub mod cli;
 pub mod codegen;
+pub mod contracts;
 pub mod demo;
 pub mod dispatch;
 pub mod fuzz;

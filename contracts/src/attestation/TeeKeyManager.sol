@@ -157,13 +157,23 @@ contract TeeKeyManager is ITeeKeyManager, Ownable2Step {
     // --- views
 
     /// @inheritdoc ITeeKeyManager
-    function requireSequencer(bytes32 digest, bytes calldata signature) external view returns (address sequencer) {
+    function requireSequencer(bytes32 digest, bytes calldata signature) public view returns (address sequencer) {
         sequencer = Signatures.signer(digest, signature);
         requireLive(sequencer, Role.Sequencer);
     }
 
     /// @inheritdoc ITeeKeyManager
-    function requireQuorum(bytes32 digest, bytes calldata signatures) external view {
+    function requireAuthorized(bytes32 digest, bytes calldata sequencerSignature, bytes calldata validatorSignatures)
+        external
+        view
+        returns (address sequencer)
+    {
+        sequencer = requireSequencer(digest, sequencerSignature);
+        requireQuorum(digest, validatorSignatures);
+    }
+
+    /// @inheritdoc ITeeKeyManager
+    function requireQuorum(bytes32 digest, bytes calldata signatures) public view {
         uint32 threshold = validatorThreshold();
         uint256 count = signatures.length / Signatures.LENGTH;
         if (signatures.length % Signatures.LENGTH != 0) revert SignaturesMalformed(signatures.length);
@@ -184,7 +194,7 @@ contract TeeKeyManager is ITeeKeyManager, Ownable2Step {
 
     /// @inheritdoc ITeeKeyManager
     function isLive(address key, Role role) public view returns (bool) {
-        Key memory known = _keys[key];
+        Key storage known = _keys[key];
         return role != Role.None && known.role == role && known.state == KeyState.Live && block.timestamp <= known.validUntil
             && !isImageRemoved(known.image);
     }

@@ -105,6 +105,12 @@ interface ITeeKeyManager {
     /// @return sequencer Who signed.
     function requireSequencer(bytes32 digest, bytes calldata signature) external view returns (address sequencer);
 
+    /// @notice Both at once: `requireSequencer` and `requireQuorum`.
+    function requireAuthorized(bytes32 digest, bytes calldata sequencerSignature, bytes calldata validatorSignatures)
+        external
+        view
+        returns (address sequencer);
+
     /// @notice Reverts unless at least as many live validators as the threshold signed.
     /// @param digest An EIP-712 digest.
     /// @param signatures Of 65 bytes each, one after the other, in strictly ascending order of their signers. All must be valid.

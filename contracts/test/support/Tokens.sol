@@ -2,7 +2,6 @@
 pragma solidity 0.8.37;
 
 import {ERC20} from "@openzeppelin/contracts/token/ERC20/ERC20.sol";
-import {WETH} from "solady/tokens/WETH.sol";
 
 /// @notice As it should be.
 contract PlainToken is ERC20("Plain", "PLN") {
@@ -98,5 +97,45 @@ contract RebasingToken {
     }
 }
 
-/// @notice Wrapped native currency for tests.
-contract TestWETH is WETH {}
+/// @notice Wrapped native currency as WETH9 has it: the supply is the balance, so nothing is stored for it.
+contract TestWETH {
+    event Transfer(address indexed from, address indexed to, uint256 amount);
+    event Deposit(address indexed to, uint256 amount);
+    event Withdrawal(address indexed from, uint256 amount);
+
+    mapping(address => uint256) public balanceOf;
+    mapping(address => mapping(address => uint256)) public allowance;
+
+    function deposit() external payable {
+        balanceOf[msg.sender] += msg.value;
+        emit Deposit(msg.sender, msg.value);
+    }
+
+    function withdraw(uint256 amount) external {
+        balanceOf[msg.sender] -= amount;
+        // WETH9 gives 2,300 gas.
+        payable(msg.sender).transfer(amount);
+        emit Withdrawal(msg.sender, amount);
+    }
+
+    function approve(address spender, uint256 amount) external returns (bool) {
+        allowance[msg.sender][spender] = amount;
+        return true;
+    }
+
+    function transfer(address to, uint256 amount) external returns (bool) {
+        return _move(msg.sender, to, amount);
+    }
+
+    function transferFrom(address from, address to, uint256 amount) external returns (bool) {
+        allowance[from][msg.sender] -= amount;
+        return _move(from, to, amount);
+    }
+
+    function _move(address from, address to, uint256 amount) private returns (bool) {
+        balanceOf[from] -= amount;
+        balanceOf[to] += amount;
+        emit Transfer(from, to, amount);
+        return true;
+    }
+}
