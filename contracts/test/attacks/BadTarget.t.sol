@@ -82,6 +82,13 @@ contract BadTargetAttack is Fixture {
         vm.assertEq(bytes32(bytes4(reason)), bytes32(IExecutor.CallFailed.selector));
     }
 
+    function test_attack_hugeReturn_executorCopiesLittle() public {
+        HugeReturn huge = new HugeReturn();
+        IExecutor executor = IExecutor(bridge.executor());
+        vm.prank(address(bridge));
+        vm.assertEq(executor.execute(address(huge), "x", 1_000_000).length, 256);
+    }
+
     function test_attack_entersAgain_reverts() public {
         Reentrant target = new Reentrant(address(bridge));
         Message memory inner = call(2);

@@ -66,7 +66,7 @@ contract OnePartyAttack is Fixture {
     /// The owner signs nothing: even as owner of everything he executes no message.
     function test_attack_ownerSigns_reverts() public {
         uint256 secret = 0x0123;
-        TeeKeyManager own = new TeeKeyManager(vm.addr(secret), STREAM, KEY_LIFE);
+        TeeKeyManager own = newKeys(vm.addr(secret));
         vm.assertEq(own.owner(), vm.addr(secret));
         Message memory message = call(1);
         bytes32 digest = bridge.messageDigest(message);

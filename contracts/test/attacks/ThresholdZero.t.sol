@@ -10,7 +10,7 @@ import {vm} from "../support/Vm.sol";
 /// @notice The threshold is left at zero (Ronin 2024), or is more than the validators that remain.
 contract ThresholdZeroAttack is Fixture {
     function test_attack_thresholdNeverSet_reverts() public {
-        TeeKeyManager fresh = new TeeKeyManager(OWNER, STREAM, KEY_LIFE);
+        TeeKeyManager fresh = newKeys(OWNER);
         vm.expectRevert(abi.encodeWithSelector(ITeeKeyManager.ThresholdInvalid.selector, 0, 0));
         fresh.validatorThreshold();
         vm.prank(OWNER);

@@ -23,12 +23,12 @@ contract SilentModule is IValidationModule {
 /// @notice A zero root accepted by default (Nomad): storage that nobody wrote, and values of zero.
 contract ZeroAcceptedAttack is Fixture {
     function test_attack_freshDeployment_acceptsNothing() public {
-        TeeKeyManager fresh = new TeeKeyManager(OWNER, STREAM, KEY_LIFE);
+        TeeKeyManager fresh = newKeys(OWNER);
         vm.expectRevert(abi.encodeWithSelector(ITeeKeyManager.ThresholdInvalid.selector, 0, 0));
         fresh.requireQuorum(bytes32(0), "");
         vm.expectRevert(abi.encodeWithSelector(ITeeKeyManager.VerifierUnknown.selector, address(0)));
         fresh.registerKey(Role.Validator, new bytes(64), block.number - 1, address(0), "");
-        Bridge empty = new Bridge(OWNER, GUARDIAN, fresh, address(weth), new address[](0));
+        Bridge empty = newBridge(fresh, new address[](0));
         Message memory message = call(1);
         bytes memory signature = sign(SEQUENCER, empty.messageDigest(message));
         vm.expectPartialRevert(ITeeKeyManager.KeyNotLive.selector);

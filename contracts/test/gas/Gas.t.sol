@@ -15,7 +15,7 @@ contract GasTest is Fixture {
     /// A withdrawal must not cost more.
     uint256 private constant WITHDRAWAL_FLOOR = 150_000;
     /// What unwrapping costs above that: native currency goes from the wrapped token to the bridge, the executor and the target.
-    uint256 private constant UNWRAPPING = 6_000;
+    uint256 private constant UNWRAPPING = 6000;
     /// An equivocation report must not cost more.
     uint256 private constant EQUIVOCATION_FLOOR = 90_000;
 

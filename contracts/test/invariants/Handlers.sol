@@ -262,7 +262,7 @@ abstract contract Invariant {
     bytes4[] private _selectors;
 
     function _useBridge() internal returns (BridgeHandler handler) {
-        handler = new BridgeHandler();
+        handler = BridgeHandler(vm.deployCode("Handlers.sol:BridgeHandler", ""));
         _handler = address(handler);
         _selectors = [
             BridgeHandler.perform.selector,
@@ -281,7 +281,7 @@ abstract contract Invariant {
     }
 
     function _useKeys() internal returns (KeyHandler handler) {
-        handler = new KeyHandler();
+        handler = KeyHandler(vm.deployCode("Handlers.sol:KeyHandler", ""));
         _handler = address(handler);
         _selectors = [
             KeyHandler.register.selector,

@@ -46,7 +46,7 @@ abstract contract Fixture {
     function setUp() public virtual {
         vm.warp(1_900_000_000);
         vm.roll(1000);
-        keys = new TeeKeyManager(OWNER, STREAM, KEY_LIFE);
+        keys = newKeys(OWNER);
         verifier = new AlwaysYesVerifier();
         vm.startPrank(OWNER);
         keys.admitVerifier(address(verifier));
@@ -61,14 +61,25 @@ abstract contract Fixture {
         keys.setThreshold(THRESHOLD);
 
         weth = new TestWETH();
-        checkpoints = new CheckpointRegistry(keys);
+        checkpoints = CheckpointRegistry(vm.deployCode("CheckpointRegistry.sol:CheckpointRegistry", abi.encode(keys)));
         address[] memory denied = new address[](1);
         denied[0] = address(checkpoints);
-        bridge = new Bridge(OWNER, GUARDIAN, keys, address(weth), denied);
+        bridge = newBridge(keys, denied);
         modules = ModuleCheckRegistry(address(bridge.MODULES()));
         token = new PlainToken();
         counter = new Counter();
         fund(100 ether, 1_000_000);
+    }
+
+    // Deployed by name: with `new`, the compiler would optimise the whole bridge once for each test contract.
+
+    function newKeys(address owner) internal returns (TeeKeyManager) {
+        return TeeKeyManager(vm.deployCode("TeeKeyManager.sol:TeeKeyManager", abi.encode(owner, STREAM, KEY_LIFE)));
+    }
+
+    function newBridge(TeeKeyManager keys_, address[] memory denied) internal returns (Bridge) {
+        bytes memory arguments = abi.encode(OWNER, GUARDIAN, keys_, address(weth), denied);
+        return Bridge(payable(vm.deployCode("Bridge.sol:Bridge", arguments)));
     }
 
     /// Registers a validator's key and keeps the list in order.

@@ -74,6 +74,26 @@ contract EquivocationTest is Fixture {
         keys.reportEquivocation(_first, second);
     }
 
+    /// Each field of the place alone.
+    function test_reportEquivocation_oneFieldDiffers_reverts() public {
+        bytes[3] memory others = [
+            LogSigner.receipt(SEQUENCER, STREAM, 1, 6, keccak256("b")),
+            LogSigner.receipt(SEQUENCER, STREAM, 2, 5, keccak256("b")),
+            LogSigner.receipt(SEQUENCER, keccak256("other"), 1, 5, keccak256("b"))
+        ];
+        for (uint256 i = 0; i < others.length; i++) {
+            vm.expectPartialRevert(ITeeKeyManager.NoEquivocation.selector);
+            keys.reportEquivocation(_first, others[i]);
+        }
+    }
+
+    /// Bytes after the signature would make a second form of one receipt.
+    function test_reportEquivocation_bytesAfter_reverts() public {
+        bytes memory longer = bytes.concat(_first, hex"00");
+        vm.expectPartialRevert(SignedPlace.Malformed.selector);
+        keys.reportEquivocation(_first, longer);
+    }
+
     function testFuzz_reportEquivocation_anyPlace_freezes(uint64 epoch, uint64 sequence, bytes32 stream) public {
         keys.reportEquivocation(
             LogSigner.receipt(SEQUENCER, stream, epoch, sequence, keccak256("a")),
