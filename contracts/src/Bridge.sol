@@ -197,12 +197,11 @@ contract Bridge is IBridge, Ownable2Step, EIP712, ReentrancyGuardTransient {
     function performMessage(Message calldata message, bytes calldata payload) external {
         if (msg.sender != address(this)) revert NotSelf(msg.sender);
         if (message.amount != 0) _sendToken(message.token, message.target, message.amount);
-        if (message.value != 0) {
-            _debit(wrappedNative, message.value);
-            IWETH(wrappedNative).withdraw(message.value);
-        }
+        if (message.value != 0) _takeNative(message.value);
+        uint256 kept = address(this).balance - message.value;
         IExecutor(executor).execute{value: message.value}(message.target, payload, message.gasLimit);
-        _rewrap(message.nonce);
+        // Nobody else can take native currency out or bring it in while the lock holds, so what is more than before came back.
+        _creditReturned(message.nonce, address(this).balance - kept);
         _setState(message.nonce, State.PostExecution);
         (Verdict verdict, address module) = MODULES.checkMessage(message, Phase.Post);
         if (verdict != Verdict.Pass) revert PostCheckFailed(module, verdict);
@@ -235,11 +234,7 @@ contract Bridge is IBridge, Ownable2Step, EIP712, ReentrancyGuardTransient {
 
         // effects
         _credit(wrappedNative, msg.value);
-        uint64 nonce = _announce(wrappedNative, msg.value, data);
-
-        // interactions
-        IWETH(wrappedNative).deposit{value: msg.value}();
-        return nonce;
+        return _announce(wrappedNative, msg.value, data);
     }
 
     /// @inheritdoc IBridge
@@ -319,6 +314,8 @@ contract Bridge is IBridge, Ownable2Step, EIP712, ReentrancyGuardTransient {
         if (target == address(this) || target == executor || target == address(MODULES) || target == address(KEY_MANAGER)) return true;
         Account memory account = _accounts[target];
         if (account.isCustody || account.isDenied) return true;
+        // A verifier has code; so whoever withdraws to an account without any does not pay for the question.
+        if (target.code.length == 0) return false;
         (, bool wasAdmitted) = KEY_MANAGER.verifierOf(target);
         return wasAdmitted;
     }
@@ -449,22 +446,36 @@ contract Bridge is IBridge, Ownable2Step, EIP712, ReentrancyGuardTransient {
 
     // --- custody
 
+    // Native currency and its wrapped form are one account: each rests in the form in which it came, and is turned into the other when a
+    // message asks for more of that form than there is.
+
+    /// Debits native currency, and unwraps what there is too little of.
+    function _takeNative(uint256 amount) private {
+        _debit(wrappedNative, amount);
+        uint256 resting = address(this).balance;
+        if (resting < amount) IWETH(wrappedNative).withdraw(amount - resting);
+    }
+
+    /// Credits what the call left over or sent back.
+    function _creditReturned(uint64 nonce, uint256 returned) private {
+        if (returned == 0) return;
+        _credit(wrappedNative, returned);
+        emit NativeReturned(nonce, returned);
+    }
+
     /// Sends and debits what really left.
     function _sendToken(address token, address to, uint256 amount) private {
         uint256 before = IERC20(token).balanceOf(address(this));
+        if (token == wrappedNative && before < amount) {
+            uint256 held = _accounts[token].held;
+            if (amount > held) revert CustodyTooLow(token, held, amount);
+            IWETH(token).deposit{value: amount - before}();
+            before = amount;
+        }
         if (!IERC20(token).trySafeTransfer(to, amount)) revert TransferFailed(token, to, amount);
         uint256 took = before - IERC20(token).balanceOf(address(this));
         if (took > amount) revert TransferTookMore(token, took, amount);
         _debit(token, took);
-    }
-
-    /// Wraps whatever native currency the bridge holds: it holds none between messages.
-    function _rewrap(uint64 nonce) private {
-        uint256 returned = address(this).balance;
-        if (returned == 0) return;
-        _credit(wrappedNative, returned);
-        IWETH(wrappedNative).deposit{value: returned}();
-        emit NativeRewrapped(nonce, returned);
     }
 
     function _credit(address token, uint256 amount) private {

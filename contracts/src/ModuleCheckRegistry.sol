@@ -15,7 +15,15 @@ contract ModuleCheckRegistry is IModuleCheckRegistry, Ownable2Step {
     /// @inheritdoc IModuleCheckRegistry
     address public immutable bridge;
 
-    Entry[] private _entries;
+    /// An entry, and whether it is the last one: who asks reads no length. One storage slot; where there is no module there is no entry.
+    struct Slot {
+        address module;
+        bool inPre;
+        bool inPost;
+        bool isLast;
+    }
+
+    Slot[MODULES_MAX] private _slots;
 
     /// @param bridge_ Who asks.
     /// @param owner_ Meant to be a timelock.
@@ -37,9 +45,9 @@ contract ModuleCheckRegistry is IModuleCheckRegistry, Ownable2Step {
         }
 
         // effects
-        delete _entries;
+        delete _slots;
         for (uint256 i = 0; i < entries.length; i++) {
-            _entries.push(entries[i]);
+            _slots[i] = Slot(entries[i].module, entries[i].inPre, entries[i].inPost, i + 1 == entries.length);
         }
         emit ModulesSet(entries);
     }
@@ -47,18 +55,25 @@ contract ModuleCheckRegistry is IModuleCheckRegistry, Ownable2Step {
     /// @inheritdoc IModuleCheckRegistry
     function checkMessage(Message calldata message, Phase phase) external returns (Verdict, address) {
         if (msg.sender != bridge) revert NotBridge(msg.sender);
-        uint256 count = _entries.length;
-        for (uint256 i = 0; i < count; i++) {
-            Entry memory entry = _entries[i];
-            if (phase == Phase.Pre ? !entry.inPre : !entry.inPost) continue;
-            Verdict verdict = IValidationModule(entry.module).checkMessage(message, phase);
-            if (verdict != Verdict.Pass) return (verdict, entry.module);
+        for (uint256 i = 0; i < MODULES_MAX; i++) {
+            Slot memory slot = _slots[i];
+            if (slot.module == address(0)) break;
+            if (phase == Phase.Pre ? slot.inPre : slot.inPost) {
+                Verdict verdict = IValidationModule(slot.module).checkMessage(message, phase);
+                if (verdict != Verdict.Pass) return (verdict, slot.module);
+            }
+            if (slot.isLast) break;
         }
         return (Verdict.Pass, address(0));
     }
 
     /// @inheritdoc IModuleCheckRegistry
-    function modules() external view returns (Entry[] memory) {
-        return _entries;
+    function modules() external view returns (Entry[] memory entries) {
+        uint256 count;
+        while (count < MODULES_MAX && _slots[count].module != address(0)) count++;
+        entries = new Entry[](count);
+        for (uint256 i = 0; i < count; i++) {
+            entries[i] = Entry(_slots[i].module, _slots[i].inPre, _slots[i].inPost);
+        }
     }
 }

@@ -5,8 +5,8 @@ import {Message} from "../types/Message.sol";
 import {State, Verdict} from "../types/State.sol";
 
 /// @title The bridge of one stream
-/// @notice Executes what a sequencer and a quorum of validators signed, at most once; holds native currency (wrapped) and ERC-20 tokens; and
-/// takes deposits and messages for the application.
+/// @notice Executes what a sequencer and a quorum of validators signed, at most once; holds native currency and ERC-20 tokens; and takes
+/// deposits and messages for the application.
 ///
 /// Outbound: a message is *authorised* when a live sequencer and a quorum of live validators signed its digest. An authorised message ends
 /// as Completed, Rejected or Expired; or it is Failed, its value stays in custody, and anyone may retry it until its deadline.
@@ -15,6 +15,8 @@ import {State, Verdict} from "../types/State.sol";
 ///
 /// Tokens: a token may take a fee or return nothing; what is credited and debited is the measured difference. A token that grows gives its
 /// growth to nobody; one that shrinks makes withdrawals fail when custody is no longer covered.
+///
+/// Native currency and its wrapped form are one asset in custody: either may be deposited, and a message moves whichever it names.
 interface IBridge {
     // --- events
 
@@ -30,8 +32,8 @@ interface IBridge {
     event MessageRejected(uint64 indexed nonce, bytes32 indexed digest, address indexed module);
     /// A message was brought after its deadline.
     event MessageExpired(uint64 indexed nonce, bytes32 indexed digest);
-    /// Native currency that the call left over, or sent back, was wrapped again.
-    event NativeRewrapped(uint64 indexed nonce, uint256 amount);
+    /// Native currency that the call left over, or sent back, is in custody again.
+    event NativeReturned(uint64 indexed nonce, uint256 amount);
     /// The canonical event of everything inbound. Nonces are dense from 1. Native currency has the wrapped token; a message without
     /// value has token zero.
     event InboundMessageSent(uint64 indexed nonce, address indexed sender, address indexed token, uint256 amount, bytes data);
@@ -147,7 +149,7 @@ interface IBridge {
     /// @return nonce Of the inbound message.
     function deposit(address token, uint256 amount, bytes calldata data) external returns (uint64 nonce);
 
-    /// @notice Takes native currency into custody, wrapped.
+    /// @notice Takes native currency into custody, where it is one with its wrapped form.
     function depositNative(bytes calldata data) external payable returns (uint64 nonce);
 
     /// @notice Sends the application a message without value.
@@ -182,7 +184,7 @@ interface IBridge {
     /// @notice What is signed.
     function messageDigest(Message calldata message) external view returns (bytes32);
 
-    /// @notice What messages may still move of a token. Native currency is the wrapped token.
+    /// @notice What messages may still move of a token. Native currency and the wrapped token are one, under the latter.
     function custodyOf(address token) external view returns (uint256);
 
     /// @notice How many inbound messages were sent; the last one's nonce.

@@ -45,7 +45,7 @@ contract ReplayElsewhereAttack is Fixture {
 
     function test_attack_endorsementOfOtherRegistry_reverts() public {
         bytes memory all = quorum(checkpoints.checkpointDigest(checkpoint(1)));
-        CheckpointRegistry second = CheckpointRegistry(vm.deployCode("CheckpointRegistry.sol:CheckpointRegistry", abi.encode(keys)));
+        CheckpointRegistry second = CheckpointRegistry(deploy("CheckpointRegistry", abi.encode(keys)));
         vm.expectPartialRevert(ITeeKeyManager.KeyNotLive.selector);
         second.recordCheckpoint(checkpoint(1), all, "");
     }

@@ -77,7 +77,7 @@ contract ZeroAcceptedAttack is Fixture {
     }
 
     function test_attack_noCheckpoint_isNotFresh() public {
-        setModule(address(new CheckpointFreshness(address(modules), checkpoints, type(uint64).max)), true, false);
+        setModule(deploy("CheckpointFreshness", abi.encode(modules, checkpoints, type(uint64).max)), true, false);
         assertState(perform(call(1), countPayload()), State.PreExecution);
     }
 }

@@ -61,8 +61,10 @@ contract BridgeHandler is Fixture {
         address to = target % 8 == 0 ? address(keys) : target % 8 == 1 ? address(0xe0a) : address(recorder);
         Message memory message = callTo(nonce, to, payload);
         message.value = value % 3 == 0 ? 0 : value % 20 ether;
-        message.token = address(token);
-        message.amount = amount % 3 == 0 ? 0 : amount % 200_000;
+        // Every fourth moves the wrapped form, which rests beside the native one.
+        bool isWrapped = amount % 4 == 0;
+        message.token = isWrapped ? address(weth) : address(token);
+        message.amount = amount % 3 == 0 ? 0 : isWrapped ? amount % 20 ether : amount % 200_000;
         bytes32 digest = bridge.messageDigest(message);
         try bridge.initializeAndHandleMessage(message, payload, sign(SEQUENCER, digest), quorum(digest)) returns (State state) {
             _last[nonce] = message;
@@ -109,6 +111,18 @@ contract BridgeHandler is Fixture {
         try bridge.depositNative{value: amount}("") returns (uint64 nonce) {
             vm.assertEq(nonce, ++inboundSeen);
         } catch {}
+    }
+
+    function depositWrapped(uint256 amount) external {
+        amount = amount % 10 ether;
+        vm.deal(USER, amount);
+        vm.startPrank(USER);
+        weth.deposit{value: amount}();
+        weth.approve(address(bridge), amount);
+        try bridge.deposit(address(weth), amount, "") returns (uint64 nonce) {
+            vm.assertEq(nonce, ++inboundSeen);
+        } catch {}
+        vm.stopPrank();
     }
 
     function depositToken(uint256 amount) external {
@@ -272,6 +286,7 @@ abstract contract Invariant {
             BridgeHandler.attack.selector,
             BridgeHandler.initializeOther.selector,
             BridgeHandler.depositNative.selector,
+            BridgeHandler.depositWrapped.selector,
             BridgeHandler.depositToken.selector,
             BridgeHandler.sendMessage.selector,
             BridgeHandler.setFailing.selector,

@@ -37,6 +37,7 @@ interface Vm {
     function expectEmit() external;
     function recordLogs() external;
     function getRecordedLogs() external returns (Log[] memory);
+    function envOr(string calldata name, bool otherwise) external view returns (bool);
     function deployCode(string calldata artifact, bytes calldata arguments) external returns (address);
     function readFile(string calldata path) external view returns (string memory);
     function parseJsonBytes(string calldata json, string calldata key) external pure returns (bytes memory);

@@ -157,7 +157,7 @@ contract BridgeTest is Fixture {
         assertState(perform(message, countPayload()), isCovered ? State.Completed : State.Failed);
         vm.assertEq(bridge.custodyOf(address(weth)), isCovered ? 100 ether - value : 100 ether);
         vm.assertEq(bridge.custodyOf(address(token)), isCovered ? 1_000_000 - amount : 1_000_000);
-        vm.assertEq(weth.balanceOf(address(bridge)), bridge.custodyOf(address(weth)));
+        vm.assertEq(address(bridge).balance, bridge.custodyOf(address(weth)));
         vm.assertEq(token.balanceOf(address(bridge)), bridge.custodyOf(address(token)));
     }
 
@@ -373,13 +373,67 @@ contract BridgeTest is Fixture {
     }
 
     function test_deposit_wrapped_isOneCustody() public {
-        vm.deal(USER, 1 ether);
-        vm.startPrank(USER);
-        weth.deposit{value: 1 ether}();
-        weth.approve(address(bridge), 1 ether);
-        bridge.deposit(address(weth), 1 ether, "");
-        vm.stopPrank();
+        _depositWrapped(1 ether);
         vm.assertEq(bridge.custodyOf(address(weth)), 101 ether);
+        _assertRests(100 ether, 1 ether);
+    }
+
+    function test_handleMessage_moreNativeThanRests_unwrapsTheRest() public {
+        _depositWrapped(50 ether);
+        Message memory message = call(1);
+        message.value = 120 ether;
+        assertState(perform(message, countPayload()), State.Completed);
+        vm.assertEq(address(counter).balance, 120 ether);
+        _assertRests(0, 30 ether);
+    }
+
+    function test_handleMessage_moreWrappedThanRests_wrapsTheRest() public {
+        _depositWrapped(50 ether);
+        Message memory message = call(1);
+        message.token = address(weth);
+        message.amount = 120 ether;
+        assertState(perform(message, countPayload()), State.Completed);
+        vm.assertEq(weth.balanceOf(address(counter)), 120 ether);
+        _assertRests(30 ether, 0);
+    }
+
+    function test_handleMessage_bothForms_takesAll() public {
+        _depositWrapped(50 ether);
+        Message memory message = call(1);
+        message.token = address(weth);
+        (message.amount, message.value) = (120 ether, 30 ether);
+        assertState(perform(message, countPayload()), State.Completed);
+        vm.assertEq(weth.balanceOf(address(counter)), 120 ether);
+        vm.assertEq(address(counter).balance, 30 ether);
+        _assertRests(0, 0);
+    }
+
+    function test_handleMessage_bothFormsBeyondCustody_fails() public {
+        Message memory message = call(1);
+        message.token = address(weth);
+        (message.amount, message.value) = (60 ether, 40 ether + 1);
+        assertState(perform(message, countPayload()), State.Failed);
+        message = call(2);
+        message.token = address(weth);
+        message.amount = 100 ether + 1;
+        assertState(perform(message, countPayload()), State.Failed);
+        _assertRests(100 ether, 0);
+    }
+
+    function _depositWrapped(uint256 amount) private {
+        vm.deal(USER, amount);
+        vm.startPrank(USER);
+        weth.deposit{value: amount}();
+        weth.approve(address(bridge), amount);
+        bridge.deposit(address(weth), amount, "");
+        vm.stopPrank();
+    }
+
+    /// Custody is the sum of both forms.
+    function _assertRests(uint256 native, uint256 wrapped) private view {
+        vm.assertEq(address(bridge).balance, native);
+        vm.assertEq(weth.balanceOf(address(bridge)), wrapped);
+        vm.assertEq(bridge.custodyOf(address(weth)), native + wrapped);
     }
 
     // --- the example

@@ -67,7 +67,7 @@ contract ModulesTest is Fixture {
     // --- ordering
 
     function test_messageOrdering_gap_waits() public {
-        setModule(address(new MessageOrdering(address(modules), bridge, 1)), true, false);
+        setModule(deploy("MessageOrdering", abi.encode(modules, bridge, 1)), true, false);
         assertState(perform(call(2), countPayload()), State.PreExecution);
         vm.assertEq(counter.calls(), 0);
         assertState(perform(call(1), countPayload()), State.Completed);
@@ -76,7 +76,7 @@ contract ModulesTest is Fixture {
     }
 
     function test_messageOrdering_failedBefore_holdsNobodyUp() public {
-        setModule(address(new MessageOrdering(address(modules), bridge, 1)), true, false);
+        setModule(deploy("MessageOrdering", abi.encode(modules, bridge, 1)), true, false);
         counter.setFailing(true);
         assertState(perform(call(1), countPayload()), State.Failed);
         counter.setFailing(false);
@@ -141,7 +141,7 @@ contract ModulesTest is Fixture {
     }
 
     function test_rateLimit_noLimitSet_waits() public {
-        RateLimit limit = new RateLimit(address(modules), OWNER, address(weth), PERIOD, DELAY);
+        RateLimit limit = RateLimit(deploy("RateLimit", abi.encode(modules, OWNER, weth, PERIOD, DELAY)));
         setModule(address(limit), true, true);
         assertState(_withdraw(1, 1), State.PreExecution);
         assertState(perform(call(2), countPayload()), State.Completed);
@@ -190,7 +190,7 @@ contract ModulesTest is Fixture {
 
     function test_totalSupplyCheck_overCeiling_isUndone() public {
         PlainToken minted = new PlainToken();
-        setModule(address(new ERC20TotalSupplyCheck(address(modules), minted, 1000)), false, true);
+        setModule(deploy("ERC20TotalSupplyCheck", abi.encode(modules, minted, 1000)), false, true);
         assertState(_mint(1, minted, 1000), State.Completed);
         assertState(_mint(2, minted, 1), State.Failed);
         vm.assertEq(minted.totalSupply(), 1000);
@@ -198,7 +198,7 @@ contract ModulesTest is Fixture {
 
     function test_maxSupplyIncrease_overMax_isUndone() public {
         PlainToken minted = new PlainToken();
-        setModule(address(new ERC20MaxSupplyIncrease(address(modules), minted, 100)), true, true);
+        setModule(deploy("ERC20MaxSupplyIncrease", abi.encode(modules, minted, 100)), true, true);
         assertState(_mint(1, minted, 100), State.Completed);
         assertState(_mint(2, minted, 101), State.Failed);
         assertState(_mint(3, minted, 100), State.Completed);
@@ -207,14 +207,14 @@ contract ModulesTest is Fixture {
 
     function test_maxSupplyIncrease_postAlone_stops() public {
         PlainToken minted = new PlainToken();
-        setModule(address(new ERC20MaxSupplyIncrease(address(modules), minted, 100)), false, true);
+        setModule(deploy("ERC20MaxSupplyIncrease", abi.encode(modules, minted, 100)), false, true);
         assertState(_mint(1, minted, 1), State.Failed);
     }
 
     // --- freshness
 
     function test_checkpointFreshness_old_waits() public {
-        setModule(address(new CheckpointFreshness(address(modules), checkpoints, 60_000)), true, false);
+        setModule(deploy("CheckpointFreshness", abi.encode(modules, checkpoints, 60_000)), true, false);
         checkpoints.recordCheckpoint(checkpoint(1), quorum(checkpoints.checkpointDigest(checkpoint(1))), "");
         assertState(perform(call(1), countPayload()), State.Completed);
         vm.warp(block.timestamp + 61);
@@ -229,7 +229,7 @@ contract ModulesTest is Fixture {
     }
 
     function _limit() private returns (RateLimit limit) {
-        limit = new RateLimit(address(modules), OWNER, address(weth), PERIOD, DELAY);
+        limit = RateLimit(deploy("RateLimit", abi.encode(modules, OWNER, weth, PERIOD, DELAY)));
         vm.prank(OWNER);
         limit.setLimit(address(token), 1);
         setModule(address(limit), true, true);
