@@ -2,6 +2,8 @@
 //!
 //! Everything that runs is what `contracts/package-lock.json` names; forge downloads nothing. Knows nothing about what a contract does.
 
+mod deployment;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -68,6 +70,11 @@ pub fn run(tree: &Tree, write: bool) -> Result<Verdict> {
     stages.run("contracts gas", &what, || {
         forge.judge(&["test", "--isolate", "--match-path", "test/gas/*"], &[("FORGE_SNAPSHOT_CHECK", check)])
     });
+    stages.run(
+        "contracts deployment",
+        "both scripts on a chain of this machine, and what was changed is found",
+        || deployment::try_both(tree, &forge),
+    );
     Ok(stages.finish())
 }
 
@@ -102,6 +109,11 @@ impl Forge {
         // Written last, so an interrupted installation is made again.
         fs::write(tree.root().join(INSTALLED), wanted).context("cannot write what was installed")?;
         Ok(forge)
+    }
+
+    /// A program of the same installation.
+    fn beside(&self, name: &str) -> PathBuf {
+        self.program.with_file_name(name)
     }
 
     fn judge(&self, arguments: &[&str], environment: &[(&str, &str)]) -> Result<Outcome> {

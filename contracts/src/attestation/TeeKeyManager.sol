@@ -36,9 +36,13 @@ contract TeeKeyManager is ITeeKeyManager, Ownable2Step {
     /// @param owner_ Meant to be a timelock.
     /// @param stream_ What the keys sign for.
     /// @param keyLife How long a key counts, in seconds.
-    constructor(address owner_, bytes32 stream_, uint64 keyLife) Ownable(owner_) {
+    /// @param threshold How many validators are a quorum. There are none yet, so until that many are live nothing has one.
+    constructor(address owner_, bytes32 stream_, uint64 keyLife, uint32 threshold) Ownable(owner_) {
+        if (threshold == 0) revert ThresholdInvalid(0, 0);
         stream = stream_;
         KEY_LIFE = keyLife;
+        _threshold = threshold;
+        emit ThresholdSet(threshold);
     }
 
     // --- anyone

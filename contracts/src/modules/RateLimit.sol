@@ -79,6 +79,11 @@ contract RateLimit is Module, Ownable2Step {
         return level < capacity ? level : capacity;
     }
 
+    /// @notice How much of a token flows into its bucket in a second.
+    function flowOf(address token) external view returns (uint104) {
+        return _buckets[token].perSecond;
+    }
+
     /// @notice When a message that waits may go, or zero.
     function availableAt(Message calldata message) external view returns (uint64) {
         return _availableAt[keccak256(abi.encode(message))];

@@ -9,9 +9,14 @@ import {vm} from "../support/Vm.sol";
 
 /// @notice The threshold is left at zero (Ronin 2024), or is more than the validators that remain.
 contract ThresholdZeroAttack is Fixture {
-    function test_attack_thresholdNeverSet_reverts() public {
-        TeeKeyManager fresh = newKeys(OWNER);
+    function test_attack_deployedWithZero_reverts() public {
         vm.expectRevert(abi.encodeWithSelector(ITeeKeyManager.ThresholdInvalid.selector, 0, 0));
+        new TeeKeyManager(OWNER, STREAM, KEY_LIFE, 0);
+    }
+
+    function test_attack_noValidatorsYet_reverts() public {
+        TeeKeyManager fresh = newKeys(OWNER);
+        vm.expectRevert(abi.encodeWithSelector(ITeeKeyManager.ThresholdInvalid.selector, THRESHOLD, 0));
         fresh.validatorThreshold();
         vm.prank(OWNER);
         vm.expectRevert(abi.encodeWithSelector(ITeeKeyManager.ThresholdInvalid.selector, 0, 0));

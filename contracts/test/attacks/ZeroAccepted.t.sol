@@ -24,7 +24,7 @@ contract SilentModule is IValidationModule {
 contract ZeroAcceptedAttack is Fixture {
     function test_attack_freshDeployment_acceptsNothing() public {
         TeeKeyManager fresh = newKeys(OWNER);
-        vm.expectRevert(abi.encodeWithSelector(ITeeKeyManager.ThresholdInvalid.selector, 0, 0));
+        vm.expectRevert(abi.encodeWithSelector(ITeeKeyManager.ThresholdInvalid.selector, THRESHOLD, 0));
         fresh.requireQuorum(bytes32(0), "");
         vm.expectRevert(abi.encodeWithSelector(ITeeKeyManager.VerifierUnknown.selector, address(0)));
         fresh.registerKey(Role.Validator, new bytes(64), block.number - 1, address(0), "");

@@ -57,8 +57,6 @@ abstract contract Fixture {
         for (uint256 i = 0; i < VALIDATORS; i++) {
             addValidator(0xa0 + i);
         }
-        vm.prank(OWNER);
-        keys.setThreshold(THRESHOLD);
 
         weth = new TestWETH();
         checkpoints = CheckpointRegistry(deploy("CheckpointRegistry", abi.encode(keys)));
@@ -72,7 +70,7 @@ abstract contract Fixture {
     }
 
     function newKeys(address owner) internal returns (TeeKeyManager) {
-        return TeeKeyManager(deploy("TeeKeyManager", abi.encode(owner, STREAM, KEY_LIFE)));
+        return TeeKeyManager(deploy("TeeKeyManager", abi.encode(owner, STREAM, KEY_LIFE, THRESHOLD)));
     }
 
     function newBridge(TeeKeyManager keys_, address[] memory denied) internal returns (Bridge) {

@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+pragma solidity 0.8.37;
+
+import {Role} from "../src/types/Key.sol";
+import {vm} from "../test/support/Vm.sol";
+
+/// @notice An image whose keys may register.
+struct AdmittedImage {
+    /// The digest of the container image.
+    bytes32 digest;
+    /// What its keys may sign.
+    Role role;
+}
+
+/// @notice How much of a token goes in a second.
+struct TokenLimit {
+    address token;
+    uint104 perSecond;
+}
+
+/// @notice What is deployed: all that differs from one deployment to another.
+struct Configuration {
+    /// The stream that the bridge serves.
+    bytes32 stream;
+    /// How long a key counts, in seconds.
+    uint64 keyLife;
+    /// How many validators are a quorum.
+    uint32 threshold;
+    /// Who may pause outbound messages.
+    address guardian;
+    /// The wrapped native currency of the chain.
+    address wrappedNative;
+    /// Who may propose to the timelock that owns everything, and cancel there.
+    address[] proposers;
+    /// How long the timelock waits, in seconds.
+    uint256 delay;
+    /// Who judges evidence.
+    address[] verifiers;
+    /// What may hold keys.
+    AdmittedImage[] images;
+    /// What may flow out: what a bucket holds, in seconds of its flow, and how long waits what does not fit. No limit where the first is zero.
+    uint64 limitPeriod;
+    uint64 limitDelay;
+    TokenLimit[] limits;
+    /// How old the newest checkpoint on chain may be, in ms. Nothing is asked where it is zero.
+    uint256 checkpointAgeMsMax;
+    /// The nonce from which messages are executed in order. In any order where it is zero.
+    uint64 orderedFrom;
+}
+
+/// @title Reads a configuration from JSON
+/// @notice Its keys are the fields' names; see `deploy.example.json`. A key that is missing makes the run fail and name it.
+library Configurations {
+    /// A role is `sequencer` or `validator`.
+    error RoleUnknown(string role);
+    /// A number is larger than its field holds.
+    error NumberTooLarge(string key, uint256 number);
+
+    /// @notice Reads what stands at a path of a JSON text; the empty path is all of it.
+    function parse(string memory json, string memory path) internal view returns (Configuration memory c) {
+        c.stream = vm.parseJsonBytes32(json, string.concat(path, ".stream"));
+        c.keyLife = uint64(_number(json, path, ".keyLife", type(uint64).max));
+        c.threshold = uint32(_number(json, path, ".threshold", type(uint32).max));
+        c.guardian = vm.parseJsonAddress(json, string.concat(path, ".guardian"));
+        c.wrappedNative = vm.parseJsonAddress(json, string.concat(path, ".wrappedNative"));
+        c.proposers = vm.parseJsonAddressArray(json, string.concat(path, ".proposers"));
+        c.delay = _number(json, path, ".delay", type(uint64).max);
+        c.verifiers = vm.parseJsonAddressArray(json, string.concat(path, ".verifiers"));
+        c.images = _images(json, string.concat(path, ".images"));
+        c.limitPeriod = uint64(_number(json, path, ".limitPeriod", type(uint64).max));
+        c.limitDelay = uint64(_number(json, path, ".limitDelay", type(uint64).max));
+        c.limits = _limits(json, string.concat(path, ".limits"));
+        c.checkpointAgeMsMax = _number(json, path, ".checkpointAgeMsMax", type(uint64).max);
+        c.orderedFrom = uint64(_number(json, path, ".orderedFrom", type(uint64).max));
+    }
+
+    function _images(string memory json, string memory list) private view returns (AdmittedImage[] memory images) {
+        uint256 count = _count(json, list);
+        images = new AdmittedImage[](count);
+        for (uint256 i = 0; i < count; i++) {
+            string memory path = _element(list, i);
+            bytes32 digest = vm.parseJsonBytes32(json, string.concat(path, ".digest"));
+            images[i] = AdmittedImage(digest, roleOf(vm.parseJsonString(json, string.concat(path, ".role"))));
+        }
+    }
+
+    function _limits(string memory json, string memory list) private view returns (TokenLimit[] memory limits) {
+        uint256 count = _count(json, list);
+        limits = new TokenLimit[](count);
+        for (uint256 i = 0; i < count; i++) {
+            string memory path = _element(list, i);
+            address token = vm.parseJsonAddress(json, string.concat(path, ".token"));
+            limits[i] = TokenLimit(token, uint104(_number(json, path, ".perSecond", type(uint104).max)));
+        }
+    }
+
+    function _count(string memory json, string memory list) private view returns (uint256 count) {
+        while (vm.keyExistsJson(json, _element(list, count))) count++;
+    }
+
+    function _element(string memory list, uint256 i) private pure returns (string memory) {
+        return string.concat(list, "[", vm.toString(i), "]");
+    }
+
+    /// @notice A role by its name.
+    function roleOf(string memory name) internal pure returns (Role) {
+        bytes32 hash = keccak256(bytes(name));
+        if (hash == keccak256("sequencer")) return Role.Sequencer;
+        if (hash == keccak256("validator")) return Role.Validator;
+        revert RoleUnknown(name);
+    }
+
+    function _number(string memory json, string memory path, string memory key, uint256 max) private pure returns (uint256 number) {
+        number = vm.parseJsonUint(json, string.concat(path, key));
+        if (number > max) revert NumberTooLarge(key, number);
+    }
+}

@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+pragma solidity 0.8.37;
+
+import {vm} from "../test/support/Vm.sol";
+import {Configuration, Configurations} from "./Configuration.sol";
+
+/// @notice A contract that was deployed.
+struct Part {
+    /// Its name in the source.
+    string name;
+    /// Where it is.
+    address where;
+    /// What its constructor was given.
+    bytes arguments;
+}
+
+/// @title What is deployed where
+/// @notice `deployments/<chainid>.json` has, for each stream, the configuration, and of each contract its address, the hash of its code and the
+/// arguments of its constructor. Programs read from it where the bridge is.
+library Record {
+    /// There is no record of the stream.
+    error NotRecorded(string file, bytes32 stream);
+
+    /// @notice Where the record of this chain is. `SYNDDB_DEPLOYMENTS` names another folder than `deployments`.
+    function file() internal view returns (string memory) {
+        return string.concat(vm.envOr("SYNDDB_DEPLOYMENTS", string("deployments")), "/", vm.toString(block.chainid), ".json");
+    }
+
+    /// @notice Writes the record of a stream, beside those of others.
+    function write(bytes32 stream, string memory configuration, Part[] memory parts) internal {
+        string memory contracts;
+        for (uint256 i = 0; i < parts.length; i++) {
+            string memory key = string.concat("part ", parts[i].name);
+            vm.serializeAddress(key, "address", parts[i].where);
+            vm.serializeBytes32(key, "codeHash", parts[i].where.codehash);
+            string memory one = vm.serializeBytes(key, "arguments", parts[i].arguments);
+            contracts = vm.serializeString("contracts", parts[i].name, one);
+        }
+        vm.serializeString("stream", "contracts", contracts);
+        vm.serializeUint("stream", "block", block.number);
+        string memory json = vm.serializeString("stream", "configuration", configuration);
+        string memory to = file();
+        if (!vm.exists(to)) {
+            vm.serializeUint("file", "chainId", block.chainid);
+            vm.writeJson(vm.serializeString("file", "streams", "{}"), to);
+        }
+        vm.writeJson(json, to, _path(stream, ""));
+    }
+
+    /// @notice The record of a stream, as text, and its configuration.
+    function read(bytes32 stream) internal view returns (string memory json, Configuration memory c) {
+        json = vm.readFile(file());
+        if (!vm.keyExistsJson(json, _path(stream, ""))) revert NotRecorded(file(), stream);
+        c = Configurations.parse(json, _path(stream, ".configuration"));
+    }
+
+    /// @notice What was recorded of one contract. Of one that was not deployed the address is zero.
+    function part(string memory json, bytes32 stream, string memory name) internal view returns (Part memory found, bytes32 codeHash) {
+        string memory path = _path(stream, string.concat(".contracts.", name));
+        if (!vm.keyExistsJson(json, path)) return (found, codeHash);
+        address where = vm.parseJsonAddress(json, string.concat(path, ".address"));
+        found = Part(name, where, vm.parseJsonBytes(json, string.concat(path, ".arguments")));
+        codeHash = vm.parseJsonBytes32(json, string.concat(path, ".codeHash"));
+    }
+
+    function _path(bytes32 stream, string memory rest) private pure returns (string memory) {
+        return string.concat(".streams.", vm.toString(stream), rest);
+    }
+}
