@@ -256,6 +256,46 @@ def test_a_vector_has_no_field_that_is_zero():
     assert any(all(vector["message"].values()) for vector in ENDORSEMENTS["vectors"])
 
 
+OUTBOUND_TYPE = {
+    "Message": [
+        {"name": "stream", "type": "bytes32"},
+        {"name": "nonce", "type": "uint64"},
+        {"name": "target", "type": "address"},
+        {"name": "value", "type": "uint256"},
+        {"name": "token", "type": "address"},
+        {"name": "amount", "type": "uint256"},
+        {"name": "payloadHash", "type": "bytes32"},
+        {"name": "gasLimit", "type": "uint64"},
+        {"name": "deadline", "type": "uint64"},
+        {"name": "inboxConsumed", "type": "uint64"},
+    ]
+}
+OUTBOUND = load("outbound.json")
+
+
+@pytest.mark.parametrize("vector", OUTBOUND["vectors"], ids=lambda vector: vector["name"])
+def test_outbound_messages(vector):
+    """The digest, the signature and its signer, likewise."""
+    types = {field["name"]: field["type"] for field in OUTBOUND_TYPE["Message"]}
+    assert set(vector["message"]) == set(types)
+    message = {
+        name: int(text) if types[name].startswith("uint") else unhex(text) for name, text in vector["message"].items()
+    }
+    domain = {
+        "name": "SyndDB",
+        "version": "1",
+        "chainId": int(vector["chain_id"]),
+        "verifyingContract": vector["contract"],
+    }
+    signable = encode_typed_data(domain, OUTBOUND_TYPE, message)
+    digest = keccak(b"\x19" + signable.version + signable.header + signable.body)
+    assert digest == unhex(vector["digest"])
+    signer = Account.recover_message(signable, signature=unhex(vector["signature"]))
+    assert unhex(signer) == unhex(OUTBOUND["signer"]["address"])
+    signed = Account.sign_message(signable, unhex(OUTBOUND["signer"]["secret"]))
+    assert bytes(signed.signature) == unhex(vector["signature"]), "a wallet signs the same bytes"
+
+
 @pytest.mark.parametrize("vector", REFUSALS["vectors"], ids=lambda vector: vector["name"])
 def test_refusals(vector):
     protected, _, encoded, _ = cbor2.loads(unhex(vector["cose"])).value

@@ -2,6 +2,8 @@
 //!
 //! Every value is fixed and every signature deterministic, so the same files come out everywhere.
 
+#[path = "vectors/outbound.rs"]
+mod outbound;
 #[path = "../tests/it/sample.rs"]
 mod sample;
 
@@ -35,6 +37,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         ("epochs.json", epochs()),
         ("manifests.json", manifests()),
         ("endorsements.json", endorsements()),
+        ("outbound.json", outbound::outbound()),
         ("refusals.json", refusals()),
         ("batches.json", batches()),
         ("tree.json", log_tree()),

@@ -3,6 +3,7 @@
 //! A hash of one kind cannot stand where another is wanted. Bytes inside, `0x` hex at the edge.
 
 use sha2::{Digest as _, Sha256};
+use sha3::Keccak256;
 
 use crate::encoding::text::{ParseError, impl_hex_text};
 
@@ -64,6 +65,10 @@ hash_type! {
     /// A block or transaction hash of an EVM chain.
     ChainHash, "chain hash"
 }
+hash_type! {
+    /// Keccak-256 of the call data of an outbound message ([`crate::log::OutboundMessage`]).
+    PayloadHash, "payload hash"
+}
 
 /// SHA-256 over the concatenation of `parts`.
 pub(crate) fn sha256(parts: &[&[u8]]) -> [u8; 32] {
@@ -78,6 +83,13 @@ impl BodyHash {
     /// The hash of a body as stored.
     pub fn of(body: &[u8]) -> Self {
         Self(sha256(&[body]))
+    }
+}
+
+impl PayloadHash {
+    /// The hash of this call data.
+    pub fn of(payload: &[u8]) -> Self {
+        Self(Keccak256::digest(payload).into())
     }
 }
 

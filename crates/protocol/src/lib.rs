@@ -37,6 +37,8 @@ pub mod signing;
 pub mod state;
 pub mod submission;
 pub mod trace;
+mod uint256;
 
 pub use chain::chain;
 pub use encoding::{Canonical, DecodeError, ParseError};
+pub use uint256::Uint256;

@@ -13,6 +13,7 @@ mod linked;
 mod log;
 mod manifest;
 mod mutation;
+mod outbound;
 mod quorum;
 mod revoked;
 mod round_trip;

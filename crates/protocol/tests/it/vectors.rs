@@ -9,10 +9,11 @@ use synddb_protocol::id::StreamId;
 use synddb_protocol::limits::BODY_BYTES_MAX;
 use synddb_protocol::log::tree::{verify_consistency, verify_inclusion};
 use synddb_protocol::log::{
-    Batch, BatchError, Body, Equivocation, Leaders, LogError, MessageType, Receipt, SignedCheckpoint,
-    SignedEndorsement, SignedEpochRecord, SignedManifest, SignedRefusal, Tip, Versions, tree::leaf_hash,
+    Batch, BatchError, Body, Equivocation, Leaders, LogError, MessageType, OutboundMessage, Receipt,
+    SignedCheckpoint, SignedEndorsement, SignedEpochRecord, SignedManifest, SignedRefusal, Tip, Versions,
+    tree::leaf_hash,
 };
-use synddb_protocol::signing::{TrustedKeys, VerifyingKey};
+use synddb_protocol::signing::{Domain, RecoverableSignature, TrustedKeys, VerifyingKey};
 use synddb_protocol::state::{State, TableHash, Value};
 use synddb_protocol::submission::{Chunk, Commit, Part, SchemaRow, Snapshot, Submission, TextEncoding};
 
@@ -112,6 +113,36 @@ fn endorsements_read_and_recover() {
         assert_eq!(endorsement.domain.contract.to_string(), vector["contract"]);
         assert_eq!(endorsement.sequence().get(), vector["message"]["sequence"]);
     }
+}
+
+#[test]
+fn outbound_messages_digest_and_recover() {
+    fn read_as<T: std::str::FromStr>(value: &Json) -> T {
+        value.as_str().unwrap().parse().unwrap_or_else(|_| panic!("cannot read {value}"))
+    }
+    let file = read("outbound.json");
+    for vector in list(&file["vectors"]) {
+        let of = &vector["message"];
+        let message = OutboundMessage {
+            stream: read_as(&of["stream"]),
+            nonce: read_as(&of["nonce"]),
+            target: read_as(&of["target"]),
+            value: read_as(&of["value"]),
+            token: read_as(&of["token"]),
+            amount: read_as(&of["amount"]),
+            payload_hash: read_as(&of["payloadHash"]),
+            gas_limit: read_as(&of["gasLimit"]),
+            deadline: read_as(&of["deadline"]),
+            inbox_consumed: read_as(&of["inboxConsumed"]),
+        };
+        let domain =
+            Domain { chain_id: read_as(&vector["chain_id"]), contract: read_as(&vector["contract"]) };
+        assert_eq!(message.digest(&domain).to_string(), vector["digest"], "{}", vector["name"]);
+        let signature = RecoverableSignature::from_bytes(bytes(&vector["signature"]).try_into().unwrap());
+        let signer = signature.recover(&message.digest(&domain)).unwrap();
+        assert_eq!(signer.to_string(), file["signer"]["address"]);
+    }
+    assert_eq!(list(&file["vectors"]).len(), 15);
 }
 
 #[test]
