@@ -59,11 +59,14 @@ interface Vm {
     function toString(address value) external pure returns (string memory);
     function toString(bytes32 value) external pure returns (string memory);
     function deployCode(string calldata artifact, bytes calldata arguments) external returns (address);
+    function getCode(string calldata artifact) external view returns (bytes memory);
     function readFile(string calldata path) external view returns (string memory);
+    function readLine(string calldata path) external view returns (string memory);
     function parseJsonBytes(string calldata json, string calldata key) external pure returns (bytes memory);
     function parseJsonBytes32(string calldata json, string calldata key) external pure returns (bytes32);
     function parseJsonAddress(string calldata json, string calldata key) external pure returns (address);
     function parseJsonUint(string calldata json, string calldata key) external pure returns (uint256);
+    function parseJsonString(string calldata json, string calldata key) external pure returns (string memory);
     function keyExistsJson(string calldata json, string calldata key) external view returns (bool);
     function toString(uint256 value) external pure returns (string memory);
     function snapshotGasLastCall(string calldata group, string calldata name) external returns (uint256);
@@ -71,7 +74,9 @@ interface Vm {
     function assertEq(uint256 a, uint256 b) external pure;
     function assertEq(uint256 a, uint256 b, string calldata why) external pure;
     function assertEq(bytes32 a, bytes32 b) external pure;
+    function assertEq(bytes32 a, bytes32 b, string calldata why) external pure;
     function assertEq(address a, address b) external pure;
+    function assertEq(address a, address b, string calldata why) external pure;
     function assertTrue(bool condition) external pure;
     function assertTrue(bool condition, string calldata why) external pure;
     function assertLe(uint256 a, uint256 b) external pure;
