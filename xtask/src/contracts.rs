@@ -1,8 +1,9 @@
-//! `contracts`: the Solidity of `contracts/`: its toolchain from npm, format, build, tests, invariants, and the snapshots of gas, interfaces and storage.
+//! `contracts`: the Solidity of `contracts/`: its toolchain from npm, format, build, tests, invariants, digests as the protocol has them, and the snapshots of gas, interfaces and storage.
 //!
 //! Everything that runs is what `contracts/package-lock.json` names; forge downloads nothing. Knows nothing about what a contract does.
 
 mod deployment;
+mod digests;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -58,12 +59,15 @@ pub fn run(tree: &Tree, write: bool) -> Result<Verdict> {
         }
         Ok(Outcome::of_problems(&generated.problems(tree)?))
     });
-    let not = "test/{invariants,gas}/*";
+    let not = "test/{invariants,gas,digests}/*";
     stages.run("contracts tests", "unit, fuzz and attacks", || {
         forge.judge(&["test", "--no-match-path", not], &[])
     });
     stages.run("contracts invariants", "one sentence per file, under any order of calls", || {
         forge.judge(&["test", "--match-path", "test/invariants/*"], &[])
+    });
+    stages.run("contracts digests", "random messages: Rust, the contracts and viem agree", || {
+        digests::compare(tree, &forge)
     });
     let check = if write { "false" } else { "true" };
     let what = format!("whole transactions, each slot cold; where a figure differs, {FIX}");
