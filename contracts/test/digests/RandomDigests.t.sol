@@ -21,7 +21,7 @@ contract RandomDigestsTest is Twins {
     function test_messageDigest_random_isTheSignedOne() public {
         (Domain memory deployed, uint256 lines) = _open("messages", DIGESTS_MIN);
         bytes memory arguments = abi.encode(OWNER, GUARDIAN, keys, address(weth), new address[](0));
-        _deployTo(deployed, "Bridge.sol:Bridge", arguments);
+        _deployTo(deployed, "Bridge", arguments);
         for (uint256 i = 0; i < lines; i++) {
             this.checkMessage();
         }
@@ -30,7 +30,7 @@ contract RandomDigestsTest is Twins {
 
     function test_checkpointDigest_random_isTheSignedOne() public {
         (Domain memory deployed, uint256 lines) = _open("checkpoints", DIGESTS_MIN);
-        _deployTo(deployed, "CheckpointRegistry.sol:CheckpointRegistry", abi.encode(keys));
+        _deployTo(deployed, "CheckpointRegistry", abi.encode(keys));
         for (uint256 i = 0; i < lines; i++) {
             this.checkCheckpoint();
         }
@@ -105,11 +105,11 @@ contract RandomDigestsTest is Twins {
     }
 
     /// Runs the constructor where the contract shall be, so that it knows its place and its chain from the start.
-    function _deployTo(Domain memory domain, string memory artifact, bytes memory arguments) private {
+    function _deployTo(Domain memory domain, string memory name, bytes memory arguments) private {
         vm.chainId(domain.chainId);
-        vm.etch(domain.verifyingContract, bytes.concat(vm.getCode(artifact), arguments));
+        vm.etch(domain.verifyingContract, bytes.concat(vm.getCode(artifact(name)), arguments));
         (bool isMade, bytes memory code) = domain.verifyingContract.call("");
-        vm.assertTrue(isMade, artifact);
+        vm.assertTrue(isMade, name);
         vm.etch(domain.verifyingContract, code);
     }
 }

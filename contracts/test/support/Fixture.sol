@@ -80,9 +80,13 @@ abstract contract Fixture {
     /// Deploys what would be deployed on a chain, optimised as for one, whatever the tests themselves are compiled with. A run that has all
     /// compiled in another way, as that of coverage has, says so: it finds contracts by their names.
     function deploy(string memory name, bytes memory arguments) internal returns (address) {
+        return vm.deployCode(artifact(name), arguments);
+    }
+
+    function artifact(string memory name) internal view returns (string memory) {
         bool isByName = vm.envOr("CONTRACTS_BY_NAME", false);
         string memory file = string.concat(name, ".sol");
-        return vm.deployCode(isByName ? string.concat(file, ":", name) : string.concat("out/", file, "/", name, ".json"), arguments);
+        return isByName ? string.concat(file, ":", name) : string.concat("out/", file, "/", name, ".json");
     }
 
     /// Registers a validator's key and keeps the list in order.
