@@ -99,20 +99,30 @@ impl Forge {
         let before = std::env::var_os("PATH").unwrap_or_default();
         let path = std::env::join_paths(std::iter::once(beside).chain(std::env::split_paths(&before)))?;
         let wanted = tree.read(LOCK)?;
-        let forge = Self { program: folder.join("node_modules/.bin/forge"), folder, path };
-        if tree.read(INSTALLED).is_ok_and(|installed| installed == wanted) && forge.program.exists() {
+        let known =
+            program(&folder).filter(|_| tree.read(INSTALLED).is_ok_and(|installed| installed == wanted));
+        if let Some(program) = known {
             println!("installed as {LOCK} says");
-            return Ok(forge);
+            return Self { program, folder, path }.that_fails();
         }
         println!("npm ci, because node_modules is not what {LOCK} says");
-        let mut install = process::command(npm, &forge.folder);
+        let mut install = process::command(npm, &folder);
         // Programs come as packages of their platform, so none needs a script to be installed.
         install.args(["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel", "error"]);
-        process::run(install.env("PATH", &forge.path))?;
-        ensure!(forge.program.exists(), "npm installed no forge. folder=`{}`", forge.folder.display());
+        process::run(install.env("PATH", &path))?;
+        let program = program(&folder)
+            .with_context(|| format!("npm installed no forge. folder=`{}`", folder.display()))?;
         // Written last, so an interrupted installation is made again.
         fs::write(tree.root().join(INSTALLED), wanted).context("cannot write what was installed")?;
-        Ok(forge)
+        Self { program, folder, path }.that_fails()
+    }
+
+    /// The same, once it has shown that it does not end with 0 whatever happens: every stage is judged by that.
+    fn that_fails(self) -> Result<Self> {
+        let mut wrong = process::command(&self.program, &self.folder);
+        let ended = wrong.arg("no-such-command").output().context("cannot start forge")?.status;
+        ensure!(!ended.success(), "forge ends with 0 where it fails. program=`{}`", self.program.display());
+        Ok(self)
     }
 
     /// A program of the same installation.
@@ -127,6 +137,13 @@ impl Forge {
         process::run(&mut command)?;
         Ok(Outcome::Passed)
     }
+}
+
+/// The program that the package of this platform holds. What npm puts under `.bin` is a script that starts it and ends with 0 whatever it says.
+fn program(folder: &Path) -> Option<PathBuf> {
+    let name = format!("forge{}", std::env::consts::EXE_SUFFIX);
+    let packages = fs::read_dir(folder.join("node_modules/@foundry-rs")).ok()?;
+    packages.flatten().map(|package| package.path().join("bin").join(&name)).find(|program| program.is_file())
 }
 
 /// Files that follow from what was compiled, by their names from the root.
@@ -249,6 +266,23 @@ mod tests {
         assert_eq!(snapshots.problems(&tree).unwrap().len(), 2);
         fs::remove_file(abi.join("Bridge.json")).unwrap();
         assert_eq!(snapshots.problems(&tree).unwrap().len(), 2);
+    }
+
+    #[test]
+    fn forge_is_the_program_of_a_platform_and_never_the_script_that_starts_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let installed = folder.path().join("node_modules");
+        assert_eq!(program(folder.path()), None);
+        let name = format!("forge{}", std::env::consts::EXE_SUFFIX);
+        for place in [".bin", "@foundry-rs/forge", "@foundry-rs/anvil-linux-amd64/bin"] {
+            fs::create_dir_all(installed.join(place)).unwrap();
+        }
+        fs::write(installed.join(".bin").join(&name), "").unwrap();
+        assert_eq!(program(folder.path()), None);
+        let real = installed.join("@foundry-rs/forge-linux-amd64/bin");
+        fs::create_dir_all(&real).unwrap();
+        fs::write(real.join(&name), "").unwrap();
+        assert_eq!(program(folder.path()), Some(real.join(&name)));
     }
 
     #[test]
