@@ -99,8 +99,8 @@ impl Forge {
         let before = std::env::var_os("PATH").unwrap_or_default();
         let path = std::env::join_paths(std::iter::once(beside).chain(std::env::split_paths(&before)))?;
         let wanted = tree.read(LOCK)?;
-        let known =
-            program(&folder).filter(|_| tree.read(INSTALLED).is_ok_and(|installed| installed == wanted));
+        let known = program(&folder, "forge")
+            .filter(|_| tree.read(INSTALLED).is_ok_and(|installed| installed == wanted));
         if let Some(program) = known {
             println!("installed as {LOCK} says");
             return Self { program, folder, path }.that_fails();
@@ -110,7 +110,7 @@ impl Forge {
         // Programs come as packages of their platform, so none needs a script to be installed.
         install.args(["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel", "error"]);
         process::run(install.env("PATH", &path))?;
-        let program = program(&folder)
+        let program = program(&folder, "forge")
             .with_context(|| format!("npm installed no forge. folder=`{}`", folder.display()))?;
         // Written last, so an interrupted installation is made again.
         fs::write(tree.root().join(INSTALLED), wanted).context("cannot write what was installed")?;
@@ -125,9 +125,10 @@ impl Forge {
         Ok(self)
     }
 
-    /// A program of the same installation.
-    fn beside(&self, name: &str) -> PathBuf {
-        self.program.with_file_name(name)
+    /// Another program of the same installation.
+    fn other(&self, name: &str) -> Result<PathBuf> {
+        program(&self.folder, name)
+            .with_context(|| format!("npm installed no {name}. folder=`{}`", self.folder.display()))
     }
 
     fn judge(&self, arguments: &[&str], environment: &[(&str, &str)]) -> Result<Outcome> {
@@ -140,8 +141,8 @@ impl Forge {
 }
 
 /// The program that the package of this platform holds. What npm puts under `.bin` is a script that starts it and ends with 0 whatever it says.
-fn program(folder: &Path) -> Option<PathBuf> {
-    let name = format!("forge{}", std::env::consts::EXE_SUFFIX);
+fn program(folder: &Path, name: &str) -> Option<PathBuf> {
+    let name = format!("{name}{}", std::env::consts::EXE_SUFFIX);
     let packages = fs::read_dir(folder.join("node_modules/@foundry-rs")).ok()?;
     packages.flatten().map(|package| package.path().join("bin").join(&name)).find(|program| program.is_file())
 }
@@ -272,17 +273,17 @@ mod tests {
     fn forge_is_the_program_of_a_platform_and_never_the_script_that_starts_it() {
         let folder = tempfile::tempdir().unwrap();
         let installed = folder.path().join("node_modules");
-        assert_eq!(program(folder.path()), None);
+        assert_eq!(program(folder.path(), "forge"), None);
         let name = format!("forge{}", std::env::consts::EXE_SUFFIX);
         for place in [".bin", "@foundry-rs/forge", "@foundry-rs/anvil-linux-amd64/bin"] {
             fs::create_dir_all(installed.join(place)).unwrap();
         }
         fs::write(installed.join(".bin").join(&name), "").unwrap();
-        assert_eq!(program(folder.path()), None);
+        assert_eq!(program(folder.path(), "forge"), None);
         let real = installed.join("@foundry-rs/forge-linux-amd64/bin");
         fs::create_dir_all(&real).unwrap();
         fs::write(real.join(&name), "").unwrap();
-        assert_eq!(program(folder.path()), Some(real.join(&name)));
+        assert_eq!(program(folder.path(), "forge"), Some(real.join(&name)));
     }
 
     #[test]

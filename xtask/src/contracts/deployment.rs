@@ -91,7 +91,7 @@ struct Chain<'forge> {
 
 impl<'forge> Chain<'forge> {
     fn start(forge: &'forge Forge, id: u64) -> Result<Self> {
-        let mut command = process::command(forge.beside("anvil"), &forge.folder);
+        let mut command = process::command(forge.other("anvil")?, &forge.folder);
         command.args(["--port", "0", "--hardfork", "osaka", "--chain-id", &id.to_string()]);
         command.env("PATH", &forge.path).stdout(Stdio::piped());
         let mut anvil = command.spawn().context("cannot start anvil")?;
@@ -147,7 +147,7 @@ impl<'forge> Chain<'forge> {
     }
 
     fn rpc(&self, request: &[&str]) -> Result<String> {
-        let mut cast = process::command(self.forge.beside("cast"), &self.forge.folder);
+        let mut cast = process::command(self.forge.other("cast")?, &self.forge.folder);
         process::read(cast.args(["rpc", "--rpc-url", &self.url]).args(request).env("PATH", &self.forge.path))
     }
 }
