@@ -26,6 +26,7 @@ pub mod check;
 pub mod cli;
 pub mod codegen;
 pub mod contracts;
+pub mod counted;
 pub mod demo;
 pub mod dispatch;
 pub mod fuzz;

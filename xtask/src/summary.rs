@@ -1,6 +1,6 @@
 //! The closing lines of test runners, read for their counts.
 //!
-//! Knows two runners: Rust's libtest and pytest. A line that is no closing line is `None`, never zero, so
+//! Knows three runners: Rust's libtest, pytest and forge. A line that is no closing line is `None`, never zero, so
 //! that a runner that dies without one cannot pass for a runner that found nothing to do.
 
 use std::fmt;
@@ -46,6 +46,21 @@ static PYTEST: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(r"^(no tests ran|\d+ [a-z]+(?: [a-z]+)?(?:, \d+ [a-z]+(?: [a-z]+)?)*) in \d+(?:\.\d+)?s")
         .expect("the pattern is well formed")
 });
+
+static FORGE: LazyLock<Regex> = LazyLock::new(|| {
+    Regex::new(
+        r"^Ran \d+ test suites? in .+: (\d+) tests? passed, (\d+) failed, (\d+) skipped \(\d+ total tests?\)",
+    )
+    .expect("the pattern is well formed")
+});
+
+/// Reads `Ran 2 test suites in 1.2s (2.0s CPU time): 3 tests passed, 0 failed, 0 skipped (3 total tests)`, which forge prints once.
+#[must_use]
+pub fn forge(line: &str) -> Option<Counts> {
+    let found = FORGE.captures(line)?;
+    let number = |index: usize| found.get(index).and_then(|text| text.as_str().parse::<u64>().ok());
+    Some(Counts { passed: number(1)?, failed: number(2)?, skipped: number(3)? })
+}
 
 /// Reads `test result: ok. 3 passed; 0 failed; ...`, which libtest prints once per test binary.
 #[must_use]

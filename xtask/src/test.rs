@@ -1,20 +1,20 @@
-//! `test`: the programs that tests need, the Rust tests, the language-neutral vectors read in Python, and the README's quick start.
+//! `test`: the programs that tests need, the Rust tests, the language-neutral vectors read in Python, the contracts, and the README's quick start.
 //!
 //! The last line is always `N passed, N failed, N skipped`, summed from what the runners themselves said at
 //! their end.
 
 use std::path::Path;
-use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 
+use crate::counted::{Counted, runner};
 use crate::servers::Servers;
-use crate::stage::{Outcome, Stages};
+use crate::stage::Outcome;
 use crate::summary::{self, Counts};
 use crate::tree::Tree;
 use crate::verdict::Verdict;
-use crate::{machine, process, python, quick_start};
+use crate::{contracts, machine, process, python, quick_start};
 
 /// The folder of the tests that read the vectors in Python.
 const CONFORMANCE: &str = "spec/conformance";
@@ -33,13 +33,12 @@ const PROBES: [&str; 4] = ["differential::planted", "footprints", "lock_byte", "
 /// # Errors
 /// Never because of what a stage finds; that is the verdict.
 pub fn run(tree: &Tree, fast: bool) -> Result<Verdict> {
-    let mut stages = Stages::default();
-    let mut counts = Counts::default();
+    let mut run = Counted::default();
     let what = format!("{} for the tests that use them", machine::PROGRAMS.join(", "));
-    counted(&mut stages, &mut counts, "system programs", &what, |_| machine::need_programs(tree.root()));
+    run.stage("system programs", &what, |_| machine::need_programs(tree.root()));
     let mut pythons = None;
     let what = "an interpreter and packages for the tests that write with them";
-    counted(&mut stages, &mut counts, "python", what, |_| {
+    run.stage("python", what, |_| {
         Ok(match python::Pythons::provide(tree) {
             Ok(provided) => {
                 pythons = Some(provided);
@@ -50,7 +49,7 @@ pub fn run(tree: &Tree, fast: bool) -> Result<Verdict> {
     });
     let mut servers = Servers::default();
     let what = "object stores, a static host and Prometheus for the tests that start them";
-    counted(&mut stages, &mut counts, "servers", what, |_| {
+    run.stage("servers", what, |_| {
         let (provided, all) = Servers::provide(tree);
         servers = provided;
         match all {
@@ -68,9 +67,7 @@ pub fn run(tree: &Tree, fast: bool) -> Result<Verdict> {
         rust.args(["--lib", "--bins", "--tests"]).env("PROPTEST_CASES", FAST_PROPTEST_CASES);
     }
     let what = process::typed(&rust);
-    counted(&mut stages, &mut counts, "rust tests", &what, |counts| {
-        runner(&mut rust, summary::libtest, counts)
-    });
+    run.stage("rust tests", &what, |counts| runner(&mut rust, summary::libtest, counts));
     if !fast {
         let mut probes = process::cargo(tree);
         if let Some(pythons) = &pythons {
@@ -79,63 +76,17 @@ pub fn run(tree: &Tree, fast: bool) -> Result<Verdict> {
         probes.args(["test", "--locked", "--package", "synddb-sqlite", "--features", "probes"]);
         probes.args(["--test", "it", "--"]).args(PROBES);
         let what = process::typed(&probes);
-        counted(&mut stages, &mut counts, "probes", &what, |counts| {
+        run.stage("probes", &what, |counts| {
             // The tests that are filtered out here ran in the stage before.
             let closing_line = |line: &str| Some(Counts { skipped: 0, ..summary::libtest(line)? });
             runner(&mut probes, closing_line, counts)
         });
         let what = format!("python -m pytest {CONFORMANCE} -q");
-        counted(&mut stages, &mut counts, "spec vectors in Python", &what, |counts| {
-            conformance(tree, counts)
-        });
-        counted(&mut stages, &mut counts, "quick start", "the commands of README.md", |_| {
-            quick_start::run(tree)
-        });
+        run.stage("spec vectors in Python", &what, |counts| conformance(tree, counts));
+        contracts::stages(tree, false, &mut run);
+        run.stage("quick start", "the commands of README.md", |_| quick_start::run(tree));
     }
-    let verdict = stages.finish();
-    if stages.total() > TOTAL_ASKED {
-        println!("warning: the tests took more than {} minutes", TOTAL_ASKED.as_secs() / 60);
-    }
-    println!("{counts}");
-    Ok(verdict)
-}
-
-/// Runs a stage so that its outcome shows in the counts even when no runner counted anything: a crate that
-/// does not compile runs no test, and must not end in `0 failed`.
-fn counted(
-    stages: &mut Stages,
-    counts: &mut Counts,
-    name: &str,
-    what: &str,
-    body: impl FnOnce(&mut Counts) -> Result<Outcome>,
-) {
-    let failed_before = counts.failed;
-    match stages.run(name, what, || body(counts)) {
-        Outcome::Passed => {}
-        Outcome::Failed if counts.failed == failed_before => counts.failed += 1,
-        Outcome::Failed => {}
-        Outcome::Skipped(_) => counts.skipped += 1,
-    }
-}
-
-/// Runs a test runner, shows its output as it comes, and adds up its closing lines.
-fn runner(
-    command: &mut Command,
-    closing_line: fn(&str) -> Option<Counts>,
-    counts: &mut Counts,
-) -> Result<Outcome> {
-    let mut closing_lines = 0_u32;
-    let status = process::stream(command, |line| {
-        if let Some(found) = closing_line(line) {
-            *counts += found;
-            closing_lines += 1;
-        }
-    })?;
-    if !status.success() {
-        return Ok(Outcome::Failed);
-    }
-    ensure!(closing_lines > 0, "the runner succeeded without a closing line; was any test run?");
-    Ok(Outcome::Passed)
+    Ok(run.finish(Some(TOTAL_ASKED)))
 }
 
 /// Reads the vectors with an independent implementation, in an environment of its own under the target

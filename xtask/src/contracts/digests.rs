@@ -7,6 +7,7 @@ use anyhow::{Context, Result};
 use super::{CONTRACTS, Forge};
 use crate::process;
 use crate::stage::Outcome;
+use crate::summary::Counts;
 use crate::tree::Tree;
 
 /// Where they lie, from the folder of the contracts; forge may read there.
@@ -19,7 +20,7 @@ const COUNT: &str = "1000";
 const SEED: &str = "SYNDDB_DIGESTS_SEED";
 
 /// Writes them, and has both compare.
-pub(super) fn compare(tree: &Tree, forge: &Forge) -> Result<Outcome> {
+pub(super) fn compare(tree: &Tree, forge: &Forge, counts: &mut Counts) -> Result<Outcome> {
     let seed = seed()?;
     println!("{SEED}={seed} repeats this");
     let folder = tree.root().join(CONTRACTS).join(FOLDER);
@@ -27,7 +28,7 @@ pub(super) fn compare(tree: &Tree, forge: &Forge) -> Result<Outcome> {
     process::run(write.args([seed.to_string().as_str(), COUNT]).arg(folder))?;
     let mut viem = process::command("node", &forge.folder);
     process::run(viem.args(["tools/digests.mjs", FOLDER]).env("PATH", &forge.path))?;
-    forge.judge(&["test", "--match-path", "test/digests/*"], &[])
+    forge.test(&["--match-path", "test/digests/*"], counts)
 }
 
 fn seed() -> Result<u64> {

@@ -2,8 +2,8 @@
 //!
 //! The cell is `not yet`, or references to tests, each in backticks, as in
 //! `crates/protocol/tests/it/batch.rs::name_of_test`, parted by commas. A reference is alive when the file
-//! exists, is compiled, and has a test of that name which is not ignored. Whether the test proves what the row
-//! says stays a reader's question.
+//! exists, is compiled, and has a test of that name which is not ignored. Tests of contracts are named in the same way: forge runs every
+//! function under `contracts/test/` whose name begins as a test's. Whether a test proves what the row says stays a reader's question.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -13,14 +13,22 @@ use regex::Regex;
 
 use super::RustFile;
 use super::sources::is_orphan;
+use crate::tree::Tree;
 
 static REFERENCE: LazyLock<Regex> =
     LazyLock::new(|| Regex::new(r"^`([\w./-]+\.rs)::(\w+)`$").expect("the pattern is well formed"));
+
+/// Forge compiles whatever lies there.
+static SOLIDITY: LazyLock<Regex> = LazyLock::new(|| {
+    Regex::new(r"^`(contracts/test/[\w./-]+\.t\.sol)::((?:test|invariant|check)\w*_\w+)`$")
+        .expect("the pattern is well formed")
+});
 
 /// What is wrong with the last cell of a row.
 pub(super) fn row_problems<const CELLS: usize>(
     line: &str,
     form: [&str; CELLS],
+    tree: &Tree,
     files: &[RustFile],
 ) -> Vec<String> {
     let cells = cells(line);
@@ -35,7 +43,7 @@ pub(super) fn row_problems<const CELLS: usize>(
         return Vec::new();
     }
     let references = held_by.split(',').map(str::trim);
-    references.filter_map(|reference| reference_problem(reference, files)).collect()
+    references.filter_map(|reference| reference_problem(reference, tree, files)).collect()
 }
 
 /// The cells of a table row; a `\|` is text, not an edge.
@@ -45,7 +53,14 @@ fn cells(line: &str) -> Vec<String> {
     line.split('|').map(|cell| cell.replace('\0', "|").trim().to_owned()).collect()
 }
 
-fn reference_problem(reference: &str, files: &[RustFile]) -> Option<String> {
+fn reference_problem(reference: &str, tree: &Tree, files: &[RustFile]) -> Option<String> {
+    if let Some(found) = SOLIDITY.captures(reference) {
+        let (path, name) = (&found[1], &found[2]);
+        let is_there = tree.read(path).is_ok_and(|source| source.contains(&format!("function {name}(")));
+        return (!is_there).then(|| {
+            format!("`{path}` has no test `{name}`; name the test that holds this, or write `not yet`")
+        });
+    }
     let Some(found) = REFERENCE.captures(reference) else {
         return Some(format!(
             "cannot understand {reference:?}; write `not yet`, or `path/to/file.rs::test` with commas between"

@@ -48,7 +48,9 @@ pub fn problems(tree: &Tree, files: &[RustFile]) -> Result<Vec<String>> {
             ));
         }
         problems.extend(
-            held_by::row_problems(line, FORM, files).into_iter().map(|problem| format!("{place}: {problem}")),
+            held_by::row_problems(line, FORM, tree, files)
+                .into_iter()
+                .map(|problem| format!("{place}: {problem}")),
         );
     }
     for number in 1..=INVARIANTS {

@@ -35,7 +35,7 @@ pub fn problems(tree: &Tree, files: &[RustFile]) -> Result<Vec<String>> {
             problems.push(format!("{place}: threats are numbered from 1 on; this one is T{next}"));
         }
         next += 1;
-        let found = held_by::row_problems(line, FORM, files);
+        let found = held_by::row_problems(line, FORM, tree, files);
         problems.extend(found.into_iter().map(|problem| format!("{place}: {problem}")));
     }
     if next == 1 {

@@ -1,6 +1,6 @@
 //! Closing lines as the runners print them.
 
-use xtask::summary::{Counts, libtest, pytest};
+use xtask::summary::{Counts, forge, libtest, pytest};
 
 fn counts(passed: u64, failed: u64, skipped: u64) -> Option<Counts> {
     Some(Counts { passed, failed, skipped })
@@ -59,4 +59,25 @@ fn counts_are_said_in_one_line() {
     let mut all = Counts { passed: 1, failed: 2, skipped: 3 };
     all += Counts { passed: 10, failed: 0, skipped: 1 };
     assert_eq!(all.to_string(), "11 passed, 2 failed, 4 skipped");
+}
+
+#[test]
+fn forge_closing_lines_are_read() {
+    let ok =
+        "Ran 2 test suites in 1.23s (2.04s CPU time): 12 tests passed, 0 failed, 1 skipped (13 total tests)";
+    assert_eq!(forge(ok), counts(12, 0, 1));
+    let one =
+        "Ran 1 test suite in 38.74ms (20.80ms CPU time): 0 tests passed, 1 failed, 0 skipped (1 total tests)";
+    assert_eq!(forge(one), counts(0, 1, 0));
+}
+
+#[test]
+fn forge_other_lines_are_not() {
+    for line in [
+        "Suite result: ok. 5 passed; 0 failed; 0 skipped",
+        "Ran 5 tests for test/A.t.sol:A",
+        "No tests found",
+    ] {
+        assert_eq!(forge(line), None, "{line}");
+    }
 }

@@ -47,6 +47,17 @@ fn invariant_held_by_a_property_passes() -> Result<()> {
 }
 
 #[test]
+fn invariant_held_by_a_test_of_a_contract_passes_while_it_is_there() -> Result<()> {
+    let planted = Planted::new()?;
+    planted.architecture("`contracts/test/attacks/Twice.t.sol::test_attack_twice_reverts`")?;
+    assert_only(&planted.tidy()?, &["I7", "test_attack_twice_reverts"]);
+    let source = "contract Twice {\n    function test_attack_twice_reverts() public {}\n}\n";
+    planted.write("contracts/test/attacks/Twice.t.sol", source)?;
+    assert_eq!(planted.tidy()?, Vec::<String>::new());
+    Ok(())
+}
+
+#[test]
 fn invariant_held_by_a_missing_file_fails() -> Result<()> {
     let planted = Planted::new()?;
     planted.architecture(HOLDS)?;

@@ -1,0 +1,83 @@
+//! `contracts`: the Solidity of `contracts/`: its toolchain from npm, format, build, tests, invariants, digests as the protocol has them, the snapshots of gas, interfaces, storage and code, and deployments.
+//!
+//! Everything that runs is what `contracts/package-lock.json` names; forge downloads nothing. Knows nothing about what a contract does.
+
+mod deployment;
+mod digests;
+mod forge;
+mod snapshots;
+
+use anyhow::Result;
+
+use self::forge::Forge;
+use self::snapshots::Snapshots;
+use crate::counted::{self, Counted};
+use crate::stage::Outcome;
+use crate::tree::Tree;
+use crate::verdict::Verdict;
+use crate::{machine, summary};
+
+/// The folder of the contracts.
+const CONTRACTS: &str = "contracts";
+
+/// Prints which snapshots to write, when they differ.
+const FIX: &str = "`cargo xtask contracts --write` writes it anew";
+
+/// Checks and tests the contracts; with `write` it writes the snapshots instead of comparing them.
+///
+/// # Errors
+/// Never because of what a stage finds; that is the verdict.
+pub fn run(tree: &Tree, write: bool) -> Result<Verdict> {
+    let mut run = Counted::default();
+    stages(tree, write, &mut run);
+    Ok(run.finish(None))
+}
+
+/// The same as stages of another run.
+pub fn stages(tree: &Tree, write: bool, run: &mut Counted) {
+    let mut forge = None;
+    let what = "forge, solc and libraries, as the lock file names them";
+    let provided = run.stage("contracts toolchain", what, |_| {
+        Ok(match Forge::provide(tree) {
+            Ok(provided) => {
+                forge = Some(provided);
+                Outcome::Passed
+            }
+            Err(cause) => machine::without(cause.context("the contracts are left out"))?,
+        })
+    });
+    let Some(forge) = forge.filter(|_| provided == Outcome::Passed) else { return };
+    run.stage("contracts format", "forge fmt --check; `forge fmt` puts it right", |_| {
+        forge.judge(&["fmt", "--check"])
+    });
+    let built = run.stage("contracts build", "forge build, warnings denied", |_| forge.judge(&["build"]));
+    if built != Outcome::Passed {
+        return;
+    }
+    let what = "what others call, what lies in which slot, and what is deployed";
+    run.stage("contracts interfaces, storage and code", what, |_| {
+        let generated = Snapshots::of_artifacts(tree)?;
+        if write {
+            generated.write(tree)?;
+            return Ok(Outcome::Passed);
+        }
+        Ok(Outcome::of_problems(&generated.problems(tree)?))
+    });
+    run.stage("contracts tests", "unit, fuzz and attacks", |counts| {
+        forge.test(&["--no-match-path", "test/{invariants,gas,digests}/*"], counts)
+    });
+    run.stage("contracts invariants", "one sentence per file, under any order of calls", |counts| {
+        forge.test(&["--match-path", "test/invariants/*"], counts)
+    });
+    run.stage("contracts digests", "random messages: Rust, the contracts and viem agree", |counts| {
+        digests::compare(tree, &forge, counts)
+    });
+    let what = format!("whole transactions, each slot cold; where a figure differs, {FIX}");
+    run.stage("contracts gas", &what, |counts| {
+        let mut measured = forge.command(&["test", "--isolate", "--match-path", "test/gas/*"]);
+        measured.env("FORGE_SNAPSHOT_CHECK", if write { "false" } else { "true" });
+        counted::runner(&mut measured, summary::forge, counts)
+    });
+    let what = "both scripts on chains of this machine, and what was changed is found";
+    run.stage("contracts deployment", what, |_| deployment::try_both(tree, &forge));
+}

@@ -1,0 +1,71 @@
+//! A run of stages in which test runners count: their outcomes, and what the runners said at their ends, summed.
+
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+
+use crate::process;
+use crate::stage::{Outcome, Stages};
+use crate::summary::Counts;
+use crate::verdict::Verdict;
+
+/// The stages run so far, and what was counted in them.
+#[derive(Default)]
+pub struct Counted {
+    stages: Stages,
+    counts: Counts,
+}
+
+impl Counted {
+    /// Runs a stage so that its outcome shows in the counts even when no runner counted anything: what does not compile runs no test, and
+    /// must not end in `0 failed`.
+    pub fn stage(
+        &mut self,
+        name: &str,
+        what: &str,
+        body: impl FnOnce(&mut Counts) -> Result<Outcome>,
+    ) -> Outcome {
+        let failed_before = self.counts.failed;
+        let outcome = self.stages.run(name, what, || body(&mut self.counts));
+        match &outcome {
+            Outcome::Failed if self.counts.failed == failed_before => self.counts.failed += 1,
+            Outcome::Passed | Outcome::Failed => {}
+            Outcome::Skipped(_) => self.counts.skipped += 1,
+        }
+        outcome
+    }
+
+    /// Prints the table of the stages, then the counts as the last line. A run that took longer than was asked for says so.
+    pub fn finish(self, asked: Option<Duration>) -> Verdict {
+        let verdict = self.stages.finish();
+        if let Some(asked) = asked.filter(|asked| self.stages.total() > *asked) {
+            println!("warning: this took more than {} minutes", asked.as_secs() / 60);
+        }
+        println!("{}", self.counts);
+        verdict
+    }
+}
+
+/// Runs a test runner, shows its output as it comes, and adds up its closing lines.
+///
+/// # Errors
+/// When it cannot be started, or succeeds without a closing line.
+pub fn runner(
+    command: &mut Command,
+    closing_line: fn(&str) -> Option<Counts>,
+    counts: &mut Counts,
+) -> Result<Outcome> {
+    let mut closing_lines = 0_u32;
+    let status = process::stream(command, |line| {
+        if let Some(found) = closing_line(line) {
+            *counts += found;
+            closing_lines += 1;
+        }
+    })?;
+    if !status.success() {
+        return Ok(Outcome::Failed);
+    }
+    ensure!(closing_lines > 0, "the runner succeeded without a closing line; was any test run?");
+    Ok(Outcome::Passed)
+}
