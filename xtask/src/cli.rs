@@ -7,6 +7,8 @@ use std::path::PathBuf;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
+use crate::contracts::Analysis;
+
 /// The build logic of SyndDB.
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask")]
@@ -32,6 +34,9 @@ pub(crate) enum Command {
         /// Write the snapshots instead of comparing them.
         #[arg(long)]
         write: bool,
+        /// Run one analysis alone: it compiles what it needs for itself, in seconds.
+        #[arg(long, value_name = "ANALYSIS", conflicts_with = "write")]
+        only: Option<Analysis>,
     },
     /// Shows the product at work in less than a minute.
     Demo {

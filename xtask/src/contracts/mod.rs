@@ -2,13 +2,18 @@
 //!
 //! Everything that runs is what `contracts/package-lock.json` names; forge downloads nothing. Knows nothing about what a contract does.
 
+mod analysis;
 mod deployment;
 mod digests;
+mod findings;
 mod forge;
+mod scratch;
+mod slither;
 mod snapshots;
 
 use anyhow::Result;
 
+pub use self::analysis::Analysis;
 use self::forge::Forge;
 use self::snapshots::Snapshots;
 use crate::counted::{self, Counted};
@@ -23,30 +28,40 @@ const CONTRACTS: &str = "contracts";
 /// Prints which snapshots to write, when they differ.
 const FIX: &str = "`cargo xtask contracts --write` writes it anew";
 
-/// Checks and tests the contracts; with `write` it writes the snapshots instead of comparing them.
+/// Checks and tests the contracts; with `write` it writes the snapshots instead of comparing them, with `only` it runs one analysis alone.
 ///
 /// # Errors
 /// Never because of what a stage finds; that is the verdict.
-pub fn run(tree: &Tree, write: bool) -> Result<Verdict> {
+pub fn run(tree: &Tree, write: bool, only: Option<Analysis>) -> Result<Verdict> {
     let mut run = Counted::default();
-    stages(tree, write, &mut run);
+    match only {
+        Some(analysis) => {
+            if let Some(forge) = provided(tree, &mut run) {
+                analysis.run(tree, tree, &forge, &mut run);
+            }
+        }
+        None => stages(tree, write, &mut run),
+    }
     Ok(run.finish(None))
+}
+
+/// The toolchain, which is a stage of its own.
+fn provided(tree: &Tree, run: &mut Counted) -> Option<Forge> {
+    let mut forge = None;
+    let what = "forge, solc and libraries, as the lock file names them";
+    run.stage("contracts toolchain", what, |_| match Forge::provide(tree) {
+        Ok(provided) => {
+            forge = Some(provided);
+            Ok(Outcome::Passed)
+        }
+        Err(cause) => machine::without(cause.context("the contracts are left out")),
+    });
+    forge
 }
 
 /// The same as stages of another run.
 pub fn stages(tree: &Tree, write: bool, run: &mut Counted) {
-    let mut forge = None;
-    let what = "forge, solc and libraries, as the lock file names them";
-    let provided = run.stage("contracts toolchain", what, |_| {
-        Ok(match Forge::provide(tree) {
-            Ok(provided) => {
-                forge = Some(provided);
-                Outcome::Passed
-            }
-            Err(cause) => machine::without(cause.context("the contracts are left out"))?,
-        })
-    });
-    let Some(forge) = forge.filter(|_| provided == Outcome::Passed) else { return };
+    let Some(forge) = provided(tree, run) else { return };
     run.stage("contracts format", "forge fmt --check; `forge fmt` puts it right", |_| {
         forge.judge(&["fmt", "--check"])
     });
@@ -80,4 +95,7 @@ pub fn stages(tree: &Tree, write: bool, run: &mut Counted) {
     });
     let what = "both scripts on chains of this machine, and what was changed is found";
     run.stage("contracts deployment", what, |_| deployment::try_both(tree, &forge));
+    for analysis in Analysis::ALL {
+        analysis.run(tree, tree, &forge, run);
+    }
 }

@@ -1,0 +1,36 @@
+//! The analyses: what judges the contracts beside their tests, each with artifacts of its own.
+
+use clap::ValueEnum;
+
+use super::scratch::Scratch;
+use super::{Forge, slither};
+use crate::counted::Counted;
+use crate::python;
+use crate::stage::Outcome;
+use crate::tree::Tree;
+
+/// One analysis, which is one stage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Analysis {
+    /// Static analysis by Slither.
+    Slither,
+}
+
+impl Analysis {
+    /// All, in the order in which they run.
+    pub(super) const ALL: [Self; 1] = [Self::Slither];
+
+    /// Runs one over the contracts of `tree`. Tools are those of `home`, which differs where a fault was planted into a copy.
+    pub(super) fn run(self, home: &Tree, tree: &Tree, forge: &Forge, run: &mut Counted) -> Outcome {
+        match self {
+            Self::Slither => {
+                let what = "static analysis; each finding that stays is a row with a reason";
+                run.stage("contracts slither", what, |_| {
+                    let python =
+                        python::environment(home, slither::ENVIRONMENT, slither::REQUIREMENTS.as_ref())?;
+                    slither::run(forge, &python, &Scratch::new(tree, "slither")?)
+                })
+            }
+        }
+    }
+}
