@@ -140,7 +140,9 @@ impl<'forge> Chain<'forge> {
     fn finds(&self, stream: &str, wanted: &str, request: &[&str]) -> Result<()> {
         let before = self.rpc(&["evm_snapshot"])?;
         self.rpc(request)?;
-        let told = self.refused("Check", stream, &[])?;
+        let told = self
+            .refused("Check", stream, &[])
+            .with_context(|| format!("the check does not find a change. wanted=`{wanted}`"))?;
         ensure!(told.contains(wanted), "the check found something else. wanted=`{wanted}`\n{told}");
         self.rpc(&["evm_revert", before.trim().trim_matches('"')])?;
         self.check(stream)
