@@ -1,35 +1,28 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 pragma solidity 0.8.37;
 
-import {Role} from "../src/types/Key.sol";
+import {RateLimit} from "../src/modules/RateLimit.sol";
+import {AdmittedImage, Role} from "../src/types/Key.sol";
 import {vm} from "../test/support/Vm.sol";
-
-/// @notice An image whose keys may register.
-struct AdmittedImage {
-    /// The digest of the container image.
-    bytes32 digest;
-    /// What its keys may sign.
-    Role role;
-}
-
-/// @notice How much of a token goes in a second.
-struct TokenLimit {
-    address token;
-    uint104 perSecond;
-}
 
 /// @notice What is deployed: all that differs from one deployment to another.
 struct Configuration {
     /// The stream that the bridge serves.
     bytes32 stream;
+    /// Another number deploys the same once more.
+    uint64 salt;
     /// How long a key counts, in seconds.
     uint64 keyLife;
     /// How many validators are a quorum.
     uint32 threshold;
     /// Who may pause outbound messages.
     address guardian;
+    /// Who sends the transactions that deploy, and sets the modules the first time.
+    address installer;
     /// The wrapped native currency of the chain.
     address wrappedNative;
+    /// Tokens that are taken beside it.
+    address[] tokens;
     /// Who may propose to the timelock that owns everything, and cancel there.
     address[] proposers;
     /// How long the timelock waits, in seconds.
@@ -41,7 +34,7 @@ struct Configuration {
     /// What may flow out: what a bucket holds, in seconds of its flow, and how long waits what does not fit. No limit where the first is zero.
     uint64 limitPeriod;
     uint64 limitDelay;
-    TokenLimit[] limits;
+    RateLimit.Limit[] limits;
     /// How old the newest checkpoint on chain may be, in ms. Nothing is asked where it is zero.
     uint256 checkpointAgeMsMax;
     /// The nonce from which messages are executed in order. In any order where it is zero.
@@ -59,10 +52,13 @@ library Configurations {
     /// @notice Reads what stands at a path of a JSON text; the empty path is all of it.
     function parse(string memory json, string memory path) internal view returns (Configuration memory c) {
         c.stream = vm.parseJsonBytes32(json, string.concat(path, ".stream"));
+        c.salt = uint64(_number(json, path, ".salt", type(uint64).max));
         c.keyLife = uint64(_number(json, path, ".keyLife", type(uint64).max));
         c.threshold = uint32(_number(json, path, ".threshold", type(uint32).max));
         c.guardian = vm.parseJsonAddress(json, string.concat(path, ".guardian"));
+        c.installer = vm.parseJsonAddress(json, string.concat(path, ".installer"));
         c.wrappedNative = vm.parseJsonAddress(json, string.concat(path, ".wrappedNative"));
+        c.tokens = vm.parseJsonAddressArray(json, string.concat(path, ".tokens"));
         c.proposers = vm.parseJsonAddressArray(json, string.concat(path, ".proposers"));
         c.delay = _number(json, path, ".delay", type(uint64).max);
         c.verifiers = vm.parseJsonAddressArray(json, string.concat(path, ".verifiers"));
@@ -84,13 +80,13 @@ library Configurations {
         }
     }
 
-    function _limits(string memory json, string memory list) private view returns (TokenLimit[] memory limits) {
+    function _limits(string memory json, string memory list) private view returns (RateLimit.Limit[] memory limits) {
         uint256 count = _count(json, list);
-        limits = new TokenLimit[](count);
+        limits = new RateLimit.Limit[](count);
         for (uint256 i = 0; i < count; i++) {
             string memory path = _element(list, i);
             address token = vm.parseJsonAddress(json, string.concat(path, ".token"));
-            limits[i] = TokenLimit(token, uint104(_number(json, path, ".perSecond", type(uint104).max)));
+            limits[i] = RateLimit.Limit(token, uint104(_number(json, path, ".perSecond", type(uint104).max)));
         }
     }
 

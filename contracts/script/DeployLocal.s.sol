@@ -31,8 +31,9 @@ contract DeployLocal is Deployment {
         vm.stopBroadcast();
         string memory sender = vm.toString(msg.sender);
         // As `deploy.example.json` has it.
-        string memory who =
-            string.concat('"guardian":"', sender, '","proposers":["', sender, '"],"verifiers":["', vm.toString(verifier), '"]');
+        string memory who = string.concat(
+            '"guardian":"', sender, '","installer":"', sender, '","proposers":["', sender, '"],"verifiers":["', vm.toString(verifier), '"]'
+        );
         string memory what = string.concat(
             '"stream":"',
             vm.toString(stream),
@@ -43,7 +44,8 @@ contract DeployLocal is Deployment {
             '"'
         );
         string memory images = string.concat("[", _image(SEQUENCER_IMAGE, "sequencer"), ",", _image(VALIDATOR_IMAGE, "validator"), "]");
-        string memory none = '"delay":0,"limitPeriod":0,"limitDelay":0,"limits":[],"checkpointAgeMsMax":0,"orderedFrom":0';
+        string memory none =
+            '"delay":0,"limitPeriod":0,"limitDelay":0,"limits":[],"tokens":[],"salt":0,"checkpointAgeMsMax":0,"orderedFrom":0';
         _deploy(string.concat("{", what, ",", who, ',"keyLife":2592000,"images":', images, ",", none, "}"));
     }
 

@@ -3,20 +3,11 @@ pragma solidity 0.8.37;
 
 import {vm} from "../test/support/Vm.sol";
 import {Configuration, Configurations} from "./Configuration.sol";
-
-/// @notice A contract that was deployed.
-struct Part {
-    /// Its name in the source.
-    string name;
-    /// Where it is.
-    address where;
-    /// What its constructor was given.
-    bytes arguments;
-}
+import {Part} from "./Plan.sol";
 
 /// @title What is deployed where
-/// @notice `deployments/<chainid>.json` has, for each stream, the configuration, and of each contract its address, the hash of its code and the
-/// arguments of its constructor. Programs read from it where the bridge is.
+/// @notice `deployments/<chainid>.json` has, for each stream, the configuration, and of each contract its address and the hash of its
+/// code. Programs read from it where the bridge is.
 library Record {
     /// There is no record of the stream.
     error NotRecorded(string file, bytes32 stream);
@@ -32,8 +23,7 @@ library Record {
         for (uint256 i = 0; i < parts.length; i++) {
             string memory key = string.concat("part ", parts[i].name);
             vm.serializeAddress(key, "address", parts[i].where);
-            vm.serializeBytes32(key, "codeHash", parts[i].where.codehash);
-            string memory one = vm.serializeBytes(key, "arguments", parts[i].arguments);
+            string memory one = vm.serializeBytes32(key, "codeHash", parts[i].where.codehash);
             contracts = vm.serializeString("contracts", parts[i].name, one);
         }
         vm.serializeString("stream", "contracts", contracts);
@@ -54,13 +44,17 @@ library Record {
         c = Configurations.parse(json, _path(stream, ".configuration"));
     }
 
-    /// @notice What was recorded of one contract. Of one that was not deployed the address is zero.
-    function part(string memory json, bytes32 stream, string memory name) internal view returns (Part memory found, bytes32 codeHash) {
+    /// @notice What was recorded of one contract. Of one that was not deployed both are zero.
+    function part(string memory json, bytes32 stream, string memory name) internal view returns (address where, bytes32 codeHash) {
         string memory path = _path(stream, string.concat(".contracts.", name));
-        if (!vm.keyExistsJson(json, path)) return (found, codeHash);
-        address where = vm.parseJsonAddress(json, string.concat(path, ".address"));
-        found = Part(name, where, vm.parseJsonBytes(json, string.concat(path, ".arguments")));
+        if (!vm.keyExistsJson(json, path)) return (where, codeHash);
+        where = vm.parseJsonAddress(json, string.concat(path, ".address"));
         codeHash = vm.parseJsonBytes32(json, string.concat(path, ".codeHash"));
+    }
+
+    /// @notice A block before which nothing of it was there.
+    function blockOf(string memory json, bytes32 stream) internal pure returns (uint256) {
+        return vm.parseJsonUint(json, _path(stream, ".block"));
     }
 
     function _path(bytes32 stream, string memory rest) private pure returns (string memory) {

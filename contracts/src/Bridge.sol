@@ -15,9 +15,10 @@ import {IModuleCheckRegistry} from "./interfaces/IModuleCheckRegistry.sol";
 import {ITeeKeyManager} from "./interfaces/ITeeKeyManager.sol";
 import {IWETH} from "./interfaces/IWETH.sol";
 import {MessageHash} from "./libraries/MessageHash.sol";
+import {BridgeSettings} from "./types/BridgeSettings.sol";
 import {Message} from "./types/Message.sol";
 import {Phase, State, Verdict} from "./types/State.sol";
-import {Role} from "./types/Key.sol";
+import {KeyState, Role} from "./types/Key.sol";
 
 /// @title The bridge of one stream
 /// @dev Documentation is in the interface.
@@ -60,13 +61,17 @@ contract Bridge is IBridge, Ownable2Step, EIP712, ReentrancyGuardTransient {
     struct Known {
         bytes32 digest;
         address sequencer;
+        /// Of one that failed: `ITeeKeyManager.endings` when it was authorised.
+        uint32 endings;
     }
 
     /// What messages may move of a token, and whether an account may be their target.
     struct Account {
-        uint240 held;
-        /// It is, or was, a token in custody.
+        uint232 held;
+        /// It is, or was, a token that is taken, so it may be in custody.
         bool isCustody;
+        /// Deposits of it are taken.
+        bool isAdmitted;
         /// The owner denies it.
         bool isDenied;
     }
@@ -88,27 +93,22 @@ contract Bridge is IBridge, Ownable2Step, EIP712, ReentrancyGuardTransient {
     /// Who may pause.
     address public guardian;
 
-    /// @param owner_ Meant to be a timelock.
-    /// @param guardian_ Who may pause.
-    /// @param keyManager Whose keys count; it names the stream.
-    /// @param wrappedNative_ The wrapped native currency.
-    /// @param denied Targets to deny from the start, as the checkpoint registry.
-    constructor(address owner_, address guardian_, ITeeKeyManager keyManager, address wrappedNative_, address[] memory denied)
-        Ownable(owner_)
-        EIP712("SyndDB", "1")
-    {
-        if (wrappedNative_.code.length == 0) revert NoCode(wrappedNative_);
-        KEY_MANAGER = keyManager;
-        stream = keyManager.stream();
-        wrappedNative = wrappedNative_;
+    constructor(BridgeSettings memory settings) Ownable(settings.owner) EIP712("SyndDB", "1") {
+        KEY_MANAGER = settings.keyManager;
+        stream = settings.keyManager.stream();
+        wrappedNative = settings.wrappedNative;
+        // In this order: who predicts their addresses counts what the bridge creates.
         executor = address(new Executor(address(this)));
-        MODULES = new ModuleCheckRegistry(address(this), owner_);
-        _accounts[wrappedNative_].isCustody = true;
-        guardian = guardian_;
-        emit GuardianSet(guardian_);
-        for (uint256 i = 0; i < denied.length; i++) {
-            _accounts[denied[i]].isDenied = true;
-            emit TargetDenied(denied[i], true);
+        MODULES = new ModuleCheckRegistry(address(this), settings.owner, settings.installer);
+        guardian = settings.guardian;
+        emit GuardianSet(settings.guardian);
+        _setTokenAdmitted(settings.wrappedNative, true);
+        for (uint256 i = 0; i < settings.tokens.length; i++) {
+            _setTokenAdmitted(settings.tokens[i], true);
+        }
+        for (uint256 i = 0; i < settings.denied.length; i++) {
+            _accounts[settings.denied[i]].isDenied = true;
+            emit TargetDenied(settings.denied[i], true);
         }
     }
 
@@ -150,8 +150,13 @@ contract Bridge is IBridge, Ownable2Step, EIP712, ReentrancyGuardTransient {
         State state = messageState(message.nonce);
         if (state != State.Failed) revert StateUnfit(message.nonce, state);
         _requireSame(message.nonce, digest);
+        // What a key signed that was taken away since needs signatures of those that are left.
+        Known memory known = _known[message.nonce];
+        KeyState sequencer = KEY_MANAGER.keyOf(known.sequencer).state;
+        bool isTaken = sequencer == KeyState.Revoked || sequencer == KeyState.Frozen;
+        if (isTaken || known.endings != KEY_MANAGER.endings()) revert AuthorizationStale(message.nonce);
 
-        return _settle(message, payload, digest, State.Failed, address(0));
+        return _settle(message, payload, digest, State.Failed, known.sequencer);
     }
 
     /// @inheritdoc IBridge
@@ -172,7 +177,8 @@ contract Bridge is IBridge, Ownable2Step, EIP712, ReentrancyGuardTransient {
         _requireBatch(messages.length, validatorSignatures.length);
         states = new State[](messages.length);
         for (uint256 i = 0; i < messages.length; i++) {
-            states[i] = _handle(messages[i], payloads[i], validatorSignatures[i]);
+            states[i] = _finalState(messages[i].nonce);
+            if (states[i] == State.NotStarted) states[i] = _handle(messages[i], payloads[i], validatorSignatures[i]);
         }
     }
 
@@ -188,6 +194,8 @@ contract Bridge is IBridge, Ownable2Step, EIP712, ReentrancyGuardTransient {
         _requireBatch(messages.length, validatorSignatures.length);
         states = new State[](messages.length);
         for (uint256 i = 0; i < messages.length; i++) {
+            states[i] = _finalState(messages[i].nonce);
+            if (states[i] != State.NotStarted) continue;
             states[i] = _initializeAndHandle(messages[i], payloads[i], sequencerSignatures[i], validatorSignatures[i]);
         }
     }
@@ -212,8 +220,7 @@ contract Bridge is IBridge, Ownable2Step, EIP712, ReentrancyGuardTransient {
     /// @inheritdoc IBridge
     function deposit(address token, uint256 amount, bytes calldata data) external nonReentrant returns (uint64) {
         // checks
-        _requireDeposits(data);
-        if (token.code.length == 0) revert NoCode(token);
+        _requireDeposits(token, data);
 
         // interactions, before the effects: what is credited is what arrived, and the lock holds
         uint256 before = IERC20(token).balanceOf(address(this));
@@ -229,7 +236,7 @@ contract Bridge is IBridge, Ownable2Step, EIP712, ReentrancyGuardTransient {
     /// @inheritdoc IBridge
     function depositNative(bytes calldata data) external payable nonReentrant returns (uint64) {
         // checks
-        _requireDeposits(data);
+        _requireDeposits(wrappedNative, data);
         if (msg.value == 0) revert NothingReceived(wrappedNative);
 
         // effects
@@ -239,7 +246,7 @@ contract Bridge is IBridge, Ownable2Step, EIP712, ReentrancyGuardTransient {
 
     /// @inheritdoc IBridge
     function sendMessage(bytes calldata data) external nonReentrant returns (uint64) {
-        _requireDeposits(data);
+        _requireInbound(data);
         return _announce(address(0), 0, data);
     }
 
@@ -255,7 +262,7 @@ contract Bridge is IBridge, Ownable2Step, EIP712, ReentrancyGuardTransient {
         // effects
         uint64 until = uint64(block.timestamp) + duration;
         _switches.outboundPausedUntil = until;
-        _switches.nextPauseNotBefore = until + PAUSE_MAX;
+        _switches.nextPauseNotBefore = until + duration;
         emit OutboundPaused(until);
     }
 
@@ -290,6 +297,11 @@ contract Bridge is IBridge, Ownable2Step, EIP712, ReentrancyGuardTransient {
     function setTargetDenied(address target, bool isDenied) external onlyOwner {
         _accounts[target].isDenied = isDenied;
         emit TargetDenied(target, isDenied);
+    }
+
+    /// @inheritdoc IBridge
+    function setTokenAdmitted(address token, bool isAdmitted) external onlyOwner {
+        _setTokenAdmitted(token, isAdmitted);
     }
 
     // --- views
@@ -342,7 +354,7 @@ contract Bridge is IBridge, Ownable2Step, EIP712, ReentrancyGuardTransient {
 
         // effects
         _setState(message.nonce, State.PreExecution);
-        _known[message.nonce] = Known(digest, sequencer);
+        _known[message.nonce] = Known(digest, sequencer, 0);
         emit MessageInitialized(message.nonce, digest, sequencer);
     }
 
@@ -367,21 +379,20 @@ contract Bridge is IBridge, Ownable2Step, EIP712, ReentrancyGuardTransient {
     ) private returns (State) {
         bytes32 digest = _checkMessage(message, payload);
         State state = messageState(message.nonce);
-        // Whoever brought another message under this nonce has no claim to it.
-        if (state != State.NotStarted && state != State.PreExecution) revert StateUnfit(message.nonce, state);
+        // Whoever brought another message under this nonce has no claim to it, unless it was authorised.
+        if (state == State.Failed) _requireSame(message.nonce, digest);
+        else if (state != State.NotStarted && state != State.PreExecution) revert StateUnfit(message.nonce, state);
         address sequencer = KEY_MANAGER.requireAuthorized(digest, sequencerSignature, validatorSignatures);
+        if (state == State.Failed) _known[message.nonce] = Known(digest, sequencer, KEY_MANAGER.endings());
 
         return _settle(message, payload, digest, state, sequencer);
     }
 
     /// What must hold of every message that is to be executed, apart from who signed it.
     function _checkMessage(Message calldata message, bytes calldata payload) private view returns (bytes32 digest) {
-        uint64 sent = _requireOutbound(message);
-        if (payload.length > PAYLOAD_MAX) revert DataTooLong(payload.length, PAYLOAD_MAX);
+        _requireOutbound(message);
         bytes32 payloadHash = keccak256(payload);
         if (payloadHash != message.payloadHash) revert PayloadMismatch(payloadHash, message.payloadHash);
-        if (message.gasLimit > GAS_LIMIT_MAX) revert GasLimitTooHigh(message.gasLimit, GAS_LIMIT_MAX);
-        if (message.inboxConsumed > sent) revert InboxNotReached(message.inboxConsumed, sent);
         digest = messageDigest(message);
     }
 
@@ -396,7 +407,11 @@ contract Bridge is IBridge, Ownable2Step, EIP712, ReentrancyGuardTransient {
             emit MessageExpired(nonce, digest);
             return State.Expired;
         }
-        if (isTargetDenied(message.target)) return _reject(nonce, digest, address(0));
+        // What can never run ends here, or its value would belong to nobody.
+        bool isTooLarge = message.gasLimit > GAS_LIMIT_MAX || payload.length > PAYLOAD_MAX;
+        if (isTooLarge || isTargetDenied(message.target)) return _reject(nonce, digest, address(0));
+        uint64 sent = _switches.inboundCount;
+        if (message.inboxConsumed > sent) revert InboxNotReached(message.inboxConsumed, sent);
         (Verdict verdict, address module) = MODULES.checkMessage(message, Phase.Pre);
         if (verdict == Verdict.Reject) return _reject(nonce, digest, module);
         if (verdict != Verdict.Pass) {
@@ -404,12 +419,12 @@ contract Bridge is IBridge, Ownable2Step, EIP712, ReentrancyGuardTransient {
             if (state != State.Failed) {
                 state = State.PreExecution;
                 _setState(nonce, state);
-                _known[nonce] = Known(digest, sequencer);
+                _known[nonce] = Known(digest, sequencer, 0);
             }
             emit MessageDelayed(nonce, module);
             return state;
         }
-        return _execute(message, payload, digest);
+        return _execute(message, payload, digest, sequencer);
     }
 
     function _reject(uint64 nonce, bytes32 digest, address module) private returns (State) {
@@ -418,7 +433,7 @@ contract Bridge is IBridge, Ownable2Step, EIP712, ReentrancyGuardTransient {
         return State.Rejected;
     }
 
-    function _execute(Message calldata message, bytes calldata payload, bytes32 digest) private returns (State) {
+    function _execute(Message calldata message, bytes calldata payload, bytes32 digest, address sequencer) private returns (State) {
         // Encoded first: the memory that it takes must be paid before gas is compared.
         bytes memory call = abi.encodeCall(this.performMessage, (message, payload));
         // checks: the frame must get what it may use, whatever the transaction has
@@ -439,7 +454,7 @@ contract Bridge is IBridge, Ownable2Step, EIP712, ReentrancyGuardTransient {
             return State.Completed;
         }
         _setState(message.nonce, State.Failed);
-        _known[message.nonce] = Known(digest, address(0));
+        _known[message.nonce] = Known(digest, sequencer, KEY_MANAGER.endings());
         emit MessageFailed(message.nonce, digest, reason);
         return State.Failed;
     }
@@ -475,6 +490,8 @@ contract Bridge is IBridge, Ownable2Step, EIP712, ReentrancyGuardTransient {
         if (!IERC20(token).trySafeTransfer(to, amount)) revert TransferFailed(token, to, amount);
         uint256 took = before - IERC20(token).balanceOf(address(this));
         if (took > amount) revert TransferTookMore(token, took, amount);
+        // A token that says yes and moves nothing must not end the message.
+        if (took == 0) revert TransferFailed(token, to, amount);
         _debit(token, took);
     }
 
@@ -482,16 +499,30 @@ contract Bridge is IBridge, Ownable2Step, EIP712, ReentrancyGuardTransient {
         Account storage account = _accounts[token];
         uint256 held = account.held;
         // No honest token has that many units; one that lies must not overflow the books of its own.
-        if (amount > type(uint240).max - held) revert CustodyTooHigh(token, held, amount);
-        account.held = uint240(held + amount);
-        account.isCustody = true;
+        if (amount > type(uint232).max - held) revert CustodyTooHigh(token, held, amount);
+        account.held = uint232(held + amount);
     }
 
     function _debit(address token, uint256 amount) private {
         Account storage account = _accounts[token];
         uint256 held = account.held;
         if (amount > held) revert CustodyTooLow(token, held, amount);
-        account.held = uint240(held - amount);
+        account.held = uint232(held - amount);
+    }
+
+    /// What is taken once may be in custody for ever, so it stays denied as a target.
+    function _setTokenAdmitted(address token, bool isAdmitted) private {
+        if (token.code.length == 0) revert NoCode(token);
+        Account storage account = _accounts[token];
+        account.isAdmitted = isAdmitted;
+        if (isAdmitted) account.isCustody = true;
+        emit TokenAdmitted(token, isAdmitted);
+    }
+
+    /// The state of a message that has ended, or NotStarted.
+    function _finalState(uint64 nonce) private view returns (State) {
+        State state = messageState(nonce);
+        return state == State.Completed || state == State.Rejected || state == State.Expired ? state : State.NotStarted;
     }
 
     function _setState(uint64 nonce, State state) private {
@@ -506,16 +537,19 @@ contract Bridge is IBridge, Ownable2Step, EIP712, ReentrancyGuardTransient {
         emit InboundMessageSent(nonce, msg.sender, token, amount, data);
     }
 
-    /// How many inbound messages were sent.
-    function _requireOutbound(Message calldata message) private view returns (uint64 sent) {
+    function _requireOutbound(Message calldata message) private view {
         if (message.stream != stream) revert StreamUnknown(message.stream);
         Switches memory now_ = _switches;
         if (block.timestamp < now_.outboundPausedUntil) revert OutboundIsPaused(now_.outboundPausedUntil);
         if (now_.exitsPaused && (message.value != 0 || message.amount != 0)) revert ExitsArePaused();
-        return now_.inboundCount;
     }
 
-    function _requireDeposits(bytes calldata data) private view {
+    function _requireDeposits(address token, bytes calldata data) private view {
+        if (!_accounts[token].isAdmitted) revert TokenNotAdmitted(token);
+        _requireInbound(data);
+    }
+
+    function _requireInbound(bytes calldata data) private view {
         if (_switches.depositsPaused) revert DepositsArePaused();
         if (data.length > DATA_MAX) revert DataTooLong(data.length, DATA_MAX);
     }

@@ -12,6 +12,8 @@ import {Checkpoint} from "./types/Checkpoint.sol";
 contract CheckpointRegistry is ICheckpointRegistry, EIP712 {
     /// The longest store reference, in bytes.
     uint256 public constant STORE_REFERENCE_MAX = 512;
+    /// How far the log's time may be ahead of the chain's, in ms.
+    uint256 public constant AHEAD_MS_MAX = 3_600_000;
     /// Whose quorum counts.
     ITeeKeyManager public immutable KEY_MANAGER;
 
@@ -40,6 +42,8 @@ contract CheckpointRegistry is ICheckpointRegistry, EIP712 {
         // checks
         if (checkpoint.stream != _STREAM) revert StreamUnknown(checkpoint.stream);
         if (bytes(store).length > STORE_REFERENCE_MAX) revert StoreReferenceTooLong(bytes(store).length, STORE_REFERENCE_MAX);
+        uint256 latest = block.timestamp * 1000 + AHEAD_MS_MAX;
+        if (checkpoint.timestamp > latest) revert TimestampAhead(checkpoint.timestamp, latest);
         uint64 newest = newestSequence;
         if (checkpoint.sequence <= newest) revert NotNewer(checkpoint.sequence, newest);
         Recorded storage before = _recorded[newest];

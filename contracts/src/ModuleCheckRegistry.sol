@@ -25,15 +25,21 @@ contract ModuleCheckRegistry is IModuleCheckRegistry, Ownable2Step {
 
     Slot[MODULES_MAX] private _slots;
 
+    /// @inheritdoc IModuleCheckRegistry
+    address public installer;
+
     /// @param bridge_ Who asks.
     /// @param owner_ Meant to be a timelock.
-    constructor(address bridge_, address owner_) Ownable(owner_) {
+    /// @param installer_ Who sets the modules the first time.
+    constructor(address bridge_, address owner_, address installer_) Ownable(owner_) {
         bridge = bridge_;
+        installer = installer_;
     }
 
     /// @inheritdoc IModuleCheckRegistry
-    function setModules(Entry[] calldata entries) external onlyOwner {
+    function setModules(Entry[] calldata entries) external {
         // checks
+        if (msg.sender != installer) _checkOwner();
         if (entries.length > MODULES_MAX) revert TooManyModules(entries.length, MODULES_MAX);
         for (uint256 i = 0; i < entries.length; i++) {
             address module = entries[i].module;
@@ -45,6 +51,7 @@ contract ModuleCheckRegistry is IModuleCheckRegistry, Ownable2Step {
         }
 
         // effects
+        delete installer;
         delete _slots;
         for (uint256 i = 0; i < entries.length; i++) {
             _slots[i] = Slot(entries[i].module, entries[i].inPre, entries[i].inPost, i + 1 == entries.length);

@@ -6,7 +6,7 @@ import {IAttestationVerifier} from "../interfaces/IAttestationVerifier.sol";
 import {ITeeKeyManager} from "../interfaces/ITeeKeyManager.sol";
 import {SignedPlace} from "../libraries/SignedPlace.sol";
 import {Signatures} from "../libraries/Signatures.sol";
-import {Image, Key, KeyState, Role} from "../types/Key.sol";
+import {AdmittedImage, Image, Key, KeyState, Role} from "../types/Key.sol";
 
 /// @title Which keys count
 /// @dev Documentation is in the interface. No list is walked but the signatures that a caller pays for, so nobody can make a quorum
@@ -17,9 +17,13 @@ contract TeeKeyManager is ITeeKeyManager, Ownable2Step {
     /// @inheritdoc ITeeKeyManager
     bytes32 public immutable stream;
 
-    uint32 private _threshold;
-    uint32 private _validators;
+    // These share a slot.
+    uint24 private _threshold;
+    uint24 private _validators;
     uint16 private _lastImage;
+    /// @inheritdoc ITeeKeyManager
+    uint32 public endings;
+
     mapping(address key => Key) private _keys;
     mapping(uint16 image => Image) private _images;
     /// Each word says of 256 images which are removed: whoever checks a quorum reads one word, not each key's image.
@@ -37,11 +41,26 @@ contract TeeKeyManager is ITeeKeyManager, Ownable2Step {
     /// @param stream_ What the keys sign for.
     /// @param keyLife How long a key counts, in seconds.
     /// @param threshold How many validators are a quorum. There are none yet, so until that many are live nothing has one.
-    constructor(address owner_, bytes32 stream_, uint64 keyLife, uint32 threshold) Ownable(owner_) {
-        if (threshold == 0) revert ThresholdInvalid(0, 0);
+    /// @param verifiers Who may admit keys from the start.
+    /// @param images What may hold keys from the start; their numbers are from 1 on.
+    constructor(
+        address owner_,
+        bytes32 stream_,
+        uint64 keyLife,
+        uint32 threshold,
+        address[] memory verifiers,
+        AdmittedImage[] memory images
+    ) Ownable(owner_) {
+        if (threshold == 0 || threshold > type(uint24).max) revert ThresholdInvalid(threshold, 0);
+        for (uint256 i = 0; i < verifiers.length; i++) {
+            _admitVerifier(verifiers[i]);
+        }
+        for (uint256 i = 0; i < images.length; i++) {
+            _admitImage(images[i].digest, images[i].role);
+        }
         stream = stream_;
         KEY_LIFE = keyLife;
-        _threshold = threshold;
+        _threshold = uint24(threshold);
         emit ThresholdSet(threshold);
     }
 
@@ -113,15 +132,7 @@ contract TeeKeyManager is ITeeKeyManager, Ownable2Step {
 
     /// @inheritdoc ITeeKeyManager
     function admitImage(bytes32 digest, Role role) external onlyOwner returns (uint16 image) {
-        // checks
-        if (role == Role.None) revert RoleInvalid(role);
-        if (_imageNumbers[role][digest] != 0) revert ImageKnown(digest, role);
-
-        // effects
-        image = ++_lastImage;
-        _imageNumbers[role][digest] = image;
-        _images[image] = Image(digest, role, 0);
-        emit ImageAdmitted(image, digest, role);
+        return _admitImage(digest, role);
     }
 
     /// @inheritdoc ITeeKeyManager
@@ -133,15 +144,14 @@ contract TeeKeyManager is ITeeKeyManager, Ownable2Step {
 
         // effects
         _removed[image / 256] |= 1 << (image % 256);
-        _validators -= known.validators;
+        _validators -= uint24(known.validators);
+        endings++;
         emit ImageRemoved(image, known.digest);
     }
 
     /// @inheritdoc ITeeKeyManager
     function admitVerifier(address verifier) external onlyOwner {
-        if (verifier.code.length == 0) revert NoCode(verifier);
-        _verifiers[verifier] = VerifierState.Admitted;
-        emit VerifierAdmitted(verifier);
+        _admitVerifier(verifier);
     }
 
     /// @inheritdoc ITeeKeyManager
@@ -154,7 +164,8 @@ contract TeeKeyManager is ITeeKeyManager, Ownable2Step {
     /// @inheritdoc ITeeKeyManager
     function setThreshold(uint32 threshold) external onlyOwner {
         _requireThreshold(threshold);
-        _threshold = threshold;
+        // No more than the validators, so it fits.
+        _threshold = uint24(threshold);
         emit ThresholdSet(threshold);
     }
 
@@ -210,6 +221,11 @@ contract TeeKeyManager is ITeeKeyManager, Ownable2Step {
     }
 
     /// @inheritdoc ITeeKeyManager
+    function configuredThreshold() external view returns (uint32) {
+        return _threshold;
+    }
+
+    /// @inheritdoc ITeeKeyManager
     function validatorCount() external view returns (uint32) {
         return _validators;
     }
@@ -243,6 +259,24 @@ contract TeeKeyManager is ITeeKeyManager, Ownable2Step {
 
     // --- private
 
+    function _admitImage(bytes32 digest, Role role) private returns (uint16 image) {
+        // checks
+        if (role == Role.None) revert RoleInvalid(role);
+        if (_imageNumbers[role][digest] != 0) revert ImageKnown(digest, role);
+
+        // effects
+        image = ++_lastImage;
+        _imageNumbers[role][digest] = image;
+        _images[image] = Image(digest, role, 0);
+        emit ImageAdmitted(image, digest, role);
+    }
+
+    function _admitVerifier(address verifier) private {
+        if (verifier.code.length == 0) revert NoCode(verifier);
+        _verifiers[verifier] = VerifierState.Admitted;
+        emit VerifierAdmitted(verifier);
+    }
+
     /// Ends a live key. The count has only validators of images that are not removed, so each leaves it once.
     function _end(address key, KeyState state) private {
         Key storage known = _keys[key];
@@ -250,6 +284,8 @@ contract TeeKeyManager is ITeeKeyManager, Ownable2Step {
         if (known.state != KeyState.Live) revert KeyNotLive(key, role);
         known.state = state;
         if (role != Role.Validator) return;
+        // A key whose time is over signed while it counted.
+        if (state != KeyState.Retired) endings++;
         _images[known.image].validators--;
         if (!isImageRemoved(known.image)) _validators--;
     }

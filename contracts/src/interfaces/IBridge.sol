@@ -28,7 +28,8 @@ interface IBridge {
     event MessageCompleted(uint64 indexed nonce, bytes32 indexed digest);
     /// A message was undone; the reason is cut off at `REASON_MAX`.
     event MessageFailed(uint64 indexed nonce, bytes32 indexed digest, bytes reason);
-    /// A message was refused, by a module, or by the deny list where the module is zero.
+    /// A message was refused: by a module; or, where the module is zero, by the deny list, or because no transaction could pay for its gas or
+    /// carry its call data.
     event MessageRejected(uint64 indexed nonce, bytes32 indexed digest, address indexed module);
     /// A message was brought after its deadline.
     event MessageExpired(uint64 indexed nonce, bytes32 indexed digest);
@@ -47,6 +48,8 @@ interface IBridge {
     event ExitsPaused(bool isPaused);
     /// The owner named a guardian.
     event GuardianSet(address indexed guardian);
+    /// The owner had deposits of a token taken, or taken no more.
+    event TokenAdmitted(address indexed token, bool isAdmitted);
     /// The owner denied or allowed a target.
     event TargetDenied(address indexed target, bool isDenied);
 
@@ -60,8 +63,6 @@ interface IBridge {
     error StateUnfit(uint64 nonce, State state);
     /// The message is not the one that was brought under this nonce.
     error DigestMismatch(bytes32 given, bytes32 known);
-    /// The target is promised more gas than any transaction can pay.
-    error GasLimitTooHigh(uint64 given, uint64 max);
     /// The transaction has too little gas left for what the message promises.
     error GasTooLow(uint256 left, uint256 needed);
     /// The message claims to have consumed more inbound messages than were sent.
@@ -94,10 +95,14 @@ interface IBridge {
     error PostCheckFailed(address module, Verdict verdict);
     /// Nothing arrived.
     error NothingReceived(address token);
-    /// More data than an inbound message holds, or more call data than an outbound one.
+    /// More data than an inbound message holds.
     error DataTooLong(uint256 given, uint256 max);
     /// There is no contract at the address.
     error NoCode(address account);
+    /// Deposits of the token are not taken.
+    error TokenNotAdmitted(address token);
+    /// A key or an image was taken away since the message was authorised: bring it with signatures, by `initializeAndHandleMessage`.
+    error AuthorizationStale(uint64 nonce);
 
     // --- outbound
 
@@ -113,7 +118,7 @@ interface IBridge {
         external
         returns (State state);
 
-    /// @notice Both at once.
+    /// @notice Both at once. Also for a Failed message, which it authorises anew.
     function initializeAndHandleMessage(
         Message calldata message,
         bytes calldata payload,
@@ -121,13 +126,14 @@ interface IBridge {
         bytes calldata validatorSignatures
     ) external returns (State state);
 
-    /// @notice Tries a Failed message again. Anyone may: it was authorised.
+    /// @notice Tries a Failed message again. Anyone may: it was authorised. Not once a key or an image was taken away since.
     function retryMessage(Message calldata message, bytes calldata payload) external returns (State state);
 
     /// @notice Brings up to `BATCH_MAX` messages. One that reverts reverts all.
     function initializeMessages(Message[] calldata messages, bytes[] calldata sequencerSignatures) external;
 
-    /// @notice Executes up to `BATCH_MAX` messages, in order. One that reverts reverts all; one that fails does not.
+    /// @notice Executes up to `BATCH_MAX` messages, in order. One that reverts reverts all; one that fails does not, and one that has ended before
+    /// is left as it is.
     function handleMessages(Message[] calldata messages, bytes[] calldata payloads, bytes[] calldata validatorSignatures)
         external
         returns (State[] memory states);
@@ -143,7 +149,7 @@ interface IBridge {
     // --- inbound
 
     /// @notice Takes tokens into custody and credits what arrived.
-    /// @param token An ERC-20 token.
+    /// @param token An ERC-20 token that the owner admitted.
     /// @param amount What is asked of the caller.
     /// @param data For the application.
     /// @return nonce Of the inbound message.
@@ -157,8 +163,8 @@ interface IBridge {
 
     // --- privileged
 
-    /// @notice Stops all outbound messages for at most `PAUSE_MAX` seconds. The guardian's. After a pause ends, or is ended, outbound
-    /// messages run for at least `PAUSE_MAX` before the next one may begin.
+    /// @notice Stops all outbound messages for at most `PAUSE_MAX` seconds. The guardian's. After a pause has ended, outbound
+    /// messages run for at least as long as it was before the next one may begin; after one that the owner ended, for `PAUSE_MAX`.
     function pauseOutbound(uint64 duration) external;
 
     /// @notice Ends a pause. The owner's.
@@ -172,6 +178,10 @@ interface IBridge {
 
     /// @notice Names the guardian. The owner's.
     function setGuardian(address guardian) external;
+
+    /// @notice Has deposits of a token taken, or taken no more. The owner's. A token that was ever taken is denied as a target, because there may be some
+    /// of it in custody.
+    function setTokenAdmitted(address token, bool isAdmitted) external;
 
     /// @notice Denies or allows a target. The owner's. Cannot allow what is denied always: the bridge, its parts, and tokens in custody.
     function setTargetDenied(address target, bool isDenied) external;

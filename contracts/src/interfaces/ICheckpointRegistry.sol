@@ -18,6 +18,8 @@ interface ICheckpointRegistry {
     error NotNewer(uint64 sequence, uint64 newest);
     /// It has an earlier epoch, log time or count of inbound messages than the newest one, which no honest log has.
     error GoesBack(Checkpoint newest, Checkpoint given);
+    /// Its log time is further ahead of the chain's than `AHEAD_MS_MAX`: it would be fresh for ever, and no honest one could follow.
+    error TimestampAhead(uint64 timestamp, uint256 latest);
     /// The reference is longer than `STORE_REFERENCE_MAX`.
     error StoreReferenceTooLong(uint256 given, uint256 max);
     /// Nothing is recorded for the sequence.

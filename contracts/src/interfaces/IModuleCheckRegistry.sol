@@ -28,7 +28,7 @@ interface IModuleCheckRegistry {
     /// The module would never be asked.
     error ModuleInNoPhase(address module);
 
-    /// @notice Replaces the modules. The owner's. At most `MODULES_MAX`, none twice; an empty list is allowed: the quorum is no module.
+    /// @notice Replaces the modules. The owner's; and the installer's, as long as nobody has set any. At most `MODULES_MAX`, none twice; an empty list is allowed: the quorum is no module.
     function setModules(Entry[] calldata entries) external;
 
     /// @notice Asks all modules of a phase. The bridge's.
@@ -38,6 +38,9 @@ interface IModuleCheckRegistry {
 
     /// @notice The modules, in order.
     function modules() external view returns (Entry[] memory);
+
+    /// @notice Who may set the modules the first time, or zero once somebody has.
+    function installer() external view returns (address);
 
     /// @notice The bridge that asks.
     function bridge() external view returns (address);

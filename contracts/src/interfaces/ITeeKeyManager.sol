@@ -125,6 +125,13 @@ interface ITeeKeyManager {
     /// @notice How many validators are a quorum. Reverts unless it is from 1 to `validatorCount`.
     function validatorThreshold() external view returns (uint32);
 
+    /// @notice The threshold as it was set, whether or not there are as many validators.
+    function configuredThreshold() external view returns (uint32);
+
+    /// @notice How many validators' keys were revoked or frozen, and images removed, so far: who kept this number knows whether what a quorum
+    /// signed then is still signed by one. Of a sequencer's key its state tells.
+    function endings() external view returns (uint32);
+
     /// @notice How many validators are live, those counted that expired and are not yet retired.
     function validatorCount() external view returns (uint32);
 

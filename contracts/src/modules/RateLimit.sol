@@ -20,6 +20,12 @@ contract RateLimit is Module, Ownable2Step {
         uint40 updatedAt;
     }
 
+    /// How much of a token goes in a second on average.
+    struct Limit {
+        address token;
+        uint104 perSecond;
+    }
+
     /// The owner set the limit of a token; its bucket is full.
     event LimitSet(address indexed token, uint104 perSecond);
     /// A message waits.
@@ -36,18 +42,22 @@ contract RateLimit is Module, Ownable2Step {
     /// By the hash of the whole message: another one under its nonce waits anew.
     mapping(bytes32 message => uint64) private _availableAt;
 
-    constructor(address registry, address owner_, address wrappedNative, uint64 period, uint64 delay) Module(registry) Ownable(owner_) {
+    /// @param limits Those from the start; each bucket is full.
+    constructor(address registry, address owner_, address wrappedNative, uint64 period, uint64 delay, Limit[] memory limits)
+        Module(registry)
+        Ownable(owner_)
+    {
         WRAPPED_NATIVE = wrappedNative;
         PERIOD = period;
         DELAY = delay;
+        for (uint256 i = 0; i < limits.length; i++) {
+            _setLimit(limits[i].token, limits[i].perSecond);
+        }
     }
 
     /// @notice Sets the limit of a token, and fills its bucket. The owner's.
     function setLimit(address token, uint104 perSecond) external onlyOwner {
-        _buckets[token] = Bucket(perSecond, 0, 0);
-        _buckets[token].level = uint112(levelOf(token));
-        _buckets[token].updatedAt = uint40(block.timestamp);
-        emit LimitSet(token, perSecond);
+        _setLimit(token, perSecond);
     }
 
     /// @inheritdoc IValidationModule
@@ -87,6 +97,13 @@ contract RateLimit is Module, Ownable2Step {
     /// @notice When a message that waits may go, or zero.
     function availableAt(Message calldata message) external view returns (uint64) {
         return _availableAt[keccak256(abi.encode(message))];
+    }
+
+    function _setLimit(address token, uint104 perSecond) private {
+        _buckets[token] = Bucket(perSecond, 0, 0);
+        _buckets[token].level = uint112(levelOf(token));
+        _buckets[token].updatedAt = uint40(block.timestamp);
+        emit LimitSet(token, perSecond);
     }
 
     /// What a message moves of native currency and of its token; all is native where the token is the wrapped one.

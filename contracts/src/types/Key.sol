@@ -39,6 +39,14 @@ struct Key {
     address verifier;
 }
 
+/// @notice An image that is admitted for one role.
+struct AdmittedImage {
+    /// The digest of the container image.
+    bytes32 digest;
+    /// What its keys may sign.
+    Role role;
+}
+
 /// @notice An image that may hold keys of one role. One storage slot beside its digest.
 struct Image {
     /// The digest of the container image.

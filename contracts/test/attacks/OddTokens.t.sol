@@ -12,6 +12,7 @@ import {vm} from "../support/Vm.sol";
 contract OddTokensAttack is Fixture {
     function test_attack_fee_creditsWhatArrived() public {
         FeeToken fee = new FeeToken();
+        admit(address(fee));
         fee.mint(USER, 1000);
         vm.startPrank(USER);
         fee.approve(address(bridge), 1000);
@@ -27,6 +28,7 @@ contract OddTokensAttack is Fixture {
 
     function test_attack_noReturn_works() public {
         NoReturnToken odd = new NoReturnToken();
+        admit(address(odd));
         odd.mint(USER, 1000);
         vm.startPrank(USER);
         odd.approve(address(bridge), 1000);
@@ -39,6 +41,7 @@ contract OddTokensAttack is Fixture {
 
     function test_attack_takesMore_isUndone() public {
         GreedyToken greedy = new GreedyToken();
+        admit(address(greedy));
         greedy.mint(USER, 1000);
         vm.startPrank(USER);
         greedy.approve(address(bridge), 1000);
@@ -50,6 +53,7 @@ contract OddTokensAttack is Fixture {
 
     function test_attack_rebasing_neverTakesOthers() public {
         RebasingToken rebasing = new RebasingToken();
+        admit(address(rebasing));
         rebasing.mint(USER, 1000);
         vm.startPrank(USER);
         rebasing.approve(address(bridge), 1000);
@@ -67,8 +71,11 @@ contract OddTokensAttack is Fixture {
     function test_attack_noToken_isUndone() public {
         assertState(_withdraw(1, address(0xdead), 1), State.Failed);
         vm.prank(USER);
-        vm.expectRevert(abi.encodeWithSelector(IBridge.NoCode.selector, address(0xdead)));
+        vm.expectRevert(abi.encodeWithSelector(IBridge.TokenNotAdmitted.selector, address(0xdead)));
         bridge.deposit(address(0xdead), 1, "");
+        vm.prank(OWNER);
+        vm.expectRevert(abi.encodeWithSelector(IBridge.NoCode.selector, address(0xdead)));
+        bridge.setTokenAdmitted(address(0xdead), true);
     }
 
     /// Tokens that nobody deposited are no message's, though the bridge holds them.
@@ -80,6 +87,7 @@ contract OddTokensAttack is Fixture {
 
     function test_attack_nothingArrives_reverts() public {
         FeeToken fee = new FeeToken();
+        admit(address(fee));
         vm.prank(USER);
         vm.expectRevert(abi.encodeWithSelector(IBridge.NothingReceived.selector, address(fee)));
         bridge.deposit(address(fee), 0, "");

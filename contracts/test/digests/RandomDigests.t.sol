@@ -20,8 +20,7 @@ contract RandomDigestsTest is Twins {
 
     function test_messageDigest_random_isTheSignedOne() public {
         (Domain memory deployed, uint256 lines) = _open("messages", DIGESTS_MIN);
-        bytes memory arguments = abi.encode(OWNER, GUARDIAN, keys, address(weth), new address[](0));
-        _deployTo(deployed, "Bridge", arguments);
+        _deployTo(deployed, "Bridge", abi.encode(bridgeSettings(keys, new address[](0))));
         for (uint256 i = 0; i < lines; i++) {
             this.checkMessage();
         }

@@ -19,7 +19,7 @@ contract GasTest is Fixture {
 
     function setUp() public override {
         super.setUp();
-        RateLimit limit = RateLimit(deploy("RateLimit", abi.encode(modules, OWNER, weth, 1 days, 1 days)));
+        RateLimit limit = newLimit(1 days, 1 days);
         vm.startPrank(OWNER);
         limit.setLimit(address(weth), 1 ether);
         limit.setLimit(address(token), 500_000);

@@ -5,9 +5,11 @@ import {Bridge} from "../../src/Bridge.sol";
 import {CheckpointRegistry} from "../../src/CheckpointRegistry.sol";
 import {ModuleCheckRegistry} from "../../src/ModuleCheckRegistry.sol";
 import {TeeKeyManager} from "../../src/attestation/TeeKeyManager.sol";
+import {RateLimit} from "../../src/modules/RateLimit.sol";
 import {IModuleCheckRegistry} from "../../src/interfaces/IModuleCheckRegistry.sol";
 import {Checkpoint} from "../../src/types/Checkpoint.sol";
-import {Role} from "../../src/types/Key.sol";
+import {BridgeSettings} from "../../src/types/BridgeSettings.sol";
+import {AdmittedImage, Role} from "../../src/types/Key.sol";
 import {Message} from "../../src/types/Message.sol";
 import {State} from "../../src/types/State.sol";
 import {AlwaysYesVerifier} from "./AlwaysYesVerifier.sol";
@@ -25,6 +27,7 @@ abstract contract Fixture {
     bytes32 internal constant VALIDATOR_IMAGE = keccak256("validator image");
     address internal constant OWNER = address(0xa11ce);
     address internal constant GUARDIAN = address(0x9a4d);
+    address internal constant INSTALLER = address(0x1457);
     address internal constant USER = address(0x05e4);
     uint256 internal constant SEQUENCER = 0x5e9;
     uint256 internal constant STRANGER = 0xbad;
@@ -46,35 +49,41 @@ abstract contract Fixture {
     function setUp() public virtual {
         vm.warp(1_900_000_000);
         vm.roll(1000);
-        keys = newKeys(OWNER);
         verifier = new AlwaysYesVerifier();
-        vm.startPrank(OWNER);
-        keys.admitVerifier(address(verifier));
-        keys.admitImage(SEQUENCER_IMAGE, Role.Sequencer);
-        keys.admitImage(VALIDATOR_IMAGE, Role.Validator);
-        vm.stopPrank();
+        keys = newKeys(OWNER);
         registerKey(SEQUENCER, Role.Sequencer);
         for (uint256 i = 0; i < VALIDATORS; i++) {
             addValidator(0xa0 + i);
         }
 
         weth = new TestWETH();
+        token = new PlainToken();
         checkpoints = CheckpointRegistry(deploy("CheckpointRegistry", abi.encode(keys)));
         address[] memory denied = new address[](1);
         denied[0] = address(checkpoints);
         bridge = newBridge(keys, denied);
         modules = ModuleCheckRegistry(address(bridge.MODULES()));
-        token = new PlainToken();
         counter = new Counter();
         fund(100 ether, 1_000_000);
     }
 
     function newKeys(address owner) internal returns (TeeKeyManager) {
-        return TeeKeyManager(deploy("TeeKeyManager", abi.encode(owner, STREAM, KEY_LIFE, THRESHOLD)));
+        address[] memory verifiers = new address[](1);
+        verifiers[0] = address(verifier);
+        AdmittedImage[] memory images = new AdmittedImage[](2);
+        images[0] = AdmittedImage(SEQUENCER_IMAGE, Role.Sequencer);
+        images[1] = AdmittedImage(VALIDATOR_IMAGE, Role.Validator);
+        return TeeKeyManager(deploy("TeeKeyManager", abi.encode(owner, STREAM, KEY_LIFE, THRESHOLD, verifiers, images)));
     }
 
     function newBridge(TeeKeyManager keys_, address[] memory denied) internal returns (Bridge) {
-        return Bridge(payable(deploy("Bridge", abi.encode(OWNER, GUARDIAN, keys_, address(weth), denied))));
+        return Bridge(payable(deploy("Bridge", abi.encode(bridgeSettings(keys_, denied)))));
+    }
+
+    function bridgeSettings(TeeKeyManager keys_, address[] memory denied) internal view returns (BridgeSettings memory) {
+        address[] memory tokens = new address[](1);
+        tokens[0] = address(token);
+        return BridgeSettings(OWNER, GUARDIAN, keys_, address(weth), INSTALLER, tokens, denied);
     }
 
     /// Deploys what would be deployed on a chain, optimised as for one, whatever the tests themselves are compiled with. A run that has all
@@ -87,6 +96,18 @@ abstract contract Fixture {
         bool isByName = vm.envOr("CONTRACTS_BY_NAME", false);
         string memory file = string.concat(name, ".sol");
         return isByName ? string.concat(file, ":", name) : string.concat("out/", file, "/", name, ".json");
+    }
+
+    /// A limit of nothing yet.
+    function newLimit(uint64 period, uint64 delay) internal returns (RateLimit) {
+        RateLimit.Limit[] memory none;
+        return RateLimit(deploy("RateLimit", abi.encode(modules, OWNER, weth, period, delay, none)));
+    }
+
+    /// Has deposits of a token taken.
+    function admit(address one) internal {
+        vm.prank(OWNER);
+        bridge.setTokenAdmitted(one, true);
     }
 
     /// Registers a validator's key and keeps the list in order.

@@ -16,6 +16,18 @@ interface Vm {
         address emitter;
     }
 
+    struct EthGetLogs {
+        address emitter;
+        bytes32[] topics;
+        bytes data;
+        bytes32 blockHash;
+        uint64 blockNumber;
+        bytes32 transactionHash;
+        uint64 transactionIndex;
+        uint256 logIndex;
+        bool removed;
+    }
+
     function addr(uint256 secret) external pure returns (address);
     function createWallet(uint256 secret) external returns (Wallet memory);
     function sign(uint256 secret, bytes32 digest) external pure returns (uint8 v, bytes32 r, bytes32 s);
@@ -54,13 +66,18 @@ interface Vm {
     function serializeUint(string calldata object, string calldata key, uint256 value) external returns (string memory);
     function parseJsonString(string calldata json, string calldata key) external pure returns (string memory);
     function parseJsonAddressArray(string calldata json, string calldata key) external pure returns (address[] memory);
-    function setNonceUnsafe(address account, uint64 nonce) external;
-    function resetNonce(address account) external;
+    function computeCreateAddress(address deployer, uint256 nonce) external pure returns (address);
+    function computeCreate2Address(bytes32 salt, bytes32 initCodeHash, address deployer) external pure returns (address);
+    function eth_getLogs(uint256 first, uint256 last, address account, bytes32[] calldata topics)
+        external
+        view
+        returns (EthGetLogs[] memory);
     function toString(address value) external pure returns (string memory);
     function toString(bytes32 value) external pure returns (string memory);
     function deployCode(string calldata artifact, bytes calldata arguments) external returns (address);
     function getCode(string calldata artifact) external view returns (bytes memory);
     function readFile(string calldata path) external view returns (string memory);
+    function contains(string calldata text, string calldata part) external view returns (bool);
     function readLine(string calldata path) external view returns (string memory);
     function parseJsonBytes(string calldata json, string calldata key) external pure returns (bytes memory);
     function parseJsonBytes32(string calldata json, string calldata key) external pure returns (bytes32);

@@ -278,7 +278,7 @@ contract BridgeTest is Fixture {
         vm.expectRevert(abi.encodeWithSelector(IBridge.PauseNotAllowed.selector, 0, 0));
         bridge.pauseOutbound(0);
         bridge.pauseOutbound(1 days);
-        uint64 notBefore = uint64(block.timestamp + 8 days);
+        uint64 notBefore = uint64(block.timestamp + 2 days);
         vm.warp(notBefore - 1);
         vm.expectRevert(abi.encodeWithSelector(IBridge.PauseNotAllowed.selector, 1 days, notBefore));
         bridge.pauseOutbound(1 days);
@@ -335,12 +335,13 @@ contract BridgeTest is Fixture {
     }
 
     function test_privileged_others_revert() public {
-        bytes[5] memory calls = [
+        bytes[6] memory calls = [
             abi.encodeCall(bridge.unpauseOutbound, ()),
             abi.encodeCall(bridge.setDepositsPaused, (true)),
             abi.encodeCall(bridge.setExitsPaused, (true)),
             abi.encodeCall(bridge.setGuardian, (USER)),
-            abi.encodeCall(bridge.setTargetDenied, (USER, true))
+            abi.encodeCall(bridge.setTargetDenied, (USER, true)),
+            abi.encodeCall(bridge.setTokenAdmitted, (address(token), true))
         ];
         for (uint256 i = 0; i < calls.length; i++) {
             vm.prank(GUARDIAN);
@@ -348,6 +349,33 @@ contract BridgeTest is Fixture {
             vm.assertTrue(!isDone);
             vm.assertEq(keccak256(why), keccak256(abi.encodeWithSignature("OwnableUnauthorizedAccount(address)", GUARDIAN)));
         }
+    }
+
+    function test_setTokenAdmitted_taken_isDeniedForEver() public {
+        vm.assertTrue(bridge.isTargetDenied(address(token)));
+        vm.prank(OWNER);
+        bridge.setTokenAdmitted(address(token), false);
+        vm.expectRevert(abi.encodeWithSelector(IBridge.TokenNotAdmitted.selector, token));
+        bridge.deposit(address(token), 1, "");
+        // What is in custody can leave still, and calls to it stay denied.
+        Message memory message = callTo(1, USER, "");
+        (message.token, message.amount) = (address(token), 5);
+        assertState(perform(message, ""), State.Completed);
+        vm.assertTrue(bridge.isTargetDenied(address(token)));
+    }
+
+    function test_setTokenAdmitted_wrappedNativeNoMore_takesNoNative() public {
+        vm.prank(OWNER);
+        bridge.setTokenAdmitted(address(weth), false);
+        vm.expectRevert(abi.encodeWithSelector(IBridge.TokenNotAdmitted.selector, weth));
+        bridge.depositNative{value: 1}("");
+    }
+
+    function test_handleMessage_inboxNotReached_expiresAfterDeadline() public {
+        Message memory message = call(1);
+        message.inboxConsumed = 1000;
+        vm.warp(message.deadline + 1);
+        assertState(perform(message, countPayload()), State.Expired);
     }
 
     function test_setTargetDenied_denies_andAllows() public {

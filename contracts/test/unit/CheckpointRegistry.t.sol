@@ -18,6 +18,18 @@ contract Hasher {
 
 /// @notice Checkpoints on chain.
 contract CheckpointRegistryTest is Fixture {
+    /// It would be fresh for ever, and no honest one could follow.
+    function test_recordCheckpoint_ofTheFuture_reverts() public {
+        Checkpoint memory future = checkpoint(1);
+        uint256 latest = block.timestamp * 1000 + checkpoints.AHEAD_MS_MAX();
+        future.timestamp = uint64(latest + 1);
+        bytes memory all = quorum(checkpoints.checkpointDigest(future));
+        vm.expectRevert(abi.encodeWithSelector(ICheckpointRegistry.TimestampAhead.selector, latest + 1, latest));
+        checkpoints.recordCheckpoint(future, all, "");
+        future.timestamp = uint64(latest);
+        checkpoints.recordCheckpoint(future, quorum(checkpoints.checkpointDigest(future)), "");
+    }
+
     function test_recordCheckpoint_quorum_isKept() public {
         _record(checkpoint(5));
         _record(checkpoint(9));

@@ -17,6 +17,27 @@ import {vm} from "../support/Vm.sol";
 
 /// @notice The modules, each behind the whole bridge.
 contract ModulesTest is Fixture {
+    /// Modules name the registry, so they come after it.
+    function test_setModules_installer_once() public {
+        IModuleCheckRegistry.Entry[] memory none = new IModuleCheckRegistry.Entry[](0);
+        vm.assertEq(modules.installer(), INSTALLER);
+        vm.prank(INSTALLER);
+        modules.setModules(none);
+        vm.assertEq(modules.installer(), address(0));
+        vm.prank(INSTALLER);
+        vm.expectRevert(abi.encodeWithSignature("OwnableUnauthorizedAccount(address)", INSTALLER));
+        modules.setModules(none);
+    }
+
+    function test_setModules_ownerFirst_installerNoMore() public {
+        IModuleCheckRegistry.Entry[] memory none = new IModuleCheckRegistry.Entry[](0);
+        vm.prank(OWNER);
+        modules.setModules(none);
+        vm.prank(INSTALLER);
+        vm.expectRevert(abi.encodeWithSignature("OwnableUnauthorizedAccount(address)", INSTALLER));
+        modules.setModules(none);
+    }
+
     uint64 private constant DELAY = 2 days;
     uint64 private constant PERIOD = 1000;
 
@@ -141,7 +162,7 @@ contract ModulesTest is Fixture {
     }
 
     function test_rateLimit_noLimitSet_waits() public {
-        RateLimit limit = RateLimit(deploy("RateLimit", abi.encode(modules, OWNER, weth, PERIOD, DELAY)));
+        RateLimit limit = newLimit(PERIOD, DELAY);
         setModule(address(limit), true, true);
         assertState(_withdraw(1, 1), State.PreExecution);
         assertState(perform(call(2), countPayload()), State.Completed);
@@ -229,7 +250,7 @@ contract ModulesTest is Fixture {
     }
 
     function _limit() private returns (RateLimit limit) {
-        limit = RateLimit(deploy("RateLimit", abi.encode(modules, OWNER, weth, PERIOD, DELAY)));
+        limit = newLimit(PERIOD, DELAY);
         vm.prank(OWNER);
         limit.setLimit(address(token), 1);
         setModule(address(limit), true, true);

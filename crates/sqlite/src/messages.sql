@@ -13,8 +13,8 @@ CREATE TABLE IF NOT EXISTS outbound_messages(
       AND (length(amount) < 78 OR amount <= '115792089237316195423570985008687907853269984665640564039457584007913129639935')),
   payload BLOB NOT NULL DEFAULT x''             -- what the target is called with
     CONSTRAINT "payload is a blob of 65536 bytes at most" CHECK (typeof(payload) = 'blob' AND length(payload) <= 65536),
-  gas_limit INTEGER NOT NULL DEFAULT 200000     -- the gas that the call may use
-    CONSTRAINT "gas_limit is an integer from 0 to 30000000" CHECK (typeof(gas_limit) = 'integer' AND gas_limit BETWEEN 0 AND 30000000),
+  gas_limit INTEGER NOT NULL DEFAULT 200000     -- the gas that the call may use; no bridge takes more
+    CONSTRAINT "gas_limit is an integer from 0 to 10000000" CHECK (typeof(gas_limit) = 'integer' AND gas_limit BETWEEN 0 AND 10000000),
   deadline INTEGER                              -- when it expires, in seconds since 1970; NULL for never
     CONSTRAINT "deadline is an integer of seconds, or NULL" CHECK (deadline IS NULL OR (typeof(deadline) = 'integer' AND deadline > 0)),
   idempotency_key TEXT UNIQUE                   -- the application's own name for it, against sending twice; NULL for none. Insert ON CONFLICT DO NOTHING

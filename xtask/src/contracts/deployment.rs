@@ -21,6 +21,9 @@ const OTHER: u64 = 31_338;
 /// The first account of every anvil, which has money: its secret is in anvil's documentation.
 const SECRET: &str = "0xac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80";
 
+/// What makes a script send its transactions.
+const DEPLOY: [&str; 3] = ["--broadcast", "--private-key", SECRET];
+
 /// A configuration that is deployed as it is, so that who copies it begins with one that works.
 const EXAMPLE: &str = "deploy.example.json";
 
@@ -35,46 +38,74 @@ pub(super) fn try_both(tree: &Tree, forge: &Forge) -> Result<Outcome> {
     }
     std::fs::create_dir_all(&records)?;
 
-    let local = Chain::start(forge, LOCAL)?;
-    local.script("DeployLocal", STREAM, &["--broadcast", "--private-key", SECRET])?;
-    local.check(STREAM)?;
+    let local = Chain::start(forge, LOCAL, STREAM, None)?;
+    local.script("DeployLocal", &DEPLOY)?;
+    local.script("Check", &[])?;
     println!("deployed for development, and checked");
 
-    let other = Chain::start(forge, OTHER)?;
-    let told = other.refused("DeployLocal", STREAM, &["--broadcast", "--private-key", SECRET])?;
-    ensure!(told.contains("ChainNotLocal(31338"), "the script for development failed otherwise: {told}");
+    let text_of_example = tree.read(format!("{CONTRACTS}/{EXAMPLE}"))?;
+    let example: Value = serde_json::from_str(&text_of_example)?;
+    let stream = text(&example, "/stream")?;
+    let other = Chain::start(forge, OTHER, stream, Some(EXAMPLE))?;
+    other.refuses("DeployLocal", &DEPLOY, "ChainNotLocal(31338")?;
     println!("refused: the script for development, on another chain");
 
-    let example: Value = serde_json::from_str(&tree.read(format!("{CONTRACTS}/{EXAMPLE}"))?)?;
-    let stream = text(&example, "/stream")?;
-    // What a real chain has before: the wrapped native currency, and a verifier. Whether there is code is all that deploying asks.
-    for account in [text(&example, "/wrappedNative")?, text(&example, "/verifiers/0")?] {
-        other.rpc(&["anvil_setCode", account, "0x00"])?;
+    other.refuses("Deploy", &DEPLOY, "ConfigurationUnfit(\"wrappedNative\"")?;
+    // What a real chain has before: tokens and a verifier. Whether there is code is all that deploying asks.
+    for account in ["/wrappedNative", "/tokens/0", "/verifiers/0"] {
+        other.rpc(&["anvil_setCode", text(&example, account)?, "0x00"])?;
     }
-    other.script("Deploy", stream, &["--broadcast", "--private-key", SECRET])?;
-    other.check(stream)?;
-    println!("deployed as {EXAMPLE} says, and checked");
+    other.script("Deploy", &DEPLOY)?;
+    other.script("Check", &[])?;
+    other.script("Deploy", &DEPLOY).context("what is there already must be left as it is")?;
+    other.script("Check", &[])?;
+    println!("deployed as {EXAMPLE} says, and checked; then once more, which changed nothing");
 
     let record: Value = serde_json::from_str(&tree.read(format!("{CONTRACTS}/{RECORDS}/{OTHER}.json"))?)?;
     let at = |name: &str| text(&record, &format!("/streams/{stream}/contracts/{name}/address"));
-    other.finds(stream, "CodeDiffers(\"Executor\"", &["anvil_setCode", at("Executor")?, "0x00"])?;
-    // Slot 0 has the owner, slot 1 the one who may accept to become it.
-    let stranger = format!("0x{:064x}", 0xbad);
-    other.finds(
-        stream,
-        "owner of the keys",
-        &["anvil_setStorageAt", at("TeeKeyManager")?, &slot(0), &stranger],
-    )?;
-    other.finds(
-        stream,
-        "owner of the bridge",
-        &["anvil_setStorageAt", at("Bridge")?, &slot(1), &stranger],
-    )?;
-    println!("found: other code, and an owner who waits to accept or already has");
+    let keys = at("TeeKeyManager")?;
+    let (bridge, timelock) = (at("Bridge")?, at("TimelockController")?);
+    let proposer = text(&example, "/proposers/0")?;
+    let stranger = word(0xbad);
+    // In slot 0 is the owner, in slot 1 who may accept to become it, and behind that, of the keys, the threshold.
+    let one_validator = format!("0x{:024x}{:040x}", 1, 0);
+    other.finds("CodeDiffers(\"Executor\"", &[&["anvil_setCode", at("Executor")?, "0x00"]])?;
+    other.finds("owner of the keys", &[&["anvil_setStorageAt", keys, &word(0), &stranger]])?;
+    other.finds("owner of the bridge", &[&["anvil_setStorageAt", bridge, &word(1), &stranger]])?;
+    other.finds("\"threshold\"", &[&["anvil_setStorageAt", keys, &word(1), &one_validator]])?;
+    // TimelockController.schedule(keys, 0, "", 0, 0, delay), by the proposer, whom anvil lets speak without a signature.
+    let (delay, nothing) = (word(172_800), word(0));
+    let schedule = format!(
+        "0x01d5062a{:0>64}{nothing}{:064x}{nothing}{nothing}{delay}{nothing}",
+        keys.trim_start_matches("0x"),
+        0xc0,
+        nothing = nothing.trim_start_matches("0x"),
+        delay = delay.trim_start_matches("0x"),
+    );
+    let asked = format!(r#"{{"from":"{proposer}","to":"{timelock}","data":"{schedule}"}}"#);
+    let requests: [&[&str]; 3] = [
+        &["anvil_setBalance", proposer, "0xde0b6b3a7640000"],
+        &["anvil_impersonateAccount", proposer],
+        &["eth_sendTransaction", &asked],
+    ];
+    other.finds("OperationsScheduled(1", &requests)?;
+    println!(
+        "found: other code, another owner, one who may become it, a threshold, an operation of the timelock"
+    );
+
+    // Whoever holds another configuration for the true one learns that this is not it.
+    let file = format!("{RECORDS}/other.json");
+    let opinion = text_of_example.replace("\"threshold\": 2", "\"threshold\": 3");
+    ensure!(opinion != text_of_example, "the example has another threshold than this test knows");
+    std::fs::write(tree.root().join(CONTRACTS).join(&file), opinion)?;
+    let reader = Chain { configuration: Some(&file), ..other };
+    reader.refuses("Check", &[], "RecordDiffers(\"TeeKeyManager\"")?;
+    println!("refused: another configuration than the one that was deployed");
     Ok(Outcome::Passed)
 }
 
-fn slot(number: u64) -> String {
+/// A word, in hexadecimal.
+fn word(number: u64) -> String {
     format!("0x{number:064x}")
 }
 
@@ -82,82 +113,86 @@ fn text<'json>(json: &'json Value, pointer: &str) -> Result<&'json str> {
     json.pointer(pointer).and_then(Value::as_str).with_context(|| format!("has no text. path=`{pointer}`"))
 }
 
-/// An anvil that ends with this value.
-struct Chain<'forge> {
-    forge: &'forge Forge,
-    anvil: Child,
+/// A chain of this machine, and what scripts on it are told.
+struct Chain<'a> {
+    forge: &'a Forge,
+    stream: &'a str,
+    configuration: Option<&'a str>,
+    anvil: Anvil,
+}
+
+/// Ends with this value.
+struct Anvil {
+    child: Child,
     url: String,
 }
 
-impl<'forge> Chain<'forge> {
-    fn start(forge: &'forge Forge, id: u64) -> Result<Self> {
+impl<'a> Chain<'a> {
+    fn start(forge: &'a Forge, id: u64, stream: &'a str, configuration: Option<&'a str>) -> Result<Self> {
         let mut command = process::command(forge.other("anvil")?, &forge.folder);
         command.args(["--port", "0", "--hardfork", "osaka", "--chain-id", &id.to_string()]);
         command.env("PATH", &forge.path).stdout(Stdio::piped());
-        let mut anvil = command.spawn().context("cannot start anvil")?;
-        let output = anvil.stdout.take().context("anvil has no stdout although one was asked for")?;
+        let mut child = command.spawn().context("cannot start anvil")?;
+        let output = child.stdout.take().context("anvil has no stdout although one was asked for")?;
+        let mut anvil = Anvil { child, url: String::new() };
         let mut lines = BufReader::new(output).lines();
         let address = lines.by_ref().find_map(|line| {
             line.ok().and_then(|line| line.strip_prefix("Listening on ").map(str::to_owned))
         });
-        let Some(address) = address else {
-            anvil.kill().ok();
-            anyhow::bail!("anvil ended before it listened. chain={id}");
-        };
+        anvil.url = format!("http://{}", address.context("anvil ended before it listened")?);
         // What else it says is read, so that it never waits for a reader.
         std::thread::spawn(move || lines.for_each(drop));
-        Ok(Self { forge, anvil, url: format!("http://{address}") })
+        Ok(Self { forge, stream, configuration, anvil })
     }
 
-    fn forge_script(&self, script: &str, stream: &str, more: &[&str]) -> Command {
+    /// Whether a script succeeds, and what it says.
+    fn run(&self, script: &str, more: &[&str]) -> Result<(bool, String)> {
         let mut command = process::command(&self.forge.program, &self.forge.folder);
         let file = format!("script/{script}.s.sol");
-        command.args(["script", &file, "--rpc-url", &self.url]).args(more);
+        command.args(["script", &file, "--rpc-url", &self.anvil.url]).args(more);
         command.env("PATH", &self.forge.path).env("SYNDDB_DEPLOYMENTS", RECORDS);
-        command.env("SYNDDB_STREAM", stream).env("SYNDDB_THRESHOLD", "2").env("SYNDDB_DEPLOY", EXAMPLE);
-        command
+        command.env("SYNDDB_STREAM", self.stream).env("SYNDDB_THRESHOLD", "2");
+        command.env_remove("SYNDDB_DEPLOY").envs(self.configuration.map(|file| ("SYNDDB_DEPLOY", file)));
+        said(&mut command)
     }
 
     /// Runs a script that must succeed. What it says is shown when it does not.
-    fn script(&self, script: &str, stream: &str, more: &[&str]) -> Result<()> {
-        let (is_done, told) = said(&mut self.forge_script(script, stream, more))?;
+    fn script(&self, script: &str, more: &[&str]) -> Result<()> {
+        let (is_done, told) = self.run(script, more)?;
         ensure!(is_done, "the script failed. script=`{script}`\n{told}");
         Ok(())
     }
 
-    /// Runs a script that must fail, and returns what it says.
-    fn refused(&self, script: &str, stream: &str, more: &[&str]) -> Result<String> {
-        let (is_done, told) = said(&mut self.forge_script(script, stream, more))?;
-        ensure!(!is_done, "the script succeeded. script=`{script}`\n{told}");
-        Ok(told)
+    /// Runs a script that must fail, for this reason.
+    fn refuses(&self, script: &str, more: &[&str], wanted: &str) -> Result<()> {
+        let (is_done, told) = self.run(script, more)?;
+        ensure!(!is_done, "the script succeeded. script=`{script}` wanted=`{wanted}`\n{told}");
+        ensure!(told.contains(wanted), "the script failed otherwise. wanted=`{wanted}`\n{told}");
+        Ok(())
     }
 
-    fn check(&self, stream: &str) -> Result<()> {
-        self.script("Check", stream, &[])
-    }
-
-    /// Changes the chain by a request, wants the check to name what is wrong, and takes the change back.
-    fn finds(&self, stream: &str, wanted: &str, request: &[&str]) -> Result<()> {
+    /// Changes the chain by requests, wants the check to name what is wrong, and takes the change back.
+    fn finds(&self, wanted: &str, requests: &[&[&str]]) -> Result<()> {
         let before = self.rpc(&["evm_snapshot"])?;
-        self.rpc(request)?;
-        let told = self
-            .refused("Check", stream, &[])
-            .with_context(|| format!("the check does not find a change. wanted=`{wanted}`"))?;
-        ensure!(told.contains(wanted), "the check found something else. wanted=`{wanted}`\n{told}");
+        for request in requests {
+            self.rpc(request)?;
+        }
+        self.refuses("Check", &[], wanted)?;
         self.rpc(&["evm_revert", before.trim().trim_matches('"')])?;
-        self.check(stream)
+        self.script("Check", &[])
     }
 
     fn rpc(&self, request: &[&str]) -> Result<String> {
         let mut cast = process::command(self.forge.other("cast")?, &self.forge.folder);
-        process::read(cast.args(["rpc", "--rpc-url", &self.url]).args(request).env("PATH", &self.forge.path))
+        cast.args(["rpc", "--rpc-url", &self.anvil.url]).args(request).env("PATH", &self.forge.path);
+        process::read(&mut cast)
     }
 }
 
-impl Drop for Chain<'_> {
+impl Drop for Anvil {
     fn drop(&mut self) {
-        self.anvil.kill().ok();
-        self.anvil.wait().ok();
+        self.child.kill().ok();
+        self.child.wait().ok();
     }
 }
 

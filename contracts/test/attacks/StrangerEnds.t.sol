@@ -1,0 +1,171 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+pragma solidity 0.8.37;
+
+import {IBridge} from "../../src/interfaces/IBridge.sol";
+import {RateLimit} from "../../src/modules/RateLimit.sol";
+import {Message} from "../../src/types/Message.sol";
+import {State} from "../../src/types/State.sol";
+import {Fixture} from "../support/Fixture.sol";
+import {PlainToken} from "../support/Tokens.sol";
+import {vm} from "../support/Vm.sol";
+
+/// @notice Says that it transferred, and did not, as tokens do that block without reverting.
+contract SilentToken is PlainToken {
+    bool public isSilent;
+
+    function setSilent(bool isSilent_) external {
+        isSilent = isSilent_;
+    }
+
+    function transfer(address to, uint256 amount) public override returns (bool) {
+        return isSilent || super.transfer(to, amount);
+    }
+}
+
+/// @notice Takes native currency only once it is open.
+contract Gate {
+    bool public isOpen;
+
+    function open() external {
+        isOpen = true;
+    }
+
+    receive() external payable {
+        require(isOpen);
+    }
+}
+
+/// @notice Somebody without keys makes what was signed end in another way, or has what was signed by keys that are gone.
+contract StrangerEndsAttack is Fixture {
+    address private constant ATTACKER = address(0xbadbad);
+
+    /// One unit in custody would deny the token as a target for ever.
+    function test_attack_oneUnitOfATarget_isNotTaken() public {
+        PlainToken minted = new PlainToken();
+        minted.mint(ATTACKER, 1);
+        vm.startPrank(ATTACKER);
+        minted.approve(address(bridge), 1);
+        vm.expectRevert(abi.encodeWithSelector(IBridge.TokenNotAdmitted.selector, minted));
+        bridge.deposit(address(minted), 1, "");
+        vm.stopPrank();
+        bytes memory payload = abi.encodeCall(PlainToken.mint, (USER, 1_000_000));
+        assertState(perform(callTo(1, address(minted), payload), payload), State.Completed);
+        vm.assertEq(minted.balanceOf(USER), 1_000_000);
+    }
+
+    /// Whoever brings one message of a batch first does not undo the batch.
+    function test_attack_oneOfABatchFirst_restIsExecuted() public {
+        Message[] memory messages = new Message[](4);
+        bytes[] memory payloads = new bytes[](4);
+        bytes[] memory sequencers = new bytes[](4);
+        bytes[] memory all = new bytes[](4);
+        for (uint64 i = 0; i < 4; i++) {
+            messages[i] = call(1 + i);
+            bytes32 digest = bridge.messageDigest(messages[i]);
+            (payloads[i], sequencers[i], all[i]) = (countPayload(), sign(SEQUENCER, digest), quorum(digest));
+        }
+        vm.prank(ATTACKER);
+        bridge.initializeAndHandleMessage(messages[3], payloads[3], sequencers[3], all[3]);
+        State[] memory states = bridge.initializeAndHandleMessages(messages, payloads, sequencers, all);
+        for (uint256 i = 0; i < 4; i++) {
+            assertState(states[i], State.Completed);
+        }
+        vm.assertEq(counter.calls(), 4);
+        states = bridge.handleMessages(messages, payloads, all);
+        assertState(states[0], State.Completed);
+        vm.assertEq(counter.calls(), 4);
+    }
+
+    /// A transfer that moves nothing leaves the message to be retried.
+    function test_attack_tokenMovesNothing_fails() public {
+        SilentToken silent = new SilentToken();
+        admit(address(silent));
+        silent.mint(USER, 1000);
+        vm.startPrank(USER);
+        silent.approve(address(bridge), 1000);
+        bridge.deposit(address(silent), 1000, "");
+        vm.stopPrank();
+        silent.setSilent(true);
+        Message memory message = callTo(1, USER, "");
+        (message.token, message.amount) = (address(silent), 1000);
+        assertState(perform(message, ""), State.Failed);
+        silent.setSilent(false);
+        assertState(bridge.retryMessage(message, ""), State.Completed);
+        vm.assertEq(silent.balanceOf(USER), 1000);
+    }
+
+    /// Whoever has keys for a minute makes messages that fail, and retries them when the keys are gone.
+    function test_attack_failedOutlivesKeys_reverts() public {
+        RateLimit limit = newLimit(1 days, 1 days);
+        vm.prank(OWNER);
+        limit.setLimit(address(weth), uint104(uint256(10 ether) / 1 days));
+        setModule(address(limit), true, true);
+        Gate thief = new Gate();
+        Message memory stolen = callTo(1, address(thief), "");
+        (stolen.value, stolen.deadline) = (limit.levelOf(address(weth)), type(uint64).max);
+        assertState(perform(stolen, ""), State.Failed);
+        bytes32 digest = bridge.messageDigest(stolen);
+        bytes memory sequencer = sign(SEQUENCER, digest);
+        bytes memory all = quorum(digest);
+        vm.startPrank(OWNER);
+        keys.removeImage(1);
+        keys.removeImage(2);
+        vm.stopPrank();
+        vm.warp(block.timestamp + 365 days);
+        thief.open();
+        vm.expectRevert(abi.encodeWithSelector(IBridge.AuthorizationStale.selector, 1));
+        bridge.retryMessage(stolen, "");
+        vm.expectRevert();
+        bridge.initializeAndHandleMessage(stolen, "", sequencer, all);
+        vm.assertEq(address(thief).balance, 0);
+    }
+
+    function test_attack_failedOutlivesSequencer_reverts() public {
+        counter.setFailing(true);
+        Message memory message = call(1);
+        assertState(perform(message, countPayload()), State.Failed);
+        vm.prank(OWNER);
+        keys.revokeKey(vm.addr(SEQUENCER));
+        counter.setFailing(false);
+        vm.expectRevert(abi.encodeWithSelector(IBridge.AuthorizationStale.selector, 1));
+        bridge.retryMessage(message, countPayload());
+    }
+
+    /// A key whose time is over signed while it counted.
+    function test_retryMessage_afterKeysExpired_isExecuted() public {
+        counter.setFailing(true);
+        Message memory message = call(1);
+        message.deadline = type(uint64).max;
+        assertState(perform(message, countPayload()), State.Failed);
+        vm.warp(block.timestamp + KEY_LIFE + 1);
+        keys.retireKey(vm.addr(SEQUENCER));
+        keys.retireKey(vm.addr(validators[0]));
+        counter.setFailing(false);
+        assertState(bridge.retryMessage(message, countPayload()), State.Completed);
+    }
+
+    /// The honest way: who is left authorises the message anew, and then anyone retries it again.
+    function test_retryMessage_afterAKeyWasTaken_needsSignatures() public {
+        Gate gate = new Gate();
+        Message memory message = callTo(1, address(gate), "");
+        message.value = 1 ether;
+        assertState(perform(message, ""), State.Failed);
+        assertState(bridge.retryMessage(message, ""), State.Failed);
+        vm.prank(OWNER);
+        keys.revokeKey(vm.addr(validators[3]));
+        vm.expectRevert(abi.encodeWithSelector(IBridge.AuthorizationStale.selector, 1));
+        bridge.retryMessage(message, "");
+        // Another message under its nonce is none, however many sign it.
+        Message memory other = callTo(1, USER, "");
+        bytes32 digest = bridge.messageDigest(other);
+        bytes memory sequencer = sign(SEQUENCER, digest);
+        bytes memory all = quorum(digest);
+        vm.expectPartialRevert(IBridge.DigestMismatch.selector);
+        bridge.initializeAndHandleMessage(other, "", sequencer, all);
+        assertState(perform(message, ""), State.Failed);
+        assertState(bridge.retryMessage(message, ""), State.Failed);
+        gate.open();
+        assertState(bridge.retryMessage(message, ""), State.Completed);
+        vm.assertEq(address(gate).balance, 1 ether);
+    }
+}
