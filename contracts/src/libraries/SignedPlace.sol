@@ -122,8 +122,8 @@ library SignedPlace {
         }
     }
 
-    /// An unsigned integer whose head is as short as it can be.
-    function _number(bytes calldata header, uint256 offset) private pure returns (uint64 value, uint256 next) {
+    /// An unsigned integer whose head is as short as it can be. Internal, as the next: proofs call both.
+    function _number(bytes calldata header, uint256 offset) internal pure returns (uint64 value, uint256 next) {
         unchecked {
             if (header.length < offset + 1) revert Malformed(4 + offset);
             uint8 first = uint8(header[offset]);
@@ -140,7 +140,7 @@ library SignedPlace {
     }
 
     /// The length of a byte string with its head, which is as short as it can be.
-    function _byteString(bytes calldata rest, uint256 offset) private pure returns (uint256) {
+    function _byteString(bytes calldata rest, uint256 offset) internal pure returns (uint256) {
         unchecked {
             if (rest.length < 3) revert Malformed(offset);
             uint8 first = uint8(rest[0]);

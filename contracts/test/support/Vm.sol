@@ -42,6 +42,7 @@ interface Vm {
     function etch(address account, bytes calldata code) external;
     function label(address account, string calldata name) external;
     function load(address account, bytes32 slot) external view returns (bytes32);
+    function store(address account, bytes32 slot, bytes32 value) external;
     function expectRevert() external;
     function expectRevert(bytes calldata data) external;
     function expectRevert(bytes4 selector) external;

@@ -3,7 +3,7 @@
 use clap::ValueEnum;
 
 use super::scratch::Scratch;
-use super::{Forge, slither};
+use super::{Forge, halmos, slither};
 use crate::counted::Counted;
 use crate::python;
 use crate::stage::Outcome;
@@ -14,11 +14,13 @@ use crate::tree::Tree;
 pub enum Analysis {
     /// Static analysis by Slither.
     Slither,
+    /// Proofs by halmos.
+    Halmos,
 }
 
 impl Analysis {
     /// All, in the order in which they run.
-    pub(super) const ALL: [Self; 1] = [Self::Slither];
+    pub(super) const ALL: [Self; 2] = [Self::Slither, Self::Halmos];
 
     /// Runs one over the contracts of `tree`. Tools are those of `home`, which differs where a fault was planted into a copy.
     pub(super) fn run(self, home: &Tree, tree: &Tree, forge: &Forge, run: &mut Counted) -> Outcome {
@@ -29,6 +31,14 @@ impl Analysis {
                     let python =
                         python::environment(home, slither::ENVIRONMENT, slither::REQUIREMENTS.as_ref())?;
                     slither::run(forge, &python, &Scratch::new(tree, "slither")?)
+                })
+            }
+            Self::Halmos => {
+                let what = "proofs: any storage, any caller, any arguments within the bounds";
+                stages.run("contracts halmos", what, || {
+                    let python =
+                        python::environment(home, halmos::ENVIRONMENT, halmos::REQUIREMENTS.as_ref())?;
+                    halmos::run(forge, &python, &Scratch::new(tree, "halmos")?)
                 })
             }
         }

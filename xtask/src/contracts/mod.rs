@@ -7,6 +7,7 @@ mod deployment;
 mod digests;
 mod findings;
 mod forge;
+mod halmos;
 mod scratch;
 mod slither;
 mod snapshots;
