@@ -68,6 +68,7 @@ contract TeeKeyManagerTest is Fixture {
     function test_removeImage_endsItsKeys_once() public {
         vm.prank(OWNER);
         keys.removeImage(2);
+        vm.assertTrue(keys.isImageRemoved(2) && !keys.isImageRemoved(1));
         vm.assertEq(keys.validatorCount(), 0);
         for (uint256 i = 0; i < VALIDATORS; i++) {
             vm.assertTrue(!keys.isLive(vm.addr(validators[i]), Role.Validator));

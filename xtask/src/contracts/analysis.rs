@@ -3,7 +3,7 @@
 use clap::ValueEnum;
 
 use super::scratch::Scratch;
-use super::{Forge, halmos, slither};
+use super::{Forge, coverage, halmos, slither};
 use crate::counted::Counted;
 use crate::python;
 use crate::stage::Outcome;
@@ -16,11 +16,13 @@ pub enum Analysis {
     Slither,
     /// Proofs by halmos.
     Halmos,
+    /// Which branches the tests take.
+    Coverage,
 }
 
 impl Analysis {
     /// All, in the order in which they run.
-    pub(super) const ALL: [Self; 2] = [Self::Slither, Self::Halmos];
+    pub(super) const ALL: [Self; 3] = [Self::Slither, Self::Halmos, Self::Coverage];
 
     /// Runs one over the contracts of `tree`. Tools are those of `home`, which differs where a fault was planted into a copy.
     pub(super) fn run(self, home: &Tree, tree: &Tree, forge: &Forge, run: &mut Counted) -> Outcome {
@@ -35,10 +37,16 @@ impl Analysis {
             }
             Self::Halmos => {
                 let what = "proofs: any storage, any caller, any arguments within the bounds";
-                stages.run("contracts halmos", what, || {
+                run.stage("contracts halmos", what, |_| {
                     let python =
                         python::environment(home, halmos::ENVIRONMENT, halmos::REQUIREMENTS.as_ref())?;
                     halmos::run(forge, &python, &Scratch::new(tree, "halmos")?)
+                })
+            }
+            Self::Coverage => {
+                let what = "which branches of src the tests take";
+                run.stage("contracts coverage", what, |_| {
+                    coverage::run(forge, &Scratch::new(tree, "coverage")?)
                 })
             }
         }

@@ -3,6 +3,7 @@
 //! Everything that runs is what `contracts/package-lock.json` names; forge downloads nothing. Knows nothing about what a contract does.
 
 mod analysis;
+mod coverage;
 mod deployment;
 mod digests;
 mod findings;

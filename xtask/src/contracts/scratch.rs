@@ -39,6 +39,8 @@ impl Forge {
         // What was a path before is one again; the folder of forge has no separator, or npm could not start it either.
         command.env("PATH", std::env::join_paths(folders).unwrap_or_else(|_| self.path.clone()));
         command.env("FOUNDRY_VIA_IR", "false").env("FOUNDRY_OUT", scratch.out());
+        // Tests deploy what is compiled here, not what another stage left.
+        command.env("CONTRACTS_BY_NAME", "true");
         command.env("FOUNDRY_CACHE_PATH", scratch.folder.join("cache"));
         command
     }
