@@ -3,7 +3,7 @@ pragma solidity 0.8.37;
 
 import {TeeKeyManager} from "../../src/attestation/TeeKeyManager.sol";
 import {IAttestationVerifier} from "../../src/interfaces/IAttestationVerifier.sol";
-import {KeyState, Role} from "../../src/types/Key.sol";
+import {AdmittedImage, KeyState, Role} from "../../src/types/Key.sol";
 import {vm} from "../support/Vm.sol";
 import {anyStorage, svm} from "./Svm.sol";
 
@@ -23,7 +23,7 @@ contract KeysProof {
     TeeKeyManager private _keys;
 
     function setUp() public {
-        _keys = new TeeKeyManager(address(0xa11ce), STREAM, 30 days);
+        _keys = new TeeKeyManager(address(0xa11ce), STREAM, 30 days, 1, new address[](0), new AdmittedImage[](0));
         new AnyVerifier();
     }
 
@@ -61,12 +61,12 @@ contract KeysProof {
         address owner = _keys.owner();
         (bool isAdmitted,) = _keys.verifierOf(key);
         (KeyState state, uint256 threshold) =
-            (_keys.keyOf(key).state, uint256(vm.load(address(_keys), bytes32(uint256(1)))) >> 160 & type(uint32).max);
+            (_keys.keyOf(key).state, uint256(vm.load(address(_keys), bytes32(uint256(1)))) >> 160 & type(uint24).max);
         _callAnything(caller);
         (bool isAdmittedThen,) = _keys.verifierOf(key);
         assert(_keys.owner() == owner && isAdmittedThen == isAdmitted);
         assert(state == KeyState.Revoked || _keys.keyOf(key).state != KeyState.Revoked);
-        assert(uint256(vm.load(address(_keys), bytes32(uint256(1)))) >> 160 & type(uint32).max == threshold);
+        assert(uint256(vm.load(address(_keys), bytes32(uint256(1)))) >> 160 & type(uint24).max == threshold);
     }
 
     function check_reportEquivocation_freezesTheLiveKeyOfBoth(address key, address other, bytes32[8] calldata words) public {

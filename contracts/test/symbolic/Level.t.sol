@@ -14,7 +14,7 @@ contract LevelProof {
     RateLimit private _limit;
 
     function setUp() public {
-        _limit = new RateLimit(address(this), address(0xa11ce), address(0x3e78), PERIOD, 1 hours);
+        _limit = new RateLimit(address(this), address(0xa11ce), address(0x3e78), PERIOD, 1 hours, new RateLimit.Limit[](0));
     }
 
     function check_level_isWithinCapacity(address token, uint40 time) public {

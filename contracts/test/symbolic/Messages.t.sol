@@ -3,7 +3,8 @@ pragma solidity 0.8.37;
 
 import {Bridge} from "../../src/Bridge.sol";
 import {ITeeKeyManager} from "../../src/interfaces/ITeeKeyManager.sol";
-import {Role} from "../../src/types/Key.sol";
+import {BridgeSettings} from "../../src/types/BridgeSettings.sol";
+import {Key, KeyState, Role} from "../../src/types/Key.sol";
 import {State} from "../../src/types/State.sol";
 import {vm} from "../support/Vm.sol";
 import {anyStorage, svm} from "./Svm.sol";
@@ -23,6 +24,14 @@ contract AnyKeys {
     function requireQuorum(bytes32, bytes calldata) external pure {}
 
     function requireLive(address, Role) external pure {}
+
+    function endings() external pure returns (uint32) {
+        return uint32(svm.createUint(32, "endings"));
+    }
+
+    function keyOf(address) external pure returns (Key memory key) {
+        key.state = svm.createUint(1, "is revoked") == 1 ? KeyState.Revoked : KeyState.Live;
+    }
 
     function verifierOf(address) external pure returns (bool, bool) {
         return (false, svm.createUint(1, "was admitted") == 1);
@@ -74,7 +83,8 @@ contract MessagesProof {
         ITeeKeyManager keys = ITeeKeyManager(address(new AnyKeys()));
         _token = new AnyToken();
         _target = new AnyTarget();
-        _bridge = new Bridge(address(0xa11ce), address(0x9a4d), keys, address(_token), new address[](0));
+        address[] memory none = new address[](0);
+        _bridge = new Bridge(BridgeSettings(address(0xa11ce), address(0x9a4d), keys, address(_token), address(0), none, none));
     }
 
     /// @custom:halmos --default-array-lengths 1 --default-bytes-lengths 0
