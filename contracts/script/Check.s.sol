@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 pragma solidity 0.8.37;
 
+import {IAccessControl} from "@openzeppelin/contracts/access/IAccessControl.sol";
 import {Ownable2Step} from "@openzeppelin/contracts/access/Ownable2Step.sol";
 import {TimelockController} from "@openzeppelin/contracts/governance/TimelockController.sol";
 import {Bridge} from "../src/Bridge.sol";
@@ -9,7 +10,7 @@ import {TeeKeyManager} from "../src/attestation/TeeKeyManager.sol";
 import {IModuleCheckRegistry} from "../src/interfaces/IModuleCheckRegistry.sol";
 import {RateLimit} from "../src/modules/RateLimit.sol";
 import {Image} from "../src/types/Key.sol";
-import {vm} from "../test/support/Vm.sol";
+import {Vm, vm} from "../test/support/Vm.sol";
 import {Configuration, Configurations} from "./Configuration.sol";
 import {Part, Parts, Plan} from "./Plan.sol";
 import {Record} from "./Record.sol";
@@ -38,6 +39,8 @@ contract Check {
     error CodeDiffers(string name, address where, bytes32 found, bytes32 recorded);
     /// Something is not as the configuration says.
     error SettingDiffers(string what);
+    /// The record's block is later than the timelock, or the chain counts blocks otherwise: what happened before it would not be seen.
+    error BirthNotSeen(address timelock, uint256 since);
     /// The timelock was asked for something: what holds now is what was deployed and these operations.
     error OperationsScheduled(uint256 count);
 
@@ -47,6 +50,7 @@ contract Check {
         string memory own = vm.envOr("SYNDDB_DEPLOY", string(""));
         if (bytes(own).length != 0) c = Configurations.parse(vm.readFile(own), "");
         _require(c.stream == stream, "stream of the configuration");
+        Configurations.requireFit(c);
         Parts memory p = Plan.partsOf(c);
         for (uint256 i = 0; i < p.all.length; i++) {
             _checkPart(p.all[i], json, stream);
@@ -67,9 +71,14 @@ contract Check {
 
     function _checkTimelock(Configuration memory c, Parts memory p, uint256 since) private view {
         TimelockController timelock = TimelockController(payable(p.timelock));
-        bytes32[] memory topics = new bytes32[](1);
-        topics[0] = TimelockController.CallScheduled.selector;
-        uint256 count = vm.eth_getLogs(since, block.number, p.timelock, topics).length;
+        // Only its constructor was called by the factory, so the range that is looked at begins before the timelock did.
+        Vm.EthGetLogs[] memory granted = _logs(IAccessControl.RoleGranted.selector, p.timelock, since);
+        bool isWhole;
+        for (uint256 i = 0; i < granted.length; i++) {
+            isWhole = isWhole || address(uint160(uint256(granted[i].topics[3]))) == Plan.FACTORY;
+        }
+        if (!isWhole) revert BirthNotSeen(p.timelock, since);
+        uint256 count = _logs(TimelockController.CallScheduled.selector, p.timelock, since).length;
         if (count != 0) revert OperationsScheduled(count);
         _require(timelock.getMinDelay() == c.delay, "delay of the timelock");
         for (uint256 i = 0; i < c.proposers.length; i++) {
@@ -85,8 +94,9 @@ contract Check {
         _requireOwned(keys, p, "owner of the keys");
         _require(keys.configuredThreshold() == c.threshold, "threshold");
         for (uint256 i = 0; i < c.verifiers.length; i++) {
-            (bool isAdmitted,) = keys.verifierOf(c.verifiers[i]);
+            (bool isAdmitted,) = keys.verifierOf(c.verifiers[i].verifier);
             _require(isAdmitted, "verifiers");
+            _require(c.verifiers[i].verifier.codehash == c.verifiers[i].codeHash, "code of verifiers");
         }
         for (uint16 i = 0; i < c.images.length; i++) {
             Image memory image = keys.imageOf(i + 1);
@@ -108,7 +118,7 @@ contract Check {
             _require(bridge.isTargetDenied(c.tokens[i]), "tokens");
         }
         for (uint256 i = 0; i < c.verifiers.length; i++) {
-            _require(bridge.isTargetDenied(c.verifiers[i]), "denied verifiers");
+            _require(bridge.isTargetDenied(c.verifiers[i].verifier), "denied verifiers");
         }
         address[5] memory denied = [p.bridge, p.moduleCheckRegistry, p.keyManager, p.checkpointRegistry, p.timelock];
         for (uint256 i = 0; i < denied.length; i++) {
@@ -128,6 +138,12 @@ contract Check {
         for (uint256 i = 0; i < c.limits.length; i++) {
             _require(limit.flowOf(c.limits[i].token) == c.limits[i].perSecond, "limits");
         }
+    }
+
+    function _logs(bytes32 topic, address emitter, uint256 since) private view returns (Vm.EthGetLogs[] memory) {
+        bytes32[] memory topics = new bytes32[](1);
+        topics[0] = topic;
+        return vm.eth_getLogs(since, block.number, emitter, topics);
     }
 
     function _requireOwned(Ownable2Step owned, Parts memory p, string memory what) private view {

@@ -4,6 +4,7 @@ pragma solidity 0.8.37;
 import {WETH} from "solady/tokens/WETH.sol";
 import {AlwaysYesVerifier} from "../test/support/AlwaysYesVerifier.sol";
 import {vm} from "../test/support/Vm.sol";
+import {Configurations} from "./Configuration.sol";
 import {Deployment} from "./Deployment.sol";
 
 /// @title Deploys on a chain of this machine, with a verifier that believes everything
@@ -12,8 +13,6 @@ import {Deployment} from "./Deployment.sol";
 ///
 ///     SYNDDB_STREAM=0x.. SYNDDB_THRESHOLD=2 forge script script/DeployLocal.s.sol --rpc-url http://127.0.0.1:8545 --private-key .. --broadcast
 contract DeployLocal is Deployment {
-    /// The chain of anvil.
-    uint256 public constant CHAIN_ID = 31_337;
     /// The digests of images that hold keys here, by role: there are no images.
     bytes32 public constant SEQUENCER_IMAGE = keccak256("synddb sequencer, development");
     bytes32 public constant VALIDATOR_IMAGE = keccak256("synddb validator, development");
@@ -22,7 +21,7 @@ contract DeployLocal is Deployment {
     error ChainNotLocal(uint256 chainId);
 
     function run() external {
-        if (block.chainid != CHAIN_ID) revert ChainNotLocal(block.chainid);
+        if (block.chainid != Configurations.LOCAL_CHAIN_ID) revert ChainNotLocal(block.chainid);
         bytes32 stream = vm.envBytes32("SYNDDB_STREAM");
         uint256 threshold = vm.envUint("SYNDDB_THRESHOLD");
         vm.startBroadcast();
@@ -31,9 +30,10 @@ contract DeployLocal is Deployment {
         vm.stopBroadcast();
         string memory sender = vm.toString(msg.sender);
         // As `deploy.example.json` has it.
-        string memory who = string.concat(
-            '"guardian":"', sender, '","installer":"', sender, '","proposers":["', sender, '"],"verifiers":["', vm.toString(verifier), '"]'
-        );
+        string memory admitted =
+            string.concat('[{"verifier":"', vm.toString(verifier), '","codeHash":"', vm.toString(verifier.codehash), '"}]');
+        string memory who =
+            string.concat('"guardian":"', sender, '","installer":"', sender, '","proposers":["', sender, '"],"verifiers":', admitted);
         string memory what = string.concat(
             '"stream":"',
             vm.toString(stream),

@@ -14,7 +14,11 @@ library Record {
 
     /// @notice Where the record of this chain is. `SYNDDB_DEPLOYMENTS` names another folder than `deployments`.
     function file() internal view returns (string memory) {
-        return string.concat(vm.envOr("SYNDDB_DEPLOYMENTS", string("deployments")), "/", vm.toString(block.chainid), ".json");
+        return string.concat(_folder(), "/", vm.toString(block.chainid), ".json");
+    }
+
+    function _folder() private view returns (string memory) {
+        return vm.envOr("SYNDDB_DEPLOYMENTS", string("deployments"));
     }
 
     /// @notice Writes the record of a stream, beside those of others.
@@ -27,14 +31,23 @@ library Record {
             contracts = vm.serializeString("contracts", parts[i].name, one);
         }
         vm.serializeString("stream", "contracts", contracts);
-        vm.serializeUint("stream", "block", block.number);
-        string memory json = vm.serializeString("stream", "configuration", configuration);
         string memory to = file();
+        vm.serializeUint("stream", "block", _since(to, stream, parts));
+        string memory json = vm.serializeString("stream", "configuration", configuration);
         if (!vm.exists(to)) {
+            vm.createDir(_folder(), true);
             vm.serializeUint("file", "chainId", block.chainid);
             vm.writeJson(vm.serializeString("file", "streams", "{}"), to);
         }
         vm.writeJson(json, to, _path(stream, ""));
+    }
+
+    /// A block before which nothing was there: of what was recorded before at the same addresses, the older one.
+    function _since(string memory to, bytes32 stream, Part[] memory parts) private view returns (uint256) {
+        if (!vm.exists(to)) return block.number;
+        string memory json = vm.readFile(to);
+        (address before,) = part(json, stream, parts[0].name);
+        return before == parts[0].where ? blockOf(json, stream) : block.number;
     }
 
     /// @notice The record of a stream, as text, and its configuration.

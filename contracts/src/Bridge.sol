@@ -37,8 +37,10 @@ contract Bridge is IBridge, Ownable2Step, EIP712, ReentrancyGuardTransient {
     uint256 public constant RECORD_GAS = 80_000;
     /// How many messages a batch has, at most.
     uint256 public constant BATCH_MAX = 32;
-    /// How long a pause lasts, at most, in seconds; and how long there is none after one.
+    /// How long a pause lasts, at most, in seconds; and how long there is none after one that the owner ended.
     uint64 public constant PAUSE_MAX = 7 days;
+    /// How long there is none after a pause, at least, in seconds; after a longer one, as long as it was.
+    uint64 public constant PAUSE_GAP_MIN = 1 days;
     /// How much of the reason of a failure is told, in bytes.
     uint16 public constant REASON_MAX = 512;
     /// The longest call data of a message, in bytes.
@@ -151,10 +153,11 @@ contract Bridge is IBridge, Ownable2Step, EIP712, ReentrancyGuardTransient {
         if (state != State.Failed) revert StateUnfit(message.nonce, state);
         _requireSame(message.nonce, digest);
         // What a key signed that was taken away since needs signatures of those that are left.
+        // To note that its time is over needs nobody.
         Known memory known = _known[message.nonce];
         KeyState sequencer = KEY_MANAGER.keyOf(known.sequencer).state;
-        bool isTaken = sequencer == KeyState.Revoked || sequencer == KeyState.Frozen;
-        if (isTaken || known.endings != KEY_MANAGER.endings()) revert AuthorizationStale(message.nonce);
+        bool isStale = sequencer == KeyState.Revoked || sequencer == KeyState.Frozen || known.endings != KEY_MANAGER.endings();
+        if (isStale && block.timestamp <= message.deadline) revert AuthorizationStale(message.nonce);
 
         return _settle(message, payload, digest, State.Failed, known.sequencer);
     }
@@ -163,7 +166,7 @@ contract Bridge is IBridge, Ownable2Step, EIP712, ReentrancyGuardTransient {
     function initializeMessages(Message[] calldata messages, bytes[] calldata sequencerSignatures) external nonReentrant {
         _requireBatch(messages.length, sequencerSignatures.length);
         for (uint256 i = 0; i < messages.length; i++) {
-            _initialize(messages[i], sequencerSignatures[i]);
+            if (messageState(messages[i].nonce) == State.NotStarted) _initialize(messages[i], sequencerSignatures[i]);
         }
     }
 
@@ -177,8 +180,9 @@ contract Bridge is IBridge, Ownable2Step, EIP712, ReentrancyGuardTransient {
         _requireBatch(messages.length, validatorSignatures.length);
         states = new State[](messages.length);
         for (uint256 i = 0; i < messages.length; i++) {
-            states[i] = _finalState(messages[i].nonce);
-            if (states[i] == State.NotStarted) states[i] = _handle(messages[i], payloads[i], validatorSignatures[i]);
+            State state = messageState(messages[i].nonce);
+            if (state == State.Failed || _isFinal(state)) continue;
+            states[i] = _handle(messages[i], payloads[i], validatorSignatures[i]);
         }
     }
 
@@ -194,8 +198,7 @@ contract Bridge is IBridge, Ownable2Step, EIP712, ReentrancyGuardTransient {
         _requireBatch(messages.length, validatorSignatures.length);
         states = new State[](messages.length);
         for (uint256 i = 0; i < messages.length; i++) {
-            states[i] = _finalState(messages[i].nonce);
-            if (states[i] != State.NotStarted) continue;
+            if (_isFinal(messageState(messages[i].nonce))) continue;
             states[i] = _initializeAndHandle(messages[i], payloads[i], sequencerSignatures[i], validatorSignatures[i]);
         }
     }
@@ -262,7 +265,7 @@ contract Bridge is IBridge, Ownable2Step, EIP712, ReentrancyGuardTransient {
         // effects
         uint64 until = uint64(block.timestamp) + duration;
         _switches.outboundPausedUntil = until;
-        _switches.nextPauseNotBefore = until + duration;
+        _switches.nextPauseNotBefore = until + (duration > PAUSE_GAP_MIN ? duration : PAUSE_GAP_MIN);
         emit OutboundPaused(until);
     }
 
@@ -519,10 +522,8 @@ contract Bridge is IBridge, Ownable2Step, EIP712, ReentrancyGuardTransient {
         emit TokenAdmitted(token, isAdmitted);
     }
 
-    /// The state of a message that has ended, or NotStarted.
-    function _finalState(uint64 nonce) private view returns (State) {
-        State state = messageState(nonce);
-        return state == State.Completed || state == State.Rejected || state == State.Expired ? state : State.NotStarted;
+    function _isFinal(State state) private pure returns (bool) {
+        return state == State.Completed || state == State.Rejected || state == State.Expired;
     }
 
     function _setState(uint64 nonce, State state) private {

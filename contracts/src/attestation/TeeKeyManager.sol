@@ -6,7 +6,7 @@ import {IAttestationVerifier} from "../interfaces/IAttestationVerifier.sol";
 import {ITeeKeyManager} from "../interfaces/ITeeKeyManager.sol";
 import {SignedPlace} from "../libraries/SignedPlace.sol";
 import {Signatures} from "../libraries/Signatures.sol";
-import {AdmittedImage, Image, Key, KeyState, Role} from "../types/Key.sol";
+import {AdmittedImage, AdmittedVerifier, Image, Key, KeyState, Role} from "../types/Key.sol";
 
 /// @title Which keys count
 /// @dev Documentation is in the interface. No list is walked but the signatures that a caller pays for, so nobody can make a quorum
@@ -48,12 +48,12 @@ contract TeeKeyManager is ITeeKeyManager, Ownable2Step {
         bytes32 stream_,
         uint64 keyLife,
         uint32 threshold,
-        address[] memory verifiers,
+        AdmittedVerifier[] memory verifiers,
         AdmittedImage[] memory images
     ) Ownable(owner_) {
         if (threshold == 0 || threshold > type(uint24).max) revert ThresholdInvalid(threshold, 0);
         for (uint256 i = 0; i < verifiers.length; i++) {
-            _admitVerifier(verifiers[i]);
+            _admitVerifier(verifiers[i].verifier, verifiers[i].codeHash);
         }
         for (uint256 i = 0; i < images.length; i++) {
             _admitImage(images[i].digest, images[i].role);
@@ -126,6 +126,11 @@ contract TeeKeyManager is ITeeKeyManager, Ownable2Step {
 
     /// @inheritdoc ITeeKeyManager
     function revokeKey(address key) external onlyOwner {
+        // checks: whoever ends their own key first must not undo a batch of the owner's
+        KeyState state = _keys[key].state;
+        if (state == KeyState.Revoked || state == KeyState.Frozen) return;
+
+        // effects
         _end(key, KeyState.Revoked);
         emit KeyRevoked(key);
     }
@@ -150,8 +155,8 @@ contract TeeKeyManager is ITeeKeyManager, Ownable2Step {
     }
 
     /// @inheritdoc ITeeKeyManager
-    function admitVerifier(address verifier) external onlyOwner {
-        _admitVerifier(verifier);
+    function admitVerifier(address verifier, bytes32 codeHash) external onlyOwner {
+        _admitVerifier(verifier, codeHash);
     }
 
     /// @inheritdoc ITeeKeyManager
@@ -164,6 +169,8 @@ contract TeeKeyManager is ITeeKeyManager, Ownable2Step {
     /// @inheritdoc ITeeKeyManager
     function setThreshold(uint32 threshold) external onlyOwner {
         _requireThreshold(threshold);
+        // What fewer signed is signed by too few.
+        if (threshold > _threshold) endings++;
         // No more than the validators, so it fits.
         _threshold = uint24(threshold);
         emit ThresholdSet(threshold);
@@ -271,21 +278,25 @@ contract TeeKeyManager is ITeeKeyManager, Ownable2Step {
         emit ImageAdmitted(image, digest, role);
     }
 
-    function _admitVerifier(address verifier) private {
+    function _admitVerifier(address verifier, bytes32 codeHash) private {
         if (verifier.code.length == 0) revert NoCode(verifier);
+        if (verifier.codehash != codeHash) revert CodeDiffers(verifier, verifier.codehash, codeHash);
         _verifiers[verifier] = VerifierState.Admitted;
         emit VerifierAdmitted(verifier);
     }
 
-    /// Ends a live key. The count has only validators of images that are not removed, so each leaves it once.
+    /// Ends a live key, or takes away one that is retired. The count has only validators in state Live, of images that are not removed, so
+    /// each leaves it once.
     function _end(address key, KeyState state) private {
         Key storage known = _keys[key];
         Role role = known.role;
-        if (known.state != KeyState.Live) revert KeyNotLive(key, role);
+        bool wasRetired = known.state == KeyState.Retired && state != KeyState.Retired;
+        if (known.state != KeyState.Live && !wasRetired) revert KeyNotLive(key, role);
         known.state = state;
         if (role != Role.Validator) return;
         // A key whose time is over signed while it counted.
         if (state != KeyState.Retired) endings++;
+        if (wasRetired) return;
         _images[known.image].validators--;
         if (!isImageRemoved(known.image)) _validators--;
     }

@@ -129,16 +129,18 @@ interface IBridge {
     /// @notice Tries a Failed message again. Anyone may: it was authorised. Not once a key or an image was taken away since.
     function retryMessage(Message calldata message, bytes calldata payload) external returns (State state);
 
-    /// @notice Brings up to `BATCH_MAX` messages. One that reverts reverts all.
+    // Batches: one that reverts reverts all. What somebody else did before is left as it is, so nobody undoes a batch by being first; its state is
+    // returned as NotStarted, which says that this call did nothing about it. Only who made the nonce's message end knows which message it was.
+
+    /// @notice Brings up to `BATCH_MAX` messages, those that nobody brought before.
     function initializeMessages(Message[] calldata messages, bytes[] calldata sequencerSignatures) external;
 
-    /// @notice Executes up to `BATCH_MAX` messages, in order. One that reverts reverts all; one that fails does not, and one that has ended before
-    /// is left as it is.
+    /// @notice Executes up to `BATCH_MAX` messages, in order; not those that have ended or failed before.
     function handleMessages(Message[] calldata messages, bytes[] calldata payloads, bytes[] calldata validatorSignatures)
         external
         returns (State[] memory states);
 
-    /// @notice Both at once.
+    /// @notice Both at once; not those that have ended before.
     function initializeAndHandleMessages(
         Message[] calldata messages,
         bytes[] calldata payloads,
@@ -164,7 +166,8 @@ interface IBridge {
     // --- privileged
 
     /// @notice Stops all outbound messages for at most `PAUSE_MAX` seconds. The guardian's. After a pause has ended, outbound
-    /// messages run for at least as long as it was before the next one may begin; after one that the owner ended, for `PAUSE_MAX`.
+    /// messages run for at least as long as it was, and for `PAUSE_GAP_MIN`, before the next one may begin; after one that the owner ended, for
+    /// `PAUSE_MAX`.
     function pauseOutbound(uint64 duration) external;
 
     /// @notice Ends a pause. The owner's.

@@ -57,6 +57,8 @@ interface ITeeKeyManager {
     error RoleInvalid(Role role);
     /// There is no contract at the address.
     error NoCode(address account);
+    /// The contract has another code than it was admitted for.
+    error CodeDiffers(address account, bytes32 found, bytes32 wanted);
     /// The two receipts do not prove that a key equivocated; the values are those of the two that differ, or are equal and must not be.
     error NoEquivocation(bytes32 first, bytes32 second);
 
@@ -80,7 +82,7 @@ interface ITeeKeyManager {
     /// @dev Until then an expired validator is counted in `validatorCount`, though its signature is worth nothing.
     function retireKey(address key) external;
 
-    /// @notice Takes a key away, for ever. The owner's.
+    /// @notice Takes a key away, for ever. The owner's. Also one that is retired; nothing happens to one that was revoked or frozen before.
     function revokeKey(address key) external;
 
     /// @notice Lets keys of an image register. The owner's. An image is admitted once for a role, and never again after it was removed.
@@ -91,7 +93,8 @@ interface ITeeKeyManager {
     function removeImage(uint16 image) external;
 
     /// @notice Lets a verifier admit keys. The owner's.
-    function admitVerifier(address verifier) external;
+    /// @param codeHash The hash of the code that it must have. Code without `selfdestruct` that is there is there for good.
+    function admitVerifier(address verifier, bytes32 codeHash) external;
 
     /// @notice Lets a verifier admit no more keys. The owner's.
     function stopVerifier(address verifier) external;
@@ -128,7 +131,7 @@ interface ITeeKeyManager {
     /// @notice The threshold as it was set, whether or not there are as many validators.
     function configuredThreshold() external view returns (uint32);
 
-    /// @notice How many validators' keys were revoked or frozen, and images removed, so far: who kept this number knows whether what a quorum
+    /// @notice How many validators' keys were revoked or frozen, images removed, and thresholds raised, so far: who kept this number knows whether what a quorum
     /// signed then is still signed by one. Of a sequencer's key its state tells.
     function endings() external view returns (uint32);
 

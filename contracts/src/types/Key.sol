@@ -21,7 +21,7 @@ enum KeyState {
     Revoked,
     /// Final: it signed two contents for one place.
     Frozen,
-    /// Final: somebody noted that its time was over, or its image removed.
+    /// Somebody noted that its time was over, or its image removed. It may still be revoked or frozen, for what it signed while it counted.
     Retired
 }
 
@@ -37,6 +37,14 @@ struct Key {
     uint64 validUntil;
     /// The verifier that admitted it.
     address verifier;
+}
+
+/// @notice A verifier that is admitted, with the code that it must have: an address alone says nothing of it.
+struct AdmittedVerifier {
+    /// Where it is.
+    address verifier;
+    /// The hash of its code.
+    bytes32 codeHash;
 }
 
 /// @notice An image that is admitted for one role.

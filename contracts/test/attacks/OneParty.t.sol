@@ -16,7 +16,7 @@ contract OnePartyAttack is Fixture {
     function test_attack_keysWithoutEvidence_revert() public {
         BindingVerifier strict = new BindingVerifier();
         vm.prank(OWNER);
-        keys.admitVerifier(address(strict));
+        keys.admitVerifier(address(strict), address(strict).codehash);
         bytes memory key = publicKey(STRANGER);
         bytes32 recent = blockhash(block.number - 1);
         bytes32 binding = keys.keyBinding(Role.Validator, key, recent);

@@ -4,8 +4,10 @@ pragma solidity 0.8.37;
 import {IBridge} from "../../src/interfaces/IBridge.sol";
 import {RateLimit} from "../../src/modules/RateLimit.sol";
 import {Message} from "../../src/types/Message.sol";
+import {KeyState} from "../../src/types/Key.sol";
 import {State} from "../../src/types/State.sol";
 import {Fixture} from "../support/Fixture.sol";
+import {LogSigner} from "../support/LogSigner.sol";
 import {PlainToken} from "../support/Tokens.sol";
 import {vm} from "../support/Vm.sol";
 
@@ -68,11 +70,14 @@ contract StrangerEndsAttack is Fixture {
         bridge.initializeAndHandleMessage(messages[3], payloads[3], sequencers[3], all[3]);
         State[] memory states = bridge.initializeAndHandleMessages(messages, payloads, sequencers, all);
         for (uint256 i = 0; i < 4; i++) {
-            assertState(states[i], State.Completed);
+            // Of the last this call says nothing: somebody else ended it, with whatever content.
+            assertState(states[i], i == 3 ? State.NotStarted : State.Completed);
+            assertState(bridge.messageState(messages[i].nonce), State.Completed);
         }
         vm.assertEq(counter.calls(), 4);
         states = bridge.handleMessages(messages, payloads, all);
-        assertState(states[0], State.Completed);
+        assertState(states[0], State.NotStarted);
+        bridge.initializeMessages(messages, sequencers);
         vm.assertEq(counter.calls(), 4);
     }
 
@@ -142,6 +147,67 @@ contract StrangerEndsAttack is Fixture {
         keys.retireKey(vm.addr(validators[0]));
         counter.setFailing(false);
         assertState(bridge.retryMessage(message, countPayload()), State.Completed);
+    }
+
+    /// Who stole a key lets it be noted that its time is over, before anybody revokes it: it can be revoked and reported still.
+    function test_attack_retiredBeforeRevoked_isRevokedStill() public {
+        counter.setFailing(true);
+        Message memory message = call(1);
+        message.deadline = type(uint64).max;
+        assertState(perform(message, countPayload()), State.Failed);
+        vm.warp(block.timestamp + KEY_LIFE + 1);
+        for (uint256 i = 0; i < VALIDATORS; i++) {
+            keys.retireKey(vm.addr(validators[i]));
+        }
+        vm.assertEq(keys.validatorCount(), 0);
+        uint32 before = keys.endings();
+        vm.prank(OWNER);
+        keys.revokeKey(vm.addr(validators[0]));
+        keys.reportEquivocation(
+            LogSigner.receipt(validators[1], STREAM, 1, 5, keccak256("a")), LogSigner.receipt(validators[1], STREAM, 1, 5, keccak256("b"))
+        );
+        vm.assertEq(keys.validatorCount(), 0);
+        vm.assertEq(keys.endings(), before + 2);
+        vm.expectRevert(abi.encodeWithSelector(IBridge.AuthorizationStale.selector, 1));
+        bridge.retryMessage(message, countPayload());
+    }
+
+    /// Who ends their own key first does not undo the owner's batch.
+    function test_attack_ownKeyFrozenFirst_revocationIsNoRevert() public {
+        address key = vm.addr(validators[0]);
+        keys.reportEquivocation(
+            LogSigner.receipt(validators[0], STREAM, 1, 5, keccak256("a")), LogSigner.receipt(validators[0], STREAM, 1, 5, keccak256("b"))
+        );
+        uint32 before = keys.endings();
+        vm.startPrank(OWNER);
+        keys.revokeKey(key);
+        keys.revokeKey(vm.addr(validators[1]));
+        vm.stopPrank();
+        vm.assertEq(uint256(keys.keyOf(key).state), uint256(KeyState.Frozen));
+        vm.assertEq(keys.endings(), before + 1);
+        vm.assertEq(keys.validatorCount(), VALIDATORS - 2);
+    }
+
+    /// To note that its time is over needs nobody, so who waits for that is told.
+    function test_retryMessage_staleAfterDeadline_expires() public {
+        counter.setFailing(true);
+        Message memory message = call(1);
+        assertState(perform(message, countPayload()), State.Failed);
+        vm.prank(OWNER);
+        keys.revokeKey(vm.addr(validators[0]));
+        vm.warp(message.deadline + 1);
+        assertState(bridge.retryMessage(message, countPayload()), State.Expired);
+    }
+
+    /// What fewer signed is signed by too few.
+    function test_retryMessage_afterThresholdRose_needsSignatures() public {
+        counter.setFailing(true);
+        Message memory message = call(1);
+        assertState(perform(message, countPayload()), State.Failed);
+        vm.prank(OWNER);
+        keys.setThreshold(uint32(VALIDATORS));
+        vm.expectRevert(abi.encodeWithSelector(IBridge.AuthorizationStale.selector, 1));
+        bridge.retryMessage(message, countPayload());
     }
 
     /// The honest way: who is left authorises the message anew, and then anyone retries it again.

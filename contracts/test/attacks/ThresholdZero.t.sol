@@ -3,7 +3,7 @@ pragma solidity 0.8.37;
 
 import {ITeeKeyManager} from "../../src/interfaces/ITeeKeyManager.sol";
 import {TeeKeyManager} from "../../src/attestation/TeeKeyManager.sol";
-import {AdmittedImage} from "../../src/types/Key.sol";
+import {AdmittedImage, AdmittedVerifier} from "../../src/types/Key.sol";
 import {Message} from "../../src/types/Message.sol";
 import {Fixture} from "../support/Fixture.sol";
 import {vm} from "../support/Vm.sol";
@@ -12,7 +12,7 @@ import {vm} from "../support/Vm.sol";
 contract ThresholdZeroAttack is Fixture {
     function test_attack_deployedWithZero_reverts() public {
         vm.expectRevert(abi.encodeWithSelector(ITeeKeyManager.ThresholdInvalid.selector, 0, 0));
-        new TeeKeyManager(OWNER, STREAM, KEY_LIFE, 0, new address[](0), new AdmittedImage[](0));
+        new TeeKeyManager(OWNER, STREAM, KEY_LIFE, 0, new AdmittedVerifier[](0), new AdmittedImage[](0));
     }
 
     function test_attack_noValidatorsYet_reverts() public {

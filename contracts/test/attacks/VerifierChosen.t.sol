@@ -16,7 +16,7 @@ contract VerifierChosenAttack is Fixture {
         keys.registerKey(Role.Validator, key, block.number - 1, address(own), abi.encode(VALIDATOR_IMAGE));
         vm.prank(USER);
         vm.expectRevert(abi.encodeWithSignature("OwnableUnauthorizedAccount(address)", USER));
-        keys.admitVerifier(address(own));
+        keys.admitVerifier(address(own), address(own).codehash);
     }
 
     function test_attack_stoppedVerifier_reverts() public {

@@ -9,7 +9,7 @@ import {RateLimit} from "../../src/modules/RateLimit.sol";
 import {IModuleCheckRegistry} from "../../src/interfaces/IModuleCheckRegistry.sol";
 import {Checkpoint} from "../../src/types/Checkpoint.sol";
 import {BridgeSettings} from "../../src/types/BridgeSettings.sol";
-import {AdmittedImage, Role} from "../../src/types/Key.sol";
+import {AdmittedImage, AdmittedVerifier, Role} from "../../src/types/Key.sol";
 import {Message} from "../../src/types/Message.sol";
 import {State} from "../../src/types/State.sol";
 import {AlwaysYesVerifier} from "./AlwaysYesVerifier.sol";
@@ -68,8 +68,8 @@ abstract contract Fixture {
     }
 
     function newKeys(address owner) internal returns (TeeKeyManager) {
-        address[] memory verifiers = new address[](1);
-        verifiers[0] = address(verifier);
+        AdmittedVerifier[] memory verifiers = new AdmittedVerifier[](1);
+        verifiers[0] = AdmittedVerifier(address(verifier), address(verifier).codehash);
         AdmittedImage[] memory images = new AdmittedImage[](2);
         images[0] = AdmittedImage(SEQUENCER_IMAGE, Role.Sequencer);
         images[1] = AdmittedImage(VALIDATOR_IMAGE, Role.Validator);

@@ -57,6 +57,7 @@ interface Vm {
     function envUint(string calldata name) external view returns (uint256);
     function startBroadcast() external;
     function stopBroadcast() external;
+    function createDir(string calldata path, bool isRecursive) external;
     function exists(string calldata path) external view returns (bool);
     function writeJson(string calldata json, string calldata path) external;
     function writeJson(string calldata json, string calldata path, string calldata key) external;

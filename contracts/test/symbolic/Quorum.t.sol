@@ -3,7 +3,7 @@ pragma solidity 0.8.37;
 
 import {TeeKeyManager} from "../../src/attestation/TeeKeyManager.sol";
 import {Signatures} from "../../src/libraries/Signatures.sol";
-import {AdmittedImage, Role} from "../../src/types/Key.sol";
+import {AdmittedImage, AdmittedVerifier, Role} from "../../src/types/Key.sol";
 import {vm} from "../support/Vm.sol";
 import {anyStorage} from "./Svm.sol";
 
@@ -23,7 +23,7 @@ contract QuorumProof {
     SignaturesHarness private _signatures;
 
     function setUp() public {
-        _keys = new TeeKeyManager(address(0xa11ce), bytes32(uint256(0x5d)), 30 days, 1, new address[](0), new AdmittedImage[](0));
+        _keys = new TeeKeyManager(address(0xa11ce), bytes32(uint256(0x5d)), 30 days, 1, new AdmittedVerifier[](0), new AdmittedImage[](0));
         _signatures = new SignaturesHarness();
     }
 

@@ -283,7 +283,18 @@ contract BridgeTest is Fixture {
         vm.expectRevert(abi.encodeWithSelector(IBridge.PauseNotAllowed.selector, 1 days, notBefore));
         bridge.pauseOutbound(1 days);
         vm.warp(notBefore);
-        bridge.pauseOutbound(1 days);
+        bridge.pauseOutbound(1);
+        // However short: otherwise each block could be paused.
+        notBefore = uint64(block.timestamp + 1 + 1 days);
+        vm.warp(notBefore - 1);
+        vm.expectRevert(abi.encodeWithSelector(IBridge.PauseNotAllowed.selector, 1, notBefore));
+        bridge.pauseOutbound(1);
+        vm.warp(notBefore);
+        bridge.pauseOutbound(3 days);
+        notBefore = uint64(block.timestamp + 6 days);
+        vm.warp(notBefore - 1);
+        vm.expectRevert(abi.encodeWithSelector(IBridge.PauseNotAllowed.selector, 1, notBefore));
+        bridge.pauseOutbound(1);
         vm.stopPrank();
     }
 

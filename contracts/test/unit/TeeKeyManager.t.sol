@@ -105,7 +105,11 @@ contract TeeKeyManagerTest is Fixture {
     function test_verifiers_unknown_revert() public {
         vm.startPrank(OWNER);
         vm.expectRevert(abi.encodeWithSelector(ITeeKeyManager.NoCode.selector, address(7)));
-        keys.admitVerifier(address(7));
+        keys.admitVerifier(address(7), 0);
+        vm.expectRevert(
+            abi.encodeWithSelector(ITeeKeyManager.CodeDiffers.selector, address(this), address(this).codehash, bytes32(uint256(1)))
+        );
+        keys.admitVerifier(address(this), bytes32(uint256(1)));
         vm.expectRevert(abi.encodeWithSelector(ITeeKeyManager.VerifierUnknown.selector, address(7)));
         keys.stopVerifier(address(7));
         vm.stopPrank();
@@ -115,8 +119,11 @@ contract TeeKeyManagerTest is Fixture {
         address key = vm.addr(validators[0]);
         vm.startPrank(OWNER);
         keys.revokeKey(key);
-        vm.expectRevert(abi.encodeWithSelector(ITeeKeyManager.KeyNotLive.selector, key, Role.Validator));
+        uint32 endings = keys.endings();
         keys.revokeKey(key);
+        vm.assertEq(keys.endings(), endings);
+        vm.expectRevert(abi.encodeWithSelector(ITeeKeyManager.KeyNotLive.selector, address(0xbad), Role.None));
+        keys.revokeKey(address(0xbad));
         vm.stopPrank();
         vm.assertTrue(keys.keyOf(key).state == KeyState.Revoked);
         bytes memory again = publicKey(validators[0]);
@@ -129,7 +136,7 @@ contract TeeKeyManagerTest is Fixture {
             abi.encodeCall(keys.revokeKey, (vm.addr(SEQUENCER))),
             abi.encodeCall(keys.admitImage, (keccak256("mine"), Role.Validator)),
             abi.encodeCall(keys.removeImage, (1)),
-            abi.encodeCall(keys.admitVerifier, (address(this))),
+            abi.encodeCall(keys.admitVerifier, (address(this), 0)),
             abi.encodeCall(keys.stopVerifier, (address(verifier))),
             abi.encodeCall(keys.setThreshold, (1))
         ];

@@ -52,7 +52,7 @@ pub(super) fn try_both(tree: &Tree, forge: &Forge) -> Result<Outcome> {
 
     other.refuses("Deploy", &DEPLOY, "ConfigurationUnfit(\"wrappedNative\"")?;
     // What a real chain has before: tokens and a verifier. Whether there is code is all that deploying asks.
-    for account in ["/wrappedNative", "/tokens/0", "/verifiers/0"] {
+    for account in ["/wrappedNative", "/tokens/0", "/verifiers/0/verifier"] {
         other.rpc(&["anvil_setCode", text(&example, account)?, "0x00"])?;
     }
     other.script("Deploy", &DEPLOY)?;
@@ -89,8 +89,17 @@ pub(super) fn try_both(tree: &Tree, forge: &Forge) -> Result<Outcome> {
         &["eth_sendTransaction", &asked],
     ];
     other.finds("OperationsScheduled(1", &requests)?;
+    other.finds_also_after_another_run("OperationsScheduled(1", &requests)?;
+    let record = records.join(format!("{OTHER}.json"));
+    let true_record = std::fs::read_to_string(&record)?;
+    let later = true_record.replace("\"block\": 0,", "\"block\": 99,");
+    ensure!(later != true_record, "the record names another block than this test knows");
+    other.rpc(&["anvil_mine", "0x70"])?;
+    std::fs::write(&record, later)?;
+    other.refuses("Check", &[], "BirthNotSeen(")?;
+    std::fs::write(&record, true_record)?;
     println!(
-        "found: other code, another owner, one who may become it, a threshold, an operation of the timelock"
+        "found: other code, another owner, one who may become it, a threshold, an operation of the timelock, a block too late"
     );
 
     // Whoever holds another configuration for the true one learns that this is not it.
@@ -177,6 +186,19 @@ impl<'a> Chain<'a> {
         for request in requests {
             self.rpc(request)?;
         }
+        self.refuses("Check", &[], wanted)?;
+        self.rpc(&["evm_revert", before.trim().trim_matches('"')])?;
+        self.script("Check", &[])
+    }
+
+    /// The same, when somebody has run the deployment once more in between, which must not move the block from which the check looks.
+    fn finds_also_after_another_run(&self, wanted: &str, requests: &[&[&str]]) -> Result<()> {
+        let before = self.rpc(&["evm_snapshot"])?;
+        for request in requests {
+            self.rpc(request)?;
+        }
+        self.rpc(&["anvil_mine", "0x5"])?;
+        self.script("Deploy", &DEPLOY)?;
         self.refuses("Check", &[], wanted)?;
         self.rpc(&["evm_revert", before.trim().trim_matches('"')])?;
         self.script("Check", &[])

@@ -92,6 +92,7 @@ pub fn stages(tree: &Tree, write: bool, run: &mut Counted) {
     let what = format!("whole transactions, each slot cold; where a figure differs, {FIX}");
     run.stage("contracts gas", &what, |counts| {
         let mut measured = forge.command(&["test", "--isolate", "--match-path", "test/gas/*"]);
+        measured.env("FORGE_SNAPSHOT_EMIT", "true");
         measured.env("FORGE_SNAPSHOT_CHECK", if write { "false" } else { "true" });
         counted::runner(&mut measured, summary::forge, counts)
     });
