@@ -115,7 +115,7 @@ contract Check {
         _require(!switches.depositsPaused && !switches.exitsPaused, "deposits or exits are paused");
         _require(switches.outboundPausedUntil <= block.timestamp, "outbound messages are paused");
         for (uint256 i = 0; i < c.tokens.length; i++) {
-            _require(bridge.isTargetDenied(c.tokens[i]), "tokens");
+            _require(bridge.isTokenAdmitted(c.tokens[i]), "tokens");
         }
         for (uint256 i = 0; i < c.verifiers.length; i++) {
             _require(bridge.isTargetDenied(c.verifiers[i].verifier), "denied verifiers");

@@ -41,7 +41,7 @@ struct Parts {
 }
 
 /// @title What is deployed where, before anything is
-/// @notice Every contract is made by CREATE2 through the factory that most chains have, so its address is a hash of its constructor and all
+/// @notice Every contract, but the two that the bridge makes, is made by CREATE2 through the factory that most chains have, so its address is a hash of its constructor and all
 /// arguments: whoever finds code at that address knows what state it began with. Everything is owned by the timelock from its first
 /// block on; nothing is handed over.
 library Plan {

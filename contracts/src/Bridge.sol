@@ -59,7 +59,7 @@ contract Bridge is IBridge, Ownable2Step, EIP712, ReentrancyGuardTransient {
     /// The modules.
     IModuleCheckRegistry public immutable MODULES;
 
-    /// A message that waits or failed: what it is, and who brought it. Of others nobody needs it.
+    /// A message that waits or failed: what it is, and which sequencer signed it. Of others nobody needs it.
     struct Known {
         bytes32 digest;
         address sequencer;
@@ -70,8 +70,8 @@ contract Bridge is IBridge, Ownable2Step, EIP712, ReentrancyGuardTransient {
     /// What messages may move of a token, and whether an account may be their target.
     struct Account {
         uint232 held;
-        /// It is, or was, a token that is taken, so it may be in custody.
-        bool isCustody;
+        /// It is a token that was ever admitted, so some may be in custody.
+        bool wasAdmitted;
         /// Deposits of it are taken.
         bool isAdmitted;
         /// The owner denies it.
@@ -92,7 +92,7 @@ contract Bridge is IBridge, Ownable2Step, EIP712, ReentrancyGuardTransient {
     mapping(uint64 nonce => Known) private _known;
     mapping(address account => Account) private _accounts;
     Switches private _switches;
-    /// Who may pause.
+    /// @inheritdoc IBridge
     address public guardian;
 
     constructor(BridgeSettings memory settings) Ownable(settings.owner) EIP712("SyndDB", "1") {
@@ -328,11 +328,16 @@ contract Bridge is IBridge, Ownable2Step, EIP712, ReentrancyGuardTransient {
     function isTargetDenied(address target) public view returns (bool) {
         if (target == address(this) || target == executor || target == address(MODULES) || target == address(KEY_MANAGER)) return true;
         Account memory account = _accounts[target];
-        if (account.isCustody || account.isDenied) return true;
+        if (account.wasAdmitted || account.isDenied) return true;
         // A verifier has code; so whoever withdraws to an account without any does not pay for the question.
         if (target.code.length == 0) return false;
-        (, bool wasAdmitted) = KEY_MANAGER.verifierOf(target);
-        return wasAdmitted;
+        (, bool wasVerifier) = KEY_MANAGER.verifierOf(target);
+        return wasVerifier;
+    }
+
+    /// @inheritdoc IBridge
+    function isTokenAdmitted(address token) external view returns (bool) {
+        return _accounts[token].isAdmitted;
     }
 
     /// @inheritdoc IBridge
@@ -518,7 +523,7 @@ contract Bridge is IBridge, Ownable2Step, EIP712, ReentrancyGuardTransient {
         if (token.code.length == 0) revert NoCode(token);
         Account storage account = _accounts[token];
         account.isAdmitted = isAdmitted;
-        if (isAdmitted) account.isCustody = true;
+        if (isAdmitted) account.wasAdmitted = true;
         emit TokenAdmitted(token, isAdmitted);
     }
 

@@ -29,7 +29,7 @@ pub(crate) enum Command {
     },
     /// Installs the servers that tests of remote stores start, so that plain `cargo test` finds them too.
     Servers,
-    /// Builds and tests the contracts, and compares their gas, interfaces and storage with the snapshots.
+    /// Builds, tests, analyses and deploys the contracts, and compares gas, interfaces, storage and code with the snapshots.
     Contracts {
         /// Write the snapshots instead of comparing them.
         #[arg(long)]

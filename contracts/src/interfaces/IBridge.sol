@@ -9,7 +9,8 @@ import {State, Verdict} from "../types/State.sol";
 /// deposits and messages for the application.
 ///
 /// Outbound: a message is *authorised* when a live sequencer and a quorum of live validators signed its digest. An authorised message ends
-/// as Completed, Rejected or Expired; or it is Failed, its value stays in custody, and anyone may retry it until its deadline.
+/// as Completed, Rejected or Expired; or it is Failed, and anyone may retry it until its deadline, with signatures anew once a key that may have
+/// signed it was taken away. A retry may end in any of these. The value of a message that was not completed was never taken from custody.
 ///
 /// Inbound: `deposit`, `depositNative` and `sendMessage` emit `InboundMessageSent` with a dense nonce. Deliver it at finality only.
 ///
@@ -186,7 +187,7 @@ interface IBridge {
     /// of it in custody.
     function setTokenAdmitted(address token, bool isAdmitted) external;
 
-    /// @notice Denies or allows a target. The owner's. Cannot allow what is denied always: the bridge, its parts, and tokens in custody.
+    /// @notice Denies or allows a target. The owner's. Cannot allow what is denied always: the bridge, its parts, the key manager, and verifiers and tokens that were ever admitted.
     function setTargetDenied(address target, bool isDenied) external;
 
     // --- views
@@ -208,6 +209,12 @@ interface IBridge {
 
     /// @notice The stream that the bridge serves.
     function stream() external view returns (bytes32);
+
+    /// @notice Whether deposits of a token are taken.
+    function isTokenAdmitted(address token) external view returns (bool);
+
+    /// @notice Who may pause outbound messages.
+    function guardian() external view returns (address);
 
     /// @notice The contract that makes the calls: what targets see as `msg.sender`.
     function executor() external view returns (address);

@@ -16,7 +16,7 @@ interface IExecutor {
     /// before it returns.
     /// @param target Who is called. An account without code accepts.
     /// @param payload The call data.
-    /// @param gasLimit Gas that the target gets, exactly.
+    /// @param gasLimit Gas that the target gets; with value the chain adds 2,300.
     /// @return returned What the target returned, at most `RETURN_DATA_MAX` bytes.
     function execute(address target, bytes calldata payload, uint64 gasLimit) external payable returns (bytes memory returned);
 

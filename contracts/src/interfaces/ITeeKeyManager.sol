@@ -31,7 +31,7 @@ interface ITeeKeyManager {
     error ThresholdInvalid(uint32 threshold, uint32 validators);
     /// Fewer signatures than the threshold.
     error QuorumNotMet(uint256 signatures, uint32 threshold);
-    /// The signatures are not a whole number of 65 bytes, or more of them than could count.
+    /// The signatures are not a whole number of 65 bytes.
     error SignaturesMalformed(uint256 bytesGiven);
     /// The bytes are no signature: a high s, another v than 27 or 28, or of no key.
     error SignatureInvalid();
@@ -59,7 +59,7 @@ interface ITeeKeyManager {
     error NoCode(address account);
     /// The contract has another code than it was admitted for.
     error CodeDiffers(address account, bytes32 found, bytes32 wanted);
-    /// The two receipts do not prove that a key equivocated; the values are those of the two that differ, or are equal and must not be.
+    /// The two objects do not prove that a key equivocated; the values are those of the two that differ, or are equal and must not be.
     error NoEquivocation(bytes32 first, bytes32 second);
 
     /// @notice Registers a key. Anyone may submit: the evidence binds the key.

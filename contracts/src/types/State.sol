@@ -4,9 +4,11 @@ pragma solidity 0.8.37;
 /// @notice Where a message is in its life. The zero value is what storage holds of a message that nobody brought.
 ///
 ///     NotStarted -> PreExecution -> Executing -> PostExecution -> Completed
-///                        |              |             |
-///                        |              +-------------+--> Failed -> (retry) Executing
-///                        +--> Rejected, Expired                 \-> Expired
+///          |             |              |             |
+///          |             |              +-------------+--> Failed -> (retry) Executing
+///          +-------------+--> Rejected, Expired <--------------+
+///
+/// Both at once, a message goes from NotStarted straight to Executing. What may be done in each state is said in README.md.
 enum State {
     /// Unknown here.
     NotStarted,
@@ -18,9 +20,9 @@ enum State {
     PostExecution,
     /// Final: executed.
     Completed,
-    /// Authorised and undone: its value is still in custody, and anyone may retry.
+    /// Authorised and undone: its value is still in custody, and it may be retried.
     Failed,
-    /// Final: authorised, and refused by the deny list or a module.
+    /// Final: authorised, and refused by the deny list or a module, or larger than a transaction.
     Rejected,
     /// Final: authorised, and brought after its deadline.
     Expired

@@ -13,9 +13,9 @@ import {vm} from "../support/Vm.sol";
 /// The figures are kept in snapshots/gas and compared.
 contract GasTest is Fixture {
     /// A withdrawal must not cost more.
-    uint256 private constant WITHDRAWAL_FLOOR = 150_000;
+    uint256 private constant WITHDRAWAL_GAS_MAX = 150_000;
     /// An equivocation report must not cost more.
-    uint256 private constant EQUIVOCATION_FLOOR = 90_000;
+    uint256 private constant EQUIVOCATION_GAS_MAX = 60_000;
 
     function setUp() public override {
         super.setUp();
@@ -54,7 +54,7 @@ contract GasTest is Fixture {
         bytes memory second = LogSigner.receipt(SEQUENCER, STREAM, 1, 70_000, keccak256("b"));
         keys.reportEquivocation(first, second);
         uint256 used = vm.snapshotGasLastCall("contracts", "equivocation report");
-        vm.assertLe(used, EQUIVOCATION_FLOOR, "equivocation");
+        vm.assertLe(used, EQUIVOCATION_GAS_MAX, "equivocation");
     }
 
     function test_gas_recordCheckpoint() public {
@@ -83,6 +83,6 @@ contract GasTest is Fixture {
         State state = bridge.initializeAndHandleMessage(message, payload, sequencer, signatures);
         uint256 used = vm.snapshotGasLastCall("contracts", name);
         assertState(state, State.Completed);
-        vm.assertLe(used, WITHDRAWAL_FLOOR, name);
+        vm.assertLe(used, WITHDRAWAL_GAS_MAX, name);
     }
 }

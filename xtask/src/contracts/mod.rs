@@ -27,7 +27,7 @@ use crate::{machine, summary};
 /// The folder of the contracts.
 const CONTRACTS: &str = "contracts";
 
-/// Prints which snapshots to write, when they differ.
+/// What to do where a snapshot differs.
 const FIX: &str = "`cargo xtask contracts --write` writes it anew";
 
 /// Checks and tests the contracts; with `write` it writes the snapshots instead of comparing them, with `only` it runs one analysis alone.
