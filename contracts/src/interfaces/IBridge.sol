@@ -181,7 +181,7 @@ interface IBridge {
     function setExitsPaused(bool isPaused) external;
 
     /// @notice Names the guardian. The owner's.
-    function setGuardian(address guardian) external;
+    function setGuardian(address guardian_) external;
 
     /// @notice Has deposits of a token taken, or taken no more. The owner's. A token that was ever taken is denied as a target, because there may be some
     /// of it in custody.
