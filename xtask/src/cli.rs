@@ -37,6 +37,9 @@ pub(crate) enum Command {
         /// Run one analysis alone: it compiles what it needs for itself, in seconds.
         #[arg(long, value_name = "ANALYSIS", conflicts_with = "write")]
         only: Option<Analysis>,
+        /// Plant known faults into a copy, one after the other, and fail when a stage does not notice the one that is meant for it.
+        #[arg(long, conflicts_with_all = ["write", "only"])]
+        planted: bool,
     },
     /// Shows the product at work in less than a minute.
     Demo {

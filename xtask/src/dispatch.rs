@@ -18,7 +18,7 @@ impl Cli {
             Command::Check => check::run(&tree),
             Command::Test { fast } => test::run(&tree, fast),
             Command::Servers => servers::run(&tree),
-            Command::Contracts { write, only } => contracts::run(&tree, write, only),
+            Command::Contracts { write, only, planted } => contracts::run(&tree, write, only, planted),
             Command::Demo { keep, store } => demo::run(&tree, keep.as_deref(), store.as_deref()),
             Command::Layers => report("layers", &layers::problems(&tree)?),
             Command::Tidy => report("tidy", &tidy::problems(&tree)?),

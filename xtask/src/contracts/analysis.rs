@@ -24,14 +24,14 @@ impl Analysis {
     /// All, in the order in which they run.
     pub(super) const ALL: [Self; 3] = [Self::Slither, Self::Halmos, Self::Coverage];
 
-    /// Runs one over the contracts of `tree`. Tools are those of `home`, which differs where a fault was planted into a copy.
-    pub(super) fn run(self, home: &Tree, tree: &Tree, forge: &Forge, run: &mut Counted) -> Outcome {
+    /// Runs one.
+    pub(super) fn run(self, tree: &Tree, forge: &Forge, run: &mut Counted) -> Outcome {
         match self {
             Self::Slither => {
                 let what = "static analysis; each finding that stays is a row with a reason";
                 run.stage("contracts slither", what, |_| {
                     let python =
-                        python::environment(home, slither::ENVIRONMENT, slither::REQUIREMENTS.as_ref())?;
+                        python::environment(tree, slither::ENVIRONMENT, slither::REQUIREMENTS.as_ref())?;
                     slither::run(forge, &python, &Scratch::new(tree, "slither")?)
                 })
             }
@@ -39,8 +39,8 @@ impl Analysis {
                 let what = "proofs: any storage, any caller, any arguments within the bounds";
                 run.stage("contracts halmos", what, |_| {
                     let python =
-                        python::environment(home, halmos::ENVIRONMENT, halmos::REQUIREMENTS.as_ref())?;
-                    halmos::run(forge, &python, &Scratch::new(tree, "halmos")?)
+                        python::environment(tree, halmos::ENVIRONMENT, halmos::REQUIREMENTS.as_ref())?;
+                    halmos::run(forge, &python, &Scratch::new(tree, "halmos")?, None)
                 })
             }
             Self::Coverage => {

@@ -70,7 +70,13 @@ impl Proof {
     }
 }
 
-pub(super) fn run(forge: &Forge, python: &Path, scratch: &Scratch) -> Result<Outcome> {
+/// Tries all proofs, or those of one contract.
+pub(super) fn run(
+    forge: &Forge,
+    python: &Path,
+    scratch: &Scratch,
+    contract: Option<&str>,
+) -> Result<Outcome> {
     // With the arguments that halmos will give, so that it finds everything compiled: it would go on with what is there when this fails.
     let mut build = forge.tool(&forge.program, scratch);
     build.args(["build", "--ast", "--extra-output", "storageLayout", "metadata"]).env(PROFILE.0, PROFILE.1);
@@ -85,6 +91,9 @@ pub(super) fn run(forge: &Forge, python: &Path, scratch: &Scratch) -> Result<Out
     halmos.args(["--solver-timeout-branching", &format!("{BRANCH_SECONDS_MAX}s")]);
     let solver = python.with_file_name(SOLVER);
     halmos.args(["--solver-command", &format!("{} {SOLVER_ARGUMENTS}", solver.display())]);
+    if let Some(contract) = contract {
+        halmos.args(["--contract", contract]);
+    }
     halmos.env(PROFILE.0, PROFILE.1);
     // It makes a folder for solvers at home, and leaves questions without an answer among temporary files.
     halmos.env("HOME", &scratch.folder).env("TMPDIR", &scratch.folder);
@@ -93,7 +102,7 @@ pub(super) fn run(forge: &Forge, python: &Path, scratch: &Scratch) -> Result<Out
     let report = fs::read_to_string(&report).with_context(|| format!("halmos wrote no report. {status}"))?;
     let report: Report = serde_json::from_str(&report).context("the report of halmos is not of the form")?;
 
-    let (wanted, proofs) = (proofs_of(&forge.folder)?, report.test_results.into_values().flatten());
+    let (wanted, proofs) = (proofs_of(&forge.folder, contract)?, report.test_results.into_values().flatten());
     let proofs: Vec<Proof> = proofs.collect();
     let [paths, incomplete] = [
         proofs.iter().filter_map(|proof| proof.num_paths).map(|[all, ..]| all).sum::<u64>(),
@@ -116,13 +125,16 @@ fn problems(wanted: &[String], proofs: &[Proof]) -> Vec<String> {
 }
 
 /// The names of all proofs. What halmos cannot read it leaves out, and says so in passing.
-fn proofs_of(folder: &Path) -> Result<Vec<String>> {
+fn proofs_of(folder: &Path, contract: Option<&str>) -> Result<Vec<String>> {
     let folder = folder.join(PROOFS);
     let mut names = Vec::new();
     for entry in
         fs::read_dir(&folder).with_context(|| format!("cannot list. folder=`{}`", folder.display()))?
     {
         let text = fs::read_to_string(entry?.path()).context("cannot read a proof")?;
+        if contract.is_some_and(|contract| !text.contains(&format!("contract {contract} "))) {
+            continue;
+        }
         let functions = text.lines().filter_map(|line| line.trim().strip_prefix("function check_"));
         let ends = functions.filter_map(|rest| rest.split('(').next());
         names.extend(ends.map(|rest| format!("check_{rest}")));

@@ -9,6 +9,7 @@ mod digests;
 mod findings;
 mod forge;
 mod halmos;
+mod planted;
 mod scratch;
 mod slither;
 mod snapshots;
@@ -30,16 +31,22 @@ const CONTRACTS: &str = "contracts";
 /// What to do where a snapshot differs.
 const FIX: &str = "`cargo xtask contracts --write` writes it anew";
 
-/// Checks and tests the contracts; with `write` it writes the snapshots instead of comparing them, with `only` it runs one analysis alone.
+/// Checks and tests the contracts; with `write` it writes the snapshots instead of comparing them, with `only` it runs one analysis alone, and
+/// with `planted` it plants faults into a copy and sees each of them caught.
 ///
 /// # Errors
 /// Never because of what a stage finds; that is the verdict.
-pub fn run(tree: &Tree, write: bool, only: Option<Analysis>) -> Result<Verdict> {
+pub fn run(tree: &Tree, write: bool, only: Option<Analysis>, planted: bool) -> Result<Verdict> {
     let mut run = Counted::default();
     match only {
+        _ if planted => {
+            if let Some(forge) = provided(tree, &mut run) {
+                planted::run(tree, &forge, &mut run);
+            }
+        }
         Some(analysis) => {
             if let Some(forge) = provided(tree, &mut run) {
-                analysis.run(tree, tree, &forge, &mut run);
+                analysis.run(tree, &forge, &mut run);
             }
         }
         None => stages(tree, write, &mut run),
@@ -99,6 +106,6 @@ pub fn stages(tree: &Tree, write: bool, run: &mut Counted) {
     let what = "both scripts on chains of this machine, and what was changed is found";
     run.stage("contracts deployment", what, |_| deployment::try_both(tree, &forge));
     for analysis in Analysis::ALL {
-        analysis.run(tree, tree, &forge, run);
+        analysis.run(tree, &forge, run);
     }
 }

@@ -18,7 +18,7 @@ const SOURCES: [&str; 5] = ["src", "src/attestation", "src/modules", "src/exampl
 const PARTS: [&str; 2] = ["src/libraries", "src/types"];
 
 /// Each file's lines of code, and each contract's code.
-const SCOPE: &str = "contracts/snapshots/scope.json";
+pub(super) const SCOPE: &str = "contracts/snapshots/scope.json";
 
 /// Files that follow from what was compiled, by their names from the root.
 pub(super) struct Snapshots(BTreeMap<PathBuf, String>);
