@@ -152,11 +152,10 @@ contract Bridge is IBridge, Ownable2Step, EIP712, ReentrancyGuardTransient {
         State state = messageState(message.nonce);
         if (state != State.Failed) revert StateUnfit(message.nonce, state);
         _requireSame(message.nonce, digest);
-        // What a key signed that was taken away since needs signatures of those that are left.
-        // To note that its time is over needs nobody.
         Known memory known = _known[message.nonce];
         KeyState sequencer = KEY_MANAGER.keyOf(known.sequencer).state;
         bool isStale = sequencer == KeyState.Revoked || sequencer == KeyState.Frozen || known.endings != KEY_MANAGER.endings();
+        // What a key signed that was taken away since needs signatures of those that are left. To note that its time is over needs nobody.
         if (isStale && block.timestamp <= message.deadline) revert AuthorizationStale(message.nonce);
 
         return _settle(message, payload, digest, State.Failed, known.sequencer);

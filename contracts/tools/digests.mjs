@@ -35,7 +35,7 @@ const CHECKPOINT = [
 
 /** What a line says as a wallet is asked to sign it. */
 function typedData(line, primaryType, fields) {
-    const value = (name, type) => (type.startsWith("uint") ? BigInt(line[name]) : line[name]);
+    const value = (name, type) => (type.startsWith("uint") ? BigInt(line.message[name]) : line.message[name]);
     return {
         domain: {name: "SyndDB", version: "1", chainId: BigInt(line.chain_id), verifyingContract: line.contract},
         types: {[primaryType]: fields.map(([name, type]) => ({name, type}))},

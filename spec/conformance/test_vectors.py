@@ -207,6 +207,23 @@ def test_manifests(vector):
         assert all(count > 0 and (first or 1) + count - 1 <= pages for first, count in places)
 
 
+def wallet_agrees(vector, types, message, signer):
+    """A wallet has the same digest, recovers the signer, and signs the same bytes (EIP-712)."""
+    domain = {
+        "name": "SyndDB",
+        "version": "1",
+        "chainId": int(vector["chain_id"]),
+        "verifyingContract": vector["contract"],
+    }
+    signable = encode_typed_data(domain, types, message)
+    digest = keccak(b"\x19" + signable.version + signable.header + signable.body)
+    assert digest == unhex(vector["digest"])
+    recovered = Account.recover_message(signable, signature=unhex(vector["signature"]))
+    assert unhex(recovered) == unhex(signer["address"])
+    signed = Account.sign_message(signable, unhex(signer["secret"]))
+    assert bytes(signed.signature) == unhex(vector["signature"])
+
+
 CHECKPOINT_TYPE = {
     "Checkpoint": [
         {"name": "stream", "type": "bytes32"},
@@ -237,19 +254,7 @@ def test_endorsements(vector):
     claim = cbor2.loads(endorsement[1].value[2])
     assert (message["root"], message["timestamp"], message["inboxConsumed"]) == (claim[1], claim[2], claim[6])
     assert message["stateHash"] == claim[4][4]
-    domain = {
-        "name": "SyndDB",
-        "version": "1",
-        "chainId": vector["chain_id"],
-        "verifyingContract": vector["contract"],
-    }
-    signable = encode_typed_data(domain, CHECKPOINT_TYPE, message)
-    digest = keccak(b"\x19" + signable.version + signable.header + signable.body)
-    assert digest == unhex(vector["digest"])
-    signer = Account.recover_message(signable, signature=unhex(vector["signature"]))
-    assert unhex(signer) == unhex(ENDORSEMENTS["signer"]["address"])
-    signed = Account.sign_message(signable, unhex(ENDORSEMENTS["signer"]["secret"]))
-    assert bytes(signed.signature) == unhex(vector["signature"]), "a wallet signs the same bytes"
+    wallet_agrees(vector, CHECKPOINT_TYPE, message, ENDORSEMENTS["signer"])
 
 
 def test_a_vector_has_no_field_that_is_zero():
@@ -281,19 +286,7 @@ def test_outbound_messages(vector):
     message = {
         name: int(text) if types[name].startswith("uint") else unhex(text) for name, text in vector["message"].items()
     }
-    domain = {
-        "name": "SyndDB",
-        "version": "1",
-        "chainId": int(vector["chain_id"]),
-        "verifyingContract": vector["contract"],
-    }
-    signable = encode_typed_data(domain, OUTBOUND_TYPE, message)
-    digest = keccak(b"\x19" + signable.version + signable.header + signable.body)
-    assert digest == unhex(vector["digest"])
-    signer = Account.recover_message(signable, signature=unhex(vector["signature"]))
-    assert unhex(signer) == unhex(OUTBOUND["signer"]["address"])
-    signed = Account.sign_message(signable, unhex(OUTBOUND["signer"]["secret"]))
-    assert bytes(signed.signature) == unhex(vector["signature"]), "a wallet signs the same bytes"
+    wallet_agrees(vector, OUTBOUND_TYPE, message, OUTBOUND["signer"])
 
 
 @pytest.mark.parametrize("vector", REFUSALS["vectors"], ids=lambda vector: vector["name"])

@@ -6,7 +6,7 @@ import {IExecutor} from "../../src/interfaces/IExecutor.sol";
 import {Message} from "../../src/types/Message.sol";
 import {State} from "../../src/types/State.sol";
 import {Fixture} from "../support/Fixture.sol";
-import {Counter, GasBurner, HugeReturn, Reentrant, Returner} from "../support/Targets.sol";
+import {GasBurner, HugeReturn, Reentrant, Returner} from "../support/Targets.sol";
 import {Vm, vm} from "../support/Vm.sol";
 
 /// @notice A target that fails, burns gas, returns much, or enters again.

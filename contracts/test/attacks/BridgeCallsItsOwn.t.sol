@@ -39,9 +39,7 @@ contract BridgeCallsItsOwnAttack is Fixture {
     function test_attack_rejectedAgain_reverts() public {
         Message memory message = callTo(1, address(keys), "");
         perform(message, "");
-        bytes32 digest = bridge.messageDigest(message);
-        bytes memory sequencer = sign(SEQUENCER, digest);
-        bytes memory all = quorum(digest);
+        (bytes memory sequencer, bytes memory all) = signed(message);
         vm.expectRevert(abi.encodeWithSelector(IBridge.StateUnfit.selector, 1, State.Rejected));
         bridge.initializeAndHandleMessage(message, "", sequencer, all);
         vm.expectRevert(abi.encodeWithSelector(IBridge.StateUnfit.selector, 1, State.Rejected));

@@ -13,9 +13,7 @@ contract DepositReorgAttack is Fixture {
     function test_attack_consumedMoreThanSent_reverts() public {
         Message memory message = call(1);
         message.inboxConsumed = bridge.inboundCount() + 1;
-        bytes32 digest = bridge.messageDigest(message);
-        bytes memory sequencer = sign(SEQUENCER, digest);
-        bytes memory all = quorum(digest);
+        (bytes memory sequencer, bytes memory all) = signed(message);
         vm.expectRevert(abi.encodeWithSelector(IBridge.InboxNotReached.selector, 3, 2));
         bridge.initializeAndHandleMessage(message, countPayload(), sequencer, all);
         // The same message goes through when the deposit is back.

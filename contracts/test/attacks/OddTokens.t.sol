@@ -12,12 +12,7 @@ import {vm} from "../support/Vm.sol";
 contract OddTokensAttack is Fixture {
     function test_attack_fee_creditsWhatArrived() public {
         FeeToken fee = new FeeToken();
-        admit(address(fee));
-        fee.mint(USER, 1000);
-        vm.startPrank(USER);
-        fee.approve(address(bridge), 1000);
-        bridge.deposit(address(fee), 1000, "");
-        vm.stopPrank();
+        bring(address(fee), 1000);
         vm.assertEq(bridge.custodyOf(address(fee)), 990);
         vm.assertEq(fee.balanceOf(address(bridge)), 990);
         // What was never credited cannot be taken.
@@ -28,12 +23,7 @@ contract OddTokensAttack is Fixture {
 
     function test_attack_noReturn_works() public {
         NoReturnToken odd = new NoReturnToken();
-        admit(address(odd));
-        odd.mint(USER, 1000);
-        vm.startPrank(USER);
-        odd.approve(address(bridge), 1000);
-        bridge.deposit(address(odd), 1000, "");
-        vm.stopPrank();
+        bring(address(odd), 1000);
         assertState(_withdraw(1, address(odd), 400), State.Completed);
         vm.assertEq(bridge.custodyOf(address(odd)), 600);
         vm.assertEq(odd.balanceOf(address(bridge)), 600);
@@ -41,24 +31,14 @@ contract OddTokensAttack is Fixture {
 
     function test_attack_takesMore_isUndone() public {
         GreedyToken greedy = new GreedyToken();
-        admit(address(greedy));
-        greedy.mint(USER, 1000);
-        vm.startPrank(USER);
-        greedy.approve(address(bridge), 1000);
-        bridge.deposit(address(greedy), 1000, "");
-        vm.stopPrank();
+        bring(address(greedy), 1000);
         assertState(_withdraw(1, address(greedy), 400), State.Failed);
         vm.assertEq(greedy.balanceOf(address(bridge)), bridge.custodyOf(address(greedy)));
     }
 
     function test_attack_rebasing_neverTakesOthers() public {
         RebasingToken rebasing = new RebasingToken();
-        admit(address(rebasing));
-        rebasing.mint(USER, 1000);
-        vm.startPrank(USER);
-        rebasing.approve(address(bridge), 1000);
-        bridge.deposit(address(rebasing), 1000, "");
-        vm.stopPrank();
+        bring(address(rebasing), 1000);
         // Growth is nobody's.
         rebasing.rebase(200);
         assertState(_withdraw(1, address(rebasing), 1002), State.Failed);

@@ -14,9 +14,7 @@ import {vm} from "../support/Vm.sol";
 contract ReplayElsewhereAttack is Fixture {
     function test_attack_otherChain_reverts() public {
         Message memory message = call(1);
-        bytes32 digest = bridge.messageDigest(message);
-        bytes memory sequencer = sign(SEQUENCER, digest);
-        bytes memory all = quorum(digest);
+        (bytes memory sequencer, bytes memory all) = signed(message);
         // A fork: the same contracts, keys and storage under another id.
         vm.chainId(999);
         vm.expectPartialRevert(ITeeKeyManager.KeyNotLive.selector);
@@ -36,9 +34,7 @@ contract ReplayElsewhereAttack is Fixture {
     function test_attack_otherStream_reverts() public {
         Message memory message = call(1);
         message.stream = keccak256("other");
-        bytes32 digest = bridge.messageDigest(message);
-        bytes memory sequencer = sign(SEQUENCER, digest);
-        bytes memory all = quorum(digest);
+        (bytes memory sequencer, bytes memory all) = signed(message);
         vm.expectRevert(abi.encodeWithSelector(IBridge.StreamUnknown.selector, message.stream));
         bridge.initializeAndHandleMessage(message, countPayload(), sequencer, all);
     }
@@ -53,9 +49,7 @@ contract ReplayElsewhereAttack is Fixture {
     function test_attack_twice_reverts() public {
         Message memory message = call(1);
         perform(message, countPayload());
-        bytes32 digest = bridge.messageDigest(message);
-        bytes memory sequencer = sign(SEQUENCER, digest);
-        bytes memory all = quorum(digest);
+        (bytes memory sequencer, bytes memory all) = signed(message);
         vm.expectRevert(abi.encodeWithSelector(IBridge.StateUnfit.selector, 1, State.Completed));
         bridge.initializeAndHandleMessage(message, countPayload(), sequencer, all);
         vm.expectRevert(abi.encodeWithSelector(IBridge.StateUnfit.selector, 1, State.Completed));
@@ -74,9 +68,7 @@ contract ReplayElsewhereAttack is Fixture {
         message.gasLimit = gasLimit % 10_000_000;
         message.deadline = deadline;
         message.amount = amount;
-        bytes32 digest = bridge.messageDigest(message);
-        bytes memory sequencer = sign(SEQUENCER, digest);
-        bytes memory all = quorum(digest);
+        (bytes memory sequencer, bytes memory all) = signed(message);
         vm.expectRevert(abi.encodeWithSelector(IBridge.StateUnfit.selector, 1, State.Completed));
         bridge.initializeAndHandleMessage(message, countPayload(), sequencer, all);
     }

@@ -84,12 +84,7 @@ contract StrangerEndsAttack is Fixture {
     /// A transfer that moves nothing leaves the message to be retried.
     function test_attack_tokenMovesNothing_fails() public {
         SilentToken silent = new SilentToken();
-        admit(address(silent));
-        silent.mint(USER, 1000);
-        vm.startPrank(USER);
-        silent.approve(address(bridge), 1000);
-        bridge.deposit(address(silent), 1000, "");
-        vm.stopPrank();
+        bring(address(silent), 1000);
         silent.setSilent(true);
         Message memory message = callTo(1, USER, "");
         (message.token, message.amount) = (address(silent), 1000);
@@ -109,9 +104,7 @@ contract StrangerEndsAttack is Fixture {
         Message memory stolen = callTo(1, address(thief), "");
         (stolen.value, stolen.deadline) = (limit.levelOf(address(weth)), type(uint64).max);
         assertState(perform(stolen, ""), State.Failed);
-        bytes32 digest = bridge.messageDigest(stolen);
-        bytes memory sequencer = sign(SEQUENCER, digest);
-        bytes memory all = quorum(digest);
+        (bytes memory sequencer, bytes memory all) = signed(stolen);
         vm.startPrank(OWNER);
         keys.removeImage(1);
         keys.removeImage(2);
@@ -223,9 +216,7 @@ contract StrangerEndsAttack is Fixture {
         bridge.retryMessage(message, "");
         // Another message under its nonce is none, however many sign it.
         Message memory other = callTo(1, USER, "");
-        bytes32 digest = bridge.messageDigest(other);
-        bytes memory sequencer = sign(SEQUENCER, digest);
-        bytes memory all = quorum(digest);
+        (bytes memory sequencer, bytes memory all) = signed(other);
         vm.expectPartialRevert(IBridge.DigestMismatch.selector);
         bridge.initializeAndHandleMessage(other, "", sequencer, all);
         assertState(perform(message, ""), State.Failed);

@@ -41,7 +41,7 @@ contract ThresholdZeroAttack is Fixture {
         bytes memory sequencer = sign(SEQUENCER, digest);
         // Ownable2Step has slots 0 and 1; threshold and counts follow the pending owner.
         bytes32 slot1 = vm.load(address(keys), bytes32(uint256(1)));
-        _store(address(keys), bytes32(uint256(1)), bytes32(uint256(slot1) & type(uint160).max));
+        vm.store(address(keys), bytes32(uint256(1)), bytes32(uint256(slot1) & type(uint160).max));
         vm.expectPartialRevert(ITeeKeyManager.ThresholdInvalid.selector);
         bridge.initializeAndHandleMessage(message, countPayload(), sequencer, all);
         vm.expectPartialRevert(ITeeKeyManager.ThresholdInvalid.selector);
@@ -60,10 +60,5 @@ contract ThresholdZeroAttack is Fixture {
         bytes memory sequencer = sign(SEQUENCER, digest);
         vm.expectRevert(abi.encodeWithSelector(ITeeKeyManager.ThresholdInvalid.selector, THRESHOLD, 2));
         bridge.initializeAndHandleMessage(message, countPayload(), sequencer, two);
-    }
-
-    function _store(address account, bytes32 slot, bytes32 value) private {
-        (bool isDone,) = address(vm).call(abi.encodeWithSignature("store(address,bytes32,bytes32)", account, slot, value));
-        require(isDone);
     }
 }

@@ -2,7 +2,6 @@
 pragma solidity 0.8.37;
 
 import {Bridge} from "../../src/Bridge.sol";
-import {CheckpointRegistry} from "../../src/CheckpointRegistry.sol";
 import {ICheckpointRegistry} from "../../src/interfaces/ICheckpointRegistry.sol";
 import {ITeeKeyManager} from "../../src/interfaces/ITeeKeyManager.sol";
 import {TeeKeyManager} from "../../src/attestation/TeeKeyManager.sol";

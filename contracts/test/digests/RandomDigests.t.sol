@@ -51,12 +51,12 @@ contract RandomDigestsTest is Twins {
 
     function checkMessage() external {
         string memory line = _line("messages");
-        assertMessage(line, "", domainAt(line, ""), messageAt(line, ""), account(line, "", "signer"));
+        assertMessage(line, "", domainAt(line, ""), messageAt(line, ".message"), account(line, "", "signer"));
     }
 
     function checkCheckpoint() external {
         string memory line = _line("checkpoints");
-        assertCheckpoint(line, "", domainAt(line, ""), checkpointAt(line, ""), account(line, "", "signer"));
+        assertCheckpoint(line, "", domainAt(line, ""), checkpointAt(line, ".message"), account(line, "", "signer"));
     }
 
     /// Whether the key was frozen, which is the case exactly when the line says that the two prove equivocation.

@@ -77,9 +77,7 @@ contract GasTest is Fixture {
     }
 
     function _measure(Message memory message, bytes memory payload, string memory name) private {
-        bytes32 digest = bridge.messageDigest(message);
-        bytes memory sequencer = sign(SEQUENCER, digest);
-        bytes memory signatures = quorum(digest);
+        (bytes memory sequencer, bytes memory signatures) = signed(message);
         State state = bridge.initializeAndHandleMessage(message, payload, sequencer, signatures);
         uint256 used = vm.snapshotGasLastCall("contracts", name);
         assertState(state, State.Completed);

@@ -46,8 +46,6 @@ contract BridgeHandler is Fixture {
     /// Whether a final state was seen to change.
     bool public hasFinalChanged;
     uint256 public inboundSeen;
-    uint256 public completed;
-    uint256 public failed;
 
     constructor() {
         setUp();
@@ -66,19 +64,16 @@ contract BridgeHandler is Fixture {
         message.token = isWrapped ? address(weth) : address(token);
         message.amount = amount % 3 == 0 ? 0 : isWrapped ? amount % 20 ether : amount % 200_000;
         bytes32 digest = bridge.messageDigest(message);
-        try bridge.initializeAndHandleMessage(message, payload, sign(SEQUENCER, digest), quorum(digest)) returns (State state) {
+        try bridge.initializeAndHandleMessage(message, payload, sign(SEQUENCER, digest), quorum(digest)) {
             _last[nonce] = message;
             _payloads[nonce] = payload;
-            _count(state);
         } catch {}
         _look();
     }
 
     function retry(uint64 nonce) external {
         nonce = nonce % NONCES;
-        try bridge.retryMessage(_last[nonce], _payloads[nonce]) returns (State state) {
-            _count(state);
-        } catch {}
+        try bridge.retryMessage(_last[nonce], _payloads[nonce]) {} catch {}
         _look();
     }
 
@@ -157,11 +152,6 @@ contract BridgeHandler is Fixture {
 
     function bridgeOf() external view returns (Bridge, PlainToken, TestWETH) {
         return (bridge, token, weth);
-    }
-
-    function _count(State state) private {
-        if (state == State.Completed) completed++;
-        if (state == State.Failed) failed++;
     }
 
     function _look() private {

@@ -14,7 +14,7 @@ import {Message} from "../../src/types/Message.sol";
 import {State} from "../../src/types/State.sol";
 import {AlwaysYesVerifier} from "./AlwaysYesVerifier.sol";
 import {Counter} from "./Targets.sol";
-import {PlainToken, TestWETH} from "./Tokens.sol";
+import {IMintable, PlainToken, TestWETH} from "./Tokens.sol";
 import {Vm, vm} from "./Vm.sol";
 
 /// @notice A bridge with one sequencer and four validators, of which three are a quorum.
@@ -132,12 +132,25 @@ abstract contract Fixture {
     /// Puts native currency and tokens into custody.
     function fund(uint256 native, uint256 tokens) internal {
         vm.deal(USER, native);
-        token.mint(USER, tokens);
-        vm.startPrank(USER);
+        vm.prank(USER);
         bridge.depositNative{value: native}("");
-        token.approve(address(bridge), tokens);
-        bridge.deposit(address(token), tokens, "");
+        token.mint(USER, tokens);
+        deposit(address(token), tokens);
+    }
+
+    /// The user deposits what they have.
+    function deposit(address one, uint256 amount) internal {
+        vm.startPrank(USER);
+        IMintable(one).approve(address(bridge), amount);
+        bridge.deposit(one, amount, "");
         vm.stopPrank();
+    }
+
+    /// A new token: admitted, and some of it deposited by the user.
+    function bring(address one, uint256 amount) internal {
+        admit(one);
+        IMintable(one).mint(USER, amount);
+        deposit(one, amount);
     }
 
     /// A message that calls the counter and moves nothing.
@@ -174,6 +187,12 @@ abstract contract Fixture {
         for (uint256 i = 0; i < count; i++) {
             signatures = bytes.concat(signatures, sign(validators[i], digest));
         }
+    }
+
+    /// What an honest relayer brings with a message.
+    function signed(Message memory message) internal view returns (bytes memory sequencer, bytes memory validatorSignatures) {
+        bytes32 digest = bridge.messageDigest(message);
+        return (sign(SEQUENCER, digest), quorum(digest));
     }
 
     function quorum(bytes32 digest) internal view returns (bytes memory) {

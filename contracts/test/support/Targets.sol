@@ -1,9 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 pragma solidity 0.8.37;
 
-import {IBridge} from "../../src/interfaces/IBridge.sol";
-import {Message} from "../../src/types/Message.sol";
-
 /// @notice Counts calls, and fails while told to.
 contract Counter {
     error ToldToFail(uint256 calls);

@@ -3,6 +3,12 @@ pragma solidity 0.8.37;
 
 import {ERC20} from "@openzeppelin/contracts/token/ERC20/ERC20.sol";
 
+/// @notice What tests do with any token; `approve` may return something or not.
+interface IMintable {
+    function mint(address to, uint256 amount) external;
+    function approve(address spender, uint256 amount) external;
+}
+
 /// @notice As it should be.
 contract PlainToken is ERC20("Plain", "PLN") {
     function mint(address to, uint256 amount) external {

@@ -40,14 +40,12 @@ interface Vm {
     function roll(uint256 number) external;
     function chainId(uint256 id) external;
     function etch(address account, bytes calldata code) external;
-    function label(address account, string calldata name) external;
     function load(address account, bytes32 slot) external view returns (bytes32);
     function store(address account, bytes32 slot, bytes32 value) external;
     function expectRevert() external;
     function expectRevert(bytes calldata data) external;
     function expectRevert(bytes4 selector) external;
     function expectPartialRevert(bytes4 selector) external;
-    function expectEmit() external;
     function recordLogs() external;
     function getRecordedLogs() external returns (Log[] memory);
     function envOr(string calldata name, bool otherwise) external view returns (bool);
@@ -63,7 +61,6 @@ interface Vm {
     function writeJson(string calldata json, string calldata path, string calldata key) external;
     function serializeAddress(string calldata object, string calldata key, address value) external returns (string memory);
     function serializeBytes32(string calldata object, string calldata key, bytes32 value) external returns (string memory);
-    function serializeBytes(string calldata object, string calldata key, bytes calldata value) external returns (string memory);
     function serializeString(string calldata object, string calldata key, string calldata value) external returns (string memory);
     function serializeUint(string calldata object, string calldata key, uint256 value) external returns (string memory);
     function parseJsonString(string calldata json, string calldata key) external pure returns (string memory);
@@ -88,7 +85,6 @@ interface Vm {
     function keyExistsJson(string calldata json, string calldata key) external view returns (bool);
     function toString(uint256 value) external pure returns (string memory);
     function snapshotGasLastCall(string calldata group, string calldata name) external returns (uint256);
-    function setBlockhash(uint256 number, bytes32 hash) external;
     function assertEq(uint256 a, uint256 b) external pure;
     function assertEq(uint256 a, uint256 b, string calldata why) external pure;
     function assertEq(bytes32 a, bytes32 b) external pure;

@@ -9,7 +9,6 @@ interface Svm {
     function createBytes32(string memory name) external pure returns (bytes32);
     function createUint(uint256 bits, string memory name) external pure returns (uint256);
     function createAddress(string memory name) external pure returns (address);
-    function createBytes(uint256 length, string memory name) external pure returns (bytes memory);
     function createCalldata(string memory contractName) external pure returns (bytes memory);
 }
 

@@ -461,11 +461,9 @@ contract BridgeTest is Fixture {
 
     function _depositWrapped(uint256 amount) private {
         vm.deal(USER, amount);
-        vm.startPrank(USER);
+        vm.prank(USER);
         weth.deposit{value: amount}();
-        weth.approve(address(bridge), amount);
-        bridge.deposit(address(weth), amount, "");
-        vm.stopPrank();
+        deposit(address(weth), amount);
     }
 
     /// Custody is the sum of both forms.

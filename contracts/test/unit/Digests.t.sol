@@ -2,7 +2,6 @@
 pragma solidity 0.8.37;
 
 import {Message} from "../../src/types/Message.sol";
-import {Domain} from "../support/Digester.sol";
 import {Twins} from "../support/Twins.sol";
 import {Vectors} from "../support/Vectors.sol";
 import {vm} from "../support/Vm.sol";

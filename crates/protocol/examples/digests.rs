@@ -22,6 +22,8 @@ mod pairs;
 #[expect(dead_code, reason = "the tests use more of it")]
 #[path = "../tests/it/sample.rs"]
 mod sample;
+#[path = "vectors/signed_outbound.rs"]
+mod signed_outbound;
 
 use std::path::Path;
 
@@ -32,6 +34,7 @@ use synddb_protocol::log::{Endorsement, OutboundMessage};
 use synddb_protocol::signing::{Domain, RegisteredSigner};
 
 use draw::Draw;
+use signed_outbound::signed_outbound;
 
 /// Where the test of the contracts puts a bridge and a registry, so that many cases are for those: the chain is forge's.
 const DEPLOYED: Domain = Domain { chain_id: 31_337, contract: Address::from_bytes([0xd1; 20]) };
@@ -64,10 +67,6 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-fn hex(bytes: &[u8]) -> String {
-    format!("0x{}", bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>())
-}
-
 fn message(draw: &mut Draw, number: u64) -> Json {
     let domain = domain(draw, number);
     let message = OutboundMessage {
@@ -83,23 +82,9 @@ fn message(draw: &mut Draw, number: u64) -> Json {
         inbox_consumed: draw.number(),
     };
     let key = draw.key().key;
-    json!({
-        "chain_id": domain.chain_id.to_string(),
-        "contract": domain.contract.to_string(),
-        "stream": message.stream.to_string(),
-        "nonce": message.nonce.to_string(),
-        "target": message.target.to_string(),
-        "value": message.value.to_string(),
-        "token": message.token.to_string(),
-        "amount": message.amount.to_string(),
-        "payloadHash": message.payload_hash.to_string(),
-        "gasLimit": message.gas_limit.to_string(),
-        "deadline": message.deadline.to_string(),
-        "inboxConsumed": message.inbox_consumed.to_string(),
-        "digest": message.digest(&domain).to_string(),
-        "signature": message.sign(&key, &domain).to_string(),
-        "signer": key.id().to_string(),
-    })
+    let mut line = signed_outbound(&domain, &message, &key);
+    line["signer"] = key.id().to_string().into();
+    line
 }
 
 fn checkpoint(draw: &mut Draw, number: u64) -> Json {
@@ -117,13 +102,15 @@ fn checkpoint(draw: &mut Draw, number: u64) -> Json {
     json!({
         "chain_id": domain.chain_id.to_string(),
         "contract": domain.contract.to_string(),
-        "stream": claim.stream.to_string(),
-        "epoch": claim.epoch.to_string(),
-        "sequence": claim.size.to_string(),
-        "timestamp": claim.timestamp.as_ms().to_string(),
-        "root": claim.root().to_string(),
-        "stateHash": claim.client.as_ref().expect("it has a state").state.to_string(),
-        "inboxConsumed": claim.inbox_consumed.to_string(),
+        "message": {
+            "stream": claim.stream.to_string(),
+            "epoch": claim.epoch.to_string(),
+            "sequence": claim.size.to_string(),
+            "timestamp": claim.timestamp.as_ms().to_string(),
+            "root": claim.root().to_string(),
+            "stateHash": claim.client.as_ref().expect("it has a state").state.to_string(),
+            "inboxConsumed": claim.inbox_consumed.to_string(),
+        },
         "digest": signed.digest().to_string(),
         "signature": signed.signature().to_string(),
         "signer": id.to_string(),

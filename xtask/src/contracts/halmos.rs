@@ -33,9 +33,10 @@ const SOLVER_ARGUMENTS: &str = "--smt2-model-format --bvconst-in-decimal";
 const LOOPS_MAX: u32 = 6;
 /// How long the solver may take over one question. The slowest takes less than a second.
 const QUESTION_SECONDS_MAX: u32 = 60;
-/// How long it may take to tell that a branch cannot be taken. Without an answer the branch is followed, which costs time and proves the same;
-/// with the little time that halmos gives by itself, the number of paths is another one in each run.
-const BRANCH_SECONDS_MAX: u32 = 1;
+/// How long it may take to tell that a branch cannot be taken. Without an answer the branch is followed, which proves the same: more time means
+/// fewer paths. Below this, most of the paths are of no use, and their number is another one in each run; above it, some answers take longer
+/// than the paths that they spare.
+const BRANCH_MS_MAX: u32 = 100;
 
 #[derive(Deserialize)]
 struct Report {
@@ -88,7 +89,7 @@ pub(super) fn run(
     halmos.arg(START).arg("--no-status").arg("--forge-build-out").arg(scratch.out());
     halmos.arg("--json-output").arg(&report).args(["--loop", &LOOPS_MAX.to_string()]);
     halmos.args(["--solver-timeout-assertion", &format!("{QUESTION_SECONDS_MAX}s")]);
-    halmos.args(["--solver-timeout-branching", &format!("{BRANCH_SECONDS_MAX}s")]);
+    halmos.args(["--solver-timeout-branching", &format!("{BRANCH_MS_MAX}ms")]);
     let solver = python.with_file_name(SOLVER);
     halmos.args(["--solver-command", &format!("{} {SOLVER_ARGUMENTS}", solver.display())]);
     if let Some(contract) = contract {

@@ -129,23 +129,15 @@ fn lines_of_code(source: &str) -> usize {
 fn code_of(artifact: &Value) -> Result<Option<Value>> {
     let bytes = |pointer: &str| {
         let text = artifact.pointer(pointer).and_then(Value::as_str).context("an artifact has no code")?;
-        decoded(text).context("the code is not hexadecimal")
+        hex::decode(text.trim_start_matches("0x")).context("the code is not hexadecimal")
     };
     let creation = bytes("/bytecode/object")?;
     if creation.is_empty() {
         return Ok(None);
     }
-    let hash: String = Keccak256::digest(&creation).iter().map(|byte| format!("{byte:02x}")).collect();
+    let hash = hex::encode(Keccak256::digest(&creation));
     let size = bytes("/deployedBytecode/object")?.len();
     Ok(Some(json!({ "creationCodeHash": format!("0x{hash}"), "deployedBytes": size })))
-}
-
-/// Bytes from hexadecimal text with `0x`.
-fn decoded(text: &str) -> Option<Vec<u8>> {
-    let digits = text.strip_prefix("0x")?.as_bytes();
-    let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
-    digits.len().is_multiple_of(2).then_some(())?;
-    digits.chunks(2).map(byte).collect()
 }
 
 /// Which variable lies where. The compiler's names of types hold numbers that change with any file, so their labels are taken.

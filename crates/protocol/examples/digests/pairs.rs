@@ -10,7 +10,7 @@ use synddb_protocol::log::{
 };
 
 use crate::draw::{Draw, Drawn};
-use crate::{arbitrary, hex, sample};
+use crate::{arbitrary, sample};
 
 /// The numbers whose head in CBOR takes each width: 1, 2, 3, 5 and 9 bytes.
 const WIDTHS: [(u64, u64); 5] =
@@ -77,10 +77,10 @@ fn of_place(draw: &mut Draw, kind: Kind, place: Place, number: u64) -> Vec<Json>
         let [(one, one_secret), (two, two_secret)] = two;
         json!({
             "what": what,
-            "first": hex(one),
-            "first_secret": hex(one_secret),
-            "second": hex(two),
-            "second_secret": hex(two_secret),
+            "first": format!("0x{}", hex::encode(one)),
+            "first_secret": format!("0x{}", hex::encode(one_secret)),
+            "second": format!("0x{}", hex::encode(two)),
+            "second_secret": format!("0x{}", hex::encode(two_secret)),
             "equivocates": if are_equivocation(one, two) { "yes" } else { "no" },
         })
     };
