@@ -84,9 +84,17 @@ impl Tree {
     /// # Errors
     /// When a folder cannot be read.
     pub fn files(&self, extension: &str) -> Result<Vec<PathBuf>> {
+        self.files_under("", extension)
+    }
+
+    /// The same of one folder and those below it, which are named from the root all the same.
+    ///
+    /// # Errors
+    /// When a folder cannot be read.
+    pub fn files_under(&self, folder: &str, extension: &str) -> Result<Vec<PathBuf>> {
         let ignored = self.ignored()?;
         let mut found = Vec::new();
-        let mut folders = vec![PathBuf::new()];
+        let mut folders = vec![PathBuf::from(folder)];
         while let Some(folder) = folders.pop() {
             for (path, is_folder) in self.entries(&folder)? {
                 if Self::is_ignored(&ignored, &path) {

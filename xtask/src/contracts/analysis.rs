@@ -32,7 +32,7 @@ impl Analysis {
                 run.stage("contracts slither", what, |_| {
                     let python =
                         python::environment(tree, slither::ENVIRONMENT, slither::REQUIREMENTS.as_ref())?;
-                    slither::run(forge, &python, &Scratch::new(tree, "slither")?)
+                    slither::run(tree, forge, &python, &Scratch::new(tree, "slither")?)
                 })
             }
             Self::Halmos => {
@@ -40,7 +40,7 @@ impl Analysis {
                 run.stage("contracts halmos", what, |_| {
                     let python =
                         python::environment(tree, halmos::ENVIRONMENT, halmos::REQUIREMENTS.as_ref())?;
-                    halmos::run(forge, &python, &Scratch::new(tree, "halmos")?, None)
+                    halmos::run(tree, forge, &python, &Scratch::new(tree, "halmos")?, None)
                 })
             }
             Self::Coverage => {

@@ -1,6 +1,7 @@
 //! Deployments: both scripts on real chains of this machine, and that the check of a deployment finds what was changed.
 
 use std::io::{BufRead as _, BufReader};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
@@ -43,74 +44,102 @@ pub(super) fn try_both(tree: &Tree, forge: &Forge) -> Result<Outcome> {
     local.script("Check", &[])?;
     println!("deployed for development, and checked");
 
-    let text_of_example = tree.read(format!("{CONTRACTS}/{EXAMPLE}"))?;
-    let example: Value = serde_json::from_str(&text_of_example)?;
-    let stream = text(&example, "/stream")?;
+    let example = tree.read(format!("{CONTRACTS}/{EXAMPLE}"))?;
+    let configuration: Value = serde_json::from_str(&example)?;
+    let stream = text(&configuration, "/stream")?;
     let other = Chain::start(forge, OTHER, stream, Some(EXAMPLE))?;
     other.refuses("DeployLocal", &DEPLOY, "ChainNotLocal(31338")?;
     println!("refused: the script for development, on another chain");
+    deploy(&other, &configuration)?;
 
-    other.refuses("Deploy", &DEPLOY, "ConfigurationUnfit(\"wrappedNative\"")?;
-    // What a real chain has before: tokens and a verifier. Whether there is code is all that deploying asks.
-    for account in ["/wrappedNative", "/tokens/0", "/verifiers/0/verifier"] {
-        other.rpc(&["anvil_setCode", text(&example, account)?, "0x00"])?;
-    }
-    other.script("Deploy", &DEPLOY)?;
-    other.script("Check", &[])?;
-    other.script("Deploy", &DEPLOY).context("what is there already must be left as it is")?;
-    other.script("Check", &[])?;
-    println!("deployed as {EXAMPLE} says, and checked; then once more, which changed nothing");
-
-    let record: Value = serde_json::from_str(&tree.read(format!("{CONTRACTS}/{RECORDS}/{OTHER}.json"))?)?;
-    let at = |name: &str| text(&record, &format!("/streams/{stream}/contracts/{name}/address"));
-    let keys = at("TeeKeyManager")?;
-    let (bridge, timelock) = (at("Bridge")?, at("TimelockController")?);
-    let proposer = text(&example, "/proposers/0")?;
-    let stranger = word(0xbad);
-    // In slot 0 is the owner, in slot 1 who may accept to become it, and behind that, of the keys, the threshold.
-    let one_validator = format!("0x{:024x}{:040x}", 1, 0);
-    other.finds("CodeDiffers(\"Executor\"", &[&["anvil_setCode", at("Executor")?, "0x00"]])?;
-    other.finds("owner of the keys", &[&["anvil_setStorageAt", keys, &word(0), &stranger]])?;
-    other.finds("owner of the bridge", &[&["anvil_setStorageAt", bridge, &word(1), &stranger]])?;
-    other.finds("\"threshold\"", &[&["anvil_setStorageAt", keys, &word(1), &one_validator]])?;
-    // TimelockController.schedule(keys, 0, "", 0, 0, delay), by the proposer, whom anvil lets speak without a signature.
-    let (delay, nothing) = (word(172_800), word(0));
-    let schedule = format!(
-        "0x01d5062a{:0>64}{nothing}{:064x}{nothing}{nothing}{delay}{nothing}",
-        keys.trim_start_matches("0x"),
-        0xc0,
-        nothing = nothing.trim_start_matches("0x"),
-        delay = delay.trim_start_matches("0x"),
-    );
-    let asked = format!(r#"{{"from":"{proposer}","to":"{timelock}","data":"{schedule}"}}"#);
-    let requests: [&[&str]; 3] = [
-        &["anvil_setBalance", proposer, "0xde0b6b3a7640000"],
-        &["anvil_impersonateAccount", proposer],
-        &["eth_sendTransaction", &asked],
-    ];
-    other.finds("OperationsScheduled(1", &requests)?;
-    other.finds_also_after_another_run("OperationsScheduled(1", &requests)?;
     let record = records.join(format!("{OTHER}.json"));
-    let true_record = std::fs::read_to_string(&record)?;
-    let later = true_record.replace("\"block\": 0,", "\"block\": 99,");
-    ensure!(later != true_record, "the record names another block than this test knows");
-    other.rpc(&["anvil_mine", "0x70"])?;
-    std::fs::write(&record, later)?;
-    other.refuses("Check", &[], "BirthNotSeen(")?;
-    std::fs::write(&record, true_record)?;
-    println!(
-        "found: other code, another owner, one who may become it, a threshold, an operation of the timelock, a block too late"
-    );
+    let deployed: Value = serde_json::from_str(&std::fs::read_to_string(&record)?)?;
+    let contracts =
+        deployed.pointer(&format!("/streams/{stream}/contracts")).context("names no contracts")?;
+    changes_are_found(&other, contracts)?;
+    operations_are_found(&other, contracts, text(&configuration, "/proposers/0")?)?;
+    later_block_is_found(&other, &record)?;
+    other_configuration_is_found(other, &records, &example)?;
+    Ok(Outcome::Passed)
+}
 
-    // Whoever holds another configuration for the true one learns that this is not it.
+/// What the example says, on a chain that has what a real one has before: tokens and a verifier. Whether there is code is all that is asked.
+fn deploy(chain: &Chain<'_>, configuration: &Value) -> Result<()> {
+    chain.refuses("Deploy", &DEPLOY, "ConfigurationUnfit(\"wrappedNative\"")?;
+    for account in ["/wrappedNative", "/tokens/0", "/verifiers/0/verifier"] {
+        chain.rpc(&["anvil_setCode", text(configuration, account)?, "0x00"])?;
+    }
+    chain.script("Deploy", &DEPLOY)?;
+    chain.script("Check", &[])?;
+    chain.script("Deploy", &DEPLOY).context("what is there already must be left as it is")?;
+    chain.script("Check", &[])?;
+    println!("deployed as {EXAMPLE} says, and checked; then once more, which changed nothing");
+    Ok(())
+}
+
+/// In slot 0 is the owner, in slot 1 who may accept to become it, and behind that, of the keys, the threshold.
+fn changes_are_found(chain: &Chain<'_>, contracts: &Value) -> Result<()> {
+    let at = |name: &str| text(contracts, &format!("/{name}/address"));
+    let (keys, bridge, executor) = (at("TeeKeyManager")?, at("Bridge")?, at("Executor")?);
+    let stranger = word(0xbad);
+    let one_validator = format!("0x{:024x}{:040x}", 1, 0);
+    let store = |account: &str, slot: u64, value: &str| {
+        chain.rpc(&["anvil_setStorageAt", account, &word(slot), value]).map(drop)
+    };
+    chain.finds("CodeDiffers(\"Executor\"", || chain.rpc(&["anvil_setCode", executor, "0x00"]).map(drop))?;
+    chain.finds("owner of the keys", || store(keys, 0, &stranger))?;
+    chain.finds("owner of the bridge", || store(bridge, 1, &stranger))?;
+    chain.finds("\"threshold\"", || store(keys, 1, &one_validator))?;
+    println!("found: other code, another owner, one who may become it, a threshold");
+    Ok(())
+}
+
+/// Also when somebody has run the deployment once more in between, which must not move the block from which the check looks.
+fn operations_are_found(chain: &Chain<'_>, contracts: &Value, proposer: &str) -> Result<()> {
+    let timelock = text(contracts, "/TimelockController/address")?;
+    let schedule = || {
+        const CALL: &str = "schedule(address,uint256,bytes,bytes32,bytes32,uint256)";
+        let (none, delay) = (word(0), "172800");
+        let data = chain.cast(&["calldata", CALL, timelock, "0", "0x", &none, &none, delay])?;
+        let asked = format!(r#"{{"from":"{proposer}","to":"{timelock}","data":"{}"}}"#, data.trim());
+        chain.rpc(&["anvil_setBalance", proposer, "0xde0b6b3a7640000"])?;
+        // So it may speak without a signature.
+        chain.rpc(&["anvil_impersonateAccount", proposer])?;
+        chain.rpc(&["eth_sendTransaction", &asked]).map(drop)
+    };
+    chain.finds("OperationsScheduled(1", schedule)?;
+    chain.finds("OperationsScheduled(1", || {
+        schedule()?;
+        chain.rpc(&["anvil_mine", "0x5"])?;
+        chain.script("Deploy", &DEPLOY)
+    })?;
+    println!("found: an operation of the timelock, also after another run");
+    Ok(())
+}
+
+/// A check that begins to look too late says so.
+fn later_block_is_found(chain: &Chain<'_>, record: &Path) -> Result<()> {
+    let before = std::fs::read_to_string(record)?;
+    let later = before.replace("\"block\": 0,", "\"block\": 99,");
+    ensure!(later != before, "the record names another block than this test knows");
+    chain.rpc(&["anvil_mine", "0x70"])?;
+    std::fs::write(record, later)?;
+    chain.refuses("Check", &[], "BirthNotSeen(")?;
+    std::fs::write(record, before)?;
+    println!("found: a record of a later block");
+    Ok(())
+}
+
+/// Whoever holds another configuration for the true one learns that this is not it.
+fn other_configuration_is_found(chain: Chain<'_>, records: &Path, example: &str) -> Result<()> {
+    let opinion = example.replace("\"threshold\": 2", "\"threshold\": 3");
+    ensure!(opinion != example, "the example has another threshold than this test knows");
+    std::fs::write(records.join("other.json"), opinion)?;
     let file = format!("{RECORDS}/other.json");
-    let opinion = text_of_example.replace("\"threshold\": 2", "\"threshold\": 3");
-    ensure!(opinion != text_of_example, "the example has another threshold than this test knows");
-    std::fs::write(tree.root().join(CONTRACTS).join(&file), opinion)?;
-    let reader = Chain { configuration: Some(&file), ..other };
+    let reader = Chain { configuration: Some(&file), ..chain };
     reader.refuses("Check", &[], "RecordDiffers(\"TeeKeyManager\"")?;
     println!("refused: another configuration than the one that was deployed");
-    Ok(Outcome::Passed)
+    Ok(())
 }
 
 /// A word, in hexadecimal.
@@ -180,34 +209,22 @@ impl<'a> Chain<'a> {
         Ok(())
     }
 
-    /// Changes the chain by requests, wants the check to name what is wrong, and takes the change back.
-    fn finds(&self, wanted: &str, requests: &[&[&str]]) -> Result<()> {
+    /// Changes the chain, wants the check to name what is wrong, and takes the change back.
+    fn finds(&self, wanted: &str, change: impl FnOnce() -> Result<()>) -> Result<()> {
         let before = self.rpc(&["evm_snapshot"])?;
-        for request in requests {
-            self.rpc(request)?;
-        }
-        self.refuses("Check", &[], wanted)?;
-        self.rpc(&["evm_revert", before.trim().trim_matches('"')])?;
-        self.script("Check", &[])
-    }
-
-    /// The same, when somebody has run the deployment once more in between, which must not move the block from which the check looks.
-    fn finds_also_after_another_run(&self, wanted: &str, requests: &[&[&str]]) -> Result<()> {
-        let before = self.rpc(&["evm_snapshot"])?;
-        for request in requests {
-            self.rpc(request)?;
-        }
-        self.rpc(&["anvil_mine", "0x5"])?;
-        self.script("Deploy", &DEPLOY)?;
+        change()?;
         self.refuses("Check", &[], wanted)?;
         self.rpc(&["evm_revert", before.trim().trim_matches('"')])?;
         self.script("Check", &[])
     }
 
     fn rpc(&self, request: &[&str]) -> Result<String> {
+        self.cast(&[&["rpc", "--rpc-url", &self.anvil.url], request].concat())
+    }
+
+    fn cast(&self, arguments: &[&str]) -> Result<String> {
         let mut cast = process::command(self.forge.other("cast")?, &self.forge.folder);
-        cast.args(["rpc", "--rpc-url", &self.anvil.url]).args(request).env("PATH", &self.forge.path);
-        process::read(&mut cast)
+        process::read(cast.args(arguments).env("PATH", &self.forge.path))
     }
 }
 

@@ -14,13 +14,14 @@ use super::Forge;
 use super::scratch::Scratch;
 use crate::process;
 use crate::stage::Outcome;
+use crate::tree::Tree;
 
 /// What it is installed from.
 pub(super) const REQUIREMENTS: &str = "contracts/tools/halmos.txt";
 /// Where it is installed, in the target folder.
 pub(super) const ENVIRONMENT: &str = "tools/halmos";
 
-const PROOFS: &str = "test/symbolic";
+const PROOFS: &str = "contracts/test/symbolic";
 /// What starts it, from the folder of the contracts.
 const START: &str = "tools/start_halmos.py";
 /// The profile of forge that compiles the proofs.
@@ -73,6 +74,7 @@ impl Proof {
 
 /// Tries all proofs, or those of one contract.
 pub(super) fn run(
+    tree: &Tree,
     forge: &Forge,
     python: &Path,
     scratch: &Scratch,
@@ -103,7 +105,7 @@ pub(super) fn run(
     let report = fs::read_to_string(&report).with_context(|| format!("halmos wrote no report. {status}"))?;
     let report: Report = serde_json::from_str(&report).context("the report of halmos is not of the form")?;
 
-    let (wanted, proofs) = (proofs_of(&forge.folder, contract)?, report.test_results.into_values().flatten());
+    let (wanted, proofs) = (proofs_of(tree, contract)?, report.test_results.into_values().flatten());
     let proofs: Vec<Proof> = proofs.collect();
     let [paths, incomplete] = [
         proofs.iter().filter_map(|proof| proof.num_paths).map(|[all, ..]| all).sum::<u64>(),
@@ -126,13 +128,10 @@ fn problems(wanted: &[String], proofs: &[Proof]) -> Vec<String> {
 }
 
 /// The names of all proofs. What halmos cannot read it leaves out, and says so in passing.
-fn proofs_of(folder: &Path, contract: Option<&str>) -> Result<Vec<String>> {
-    let folder = folder.join(PROOFS);
+fn proofs_of(tree: &Tree, contract: Option<&str>) -> Result<Vec<String>> {
     let mut names = Vec::new();
-    for entry in
-        fs::read_dir(&folder).with_context(|| format!("cannot list. folder=`{}`", folder.display()))?
-    {
-        let text = fs::read_to_string(entry?.path()).context("cannot read a proof")?;
+    for file in tree.files_under(PROOFS, "sol")? {
+        let text = tree.read(&file)?;
         if contract.is_some_and(|contract| !text.contains(&format!("contract {contract} "))) {
             continue;
         }

@@ -28,6 +28,9 @@ use crate::{machine, summary};
 /// The folder of the contracts.
 const CONTRACTS: &str = "contracts";
 
+/// What is deployed.
+const SOURCES: &str = "contracts/src";
+
 /// What to do where a snapshot differs.
 const FIX: &str = "`cargo xtask contracts --write` writes it anew";
 

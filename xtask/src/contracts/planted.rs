@@ -280,12 +280,18 @@ impl<'a> Copy<'a> {
             Stage::Slither => {
                 let python =
                     python::environment(self.home, slither::ENVIRONMENT, slither::REQUIREMENTS.as_ref())?;
-                slither::run(&self.forge, &python, &Scratch::new(&self.tree, "slither")?)
+                slither::run(&self.tree, &self.forge, &python, &Scratch::new(&self.tree, "slither")?)
             }
             Stage::Halmos(contract) => {
                 let python =
                     python::environment(self.home, halmos::ENVIRONMENT, halmos::REQUIREMENTS.as_ref())?;
-                halmos::run(&self.forge, &python, &Scratch::new(&self.tree, "halmos")?, Some(contract))
+                halmos::run(
+                    &self.tree,
+                    &self.forge,
+                    &python,
+                    &Scratch::new(&self.tree, "halmos")?,
+                    Some(contract),
+                )
             }
             Stage::Coverage => coverage::run(&self.forge, &Scratch::new(&self.tree, "coverage")?),
         }

@@ -10,11 +10,12 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-use super::Forge;
 use super::findings::{self, Finding};
 use super::scratch::Scratch;
+use super::{Forge, SOURCES};
 use crate::process;
 use crate::stage::Outcome;
+use crate::tree::Tree;
 
 /// What it is installed from.
 pub(super) const REQUIREMENTS: &str = "contracts/tools/slither.txt";
@@ -32,13 +33,13 @@ const UNREAD: &str = "Impossible to generate IR for ";
 /// Where a finding is that is of no contract.
 const ALL_FILES: &str = "all files";
 
-pub(super) fn run(forge: &Forge, python: &Path, scratch: &Scratch) -> Result<Outcome> {
+pub(super) fn run(tree: &Tree, forge: &Forge, python: &Path, scratch: &Scratch) -> Result<Outcome> {
     let page = forge.folder.join(findings::PAGE);
     let page =
         fs::read_to_string(&page).with_context(|| format!("cannot read. file=`{}`", page.display()))?;
     let rows = findings::rows(&page)?;
     let mut problems = findings::problems_of_rows(&rows);
-    problems.extend(suppressions_elsewhere(&forge.folder)?);
+    problems.extend(suppressions_elsewhere(tree, &forge.folder)?);
 
     forge.build_for_tools(scratch, &["--build-info", "--skip", "test/**", "--skip", "script/**"])?;
     let report = scratch.folder.join("slither.json");
@@ -73,27 +74,15 @@ fn said(slither: &mut Command) -> Result<String> {
 }
 
 /// Ways to be silent that the table does not know.
-fn suppressions_elsewhere(folder: &Path) -> Result<Vec<String>> {
+fn suppressions_elsewhere(tree: &Tree, folder: &Path) -> Result<Vec<String>> {
     let mut problems: Vec<String> = OWN_FILES
         .iter()
         .filter(|name| folder.join(name).exists())
         .map(|name| format!("{name}: suppressions are rows in {}", findings::PAGE))
         .collect();
-    let mut folders = vec![folder.join("src")];
-    while let Some(folder) = folders.pop() {
-        for entry in
-            fs::read_dir(&folder).with_context(|| format!("cannot list. folder=`{}`", folder.display()))?
-        {
-            let path = entry?.path();
-            if path.is_dir() {
-                folders.push(path);
-                continue;
-            }
-            let text = fs::read_to_string(&path)
-                .with_context(|| format!("cannot read. file=`{}`", path.display()))?;
-            if text.contains("slither-disable") {
-                problems.push(format!("{}: suppressions are rows in {}", path.display(), findings::PAGE));
-            }
+    for source in tree.files_under(SOURCES, "sol")? {
+        if tree.read(&source)?.contains("slither-disable") {
+            problems.push(format!("{}: suppressions are rows in {}", source.display(), findings::PAGE));
         }
     }
     Ok(problems)

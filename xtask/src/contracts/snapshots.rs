@@ -11,11 +11,8 @@ use sha3::{Digest as _, Keccak256};
 use super::{CONTRACTS, FIX};
 use crate::tree::Tree;
 
-/// Where contracts are whose interface and storage are kept.
-const SOURCES: [&str; 5] = ["src", "src/attestation", "src/modules", "src/examples", "src/interfaces"];
-
-/// The rest of what an auditor reads, of which nothing is called from outside.
-const PARTS: [&str; 2] = ["src/libraries", "src/types"];
+/// Folders of what is not called from outside: it has lines, but neither interface nor storage.
+const PARTS: [&str; 2] = ["libraries", "types"];
 
 /// Each file's lines of code, and each contract's code.
 pub(super) const SCOPE: &str = "contracts/snapshots/scope.json";
@@ -28,24 +25,23 @@ impl Snapshots {
     pub(super) fn of_artifacts(tree: &Tree) -> Result<Self> {
         let mut files = BTreeMap::new();
         let mut scope = serde_json::Map::new();
-        for folder in SOURCES.into_iter().chain(PARTS) {
-            for (name, source) in sources(tree, folder)? {
-                let lines = lines_of_code(&tree.read(format!("{CONTRACTS}/{source}"))?);
-                let mut entry = json!({ "linesOfCode": lines });
-                if SOURCES.contains(&folder) {
-                    let artifact = artifact(tree, &name)?;
-                    let [abi, storage] = Self::folder().map(|folder| folder.join(format!("{name}.json")));
-                    files.insert(abi, pretty(artifact.get("abi").context("an artifact has no abi")?)?);
-                    let layout = storage_of(&artifact)?;
-                    if layout.as_array().is_some_and(|slots| !slots.is_empty()) {
-                        files.insert(storage, pretty(&layout)?);
-                    }
-                    if let Some(code) = code_of(&artifact)? {
-                        entry["code"] = code;
-                    }
+        for source in tree.files_under(super::SOURCES, "sol")? {
+            let mut entry = json!({ "linesOfCode": lines_of_code(&tree.read(&source)?) });
+            let name = source.file_stem().unwrap_or_default().to_string_lossy();
+            if !PARTS.iter().any(|part| source.parent().is_some_and(|folder| folder.ends_with(part))) {
+                let artifact = artifact(tree, &name)?;
+                let [abi, storage] = Self::folder().map(|folder| folder.join(format!("{name}.json")));
+                files.insert(abi, pretty(artifact.get("abi").context("an artifact has no abi")?)?);
+                let layout = storage_of(&artifact)?;
+                if layout.as_array().is_some_and(|slots| !slots.is_empty()) {
+                    files.insert(storage, pretty(&layout)?);
                 }
-                scope.insert(source, entry);
+                if let Some(code) = code_of(&artifact)? {
+                    entry["code"] = code;
+                }
             }
+            let from_the_contracts = source.strip_prefix(CONTRACTS)?.to_string_lossy().into_owned();
+            scope.insert(from_the_contracts, entry);
         }
         files.insert(PathBuf::from(SCOPE), pretty(&Value::Object(scope))?);
         Ok(Self(files))
@@ -96,21 +92,6 @@ impl Snapshots {
         }
         Ok(problems)
     }
-}
-
-/// The contract sources of a folder: name and path from the root, in order.
-fn sources(tree: &Tree, folder: &str) -> Result<Vec<(String, String)>> {
-    let path = tree.root().join(CONTRACTS).join(folder);
-    let entries = fs::read_dir(&path).with_context(|| format!("cannot list. folder=`{}`", path.display()))?;
-    let mut found = Vec::new();
-    for entry in entries {
-        let file = entry?.file_name().to_string_lossy().into_owned();
-        if let Some(name) = file.strip_suffix(".sol") {
-            found.push((name.to_owned(), format!("{folder}/{file}")));
-        }
-    }
-    found.sort();
-    Ok(found)
 }
 
 /// What forge wrote of a contract, compiled as it would be deployed.
