@@ -174,6 +174,9 @@ pub struct Incarnation {
 pub struct Address([u8; 20]);
 
 impl Address {
+    /// The address of nobody.
+    pub const ZERO: Self = Self([0; 20]);
+
     /// The address that was computed or read.
     pub const fn from_bytes(bytes: [u8; 20]) -> Self {
         Self(bytes)

@@ -3,7 +3,11 @@
 //! They are ordinary tables of the application's database. Their checks and triggers tell the application early what validators refuse later; a validator
 //! believes none of them.
 
+mod row;
+
 use crate::connection::{Connection, SqliteError};
+
+pub use row::{DEADLINE_NEVER, GAS_LIMIT_MAX, NotOutbound, OutboundColumns, OutboundRow, PAYLOAD_BYTES_MAX};
 
 /// Messages that ask the bridge to act. The id is the nonce: dense from 1 over all incarnations.
 pub const OUTBOUND: &str = "outbound_messages";
@@ -160,7 +164,7 @@ mod tests {
         create(&database).unwrap();
         let target = "0x00000000000000000000000000000000000000aa";
         let insert = format!(
-            "INSERT INTO outbound_messages(target, amount) VALUES('{target}', '115792089237316195423570985008687907853269984665640564039457584007913129639935')"
+            "INSERT INTO outbound_messages(target, token, amount) VALUES('{target}', '{target}', '115792089237316195423570985008687907853269984665640564039457584007913129639935')"
         );
         database.execute(&insert).unwrap();
         database.execute(&insert).unwrap();
@@ -177,6 +181,7 @@ mod tests {
             ),
             (format!("INSERT INTO outbound_messages(id, target) VALUES(-1, '{target}')"), "CHECK"),
             ("INSERT INTO outbound_messages(target) VALUES('0xAB')".to_owned(), "CHECK"),
+            (format!("INSERT INTO outbound_messages(target, amount) VALUES('{target}', '1')"), "CHECK"),
             (format!("INSERT INTO outbound_messages(target) VALUES('{target}' || char(0))"), "CHECK"),
             (
                 format!(

@@ -20,7 +20,8 @@ CREATE TABLE IF NOT EXISTS outbound_messages(
   idempotency_key TEXT UNIQUE                   -- the application's own name for it, against sending twice; NULL for none. Insert ON CONFLICT DO NOTHING
     CONSTRAINT "idempotency_key is text, or NULL" CHECK (idempotency_key IS NULL OR typeof(idempotency_key) = 'text'),
   created_at INTEGER NOT NULL DEFAULT (CAST(strftime('%s', 'now') AS INTEGER))
-    CONSTRAINT "created_at is an integer of seconds" CHECK (typeof(created_at) = 'integer')
+    CONSTRAINT "created_at is an integer of seconds" CHECK (typeof(created_at) = 'integer'),
+  CONSTRAINT "an amount names its token" CHECK (amount = '0' OR token IS NOT NULL)
 );
 CREATE TRIGGER IF NOT EXISTS outbound_messages_in_order BEFORE INSERT ON outbound_messages
   WHEN NEW.id <> -1 AND NEW.id IS NOT (SELECT coalesce(max(id), 0) + 1 FROM outbound_messages)

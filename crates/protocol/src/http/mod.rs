@@ -4,6 +4,7 @@
 //! Knows nothing of paths, headers or a server.
 
 mod endorsing;
+mod outbound;
 
 use serde::{Deserialize, Serialize};
 
@@ -18,6 +19,10 @@ use crate::limits::{GROUP_BYTES_MAX, RECEIPT_BYTES_MAX, RECEIPTS_MAX};
 use crate::log::{ClientState, ContinuityError, Receipt, StatusLevel};
 
 pub use endorsing::{Endorsing, ServedEndorsement};
+pub use outbound::{
+    OUTBOUND_LISTED_MAX, OutboundContent, OutboundFields, OutboundList, OutboundRefused, OutboundSignature,
+    OutboundStatus,
+};
 
 /// The header that carries evidence of a trusted execution environment, as a credential of one request.
 pub const EVIDENCE_HEADER: &str = "synddb-evidence";

@@ -9,7 +9,7 @@
 
 use crate::hash::PayloadHash;
 use crate::id::{Address, StreamId};
-use crate::signing::{Digest, Domain, RecoverableSignature, SigningKey, Struct};
+use crate::signing::{Digest, Domain, RecoverableSignature, RegisteredSigner, SigningKey, Struct};
 use crate::uint256::Uint256;
 
 /// The name is the contract's: there the log's messages do not exist.
@@ -60,7 +60,12 @@ impl OutboundMessage {
         hash.digest(domain)
     }
 
-    /// Signs it for the bridge of this domain. One key makes one signature for one content (RFC 6979).
+    /// Signs it as a validator, for the bridge of this domain: with the key that is registered, because there is no other way (I12).
+    pub fn endorse(&self, signer: &RegisteredSigner, domain: &Domain) -> RecoverableSignature {
+        self.sign(signer.key(), domain)
+    }
+
+    /// Signs it as a sequencer, for the bridge of this domain. One key makes one signature for one content (RFC 6979).
     pub fn sign(&self, key: &SigningKey, domain: &Domain) -> RecoverableSignature {
         RecoverableSignature::sign(&self.digest(domain), key)
     }

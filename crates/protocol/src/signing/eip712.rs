@@ -29,7 +29,7 @@ pub struct Domain {
 
 impl Domain {
     /// No chain: good for no contract, since none has the address zero on a chain zero.
-    pub const NONE: Self = Self { chain_id: 0, contract: Address::from_bytes([0; 20]) };
+    pub const NONE: Self = Self { chain_id: 0, contract: Address::ZERO };
 
     fn separator(&self) -> [u8; 32] {
         let mut hash = Struct::of(DOMAIN_TYPE);
