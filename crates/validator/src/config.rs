@@ -168,6 +168,10 @@ pub struct EndorseConfig {
     /// The contract.
     #[schemars(with = "String")]
     pub registry: Address,
+    /// The bridge on that chain, for which outbound messages are signed as soon as a checkpoint that covers them is endorsed; zero for none, and then none is
+    /// signed.
+    #[schemars(with = "String")]
+    pub bridge: Address,
     /// The last incarnation of the application's that is admitted. When it begins a later one, nothing is endorsed until somebody looked: 0 for all.
     pub incarnation_max: u64,
     /// Whether a replica that lacks messages, because somebody went on after a divergence, endorses all the same.
@@ -188,6 +192,12 @@ impl EndorseConfig {
         Quorum::new(self.validators.iter().copied(), self.threshold as usize).map(Some)
     }
 
+    /// The bridge for which outbound messages are signed, if they are.
+    pub(crate) fn bridge(&self) -> Option<Domain> {
+        let bridge = Domain { chain_id: self.chain_id, contract: self.bridge };
+        (self.on && self.bridge != Address::ZERO).then_some(bridge)
+    }
+
     /// The contract for which endorsements are good.
     pub(crate) const fn domain(&self) -> Domain {
         Domain { chain_id: self.chain_id, contract: self.registry }
@@ -201,7 +211,8 @@ impl Default for EndorseConfig {
             key_file: PathBuf::from("/var/lib/synddb/validator.key"),
             predecessor: None,
             chain_id: 0,
-            registry: Address::from_bytes([0; 20]),
+            registry: Address::ZERO,
+            bridge: Address::ZERO,
             incarnation_max: 1,
             behind_gaps: false,
             validators: Vec::new(),
@@ -422,6 +433,9 @@ pub enum ConfigProblem {
     /// A chain without a contract, or a contract without a chain.
     #[error("set both `endorse.chain_id` and `endorse.registry`, or none of the two")]
     HalfADomain,
+    /// A bridge on no chain.
+    #[error("`endorse.bridge` is on a chain: set `endorse.chain_id` and `endorse.registry` as well")]
+    BridgeWithoutChain,
     /// The validators that are named are no quorum.
     #[error("`endorse.validators` and `endorse.threshold` are no quorum")]
     Quorum(#[source] QuorumError),

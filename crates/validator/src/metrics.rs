@@ -30,6 +30,8 @@ const VIOLATIONS: &str = "synddb_validator_violations_total";
 const VIOLATIONS_OPEN: &str = "synddb_validator_violations_open";
 const ENDORSED: &str = "synddb_validator_endorsed_sequence";
 const ENDORSE_FAILURES: &str = "synddb_validator_endorse_failures_total";
+const OUTBOUND_SIGNED: &str = "synddb_validator_outbound_signed_nonce";
+const OUTBOUND_REFUSED: &str = "synddb_validator_outbound_refused_total";
 const FEED_READERS: &str = "synddb_validator_changes_readers";
 const FEED_DROPPED: &str = "synddb_validator_changes_readers_dropped_total";
 const KEYS_REFUSED: &str = "synddb_validator_keys_file_refused";
@@ -76,12 +78,14 @@ pub(crate) fn describe(stream: StreamId) {
         "The last message whose checkpoint this validator has endorsed, as far as this process knows."
     );
     describe_counter!(ENDORSE_FAILURES, "Tries to endorse a checkpoint that failed.");
+    describe_gauge!(OUTBOUND_SIGNED, "The highest id of an outbound message that this validator has signed, as far as this process knows.");
+    describe_counter!(OUTBOUND_REFUSED, "Outbound messages that this process looked at and never signs.");
     describe_gauge!(FEED_READERS, "Readers of the row changes that are connected.");
     describe_counter!(FEED_DROPPED, "Readers of the row changes that took nothing for too long.");
     gauge!(FEED_READERS).set(0.0);
     counter!(FEED_DROPPED).increment(0);
     let label = label(stream);
-    for counted in [SNAPSHOTS, SNAPSHOT_BYTES, SNAPSHOT_FAILURES, ENDORSE_FAILURES] {
+    for counted in [SNAPSHOTS, SNAPSHOT_BYTES, SNAPSHOT_FAILURES, ENDORSE_FAILURES, OUTBOUND_REFUSED] {
         counter!(counted, &label).increment(0);
     }
     for measured in [STARTED_FROM, SNAPSHOT_SEQUENCE, VIOLATIONS_OPEN, ENDORSED] {
@@ -162,6 +166,16 @@ pub(crate) fn endorsed(stream: StreamId, sequence: Sequence) {
 /// A checkpoint is not endorsed.
 pub(crate) fn endorse_failed(stream: StreamId) {
     counter!(ENDORSE_FAILURES, &label(stream)).increment(1);
+}
+
+/// An outbound message is signed.
+pub(crate) fn outbound_signed(stream: StreamId, nonce: u64) {
+    gauge!(OUTBOUND_SIGNED, &label(stream)).set(number(nonce));
+}
+
+/// An outbound message is never signed.
+pub(crate) fn outbound_refused(stream: StreamId) {
+    counter!(OUTBOUND_REFUSED, &label(stream)).increment(1);
 }
 
 /// How large the replica's WAL is.

@@ -227,6 +227,7 @@ async fn run_from(
                 shelf: shelf.clone(),
                 feed,
                 signer: signer.clone(),
+                bridge: config.endorse.bridge(),
                 shown: shown.clone(),
                 shutdown: serving_ends.clone(),
             };
@@ -332,6 +333,9 @@ impl Checked {
         }
         if (config.endorse.chain_id == 0) != (config.endorse.registry == Domain::NONE.contract) {
             return Err(ConfigProblem::HalfADomain.into());
+        }
+        if config.endorse.chain_id == 0 && config.endorse.bridge != Domain::NONE.contract {
+            return Err(ConfigProblem::BridgeWithoutChain.into());
         }
         config.endorse.quorum().map_err(ConfigProblem::Quorum)?;
         if let Some((key, _)) = bounds.into_iter().find(|(_, bound)| *bound == 0) {

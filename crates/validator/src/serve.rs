@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use synddb_protocol::http::{Reason, ReplicaAudit, ReplicaStatus};
-use synddb_protocol::signing::RegisteredSigner;
+use synddb_protocol::signing::{Domain, RegisteredSigner};
 use synddb_service::axum::extract::State;
 use synddb_service::axum::{self, Json, Router};
 use synddb_service::http::{
@@ -60,6 +60,8 @@ pub(crate) struct Serving {
     pub(crate) feed: Feed,
     /// The key that endorses, where anything is endorsed.
     pub(crate) signer: Option<Arc<RegisteredSigner>>,
+    /// The bridge for which outbound messages are signed, if they are.
+    pub(crate) bridge: Option<Domain>,
     /// What this validator has endorsed.
     pub(crate) shown: Shown,
     /// Asked when what is served without an end has to end.
@@ -92,6 +94,7 @@ fn routes() -> OpenApiRouter<Serving> {
         .merge(snapshots::routes())
         .merge(feed::routes())
         .merge(endorse::routes())
+        .merge(endorse::outbound_routes())
         .merge(rules::routes())
 }
 

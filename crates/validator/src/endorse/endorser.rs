@@ -32,6 +32,7 @@ use super::due::{Due, Offered};
 use super::gathered::{GatherError, Trusting, gathered_at};
 use super::highest::{self, Unknown};
 use super::noted::{NotNoted, Signed};
+use super::outbound::{NotSigned, Signing};
 use super::shown::Shown;
 use crate::config::EndorseConfig;
 use crate::event::Event;
@@ -69,6 +70,8 @@ enum NotEndorsed {
     Put(#[source] PutError),
     #[error(transparent)]
     Note(#[from] NotNoted),
+    #[error(transparent)]
+    Outbound(#[from] NotSigned),
     #[error("the part that notes what is signed has ended; the log says why, start the process again")]
     Fault,
     /// Somebody else laid something there.
@@ -105,7 +108,7 @@ impl NotEndorsed {
         match self {
             Self::Unknown(Unknown::Crowded { .. }) => false,
             Self::Unknown(_) | Self::Gather(_) | Self::Put(_) | Self::Started { .. } => true,
-            Self::Note(NotNoted::Unwritable { .. }) => true,
+            Self::Note(NotNoted::Unwritable { .. }) | Self::Outbound(_) => true,
             Self::Note(_) | Self::Fault | Self::Squatted | Self::Withdrawn => false,
             Self::Gaps | Self::Below { .. } | Self::Conflict | Self::Content(_) => false,
         }
@@ -128,10 +131,15 @@ impl Endorser {
         self.tell(None);
         let (validator, attested) = (self.signer.id(), self.signer.is_attested());
         self.events.send(Event::Endorses { validator, attested }).await.ok();
+        let mut outbound_from = 1;
         while let Some(offered) = self.wait(self.due.next()).await {
             let mut wait = RETRY_MIN;
             loop {
-                match self.endorse(&offered).await {
+                let endorsed = match self.endorse(&offered).await {
+                    Ok(()) => self.sign_outbound(&offered.checkpoint, &mut outbound_from).await,
+                    failed => failed,
+                };
+                match endorsed {
                     Ok(()) | Err(NotEndorsed::Withdrawn) => break,
                     Err(error) => {
                         self.failed(&offered.checkpoint, &error);
@@ -193,6 +201,22 @@ impl Endorser {
             }
             Err(error) => Err(NotEndorsed::Put(error)),
         }
+    }
+
+    /// Signs what an endorsed checkpoint covers of outbound messages, where there is a bridge.
+    async fn sign_outbound(
+        &self,
+        checkpoint: &TrustedCheckpoint,
+        from: &mut u64,
+    ) -> Result<(), NotEndorsed> {
+        let Some(domain) = self.config.bridge() else { return Ok(()) };
+        let (signer, stream) = (Arc::clone(&self.signer), self.stream);
+        let (replica, first, through) = (self.replica.clone(), *from, checkpoint.claim().size);
+        let signed = spawn_blocking(move || {
+            Signing { stream, signer: &signer, domain }.sign_through(&replica, first, through)
+        });
+        *from = signed.await.map_err(|_| NotEndorsed::Fault)??;
+        Ok(())
     }
 
     /// Whether this replica may be vouched for at all.

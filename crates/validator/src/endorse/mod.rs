@@ -4,6 +4,7 @@
 //! replica/owner.rs --a batch is committed, and no violation is open--> due.rs --> endorser.rs --> the store, then shown.rs, http.rs
 //!                                                                                    ^
 //!                                      highest.rs, noted.rs: how far this key has gone, by the store and by the disk
+//! outbound.rs, messages.rs: what is signed for a bridge of what an endorsed checkpoint covers, and what is answered of it
 //! gathered.rs: who else has endorsed the same, for whoever waits for a quorum
 //! ```
 //!
@@ -11,6 +12,7 @@
 //!
 //! - One digest for one place, ever, whenever the process is killed (`crates/cli/tests/it/ruled/kills.rs`).
 //! - Nothing at or behind an open violation (`tests/it/ruled/refused.rs`), and nothing below what this key has endorsed before (`tests/it/ruled/endorsed.rs`).
+//! - One digest for one outbound message, ever, and none of a row that was changed since (`tests/it/ruled/outbound.rs`).
 //! - What did not compute its history vouches for nothing alone (`tests/it/ruled/started.rs`).
 
 mod due;
@@ -18,7 +20,9 @@ mod endorser;
 pub mod gathered;
 mod highest;
 mod http;
+mod messages;
 mod noted;
+mod outbound;
 mod shown;
 
 use std::sync::Arc;
@@ -29,6 +33,7 @@ use synddb_service::secret::{SecretError, signing_key};
 pub(crate) use self::due::Due;
 pub(crate) use self::endorser::Endorser;
 pub(crate) use self::http::routes;
+pub(crate) use self::messages::routes as outbound_routes;
 pub(crate) use self::shown::Shown;
 use crate::config::EndorseConfig;
 

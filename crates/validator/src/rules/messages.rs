@@ -9,17 +9,15 @@
 use synddb_protocol::id::Sequence;
 use synddb_protocol::state::Value;
 use synddb_sqlite::connection::has_table;
+use synddb_sqlite::messages::{INBOUND, OUTBOUND};
 use synddb_sqlite::rules::{CommitView, TableChanges};
 use synddb_sqlite::rusqlite::{self, Connection, OptionalExtension as _, params};
 
 /// The tables.
 pub(super) const TABLES: [&str; 2] = [OUTBOUND, INBOUND];
 
-const OUTBOUND: &str = "outbound_messages";
-const INBOUND: &str = "inbound_messages";
-
 /// Rows of one commit whose ids are looked at, at most: more messages than a bridge ever takes in one.
-const ROWS_MAX: usize = 100_000;
+pub(super) const ROWS_MAX: usize = 100_000;
 
 /// How far both tables have come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -121,6 +119,11 @@ impl Messages {
         let (outbound, inbound) = marked.unzip();
         let written = params![self.outbound.cast_signed(), self.inbound.cast_signed(), outbound, inbound];
         sqlite.prepare_cached(sql)?.execute(written).map(drop)
+    }
+
+    /// How many inbound messages are acknowledged.
+    pub(super) const fn acknowledged(&self) -> u64 {
+        self.inbound
     }
 
     /// So much is delivered.

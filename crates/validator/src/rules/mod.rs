@@ -6,6 +6,7 @@
 //!                            --> default rules (messages.rs: outbound and inbound; incarnations)
 //!                    found   --> violations.rs (in the replica's file, in the transaction that applies the message)
 //!                    and     --> known.rs      (there too: which rules looked, what they read, and up to where)
+//! a row of outbound messages  --> outbound.rs   (there too: what it said, for whoever signs it)
 //! somebody decides            --> resolution.rs (a file beside the replica) --> resolved
 //! a log before a snapshot     --> found.rs      (what rules found there, for the replica that began with it)
 //! ```
@@ -24,6 +25,7 @@ mod http;
 mod judging;
 mod known;
 mod messages;
+mod outbound;
 mod resolution;
 mod violations;
 
@@ -53,6 +55,7 @@ pub(crate) use self::found::Found;
 pub use self::http::ServedRefusal;
 pub(crate) use self::http::routes;
 pub(crate) use self::judging::{Carried, Judging, Replaced, keep};
+pub(crate) use self::outbound::{SeenMessage, last_seen, seen};
 pub(crate) use self::known::{is_judged, lacking, steps_of};
 pub(crate) use self::violations::open_in;
 pub use crate::query::written;

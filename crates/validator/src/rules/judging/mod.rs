@@ -21,8 +21,9 @@ use tracing::warn;
 pub(crate) use self::replace::{Carried, Replaced, keep};
 use super::known::Known;
 use super::messages::{Came, Messages};
+use super::outbound::Outbound;
 use super::violations::{self, How, Kept, Offending, Resolved, Violation, Why};
-use super::{INCARNATION_RULE, JUDGED_RULE, NotKept, Rulebook, known, resolution};
+use super::{INCARNATION_RULE, JUDGED_RULE, NotKept, OUTBOUND_RULE, Rulebook, known, resolution};
 use crate::query::written;
 
 /// Rows of a rule in Rust that are kept.
@@ -46,6 +47,7 @@ pub(crate) struct Judging {
     rulebook: Rulebook,
     sql: Rules,
     messages: Messages,
+    outbound: Outbound,
     replica: PathBuf,
     place: Place,
     came: Came,
@@ -70,6 +72,7 @@ impl Judging {
         let file = connection.sqlite();
         violations::create(file)?;
         Messages::create(file)?;
+        Outbound::create(file)?;
         known::create(file)?;
         let mut messages = Messages::default();
         messages.delivered(delivered);
@@ -77,6 +80,7 @@ impl Judging {
             rulebook: rulebook.clone(),
             sql: Rules::new(rulebook.texts.to_vec(), rulebook.bounds),
             messages: Messages::read(file, delivered)?.unwrap_or(messages),
+            outbound: Outbound::default(),
             replica: replica.to_owned(),
             place,
             came: Came::Commit,
@@ -178,6 +182,7 @@ impl Judging {
             known::write_meant(connection.sqlite(), self.sql.meant())?;
         }
         self.messages.write(connection.sqlite())?;
+        self.outbound.write(connection.sqlite())?;
         Ok(())
     }
 
@@ -293,7 +298,11 @@ impl Judge for Judging {
                 self.find(rule.name(), Why::Rows, &detail, Offending { columns, rows, more });
             }
         }
-        for (rule, detail) in self.messages.check(view, self.came) {
+        let found = self.messages.check(view, self.came);
+        let told = found.iter().find(|(rule, _)| *rule == OUTBOUND_RULE).map(|(_, told)| told.as_str());
+        let (at, consumed) = (self.place.sequence, self.messages.acknowledged());
+        self.outbound.look(view, self.came, at, told, consumed);
+        for (rule, detail) in found {
             self.find(rule, Why::Messages, &detail, Offending::default());
         }
         for violation in &mut self.new[first..] {

@@ -13,6 +13,7 @@ use synddb_sqlite::rusqlite;
 
 use super::{Judging, Place, sqlite};
 use crate::rules::messages::{Came, Messages};
+use crate::rules::outbound::Outbound;
 use crate::rules::violations::{self, Violation};
 use crate::rules::{Rulebook, known};
 
@@ -61,6 +62,7 @@ impl Judging {
         let (before, seen) = live.map_or((None, None), |(before, seen)| (Some(before), seen));
         if let Some(file) = before.or(unread) {
             violations::copy(file.sqlite(), after.sqlite()).map_err(sqlite)?;
+            Outbound::copy(file.sqlite(), after.sqlite()).map_err(sqlite)?;
         }
         judging.came = if seen.is_some() || staged.is_some() { Came::Snapshot } else { Came::First };
         match (staged, seen) {
@@ -117,6 +119,7 @@ pub(crate) fn keep(from: &Connection, to: &Connection) -> rusqlite::Result<()> {
     }
     violations::create(to)?;
     violations::copy(from, to)?;
+    Outbound::copy(from, to)?;
     Messages::create(to)?;
     Messages::read(from, 0)?.map_or(Ok(()), |messages| messages.write(to))?;
     known::copy(from, to)

@@ -6,6 +6,7 @@
 mod conserved_supply;
 mod endorsed;
 mod messages;
+mod outbound;
 mod refused;
 mod replaced;
 mod started;

@@ -1,0 +1,256 @@
+//! Outbound messages: signed when an endorsed checkpoint covers them, one digest for each id, ever.
+
+use synddb_protocol::Uint256;
+use synddb_protocol::hash::PayloadHash;
+use synddb_protocol::http::{OutboundSignature, OutboundStatus};
+use synddb_protocol::log::OutboundMessage;
+use synddb_protocol::signing::{Domain, RecoverableSignature};
+use synddb_sqlite::messages::{DEADLINE_NEVER, SCHEMA};
+
+use super::*;
+use crate::running::{PATIENCE, equal};
+
+const BRIDGE: Domain = Domain { chain_id: 31_337, contract: Address::from_bytes([0xb0; 20]) };
+const TARGET: &str = "0x00000000000000000000000000000000000000aa";
+
+/// A validator that signs for a bridge.
+fn signing(log: &Log) -> Config {
+    let mut config = endorsing(log, "");
+    config.endorse.chain_id = BRIDGE.chain_id;
+    config.endorse.registry = Address::from_bytes([0xc0; 20]);
+    config.endorse.bridge = BRIDGE.contract;
+    config
+}
+
+/// A database with the message tables, and a validator that signs what comes.
+async fn begun() -> (Log, Running) {
+    let log = Log::begin(SCHEMA).await;
+    let mut running = Running::start(signing(&log));
+    until_endorsed(&mut running, log.last()).await;
+    (log, running)
+}
+
+fn row(value: u64) -> String {
+    format!("INSERT INTO outbound_messages(target, value, payload, created_at) VALUES('{TARGET}', '{value}', x'0{value}', 0)")
+}
+
+/// What such a row says.
+fn message(nonce: u64, value: u64) -> OutboundMessage {
+    OutboundMessage {
+        stream: STREAM,
+        nonce,
+        target: TARGET.parse().unwrap(),
+        value: value.into(),
+        token: Address::ZERO,
+        amount: Uint256::ZERO,
+        payload_hash: PayloadHash::of(&[u8::try_from(value).unwrap()]),
+        gas_limit: 200_000,
+        deadline: DEADLINE_NEVER,
+        inbox_consumed: 0,
+    }
+}
+
+async fn told(running: &mut Running, nonce: u64) -> OutboundStatus {
+    let (code, told) = running.get_json(&format!("/outbound/{nonce}")).await;
+    assert_eq!(code, 200, "{told}");
+    serde_json::from_value(told).unwrap()
+}
+
+/// Waits until it is signed.
+async fn signed(running: &mut Running, nonce: u64) -> OutboundSignature {
+    let until = tokio::time::Instant::now() + PATIENCE;
+    loop {
+        let (code, told) = running.get_json(&format!("/outbound/{nonce}/signature")).await;
+        if code == 200 {
+            return serde_json::from_value(told).unwrap();
+        }
+        assert!(code == 404 && tokio::time::Instant::now() < until, "{code} {told}");
+        tokio::task::yield_now().await;
+    }
+}
+
+/// Why it is refused.
+async fn refused(running: &mut Running, nonce: u64) -> String {
+    let (code, _) = running.get(&format!("/outbound/{nonce}/signature")).await;
+    assert_eq!(code, 422);
+    match told(running, nonce).await {
+        OutboundStatus::Refused(refused) => refused.detail,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Whose signature it is, over what.
+fn signer(found: &OutboundSignature, message: &OutboundMessage) -> Option<Address> {
+    let mut bytes = [0; 65];
+    hex::decode_to_slice(&found.signature[2..], &mut bytes).unwrap();
+    RecoverableSignature::from_bytes(bytes).recover(&message.digest(&BRIDGE))
+}
+
+fn key(log: &Log) -> Address {
+    let mut bytes = [0; 32];
+    let text = std::fs::read_to_string(log.folder.path().join("endorse.key")).unwrap();
+    hex::decode_to_slice(text.trim().trim_start_matches("0x"), &mut bytes).unwrap();
+    SigningKey::from_bytes(bytes).unwrap().id()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_stored_commit_brought_is_signed_once_and_the_same_after_a_restart() {
+    let (mut log, mut running) = begun().await;
+    assert_eq!(running.get("/outbound/1/signature").await.0, 404, "no such row is in the log, whoever signs one");
+    assert_eq!(running.get("/outbound/0").await.0, 400);
+    log.run(&row(5));
+    log.run(&row(6));
+    let last = log.publish().await;
+    until_endorsed(&mut running, last).await;
+    let found = signed(&mut running, 2).await;
+    assert_eq!(signer(&found, &message(2, 6)), Some(key(&log)));
+    assert_eq!(found.fields.message(STREAM, 2).unwrap(), message(2, 6));
+    let first = signed(&mut running, 1).await;
+    assert_eq!(signer(&first, &message(1, 5)), Some(key(&log)));
+    assert_eq!(running.get("/outbound/3/signature").await.0, 404);
+    let (_, list) = running.get_json("/outbound?from=2").await;
+    assert_eq!((&list["last"], list["messages"].as_array().unwrap().len()), (&2.into(), 1), "{list}");
+    running.stop().await.unwrap();
+    // What was signed stands, also for a replica that is made anew.
+    std::fs::remove_file(log.replica()).unwrap();
+    let mut running = Running::start(signing(&log));
+    running.until_applied(last).await;
+    assert_eq!(signed(&mut running, 1).await, first);
+    running.stop().await.unwrap();
+    equal(&log);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_that_was_changed_or_deleted_is_refused_and_reported() {
+    for wrong in [
+        "UPDATE outbound_messages SET value = '9' WHERE id = 1",
+        "DELETE FROM outbound_messages WHERE id = 1",
+        "DROP TABLE outbound_messages",
+    ] {
+        let (mut log, mut running) = begun().await;
+        log.run("DROP TRIGGER outbound_messages_kept; DROP TRIGGER outbound_messages_not_deleted");
+        log.run(&row(5));
+        // Both are in one batch: nothing was signed between them.
+        log.run(wrong);
+        let last = log.publish().await;
+        running.until_applied(last).await;
+        assert_eq!(open(&mut running).await, [("outbound messages".to_owned(), last.get())], "{wrong}");
+        assert!(!refused(&mut running, 1).await.is_empty());
+        // Whoever resolves it does not make it signed.
+        resolve(&log.replica(), 1);
+        until_endorsed(&mut running, last).await;
+        assert!(!refused(&mut running, 1).await.is_empty());
+        running.stop().await.unwrap();
+        equal(&log);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_signed_is_not_shown_any_more_once_its_row_was_changed() {
+    let (mut log, mut running) = begun().await;
+    log.run("DROP TRIGGER outbound_messages_kept");
+    log.run(&row(5));
+    let first = log.publish().await;
+    until_endorsed(&mut running, first).await;
+    signed(&mut running, 1).await;
+    log.run("UPDATE outbound_messages SET value = '9' WHERE id = 1");
+    let last = log.publish().await;
+    running.until_applied(last).await;
+    assert!(refused(&mut running, 1).await.contains("changed or deleted"));
+    running.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_same_id_with_other_content_after_a_new_incarnation_is_refused() {
+    let (mut log, mut running) = begun().await;
+    log.run(&row(5));
+    let first = log.publish().await;
+    until_endorsed(&mut running, first).await;
+    let before = signed(&mut running, 1).await;
+    log.begin_anew("copy.db", &format!("{SCHEMA}; {}", row(7))).await;
+    log.run(&row(8));
+    let last = log.publish().await;
+    running.until_applied(last).await;
+    let found = open(&mut running).await;
+    assert!(found.iter().any(|(rule, _)| rule == "outbound messages"), "{found:?}");
+    assert!(!refused(&mut running, 1).await.is_empty());
+    assert!(matches!(told(&mut running, 2).await, OutboundStatus::Waiting { .. }), "it comes behind a violation");
+    running.stop().await.unwrap();
+    // The incarnation is admitted, and the violation resolved: the id has its one digest all the same.
+    let mut config = signing(&log);
+    config.endorse.incarnation_max = 2;
+    let mut running = caught_up(config.clone()).await;
+    let (_, refusals) = running.get_json("/refusals").await;
+    for refusal in refusals.as_array().unwrap().iter().filter(|refusal| refusal["resolved_at"].is_null()) {
+        resolve(&log.replica(), refusal["id"].as_u64().unwrap());
+    }
+    until_endorsed(&mut running, last).await;
+    let second = signed(&mut running, 2).await;
+    assert_eq!(signer(&second, &message(2, 8)), Some(key(&log)));
+    assert!(!refused(&mut running, 1).await.is_empty());
+    running.stop().await.unwrap();
+    assert_eq!(signer(&before, &message(1, 5)), Some(key(&log)), "what was signed is what the row said first");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_old_note_of_another_content_forbids_a_signature() {
+    let (mut log, running) = begun().await;
+    running.stop().await.unwrap();
+    log.run(&row(5));
+    let last = log.publish().await;
+    let mut running = Running::start(signing(&log));
+    until_endorsed(&mut running, last).await;
+    signed(&mut running, 1).await;
+    running.stop().await.unwrap();
+    // The same key for another bridge: the id is taken.
+    let mut config = signing(&log);
+    config.endorse.bridge = Address::from_bytes([0xb1; 20]);
+    let mut running = caught_up(config).await;
+    log.run("CREATE TABLE noise(a)");
+    let last = log.publish().await;
+    until_endorsed(&mut running, last).await;
+    assert!(refused(&mut running, 1).await.contains("another content"));
+    running.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_snapshot_brought_and_what_is_no_message_is_never_signed_and_blocks_nothing() {
+    let begun_with = format!("{SCHEMA}; {}", row(5));
+    let mut log = Log::begin(&begun_with).await;
+    let mut running = Running::start(signing(&log));
+    until_endorsed(&mut running, log.last()).await;
+    assert!(refused(&mut running, 1).await.contains("snapshot"));
+    log.run(
+        "PRAGMA ignore_check_constraints = ON; INSERT INTO outbound_messages(target, created_at) VALUES('nowhere', 0);
+         PRAGMA ignore_check_constraints = OFF",
+    );
+    log.run(&row(6));
+    let last = log.publish().await;
+    until_endorsed(&mut running, last).await;
+    signed(&mut running, 3).await;
+    assert!(refused(&mut running, 2).await.contains("`target`"));
+    assert_eq!(open(&mut running).await, []);
+    running.stop().await.unwrap();
+    equal(&log);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_comes_behind_a_violation_waits_until_it_is_resolved() {
+    let mut log = Log::begin(&format!("{SCHEMA}; {SETUP}")).await;
+    let mut config = signing(&log);
+    std::fs::write(config.rules.as_ref().unwrap(), RULES).unwrap();
+    config.rules = config.rules.clone();
+    let mut running = Running::start(config);
+    until_endorsed(&mut running, log.last()).await;
+    log.run("UPDATE balances SET amount = -1 WHERE account = 1");
+    log.run(&row(5));
+    let last = log.publish().await;
+    running.until_applied(last).await;
+    assert!(matches!(told(&mut running, 1).await, OutboundStatus::Waiting { .. }));
+    assert_eq!(running.get("/outbound/1/signature").await.0, 404);
+    resolve(&log.replica(), 1);
+    until_endorsed(&mut running, last).await;
+    signed(&mut running, 1).await;
+    running.stop().await.unwrap();
+    equal(&log);
+}
