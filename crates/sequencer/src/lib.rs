@@ -44,7 +44,9 @@ mod tail;
 mod unstored;
 
 pub use check::check;
-pub use config::{Batching, Bridge, BridgeError, Config, Leasing, LeasingError, PORT, PublicUrl, Role, Streams};
+pub use config::{
+    Batching, Bridge, BridgeError, Config, Leasing, LeasingError, PORT, PublicUrl, Role, Streams,
+};
 pub use error::{LeadError, SequencerError};
 pub use http::openapi;
 pub use journal::JournalError;

@@ -61,7 +61,10 @@ pub(crate) fn describe() {
         "synddb_sequencer_outbound_refused_total",
         "Outbound messages that are never signed: rows that are malformed, out of order, changed or deleted."
     );
-    describe_gauge!("synddb_sequencer_outbound_nonce", "The highest nonce of an outbound message that is known; 0 for none.");
+    describe_gauge!(
+        "synddb_sequencer_outbound_nonce",
+        "The highest nonce of an outbound message that is known; 0 for none."
+    );
     describe_gauge!("synddb_sequencer_live_readers", "Readers of logs as they grow.");
     describe_counter!(
         "synddb_sequencer_live_dropped_total",

@@ -75,7 +75,8 @@ impl FromRequestParts<Front> for Nonce {
 
     async fn from_request_parts(parts: &mut Parts, _: &Front) -> Result<Self, Refusal> {
         let named = parameter(parts, "id").await?;
-        let is_number = |text: &String| text.bytes().all(|byte| byte.is_ascii_digit()) && !text.starts_with('0');
+        let is_number =
+            |text: &String| text.bytes().all(|byte| byte.is_ascii_digit()) && !text.starts_with('0');
         named.filter(is_number).and_then(|text| text.parse().ok()).map(Self).ok_or_else(nothing_here)
     }
 }

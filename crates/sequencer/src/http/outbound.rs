@@ -104,7 +104,9 @@ pub(super) async fn content(
     });
     match found.await? {
         Ok(content) => Ok(Json(content)),
-        Err(Some(detail)) => Err(Refusal::new(Reason::NotFound, format!("the message is not signed: {detail}"))),
+        Err(Some(detail)) => {
+            Err(Refusal::new(Reason::NotFound, format!("the message is not signed: {detail}")))
+        }
         Err(None) => Err(unknown()),
     }
 }

@@ -61,7 +61,9 @@ enum FollowError {
         source: Box<BatchError>,
     },
     /// The checkpoint up to which was read is not trusted any more.
-    #[error("the ledger was read up to a checkpoint that is not trusted here; name the key that led then in `trusted_keys`")]
+    #[error(
+        "the ledger was read up to a checkpoint that is not trusted here; name the key that led then in `trusted_keys`"
+    )]
     Checkpoint(#[from] SignatureError),
     /// It cannot be gone on with.
     #[error("the log cannot be gone on with")]
@@ -92,7 +94,9 @@ pub(crate) async fn follow(
                 None => Reading::begin(&outbound, &*store, &trusted).await,
             };
             let step = match begun {
-                Ok(mut begun) => begun.next(&outbound, &*store, &mut view).await.map(|is_on| is_on.then_some(begun)),
+                Ok(mut begun) => {
+                    begun.next(&outbound, &*store, &mut view).await.map(|is_on| is_on.then_some(begun))
+                }
                 Err(error) => Err(error),
             };
             match step {
@@ -170,7 +174,8 @@ impl Reading {
         self.tip = blocking(move || {
             let checkpoint = batch.checkpoint().to_bytes();
             let verified = batch.verify(&leaders, &tip);
-            let verified = verified.map_err(|source| FollowError::Foreign { first, source: Box::new(source) })?;
+            let verified =
+                verified.map_err(|source| FollowError::Foreign { first, source: Box::new(source) })?;
             ledger.take(&verified, &checkpoint)?;
             Ok::<Tip, FollowError>(verified.tip().clone())
         })

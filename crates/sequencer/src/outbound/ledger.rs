@@ -18,6 +18,7 @@ use synddb_protocol::log::{Entry, VerifiedBatch};
 use synddb_protocol::signing::Domain;
 use synddb_protocol::submission::{Changes, Content, Part, SnapshotPlace, TextEncoding};
 use synddb_sqlite::connection::SqliteError;
+use synddb_sqlite::killable::reached;
 use synddb_sqlite::rusqlite::{self, OptionalExtension as _, params};
 
 use super::walk::{Ruling, Standing, WalkError, remakes, walk};
@@ -140,7 +141,8 @@ impl Ledger {
         let file = folder.join(FILE);
         make_private(&file)?;
         let opened = open_file(&file, stream, bridge);
-        let sqlite = opened.map_err(|error| LedgerError::Sqlite { file: file.clone(), source: error.into() })?;
+        let sqlite =
+            opened.map_err(|error| LedgerError::Sqlite { file: file.clone(), source: error.into() })?;
         let mut ledger = Self { sqlite, file, read: None, standing: Standing::START };
         ledger.check(stream, bridge)?;
         ledger.load()?;
@@ -195,7 +197,8 @@ impl Ledger {
 
     /// The highest nonce that is recorded; 0 for none.
     pub(super) fn last(&self) -> Result<u64, LedgerError> {
-        let last = self.sqlite.query_row("SELECT max(nonce) FROM messages", [], |row| row.get::<_, Option<i64>>(0));
+        let last =
+            self.sqlite.query_row("SELECT max(nonce) FROM messages", [], |row| row.get::<_, Option<i64>>(0));
         Ok(self.done(last)?.unwrap_or_default().cast_unsigned())
     }
 
@@ -215,12 +218,16 @@ impl Ledger {
         self.run("BEGIN IMMEDIATE")?;
         let mut standing = self.standing;
         let taken = self.take_all(batch, &mut standing).and_then(|brought| {
-            let sql = "UPDATE lead SET read = ?, checkpoint = ?, last = ?, consumed = ?, is_open = ?, encoding = ?";
+            let sql =
+                "UPDATE lead SET read = ?, checkpoint = ?, last = ?, consumed = ?, is_open = ?, encoding = ?";
             let Standing { last: id, consumed, is_open, encoding } = standing;
             let (id, consumed) = (id.cast_signed(), consumed.cast_signed());
-            let values = params![last.get().cast_signed(), checkpoint, id, consumed, is_open, encoding.code()];
+            let values =
+                params![last.get().cast_signed(), checkpoint, id, consumed, is_open, encoding.code()];
             self.done(self.sqlite.execute(sql, values))?;
+            reached("outbound walked");
             self.run("COMMIT")?;
+            reached("outbound recorded");
             Ok(brought)
         });
         match taken {
@@ -358,7 +365,8 @@ impl Ledger {
     pub(super) fn recorded_from(&self, from: u64, limit: usize) -> Result<Vec<Recorded>, LedgerError> {
         let Ok(from) = i64::try_from(from) else { return Ok(Vec::new()) };
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        let sql = "SELECT nonce, sequence, fields, refused FROM messages WHERE nonce >= ? ORDER BY nonce LIMIT ?";
+        let sql =
+            "SELECT nonce, sequence, fields, refused FROM messages WHERE nonce >= ? ORDER BY nonce LIMIT ?";
         let read = || -> rusqlite::Result<Vec<(i64, i64, Option<String>, Option<String>)>> {
             let mut select = self.sqlite.prepare_cached(sql)?;
             let rows = select.query_map(params![from, limit], |row| {
@@ -383,7 +391,8 @@ impl Ledger {
     /// The call data of a message.
     pub(super) fn payload(&self, nonce: u64) -> Result<Vec<u8>, LedgerError> {
         let sql = "SELECT payload FROM messages WHERE nonce = ?";
-        let payload = self.sqlite.query_row(sql, [nonce.cast_signed()], |row| row.get::<_, Option<Vec<u8>>>(0));
+        let payload =
+            self.sqlite.query_row(sql, [nonce.cast_signed()], |row| row.get::<_, Option<Vec<u8>>>(0));
         Ok(self.done(payload.optional())?.flatten().unwrap_or_default())
     }
 

@@ -96,8 +96,7 @@ impl Outbound {
 
     /// Takes in what a verified batch brings.
     fn take(&self, batch: &VerifiedBatch, checkpoint: &[u8]) -> Result<(), LedgerError> {
-        let (brought, last) =
-            self.with(|ledger| Ok((ledger.take(batch, checkpoint)?, ledger.last()?)))?;
+        let (brought, last) = self.with(|ledger| Ok((ledger.take(batch, checkpoint)?, ledger.last()?)))?;
         self.metrics.brought(brought.signed, brought.refused);
         self.show(last);
         Ok(())

@@ -32,8 +32,7 @@ pub(super) struct Standing {
 
 impl Standing {
     /// Before the log begins.
-    pub(super) const START: Self =
-        Self { last: 0, consumed: 0, is_open: true, encoding: TextEncoding::Utf8 };
+    pub(super) const START: Self = Self { last: 0, consumed: 0, is_open: true, encoding: TextEncoding::Utf8 };
 }
 
 /// What a row is worth.
@@ -126,7 +125,10 @@ fn rule(
     let new = match row {
         RowChange::Insert { new } => new,
         RowChange::Delete { old } => {
-            return refused(id(old.first().copied()), "the row was deleted; messages are only ever inserted".to_owned());
+            return refused(
+                id(old.first().copied()),
+                "the row was deleted; messages are only ever inserted".to_owned(),
+            );
         }
         RowChange::Update { old, .. } => {
             let nonce = id(old.first().copied().flatten());
@@ -287,7 +289,11 @@ mod tests {
         assert_eq!(signed, [4]);
         assert_eq!(refused.iter().map(|(nonce, _)| *nonce).collect::<Vec<_>>(), [3, 6]);
         assert!(refused[1].1.contains("last=`3` found=`6`"), "{refused:?}");
-        assert_eq!(walked(&mut standing, false, &inserts(&[5, 7])).0, [7], "6 came already, and 5 never does");
+        assert_eq!(
+            walked(&mut standing, false, &inserts(&[5, 7])).0,
+            [7],
+            "6 came already, and 5 never does"
+        );
         assert_eq!(standing.last, 7);
     }
 
@@ -309,8 +315,16 @@ mod tests {
         let mut changed = row(2);
         changed[4] = Value::Text(b"7");
         write_update(&mut rows, &made.key, &row(2), &changed);
-        write_insert(&mut rows, &{ let mut row = row(3); row[1] = Value::Text(b"nobody"); row });
-        write_insert(&mut rows, &{ let mut row = row(4); row[0] = Value::Text(b"4"); row });
+        write_insert(&mut rows, &{
+            let mut row = row(3);
+            row[1] = Value::Text(b"nobody");
+            row
+        });
+        write_insert(&mut rows, &{
+            let mut row = row(4);
+            row[0] = Value::Text(b"4");
+            row
+        });
         let mut standing = Standing { last: 2, is_open: false, ..Standing::START };
         let (signed, refused) = walked(&mut standing, false, &rows);
         assert_eq!(signed, [0; 0]);
@@ -322,7 +336,11 @@ mod tests {
         assert!(signed.is_empty() && refused[0].1.contains("altered"), "{refused:?}");
         let mut rows = Vec::new();
         write_table(&mut rows, &table(OUTBOUND, 11));
-        write_insert(&mut rows, &{ let mut row = row(5); row.push(Value::Null); row });
+        write_insert(&mut rows, &{
+            let mut row = row(5);
+            row.push(Value::Null);
+            row
+        });
         let (signed, refused) = walked(&mut standing, false, &rows);
         assert!(signed.is_empty() && refused[0].1.contains("init-messages"), "{refused:?}");
         let broken = walk(&mut standing, false, || &b"rows"[..], |_, _| Ok::<(), Infallible>(()));
