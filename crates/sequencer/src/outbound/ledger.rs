@@ -120,10 +120,14 @@ pub(super) struct Recorded {
 }
 
 /// What a batch brought.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, PartialEq, Eq, Default)]
 pub(super) struct Brought {
     pub(super) signed: u64,
     pub(super) refused: u64,
+    /// The first nonce that is refused, and why.
+    pub(super) first_refused: Option<(u64, String)>,
+    /// The first nonce that was known already.
+    pub(super) first_again: Option<u64>,
 }
 
 /// The ledger of one stream.
@@ -340,17 +344,17 @@ impl Ledger {
             }
         };
         let sql = "INSERT INTO messages VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING";
-        let values = params![nonce.cast_signed(), sequence.get().cast_signed(), fields, payload, refused];
+        let values = params![nonce.cast_signed(), sequence.get().cast_signed(), fields, payload, &refused];
         let inserted = self.sqlite.prepare_cached(sql).and_then(|mut insert| insert.execute(values));
         let is_new = self.done(inserted)? > 0;
-        match (&refused, is_new) {
+        match (refused, is_new) {
             (None, true) => brought.signed += 1,
             (Some(detail), true) => {
                 brought.refused += 1;
-                tracing::warn!(nonce, %sequence, detail, "an outbound message is never signed");
+                brought.first_refused.get_or_insert((nonce, detail));
             }
             (_, false) => {
-                tracing::warn!(nonce, %sequence, "an outbound message came again, or was changed; what is known of its nonce stays");
+                brought.first_again.get_or_insert(nonce);
             }
         }
         Ok(())
