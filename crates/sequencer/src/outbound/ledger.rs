@@ -130,6 +130,9 @@ pub(super) struct Brought {
     pub(super) first_again: Option<u64>,
 }
 
+/// A row of a message: nonce, sequence, fields, why it is refused.
+type Written = (i64, i64, Option<String>, Option<String>);
+
 /// The ledger of one stream.
 pub(super) struct Ledger {
     sqlite: rusqlite::Connection,
@@ -212,7 +215,7 @@ impl Ledger {
     /// [`LedgerError`]; then nothing of it was taken in.
     pub(super) fn take(&mut self, batch: &VerifiedBatch, checkpoint: &[u8]) -> Result<Brought, LedgerError> {
         let headers = || batch.messages().iter().map(|message| message.header().sequence);
-        let (Some(first), Some(last)) = (headers().next(), headers().last()) else {
+        let (Some(first), Some(last)) = (headers().next(), headers().next_back()) else {
             return Ok(Brought::default());
         };
         let next = self.read.map_or(Some(Sequence::FIRST), Sequence::next);
@@ -371,7 +374,7 @@ impl Ledger {
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         let sql =
             "SELECT nonce, sequence, fields, refused FROM messages WHERE nonce >= ? ORDER BY nonce LIMIT ?";
-        let read = || -> rusqlite::Result<Vec<(i64, i64, Option<String>, Option<String>)>> {
+        let read = || -> rusqlite::Result<Vec<Written>> {
             let mut select = self.sqlite.prepare_cached(sql)?;
             let rows = select.query_map(params![from, limit], |row| {
                 Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
