@@ -1,5 +1,6 @@
 //! The command line: which commands exist and what they accept.
 
+mod endorse;
 mod sequencer;
 mod tls;
 
@@ -8,6 +9,7 @@ use std::path::PathBuf;
 
 use clap::{ArgGroup, Args, CommandFactory, FromArgMatches as _, Parser, Subcommand};
 use clap_complete::Shell;
+use endorse::{EndorseOptions, EndorseOverrides};
 use sequencer::{BatchOverrides, BridgeOverrides, RoleOverride};
 use serde::Serialize;
 use synddb_protocol::id::{Sequence, StreamId};
@@ -363,9 +365,8 @@ pub(crate) struct ValidatorOptions {
     /// A file of rules that every commit is judged by.
     #[arg(long)]
     rules: Option<PathBuf>,
-    /// The file of the key to endorse with; it is made when it is missing. Without it nothing is endorsed, unless the configuration says so.
-    #[arg(long, value_name = "FILE")]
-    endorse_key: Option<PathBuf>,
+    #[command(flatten)]
+    endorse: EndorseOptions,
     /// End when standard input ends: for programs that start this one.
     #[arg(long)]
     pub(crate) stop_on_eof: bool,
@@ -446,19 +447,11 @@ pub(crate) struct ValidatorOverrides<'a> {
     endorse: Option<EndorseOverrides<'a>>,
 }
 
-/// What the command line sets of endorsements.
-#[derive(Debug, Serialize)]
-struct EndorseOverrides<'a> {
-    on: bool,
-    key_file: &'a PathBuf,
-}
-
 impl ValidatorOptions {
     pub(crate) fn overrides(&self, once: bool) -> ValidatorOverrides<'_> {
         let mode = if once { Some(Mode::Once) } else { None };
-        let endorse = self.endorse_key.as_ref().map(|key_file| EndorseOverrides { on: true, key_file });
         let (replica, rules) = (self.replica.as_ref(), self.rules.as_ref());
-        ValidatorOverrides { replica, log: &self.log, mode, rules, endorse }
+        ValidatorOverrides { replica, log: &self.log, mode, rules, endorse: self.endorse.overrides() }
     }
 }
 
