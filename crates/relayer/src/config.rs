@@ -13,6 +13,8 @@ use synddb_protocol::id::StreamId;
 use synddb_service::http::{ConnectionBounds, TlsConfig};
 use synddb_service::telemetry::Settings as Telemetry;
 
+use crate::relay::Policy;
+
 /// Where a relayer listens unless it is told otherwise.
 pub const PORT: u16 = 8434;
 
@@ -39,7 +41,7 @@ pub struct Config {
         example = "0x0000000000000000000000000000000000000000000000000000000000000000"
     )]
     pub stream: Option<StreamId>,
-    /// The URLs of nodes of the chain. At least one must be set.
+    /// The URLs of nodes of the chain, of which the first that answers at the start is used. At least one must be set.
     #[schemars(example = ["https://rpc.example"])]
     pub rpc: Vec<String>,
     /// The record of what is deployed on the chain: `deployments/<chainid>.json`.
@@ -119,8 +121,14 @@ pub struct FeePolicy {
     pub gas_margin_percent: u64,
     /// Most that is paid for a unit of gas, in wei, however often a stuck transaction is sent again for more.
     pub fee_per_gas_wei_max: u64,
-    /// Most of that which goes to whoever makes the block, in wei.
-    pub tip_per_gas_wei_max: u64,
+}
+
+impl FeePolicy {
+    /// The limit of a transaction that is estimated to take so much gas.
+    pub(crate) const fn limited(&self, gas: u64) -> u64 {
+        let limit = gas.saturating_add(gas.saturating_mul(self.gas_margin_percent) / 100);
+        if limit < self.gas_max { limit } else { self.gas_max }
+    }
 }
 
 impl Default for FeePolicy {
@@ -129,7 +137,6 @@ impl Default for FeePolicy {
             gas_max: 12_000_000,
             gas_margin_percent: 20,
             fee_per_gas_wei_max: 200_000_000_000,
-            tip_per_gas_wei_max: 5_000_000_000,
         }
     }
 }
@@ -216,6 +223,10 @@ impl Config {
 
     pub(crate) const fn poll(&self) -> Duration {
         Duration::from_millis(self.poll_ms)
+    }
+
+    pub(crate) const fn policy(&self) -> Policy {
+        Policy { fees: self.fees, retry: self.retry, poll_ms: self.poll_ms }
     }
 }
 
