@@ -244,8 +244,7 @@ impl Carrier {
             return Err(Event::Short { detail, signatures, threshold });
         };
         let Content { message, payload, sequencer } = content;
-        work.authorized =
-            Some(Authorized { message, payload, sequencer: sequencer.signature, validators });
+        work.authorized = Some(Authorized { message, payload, sequencer: sequencer.signature, validators });
         Ok(Event::Quorum { signatures, threshold })
     }
 
@@ -358,7 +357,8 @@ impl Chain {
         let gas = endpoint.estimate_gas(self.account, to, data).await.map_err(|error| {
             error.reverted().map(Reverted::of).map_or(Unaffordable::Unknown(error), Unaffordable::Reverted)
         })?;
-        let fees = endpoint.fees(policy.fees.fee_per_gas_wei_max.into()).await.map_err(Unaffordable::Unknown)?;
+        let fees =
+            endpoint.fees(policy.fees.fee_per_gas_wei_max.into()).await.map_err(Unaffordable::Unknown)?;
         let balance = endpoint.balance(self.account).await.map_err(Unaffordable::Unknown)?;
         let needed = u128::from(policy.fees.limited(gas)).saturating_mul(fees.max_fee);
         if balance < needed {

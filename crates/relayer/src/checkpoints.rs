@@ -88,7 +88,9 @@ impl Checkpoints {
         let threshold = chain_end.contracts.threshold().await?;
         let threshold = usize::try_from(threshold).unwrap_or(usize::MAX);
         for sequence in self.candidates(peers, newest).await {
-            let Some(endorsed) = self.endorsed(sequence, peers, chain_end, threshold).await? else { continue };
+            let Some(endorsed) = self.endorsed(sequence, peers, chain_end, threshold).await? else {
+                continue;
+            };
             let signatures: Vec<_> = endorsed.signatures.values().take(threshold).copied().collect();
             let endorsement = Endorsement {
                 checkpoint: endorsed.checkpoint,
@@ -145,9 +147,7 @@ impl Checkpoints {
         }
         let Ok(quorum) = Quorum::new(live, threshold) else { return Ok(None) };
         let gathered = quorum.gather(self.stream, self.domain, read);
-        let is_it = |endorsed: &Endorsed| {
-            endorsed.has_quorum && endorsed.checkpoint.claim().size == sequence
-        };
+        let is_it = |endorsed: &Endorsed| endorsed.has_quorum && endorsed.checkpoint.claim().size == sequence;
         Ok(gathered.endorsed.into_iter().find(is_it))
     }
 }

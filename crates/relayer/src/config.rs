@@ -133,11 +133,7 @@ impl FeePolicy {
 
 impl Default for FeePolicy {
     fn default() -> Self {
-        Self {
-            gas_max: 12_000_000,
-            gas_margin_percent: 20,
-            fee_per_gas_wei_max: 200_000_000_000,
-        }
+        Self { gas_max: 12_000_000, gas_margin_percent: 20, fee_per_gas_wei_max: 200_000_000_000 }
     }
 }
 
@@ -169,7 +165,9 @@ pub enum ConfigProblem {
         key: &'static str,
     },
     /// There are more validators than can be asked.
-    #[error("more validators than are asked; name fewer. validators=`{given}` limit=`{VALIDATORS_ASKED_MAX}`")]
+    #[error(
+        "more validators than are asked; name fewer. validators=`{given}` limit=`{VALIDATORS_ASKED_MAX}`"
+    )]
     TooManyValidators {
         /// How many.
         given: usize,
@@ -238,7 +236,8 @@ mod tests {
     fn a_configuration_returns_from_its_text() {
         let finalities = [Finality::Finalized, Finality::Depth(12)];
         for finality in finalities {
-            let config = Config { finality, stream: Some(StreamId::from_bytes([7; 32])), ..Config::default() };
+            let config =
+                Config { finality, stream: Some(StreamId::from_bytes([7; 32])), ..Config::default() };
             let text = serde_json::to_string(&config).unwrap();
             assert_eq!(serde_json::from_str::<Config>(&text).unwrap(), config);
         }

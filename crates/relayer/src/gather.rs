@@ -203,8 +203,14 @@ pub(crate) mod tests {
         assert_eq!(wrong(|served| served.signed.nonce = 8), Nonsense::Other);
         assert_eq!(wrong(|served| served.signed.chain_id = 1), Nonsense::Other);
         assert_eq!(wrong(|served| served.signed.bridge = Address::ZERO), Nonsense::Other);
-        assert_eq!(wrong(|served| served.signed.fields.value = "-1".to_owned()), Nonsense::Malformed("fields"));
-        assert_eq!(wrong(|served| served.signed.signature = "0x12".to_owned()), Nonsense::Malformed("signature"));
+        assert_eq!(
+            wrong(|served| served.signed.fields.value = "-1".to_owned()),
+            Nonsense::Malformed("fields")
+        );
+        assert_eq!(
+            wrong(|served| served.signed.signature = "0x12".to_owned()),
+            Nonsense::Malformed("signature")
+        );
         let other_value = wrong(|served| served.signed.fields.value = "5".to_owned());
         assert!(matches!(other_value, Nonsense::Digest { .. }), "{other_value}");
         let named = key(8).id();
@@ -229,8 +235,10 @@ pub(crate) mod tests {
         assert_eq!((words.count(), words.quorum(4)), (3, None));
         assert_eq!(words.quorum(0), None, "a threshold of none is everybody's");
         let two = words.quorum(2).unwrap();
-        let signers: Vec<_> =
-            two.iter().map(|signature| signature.recover(&message.digest(&asked().domain)).unwrap()).collect();
+        let signers: Vec<_> = two
+            .iter()
+            .map(|signature| signature.recover(&message.digest(&asked().domain)).unwrap())
+            .collect();
         assert_eq!(signers.len(), 2);
         assert!(signers[0] < signers[1]);
         words.remove(signers[0]);

@@ -11,7 +11,9 @@ use synddb_protocol::id::{Address, StreamId};
 use synddb_service::axum::extract::rejection::PathRejection;
 use synddb_service::axum::extract::{Path, State};
 use synddb_service::axum::{self, Json};
-use synddb_service::http::{About, OpenApiRouter, Probe, Query, Readiness, Refusal, document, rendered, routes};
+use synddb_service::http::{
+    About, OpenApiRouter, Probe, Query, Readiness, Refusal, document, rendered, routes,
+};
 use synddb_service::refusals;
 use utoipa::{IntoParams, ToSchema};
 
@@ -95,7 +97,8 @@ impl View {
     ) -> Result<T, Refusal> {
         let folder = self.0.folder.clone();
         let read = tokio::task::spawn_blocking(move || what(&Reader::open(&folder)?));
-        let failed = || Refusal::new(Reason::Unavailable, "the relayer's queue cannot be read; its log says why");
+        let failed =
+            || Refusal::new(Reason::Unavailable, "the relayer's queue cannot be read; its log says why");
         read.await.map_err(|_| failed())?.map_err(|error| {
             tracing::warn!(error = %synddb_protocol::chain(&error), "cannot read the queue");
             failed()
@@ -185,6 +188,8 @@ async fn message(
         return Err(Refusal::new(Reason::Malformed, "a nonce is a whole number of 1 or more"));
     };
     let found = view.read(move |reader| reader.message(nonce)).await?;
-    let unknown = || Refusal::new(Reason::NotFound, "the sequencer has told of no such message that is signed or refused");
+    let unknown = || {
+        Refusal::new(Reason::NotFound, "the sequencer has told of no such message that is signed or refused")
+    };
     found.map(Json).ok_or_else(unknown)
 }

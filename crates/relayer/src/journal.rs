@@ -73,7 +73,9 @@ pub enum JournalError {
         file: PathBuf,
     },
     /// Transactions of another account are under way.
-    #[error("transactions of another account are under way; start with its key until they are final, or name another `dir`. account=`{account}`")]
+    #[error(
+        "transactions of another account are under way; start with its key until they are final, or name another `dir`. account=`{account}`"
+    )]
     OtherAccount {
         /// That account.
         account: Address,
@@ -144,7 +146,8 @@ impl Journal {
         let path = folder.join(FILE);
         let sqlite = open(&path)?;
         let integer = |sql: &str| sqlite.query_row(sql, [], |row| row.get::<_, i64>(0));
-        let (is_new, found) = (integer("SELECT count(*) FROM sqlite_schema")? == 0, integer("PRAGMA application_id")?);
+        let (is_new, found) =
+            (integer("SELECT count(*) FROM sqlite_schema")? == 0, integer("PRAGMA application_id")?);
         let chain_id = integer_of(domain.chain_id);
         if is_new && found == 0 {
             sqlite.execute_batch("BEGIN IMMEDIATE")?;

@@ -100,7 +100,8 @@ pub(crate) struct Tracked {
 impl Tracked {
     /// One that was never looked at.
     pub(crate) fn new(nonce: u64, now_ms: u64) -> Self {
-        let standing = Standing::Waiting { detail: "it was just found".to_owned(), signatures: 0, threshold: 0 };
+        let standing =
+            Standing::Waiting { detail: "it was just found".to_owned(), signatures: 0, threshold: 0 };
         Self { nonce, standing, attempts: 0, pauses: 0, due_ms: now_ms, seen_block: None, error: None }
     }
 }

@@ -27,7 +27,10 @@ pub(crate) fn describe() {
     describe_gauge!(BALANCE, "What the account has left, in wei.");
     describe_gauge!(FAILING, "1 while sequencer or chain cannot be asked, or the account cannot pay.");
     describe_counter!(CHECKPOINTS, "Checkpoints that were brought.");
-    describe_counter!(NONSENSE, "Answers of sequencer and validators that were dropped because they do not fit.");
+    describe_counter!(
+        NONSENSE,
+        "Answers of sequencer and validators that were dropped because they do not fit."
+    );
     for outcome in OUTCOMES {
         counter!(RELAYED, "outcome" => outcome).increment(0);
     }

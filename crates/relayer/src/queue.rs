@@ -276,8 +276,7 @@ mod tests {
     #[test]
     fn it_is_a_queue() {
         let folder = folder();
-        let mut open =
-            || -> Box<dyn Queue> { Box::new(SqliteQueue::open(folder.path(), ACCOUNT).unwrap()) };
+        let mut open = || -> Box<dyn Queue> { Box::new(SqliteQueue::open(folder.path(), ACCOUNT).unwrap()) };
         assert_eq!(conformance::run(&mut open).unwrap(), Vec::<String>::new());
     }
 

@@ -178,7 +178,7 @@ impl Step<'_> {
             Event::Estimated(gas) => self.estimated(gas),
             Event::UnderWay { tx } => {
                 self.next.standing = Standing::Submitted { tx };
-                self.rest_for(self.policy.poll_ms)
+                self.rest_short()
             }
             Event::NeverSent => {
                 self.next.attempts = self.next.attempts.saturating_sub(1);
@@ -205,14 +205,15 @@ impl Step<'_> {
             BridgeState::Rejected => self.once_final(Standing::Rejected, latest, settled),
             BridgeState::Expired => self.once_final(Standing::Expired, latest, settled),
             BridgeState::Executing | BridgeState::PostExecution => {
-                let detail = "the bridge says that it is being executed, which is so within a transaction only";
+                let detail =
+                    "the bridge says that it is being executed, which is so within a transaction only";
                 self.hold(detail.to_owned())
             }
             BridgeState::NotStarted | BridgeState::PreExecution | BridgeState::Failed
                 if self.next.attempts >= self.policy.retry.attempts_max =>
             {
                 if matches!(self.next.standing, Standing::Failed { .. }) {
-                    return self.rest_for(self.policy.retry.pause_ms_max);
+                    return self.rest_long();
                 }
                 let attempts = self.next.attempts;
                 self.hold(format!("it was brought as often as is tried. transactions=`{attempts}`"))
@@ -236,7 +237,7 @@ impl Step<'_> {
             return (self.next, Effect::Rest);
         }
         self.next.standing = self.waiting("the bridge has ended it; that is not final yet");
-        self.rest_for(self.policy.poll_ms)
+        self.rest_short()
     }
 
     fn simulated(self, before: BridgeState, told: Result<BridgeState, Reverted>) -> (Tracked, Effect) {
@@ -271,7 +272,9 @@ impl Step<'_> {
     fn estimated(mut self, gas: u64) -> (Tracked, Effect) {
         let gas_max = self.policy.fees.gas_max;
         if gas > gas_max {
-            return self.hold(format!("it takes more gas than is paid for; raise `fees.gas_max`. gas=`{gas}` limit=`{gas_max}`"));
+            return self.hold(format!(
+                "it takes more gas than is paid for; raise `fees.gas_max`. gas=`{gas}` limit=`{gas_max}`"
+            ));
         }
         self.next.attempts = self.next.attempts.saturating_add(1);
         self.next.standing = Standing::Submitted { tx: None };
@@ -282,7 +285,9 @@ impl Step<'_> {
     fn ended(mut self, tx: String, block: u64, outcome: Outcome) -> (Tracked, Effect) {
         self.next.error = None;
         match outcome {
-            Outcome::Completed => self.next.standing = Standing::Completed { tx: Some(tx), block: Some(block) },
+            Outcome::Completed => {
+                self.next.standing = Standing::Completed { tx: Some(tx), block: Some(block) }
+            }
             Outcome::Rejected => self.next.standing = Standing::Rejected,
             Outcome::Expired => self.next.standing = Standing::Expired,
             Outcome::Failed(reason) => {
@@ -320,7 +325,7 @@ impl Step<'_> {
     /// Somebody has to look, so nothing is gained by looking often.
     fn hold(mut self, detail: String) -> (Tracked, Effect) {
         self.next.standing = Standing::Held { detail };
-        self.rest_for(self.policy.retry.pause_ms_max)
+        self.rest_long()
     }
 
     fn pause(mut self) -> (Tracked, Effect) {
@@ -328,6 +333,16 @@ impl Step<'_> {
         let doubled = pause_ms.saturating_mul(1 << self.next.pauses.min(32));
         self.next.pauses = self.next.pauses.saturating_add(1);
         self.rest_for(doubled.min(pause_ms_max))
+    }
+
+    fn rest_long(self) -> (Tracked, Effect) {
+        let longest = self.policy.retry.pause_ms_max;
+        self.rest_for(longest)
+    }
+
+    fn rest_short(self) -> (Tracked, Effect) {
+        let poll_ms = self.policy.poll_ms;
+        self.rest_for(poll_ms)
     }
 
     fn rest_for(mut self, ms: u64) -> (Tracked, Effect) {
@@ -422,7 +437,11 @@ mod tests {
             assert!(!run(&seen, [later(99)]).0.standing.is_settled());
             assert_eq!(run(&seen, [later(100)]).0.standing, standing);
             let (gone, effect) = run(&seen, [at(BridgeState::NotStarted)]);
-            assert_eq!((gone.seen_block, effect), (None, Effect::Gather), "another chain of blocks is the longer one");
+            assert_eq!(
+                (gone.seen_block, effect),
+                (None, Effect::Gather),
+                "another chain of blocks is the longer one"
+            );
         }
     }
 
@@ -475,22 +494,29 @@ mod tests {
     #[test]
     fn a_message_that_would_fail_is_brought_once_and_again_only_when_it_would_not() {
         let (not_started, failed) = (BridgeState::NotStarted, BridgeState::Failed);
-        assert_eq!(run(&new(), [QUORUM, told(not_started, failed)]).1, Effect::Estimate, "so that others may follow");
-        let ended = Event::Ended { tx: "0x01".to_owned(), block: 5, outcome: Outcome::Failed("no".to_owned()) };
+        assert_eq!(
+            run(&new(), [QUORUM, told(not_started, failed)]).1,
+            Effect::Estimate,
+            "so that others may follow"
+        );
+        let ended =
+            Event::Ended { tx: "0x01".to_owned(), block: 5, outcome: Outcome::Failed("no".to_owned()) };
         let (tracked, effect) = run(&sent(), [ended]);
         assert_eq!(effect, Effect::Rest);
         assert_eq!(tracked.standing, Standing::Failed { reason: "no".to_owned(), attempts: 1 });
         assert_eq!(tracked.due_ms, 1_200);
         let (tracked, effect) = run(&tracked, [Event::Due, at(failed), QUORUM, told(failed, failed)]);
         assert_eq!((tracked.standing.word(), effect), ("failed", Effect::Rest));
-        let would = [Event::Due, at(failed), QUORUM, told(failed, BridgeState::Completed), Event::Estimated(5)];
+        let would =
+            [Event::Due, at(failed), QUORUM, told(failed, BridgeState::Completed), Event::Estimated(5)];
         let (tracked, effect) = run(&tracked, would);
         assert_eq!((effect, tracked.attempts), (Effect::Send { gas_limit: 6 }, 2));
     }
 
     #[test]
     fn attempts_end() {
-        let failed = || Event::Ended { tx: String::new(), block: 5, outcome: Outcome::Failed("no".to_owned()) };
+        let failed =
+            || Event::Ended { tx: String::new(), block: 5, outcome: Outcome::Failed("no".to_owned()) };
         let exhausted = Tracked { attempts: 3, ..run(&sent(), [failed()]).0 };
         let (left, effect) = run(&exhausted, [Event::Due, at(BridgeState::Failed)]);
         assert_eq!((left.standing.word(), effect, left.due_ms), ("failed", Effect::Rest, 2_000));
@@ -498,7 +524,13 @@ mod tests {
         let reverted = Tracked { attempts: 3, ..run(&sent(), [nothing]).0 };
         let (held, effect) = run(&reverted, [Event::Due, at(BridgeState::NotStarted)]);
         assert_eq!((held.standing.word(), effect), ("held", Effect::Rest));
-        let done = run(&held, [at(BridgeState::Completed), Event::Bridge { state: BridgeState::Completed, latest: 200, settled: Some(150) }]);
+        let done = run(
+            &held,
+            [
+                at(BridgeState::Completed),
+                Event::Bridge { state: BridgeState::Completed, latest: 200, settled: Some(150) },
+            ],
+        );
         assert_eq!(done.0.standing.word(), "completed", "somebody else brought it");
     }
 
