@@ -137,7 +137,7 @@ impl Carrier {
 
     /// Asks the sequencer for messages that are not known yet.
     async fn look_for_work(&mut self) -> Result<Option<String>, JournalError> {
-        let mut from = self.journal.from_nonce()?;
+        let mut from = self.journal.asks_from()?;
         // What is not signed yet is asked for again, with everything behind it.
         let mut first_unsigned = None;
         for _ in 0..LISTS_MAX {
@@ -230,12 +230,12 @@ impl Carrier {
         })?;
         let contracts = &self.chain.contracts;
         let sequencer = content.sequencer.signer;
-        if !contracts.is_live(sequencer, Role::Sequencer).await.map_err(trouble)? {
+        if !contracts.is_live(sequencer, Role::Sequencer).await.map_err(|error| trouble(&error))? {
             return Err(short(format!("the sequencer's key does not count on the chain. key=`{sequencer}`")));
         }
         let threshold = contracts.threshold().await.map_err(|error| match error.reverted() {
             Some(data) => short(format!("the chain has no valid quorum: {}", Reverted::of(data))),
-            None => trouble(error),
+            None => trouble(&error),
         })?;
         let (words, missing) = self.words(&content, &asked).await?;
         let signatures = words.count();
@@ -263,7 +263,7 @@ impl Carrier {
             }
         }
         for signer in words.signers() {
-            if !self.chain.contracts.is_live(signer, Role::Validator).await.map_err(trouble)? {
+            if !self.chain.contracts.is_live(signer, Role::Validator).await.map_err(|error| trouble(&error))? {
                 words.remove(signer);
                 missing.push(format!("the key does not count on the chain. key=`{signer}`"));
             }
@@ -277,7 +277,7 @@ impl Carrier {
         let data = calls::initialize_and_handle(authorized);
         match self.chain.contracts.simulate(self.chain.account, &data).await {
             Ok(told) => Event::Simulated { before: work.before, told },
-            Err(error) => trouble(error),
+            Err(error) => trouble(&error),
         }
     }
 
@@ -290,7 +290,7 @@ impl Carrier {
                 Event::Simulated { before: work.before, told: Err(reverted) }
             }
             Err(Unaffordable::TooLittle(detail)) => Event::Trouble(detail),
-            Err(Unaffordable::Unknown(error)) => trouble(error),
+            Err(Unaffordable::Unknown(error)) => trouble(&error),
         }
     }
 
@@ -376,8 +376,8 @@ fn job_of(tracked: &Tracked) -> JobId {
     JobId(format!("message/{}/{}", tracked.nonce, tracked.attempts))
 }
 
-fn trouble(error: EndpointError) -> Event {
-    Event::Trouble(chain(&error))
+fn trouble(error: &EndpointError) -> Event {
+    Event::Trouble(chain(error))
 }
 
 /// The decision never asks for it before something was gathered.

@@ -178,7 +178,7 @@ impl Journal {
     }
 
     /// The nonce from which on the sequencer is asked: everything before it is known.
-    pub(crate) fn from_nonce(&self) -> Result<u64, JournalError> {
+    pub(crate) fn asks_from(&self) -> Result<u64, JournalError> {
         let from: i64 = self.sqlite.query_row("SELECT from_nonce FROM relay", [], |row| row.get(0))?;
         number(from, "from_nonce")
     }
@@ -341,7 +341,7 @@ mod tests {
     fn what_was_saved_is_there_after_a_restart() {
         let folder = tempfile::tempdir().unwrap();
         let mut journal = open_in(folder.path());
-        assert_eq!((journal.from_nonce().unwrap(), journal.checkpoint_ms().unwrap()), (1, 0));
+        assert_eq!((journal.asks_from().unwrap(), journal.checkpoint_ms().unwrap()), (1, 0));
         journal.found(&[Tracked::new(1, 5), Tracked::new(2, 6), Tracked::new(3, 5)], 4).unwrap();
         let sent = Tracked {
             standing: Standing::Submitted { tx: Some("0x01".to_owned()) },
@@ -357,7 +357,7 @@ mod tests {
         journal.checkpoint_brought(77).unwrap();
         drop(journal);
         let mut journal = open_in(folder.path());
-        assert_eq!((journal.from_nonce().unwrap(), journal.checkpoint_ms().unwrap()), (4, 77));
+        assert_eq!((journal.asks_from().unwrap(), journal.checkpoint_ms().unwrap()), (4, 77));
         assert_eq!(journal.due(4, 10).unwrap(), std::slice::from_ref(&sent));
         assert_eq!(journal.due(5, 10).unwrap().len(), 2);
         assert_eq!(journal.due(5, 1).unwrap(), [Tracked::new(1, 5)]);
