@@ -40,9 +40,7 @@ pub enum Event {
 pub struct Look {
     /// The newest block that is deep enough.
     pub settled_block: Option<u64>,
-    /// How many transactions of the account are in the newest block and those before it.
-    pub count: Option<u64>,
-    /// The same for [`Self::settled_block`].
+    /// How many transactions of the account are in [`Self::settled_block`] and those before it.
     pub settled_count: Option<u64>,
     /// What a transaction should pay, before any bound.
     pub fees: Option<Fees>,
@@ -259,7 +257,8 @@ impl Core {
     }
 
     fn choose_first_nonce(&mut self, look: &Look, effects: &mut Vec<Effect>) {
-        let (None, Some(count)) = (self.next_nonce, look.count) else { return };
+        // Of settled blocks: one that is too low is given up, one that is too high would wait for ever.
+        let (None, Some(count)) = (self.next_nonce, look.settled_count) else { return };
         let times = match self.agreed {
             Some((agreed, times)) if agreed == count => times + 1,
             Some(_) | None => 1,

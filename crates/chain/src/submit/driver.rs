@@ -247,13 +247,12 @@ impl Runner {
             let head = self.endpoint.latest().await?;
             let settled_block = match self.config.depth {
                 Depth::Finalized => self.endpoint.block(BlockTag::Finalized).await?.map(|block| block.number),
-                Depth::Blocks(depth) => head.number.checked_sub(depth),
+                Depth::Blocks(depth) => Some(head.number.saturating_sub(depth)),
             };
             let priority_fee = self.endpoint.priority_fee().await?;
             let max_fee = head.base_fee.saturating_mul(2).saturating_add(priority_fee);
-            let count = self.endpoint.transaction_count(self.account.address()).await?;
             let fees = Some(Fees { max_fee, priority_fee });
-            let mut look = Look { settled_block, count: Some(count), fees, ..Look::default() };
+            let mut look = Look { settled_block, fees, ..Look::default() };
             if let Some(block) = settled_block {
                 let tag = BlockTag::Number(block);
                 look.settled_count =
