@@ -11,8 +11,9 @@ use synddb_chain::{
     Authorized, BlockTag, BridgeState, BroughtTo, Contracts, EndpointError, Reverted, Role, calls, outcome_of,
 };
 use synddb_protocol::chain;
-use synddb_protocol::http::OutboundStatus;
+use synddb_protocol::http::{OutboundSignature, OutboundStatus};
 use synddb_protocol::id::{Address, StreamId};
+use synddb_protocol::log::OutboundMessage;
 use synddb_protocol::signing::Domain;
 use synddb_service::shutdown::Shutdown;
 use synddb_service::trouble::Trouble;
@@ -250,20 +251,16 @@ impl Carrier {
 
     /// Signatures of validators that are live now, and why others are none.
     async fn words(&self, content: &Content, asked: &Asked) -> Result<(Words, Vec<String>), Event> {
-        let (mut words, mut missing) = (Words::default(), Vec::new());
-        for (validator, answer) in self.peers.signatures(asked.nonce).await {
-            match answer.map(|served| gather::word(&served, &content.message, asked)) {
-                Ok(Ok(signed)) => words.add(signed),
-                Ok(Err(nonsense)) => {
-                    metrics::nonsense();
-                    tracing::warn!(validator, nonce = asked.nonce, %nonsense, "what a validator serves is dropped");
-                    missing.push(format!("{validator}: {nonsense}"));
-                }
-                Err(silence) => missing.push(format!("{validator}: {}", chain(&silence))),
-            }
-        }
+        let answers = self.peers.signatures(asked.nonce).await;
+        let (mut words, mut missing) = tally(answers, &content.message, asked);
         for signer in words.signers() {
-            if !self.chain.contracts.is_live(signer, Role::Validator).await.map_err(|error| trouble(&error))? {
+            if !self
+                .chain
+                .contracts
+                .is_live(signer, Role::Validator)
+                .await
+                .map_err(|error| trouble(&error))?
+            {
                 words.remove(signer);
                 missing.push(format!("the key does not count on the chain. key=`{signer}`"));
             }
@@ -323,6 +320,27 @@ impl Carrier {
             Err(error) => Event::Trouble(chain(&error)),
         }
     }
+}
+
+/// Counts what fits of what validators served, and says why the rest does not.
+fn tally(
+    answers: Vec<(&str, Result<OutboundSignature, Silence>)>,
+    message: &OutboundMessage,
+    asked: &Asked,
+) -> (Words, Vec<String>) {
+    let (mut words, mut missing) = (Words::default(), Vec::new());
+    for (validator, answer) in answers {
+        match answer.map(|served| gather::word(&served, message, asked)) {
+            Ok(Ok(signed)) => words.add(signed),
+            Ok(Err(nonsense)) => {
+                metrics::nonsense();
+                tracing::warn!(validator, nonce = asked.nonce, %nonsense, "what a validator serves is dropped");
+                missing.push(format!("{validator}: {nonsense}"));
+            }
+            Err(silence) => missing.push(format!("{validator}: {}", chain(&silence))),
+        }
+    }
+    (words, missing)
 }
 
 /// Why a call is not made.
@@ -414,5 +432,106 @@ fn note(before: &Tracked, after: &Tracked) {
         tracing::error!(nonce, detail, "a message is held; somebody has to look");
     } else {
         tracing::info!(nonce, ?standing, "a message");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read as _, Write as _};
+    use std::net::TcpListener;
+
+    use synddb_protocol::signing::SigningKey;
+
+    use super::*;
+    use crate::gather::tests::{asked, key, outbound, served, served_content};
+
+    /// What somebody answers.
+    enum Answer {
+        Json(String),
+        /// More than there can be.
+        Endless,
+        Moved(String),
+        /// Nothing, ever.
+        Silence,
+    }
+
+    /// Starts somebody who answers everything alike, for as long as the test runs.
+    fn peer(answer: Answer) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        std::thread::spawn(move || {
+            let mut kept = Vec::new();
+            for stream in listener.incoming() {
+                let Ok(mut stream) = stream else { return };
+                let mut head = [0; 4096];
+                stream.read(&mut head).ok();
+                let written = match &answer {
+                    Answer::Json(text) => {
+                        write!(
+                            stream,
+                            "HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{text}",
+                            text.len()
+                        )
+                    }
+                    Answer::Endless => write!(stream, "HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n")
+                        .and_then(|()| (0..1024).try_for_each(|_| stream.write_all(&[b' '; 1024]))),
+                    Answer::Moved(to) => {
+                        write!(
+                            stream,
+                            "HTTP/1.1 302 Found\r\nlocation: {to}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+                        )
+                    }
+                    Answer::Silence => {
+                        kept.push(stream);
+                        continue;
+                    }
+                };
+                written.ok();
+            }
+        });
+        url
+    }
+
+    fn signs(message: &OutboundMessage, key: &SigningKey, change: fn(&mut OutboundSignature)) -> String {
+        let mut served = served(message, key);
+        change(&mut served);
+        peer(Answer::Json(serde_json::to_string(&served).unwrap()))
+    }
+
+    #[tokio::test]
+    async fn whoever_lies_floods_or_says_nothing_counts_for_nothing() {
+        let message = outbound(b"call");
+        let other = OutboundMessage { value: 5.into(), ..message };
+        let honest = signs(&message, &key(1), |_| {});
+        let validators = [
+            honest.clone(),
+            // The same key behind another URL.
+            signs(&message, &key(1), |_| {}),
+            signs(&message, &key(2), |served| served.digest = format!("0x{}", "00".repeat(32))),
+            signs(&message, &key(3), |served| served.signer = key(4).id()),
+            signs(&message, &key(5), |served| served.signature.replace_range(10..12, "ff")),
+            signs(&other, &key(6), |_| {}),
+            peer(Answer::Endless),
+            peer(Answer::Moved(format!("{honest}/outbound/7/signature"))),
+            peer(Answer::Json("[]".to_owned())),
+            peer(Answer::Silence),
+        ];
+        let sequencer = peer(Answer::Json(serde_json::to_string(&served_content(b"call", &key(9))).unwrap()));
+        let peers = Peers::at(&sequencer, &validators, None, asked().stream).unwrap();
+        let content = gather::content(&peers.content(7).await.unwrap(), &asked()).unwrap();
+        assert_eq!(content.sequencer.signer, key(9).id());
+        let (words, missing) = tally(peers.signatures(7).await, &content.message, &asked());
+        assert_eq!(words.signers(), [key(1).id()]);
+        assert_eq!(missing.len(), validators.len() - 2, "{missing:#?}");
+        assert_eq!(words.quorum(2), None);
+        assert!(peers.list(1).await.is_err(), "what is no list");
+    }
+
+    #[test]
+    fn an_attempt_has_a_job_of_its_own() {
+        let once = Tracked { attempts: 1, ..Tracked::new(7, 0) };
+        let twice = Tracked { attempts: 2, ..Tracked::new(7, 0) };
+        assert_eq!(job_of(&once), job_of(&once.clone()));
+        assert_ne!(job_of(&once), job_of(&twice));
     }
 }
