@@ -140,7 +140,8 @@ impl Notes {
         }
         let signature = message.endorse(signer, &domain);
         let answer = OutboundSignature::of(&message, seen.sequence, &domain, signer.id(), &signature);
-        let answer = serde_json::to_string(&answer).unwrap_or_default();
+        let answer = serde_json::to_string(&answer)
+            .map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))?;
         let sql = "INSERT OR REPLACE INTO signed(stream, nonce, signer, digest, answer) VALUES(?1, ?2, ?3, ?4, ?5)";
         let (name, by) = (stream.as_bytes().as_slice(), signer.id());
         let values = params![name, seen.nonce.cast_signed(), by.as_bytes().as_slice(), digest, answer];

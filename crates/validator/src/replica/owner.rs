@@ -448,7 +448,7 @@ impl Owner {
         info!(sequence = sequence.get(), chunks = snapshot.chunks.len(), "restoring a snapshot");
         let names = self.working().map_or(&self.names, Working::names).elsewhere();
         // The file of an earlier snapshot of this batch goes; what the batch did to the replica before is in its open transaction, and goes with it below.
-        let seen = self.staged.take().and_then(|mut staged| staged.carry());
+        let seen = self.staged.take().map(|mut staged| staged.carry()).transpose()?.flatten();
         self.clean.clear();
         let context = &self.context;
         let chunks = Chunks::fetch(

@@ -178,8 +178,10 @@ impl Working {
     }
 
     /// What rules saw of a state that another one takes the place of; `None` where none looks.
-    pub(super) fn carry(&mut self) -> Option<Carried> {
-        self.judging.as_mut().map(Judging::carry)
+    pub(super) fn carry(&mut self) -> Result<Option<Carried>, Ended> {
+        let connection = self.applier.applier().connection();
+        let carried = self.judging.as_mut().map(|judging| judging.carry(connection)).transpose();
+        carried.map_err(|source| self.sqlite(source))
     }
 
     /// What was found since this was asked last.

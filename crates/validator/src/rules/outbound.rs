@@ -3,6 +3,8 @@
 //! Written in the transaction that applies the commit, so what is here follows from the verified log alone. What a nonce said first stands: nothing that
 //! comes later is taken in its place, and no snapshot brings any. Whoever signs reads from here ([`crate::endorse`]), never from the application's table.
 
+use std::collections::BTreeMap;
+
 use synddb_protocol::http::OutboundFields;
 use synddb_protocol::id::{Sequence, StreamId};
 use synddb_protocol::log::OutboundMessage;
@@ -13,6 +15,9 @@ use synddb_sqlite::rules::CommitView;
 use synddb_sqlite::rusqlite::{self, Connection, OptionalExtension as _, Row, params};
 
 use super::messages::{Came, ROWS_MAX};
+
+/// Why what no commit brought is never signed.
+const BY_SNAPSHOT: &str = "a snapshot brought it, and no commit that was judged";
 
 /// A message that was seen.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,11 +43,13 @@ impl SeenMessage {
 /// What a commit did to outbound messages.
 #[derive(Debug, Default)]
 pub(super) struct Outbound {
-    /// Rows that came, and whether it was with the first state of all: what is known of them from before stands then.
-    came: Vec<(SeenMessage, bool)>,
+    /// Rows that came.
+    came: Vec<SeenMessage>,
     /// Ids whose row was changed or deleted.
     rewritten: Vec<(u64, Sequence)>,
-    /// The message that dropped or replaced the table.
+    /// All rows that stand there, where somebody looked at all: what each says.
+    standing: Option<(Sequence, BTreeMap<u64, Option<OutboundFields>>)>,
+    /// The message that dropped or replaced the table, or did more to it than is kept.
     dropped: Option<Sequence>,
 }
 
@@ -70,66 +77,96 @@ impl Outbound {
         told: Option<&str>,
         inbox_consumed: u64,
     ) {
-        let Some(changes) = view.table(OUTBOUND) else { return };
+        let Some(changes) = view.table(OUTBOUND) else {
+            if came == Came::First {
+                self.standing = Some((sequence, BTreeMap::new()));
+            }
+            return;
+        };
         let columns = changes.columns();
         if changes.is_replaced() && came != Came::First {
             self.dropped = self.dropped.or(Some(sequence));
         }
+        let mut is_too_much = false;
         changes.before(|row| {
-            if let Some(nonce) = id_of(row, &columns).filter(|_| self.rewritten.len() < ROWS_MAX) {
+            is_too_much |= self.rewritten.len() == ROWS_MAX;
+            if let Some(nonce) = id_of(row, &columns).filter(|_| !is_too_much) {
                 self.rewritten.push((nonce, sequence));
             }
         });
         let places = OutboundColumns::of(&columns);
+        let mut standing = BTreeMap::new();
         changes.changed(|row| {
-            let Some(nonce) = id_of(row, &columns).filter(|_| self.came.len() < ROWS_MAX) else { return };
-            let read = places.as_ref().map(|places| OutboundRow::read(row, places, view.encoding()));
-            let refuse = |detail: String| SeenMessage {
-                nonce,
-                sequence,
-                fields: None,
-                refused: Some((sequence, detail)),
+            is_too_much |= self.came.len().max(standing.len()) == ROWS_MAX;
+            let Some(nonce) = id_of(row, &columns).filter(|_| !is_too_much) else { return };
+            let read = match &places {
+                Some(places) => {
+                    OutboundRow::read(row, places, view.encoding()).map_err(|error| error.to_string())
+                }
+                None => Err("the table has not the columns that `synddb init-messages` gives it".to_owned()),
             };
-            let seen = match (came, told, read) {
-                (Came::First | Came::Snapshot, _, _) => {
-                    refuse("a snapshot brought it, and not a commit".to_owned())
-                }
-                (Came::Commit, Some(told), _) => refuse(told.to_owned()),
-                (Came::Commit, None, None) => {
-                    refuse("the table has not the columns that `synddb init-messages` gives it".to_owned())
-                }
-                (Came::Commit, None, Some(Err(error))) => refuse(error.to_string()),
-                (Came::Commit, None, Some(Ok(read))) => {
-                    let fields = OutboundFields::of(&read.message(StreamId::from_bytes([0; 32]), inbox_consumed));
-                    SeenMessage { nonce, sequence, fields: Some(fields), refused: None }
-                }
+            let fields = read.map(|read| {
+                OutboundFields::of(&read.message(StreamId::from_bytes([0; 32]), inbox_consumed))
+            });
+            if came == Came::First {
+                standing.insert(nonce, fields.ok());
+                return;
+            }
+            let fields = match (came, told) {
+                (Came::Snapshot, _) => Err(BY_SNAPSHOT.to_owned()),
+                (_, Some(told)) => Err(told.to_owned()),
+                (_, None) => fields,
             };
-            self.came.push((seen, came == Came::First));
+            let (fields, refused) = match fields {
+                Ok(fields) => (Some(fields), None),
+                Err(detail) => (None, Some((sequence, detail))),
+            };
+            self.came.push(SeenMessage { nonce, sequence, fields, refused });
         });
+        if came == Came::First {
+            self.standing = Some((sequence, standing));
+        }
+        if is_too_much {
+            self.dropped = self.dropped.or(Some(sequence));
+        }
     }
 
     /// Writes it down, in the transaction that is open. What a nonce said first stands.
     pub(super) fn write(&mut self, sqlite: &Connection) -> rusqlite::Result<()> {
-        if let Some(sequence) = self.dropped.take() {
-            let sql = "UPDATE main._synddb_outbound SET refused_at = coalesce(refused_at, ?1), refused = coalesce(refused, 'the table was dropped')";
-            sqlite.execute(sql, params![stored(sequence)])?;
+        if let Some((sequence, standing)) = self.standing.take() {
+            compare(sqlite, sequence, standing)?;
         }
         for (nonce, sequence) in std::mem::take(&mut self.rewritten) {
-            let sql = "UPDATE main._synddb_outbound SET refused_at = coalesce(refused_at, ?2),
-                         refused = coalesce(refused, 'the row was changed or deleted') WHERE nonce = ?1";
-            sqlite.prepare_cached(sql)?.execute(params![nonce.cast_signed(), stored(sequence)])?;
+            refuse(sqlite, Some(nonce), sequence, "the row was changed or deleted")?;
         }
-        for (seen, is_first) in std::mem::take(&mut self.came) {
-            let sql = if is_first {
-                "INSERT INTO main._synddb_outbound(nonce, sequence, fields, refused_at, refused) VALUES(?1, ?2, ?3, ?4, ?5) ON CONFLICT(nonce) DO NOTHING"
-            } else {
-                "INSERT INTO main._synddb_outbound(nonce, sequence, fields, refused_at, refused) VALUES(?1, ?2, ?3, ?4, ?5)
-                 ON CONFLICT(nonce) DO UPDATE SET refused_at = coalesce(refused_at, ?2), refused = coalesce(refused, 'another row came under its id')"
+        for seen in std::mem::take(&mut self.came) {
+            insert(sqlite, &seen)?;
+        }
+        // Behind what came with it, which is refused as well.
+        if let Some(sequence) = self.dropped.take() {
+            refuse(sqlite, None, sequence, "the table was dropped, or more was done to it than is kept")?;
+        }
+        Ok(())
+    }
+
+    /// What was written down from a message of the log on, of a file that goes: never signed, since the state that held it was replaced.
+    pub(super) fn since(sqlite: &Connection, sequence: Sequence) -> rusqlite::Result<Vec<SeenMessage>> {
+        let sql = "SELECT nonce, sequence, fields, refused_at, refused FROM main._synddb_outbound
+                   WHERE sequence >= ?1 OR refused_at >= ?1 ORDER BY nonce";
+        let mut statement = sqlite.prepare(sql)?;
+        let rows = statement.query_map([stored(sequence)], read)?;
+        rows.collect()
+    }
+
+    /// Takes over what [`Self::since`] told of an earlier file.
+    pub(super) fn take_over(sqlite: &Connection, since: &[SeenMessage]) -> rusqlite::Result<()> {
+        for seen in since {
+            insert(sqlite, seen)?;
+            let (at, why) = match &seen.refused {
+                Some((at, why)) => (*at, why.as_str()),
+                None => (seen.sequence, "a snapshot took the place of the state that held it"),
             };
-            let fields = seen.fields.as_ref().and_then(|fields| serde_json::to_string(fields).ok());
-            let (refused_at, refused) = seen.refused.unzip();
-            let (sequence, at) = (stored(seen.sequence), refused_at.map(stored));
-            sqlite.prepare_cached(sql)?.execute(params![seen.nonce.cast_signed(), sequence, fields, at, refused])?;
+            refuse(sqlite, Some(seen.nonce), at, why)?;
         }
         Ok(())
     }
@@ -153,6 +190,51 @@ impl Outbound {
         }
         Ok(())
     }
+}
+
+/// A row that came. One that comes under an id that is known refuses what is known.
+fn insert(sqlite: &Connection, seen: &SeenMessage) -> rusqlite::Result<()> {
+    let sql = "INSERT INTO main._synddb_outbound(nonce, sequence, fields, refused_at, refused) VALUES(?1, ?2, ?3, ?4, ?5)
+               ON CONFLICT(nonce) DO UPDATE SET refused_at = coalesce(refused_at, ?2), refused = coalesce(refused, 'another row came under its id')";
+    let fields = seen.fields.as_ref().map(serde_json::to_string).transpose();
+    let fields = fields.map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))?;
+    let (at, refused) = seen.refused.as_ref().map(|(at, refused)| (stored(*at), refused)).unzip();
+    let values = params![seen.nonce.cast_signed(), stored(seen.sequence), fields, at, refused];
+    sqlite.prepare_cached(sql)?.execute(values).map(drop)
+}
+
+/// Refuses what is known under an id, or all of it.
+fn refuse(sqlite: &Connection, nonce: Option<u64>, at: Sequence, why: &str) -> rusqlite::Result<()> {
+    let sql = "UPDATE main._synddb_outbound SET refused_at = coalesce(refused_at, ?2), refused = coalesce(refused, ?3)
+               WHERE ?1 IS NULL OR nonce = ?1";
+    let values = params![nonce.map(u64::cast_signed), stored(at), why];
+    sqlite.prepare_cached(sql)?.execute(values).map(drop)
+}
+
+/// All rows were looked at: what is known and stands otherwise, or not any more, was changed while nobody looked; what is not known came by no commit that
+/// anybody saw.
+fn compare(
+    sqlite: &Connection,
+    at: Sequence,
+    mut standing: BTreeMap<u64, Option<OutboundFields>>,
+) -> rusqlite::Result<()> {
+    let known: Vec<SeenMessage> = {
+        let sql = "SELECT nonce, sequence, fields, refused_at, refused FROM main._synddb_outbound";
+        let mut statement = sqlite.prepare(sql)?;
+        statement.query_map([], read)?.collect::<rusqlite::Result<_>>()?
+    };
+    for known in known {
+        let says = |fields: &OutboundFields| OutboundFields { inbox_consumed: 0, ..fields.clone() };
+        let stands = standing.remove(&known.nonce).flatten();
+        if known.fields.as_ref().map(says) != stands.as_ref().map(says) {
+            refuse(sqlite, Some(known.nonce), at, "the row was changed or deleted while nobody looked")?;
+        }
+    }
+    for nonce in standing.into_keys() {
+        let refused = Some((at, BY_SNAPSHOT.to_owned()));
+        insert(sqlite, &SeenMessage { nonce, sequence: at, fields: None, refused })?;
+    }
+    Ok(())
 }
 
 /// Those from an id on, up to a message of the log, in their order.

@@ -103,7 +103,7 @@ impl Owner {
             let from = self.live.as_ref().map(Working::connection).or(unread.as_ref());
             return from.map_or(Ok(()), |from| staged.keep_judged(from));
         };
-        let carried = self.live.as_mut().and_then(Working::carry);
+        let carried = self.live.as_mut().map(Working::carry).transpose()?.flatten();
         let live = self.live.as_ref().map(|live| (live.connection(), carried));
         let (unread, delivered) = (unread.as_ref(), self.delivered);
         let replaced = Replaced { live, staged: seen, unread, gap, delivered };

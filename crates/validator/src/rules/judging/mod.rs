@@ -48,6 +48,8 @@ pub(crate) struct Judging {
     sql: Rules,
     messages: Messages,
     outbound: Outbound,
+    /// The message that this file began with: what is known of outbound messages from there on is in no other file.
+    since: Sequence,
     replica: PathBuf,
     place: Place,
     came: Came,
@@ -81,6 +83,7 @@ impl Judging {
             sql: Rules::new(rulebook.texts.to_vec(), rulebook.bounds),
             messages: Messages::read(file, delivered)?.unwrap_or(messages),
             outbound: Outbound::default(),
+            since: place.sequence,
             replica: replica.to_owned(),
             place,
             came: Came::Commit,
@@ -199,9 +202,10 @@ impl Judging {
     }
 
     /// What was seen, for what takes the place of this state before it is committed.
-    pub(crate) fn carry(&mut self) -> Carried {
+    pub(crate) fn carry(&mut self, connection: &Connection) -> Result<Carried, SqliteError> {
         let (counted, meant) = (std::mem::take(&mut self.counted), self.sql.meant().clone());
-        Carried { found: self.take_found(), counted, messages: self.messages, meant }
+        let outbound = Outbound::since(connection.sqlite(), self.since)?;
+        Ok(Carried { found: self.take_found(), counted, messages: self.messages, outbound, meant })
     }
 
     /// What was found since this was asked last.

@@ -13,7 +13,7 @@ use synddb_sqlite::rusqlite;
 
 use super::{Judging, Place, sqlite};
 use crate::rules::messages::{Came, Messages};
-use crate::rules::outbound::Outbound;
+use crate::rules::outbound::{Outbound, SeenMessage};
 use crate::rules::violations::{self, Violation};
 use crate::rules::{Rulebook, known};
 
@@ -22,6 +22,7 @@ pub(crate) struct Carried {
     pub(super) found: Vec<Violation>,
     pub(super) counted: Vec<Violation>,
     pub(super) messages: Messages,
+    pub(super) outbound: Vec<SeenMessage>,
     pub(super) meant: BTreeMap<String, Meaning>,
 }
 
@@ -67,6 +68,7 @@ impl Judging {
         judging.came = if seen.is_some() || staged.is_some() { Came::Snapshot } else { Came::First };
         match (staged, seen) {
             (Some(seen), _) => {
+                Outbound::take_over(after.sqlite(), &seen.outbound).map_err(sqlite)?;
                 (judging.messages, judging.new) = (seen.messages, seen.found);
                 judging.new.extend(seen.counted);
                 judging.sql.mean(seen.meant);

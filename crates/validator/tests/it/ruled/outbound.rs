@@ -254,3 +254,58 @@ async fn what_comes_behind_a_violation_waits_until_it_is_resolved() {
     running.stop().await.unwrap();
     equal(&log);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_changed_while_nobody_looked_is_refused() {
+    let (mut log, mut running) = begun().await;
+    log.run("DROP TRIGGER outbound_messages_kept; DROP TRIGGER outbound_messages_not_deleted");
+    for value in 5..8 {
+        log.run(&row(value));
+    }
+    let first = log.publish().await;
+    until_endorsed(&mut running, first).await;
+    running.stop().await.unwrap();
+    std::fs::remove_file(log.folder.path().join("replica.db.outbound.db")).unwrap();
+    log.run("UPDATE outbound_messages SET value = '9' WHERE id = 1");
+    log.run("DELETE FROM outbound_messages WHERE id = 3");
+    log.publish().await;
+    apply_unjudged(&log).await;
+    let mut running = caught_up(signing(&log)).await;
+    for nonce in [1, 3] {
+        assert!(refused(&mut running, nonce).await.contains("while nobody looked"), "{nonce}");
+    }
+    assert!(matches!(told(&mut running, 2).await, OutboundStatus::Waiting { .. }));
+    running.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_snapshot_of_its_own_batch_took_back_is_refused() {
+    for begins in 1..=2 {
+        let mut log = Log::begin(SCHEMA).await;
+        let mut config = signing(&log);
+        config.endorse.incarnation_max = 0;
+        let mut running = Running::start(config);
+        until_endorsed(&mut running, log.last()).await;
+        // All of it is one batch, and no state that anybody keeps has the rows that came before its last snapshot.
+        for at in 0..begins {
+            log.run(&row(5));
+            log.begin_anew(&format!("copy{at}.db"), SCHEMA).await;
+        }
+        let last = log.publish().await;
+        running.until_applied(last).await;
+        assert!(!refused(&mut running, 1).await.is_empty(), "{begins}");
+        running.stop().await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_reconcile_brings_in_order_is_signed() {
+    let (mut log, mut running) = begun().await;
+    log.run(&row(5));
+    log.reconcile(&row(6));
+    let last = log.publish().await;
+    until_endorsed(&mut running, last).await;
+    assert_eq!(signer(&signed(&mut running, 2).await, &message(2, 6)), Some(key(&log)));
+    running.stop().await.unwrap();
+    equal(&log);
+}
