@@ -162,7 +162,6 @@ impl Carrier {
                     OutboundStatus::Signed(_) => found.push(new),
                     OutboundStatus::Refused(refused) => {
                         let standing = Standing::Refused { detail: brief(&refused.detail) };
-                        metrics::outcome(standing.word());
                         found.push(Tracked { standing, ..new });
                     }
                     OutboundStatus::Waiting { .. } => {
@@ -303,7 +302,11 @@ impl Carrier {
 
     fn follow(&self, tracked: &Tracked) -> Event {
         match self.queue.find(&job_of(tracked)) {
-            Ok(Found::Unknown | Found::Settled(JobOutcome::Dropped { .. })) => Event::NeverSent,
+            Ok(Found::Unknown) => Event::NeverSent,
+            // Its name is taken for ever, so the next attempt has another one.
+            Ok(Found::Settled(JobOutcome::Dropped { why })) => {
+                Event::Ended { tx: why, block: 0, outcome: Outcome::Nothing }
+            }
             Ok(Found::Open(hash)) => Event::UnderWay { tx: hash.map(|hash| hexed(&hash)) },
             Ok(Found::Settled(JobOutcome::Mined(receipt))) => {
                 metrics::spent(receipt.gas_used, receipt.gas_price);

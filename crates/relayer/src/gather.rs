@@ -148,7 +148,6 @@ impl Words {
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use synddb_protocol::http::OutboundFields;
     use synddb_protocol::id::{Address, Sequence};
     use synddb_protocol::signing::SigningKey;
 

@@ -14,7 +14,7 @@ const CHECKPOINTS: &str = "synddb_relayer_checkpoints_total";
 const NONSENSE: &str = "synddb_relayer_nonsense_total";
 
 /// The outcomes that are counted.
-const OUTCOMES: [&str; 6] = ["completed", "failed", "rejected", "expired", "refused", "held"];
+const OUTCOMES: [&str; 5] = ["completed", "failed", "rejected", "expired", "held"];
 
 /// Says what is counted, and begins to count what may never happen.
 pub(crate) fn describe() {

@@ -4,7 +4,6 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use synddb_chain::submit::{Config as Submitting, Depth, Submitter};
 use synddb_chain::{Account, Contracts, Deployment, Endpoint, EndpointError};
@@ -27,6 +26,9 @@ use crate::queue::SqliteQueue;
 
 /// How many looks in a row must say the same before the submitter believes a count.
 const ANSWERS: u32 = 4;
+
+/// Transactions that may be under way at once. Each is until it is final, so this bounds how many are paid for in the time that takes.
+const IN_FLIGHT_MAX: usize = 128;
 
 /// What a relayer is once it serves.
 #[derive(Debug, Clone, Copy)]
@@ -160,7 +162,7 @@ fn submitter_config(config: &Config) -> Submitting {
         poll: config.poll(),
         max_fee_per_gas_max: config.fees.fee_per_gas_wei_max.into(),
         answers: ANSWERS,
-        resend_after: Duration::from_secs(30),
+        in_flight_max: IN_FLIGHT_MAX,
         ..Submitting::default()
     }
 }
