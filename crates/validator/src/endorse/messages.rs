@@ -1,5 +1,7 @@
 //! HTTP about outbound messages: what became of a row here, and this validator's signature over it.
 
+#![allow(unused_qualifications, reason = "what utoipa writes of `IntoParams` names types in full")]
+
 use serde::Deserialize;
 use synddb_protocol::chain;
 use synddb_protocol::http::{
