@@ -7,7 +7,7 @@ use synddb_protocol::hash::StateHash;
 use synddb_protocol::http::{Difference, Halt, HaltKind, Naming, Position, ReplicaStatus, StreamStatus};
 use synddb_protocol::id::Sequence;
 
-use super::{Event, Stage, Writer, restored, ruled, swept, verified};
+use super::{Bridged, Event, Stage, Writer, restored, ruled, swept, verified};
 use crate::bench::report;
 use crate::diff::Compared;
 use crate::doctor::{Count, Finding};
@@ -131,10 +131,15 @@ pub(super) fn of(event: &Event) -> String {
         Event::Halted(halt) => halted(halt),
         Event::Started { process, pid } => format!("{process} started, process {pid}"),
         Event::Exited { process, status } => format!("{process} ended ({status}) and is started again"),
-        Event::Running { stream, sequencer, validator, store, replica, key } => format!(
-            "everything runs; write to the database with any program\n  stream     {stream}\n  sequencer  {sequencer}, signs \
-             with {key}\n  store      {store}\n  validator  {validator}\n  replica    {replica}"
-        ),
+        Event::Running { stream, sequencer, validator, store, replica, key, bridge } => {
+            let bridge = bridge.as_deref().map_or_else(String::new, |Bridged { rpc, chain_id, bridge, relayer, .. }| {
+                format!("\n  chain      {rpc}, id {chain_id}\n  bridge     {bridge}\n  relayer    {relayer}")
+            });
+            format!(
+                "everything runs; write to the database with any program\n  stream     {stream}\n  sequencer  {sequencer}, signs \
+                 with {key}\n  store      {store}\n  validator  {validator}\n  replica    {replica}{bridge}"
+            )
+        }
         Event::Drained { process, complete: true } => format!("{process} ended, nothing left to do"),
         Event::Drained { process, complete: false } => {
             format!("{process} ended before everything was done; it goes on when it is started again")
