@@ -13,9 +13,9 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::de::{SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
-use synddb_protocol::id::StreamId;
+use synddb_protocol::id::{Address, StreamId};
 use synddb_protocol::limits::{BATCH_BYTES_MAX, BATCH_MESSAGES_MAX};
-use synddb_protocol::signing::{SigningKey, TrustedKeys, VerifyingKey};
+use synddb_protocol::signing::{Domain, SigningKey, TrustedKeys, VerifyingKey};
 use synddb_service::http::{CheckEvidence, ConnectionBounds, TlsConfig};
 use synddb_service::telemetry::Settings as Telemetry;
 use synddb_storage::StoreUrl;
@@ -64,6 +64,10 @@ pub struct Config {
     #[serde(deserialize_with = "listed_keys")]
     #[schemars(with = "Vec<String>")]
     pub trusted_keys: Vec<VerifyingKey>,
+    /// The bridge for which rows of `outbound_messages` are signed, of every stream that is led: a bridge takes those of its own stream alone. Without it
+    /// none are read. Every key that ever led a stream must be in `trusted_keys`.
+    #[schemars(with = "Option<BridgeForm>")]
+    pub bridge: Option<Bridge>,
     /// When a batch is cut.
     pub batch: Batching,
     /// Most requests that wait for one stream's owner; further ones are refused as busy.
@@ -99,6 +103,7 @@ impl Default for Config {
             lease_store: None,
             url: None,
             trusted_keys: Vec::new(),
+            bridge: None,
             batch: Batching::default(),
             queue_max: 256,
             journal_bytes_max: 1 << 30,
@@ -223,6 +228,63 @@ impl TryFrom<LeasingForm> for Leasing {
 impl From<Leasing> for LeasingForm {
     fn from(leasing: Leasing) -> Self {
         Self { heartbeat_ms: leasing.heartbeat_ms, patience_ms: leasing.patience_ms }
+    }
+}
+
+/// The contract that executes outbound messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "BridgeForm", into = "BridgeForm")]
+pub struct Bridge(Domain);
+
+/// Why two values name no bridge.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "a bridge is a contract on a live chain, so neither is zero; write the chain's EIP-155 id and the address of the contract. chain_id=`{chain_id}` contract=`{contract}`"
+)]
+pub struct BridgeError {
+    chain_id: u64,
+    contract: Address,
+}
+
+impl Bridge {
+    /// The bridge at an address on a chain.
+    ///
+    /// # Errors
+    /// [`BridgeError`] where one of them is zero.
+    pub fn new(chain_id: u64, contract: Address) -> Result<Self, BridgeError> {
+        if chain_id == 0 || contract == Address::ZERO {
+            return Err(BridgeError { chain_id, contract });
+        }
+        Ok(Self(Domain { chain_id, contract }))
+    }
+
+    /// What is signed for it is signed for this domain.
+    pub const fn domain(&self) -> Domain {
+        self.0
+    }
+}
+
+#[derive(Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct BridgeForm {
+    /// The chain, by its EIP-155 id.
+    chain_id: u64,
+    /// The address of the contract.
+    #[schemars(with = "String", example = "0x00000000000000000000000000000000000000b1")]
+    contract: Address,
+}
+
+impl TryFrom<BridgeForm> for Bridge {
+    type Error = BridgeError;
+
+    fn try_from(BridgeForm { chain_id, contract }: BridgeForm) -> Result<Self, BridgeError> {
+        Self::new(chain_id, contract)
+    }
+}
+
+impl From<Bridge> for BridgeForm {
+    fn from(Bridge(Domain { chain_id, contract }): Bridge) -> Self {
+        Self { chain_id, contract }
     }
 }
 

@@ -14,6 +14,7 @@
 //! | `stream` | one stream and its owner, which carries the effects out |
 //! | `live` | what a stream shows of its log before it is stored |
 //! | `registry` | the streams of a process |
+//! | `outbound` | what became of the rows that ask the bridge to act, as the stored log has them, and the signatures over them |
 //! | `standby` | leases: who leads where several could, and when another one begins |
 //! | `stored` | what is read from the store for those who ask |
 //! | `proof` | proofs over what is stored, and leaves |
@@ -32,6 +33,7 @@ mod leading;
 mod live;
 mod metrics;
 pub mod ordering;
+mod outbound;
 mod proof;
 mod registry;
 mod run;
@@ -42,7 +44,9 @@ mod tail;
 mod unstored;
 
 pub use check::check;
-pub use config::{Batching, Config, Leasing, LeasingError, PORT, PublicUrl, Role, Streams};
+pub use config::{
+    Batching, Bridge, BridgeError, Config, Leasing, LeasingError, PORT, PublicUrl, Role, Streams,
+};
 pub use error::{LeadError, SequencerError};
 pub use http::openapi;
 pub use journal::JournalError;

@@ -53,6 +53,18 @@ pub(crate) fn describe() {
         "synddb_sequencer_refused_total",
         "Requests that write and were refused, by the code of the problem."
     );
+    describe_counter!(
+        "synddb_sequencer_outbound_signed_total",
+        "Outbound messages that are signed for the bridge: their rows are stored."
+    );
+    describe_counter!(
+        "synddb_sequencer_outbound_refused_total",
+        "Outbound messages that are never signed: rows that are malformed, out of order, changed or deleted."
+    );
+    describe_gauge!(
+        "synddb_sequencer_outbound_nonce",
+        "The highest nonce of an outbound message that is known; 0 for none."
+    );
     describe_gauge!("synddb_sequencer_live_readers", "Readers of logs as they grow.");
     describe_counter!(
         "synddb_sequencer_live_dropped_total",
@@ -153,6 +165,37 @@ impl StreamMetrics {
     /// A put was not answered, and is tried again.
     pub(crate) fn put_retried(&self) {
         self.put_retries.increment(1);
+    }
+}
+
+/// What is counted of the outbound messages of one stream, where there is a bridge.
+pub(crate) struct OutboundMetrics {
+    signed: Counter,
+    refused: Counter,
+    nonce: Gauge,
+}
+
+impl OutboundMetrics {
+    pub(crate) fn new(stream: StreamId) -> Self {
+        let stream = stream.to_key();
+        let label = || [("stream", stream.clone())];
+        let signed = counter!("synddb_sequencer_outbound_signed_total", &label());
+        let refused = counter!("synddb_sequencer_outbound_refused_total", &label());
+        signed.increment(0);
+        refused.increment(0);
+        Self { signed, refused, nonce: gauge!("synddb_sequencer_outbound_nonce", &label()) }
+    }
+
+    /// A stored batch brought so many.
+    pub(crate) fn brought(&self, signed: u64, refused: u64) {
+        self.signed.increment(signed);
+        self.refused.increment(refused);
+    }
+
+    /// So many are known.
+    #[expect(clippy::cast_precision_loss, reason = "nonces are dense: nobody counts to 2^53")]
+    pub(crate) fn stands(&self, last: u64) {
+        self.nonce.set(last as f64);
     }
 }
 

@@ -21,6 +21,7 @@ use crate::error::LeadError;
 use crate::journal::{FILE, Journal, JournalError};
 use crate::leading::Leader;
 use crate::live::Live;
+use crate::outbound::{Outbound, follow};
 use crate::standby::{Keeper, Leases, Start, UNTRUSTED};
 use crate::stream::{Handle, Owner, Parts, Phase, View};
 
@@ -68,6 +69,8 @@ pub(crate) struct Registry {
     store: Arc<dyn BatchStore>,
     leases: Option<Leases>,
     streams: Mutex<Streams>,
+    /// Kept from one owner to the next: a ledger is open once.
+    outbound: Mutex<BTreeMap<StreamId, Arc<Outbound>>>,
     /// Told when a stream is watched that was not.
     watched_more: Notify,
     ended: mpsc::Sender<Ended>,
@@ -115,8 +118,8 @@ impl Registry {
         leases: Option<Leases>,
     ) -> (Self, mpsc::Receiver<Ended>) {
         let (ended, receiver) = mpsc::channel(STREAMS_MAX);
-        let (streams, watched_more) = (Mutex::default(), Notify::new());
-        (Self { config, key, store, leases, streams, watched_more, ended }, receiver)
+        let (streams, outbound, watched_more) = (Mutex::default(), Mutex::default(), Notify::new());
+        (Self { config, key, store, leases, streams, outbound, watched_more, ended }, receiver)
     }
 
     /// The streams that have a journal here and are admitted.
@@ -329,6 +332,11 @@ impl Registry {
         let (live, feed) = Live::new();
         let finish = Shutdown::new();
         let leader = Leader::of(&self.config, stream, Arc::clone(&self.key));
+        let outbound = self.outbound(stream);
+        let following = outbound.as_ref().map(|outbound| {
+            let (outbound, store) = (Arc::clone(outbound), Arc::clone(&self.store));
+            follow(outbound, store, leader.trusted.clone(), view.clone())
+        });
         let owner = Owner::new(Parts {
             leader,
             store: Arc::clone(&self.store),
@@ -344,16 +352,21 @@ impl Registry {
         std::thread::Builder::new().name(name).spawn(move || {
             // Beside this thread: a disk that syncs for long must not look like a death.
             let keeping = keeper.map(|(keeper, start)| runtime.spawn(keeper.keep(start, seen, asked_to_end)));
+            let following = following.map(|following| runtime.spawn(following));
             // The journal is used on this thread only; what waits for the network waits on the runtime.
             let error = runtime.block_on(owner.run()).err();
             if let Some(keeping) = keeping {
                 // It ends because the owner has: nobody is told before the lease is released.
                 runtime.block_on(keeping).ok();
             }
+            if let Some(following) = following {
+                // Two never read for one ledger.
+                runtime.block_on(following).ok();
+            }
             // Nobody listens any more when the process ends without waiting.
             ended.blocking_send(Ended { stream, error }).ok();
         })?;
-        Ok(Handle { commands, view, feed, finish })
+        Ok(Handle { commands, view, feed, outbound, finish })
     }
 
     /// Takes note of an owner that ended. Gives the error that it ended with.
@@ -387,6 +400,18 @@ impl Registry {
     /// The folder of the journals.
     pub(crate) fn folder(&self) -> PathBuf {
         self.config.dir.join("streams")
+    }
+
+    /// What became of the outbound messages of a stream, where there is a bridge.
+    fn outbound(&self, stream: StreamId) -> Option<Arc<Outbound>> {
+        let bridge = self.config.bridge?.domain();
+        // A map that a panic left behind is still a map.
+        let mut known = self.outbound.lock().unwrap_or_else(PoisonError::into_inner);
+        let new = || {
+            let folder = self.folder().join(stream.to_key());
+            Arc::new(Outbound::new(stream, bridge, Arc::clone(&self.key), folder))
+        };
+        Some(Arc::clone(known.entry(stream).or_insert_with(new)))
     }
 
     fn streams(&self) -> MutexGuard<'_, Streams> {

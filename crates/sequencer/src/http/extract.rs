@@ -67,6 +67,20 @@ impl FromRequestParts<Front> for Last {
     }
 }
 
+/// The nonce that the path names.
+pub(super) struct Nonce(pub(super) u64);
+
+impl FromRequestParts<Front> for Nonce {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, _: &Front) -> Result<Self, Refusal> {
+        let named = parameter(parts, "id").await?;
+        let is_number =
+            |text: &String| text.bytes().all(|byte| byte.is_ascii_digit()) && !text.starts_with('0');
+        named.filter(is_number).and_then(|text| text.parse().ok()).map(Self).ok_or_else(nothing_here)
+    }
+}
+
 /// What a path has under this name, if it has such a part. One that is no text names nothing, and never means what is meant without it.
 async fn parameter(parts: &mut Parts, name: &str) -> Result<Option<String>, Refusal> {
     match RawPathParams::from_request_parts(parts, &()).await {

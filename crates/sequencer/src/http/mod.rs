@@ -5,6 +5,7 @@
 mod deliver;
 mod extract;
 mod live;
+mod outbound;
 mod proof;
 mod read;
 mod write;
@@ -19,6 +20,7 @@ use synddb_service::axum::http::StatusCode;
 use synddb_service::axum::http::header::{CONNECTION, HeaderValue};
 use synddb_service::axum::middleware::map_response;
 use synddb_service::axum::response::Response;
+use synddb_service::axum::routing::post;
 use synddb_service::http::{About, Gate, OpenApiRouter, Refusal, document, rendered, routes};
 use synddb_service::shutdown::Shutdown;
 use synddb_storage::BatchStore;
@@ -37,6 +39,9 @@ const PROOFS_MAX: usize = 4;
 
 /// Most resends that are looked up in the store at a time; more wait, for [`PATIENCE`]. Readers never keep them out.
 const LOOK_UPS_MAX: usize = 8;
+
+/// Most answers that have outbound messages signed at a time; more wait, for [`PATIENCE`].
+const LEDGERS_MAX: usize = 4;
 
 /// How long a request waits for others that read the store.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -74,6 +79,8 @@ struct Shared {
     proofs: Semaphore,
     look_ups: Semaphore,
     opens: Semaphore,
+    /// Leave to read a ledger of outbound messages, and to have them signed.
+    ledgers: Semaphore,
     /// Leave to be shown a log as it grows.
     live: Arc<Semaphore>,
     shutdown: Shutdown,
@@ -99,6 +106,7 @@ impl Front {
             proofs: Semaphore::new(PROOFS_MAX),
             look_ups: Semaphore::new(LOOK_UPS_MAX),
             opens: Semaphore::new(processors * OPENS_PER_PROCESSOR),
+            ledgers: Semaphore::new(LEDGERS_MAX),
             live: Arc::new(Semaphore::new(live::LIVE_READERS_MAX)),
             shutdown,
         }))
@@ -138,6 +146,11 @@ fn routes() -> OpenApiRouter<Front> {
         .routes(routes!(write::chunk))
         .routes(routes!(read::batches))
         .routes(routes!(live::stream))
+        .routes(routes!(outbound::list))
+        .routes(routes!(outbound::stream))
+        .routes(routes!(outbound::content))
+        .routes(routes!(outbound::status))
+        .route("/messages/outbound", post(outbound::refuse))
         .routes(routes!(proof::leaves))
         .routes(routes!(proof::inclusion))
         .routes(routes!(proof::consistency))

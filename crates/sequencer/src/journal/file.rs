@@ -203,7 +203,7 @@ impl File {
 }
 
 /// Makes a file that only its owner may read, or makes one so that is there. SQLite gives its mode to those that it puts beside it.
-fn make_private(path: &Path) -> Result<(), JournalError> {
+pub(crate) fn make_private(path: &Path) -> Result<(), JournalError> {
     let make = || -> io::Result<()> {
         match OpenOptions::new().write(true).create_new(true).mode(FILE_MODE).open(path) {
             // Never opened here: closing it would release the locks of a connection of this process.

@@ -16,7 +16,7 @@ mod index;
 mod memory;
 
 pub use error::JournalError;
-pub(crate) use file::{FILE, make_folder};
+pub(crate) use file::{FILE, make_folder, make_private};
 pub(crate) use index::Found;
 
 use std::path::{Path, PathBuf};

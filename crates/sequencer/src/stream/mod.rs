@@ -9,6 +9,8 @@ mod underway;
 
 pub(crate) use owner::{Owner, Parts};
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use synddb_protocol::http::{Reason, StreamStatus};
 use synddb_protocol::id::Sequence;
@@ -19,6 +21,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::admission::Room;
 use crate::live::Feed;
 use crate::ordering::Held;
+use crate::outbound::Outbound;
 
 /// Whether a stream takes anything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,6 +84,8 @@ pub(crate) struct Handle {
     pub(crate) view: watch::Receiver<View>,
     /// The log as it grows.
     pub(crate) feed: Feed,
+    /// What became of its outbound messages; `None` where no bridge is configured.
+    pub(crate) outbound: Option<Arc<Outbound>>,
     /// Asks the owner to store what it has, and to end.
     pub(crate) finish: Shutdown,
 }

@@ -17,6 +17,7 @@ mod killed;
 mod live;
 mod ordering;
 mod other_store;
+mod outbound;
 mod proof;
 mod reading;
 mod remote;

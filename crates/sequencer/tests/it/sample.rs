@@ -56,17 +56,29 @@ pub(crate) struct Client {
     pub(crate) last: CommitDigest,
     /// The part that comes next, inside a commit in parts.
     pub(crate) part: Option<u64>,
+    /// How its database writes text.
+    encoding: TextEncoding,
     place: SnapshotPlace,
 }
 
 impl Client {
     pub(crate) fn new(stream: StreamId) -> Self {
-        Self::begin(stream, incarnation(1, 1), SnapshotPlace::Begins { predecessor: None })
+        Self::writing(stream, TextEncoding::Utf8)
     }
 
-    fn begin(stream: StreamId, incarnation: Incarnation, place: SnapshotPlace) -> Self {
+    /// A client whose database writes text so.
+    pub(crate) fn writing(stream: StreamId, encoding: TextEncoding) -> Self {
+        Self::begin(stream, incarnation(1, 1), encoding, SnapshotPlace::Begins { predecessor: None })
+    }
+
+    fn begin(
+        stream: StreamId,
+        incarnation: Incarnation,
+        encoding: TextEncoding,
+        place: SnapshotPlace,
+    ) -> Self {
         let last = CommitDigest::from_bytes([0; 32]);
-        let mut client = Self { stream, incarnation, next: 1, last, part: None, place };
+        let mut client = Self { stream, incarnation, next: 1, last, part: None, encoding, place };
         client.last = client.beginning().digest();
         client
     }
@@ -83,7 +95,7 @@ impl Client {
         };
         let counter = self.incarnation.counter.get() + 1;
         let place = SnapshotPlace::Begins { predecessor: Some(predecessor) };
-        Self::begin(self.stream, incarnation(counter, u8::try_from(counter).unwrap()), place)
+        Self::begin(self.stream, incarnation(counter, u8::try_from(counter).unwrap()), self.encoding, place)
     }
 
     /// The snapshot that begins its incarnation.
@@ -103,7 +115,7 @@ impl Client {
             stream: self.stream,
             incarnation: self.incarnation,
             place,
-            encoding: TextEncoding::Utf8,
+            encoding: self.encoding,
             page_size: PageSize::new(4096).unwrap(),
             state,
             chunks: vec![Chunk { hash: ChunkHash::of(PAGES), pages: 1, stored_bytes }],
@@ -135,6 +147,12 @@ impl Client {
 
     /// The next part of the next commit.
     pub(crate) fn part(&mut self, is_last: bool) -> Submission {
+        let rows = format!("part {}", self.part.unwrap_or(0)).into_bytes();
+        self.part_with(&rows, is_last)
+    }
+
+    /// The same with these rows.
+    pub(crate) fn part_with(&mut self, rows: &[u8], is_last: bool) -> Submission {
         let index = self.part.unwrap_or(0);
         let claim = StateClaim { state: state(self.next), scanned: None };
         let part = Part {
@@ -142,7 +160,7 @@ impl Client {
             prev: self.last,
             kind: CommitKind::Transaction,
             index: PartIndex::new(index).unwrap(),
-            changes: Changes { rows: format!("part {index}").into_bytes(), ..Changes::default() },
+            changes: Changes { rows: rows.to_vec(), ..Changes::default() },
             last: is_last.then_some(claim),
         };
         self.last = part.digest();

@@ -1,0 +1,490 @@
+//! The ledger of a stream's outbound messages: what became of each row, for ever, and how far the log was read for it.
+//!
+//! ```text
+//! lead      one row: stream, bridge, what was read with its checkpoint, how far the tables have come
+//! messages  one row for each nonce: where it stands, its fields and call data, or why it is never signed
+//! parts     the rows of a commit that comes in parts, until its last one
+//! ```
+//!
+//! What must stay true: a nonce has one row, which never changes, so that it has one digest (`spec/signing.md`, section 10); what one batch brings and how far
+//! was read are one transaction. Holds no signature: a key makes the same one each time.
+
+use std::io::{self, BufRead, Read};
+use std::path::{Path, PathBuf};
+
+use synddb_protocol::http::OutboundFields;
+use synddb_protocol::id::{Sequence, StreamId};
+use synddb_protocol::log::{Entry, VerifiedBatch};
+use synddb_protocol::signing::Domain;
+use synddb_protocol::submission::{Changes, Content, Part, SnapshotPlace, TextEncoding};
+use synddb_sqlite::connection::SqliteError;
+use synddb_sqlite::killable::reached;
+use synddb_sqlite::rusqlite::{self, OptionalExtension as _, params};
+
+use super::walk::{Ruling, Standing, WalkError, remakes, walk};
+use crate::journal::{JournalError, make_folder, make_private};
+
+/// `PRAGMA application_id` of a ledger: "SOut".
+const APPLICATION: i64 = 0x534f_7574;
+
+/// `PRAGMA user_version`: the form of the tables.
+const FORM: i64 = 1;
+
+/// The name of the file in its stream's folder.
+const FILE: &str = "outbound.db";
+
+const TABLES: &str = "
+    CREATE TABLE lead (
+        only INTEGER PRIMARY KEY CHECK (only = 1),
+        stream BLOB NOT NULL,
+        chain_id INTEGER NOT NULL,
+        contract BLOB NOT NULL,
+        read INTEGER,
+        checkpoint BLOB,
+        last INTEGER NOT NULL,
+        consumed INTEGER NOT NULL,
+        is_open INTEGER NOT NULL,
+        encoding INTEGER NOT NULL
+    ) STRICT;
+    CREATE TABLE messages (
+        nonce INTEGER PRIMARY KEY,
+        sequence INTEGER NOT NULL,
+        fields TEXT,
+        payload BLOB,
+        refused TEXT
+    ) STRICT;
+    CREATE TABLE parts (place INTEGER PRIMARY KEY, is_remade INTEGER NOT NULL, rows BLOB NOT NULL) STRICT;
+";
+
+/// Why the ledger did not open, or did not take something.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum LedgerError {
+    /// Its folder or file cannot be made.
+    #[error("the ledger of outbound messages cannot be made")]
+    Unmade(#[from] JournalError),
+    /// SQLite cannot do it.
+    #[error("the ledger of outbound messages fails; see the disk. file=`{}`", file.display())]
+    Sqlite {
+        /// The ledger.
+        file: PathBuf,
+        /// Why not.
+        source: SqliteError,
+    },
+    /// The file is something else, of another stream, or newer.
+    #[error(
+        "the file is no ledger of this stream's outbound messages that this program knows; upgrade, or move it away, and it is made anew from the log. file=`{}`",
+        file.display()
+    )]
+    Foreign {
+        /// The file.
+        file: PathBuf,
+    },
+    /// It was written for another bridge.
+    #[error(
+        "the ledger was written for another bridge, and a message has one digest; name that bridge again, or move the file away so that everything is signed for the new one. chain_id=`{chain_id}` contract=`{contract}` file=`{}`",
+        file.display()
+    )]
+    OtherBridge {
+        /// The chain.
+        chain_id: u64,
+        /// The contract there.
+        contract: String,
+        /// The ledger.
+        file: PathBuf,
+    },
+    /// A value in the file is not one that this program writes.
+    #[error("the ledger of outbound messages is damaged; restore it. what=`{what}` file=`{}`", file.display())]
+    Damaged {
+        /// What is wrong.
+        what: &'static str,
+        /// The ledger.
+        file: PathBuf,
+    },
+    /// The batch does not follow what was read.
+    #[error("the batch does not follow what the ledger has read. read=`{read:?}` first=`{first}`")]
+    Elsewhere {
+        /// The last message that was read.
+        read: Option<Sequence>,
+        /// The first of the batch.
+        first: Sequence,
+    },
+}
+
+/// What the ledger says of one nonce.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Recorded {
+    pub(super) nonce: u64,
+    pub(super) sequence: Sequence,
+    /// What is signed, or why nothing is.
+    pub(super) of: Result<OutboundFields, String>,
+}
+
+/// What a batch brought.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Brought {
+    pub(super) signed: u64,
+    pub(super) refused: u64,
+}
+
+/// The ledger of one stream.
+pub(super) struct Ledger {
+    sqlite: rusqlite::Connection,
+    file: PathBuf,
+    read: Option<Sequence>,
+    standing: Standing,
+}
+
+impl Ledger {
+    /// Opens the ledger in `folder`, and makes it when there is none.
+    pub(super) fn open(folder: &Path, stream: StreamId, bridge: &Domain) -> Result<Self, LedgerError> {
+        make_folder(folder)?;
+        let file = folder.join(FILE);
+        make_private(&file)?;
+        let opened = open_file(&file, stream, bridge);
+        let sqlite =
+            opened.map_err(|error| LedgerError::Sqlite { file: file.clone(), source: error.into() })?;
+        let mut ledger = Self { sqlite, file, read: None, standing: Standing::START };
+        ledger.check(stream, bridge)?;
+        ledger.load()?;
+        Ok(ledger)
+    }
+
+    fn check(&self, stream: StreamId, bridge: &Domain) -> Result<(), LedgerError> {
+        let is_known = self.pragma("application_id")? == APPLICATION && self.pragma("user_version")? == FORM;
+        let foreign = || LedgerError::Foreign { file: self.file.clone() };
+        if !is_known {
+            return Err(foreign());
+        }
+        let sql = "SELECT stream, chain_id, contract FROM lead";
+        let of = self.sqlite.query_row(sql, [], |row| {
+            Ok((row.get::<_, Vec<u8>>(0)?, row.get::<_, i64>(1)?, row.get::<_, Vec<u8>>(2)?))
+        });
+        let (found, chain_id, contract) = self.done(of)?;
+        if found != stream.as_bytes() {
+            return Err(foreign());
+        }
+        let chain_id = chain_id.cast_unsigned();
+        if chain_id != bridge.chain_id || contract != bridge.contract.as_bytes() {
+            let contract = format!("0x{}", hex::encode(contract));
+            return Err(LedgerError::OtherBridge { chain_id, contract, file: self.file.clone() });
+        }
+        Ok(())
+    }
+
+    fn load(&mut self) -> Result<(), LedgerError> {
+        let sql = "SELECT read, last, consumed, is_open, encoding FROM lead";
+        let row = self.sqlite.query_row(sql, [], |row| {
+            let read: Option<i64> = row.get(0)?;
+            let (last, consumed): (i64, i64) = (row.get(1)?, row.get(2)?);
+            let (is_open, encoding): (bool, u8) = (row.get(3)?, row.get(4)?);
+            Ok((read, last.cast_unsigned(), consumed.cast_unsigned(), is_open, encoding))
+        });
+        let (read, last, consumed, is_open, encoding) = self.done(row)?;
+        let encodings = [TextEncoding::Utf8, TextEncoding::Utf16Le, TextEncoding::Utf16Be];
+        let encoding = encodings.into_iter().find(|known| known.code() == encoding);
+        let encoding = encoding.ok_or_else(|| self.damaged("the text encoding"))?;
+        self.read = read.map(|read| self.sequence(read)).transpose()?;
+        self.standing = Standing { last, consumed, is_open, encoding };
+        Ok(())
+    }
+
+    /// The last message that was read, and the signed checkpoint behind it.
+    pub(super) fn read(&self) -> Result<Option<(Sequence, Vec<u8>)>, LedgerError> {
+        let Some(read) = self.read else { return Ok(None) };
+        let checkpoint = self.sqlite.query_row("SELECT checkpoint FROM lead", [], |row| row.get(0));
+        Ok(Some((read, self.done(checkpoint)?)))
+    }
+
+    /// The highest nonce that is recorded; 0 for none.
+    pub(super) fn last(&self) -> Result<u64, LedgerError> {
+        let last =
+            self.sqlite.query_row("SELECT max(nonce) FROM messages", [], |row| row.get::<_, Option<i64>>(0));
+        Ok(self.done(last)?.unwrap_or_default().cast_unsigned())
+    }
+
+    /// Takes in what a verified batch brings, in one transaction.
+    ///
+    /// # Errors
+    /// [`LedgerError`]; then nothing of it was taken in.
+    pub(super) fn take(&mut self, batch: &VerifiedBatch, checkpoint: &[u8]) -> Result<Brought, LedgerError> {
+        let headers = || batch.messages().iter().map(|message| message.header().sequence);
+        let (Some(first), Some(last)) = (headers().next(), headers().last()) else {
+            return Ok(Brought::default());
+        };
+        let next = self.read.map_or(Some(Sequence::FIRST), Sequence::next);
+        if next != Some(first) {
+            return Err(LedgerError::Elsewhere { read: self.read, first });
+        }
+        self.run("BEGIN IMMEDIATE")?;
+        let mut standing = self.standing;
+        let taken = self.take_all(batch, &mut standing).and_then(|brought| {
+            let sql =
+                "UPDATE lead SET read = ?, checkpoint = ?, last = ?, consumed = ?, is_open = ?, encoding = ?";
+            let Standing { last: id, consumed, is_open, encoding } = standing;
+            let (id, consumed) = (id.cast_signed(), consumed.cast_signed());
+            let values =
+                params![last.get().cast_signed(), checkpoint, id, consumed, is_open, encoding.code()];
+            self.done(self.sqlite.execute(sql, values))?;
+            reached("outbound walked");
+            self.run("COMMIT")?;
+            reached("outbound recorded");
+            Ok(brought)
+        });
+        match taken {
+            Ok(brought) => {
+                (self.read, self.standing) = (Some(last), standing);
+                Ok(brought)
+            }
+            Err(error) => {
+                // Where even that fails the connection is opened anew.
+                self.run("ROLLBACK").ok();
+                Err(error)
+            }
+        }
+    }
+
+    fn take_all(&self, batch: &VerifiedBatch, standing: &mut Standing) -> Result<Brought, LedgerError> {
+        let mut brought = Brought::default();
+        for message in batch.messages() {
+            let sequence = message.header().sequence;
+            match message.entry() {
+                Entry::Snapshot(snapshot) => {
+                    standing.encoding = snapshot.encoding;
+                    if matches!(snapshot.place, SnapshotPlace::Begins { .. }) {
+                        standing.is_open = true;
+                        self.run("DELETE FROM parts")?;
+                    }
+                }
+                Entry::Submission(submission) => match &submission.content {
+                    Content::Commits(commits) => {
+                        for commit in commits.as_slice() {
+                            let Changes { schema, rows, .. } = &commit.changes;
+                            let is_remade = remakes(schema, standing.encoding);
+                            self.walk(standing, sequence, is_remade, || rows.as_slice(), &mut brought)?;
+                        }
+                    }
+                    Content::Part(part) => self.take_part(standing, sequence, part, &mut brought)?,
+                },
+                Entry::Inbound(_) | Entry::Status(_) | Entry::Epoch(_) => {}
+            }
+        }
+        Ok(brought)
+    }
+
+    /// Keeps a part, and walks the commit when it is the last one.
+    fn take_part(
+        &self,
+        standing: &mut Standing,
+        sequence: Sequence,
+        part: &Part,
+        brought: &mut Brought,
+    ) -> Result<(), LedgerError> {
+        if part.index.get() == 0 {
+            self.run("DELETE FROM parts")?;
+        }
+        let sql = "INSERT OR REPLACE INTO parts VALUES (?, ?, ?)";
+        let is_remade = remakes(&part.changes.schema, standing.encoding);
+        let values = params![i64::from(part.index.get()), is_remade, part.changes.rows];
+        self.done(self.sqlite.prepare_cached(sql).and_then(|mut insert| insert.execute(values)))?;
+        if part.last.is_none() {
+            return Ok(());
+        }
+        let any = self.sqlite.query_row("SELECT max(is_remade) FROM parts", [], |row| row.get(0));
+        let is_remade = self.done(any)?;
+        self.walk(standing, sequence, is_remade, || Parts::of(&self.sqlite), brought)?;
+        self.run("DELETE FROM parts")
+    }
+
+    fn walk<R: BufRead>(
+        &self,
+        standing: &mut Standing,
+        sequence: Sequence,
+        is_remade: bool,
+        rows: impl Fn() -> R,
+        brought: &mut Brought,
+    ) -> Result<(), LedgerError> {
+        let mut behind = *standing;
+        let walked = walk(&mut behind, is_remade, rows, |ruling, consumed| {
+            self.record(sequence, ruling, consumed, brought)
+        });
+        match walked {
+            Ok(()) => *standing = behind,
+            Err(WalkError::Told(error)) => return Err(error),
+            Err(WalkError::Rows(error)) => {
+                tracing::warn!(%sequence, error = synddb_protocol::chain(&error),
+                    "the rows of a commit cannot be read; none of them is signed");
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes down what a row is worth, unless its nonce is known: that stays as it is.
+    fn record(
+        &self,
+        sequence: Sequence,
+        ruling: Ruling,
+        consumed: u64,
+        brought: &mut Brought,
+    ) -> Result<(), LedgerError> {
+        let (nonce, fields, payload, refused) = match ruling {
+            Ruling::Message(row) => {
+                // The stream is no part of the fields.
+                let fields = OutboundFields::of(&row.message(StreamId::from_bytes([0; 32]), consumed));
+                let fields = serde_json::to_string(&fields).map_err(|_| self.damaged("fields"))?;
+                (row.nonce, Some(fields), Some(row.payload), None)
+            }
+            Ruling::Refused { nonce, detail } => (nonce, None, None, Some(detail)),
+            Ruling::Nameless => {
+                tracing::warn!(%sequence, "a row of `outbound_messages` has no id that is an integer of 1 or more");
+                return Ok(());
+            }
+        };
+        let sql = "INSERT INTO messages VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING";
+        let values = params![nonce.cast_signed(), sequence.get().cast_signed(), fields, payload, refused];
+        let inserted = self.sqlite.prepare_cached(sql).and_then(|mut insert| insert.execute(values));
+        let is_new = self.done(inserted)? > 0;
+        match (&refused, is_new) {
+            (None, true) => brought.signed += 1,
+            (Some(detail), true) => {
+                brought.refused += 1;
+                tracing::warn!(nonce, %sequence, detail, "an outbound message is never signed");
+            }
+            (_, false) => {
+                tracing::warn!(nonce, %sequence, "an outbound message came again, or was changed; what is known of its nonce stays");
+            }
+        }
+        Ok(())
+    }
+
+    /// What is known of a nonce.
+    pub(super) fn recorded(&self, nonce: u64) -> Result<Option<Recorded>, LedgerError> {
+        Ok(self.recorded_from(nonce, 1)?.pop().filter(|recorded| recorded.nonce == nonce))
+    }
+
+    /// What is known of nonces from one on, in their order: so many at most.
+    pub(super) fn recorded_from(&self, from: u64, limit: usize) -> Result<Vec<Recorded>, LedgerError> {
+        let Ok(from) = i64::try_from(from) else { return Ok(Vec::new()) };
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let sql =
+            "SELECT nonce, sequence, fields, refused FROM messages WHERE nonce >= ? ORDER BY nonce LIMIT ?";
+        let read = || -> rusqlite::Result<Vec<(i64, i64, Option<String>, Option<String>)>> {
+            let mut select = self.sqlite.prepare_cached(sql)?;
+            let rows = select.query_map(params![from, limit], |row| {
+                Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
+            })?;
+            rows.collect()
+        };
+        let rows = self.done(read())?.into_iter();
+        rows.map(|(nonce, sequence, fields, refused)| {
+            let of = match (fields, refused) {
+                (Some(fields), None) => {
+                    Ok(serde_json::from_str(&fields).map_err(|_| self.damaged("fields"))?)
+                }
+                (_, Some(refused)) => Err(refused),
+                (None, None) => return Err(self.damaged("a message")),
+            };
+            Ok(Recorded { nonce: nonce.cast_unsigned(), sequence: self.sequence(sequence)?, of })
+        })
+        .collect()
+    }
+
+    /// The call data of a message.
+    pub(super) fn payload(&self, nonce: u64) -> Result<Vec<u8>, LedgerError> {
+        let sql = "SELECT payload FROM messages WHERE nonce = ?";
+        let payload =
+            self.sqlite.query_row(sql, [nonce.cast_signed()], |row| row.get::<_, Option<Vec<u8>>>(0));
+        Ok(self.done(payload.optional())?.flatten().unwrap_or_default())
+    }
+
+    fn pragma(&self, name: &str) -> Result<i64, LedgerError> {
+        self.done(self.sqlite.query_row(&format!("PRAGMA {name}"), [], |row| row.get(0)))
+    }
+
+    fn sequence(&self, number: i64) -> Result<Sequence, LedgerError> {
+        Sequence::new(number.cast_unsigned()).map_err(|_| self.damaged("a sequence"))
+    }
+
+    fn run(&self, sql: &str) -> Result<(), LedgerError> {
+        self.done(self.sqlite.execute_batch(sql))
+    }
+
+    fn done<T>(&self, done: rusqlite::Result<T>) -> Result<T, LedgerError> {
+        done.map_err(|error| LedgerError::Sqlite { file: self.file.clone(), source: error.into() })
+    }
+
+    fn damaged(&self, what: &'static str) -> LedgerError {
+        LedgerError::Damaged { what, file: self.file.clone() }
+    }
+}
+
+/// Opens the file, which is this process's alone from here on, and makes its tables where it is empty.
+fn open_file(file: &Path, stream: StreamId, bridge: &Domain) -> rusqlite::Result<rusqlite::Connection> {
+    let sqlite = rusqlite::Connection::open(file)?;
+    sqlite.busy_timeout(std::time::Duration::ZERO)?;
+    sqlite.pragma_update(None, "locking_mode", "EXCLUSIVE")?;
+    sqlite.pragma_update(None, "journal_mode", "WAL")?;
+    // What is written is shown to others at once: a power cut must not take it back.
+    sqlite.pragma_update(None, "synchronous", "FULL")?;
+    let is_empty = sqlite.query_row("SELECT count(*) = 0 FROM sqlite_schema", [], |row| row.get(0))?;
+    if is_empty {
+        let transaction = sqlite.unchecked_transaction()?;
+        transaction.execute_batch(TABLES)?;
+        let Standing { last, consumed, is_open, encoding } = Standing::START;
+        transaction.execute(
+            "INSERT INTO lead VALUES (1, ?, ?, ?, NULL, NULL, ?, ?, ?, ?)",
+            params![
+                stream.as_bytes(),
+                bridge.chain_id.cast_signed(),
+                bridge.contract.as_bytes(),
+                last.cast_signed(),
+                consumed.cast_signed(),
+                is_open,
+                encoding.code()
+            ],
+        )?;
+        transaction.pragma_update(None, "application_id", APPLICATION)?;
+        transaction.pragma_update(None, "user_version", FORM)?;
+        transaction.commit()?;
+    }
+    Ok(sqlite)
+}
+
+/// The rows of a commit that came in parts, one part in memory at a time.
+struct Parts<'s> {
+    sqlite: &'s rusqlite::Connection,
+    next: i64,
+    part: Vec<u8>,
+    position: usize,
+}
+
+impl<'s> Parts<'s> {
+    const fn of(sqlite: &'s rusqlite::Connection) -> Self {
+        Self { sqlite, next: 0, part: Vec::new(), position: 0 }
+    }
+}
+
+impl BufRead for Parts<'_> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        while self.position >= self.part.len() {
+            let sql = "SELECT rows FROM parts WHERE place = ?";
+            let part = self.sqlite.query_row(sql, [self.next], |row| row.get(0)).optional();
+            let Some(part) = part.map_err(io::Error::other)? else { return Ok(&[]) };
+            (self.part, self.position, self.next) = (part, 0, self.next + 1);
+        }
+        Ok(self.part.get(self.position..).unwrap_or_default())
+    }
+
+    fn consume(&mut self, amount: usize) {
+        self.position += amount;
+    }
+}
+
+impl Read for Parts<'_> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let there = self.fill_buf()?;
+        let amount = there.len().min(out.len());
+        out[..amount].copy_from_slice(&there[..amount]);
+        self.consume(amount);
+        Ok(amount)
+    }
+}
