@@ -63,7 +63,7 @@ mod verify;
 mod wait;
 
 pub use arguments::Arguments;
-pub use bridge::{NodeError, RecordError};
+pub use bridge::{BridgeState, MessageState, NodeError, RecordError, Signatures};
 pub use bench::{
     Acknowledged, Agent, BenchError, CallsPerMinute, CatchUp, Figures, Giant, Idle, Lag, Lags, Latencies,
     Latency, Load, Machine, Measured, Paced, Pairs, Ratio, Restart, Ruled, Single, Synchronous, Syncs, Walk,

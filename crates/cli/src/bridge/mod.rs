@@ -19,6 +19,7 @@ pub(crate) use self::node::{Call, Node};
 pub use self::node::NodeError;
 pub(crate) use self::record::Deployment;
 pub use self::record::RecordError;
+pub(crate) use self::status::in_words;
 pub use self::status::{BridgeState, MessageState, Signatures};
 use crate::exit::{CommandError, Exit};
 use crate::output::Output;

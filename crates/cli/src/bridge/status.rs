@@ -18,6 +18,9 @@ use crate::refusal::Refusal;
 /// How long a peer may take for a list of messages.
 const LIST_MAX: std::time::Duration = std::time::Duration::from_secs(10);
 
+/// Where the end of a pause stands in the bridge's switches.
+const PAUSED_UNTIL: usize = 0;
+
 /// The role of validators, as the contract counts.
 const VALIDATOR: u64 = 2;
 
@@ -164,7 +167,7 @@ async fn state(node: &Node, places: &Places, last: Option<u64>) -> Result<Bridge
     let Deployment { chain_id, bridge, keys, registry, .. } = places.deployed;
     let wrapped = node.call(bridge, &Call::new("wrappedNative()")).await?.address(0)?;
     let custody = node.call(bridge, &Call::new("custodyOf(address)").address(wrapped)).await?.amount(0)?;
-    let paused = node.call(bridge, &Call::new("outboundPausedUntil()")).await?.number(0)?;
+    let paused = node.call(bridge, &Call::new("switches()")).await?.number(PAUSED_UNTIL)?;
     let newest: Block = node.ask("eth_getBlockByNumber", &json!(["latest", false])).await?;
     Ok(BridgeState {
         stream: places.stream,
@@ -175,7 +178,7 @@ async fn state(node: &Node, places: &Places, last: Option<u64>) -> Result<Bridge
         validators: node.call(keys, &Call::new("validatorCount()")).await?.number(0)?,
         custody: custody.to_string(),
         paused_until: (paused > newest.timestamp()?).then_some(paused),
-        checkpoint: node.call(registry, &Call::new("latestSequence()")).await?.number(0)?,
+        checkpoint: node.call(registry, &Call::new("newestSequence()")).await?.number(0)?,
         last,
     })
 }

@@ -14,6 +14,7 @@ use synddb_validator::restore::{Progress as RestoreProgress, Restored};
 use synddb_validator::rules::{Offending, ServedRefusal};
 
 use crate::bench::{Machine, Measured};
+use crate::bridge::{BridgeState, MessageState};
 use crate::diff::Compared;
 use crate::doctor::{Count, Finding};
 use crate::inspect::Shown;
@@ -406,6 +407,13 @@ pub enum Event {
         sequencer: Option<Box<StreamStatus>>,
         /// The validator; `None` where none answers.
         validator: Option<Box<ReplicaStatus>>,
+    },
+    /// What is said of a bridge, and of the messages on their way there.
+    BridgeStatus {
+        /// The bridge.
+        bridge: Box<BridgeState>,
+        /// The messages that the sequencer knows, from the first that was asked for.
+        messages: Vec<MessageState>,
     },
     /// A database is as it was before an agent was attached to it.
     Detached {

@@ -9,6 +9,7 @@ use synddb_protocol::id::Sequence;
 
 use super::{Bridged, Event, Stage, Writer, restored, ruled, swept, verified};
 use crate::bench::report;
+use crate::bridge::in_words;
 use crate::diff::Compared;
 use crate::doctor::{Count, Finding};
 use crate::mirror::Summary;
@@ -148,6 +149,7 @@ pub(super) fn of(event: &Event) -> String {
         Event::Status { agent, sequencer, validator } => {
             status(agent.as_deref(), sequencer.as_deref(), validator.as_deref())
         }
+        Event::BridgeStatus { bridge, messages } => in_words(bridge, messages),
         Event::Detached { database, journal_mode, kept } => {
             let kept = kept.as_ref().map_or_else(String::new, |kept| {
                 format!("; what was published stays in {kept}, which may be removed")
