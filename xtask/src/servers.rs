@@ -1,4 +1,5 @@
-//! The programs of the servers that tests start: three object stores, a static host, and Prometheus; and what checks units of systemd.
+//! The programs of the servers that tests start: three object stores, a static host, Prometheus and an EVM chain; what checks units of
+//! systemd; and what deploys contracts.
 //!
 //! What they are for, and how a test starts one, is written in `tests/servers`.
 
@@ -7,6 +8,7 @@ use std::process::Command;
 
 use anyhow::{Context, Error, Result};
 
+use crate::contracts;
 use crate::machine;
 use crate::tools::Tool;
 use crate::tree::Tree;
@@ -20,6 +22,8 @@ const NGINX: &str = "SYNDDB_NGINX";
 const PROMETHEUS: &str = "SYNDDB_PROMETHEUS";
 const PROMTOOL: &str = "SYNDDB_PROMTOOL";
 const SYSTEMD_ANALYZE: &str = "SYNDDB_SYSTEMD_ANALYZE";
+const ANVIL: &str = "SYNDDB_ANVIL";
+const FORGE: &str = "SYNDDB_FORGE";
 
 /// Installs what is missing, and prints where each is.
 ///
@@ -61,6 +65,8 @@ impl Servers {
         provide(PROMETHEUS, prometheus(tree, "prometheus"));
         provide(PROMTOOL, prometheus(tree, "promtool"));
         provide(SYSTEMD_ANALYZE, systemd_analyze(tree));
+        provide(ANVIL, contracts::program(tree, "anvil"));
+        provide(FORGE, contracts::program(tree, "forge"));
         (provided, missing.map_or(Ok(()), Err))
     }
 

@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod anvil;
 mod ask;
 mod authority;
 mod child;
@@ -15,6 +16,7 @@ mod schemathesis;
 mod server;
 mod signing;
 
+pub use anvil::Anvil;
 pub use ask::Answer;
 pub use authority::{Authority, Pair};
 pub use deaf::DeafProxy;

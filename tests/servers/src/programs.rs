@@ -1,7 +1,7 @@
 //! Where the programs are that the servers are made of.
 //!
 //! `cargo xtask test` installs them and names them in the environment. Otherwise they are looked for where it installs them: in
-//! `tools/bin` of the target folder that this test was built into. The static host and Prometheus are also looked for where systems have them.
+//! `tools/bin` of the target folder that this test was built into; anvil and forge where npm installs them. The static host and Prometheus are also looked for where systems have them.
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -25,6 +25,10 @@ pub enum Program {
     Promtool,
     /// What checks units of systemd.
     SystemdAnalyze,
+    /// An EVM chain of one node.
+    Anvil,
+    /// What builds and deploys contracts.
+    Forge,
 }
 
 impl Program {
@@ -39,6 +43,8 @@ impl Program {
             Self::Prometheus => "SYNDDB_PROMETHEUS",
             Self::Promtool => "SYNDDB_PROMTOOL",
             Self::SystemdAnalyze => "SYNDDB_SYSTEMD_ANALYZE",
+            Self::Anvil => "SYNDDB_ANVIL",
+            Self::Forge => "SYNDDB_FORGE",
         }
     }
 
@@ -53,6 +59,8 @@ impl Program {
             Self::Prometheus => "prometheus",
             Self::Promtool => "promtool",
             Self::SystemdAnalyze => "systemd-analyze",
+            Self::Anvil => "anvil",
+            Self::Forge => "forge",
         }
     }
 
@@ -75,6 +83,11 @@ impl Program {
         let systems = is_of_system.then(|| {
             ["/usr/sbin", "/usr/local/sbin", "/usr/bin"].map(|folder| Path::new(folder).join(self.name()))
         });
+        let foundry =
+            Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../contracts/node_modules/@foundry-rs"));
+        let package = |name: &str| foundry.join(format!("{name}-linux-amd64/bin/{name}"));
+        let is_of_foundry = matches!(self, Self::Anvil | Self::Forge);
+        let installed = installed.chain(is_of_foundry.then(|| package(self.name())));
         let found = installed.chain(systems.into_iter().flatten()).find(|path| path.is_file());
         found.with_context(|| {
             format!(

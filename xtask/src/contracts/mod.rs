@@ -14,6 +14,8 @@ mod scratch;
 mod slither;
 mod snapshots;
 
+use std::path::PathBuf;
+
 use anyhow::Result;
 
 pub use self::analysis::Analysis;
@@ -33,6 +35,14 @@ const SOURCES: &str = "contracts/src";
 
 /// What to do where a snapshot differs.
 const FIX: &str = "`cargo xtask contracts --write` writes it anew";
+
+/// A program that is installed with the contracts, such as `anvil`.
+///
+/// # Errors
+/// When it cannot be installed.
+pub fn program(tree: &Tree, name: &str) -> Result<PathBuf> {
+    Forge::provide(tree)?.other(name)
+}
 
 /// Checks and tests the contracts; with `write` it writes the snapshots instead of comparing them, with `only` it runs one analysis alone, and
 /// with `planted` it plants faults into a copy and sees each of them caught.

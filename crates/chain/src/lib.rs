@@ -1,0 +1,25 @@
+#![doc = include_str!("../README.md")]
+//!
+//! # Contents
+//!
+//! | module | holds |
+//! |---|---|
+//! | `bindings` | the contracts' interfaces, from the files that their build wrote |
+//! | `deployment` | [`Deployment`]: where the contracts of a stream are |
+//! | `endpoint` | [`Endpoint`]: one node of the chain |
+//! | `account` | [`Account`]: who pays for transactions |
+//! | `contracts` | what is asked of the contracts, and what they tell |
+//! | `submit` | has transactions mined, each once |
+
+mod account;
+mod bindings;
+mod contracts;
+mod deployment;
+mod endpoint;
+pub mod submit;
+mod words;
+
+pub use account::{Account, Fees, NoAccount, SignedTransaction, Unsigned};
+pub use contracts::{Authorized, BridgeState, BroughtTo, Contracts, Reverted, Role, calls, outcome_of};
+pub use deployment::{Deployment, DeploymentError};
+pub use endpoint::{Block, BlockTag, Endpoint, EndpointError, Log, Receipt, TIMEOUT};
