@@ -1,5 +1,6 @@
 //! The command line: which commands exist and what they accept.
 
+mod sequencer;
 mod tls;
 
 use std::net::SocketAddr;
@@ -7,6 +8,7 @@ use std::path::PathBuf;
 
 use clap::{ArgGroup, Args, CommandFactory, FromArgMatches as _, Parser, Subcommand};
 use clap_complete::Shell;
+use sequencer::{BatchOverrides, BridgeOverrides, RoleOverride};
 use serde::Serialize;
 use synddb_protocol::id::{Sequence, StreamId};
 use synddb_protocol::signing::VerifyingKey;
@@ -262,48 +264,11 @@ pub(crate) struct SequencerOverrides {
     #[serde(skip_serializing_if = "Option::is_none")]
     url: Option<PublicUrl>,
     #[command(flatten)]
+    #[serde(skip_serializing_if = "BridgeOverrides::is_empty")]
+    bridge: BridgeOverrides,
+    #[command(flatten)]
     #[serde(skip_serializing_if = "BatchOverrides::is_empty")]
     batch: BatchOverrides,
-}
-
-/// What a sequencer is beside others over one store, as flags.
-#[derive(Debug, Args)]
-struct RoleOverride {
-    /// Stand by: lead what no other sequencer over this store leads, and take over when it falls silent. Give both
-    /// copies of one key file, or name the other one's key with `--trusted-key`. Start both with it, and exactly one leads.
-    #[arg(long, conflicts_with = "lease")]
-    standby: bool,
-    /// Lead at once, and keep a lease in the store, so that a standby sees when this sequencer lives no more.
-    #[arg(long)]
-    lease: bool,
-}
-
-impl RoleOverride {
-    const fn is_none(&self) -> bool {
-        !self.standby && !self.lease
-    }
-}
-
-impl Serialize for RoleOverride {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let role =
-            if self.standby { synddb_sequencer::Role::Standby } else { synddb_sequencer::Role::Leader };
-        role.serialize(serializer)
-    }
-}
-
-#[derive(Debug, Args, Serialize)]
-struct BatchOverrides {
-    /// How old the oldest message of a batch becomes before it is stored, in milliseconds.
-    #[arg(long = "batch-age-ms")]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    age_ms: Option<u64>,
-}
-
-impl BatchOverrides {
-    const fn is_empty(&self) -> bool {
-        self.age_ms.is_none()
-    }
 }
 
 #[derive(Debug, Args)]

@@ -150,6 +150,10 @@ pub struct OutboundRefused {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(tag = "state", rename_all = "snake_case", deny_unknown_fields)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "nearly every one is signed, and no more than a hundred are in memory"
+)]
 pub enum OutboundStatus {
     /// It is signed.
     Signed(OutboundSignature),

@@ -55,7 +55,7 @@ pub(super) struct From {
 ///
 /// In the order of their nonces, 100 at most: who got less than `last` asks again behind the last one. A row is known when its message is stored.
 #[utoipa::path(
-    get, path = "/messages/outbound", tag = "messages", operation_id = "outbound", params(From),
+    get, path = "/messages/outbound", tag = "read", operation_id = "outbound", params(From),
     responses((status = 200, description = "The messages.", body = OutboundList), OfMessages),
 )]
 pub(super) async fn list(
@@ -70,7 +70,7 @@ pub(super) async fn list(
 ///
 /// Signed with the key of the sequencer that is asked; refused for ever; or 404 while no stored message has brought the row.
 #[utoipa::path(
-    get, path = "/messages/outbound/{id}/status", tag = "messages", operation_id = "outbound_status",
+    get, path = "/messages/outbound/{id}/status", tag = "read", operation_id = "outbound_status",
     params(("id" = String, Path, description = "The row's id, which is the nonce.", pattern = "^[1-9][0-9]{0,19}$", example = "1")),
     responses((status = 200, description = "The status.", body = OutboundStatus), OfMessage),
 )]
@@ -87,7 +87,7 @@ pub(super) async fn status(
 ///
 /// What whoever executes it brings to the bridge, beside the signatures of validators. 404 also where the row is refused: its status says why.
 #[utoipa::path(
-    get, path = "/messages/outbound/{id}", tag = "messages", operation_id = "outbound_content",
+    get, path = "/messages/outbound/{id}", tag = "read", operation_id = "outbound_content",
     params(("id" = String, Path, description = "The row's id, which is the nonce.", pattern = "^[1-9][0-9]{0,19}$", example = "1")),
     responses((status = 200, description = "The message.", body = OutboundContent), OfMessage),
 )]
@@ -115,7 +115,7 @@ pub(super) async fn content(
 ///
 /// Server-sent events `outbound`, each with a status as JSON in `data` and its nonce as `id`, in the order of nonces, until the reader or the process goes.
 #[utoipa::path(
-    get, path = "/messages/outbound/stream", tag = "messages", operation_id = "outbound_stream",
+    get, path = "/messages/outbound/stream", tag = "read", operation_id = "outbound_stream",
     params(
         From,
         ("Last-Event-ID" = Option<String>, Header, description = "The `id` of the last event that a browser got; stands above `from`.", pattern = "^[0-9]{1,20}$"),

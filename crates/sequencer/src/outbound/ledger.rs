@@ -120,11 +120,18 @@ pub(super) struct Recorded {
 }
 
 /// What a batch brought.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, PartialEq, Eq, Default)]
 pub(super) struct Brought {
     pub(super) signed: u64,
     pub(super) refused: u64,
+    /// The first nonce that is refused, and why.
+    pub(super) first_refused: Option<(u64, String)>,
+    /// The first nonce that was known already.
+    pub(super) first_again: Option<u64>,
 }
+
+/// A row of a message: nonce, sequence, fields, why it is refused.
+type Written = (i64, i64, Option<String>, Option<String>);
 
 /// The ledger of one stream.
 pub(super) struct Ledger {
@@ -208,7 +215,7 @@ impl Ledger {
     /// [`LedgerError`]; then nothing of it was taken in.
     pub(super) fn take(&mut self, batch: &VerifiedBatch, checkpoint: &[u8]) -> Result<Brought, LedgerError> {
         let headers = || batch.messages().iter().map(|message| message.header().sequence);
-        let (Some(first), Some(last)) = (headers().next(), headers().last()) else {
+        let (Some(first), Some(last)) = (headers().next(), headers().next_back()) else {
             return Ok(Brought::default());
         };
         let next = self.read.map_or(Some(Sequence::FIRST), Sequence::next);
@@ -340,17 +347,17 @@ impl Ledger {
             }
         };
         let sql = "INSERT INTO messages VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING";
-        let values = params![nonce.cast_signed(), sequence.get().cast_signed(), fields, payload, refused];
+        let values = params![nonce.cast_signed(), sequence.get().cast_signed(), fields, payload, &refused];
         let inserted = self.sqlite.prepare_cached(sql).and_then(|mut insert| insert.execute(values));
         let is_new = self.done(inserted)? > 0;
-        match (&refused, is_new) {
+        match (refused, is_new) {
             (None, true) => brought.signed += 1,
             (Some(detail), true) => {
                 brought.refused += 1;
-                tracing::warn!(nonce, %sequence, detail, "an outbound message is never signed");
+                brought.first_refused.get_or_insert((nonce, detail));
             }
             (_, false) => {
-                tracing::warn!(nonce, %sequence, "an outbound message came again, or was changed; what is known of its nonce stays");
+                brought.first_again.get_or_insert(nonce);
             }
         }
         Ok(())
@@ -367,7 +374,7 @@ impl Ledger {
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         let sql =
             "SELECT nonce, sequence, fields, refused FROM messages WHERE nonce >= ? ORDER BY nonce LIMIT ?";
-        let read = || -> rusqlite::Result<Vec<(i64, i64, Option<String>, Option<String>)>> {
+        let read = || -> rusqlite::Result<Vec<Written>> {
             let mut select = self.sqlite.prepare_cached(sql)?;
             let rows = select.query_map(params![from, limit], |row| {
                 Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))

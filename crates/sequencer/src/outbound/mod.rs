@@ -97,7 +97,14 @@ impl Outbound {
     /// Takes in what a verified batch brings.
     fn take(&self, batch: &VerifiedBatch, checkpoint: &[u8]) -> Result<(), LedgerError> {
         let (brought, last) = self.with(|ledger| Ok((ledger.take(batch, checkpoint)?, ledger.last()?)))?;
-        self.metrics.brought(brought.signed, brought.refused);
+        let (stream, refused) = (self.stream, brought.refused);
+        if let Some((nonce, detail)) = brought.first_refused {
+            tracing::warn!(%stream, nonce, detail, refused, "outbound messages are never signed");
+        }
+        if let Some(nonce) = brought.first_again {
+            tracing::warn!(%stream, nonce, "outbound messages came again, or were changed; what is known of their nonces stays");
+        }
+        self.metrics.brought(brought.signed, refused);
         self.show(last);
         Ok(())
     }

@@ -102,7 +102,7 @@ impl OutboundRow {
             amount: number("amount", amount, encoding)?,
             payload: match payload {
                 Value::Blob(bytes) if bytes.len() <= PAYLOAD_BYTES_MAX => bytes.to_vec(),
-                _ => {
+                Value::Null | Value::Integer(_) | Value::Real(_) | Value::Text(_) | Value::Blob(_) => {
                     return Err(NotOutbound::Column {
                         column: "payload",
                         wanted: "a blob of 65536 bytes at most",
