@@ -4,8 +4,8 @@ use crate::arguments::{Arguments, Command};
 use crate::exit::{CommandError, Exit};
 use crate::output::Output;
 use crate::{
-    bench, bridge, configuration, detach, dev, diff, doctor, endorsements, follow, gc, inspect, messages, mirror,
-    relayer, restore, rules, services, status, token, verify, wait,
+    bench, bridge, configuration, detach, dev, diff, doctor, endorsements, follow, gc, inspect, messages,
+    mirror, relayer, restore, rules, services, status, token, verify, wait,
 };
 
 /// Runs what the command line asks for.

@@ -136,7 +136,9 @@ pub enum Refusal {
         database: PathBuf,
     },
     /// A node of another chain.
-    #[error("the node is of another chain than the record of the deployment; check --rpc and --deployments. recorded=`{recorded}` found=`{found}`")]
+    #[error(
+        "the node is of another chain than the record of the deployment; check --rpc and --deployments. recorded=`{recorded}` found=`{found}`"
+    )]
     OtherChain {
         /// The chain of the record.
         recorded: u64,
@@ -144,7 +146,9 @@ pub enum Refusal {
         found: u64,
     },
     /// There is no bridge where one is recorded.
-    #[error("there is no contract where the bridge is recorded; deploy again, or name another record with --deployments. bridge=`{bridge}`")]
+    #[error(
+        "there is no contract where the bridge is recorded; deploy again, or name another record with --deployments. bridge=`{bridge}`"
+    )]
     NotThere {
         /// Where.
         bridge: Address,

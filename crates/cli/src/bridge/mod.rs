@@ -15,8 +15,8 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use synddb_protocol::id::StreamId;
 
-pub(crate) use self::node::{Call, Node};
 pub use self::node::NodeError;
+pub(crate) use self::node::{Call, Node};
 pub(crate) use self::record::Deployment;
 pub use self::record::RecordError;
 pub(crate) use self::status::in_words;

@@ -29,7 +29,9 @@ pub enum NodeError {
         message: String,
     },
     /// It answers something else than it should.
-    #[error("the chain's node answers something else than it should; is it the URL of one? method=`{method}`")]
+    #[error(
+        "the chain's node answers something else than it should; is it the URL of one? method=`{method}`"
+    )]
     Foreign {
         /// What was asked.
         method: &'static str,
@@ -191,7 +193,13 @@ impl std::fmt::Display for Call {
             tail.extend(bytes);
             tail.resize(tail.len().next_multiple_of(32), 0);
         }
-        write!(f, "0x{}{}{}", hex::encode(self.function), hex::encode(whole.words.concat()), hex::encode(tail))
+        write!(
+            f,
+            "0x{}{}{}",
+            hex::encode(self.function),
+            hex::encode(whole.words.concat()),
+            hex::encode(tail)
+        )
     }
 }
 
@@ -204,7 +212,8 @@ mod tests {
     fn calls_are_encoded_as_contracts_take_them() {
         assert_eq!(Call::new("messageState(uint64)").number(1).to_string(), format!("0x4da5ecf4{:064x}", 1));
         let call = Call::new("registerKey(uint8,bytes,uint256,address,bytes)");
-        let call = call.number(2).bytes(&[7; 3]).number(5).address(Address::from_bytes([9; 20])).bytes(&[8; 32]);
+        let call =
+            call.number(2).bytes(&[7; 3]).number(5).address(Address::from_bytes([9; 20])).bytes(&[8; 32]);
         let words = [
             format!("{:064x}", 2),
             format!("{:064x}", 160),

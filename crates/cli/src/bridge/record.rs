@@ -87,7 +87,6 @@ struct Image {
     role: String,
 }
 
-
 /// An address, which scripts write in mixed case.
 fn address<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Address, D::Error> {
     String::deserialize(deserializer)?.to_ascii_lowercase().parse().map_err(serde::de::Error::custom)

@@ -5,9 +5,9 @@ use serde_json::json;
 use synddb_protocol::http::{OutboundList, OutboundStatus};
 use synddb_protocol::id::{Address, KeyId, StreamId};
 
+use super::BridgeStatusArguments;
 use super::node::{Call, Node, NodeError};
 use super::record::Deployment;
-use super::BridgeStatusArguments;
 use crate::exit::{CommandError, Exit};
 use crate::folder::Folder;
 use crate::output::{Event, Output};
@@ -98,11 +98,14 @@ impl Places {
         let stream = match (arguments.stream, &folder) {
             (Some(stream), _) => stream,
             (None, Some(folder)) => synddb_agent::stream_of(folder.path())?,
-            (None, None) => return Err(untold("name the stream with --stream, or a database that `dev --chain` follows")),
+            (None, None) => {
+                return Err(untold("name the stream with --stream, or a database that `dev --chain` follows"));
+            }
         };
         let deployments = arguments.deployments.clone();
         let deployments = deployments.or_else(|| bridged.map(|bridged| bridged.deployments.clone().into()));
-        let deployments = deployments.ok_or_else(|| untold("name the record of the deployment with --deployments"))?;
+        let deployments =
+            deployments.ok_or_else(|| untold("name the record of the deployment with --deployments"))?;
         let rpc = arguments.rpc.clone().or_else(|| bridged.map(|bridged| bridged.rpc.clone()));
         let mut validators = arguments.validators.clone();
         if validators.is_empty() {
@@ -126,7 +129,10 @@ pub(super) fn run(arguments: &BridgeStatusArguments, output: Output) -> Result<E
         let node = Node::at(&places.rpc)?;
         check_chain(&node, &places.deployed).await?;
         let list = match &places.sequencer {
-            Some(url) => listed(&Peer::at("the sequencer", url, &authority)?, "/messages/outbound", arguments.from).await,
+            Some(url) => {
+                listed(&Peer::at("the sequencer", url, &authority)?, "/messages/outbound", arguments.from)
+                    .await
+            }
             None => None,
         };
         let state = state(&node, &places, list.as_ref().map(|list| list.last)).await?;
@@ -250,7 +256,8 @@ const fn named(state: u64) -> &'static str {
 
 /// What is said to people.
 pub(crate) fn in_words(bridge: &BridgeState, messages: &[MessageState]) -> String {
-    let paused = bridge.paused_until.map_or_else(String::new, |until| format!("\n  paused      until {until}"));
+    let paused =
+        bridge.paused_until.map_or_else(String::new, |until| format!("\n  paused      until {until}"));
     let mut lines = format!(
         "bridge of stream {}\n  at          {}, chain {}, block {}\n  quorum      {} of {} live validators\n  custody     {} wei\n  \
          checkpoint  {}{paused}",

@@ -42,7 +42,13 @@ pub(crate) struct ChainArguments {
     #[arg(long = "chain")]
     pub(crate) is_on: bool,
     /// The chain's port; 0 takes any.
-    #[arg(long = "chain-port", value_name = "PORT", default_value_t = 0, requires = "is_on")]
+    #[arg(
+        id = "chain_port",
+        long = "chain-port",
+        value_name = "PORT",
+        default_value_t = 0,
+        requires = "is_on"
+    )]
     pub(crate) port: u16,
     /// The program `anvil`, instead of the one on the search path.
     #[arg(long, env = "SYNDDB_ANVIL", value_name = "PROGRAM", hide_env_values = true)]

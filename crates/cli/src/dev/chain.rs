@@ -89,7 +89,9 @@ pub enum ChainError {
         file: PathBuf,
     },
     /// A transaction was undone.
-    #[error("the chain has undone a transaction; remove the chain of this folder and start again. doing=`{doing}`")]
+    #[error(
+        "the chain has undone a transaction; remove the chain of this folder and start again. doing=`{doing}`"
+    )]
     Reverted {
         /// What it was to do.
         doing: &'static str,

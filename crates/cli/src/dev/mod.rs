@@ -27,10 +27,10 @@ use synddb_service::secret::{Token, write_new_secret};
 use synddb_service::shutdown::Shutdown;
 use synddb_storage::StoreUrl;
 
+use crate::bridge::Deployment;
 use crate::exit::{CommandError, Exit};
 use crate::folder::{Folder, Running};
 use crate::output::{Bridged, Event, Output, Process};
-use crate::bridge::Deployment;
 use crate::process;
 use crate::refusal::check_database;
 pub(crate) use arguments::DevArguments;

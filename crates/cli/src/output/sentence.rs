@@ -133,9 +133,14 @@ pub(super) fn of(event: &Event) -> String {
         Event::Started { process, pid } => format!("{process} started, process {pid}"),
         Event::Exited { process, status } => format!("{process} ended ({status}) and is started again"),
         Event::Running { stream, sequencer, validator, store, replica, key, bridge } => {
-            let bridge = bridge.as_deref().map_or_else(String::new, |Bridged { rpc, chain_id, bridge, relayer, .. }| {
-                format!("\n  chain      {rpc}, id {chain_id}\n  bridge     {bridge}\n  relayer    {relayer}")
-            });
+            let bridge = bridge.as_deref().map_or_else(
+                String::new,
+                |Bridged { rpc, chain_id, bridge, relayer, .. }| {
+                    format!(
+                        "\n  chain      {rpc}, id {chain_id}\n  bridge     {bridge}\n  relayer    {relayer}"
+                    )
+                },
+            );
             format!(
                 "everything runs; write to the database with any program\n  stream     {stream}\n  sequencer  {sequencer}, signs \
                  with {key}\n  store      {store}\n  validator  {validator}\n  replica    {replica}{bridge}"

@@ -64,9 +64,10 @@ impl Chain {
         command.args(["--block-time", "1", "--mixed-mining", "--slots-in-an-epoch", "1"]);
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let address = lines.by_ref().map_while(Result::ok).find_map(|line| {
-            line.strip_prefix("Listening on ").map(str::to_owned)
-        });
+        let address = lines
+            .by_ref()
+            .map_while(Result::ok)
+            .find_map(|line| line.strip_prefix("Listening on ").map(str::to_owned));
         // What else it says is read, so that it never waits for a reader.
         std::thread::spawn(move || lines.for_each(drop));
         let url = format!("http://{}", address.expect("anvil ended before it listened"));
@@ -80,7 +81,11 @@ impl Chain {
         // Below the only folder in which forge lets a script write.
         let records = format!("out/deployments/{stream}");
         let mut forge = Command::new(&self.foundry.forge);
-        forge.current_dir(&self.foundry.contracts).args(["script", "script/DeployLocal.s.sol", "--broadcast"]);
+        forge.current_dir(&self.foundry.contracts).args([
+            "script",
+            "script/DeployLocal.s.sol",
+            "--broadcast",
+        ]);
         forge.args(["--rpc-url", &self.url, "--private-key", SECRET]);
         forge.env("SYNDDB_STREAM", stream.to_string()).env("SYNDDB_THRESHOLD", threshold.to_string());
         forge.env("SYNDDB_DEPLOYMENTS", &records).env("FOUNDRY_BROADCAST", folder.join("broadcast"));

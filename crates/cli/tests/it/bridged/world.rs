@@ -20,6 +20,9 @@ pub(crate) const CUSTODY: u128 = 1_000_000_000;
 /// What the relayer pays gas of, in wei.
 const PURSE: &str = "0x56bc75e2d63100000";
 
+/// Between two looks of the relayer, in milliseconds.
+const POLL_MS: &str = "200";
+
 /// What a system begins with.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Size {
@@ -162,8 +165,8 @@ impl World {
         self.chain.rpc("anvil_setBalance", &[&account, PURSE]);
         let mut command = synddb(["relayer", "--stop-on-eof", "--json", "--listen", &self.relayer.address]);
         command.args(["--rpc", chain, "--stream", &self.stream.to_string(), "--sequencer", sequencer]);
-        command.arg("--deployments").arg(self.chain.record.parent().unwrap());
-        command.arg("--key-file").arg(key).arg("--dir").arg(dir);
+        command.arg("--deployments").arg(&self.chain.record).args(["--poll-ms", POLL_MS]);
+        command.arg("--account").arg(key).arg("--dir").arg(dir);
         for validator in &self.validators {
             command.args(["--validator", &validator.url()]);
         }
