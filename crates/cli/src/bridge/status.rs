@@ -99,7 +99,9 @@ impl Places {
             (Some(stream), _) => stream,
             (None, Some(folder)) => synddb_agent::stream_of(folder.path())?,
             (None, None) => {
-                return Err(untold("name the stream with --stream, or a database that `dev --chain` follows"));
+                return Err(untold(
+                    "name the stream with --stream, or a database that `dev --chain` follows",
+                ));
             }
         };
         let deployments = arguments.deployments.clone();

@@ -159,21 +159,6 @@ impl Chain {
         answer.split_whitespace().next().unwrap_or_default().to_owned()
     }
 
-    /// Deploys a contract of the tests; its address.
-    pub(crate) fn create(&self, contract: &str) -> String {
-        let (file, _) = contract.split_once(':').unwrap();
-        let one = FORGE.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut forge = Command::new(&self.foundry.forge);
-        forge.current_dir(&self.foundry.contracts).args(["create", contract, "--broadcast", "--json"]);
-        forge.args(["--rpc-url", &self.url, "--unlocked", "--from", OWNER]);
-        let done = forge.output().unwrap();
-        drop(one);
-        let said = String::from_utf8_lossy(&done.stdout).into_owned();
-        assert!(done.status.success(), "{file}: {said}{}", String::from_utf8_lossy(&done.stderr));
-        let created = said.lines().find_map(|line| serde_json::from_str::<Value>(line).ok());
-        text(&created.unwrap_or_else(|| panic!("{said}"))["deployedTo"])
-    }
-
     /// The native currency of an account, in wei.
     pub(crate) fn balance(&self, account: &str) -> u128 {
         self.cast(&["balance", account]).parse().unwrap()

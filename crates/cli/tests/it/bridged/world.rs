@@ -46,10 +46,6 @@ impl Service {
         format!("http://{}", self.address)
     }
 
-    pub(crate) fn role(&self) -> &Role {
-        self.role.as_ref().expect("it does not run")
-    }
-
     fn start(&mut self, command: Command) {
         let role = Role::start(command);
         let url = role.event("listening", |_| true)["url"].as_str().unwrap().to_owned();
