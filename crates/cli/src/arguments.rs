@@ -20,12 +20,16 @@ use synddb_validator::Mode;
 pub(crate) use tls::TlsOverrides;
 
 use crate::bench::{BenchArguments, FIGURES};
+use crate::bridge::BridgeCommand;
 use crate::configuration::ConfigArguments;
+use crate::dev::DevArguments;
+use crate::diff::DiffArguments;
 use crate::endorsements::EndorsementsArguments;
 use crate::follow::FollowArguments;
 use crate::gc::GcArguments;
 use crate::messages::InitMessagesArguments;
 use crate::named;
+use crate::relayer::RelayerArguments;
 use crate::restore::RestoreArguments;
 use crate::rules::RulesCommand;
 use crate::token::TokenCommand;
@@ -76,6 +80,14 @@ pub(crate) enum Command {
     Validator(Box<ValidatorArguments>),
     /// Rebuilds a database from a store alone.
     Replica(ReplicaArguments),
+    /// Brings to the chain what the sequencer and a quorum of validators have signed, once, and pays the gas.
+    ///
+    /// It is believed by nobody, and believes nobody: the bridge checks every signature. What it has sent is in its folder, so that it may be killed at any
+    /// moment. Several may run for one bridge; then some pay for messages that are executed already.
+    Relayer(Box<RelayerArguments>),
+    /// Says what became of messages on their way to the chain, and reports a sequencer that signed two contents for one place.
+    #[command(subcommand)]
+    Bridge(BridgeCommand),
     /// Waits until everything committed now is in the replica. Exit code 4 when it is not in time.
     Wait(WaitArguments),
     /// Has the agent send everything committed now, and waits until it is sequenced. Exit code 4 when it is not in time.
@@ -167,30 +179,6 @@ pub(crate) struct DatabaseArguments {
     /// The folder of what belongs to it, instead of `<DATABASE>-synddb/`.
     #[arg(long)]
     pub(crate) dir: Option<PathBuf>,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct DevArguments {
-    #[command(flatten)]
-    pub(crate) of: DatabaseArguments,
-    /// Where the log rests, instead of `store/` in that folder: `gs://bucket/prefix`, `s3://bucket/prefix`, `az://container/prefix` or
-    /// `file:///folder`. It is remembered until the database is detached. Credentials come from the environment.
-    #[arg(long, value_parser = named::store)]
-    pub(crate) store: Option<StoreUrl>,
-    /// The sequencer's port; 0 takes any.
-    #[arg(long, default_value_t = synddb_sequencer::PORT)]
-    pub(crate) port: u16,
-    /// The validator's port; 0 takes any.
-    #[arg(long, default_value_t = 8080)]
-    pub(crate) validator_port: u16,
-    /// A file of rules that the validator has every commit judged by. It endorses what violates none, with a development key.
-    #[arg(long)]
-    pub(crate) rules: Option<PathBuf>,
-    #[command(flatten)]
-    pub(crate) wal: WalLimit,
-    /// End when standard input ends: for programs that start this one.
-    #[arg(long)]
-    pub(crate) stop_on_eof: bool,
 }
 
 #[derive(Debug, Args)]
@@ -537,24 +525,6 @@ pub(crate) struct MirrorArguments {
     /// Compare both databases in full at the end, and compute the state hash of the source anew.
     #[arg(long)]
     pub(crate) verify: bool,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct DiffArguments {
-    /// The first database.
-    pub(crate) one: PathBuf,
-    /// The second one.
-    pub(crate) other: PathBuf,
-    /// Each is the URL of a validator or read replica, or a file. Two replicas are compared at a message at which both stand: in digests first,
-    /// then in the parts that differ, until one row is left.
-    #[arg(long)]
-    pub(crate) remote: bool,
-    /// How long to wait until both replicas stand at one message. Exit code 4 when they do not.
-    #[arg(long, default_value = "60s", requires = "remote")]
-    pub(crate) timeout: humantime::Duration,
-    /// The authority that signed the certificates of the replicas, in PEM. Without it, those that the system trusts.
-    #[arg(long, value_name = "FILE", requires = "remote")]
-    pub(crate) ca_file: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -4,8 +4,8 @@ use crate::arguments::{Arguments, Command};
 use crate::exit::{CommandError, Exit};
 use crate::output::Output;
 use crate::{
-    bench, configuration, detach, dev, diff, doctor, endorsements, follow, gc, inspect, messages, mirror,
-    restore, rules, services, status, token, verify, wait,
+    bench, bridge, configuration, detach, dev, diff, doctor, endorsements, follow, gc, inspect, messages,
+    mirror, relayer, restore, rules, services, status, token, verify, wait,
 };
 
 /// Runs what the command line asks for.
@@ -20,6 +20,8 @@ pub fn run(arguments: &Arguments, output: Output) -> Result<Exit, CommandError> 
         Command::Sequencer(arguments) => services::sequencer(arguments, output),
         Command::Validator(arguments) => services::validator(arguments, output),
         Command::Replica(arguments) => services::replica(arguments, output),
+        Command::Relayer(arguments) => relayer::run(arguments, output),
+        Command::Bridge(command) => bridge::run(command, output),
         Command::Wait(arguments) => wait::wait(arguments, output),
         Command::Push(arguments) => wait::push(arguments, output),
         Command::Audit(arguments) => wait::audit(arguments, output),

@@ -15,6 +15,7 @@ use crate::follow::{self, Settings};
 use crate::output::{Event, Output, Process};
 use crate::process;
 use crate::refusal::{Refusal, check_database};
+use crate::relayer;
 use crate::services::{SEQUENCER, VALIDATOR};
 
 #[derive(Debug, Args)]
@@ -50,6 +51,8 @@ enum Role {
     Sequencer,
     /// `synddb validator`, also as a read replica.
     Validator,
+    /// `synddb relayer`.
+    Relayer,
 }
 
 impl From<Role> for Process {
@@ -58,18 +61,20 @@ impl From<Role> for Process {
             Role::Agent => Self::Agent,
             Role::Sequencer => Self::Sequencer,
             Role::Validator => Self::Validator,
+            Role::Relayer => Self::Relayer,
         }
     }
 }
 
 impl Role {
-    const ALL: [Self; 3] = [Self::Agent, Self::Sequencer, Self::Validator];
+    const ALL: [Self; 4] = [Self::Agent, Self::Sequencer, Self::Validator, Self::Relayer];
 
     const fn name(self) -> &'static str {
         match self {
             Self::Agent => "agent",
             Self::Sequencer => "sequencer",
             Self::Validator => "validator",
+            Self::Relayer => "relayer",
         }
     }
 
@@ -78,6 +83,7 @@ impl Role {
             Self::Agent => config::default_file::<Settings>("an agent", follow::PREFIX),
             Self::Sequencer => config::default_file::<synddb_sequencer::Config>("a sequencer", SEQUENCER),
             Self::Validator => config::default_file::<synddb_validator::Config>("a validator", VALIDATOR),
+            Self::Relayer => config::default_file::<synddb_relayer::Config>("a relayer", relayer::PREFIX),
         }
     }
 
@@ -86,14 +92,16 @@ impl Role {
             Self::Agent => config::reference_page::<Settings>("an agent", follow::PREFIX),
             Self::Sequencer => config::reference_page::<synddb_sequencer::Config>("a sequencer", SEQUENCER),
             Self::Validator => config::reference_page::<synddb_validator::Config>("a validator", VALIDATOR),
+            Self::Relayer => config::reference_page::<synddb_relayer::Config>("a relayer", relayer::PREFIX),
         }
     }
 
-    fn openapi(self) -> Vec<u8> {
+    fn openapi(self) -> Option<Vec<u8>> {
         match self {
-            Self::Agent => follow::openapi(),
-            Self::Sequencer => synddb_sequencer::openapi(),
-            Self::Validator => synddb_validator::openapi(),
+            Self::Agent => Some(follow::openapi()),
+            Self::Sequencer => Some(synddb_sequencer::openapi()),
+            Self::Validator => Some(synddb_validator::openapi()),
+            Self::Relayer => None,
         }
     }
 }
@@ -134,6 +142,12 @@ fn check(of: Role, file: Option<&Path>, output: Output) -> Result<(), CommandErr
             say(settings)?;
             check_telemetry(&validator.telemetry)?;
             process::ask(async { Ok(synddb_validator::check(&validator).await?) })?;
+        }
+        Role::Relayer => {
+            let (told, settings) = config::settings::<synddb_relayer::Config>(file, relayer::PREFIX)?;
+            say(settings)?;
+            check_telemetry(&told.telemetry)?;
+            synddb_relayer::check(&told)?;
         }
     }
     Ok(())
@@ -180,7 +194,9 @@ pub(crate) fn write_reference(folder: &Path) -> Result<Exit, CommandError> {
 /// Writes what the processes say of their paths, as each serves it.
 pub(crate) fn write_openapi(folder: &Path) -> Result<Exit, CommandError> {
     for role in Role::ALL {
-        write(folder, &format!("{}.json", role.name()), role.openapi())?;
+        if let Some(document) = role.openapi() {
+            write(folder, &format!("{}.json", role.name()), document)?;
+        }
     }
     Ok(Exit::Done)
 }

@@ -9,6 +9,7 @@ use synddb_protocol::DecodeError;
 use synddb_protocol::hash::StateHash;
 use synddb_protocol::http::Halt;
 use synddb_protocol::log::ContinuityError;
+use synddb_relayer::RelayerError;
 use synddb_sequencer::SequencerError;
 use synddb_service::config::ConfigError;
 use synddb_service::credentials::EditError;
@@ -31,6 +32,8 @@ use synddb_validator::restore::Problem as RestoreProblem;
 use synddb_validator::rules::{ResolutionError, RulesFileError};
 
 use crate::bench::BenchError;
+use crate::bridge::{NodeError, RecordError};
+use crate::dev::ChainError;
 use crate::inspect::InspectError;
 use crate::mirror::Divergence;
 use crate::output::Process;
@@ -159,6 +162,18 @@ pub enum CommandError {
     /// The validator cannot start, or ended.
     #[error(transparent)]
     Validator(#[from] ValidatorError),
+    /// The relayer cannot start, or ended.
+    #[error(transparent)]
+    Relayer(#[from] RelayerError),
+    /// `dev` has no chain.
+    #[error(transparent)]
+    Chain(#[from] ChainError),
+    /// The record of a deployment cannot be used.
+    #[error(transparent)]
+    Record(#[from] RecordError),
+    /// A node of a chain gave no answer.
+    #[error(transparent)]
+    Node(#[from] NodeError),
     /// A process that was asked gave no answer.
     #[error(transparent)]
     Peer(#[from] PeerError),
@@ -243,6 +258,8 @@ impl CommandError {
             )
             | Self::StoreUrl(_)
             | Self::Rules(_)
+            | Self::Record(_)
+            | Self::Chain(ChainError::NoProgram { .. } | ChainError::NoContracts { .. })
             | Self::Resolution(ResolutionError::Because { .. } | ResolutionError::Waits { .. })
             | Self::Messages(MessagesError::Other { .. })
             | Self::Capture(
@@ -258,6 +275,7 @@ impl CommandError {
             | Self::Validator(ValidatorError::Halted { .. }) => Exit::Different,
             Self::Process(error) if error.is_refusal() => Exit::Refused,
             Self::Sequencer(error) if error.is_refusal() => Exit::Refused,
+            Self::Relayer(error) if error.is_refusal() => Exit::Refused,
             Self::Verify(problem) => {
                 let is_interrupted = matches!(**problem, Problem::Interrupted { .. });
                 of_log(is_interrupted, problem.is_of_log(), problem.is_refusal())
@@ -297,6 +315,9 @@ impl CommandError {
             | Self::Agent(_)
             | Self::Sequencer(_)
             | Self::Validator(_)
+            | Self::Relayer(_)
+            | Self::Chain(_)
+            | Self::Node(_)
             | Self::Peer(_)
             | Self::Resolution(_)
             | Self::Messages(_)

@@ -4,9 +4,10 @@
 //! <db>-synddb/  stream, agent.lock, agent.sock, incarnations/   the agent's
 //!               dev.lock, running.json                          of `dev`: that it runs, and at which addresses
 //!               store.url                                       of `dev`: where the log rests, if not in store/
-//!               token, sequencer.key, endorse.key               secrets, of mode 0600
+//!               token, sequencer.key, endorse.key, relayer.key  secrets, of mode 0600
 //!               credentials.toml                                of `dev`: the hash of the token
 //!               sequencer/  store/  replica.db                  what `dev` keeps
+//!               chain.json  deployments/  relayer/              what `dev --chain` keeps
 //! ```
 
 use std::fs::{self, File};
@@ -18,6 +19,7 @@ use synddb_sqlite::name::beside;
 use synddb_storage::StoreUrl;
 
 use crate::exit::CommandError;
+use crate::output::Bridged;
 use crate::refusal::Refusal;
 
 /// The folder of one database.
@@ -32,6 +34,9 @@ pub(crate) struct Running {
     pub(crate) sequencer: String,
     /// The validator's URL.
     pub(crate) validator: String,
+    /// The bridge, where `dev` has a chain.
+    #[serde(default)]
+    pub(crate) bridge: Option<Bridged>,
 }
 
 impl Folder {
@@ -75,6 +80,26 @@ impl Folder {
 
     pub(crate) fn sequencer_key(&self) -> PathBuf {
         self.0.join("sequencer.key")
+    }
+
+    /// The key of the account that pays for transactions under `dev`.
+    pub(crate) fn relayer_key(&self) -> PathBuf {
+        self.0.join("relayer.key")
+    }
+
+    /// The queue of the relayer of `dev`.
+    pub(crate) fn relayer(&self) -> PathBuf {
+        self.0.join("relayer")
+    }
+
+    /// What the chain of `dev` goes on with.
+    pub(crate) fn chain(&self) -> PathBuf {
+        self.0.join("chain.json")
+    }
+
+    /// The records of what `dev` has deployed.
+    pub(crate) fn deployments(&self) -> PathBuf {
+        self.0.join("deployments")
     }
 
     pub(crate) fn sequencer(&self) -> PathBuf {

@@ -14,6 +14,7 @@
 //! | `dev` | agent, sequencer and validator under one command |
 //! | `follow` | the agent, with its HTTP front |
 //! | `services` | sequencer, validator, replica |
+//! | `relayer`, `bridge` | what brings messages to a chain, and what became of them there |
 //! | `wait`, `status`, `detach` | waiting, looking, ending for good |
 //! | `named` | stores and keys that are named on the command line, and what the wrong ones are |
 //! | `mirror` | keeps a second file equal to an application's, without network |
@@ -30,6 +31,7 @@
 
 mod arguments;
 mod bench;
+mod bridge;
 mod commands;
 mod configuration;
 mod detach;
@@ -50,6 +52,7 @@ mod output;
 mod peer;
 mod process;
 mod refusal;
+mod relayer;
 mod restore;
 mod rules;
 mod services;
@@ -64,14 +67,15 @@ pub use bench::{
     Acknowledged, Agent, BenchError, CallsPerMinute, CatchUp, Figures, Giant, Idle, Lag, Lags, Latencies,
     Latency, Load, Machine, Measured, Paced, Pairs, Ratio, Restart, Ruled, Single, Synchronous, Syncs, Walk,
 };
+pub use bridge::{BridgeState, MessageState, NodeError, RecordError, Signatures};
 pub use commands::run;
-pub use dev::ENVIRONMENT_IS_WHOLE;
+pub use dev::{ChainError, ENVIRONMENT_IS_WHOLE};
 pub use diff::{Compared, DifferingRow, History, Stand};
 pub use doctor::{Code, Count, Finding, Severity};
 pub use exit::{CommandError, Exit};
 pub use follow::StoredState;
 pub use inspect::{InspectError, Shown, Signed, Trust};
 pub use mirror::{Divergence, Summary};
-pub use output::{Continuity, Event, Output, Process, Stage, Writer};
+pub use output::{Bridged, Continuity, Event, Output, Process, Stage, Writer};
 pub use peer::PeerError;
 pub use refusal::Refusal;

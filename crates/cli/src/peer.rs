@@ -6,6 +6,7 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
+use reqwest::header::CONTENT_TYPE;
 use reqwest::{Certificate, Client, ClientBuilder, Method, RequestBuilder, Response, StatusCode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -215,7 +216,8 @@ impl Peer {
     ) -> Result<T, PeerError> {
         let body = serde_json::to_vec(question)
             .map_err(|source| PeerError::Silent { peer: self.name, source: source.into() })?;
-        let request = self.request(Method::POST, path).body(body).timeout(patience);
+        let request = self.request(Method::POST, path).header(CONTENT_TYPE, "application/json").body(body);
+        let request = request.timeout(patience);
         self.ask_up_to(contents::ANSWER_BYTES_MAX, request).await
     }
 

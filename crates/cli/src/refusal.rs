@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use synddb_protocol::id::StreamId;
+use synddb_protocol::id::{Address, StreamId};
 use synddb_protocol::log::QuorumError;
 use synddb_sqlite::connection::Connection;
 use synddb_sqlite::inspect::{self, Head, Unfit, check_place};
@@ -128,6 +128,30 @@ pub enum Refusal {
     NothingRuns {
         /// The database.
         database: PathBuf,
+    },
+    /// No chain runs for a database.
+    #[error("no bridge is known of this database; start `synddb dev --chain` on it, or leave the database out and name all by flags. file=`{}`", database.display())]
+    NoBridge {
+        /// The database.
+        database: PathBuf,
+    },
+    /// A node of another chain.
+    #[error(
+        "the node is of another chain than the record of the deployment; check --rpc and --deployments. recorded=`{recorded}` found=`{found}`"
+    )]
+    OtherChain {
+        /// The chain of the record.
+        recorded: u64,
+        /// The chain of the node.
+        found: u64,
+    },
+    /// There is no bridge where one is recorded.
+    #[error(
+        "there is no contract where the bridge is recorded; deploy again, or name another record with --deployments. bridge=`{bridge}`"
+    )]
+    NotThere {
+        /// Where.
+        bridge: Address,
     },
     /// A database that is not followed from here.
     #[error("this database is not followed from its folder; name the folder with --dir if it is another. file=`{}`", database.display())]

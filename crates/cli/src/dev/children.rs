@@ -1,6 +1,7 @@
 //! One process under `dev`: how it is started, what it says, how it is asked to end.
 
 use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 
 use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
@@ -12,16 +13,36 @@ use crate::output::{Event, Output, Process};
 /// Set for a process whose environment is whole: the file `.env` was read by who started it, and what was taken out since stays out.
 pub const ENVIRONMENT_IS_WHOLE: &str = "SYNDDB_ENVIRONMENT_IS_WHOLE";
 
+/// Starts a program that knows nothing of `dev`, and asks it to end when the input does.
+const SHELL: &str = r#"
+exec 3<&0 </dev/null
+"$@" 3<&- &
+program=$!
+{ cat <&3; kill -TERM "$program"; } >/dev/null 2>&1 &
+exec 3<&-
+wait "$program"
+"#;
+
+/// What a program says of where it listens, that knows nothing of `dev`.
+const LISTENING: &str = "Listening on ";
+
 /// What to start.
 #[derive(Debug, Clone)]
 pub(super) struct Spec {
     process: Process,
+    /// Another program than this one.
+    foreign: Option<PathBuf>,
     arguments: Vec<String>,
 }
 
 impl Spec {
     pub(super) fn new(process: Process, command: &str) -> Self {
-        Self { process, arguments: vec![command.to_owned()] }
+        Self { process, foreign: None, arguments: vec![command.to_owned()] }
+    }
+
+    /// A program that is none of ours.
+    pub(super) fn foreign(process: Process, program: &Path) -> Self {
+        Self { process, foreign: Some(program.to_owned()), arguments: Vec::new() }
     }
 
     /// Adds an argument without a name.
@@ -61,12 +82,18 @@ impl Child {
     /// Starts it. It is killed when the value is dropped before it ended.
     pub(super) fn start(spec: Spec, output: Output) -> Result<Self, CommandError> {
         let failed = CommandError::system;
-        let program = std::env::current_exe().map_err(failed("find this program"))?;
-        let mut command = Command::new(program);
+        let mut command = match &spec.foreign {
+            None => Command::new(std::env::current_exe().map_err(failed("find this program"))?),
+            Some(program) => {
+                let mut shell = Command::new("sh");
+                shell.args(["-c", SHELL, "sh"]).arg(program);
+                shell
+            }
+        };
         // No configuration is meant, so what the environment says of other services does not count here. What it says of the store does.
         let foreign = |name: &OsStr| {
             let name = name.to_string_lossy();
-            ["SYNDDB_AGENT_", "SYNDDB_SEQUENCER_", "SYNDDB_VALIDATOR_"]
+            ["SYNDDB_AGENT_", "SYNDDB_SEQUENCER_", "SYNDDB_VALIDATOR_", "SYNDDB_RELAYER_"]
                 .iter()
                 .any(|prefix| name.starts_with(prefix))
         };
@@ -76,7 +103,7 @@ impl Child {
         let mut child = command
             .env(ENVIRONMENT_IS_WHOLE, "1")
             .args(&spec.arguments)
-            .args(["--json", "--stop-on-eof"])
+            .args(if spec.foreign.is_none() { &["--json", "--stop-on-eof"][..] } else { &[] })
             // A signal from the terminal is for `dev` alone, which ends its processes in order.
             .process_group(0)
             .stdin(Stdio::piped())
@@ -103,7 +130,11 @@ impl Child {
 
     /// From now on it is started again at this address, whatever port it was given first.
     pub(super) fn stay_at(&mut self, address: &str) {
-        self.spec = self.spec.clone().with("--listen", address.to_owned());
+        let (name, place) = match (&self.spec.foreign, address.rsplit_once(':')) {
+            (Some(_), Some((_, port))) => ("--port", port),
+            (Some(_), None) | (None, _) => ("--listen", address),
+        };
+        self.spec = self.spec.clone().with(name, place.to_owned());
     }
 
     /// The next thing it does.
@@ -112,6 +143,11 @@ impl Child {
             let line =
                 self.lines.next_line().await.map_err(CommandError::system("read what a process says"))?;
             let Some(line) = line else { break };
+            if self.spec.foreign.is_some() {
+                let Some(address) = line.strip_prefix(LISTENING) else { continue };
+                let (process, url) = (self.spec.process, format!("http://{address}"));
+                return Ok(Did::Said(Event::Listening { process, url, key: None, key_id: None }));
+            }
             // What is no event was printed by something else in that process; nobody waits for it.
             if let Ok(event) = serde_json::from_str(&line) {
                 return Ok(Did::Said(event));

@@ -19,18 +19,36 @@ mod rows;
 mod side;
 mod words;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use clap::Args;
 use synddb_sqlite::compare::first_difference;
 use synddb_sqlite::state::RunningState;
 
 pub use found::{Compared, DifferingRow, History, Stand};
 
 use self::words::in_words;
-use crate::arguments::DiffArguments;
 use crate::exit::{CommandError, Exit};
 use crate::output::{Event, Output};
 use crate::refusal::{Refusal, check_two_files, open_to_read};
+
+#[derive(Debug, Args)]
+pub(crate) struct DiffArguments {
+    /// The first database.
+    pub(crate) one: PathBuf,
+    /// The second one.
+    pub(crate) other: PathBuf,
+    /// Each is the URL of a validator or read replica, or a file. Two replicas are compared at a message at which both stand: in digests first,
+    /// then in the parts that differ, until one row is left.
+    #[arg(long)]
+    pub(crate) remote: bool,
+    /// How long to wait until both replicas stand at one message. Exit code 4 when they do not.
+    #[arg(long, default_value = "60s", requires = "remote")]
+    pub(crate) timeout: humantime::Duration,
+    /// The authority that signed the certificates of the replicas, in PEM. Without it, those that the system trusts.
+    #[arg(long, value_name = "FILE", requires = "remote")]
+    pub(crate) ca_file: Option<PathBuf>,
+}
 
 pub(crate) fn run(arguments: &DiffArguments, output: Output) -> Result<Exit, CommandError> {
     let (event, exit) = if arguments.remote { remote::compare(arguments)? } else { compare(arguments)? };

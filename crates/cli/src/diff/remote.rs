@@ -14,7 +14,7 @@ use super::history;
 use super::rows::{Differs, Pair};
 use super::side::{Side, Told};
 use super::words::in_words;
-use crate::arguments::DiffArguments;
+use crate::diff::DiffArguments;
 use crate::exit::{CommandError, Exit};
 use crate::output::Event;
 use crate::peer::{Authority, PeerError};

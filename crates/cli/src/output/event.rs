@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use synddb_agent::{AgentStatus, Audited, Finding as EvidenceOf, Problem};
 use synddb_protocol::hash::{StateHash, TreeHash};
 use synddb_protocol::http::{Halt, Position, ReplicaStatus, StreamStatus};
-use synddb_protocol::id::{KeyId, Sequence, StreamId};
+use synddb_protocol::id::{Address, KeyId, Sequence, StreamId};
 use synddb_service::config::Setting;
 use synddb_validator::fsck::{Progress as CheckProgress, Report};
 use synddb_validator::gc::{Progress as SweepProgress, Report as SweepReport};
@@ -14,6 +14,7 @@ use synddb_validator::restore::{Progress as RestoreProgress, Restored};
 use synddb_validator::rules::{Offending, ServedRefusal};
 
 use crate::bench::{Machine, Measured};
+use crate::bridge::{BridgeState, MessageState};
 use crate::diff::Compared;
 use crate::doctor::{Count, Finding};
 use crate::inspect::Shown;
@@ -30,6 +31,26 @@ pub enum Process {
     Sequencer,
     /// Rebuilds and checks.
     Validator,
+    /// Brings to the chain what is signed.
+    Relayer,
+    /// A chain of this machine.
+    Chain,
+}
+
+/// Where the bridge of a stream is, and what runs for it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Bridged {
+    /// The URL of the chain's node.
+    pub rpc: String,
+    /// The chain, by its EIP-155 id.
+    pub chain_id: u64,
+    /// The bridge there.
+    pub bridge: Address,
+    /// The relayer's URL.
+    pub relayer: String,
+    /// The record of what is deployed.
+    pub deployments: String,
 }
 
 impl std::fmt::Display for Process {
@@ -38,6 +59,8 @@ impl std::fmt::Display for Process {
             Self::Agent => "agent",
             Self::Sequencer => "sequencer",
             Self::Validator => "validator",
+            Self::Relayer => "relayer",
+            Self::Chain => "chain",
         })
     }
 }
@@ -353,6 +376,9 @@ pub enum Event {
         replica: String,
         /// The key that signs the log.
         key: String,
+        /// The bridge, where `dev` has a chain.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        bridge: Option<Box<Bridged>>,
     },
     /// A process ended as it was asked to.
     Drained {
@@ -381,6 +407,13 @@ pub enum Event {
         sequencer: Option<Box<StreamStatus>>,
         /// The validator; `None` where none answers.
         validator: Option<Box<ReplicaStatus>>,
+    },
+    /// What is said of a bridge, and of the messages on their way there.
+    BridgeStatus {
+        /// The bridge.
+        bridge: Box<BridgeState>,
+        /// The messages that the sequencer knows, from the first that was asked for.
+        messages: Vec<MessageState>,
     },
     /// A database is as it was before an agent was attached to it.
     Detached {

@@ -12,7 +12,7 @@ mod verified;
 
 use std::io::{self, Write as _};
 
-pub use event::{Continuity, Event, Process, Stage, Writer};
+pub use event::{Bridged, Continuity, Event, Process, Stage, Writer};
 pub(crate) use progress::{Progress, Seldom};
 pub(crate) use sentence::{counted, mib, printable};
 

@@ -7,8 +7,9 @@ use synddb_protocol::hash::StateHash;
 use synddb_protocol::http::{Difference, Halt, HaltKind, Naming, Position, ReplicaStatus, StreamStatus};
 use synddb_protocol::id::Sequence;
 
-use super::{Event, Stage, Writer, restored, ruled, swept, verified};
+use super::{Bridged, Event, Stage, Writer, restored, ruled, swept, verified};
 use crate::bench::report;
+use crate::bridge::in_words;
 use crate::diff::Compared;
 use crate::doctor::{Count, Finding};
 use crate::mirror::Summary;
@@ -131,10 +132,20 @@ pub(super) fn of(event: &Event) -> String {
         Event::Halted(halt) => halted(halt),
         Event::Started { process, pid } => format!("{process} started, process {pid}"),
         Event::Exited { process, status } => format!("{process} ended ({status}) and is started again"),
-        Event::Running { stream, sequencer, validator, store, replica, key } => format!(
-            "everything runs; write to the database with any program\n  stream     {stream}\n  sequencer  {sequencer}, signs \
-             with {key}\n  store      {store}\n  validator  {validator}\n  replica    {replica}"
-        ),
+        Event::Running { stream, sequencer, validator, store, replica, key, bridge } => {
+            let bridge = bridge.as_deref().map_or_else(
+                String::new,
+                |Bridged { rpc, chain_id, bridge, relayer, .. }| {
+                    format!(
+                        "\n  chain      {rpc}, id {chain_id}\n  bridge     {bridge}\n  relayer    {relayer}"
+                    )
+                },
+            );
+            format!(
+                "everything runs; write to the database with any program\n  stream     {stream}\n  sequencer  {sequencer}, signs \
+                 with {key}\n  store      {store}\n  validator  {validator}\n  replica    {replica}{bridge}"
+            )
+        }
         Event::Drained { process, complete: true } => format!("{process} ended, nothing left to do"),
         Event::Drained { process, complete: false } => {
             format!("{process} ended before everything was done; it goes on when it is started again")
@@ -143,6 +154,7 @@ pub(super) fn of(event: &Event) -> String {
         Event::Status { agent, sequencer, validator } => {
             status(agent.as_deref(), sequencer.as_deref(), validator.as_deref())
         }
+        Event::BridgeStatus { bridge, messages } => in_words(bridge, messages),
         Event::Detached { database, journal_mode, kept } => {
             let kept = kept.as_ref().map_or_else(String::new, |kept| {
                 format!("; what was published stays in {kept}, which may be removed")

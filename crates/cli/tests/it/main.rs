@@ -7,6 +7,7 @@
 
 mod begun;
 mod bench;
+mod bridged;
 mod cases;
 mod chance;
 mod configuration;

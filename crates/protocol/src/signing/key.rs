@@ -98,10 +98,16 @@ impl VerifyingKey {
         self.0.serialize()
     }
 
+    /// The point as contracts take it: both coordinates, without the byte before them.
+    pub fn to_point(self) -> [u8; 64] {
+        let mut point = [0; 64];
+        point.copy_from_slice(&self.0.serialize_uncompressed()[1..]);
+        point
+    }
+
     /// The Ethereum address of this key.
     pub fn id(&self) -> KeyId {
-        let uncompressed = self.0.serialize_uncompressed();
-        let hash = Keccak256::digest(&uncompressed[1..]);
+        let hash = Keccak256::digest(self.to_point());
         let mut address = [0; 20];
         address.copy_from_slice(&hash[12..]);
         Address::from_bytes(address)

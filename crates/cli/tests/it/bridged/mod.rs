@@ -1,0 +1,8 @@
+//! Rows that become transactions on a real chain: an application, sequencer, validators and relayer as processes, the contracts on anvil.
+//!
+//! `out` shows that without a quorum nothing is executed, and with one each row exactly once, whatever is killed meanwhile.
+
+mod chain;
+mod foundry;
+mod out;
+mod world;

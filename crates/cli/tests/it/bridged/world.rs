@@ -1,0 +1,231 @@
+//! Everything that a row passes on its way to a transaction, as processes: a sequencer, validators with a key and a folder each, a relayer, and a chain.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
+use synddb_protocol::id::StreamId;
+use synddb_service::secret::signing_key;
+use synddb_sqlite::rusqlite::Connection;
+
+use super::chain::{CHAIN_ID, Chain, Holder, until};
+use super::foundry::Foundry;
+use crate::keys::get;
+use crate::processes::{run, synddb};
+use crate::roles::{Role, sequencer_as, store, write_token};
+
+/// What is in custody at the beginning, in wei.
+pub(crate) const CUSTODY: u128 = 1_000_000_000;
+
+/// What the relayer pays gas of, in wei.
+const PURSE: &str = "0x56bc75e2d63100000";
+
+/// Between two looks of the relayer, in milliseconds.
+const POLL_MS: &str = "200";
+
+/// What a system begins with.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Size {
+    pub(crate) validators: usize,
+    pub(crate) threshold: usize,
+}
+
+/// A process that is started again where it was.
+pub(crate) struct Service {
+    role: Option<Role>,
+    /// Where it listens: any port before the first start.
+    address: String,
+}
+
+impl Service {
+    const fn idle(address: String) -> Self {
+        Self { role: None, address }
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    fn start(&mut self, command: Command) {
+        let role = Role::start(command);
+        let url = role.event("listening", |_| true)["url"].as_str().unwrap().to_owned();
+        url.trim_start_matches("http://").clone_into(&mut self.address);
+        self.role = Some(role);
+    }
+
+    /// `kill -9`.
+    pub(crate) fn kill(&mut self) {
+        if let Some(mut role) = self.role.take() {
+            role.kill();
+        }
+    }
+}
+
+/// The whole.
+pub(crate) struct World {
+    pub(crate) folder: PathBuf,
+    pub(crate) app: PathBuf,
+    pub(crate) home: PathBuf,
+    pub(crate) chain: Chain,
+    pub(crate) stream: StreamId,
+    pub(crate) sequencer: Service,
+    pub(crate) validators: Vec<Service>,
+    pub(crate) relayer: Service,
+    pub(crate) agent: Option<Role>,
+    key: String,
+}
+
+impl World {
+    /// Starts all but the relayer over an application that has the message tables.
+    pub(crate) fn begin(folder: &Path, foundry: Foundry, size: Size) -> Self {
+        let (app, home) = (folder.join("app.db"), folder.join("app.db-synddb"));
+        std::fs::create_dir(folder.join("store")).unwrap();
+        write_token(folder);
+        let stream = synddb_agent::stream_of(&home).unwrap();
+        let chain = Chain::start(foundry, folder, stream, size.threshold);
+        let signer = signing_key(&folder.join("sequencer.key")).unwrap();
+        chain.register(Holder::Sequencer, signer.verifying_key());
+        let key = signer.verifying_key().to_string();
+        let anywhere = || Service::idle("127.0.0.1:0".to_owned());
+        let validators = (0..size.validators).map(|_| anywhere()).collect();
+        let folder = folder.to_owned();
+        let (sequencer, relayer) = (anywhere(), anywhere());
+        let mut world =
+            Self { folder, app, home, chain, stream, sequencer, validators, relayer, agent: None, key };
+        world.chain.fund(CUSTODY);
+        world.make_application();
+        world.start_sequencer();
+        for number in 0..size.validators {
+            let own = world.own(number);
+            std::fs::create_dir(&own).unwrap();
+            let signer = signing_key(&own.join("endorse.key")).unwrap();
+            world.chain.register(Holder::Validator, signer.verifying_key());
+            world.start_validator(number);
+        }
+        world.follow();
+        world
+    }
+
+    fn make_application(&self) {
+        self.database().execute_batch("CREATE TABLE account(name TEXT PRIMARY KEY, wei INTEGER)").unwrap();
+        let (exit, _, errors) = run(synddb(["init-messages", self.app.to_str().unwrap()]));
+        assert_eq!(exit, 0, "{errors}");
+    }
+
+    /// A connection of the application.
+    pub(crate) fn database(&self) -> Connection {
+        let database = Connection::open(&self.app).unwrap();
+        database.busy_timeout(crate::roles::PATIENCE).unwrap();
+        database
+    }
+
+    /// The folder of a validator.
+    pub(crate) fn own(&self, validator: usize) -> PathBuf {
+        self.folder.join(format!("validator-{validator}"))
+    }
+
+    pub(crate) fn start_sequencer(&mut self) {
+        let mut command = sequencer_as(&self.folder, "sequencer", &self.sequencer.address);
+        command.args(["--bridge-chain-id", CHAIN_ID, "--bridge", &self.chain.bridge()]);
+        self.sequencer.start(command);
+    }
+
+    pub(crate) fn start_validator(&mut self, number: usize) {
+        let mut command = synddb(["validator", "--stop-on-eof", "--json"]);
+        command.args(["--listen", &self.validators[number].address, "--store", &store(&self.folder)]);
+        command.args(["--stream", &self.stream.to_string(), "--sequencer-key", &self.key]);
+        command.args(["--sequencer", &self.sequencer.url()]);
+        command.arg("--replica").arg(self.replica(number));
+        command.arg("--endorse-key").arg(self.own(number).join("endorse.key"));
+        command.args(["--chain-id", CHAIN_ID, "--bridge", &self.chain.bridge()]);
+        command.args(["--registry", &self.chain.at("CheckpointRegistry")]);
+        self.validators[number].start(command);
+    }
+
+    pub(crate) fn replica(&self, validator: usize) -> PathBuf {
+        self.own(validator).join("replica.db")
+    }
+
+    /// Starts a relayer over the sequencer and the chain of this value.
+    pub(crate) fn start_relayer(&mut self) {
+        let (sequencer, chain) = (self.sequencer.url(), self.chain.url.clone());
+        self.start_relayer_between(&sequencer, &chain);
+    }
+
+    /// Starts a relayer that asks somebody else.
+    pub(crate) fn start_relayer_between(&mut self, sequencer: &str, chain: &str) {
+        let dir = self.folder.join("relayer");
+        std::fs::create_dir_all(&dir).unwrap();
+        let key = dir.join("account.key");
+        let account = signing_key(&key).unwrap().id().to_string();
+        self.chain.rpc("anvil_setBalance", &[&account, PURSE]);
+        let mut command = synddb(["relayer", "--stop-on-eof", "--json", "--listen", &self.relayer.address]);
+        command.args(["--rpc", chain, "--stream", &self.stream.to_string(), "--sequencer", sequencer]);
+        command.arg("--deployments").arg(&self.chain.record).args(["--poll-ms", POLL_MS]);
+        command.arg("--account").arg(key).arg("--dir").arg(dir);
+        for validator in &self.validators {
+            command.args(["--validator", &validator.url()]);
+        }
+        self.relayer.start(command);
+    }
+
+    /// Follows the application's database, and returns when it is attached.
+    pub(crate) fn follow(&mut self) {
+        let mut command = synddb(["follow", "--json", "--stop-on-eof", "--sequencer-key", &self.key]);
+        command.args(["--sequencer", &self.sequencer.url()]);
+        command.arg(&self.app).arg("--dir").arg(&self.home);
+        command.arg("--token-file").arg(self.folder.join("token"));
+        let agent = Role::start(command);
+        agent.how();
+        self.agent = Some(agent);
+    }
+
+    /// The application pays somebody, and says so in the same transaction; the row's id.
+    pub(crate) fn pay(&self, target: &str, wei: u128) -> u64 {
+        let mut database = self.database();
+        let transaction = database.transaction().unwrap();
+        let account = "INSERT INTO account VALUES(?1, ?2) ON CONFLICT DO UPDATE SET wei = wei + ?2";
+        transaction.execute(account, (target, i64::try_from(wei).unwrap())).unwrap();
+        let message = "INSERT INTO outbound_messages(target, value) VALUES(?1, ?2)";
+        transaction.execute(message, (target, wei.to_string())).unwrap();
+        let id = transaction.last_insert_rowid();
+        transaction.commit().unwrap();
+        u64::try_from(id).unwrap()
+    }
+
+    /// What a validator says of a row; `None` where it knows nothing of it.
+    pub(crate) fn said_by(&self, validator: usize, nonce: u64) -> Option<Value> {
+        let answer = get(&format!("{}/outbound/{nonce}", self.validators[validator].url()));
+        let answer: Value = serde_json::from_str(&answer).ok()?;
+        answer["state"].is_string().then_some(answer)
+    }
+
+    /// Waits until a validator says this of a row.
+    pub(crate) fn until_said(&self, validator: usize, nonce: u64, state: &str) -> Value {
+        until(&format!("validator {validator} says `{state}` of {nonce}"), || {
+            let said = self.said_by(validator, nonce);
+            said.clone().filter(|said| said["state"] == state).ok_or_else(|| format!("{said:?}"))
+        })
+    }
+
+    /// Waits until the sequencer has signed a row.
+    pub(crate) fn until_sequenced(&self, nonce: u64) -> Value {
+        let url = format!("{}/messages/outbound/{nonce}/status", self.sequencer.url());
+        until(&format!("the sequencer signs {nonce}"), || {
+            let answer = get(&url);
+            let said: Value = serde_json::from_str(&answer).unwrap_or_default();
+            if said["state"] == "signed" { Ok(said) } else { Err(answer) }
+        })
+    }
+
+    /// Waits until a validator has applied everything, and makes sure that its replica is the application's database.
+    pub(crate) fn assert_replica_equals(&self, validator: usize) {
+        let arguments = ["wait", self.app.to_str().unwrap(), "--dir", self.home.to_str().unwrap(), "--json"];
+        let url = self.validators[validator].url();
+        let waits = ["--applied", "--timeout", crate::roles::PATIENCE_TEXT, "--validator", &url];
+        let (exit, told, errors) = run(synddb(arguments.into_iter().chain(waits)));
+        assert_eq!(exit, 0, "{told}{errors}");
+        let (exit, told, errors) = crate::processes::diff(&self.app, &self.replica(validator));
+        assert_eq!((exit, errors.as_str()), (0, ""), "{told}");
+    }
+}
