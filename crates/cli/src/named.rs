@@ -7,7 +7,7 @@ use std::path::Path;
 use std::str::FromStr;
 
 use synddb_protocol::ParseError;
-use synddb_protocol::id::KeyId;
+use synddb_protocol::id::{Address, KeyId};
 use synddb_protocol::signing::VerifyingKey;
 use synddb_storage::{StoreUrl, StoreUrlError};
 
@@ -41,6 +41,11 @@ pub(crate) fn store(text: &str) -> Result<StoreUrl, Misnamed> {
         Some(url) => Err(Misnamed::Folder { url }),
         None => Err(refused.into()),
     }
+}
+
+/// Reads the address of a contract, also as wallets write it: capitals are a checksum there.
+pub(crate) fn contract(text: &str) -> Result<Address, Misnamed> {
+    Ok(text.to_ascii_lowercase().parse()?)
 }
 
 /// Reads the key of a sequencer.

@@ -78,7 +78,10 @@ pub(crate) fn describe(stream: StreamId) {
         "The last message whose checkpoint this validator has endorsed, as far as this process knows."
     );
     describe_counter!(ENDORSE_FAILURES, "Tries to endorse a checkpoint that failed.");
-    describe_gauge!(OUTBOUND_SIGNED, "The highest id of an outbound message that this validator has signed, as far as this process knows.");
+    describe_gauge!(
+        OUTBOUND_SIGNED,
+        "The highest id of an outbound message that this validator has signed, as far as this process knows."
+    );
     describe_counter!(OUTBOUND_REFUSED, "Outbound messages that this process looked at and never signs.");
     describe_gauge!(FEED_READERS, "Readers of the row changes that are connected.");
     describe_counter!(FEED_DROPPED, "Readers of the row changes that took nothing for too long.");

@@ -6,6 +6,8 @@ use clap::Args;
 use serde::Serialize;
 use synddb_protocol::id::Address;
 
+use crate::named;
+
 /// The key that endorses, and for which contracts.
 #[derive(Debug, Args)]
 pub(crate) struct EndorseOptions {
@@ -16,10 +18,10 @@ pub(crate) struct EndorseOptions {
     #[arg(long, value_name = "ID", requires = "registry")]
     chain_id: Option<u64>,
     /// The checkpoint registry on that chain.
-    #[arg(long, value_name = "ADDRESS", requires = "chain_id")]
+    #[arg(long, value_name = "ADDRESS", value_parser = named::contract, requires = "chain_id")]
     registry: Option<Address>,
     /// The bridge on that chain: outbound messages are signed for it.
-    #[arg(long, value_name = "ADDRESS", requires = "chain_id")]
+    #[arg(long, value_name = "ADDRESS", value_parser = named::contract, requires = "chain_id")]
     bridge: Option<Address>,
 }
 

@@ -4,6 +4,8 @@ use clap::Args;
 use serde::Serialize;
 use synddb_protocol::id::Address;
 
+use crate::named;
+
 /// What a sequencer is beside others over one store, as flags.
 #[derive(Debug, Args)]
 pub(super) struct RoleOverride {
@@ -38,7 +40,7 @@ pub(super) struct BridgeOverrides {
     #[serde(skip_serializing_if = "Option::is_none")]
     chain_id: Option<u64>,
     /// The address of the bridge for which rows of `outbound_messages` are signed. Without one none are.
-    #[arg(long = "bridge", value_name = "ADDRESS")]
+    #[arg(long = "bridge", value_name = "ADDRESS", value_parser = named::contract)]
     #[serde(skip_serializing_if = "Option::is_none")]
     contract: Option<Address>,
 }

@@ -204,11 +204,7 @@ impl Endorser {
     }
 
     /// Signs what an endorsed checkpoint covers of outbound messages, where there is a bridge.
-    async fn sign_outbound(
-        &self,
-        checkpoint: &TrustedCheckpoint,
-        from: &mut u64,
-    ) -> Result<(), NotEndorsed> {
+    async fn sign_outbound(&self, checkpoint: &TrustedCheckpoint, from: &mut u64) -> Result<(), NotEndorsed> {
         let Some(domain) = self.config.bridge() else { return Ok(()) };
         let (signer, stream) = (Arc::clone(&self.signer), self.stream);
         let (replica, first, through) = (self.replica.clone(), *from, checkpoint.claim().size);

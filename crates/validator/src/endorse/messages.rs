@@ -112,15 +112,15 @@ async fn read(serving: Serving, from: u64, count_max: usize) -> Result<OutboundL
     }
     let read = spawn_blocking(move || {
         let reading = Reading::open(&serving.replica).map_err(|error| chain(&error))?;
-        let seen =
-            seen(reading.trusted(), from, None, count_max).map_err(|error| chain(&error))?;
+        let seen = seen(reading.trusted(), from, None, count_max).map_err(|error| chain(&error))?;
         let last = last_seen(reading.trusted()).map_err(|error| chain(&error))?;
         let signs = serving.bridge.and(serving.signer.as_ref()).map(|signer| signer.id());
         let stream = serving.view.stream();
         let told = seen.into_iter().map(|seen| told(&serving, seen, stream, signs, serving.bridge));
         Ok(OutboundList { messages: told.collect::<Result<_, String>>()?, last })
     });
-    let read: Result<_, String> = read.await.map_err(|_| unavailable("the replica cannot be read".to_owned()))?;
+    let read: Result<_, String> =
+        read.await.map_err(|_| unavailable("the replica cannot be read".to_owned()))?;
     read.map_err(unavailable)
 }
 
@@ -141,9 +141,12 @@ fn told(
     };
     let found = signed(&serving.replica, stream, nonce, key).map_err(|error| chain(&error))?;
     let Some(found) = found else {
-        return Ok(waiting("it is signed once this validator endorses a checkpoint that covers it; see /status"));
+        return Ok(waiting(
+            "it is signed once this validator endorses a checkpoint that covers it; see /status",
+        ));
     };
-    let is_it = seen.message(stream).is_some_and(|message| message.digest(&domain).to_string() == found.digest);
+    let is_it =
+        seen.message(stream).is_some_and(|message| message.digest(&domain).to_string() == found.digest);
     if is_it {
         return Ok(OutboundStatus::Signed(found));
     }

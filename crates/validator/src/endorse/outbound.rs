@@ -91,7 +91,9 @@ pub(super) fn file_beside(replica: &Path) -> PathBuf {
 impl Notes {
     fn open(replica: &Path) -> Result<Self, NotSigned> {
         let file = file_beside(replica);
-        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
+            | OpenFlags::SQLITE_OPEN_CREATE
+            | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let created = rusqlite::Connection::open_with_flags(&file, flags).map_err(SqliteError::from);
         let opened = created.and_then(Connection::over).and_then(|connection| {
             connection.execute("PRAGMA synchronous = FULL")?;
@@ -130,7 +132,9 @@ impl Notes {
             metrics::outbound_refused(stream);
             error!(
                 nonce = seen.nonce,
-                digest, other, "an outbound message is not signed: this key signed another content under its id before"
+                digest,
+                other,
+                "an outbound message is not signed: this key signed another content under its id before"
             );
             return Ok(());
         }
@@ -142,7 +146,8 @@ impl Notes {
         let answer = OutboundSignature::of(&message, seen.sequence, &domain, signer.id(), &signature);
         let answer = serde_json::to_string(&answer)
             .map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))?;
-        let sql = "INSERT OR REPLACE INTO signed(stream, nonce, signer, digest, answer) VALUES(?1, ?2, ?3, ?4, ?5)";
+        let sql =
+            "INSERT OR REPLACE INTO signed(stream, nonce, signer, digest, answer) VALUES(?1, ?2, ?3, ?4, ?5)";
         let (name, by) = (stream.as_bytes().as_slice(), signer.id());
         let values = params![name, seen.nonce.cast_signed(), by.as_bytes().as_slice(), digest, answer];
         self.connection.sqlite().prepare_cached(sql)?.execute(values)?;

@@ -105,9 +105,8 @@ impl Outbound {
                 }
                 None => Err("the table has not the columns that `synddb init-messages` gives it".to_owned()),
             };
-            let fields = read.map(|read| {
-                OutboundFields::of(&read.message(StreamId::from_bytes([0; 32]), inbox_consumed))
-            });
+            let fields = read
+                .map(|read| OutboundFields::of(&read.message(StreamId::from_bytes([0; 32]), inbox_consumed)));
             if came == Came::First {
                 standing.insert(nonce, fields.ok());
                 return;
@@ -252,7 +251,8 @@ pub(crate) fn seen(
     let through = through.map_or(i64::MAX, stored);
     let count_max = i64::try_from(count_max).unwrap_or(i64::MAX);
     let mut statement = sqlite.prepare(sql)?;
-    let rows = statement.query_map(params![i64::try_from(from).unwrap_or(i64::MAX), through, count_max], read)?;
+    let rows =
+        statement.query_map(params![i64::try_from(from).unwrap_or(i64::MAX), through, count_max], read)?;
     rows.collect()
 }
 

@@ -61,7 +61,7 @@ impl Chain {
         let mut command = Command::new(&foundry.anvil);
         command.args(["--port", "0", "--chain-id", CHAIN_ID, "--hardfork", "osaka"]);
         // Blocks come by themselves, as elsewhere, and are final soon.
-        command.args(["--block-time", "1", "--mixed-mining", "--slots-in-an-epoch", "1"]);
+        command.args(["--block-time", "1", "--slots-in-an-epoch", "1"]);
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let address = lines

@@ -31,7 +31,9 @@ async fn begun() -> (Log, Running) {
 }
 
 fn row(value: u64) -> String {
-    format!("INSERT INTO outbound_messages(target, value, payload, created_at) VALUES('{TARGET}', '{value}', x'0{value}', 0)")
+    format!(
+        "INSERT INTO outbound_messages(target, value, payload, created_at) VALUES('{TARGET}', '{value}', x'0{value}', 0)"
+    )
 }
 
 /// What such a row says.
@@ -96,7 +98,11 @@ fn key(log: &Log) -> Address {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_stored_commit_brought_is_signed_once_and_the_same_after_a_restart() {
     let (mut log, mut running) = begun().await;
-    assert_eq!(running.get("/outbound/1/signature").await.0, 404, "no such row is in the log, whoever signs one");
+    assert_eq!(
+        running.get("/outbound/1/signature").await.0,
+        404,
+        "no such row is in the log, whoever signs one"
+    );
     assert_eq!(running.get("/outbound/0").await.0, 400);
     log.run(&row(5));
     log.run(&row(6));
@@ -174,7 +180,10 @@ async fn the_same_id_with_other_content_after_a_new_incarnation_is_refused() {
     let found = open(&mut running).await;
     assert!(found.iter().any(|(rule, _)| rule == "outbound messages"), "{found:?}");
     assert!(!refused(&mut running, 1).await.is_empty());
-    assert!(matches!(told(&mut running, 2).await, OutboundStatus::Waiting { .. }), "it comes behind a violation");
+    assert!(
+        matches!(told(&mut running, 2).await, OutboundStatus::Waiting { .. }),
+        "it comes behind a violation"
+    );
     running.stop().await.unwrap();
     // The incarnation is admitted, and the violation resolved: the id has its one digest all the same.
     let mut config = signing(&log);
@@ -189,7 +198,11 @@ async fn the_same_id_with_other_content_after_a_new_incarnation_is_refused() {
     assert_eq!(signer(&second, &message(2, 8)), Some(key(&log)));
     assert!(!refused(&mut running, 1).await.is_empty());
     running.stop().await.unwrap();
-    assert_eq!(signer(&before, &message(1, 5)), Some(key(&log)), "what was signed is what the row said first");
+    assert_eq!(
+        signer(&before, &message(1, 5)),
+        Some(key(&log)),
+        "what was signed is what the row said first"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
