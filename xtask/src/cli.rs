@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::contracts::Analysis;
+use crate::e2e::Way;
 
 /// The build logic of SyndDB.
 #[derive(Debug, Parser)]
@@ -40,6 +41,12 @@ pub(crate) enum Command {
         /// Plant known faults into a copy, one after the other, and fail when a stage does not notice the one that is meant for it.
         #[arg(long, conflicts_with_all = ["write", "only"])]
         planted: bool,
+    },
+    /// Goes one way through the whole: real processes and a real chain.
+    #[command(name = "e2e")]
+    E2e {
+        /// Which way.
+        way: Way,
     },
     /// Shows the product at work in less than a minute.
     Demo {

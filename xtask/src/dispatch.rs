@@ -5,7 +5,7 @@ use anyhow::Result;
 use crate::cli::{Cli, Command};
 use crate::tree::Tree;
 use crate::verdict::Verdict;
-use crate::{check, codegen, contracts, demo, fuzz, layers, servers, test, tidy};
+use crate::{check, codegen, contracts, demo, e2e, fuzz, layers, servers, test, tidy};
 
 impl Cli {
     /// Runs the command on the repository this program was built from.
@@ -19,6 +19,7 @@ impl Cli {
             Command::Test { fast } => test::run(&tree, fast),
             Command::Servers => servers::run(&tree),
             Command::Contracts { write, only, planted } => contracts::run(&tree, write, only, planted),
+            Command::E2e { way } => e2e::run(&tree, way),
             Command::Demo { keep, store } => demo::run(&tree, keep.as_deref(), store.as_deref()),
             Command::Layers => report("layers", &layers::problems(&tree)?),
             Command::Tidy => report("tidy", &tidy::problems(&tree)?),

@@ -22,8 +22,8 @@ const NGINX: &str = "SYNDDB_NGINX";
 const PROMETHEUS: &str = "SYNDDB_PROMETHEUS";
 const PROMTOOL: &str = "SYNDDB_PROMTOOL";
 const SYSTEMD_ANALYZE: &str = "SYNDDB_SYSTEMD_ANALYZE";
-const ANVIL: &str = "SYNDDB_ANVIL";
-const FORGE: &str = "SYNDDB_FORGE";
+pub(crate) const ANVIL: &str = "SYNDDB_ANVIL";
+pub(crate) const FORGE: &str = "SYNDDB_FORGE";
 
 /// Installs what is missing, and prints where each is.
 ///

@@ -96,12 +96,12 @@ impl Role {
         }
     }
 
-    fn openapi(self) -> Option<Vec<u8>> {
+    fn openapi(self) -> Vec<u8> {
         match self {
-            Self::Agent => Some(follow::openapi()),
-            Self::Sequencer => Some(synddb_sequencer::openapi()),
-            Self::Validator => Some(synddb_validator::openapi()),
-            Self::Relayer => None,
+            Self::Agent => follow::openapi(),
+            Self::Sequencer => synddb_sequencer::openapi(),
+            Self::Validator => synddb_validator::openapi(),
+            Self::Relayer => synddb_relayer::openapi(),
         }
     }
 }
@@ -194,9 +194,7 @@ pub(crate) fn write_reference(folder: &Path) -> Result<Exit, CommandError> {
 /// Writes what the processes say of their paths, as each serves it.
 pub(crate) fn write_openapi(folder: &Path) -> Result<Exit, CommandError> {
     for role in Role::ALL {
-        if let Some(document) = role.openapi() {
-            write(folder, &format!("{}.json", role.name()), document)?;
-        }
+        write(folder, &format!("{}.json", role.name()), role.openapi())?;
     }
     Ok(Exit::Done)
 }

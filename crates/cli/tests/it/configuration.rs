@@ -11,7 +11,7 @@ use super::processes::{run, synddb};
 use super::programs::sql;
 use super::roles::{credentials, write_token};
 
-const ROLES: [&str; 3] = ["agent", "sequencer", "validator"];
+const ROLES: [&str; 4] = ["agent", "sequencer", "validator", "relayer"];
 
 /// Checks a configuration; gives how that ended, each key's value and origin, and what was complained about.
 fn check(

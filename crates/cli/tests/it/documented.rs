@@ -95,7 +95,7 @@ fn sources(folder: &Path) -> Vec<PathBuf> {
 fn no_route_is_made_beside_the_documents() {
     let crates = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let mut documented = 0;
-    for name in ["agent", "cli", "sequencer", "service", "validator"] {
+    for name in ["agent", "cli", "relayer", "sequencer", "service", "validator"] {
         for file in sources(&crates.join(name).join("src")) {
             let source = std::fs::read_to_string(&file).unwrap();
             let code = source.split("#[cfg(test)]").next().unwrap();

@@ -1,0 +1,52 @@
+//! `cargo xtask e2e`: what the whole does, from end to end: real processes, a real chain, and nothing else. `cargo xtask test` does the same among all tests.
+
+use anyhow::Result;
+
+use crate::contracts;
+use crate::counted::{Counted, runner};
+use crate::process;
+use crate::servers::{ANVIL, FORGE};
+use crate::stage::Outcome;
+use crate::summary::{self, Counts};
+use crate::tree::Tree;
+use crate::verdict::Verdict;
+
+/// A way through the whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Way {
+    /// From a row of the application to a transaction of the chain.
+    Out,
+}
+
+impl Way {
+    /// The tests of it, in the command's own.
+    const fn tests(self) -> &'static str {
+        match self {
+            Self::Out => "bridged::",
+        }
+    }
+}
+
+/// Goes one way.
+///
+/// # Errors
+/// Never because of what is found; that is the verdict.
+pub(crate) fn run(tree: &Tree, way: Way) -> Result<Verdict> {
+    let mut run = Counted::default();
+    let mut tests = process::cargo(tree);
+    run.stage("chain", "anvil and forge, of the npm packages of the contracts", |_| {
+        for (variable, name) in [(ANVIL, "anvil"), (FORGE, "forge")] {
+            tests.env(variable, contracts::program(tree, name)?);
+        }
+        Ok(Outcome::Passed)
+    });
+    tests.args(["test", "--locked", "--package", "synddb-cli", "--test", "it", "--", "--nocapture"]);
+    tests.arg(way.tests());
+    let what = process::typed(&tests);
+    run.stage("end to end", &what, |counts| {
+        // The tests that are filtered out here are none of this way.
+        let closing_line = |line: &str| Some(Counts { skipped: 0, ..summary::libtest(line)? });
+        runner(&mut tests, closing_line, counts)
+    });
+    Ok(run.finish(None))
+}
