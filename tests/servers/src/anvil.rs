@@ -35,7 +35,7 @@ impl Anvil {
             Ok(all)
         };
         let server = Server::start(&program, all, &[])?;
-        let started = Self { server: server, port };
+        let started = Self { server, port };
         started.server.wait_until(address, || started.ask("eth_chainId", &json!([])).is_ok())?;
         Ok(started)
     }

@@ -56,7 +56,7 @@ fn the_documents_that_are_checked_in_are_those_that_are_served() {
 #[test]
 fn what_a_document_refers_to_is_in_it() {
     let documents = documents();
-    assert_eq!(documents.len(), 3);
+    assert_eq!(documents.len(), 4);
     for (name, document) in &documents {
         let references = values(document).into_iter().filter_map(|value| value["$ref"].as_str());
         let missing: BTreeSet<&str> = references
@@ -90,6 +90,9 @@ fn sources(folder: &Path) -> Vec<PathBuf> {
     entries.flat_map(|path| if path.is_dir() { sources(&path) } else { vec![path] }).collect()
 }
 
+/// The one route that is no operation: it says where outbound messages are made instead.
+const ONLY_REFUSES: &str = ".route(\"/messages/outbound\", post(outbound::refuse))";
+
 /// A route that is made with `routes!` is in the document. One that is made otherwise would be in none.
 #[test]
 fn no_route_is_made_beside_the_documents() {
@@ -98,7 +101,7 @@ fn no_route_is_made_beside_the_documents() {
     for name in ["agent", "cli", "relayer", "sequencer", "service", "validator"] {
         for file in sources(&crates.join(name).join("src")) {
             let source = std::fs::read_to_string(&file).unwrap();
-            let code = source.split("#[cfg(test)]").next().unwrap();
+            let code = source.split("#[cfg(test)]").next().unwrap().replace(ONLY_REFUSES, "");
             assert!(!code.contains(".route(") && !code.contains(".route_service("), "{}", file.display());
             documented += code.matches("routes(routes!(").count();
         }
