@@ -235,12 +235,12 @@ impl Reverted {
             return read;
         }
         if let Ok(standard) = alloy_sol_types::GenericContractError::abi_decode(data) {
-            return Self::new(String::new(), standard.to_string());
+            return Self::new(String::new(), &standard.to_string());
         }
-        Self::new(String::new(), format!("0x{}", hex::encode(data)))
+        Self::new(String::new(), &format!("0x{}", hex::encode(data)))
     }
 
-    fn new(name: String, text: String) -> Self {
+    fn new(name: String, text: &str) -> Self {
         Self { name, text: text.chars().take(REVERT_CHARS_MAX).collect() }
     }
 }
@@ -249,7 +249,7 @@ impl Reverted {
 fn read_error<E: alloy_sol_types::SolInterface + std::fmt::Debug>(data: &[u8]) -> Option<Reverted> {
     let shown = format!("{:?}", E::abi_decode(data).ok()?);
     let (name, rest) = shown.split_once('(')?;
-    let text = rest.strip_suffix(')').unwrap_or(rest).to_owned();
+    let text = rest.strip_suffix(')').unwrap_or(rest);
     Some(Reverted::new(name.to_owned(), text))
 }
 
@@ -276,7 +276,7 @@ pub fn outcome_of(receipt: &Receipt, bridge: Address, nonce: u64) -> Option<Brou
         Bridge::BridgeEvents::MessageDelayed(event) if event.nonce == nonce => Some(BroughtTo::Delayed),
         _ => None,
     };
-    receipt.logs.iter().filter_map(told).filter_map(outcome).last()
+    receipt.logs.iter().rev().filter_map(told).find_map(outcome)
 }
 
 /// The contracts of a stream, asked through one node.

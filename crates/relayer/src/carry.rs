@@ -467,7 +467,7 @@ mod tests {
             for stream in listener.incoming() {
                 let Ok(mut stream) = stream else { return };
                 let mut head = [0; 4096];
-                stream.read(&mut head).ok();
+                let _read = stream.read(&mut head);
                 let written = match &answer {
                     Answer::Json(text) => {
                         write!(

@@ -10,6 +10,9 @@ use super::dev::curl;
 use super::programs::sql;
 use super::roles::{PATIENCE, Role, System, TOKEN, credentials, write_token};
 
+const REGISTRY: &str = "0x00000000000000000000000000000000000000c0";
+const BRIDGE: &str = "0x00000000000000000000000000000000000000b0";
+
 const SETUP: &str = "
     CREATE TABLE account (id INTEGER PRIMARY KEY, name TEXT, balance REAL);
     WITH RECURSIVE n(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 1000)
@@ -24,21 +27,27 @@ fn captured(folder: &Path) -> (System, Role, String) {
         ("SYNDDB_VALIDATOR_CREDENTIALS_FILE", listed),
         ("SYNDDB_VALIDATOR_ENDORSE__ON", "true".into()),
         ("SYNDDB_VALIDATOR_ENDORSE__KEY_FILE", folder.join("endorse.key")),
+        ("SYNDDB_VALIDATOR_ENDORSE__CHAIN_ID", "31337".into()),
+        ("SYNDDB_VALIDATOR_ENDORSE__REGISTRY", REGISTRY.into()),
+        ("SYNDDB_VALIDATOR_ENDORSE__BRIDGE", BRIDGE.into()),
     ];
     let system = System::start_in(folder, &environment);
     sql(&system.app, SETUP);
+    sql(&system.app, synddb_sqlite::messages::SCHEMA);
     let mut command = system.agent();
     command.args(["--port", "0"]);
     let agent = Role::start(command);
     agent.how();
     let url = agent.event("listening", |_| true)["url"].as_str().unwrap().to_owned();
     sql(&system.app, "UPDATE account SET balance = 0 WHERE id = 1;");
+    sql(&system.app, &format!("INSERT INTO outbound_messages(target) VALUES('{BRIDGE}');"));
     system.assert_equal();
     // Not every event of that is told.
     let deadline = Instant::now() + PATIENCE;
     loop {
         let status = curl(&[&format!("{}/status", system.validator_url())]).1;
-        if status["endorsing"]["sequence"] == status["sequence"] {
+        let signature = curl(&[&format!("{}/outbound/1/signature", system.validator_url())]);
+        if status["endorsing"]["sequence"] == status["sequence"] && signature.0 == 200 {
             break;
         }
         assert!(Instant::now() < deadline, "{status}");

@@ -22,7 +22,7 @@ use crate::server::{Server, config, faulty_store, file_store, http};
 use crate::takeover::{begin, submit};
 
 const TARGET: &str = "0x00000000000000000000000000000000000000aa";
-const CONTRACT: &str = "0x00000000000000000000000000000000000000b1";
+pub(crate) const CONTRACT: &str = "0x00000000000000000000000000000000000000b1";
 
 fn domain() -> Domain {
     Domain { chain_id: 31337, contract: CONTRACT.parse().unwrap() }
@@ -78,12 +78,12 @@ fn row<'v>(id: i64, target: &'v [u8], value: &'v [u8], zero: &'v [u8]) -> [Value
     ]
 }
 
-fn rows(outbound: &[(i64, &str)]) -> Vec<u8> {
+pub(crate) fn rows(outbound: &[(i64, &str)]) -> Vec<u8> {
     rows_in(TextEncoding::Utf8, &[], outbound)
 }
 
 /// The body of the next commit, with these rows.
-fn body(client: &mut Client, rows: &[u8]) -> Vec<u8> {
+pub(crate) fn body(client: &mut Client, rows: &[u8]) -> Vec<u8> {
     let commits = client.commits_with(1, rows);
     submission_body(client.submit(&commits))
 }
