@@ -88,8 +88,6 @@ def before_call(context, case, kwargs):
     path = case.path_parameters or {}
     if "stream" in path:
         path["stream"] = PREPARED["stream"]
-    if "id" in path:
-        path["id"] = 1
     if operation == "endorsement":
         path["sequence"] = PREPARED["endorsed"]
     if NEXT.get(operation) is not None:

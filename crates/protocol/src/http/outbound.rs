@@ -77,7 +77,6 @@ impl OutboundFields {
 /// A signature over an outbound message, as sequencer and validators serve it. Whoever reads it recovers the key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-#[serde(deny_unknown_fields)]
 pub struct OutboundSignature {
     /// The stream.
     pub stream: StreamId,
@@ -136,7 +135,6 @@ pub struct OutboundContent {
 /// Why a row is never signed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-#[serde(deny_unknown_fields)]
 pub struct OutboundRefused {
     /// The row's id.
     pub nonce: u64,
@@ -149,7 +147,7 @@ pub struct OutboundRefused {
 /// What became of an outbound row at whoever is asked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-#[serde(tag = "state", rename_all = "snake_case", deny_unknown_fields)]
+#[serde(tag = "state", rename_all = "snake_case")]
 #[allow(
     clippy::large_enum_variant,
     reason = "nearly every one is signed, and no more than a hundred are in memory"

@@ -20,7 +20,6 @@ use synddb_service::axum::http::StatusCode;
 use synddb_service::axum::http::header::{CONNECTION, HeaderValue};
 use synddb_service::axum::middleware::map_response;
 use synddb_service::axum::response::Response;
-use synddb_service::axum::routing::post;
 use synddb_service::http::{About, Gate, OpenApiRouter, Refusal, document, rendered, routes};
 use synddb_service::shutdown::Shutdown;
 use synddb_storage::BatchStore;
@@ -150,7 +149,6 @@ fn routes() -> OpenApiRouter<Front> {
         .routes(routes!(outbound::stream))
         .routes(routes!(outbound::content))
         .routes(routes!(outbound::status))
-        .route("/messages/outbound", post(outbound::refuse))
         .routes(routes!(proof::leaves))
         .routes(routes!(proof::inclusion))
         .routes(routes!(proof::consistency))

@@ -146,12 +146,6 @@ pub(super) async fn stream(
     Ok((headers, body).into_response())
 }
 
-/// Says that nobody posts one.
-pub(super) async fn refuse() -> Response {
-    let detail = "an outbound message is a row of the application's database: make the table by `synddb init-messages`, and insert into `outbound_messages`";
-    ([(header::ALLOW, "GET,HEAD")], Refusal::new(Reason::MethodNotAllowed, detail)).into_response()
-}
-
 /// Where a browser goes on that was shown something before.
 fn resumed(headers: &HeaderMap) -> Result<Option<u64>, Refusal> {
     let Some(last) = headers.get("last-event-id") else { return Ok(None) };
