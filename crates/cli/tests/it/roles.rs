@@ -348,7 +348,7 @@ pub(crate) fn shown_replica(replica: &Path) -> String {
     sql(
         &copy,
         "DROP TABLE _synddb_position; DROP TABLE _synddb_signers; DROP TABLE _synddb_states; DROP TABLE _synddb_columns; DROP TABLE _synddb_marks;
-         DROP TABLE IF EXISTS _synddb_violations; DROP TABLE IF EXISTS _synddb_messages; DROP TABLE IF EXISTS _synddb_rules; DROP TABLE IF EXISTS _synddb_judged;",
+         DROP TABLE IF EXISTS _synddb_violations; DROP TABLE IF EXISTS _synddb_messages; DROP TABLE IF EXISTS _synddb_outbound; DROP TABLE IF EXISTS _synddb_rules; DROP TABLE IF EXISTS _synddb_judged;",
     );
     shown(&copy)
 }

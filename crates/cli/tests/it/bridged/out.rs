@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::chain::State;
 use super::foundry::Foundry;
 use super::world::{CUSTODY, Size, World};
+use crate::telemetry::the_reference_names_what_is_shown;
 
 /// Who is paid. Nobody has their keys, and nothing is at these addresses.
 const RECIPIENTS: [&str; 3] = [
@@ -90,5 +91,7 @@ fn a_row_is_paid_by_a_quorum_alone_and_once_whatever_is_killed() {
     for validator in [0, 1] {
         world.assert_replica_equals(validator);
     }
+    let metrics = crate::keys::get(&format!("{}/metrics", world.relayer.url()));
+    the_reference_names_what_is_shown(&[("relayer", metrics)]);
     println!("{rows} rows, {paid} wei paid once each, {} kills", 3 * ROUNDS + 2);
 }

@@ -4,6 +4,8 @@ mod collector;
 mod prometheus;
 mod traces;
 
+pub(crate) use prometheus::the_reference_names_what_is_shown;
+
 use std::time::{Duration, Instant};
 
 use crate::roles::System;

@@ -169,10 +169,15 @@ fn families(text: &str) -> BTreeMap<String, (String, String)> {
 
 /// `docs/reference/metrics.md` has a row for each metric that is shown, with its type and help, and no other; but for those that
 /// only come with an event, which the code names.
-fn the_reference_names_what_is_shown(shown: &[(&str, String)]) {
+///
+/// Metrics of a relayer are shown where one runs.
+pub(crate) fn the_reference_names_what_is_shown(shown: &[(&str, String)]) {
+    let is_relayer = |name: &str| name.starts_with("synddb_relayer_");
+    let of_relayer = shown.iter().any(|(role, _)| *role == "relayer");
+    let is_looked_at = |name: &str| is_relayer(name) == of_relayer;
     let mut all = BTreeMap::new();
     for (role, text) in shown {
-        for (name, (kind, help)) in families(text) {
+        for (name, (kind, help)) in families(text).into_iter().filter(|(name, _)| is_looked_at(name)) {
             assert!(!help.is_empty(), "{name} of the {role} has no help");
             all.insert(name, (kind, help));
         }
@@ -182,7 +187,10 @@ fn the_reference_names_what_is_shown(shown: &[(&str, String)]) {
     for line in reference.lines().filter(|line| line.starts_with("| `")) {
         let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
         let [name, kind, labels, help] = cells[..] else { panic!("{line}") };
-        rows.insert(name.trim_matches('`').to_owned(), (kind.to_owned(), labels.to_owned(), help.to_owned()));
+        let name = name.trim_matches('`').to_owned();
+        if is_looked_at(&name) {
+            rows.insert(name, (kind.to_owned(), labels.to_owned(), help.to_owned()));
+        }
     }
     let mut missing = Vec::new();
     for (name, (kind, help)) in &all {
