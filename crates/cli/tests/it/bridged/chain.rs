@@ -159,6 +159,37 @@ impl Chain {
         answer.split_whitespace().next().unwrap_or_default().to_owned()
     }
 
+    /// Compiles a contract of the contracts' own tests and puts it on the chain; its address.
+    pub(crate) fn put(&self, file: &str, contract: &str, folder: &Path) -> String {
+        let (out, cache) = (folder.join("out"), folder.join("cache"));
+        let mut forge = Command::new(&self.foundry.forge);
+        forge.current_dir(&self.foundry.contracts).args(["build", &format!("test/support/{file}")]);
+        let done = forge.arg("--out").arg(&out).arg("--cache-path").arg(&cache).output().unwrap();
+        let said = [done.stdout, done.stderr].concat();
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&said));
+        let artifact = std::fs::read_to_string(out.join(file).join(format!("{contract}.json"))).unwrap();
+        let artifact: Value = serde_json::from_str(&artifact).unwrap();
+        let code = text(&artifact["bytecode"]["object"]);
+        let sent = self.cast(&["send", "--json", "--unlocked", "--from", OWNER, "--create", &code]);
+        let receipt: Value = serde_json::from_str(&sent).unwrap();
+        text(&receipt["contractAddress"]).to_ascii_lowercase()
+    }
+
+    /// The call data of a call.
+    pub(crate) fn data(&self, call: &str, arguments: &[&str]) -> String {
+        self.cast(&[&["calldata", call], arguments].concat())
+    }
+
+    /// Has the timelock that owns everything do something: its delay is none here.
+    pub(crate) fn decide(&self, to: &str, call: &str, arguments: &[&str]) {
+        let (timelock, data) = (self.at("TimelockController"), self.data(call, arguments));
+        let zero = format!("0x{}", "0".repeat(64));
+        let planned = [to, "0", &data, &zero, &zero];
+        const SCHEDULE: &str = "schedule(address,uint256,bytes,bytes32,bytes32,uint256)";
+        self.send(&timelock, SCHEDULE, &[&planned[..], &["0"]].concat());
+        self.send(&timelock, "execute(address,uint256,bytes,bytes32,bytes32)", &planned);
+    }
+
     /// The native currency of an account, in wei.
     pub(crate) fn balance(&self, account: &str) -> u128 {
         self.cast(&["balance", account]).parse().unwrap()

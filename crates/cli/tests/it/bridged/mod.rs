@@ -3,6 +3,9 @@
 //! `out` shows that without a quorum nothing is executed, and with one each row exactly once, whatever is killed meanwhile.
 
 mod chain;
+mod changed;
+mod escrow;
+mod forged;
 mod foundry;
 mod out;
 mod world;

@@ -165,6 +165,8 @@ impl World {
         command.arg("--account").arg(key).arg("--dir").arg(dir);
         // Nothing becomes final on this chain but by its depth.
         command.env("SYNDDB_RELAYER_FINALITY", "{depth=1}");
+        // What fails is looked at again soon.
+        command.env("SYNDDB_RELAYER_RETRY__PAUSE_MS_MAX", "1000");
         for validator in &self.validators {
             command.args(["--validator", &validator.url()]);
         }
@@ -193,6 +195,17 @@ impl World {
         let id = transaction.last_insert_rowid();
         transaction.commit().unwrap();
         u64::try_from(id).unwrap()
+    }
+
+    /// The application asks for a call, with further columns of the row; the row's id.
+    pub(crate) fn ask(&self, target: &str, further: &[(&str, &str)]) -> u64 {
+        let database = self.database();
+        let (names, values): (Vec<&str>, Vec<&str>) = further.iter().copied().unzip();
+        let (names, values) = ([&["target"], &names[..]].concat(), [&["?1"], &values[..]].concat());
+        let sql =
+            format!("INSERT INTO outbound_messages({}) VALUES({})", names.join(", "), values.join(", "));
+        database.execute(&sql, [target]).unwrap();
+        u64::try_from(database.last_insert_rowid()).unwrap()
     }
 
     /// What a validator says of a row; `None` where it knows nothing of it.
