@@ -195,6 +195,11 @@ impl Chain {
         self.cast(&["balance", account]).parse().unwrap()
     }
 
+    /// Transactions of an account that are in blocks.
+    pub(crate) fn transactions(&self, account: &str) -> u64 {
+        self.cast(&["nonce", account]).parse().unwrap()
+    }
+
     /// What messages may still move of a token.
     pub(crate) fn custody(&self, token: &str) -> u128 {
         self.call(&self.bridge(), "custodyOf(address)(uint256)", &[token]).parse().unwrap()

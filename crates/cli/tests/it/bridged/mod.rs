@@ -7,5 +7,6 @@ mod changed;
 mod escrow;
 mod forged;
 mod foundry;
+mod lying;
 mod out;
 mod world;

@@ -152,12 +152,17 @@ impl World {
         self.start_relayer_between(&sequencer, &chain);
     }
 
+    /// The account that the relayer pays gas of.
+    pub(crate) fn account(&self) -> String {
+        signing_key(&self.folder.join("relayer").join("account.key")).unwrap().id().to_string()
+    }
+
     /// Starts a relayer that asks somebody else.
     pub(crate) fn start_relayer_between(&mut self, sequencer: &str, chain: &str) {
         let dir = self.folder.join("relayer");
         std::fs::create_dir_all(&dir).unwrap();
         let key = dir.join("account.key");
-        let account = signing_key(&key).unwrap().id().to_string();
+        let account = self.account();
         self.chain.rpc("anvil_setBalance", &[&account, PURSE]);
         let mut command = synddb(["relayer", "--stop-on-eof", "--json", "--listen", &self.relayer.address]);
         command.args(["--rpc", chain, "--stream", &self.stream.to_string(), "--sequencer", sequencer]);
