@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::chain::State;
+use super::chain::{State, until};
 use super::foundry::Foundry;
 use super::world::{CUSTODY, Size, World};
 use crate::telemetry::the_reference_names_what_is_shown;
@@ -33,6 +33,7 @@ fn a_row_is_paid_by_a_quorum_alone_and_once_whatever_is_killed() {
     let Some(foundry) = Foundry::find() else { return };
     let folder = tempfile::tempdir().unwrap();
     let mut world = World::begin(folder.path(), foundry, Size { validators: 3, threshold: 2 });
+    world.checkpoints = true;
     let mut owed = BTreeMap::<&str, u128>::new();
     let mut last = 0;
     let mut pay = |world: &World, number: usize| {
@@ -91,6 +92,11 @@ fn a_row_is_paid_by_a_quorum_alone_and_once_whatever_is_killed() {
     for validator in [0, 1] {
         world.assert_replica_equals(validator);
     }
+    let registry = world.chain.at("CheckpointRegistry");
+    until("a checkpoint that a quorum endorsed is recorded", || {
+        let newest = world.chain.call(&registry, "newestSequence()(uint64)", &[]);
+        if newest.parse::<u64>().unwrap() > 2 { Ok(()) } else { Err(newest) }
+    });
     let metrics = crate::keys::get(&format!("{}/metrics", world.relayer.url()));
     the_reference_names_what_is_shown(&[("relayer", metrics)]);
     println!("{rows} rows, {paid} wei paid once each, {} kills", 3 * ROUNDS + 2);

@@ -72,6 +72,8 @@ pub(crate) struct World {
     pub(crate) validators: Vec<Service>,
     pub(crate) relayer: Service,
     pub(crate) agent: Option<Role>,
+    /// Whether the relayer brings checkpoints as well.
+    pub(crate) checkpoints: bool,
     key: String,
 }
 
@@ -90,8 +92,19 @@ impl World {
         let validators = (0..size.validators).map(|_| anywhere()).collect();
         let folder = folder.to_owned();
         let (sequencer, relayer) = (anywhere(), anywhere());
-        let mut world =
-            Self { folder, app, home, chain, stream, sequencer, validators, relayer, agent: None, key };
+        let mut world = Self {
+            folder,
+            app,
+            home,
+            chain,
+            stream,
+            sequencer,
+            validators,
+            relayer,
+            agent: None,
+            checkpoints: false,
+            key,
+        };
         world.chain.fund(CUSTODY);
         world.make_application();
         world.start_sequencer();
@@ -170,6 +183,9 @@ impl World {
         command.arg("--account").arg(key).arg("--dir").arg(dir);
         // Nothing becomes final on this chain but by its depth.
         command.env("SYNDDB_RELAYER_FINALITY", "{depth=1}");
+        if self.checkpoints {
+            command.env("SYNDDB_RELAYER_CHECKPOINTS", "true").env("SYNDDB_RELAYER_CHECKPOINT_EVERY_S", "1");
+        }
         // What fails is looked at again soon.
         command.env("SYNDDB_RELAYER_RETRY__PAUSE_MS_MAX", "1000");
         for validator in &self.validators {
