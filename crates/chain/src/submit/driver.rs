@@ -5,6 +5,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use synddb_protocol::chain;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::account::{Account, Fees, Unsigned};
@@ -125,8 +126,7 @@ impl Runner {
                 _ = pause.tick() => self.look().await,
             };
             if let Err(error) = done {
-                let error: &dyn std::error::Error = &error;
-                tracing::warn!(error, "the queue of transactions fails; it is read again");
+                tracing::warn!(error = chain(&error), "the queue of transactions fails; it is read again");
                 self.read_again().await;
             }
         }
@@ -174,8 +174,7 @@ impl Runner {
                 self.core = Core::new(self.config.clone(), stored, self.now());
             }
             Err(error) => {
-                let error: &dyn std::error::Error = &error;
-                tracing::error!(error, "the queue of transactions cannot be read");
+                tracing::error!(error = chain(&error), "the queue of transactions cannot be read");
             }
         }
     }
@@ -235,8 +234,7 @@ impl Runner {
     async fn send(&self, bytes: &[u8]) {
         // The answer decides nothing: a receipt does.
         if let Err(error) = self.endpoint.send(bytes).await {
-            let error: &dyn std::error::Error = &error;
-            tracing::debug!(error, "a transaction that was sent is not said to be taken");
+            tracing::debug!(error = chain(&error), "a transaction that was sent is not said to be taken");
         }
     }
 
@@ -266,8 +264,7 @@ impl Runner {
             Ok::<Look, EndpointError>(look)
         };
         asked.await.unwrap_or_else(|error| {
-            let error: &dyn std::error::Error = &error;
-            tracing::warn!(error, "the node does not tell what became of transactions");
+            tracing::warn!(error = chain(&error), "the node does not tell what became of transactions");
             Look::default()
         })
     }
