@@ -12,7 +12,7 @@ pub(crate) mod bridge {
     alloy_sol_types::sol!(
         #[derive(Debug)]
         Bridge,
-        "../../contracts/snapshots/abi/IBridge.json"
+        "../../contracts/snapshots/abi/Bridge.json"
     );
 }
 
@@ -20,7 +20,7 @@ pub(crate) mod keys {
     alloy_sol_types::sol!(
         #[derive(Debug)]
         TeeKeyManager,
-        "../../contracts/snapshots/abi/ITeeKeyManager.json"
+        "../../contracts/snapshots/abi/TeeKeyManager.json"
     );
 }
 
@@ -28,6 +28,6 @@ pub(crate) mod checkpoints {
     alloy_sol_types::sol!(
         #[derive(Debug)]
         CheckpointRegistry,
-        "../../contracts/snapshots/abi/ICheckpointRegistry.json"
+        "../../contracts/snapshots/abi/CheckpointRegistry.json"
     );
 }

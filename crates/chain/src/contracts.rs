@@ -2,6 +2,7 @@
 
 use alloy_primitives::{Bytes, U256};
 use alloy_sol_types::{SolCall, SolEventInterface as _, SolInterface as _};
+use serde::Deserialize;
 use synddb_protocol::Uint256;
 use synddb_protocol::id::{Address, KeyId, StreamId};
 use synddb_protocol::log::OutboundMessage;
@@ -64,8 +65,16 @@ impl BridgeState {
     }
 }
 
+/// As the contract names it.
+impl std::fmt::Display for BridgeState {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        std::fmt::Debug::fmt(self, f)
+    }
+}
+
 /// What a key may sign.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Role {
     /// The log, and outbound messages as the first of two.
     Sequencer,
@@ -354,6 +363,15 @@ impl Contracts {
     /// [`EndpointError`].
     pub async fn wrapped_native(&self) -> Result<Address, EndpointError> {
         self.ask(self.deployment.bridge, &Bridge::wrappedNativeCall {}).await.map(ours)
+    }
+
+    /// Until when outbound messages are paused, in seconds since 1970: a time that may be over.
+    ///
+    /// # Errors
+    /// [`EndpointError`].
+    pub async fn paused_until(&self) -> Result<u64, EndpointError> {
+        let switches = self.ask(self.deployment.bridge, &Bridge::switchesCall {}).await?;
+        Ok(switches.outboundPausedUntil)
     }
 
     /// The stream that the bridge serves.

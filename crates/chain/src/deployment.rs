@@ -8,6 +8,8 @@ use serde::Deserialize;
 use synddb_protocol::id::{Address, StreamId};
 use synddb_protocol::signing::Domain;
 
+use crate::contracts::Role;
+
 /// Largest record, in bytes.
 const RECORD_BYTES_MAX: u64 = 16 << 20;
 
@@ -28,8 +30,18 @@ pub struct Deployment {
     pub checkpoint_registry: Address,
     /// The contracts that admit keys.
     pub verifiers: Vec<Address>,
-    /// The images whose keys are admitted: digest and role, as the configuration has them.
-    pub images: Vec<(String, String)>,
+    /// The images whose keys are admitted, with what these may sign.
+    pub images: Vec<Image>,
+}
+
+/// An image whose keys are admitted.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Image {
+    /// The digest of the container image.
+    #[serde(deserialize_with = "digest")]
+    pub digest: [u8; 32],
+    /// What its keys may sign.
+    pub role: Role,
 }
 
 /// Why there is no deployment to read.
@@ -104,12 +116,6 @@ struct Verifier {
 }
 
 #[derive(Deserialize)]
-struct Image {
-    digest: String,
-    role: String,
-}
-
-#[derive(Deserialize)]
 struct Contract {
     #[serde(deserialize_with = "checksummed")]
     address: Address,
@@ -119,6 +125,13 @@ struct Contract {
 fn checksummed<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Address, D::Error> {
     let text = String::deserialize(deserializer)?;
     text.to_ascii_lowercase().parse().map_err(serde::de::Error::custom)
+}
+
+fn digest<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<[u8; 32], D::Error> {
+    let text = String::deserialize(deserializer)?;
+    let mut bytes = [0; 32];
+    hex::decode_to_slice(text.trim_start_matches("0x"), &mut bytes).map_err(serde::de::Error::custom)?;
+    Ok(bytes)
 }
 
 impl Deployment {
@@ -151,8 +164,13 @@ impl Deployment {
             key_manager: address("TeeKeyManager")?,
             checkpoint_registry: address("CheckpointRegistry")?,
             verifiers: of.configuration.verifiers.iter().map(|admitted| admitted.verifier).collect(),
-            images: of.configuration.images.into_iter().map(|image| (image.digest, image.role)).collect(),
+            images: of.configuration.images,
         })
+    }
+
+    /// The image that holds keys of a role.
+    pub fn image(&self, role: Role) -> Option<&Image> {
+        self.images.iter().find(|image| image.role == role)
     }
 
     /// What outbound messages are signed for.
@@ -186,8 +204,9 @@ mod tests {
         let contract = |byte: &str| format!(r#"{{"address": "0x{}", "codeHash": "0x00"}}"#, byte.repeat(20));
         let with = |contracts: String| {
             let configuration = format!(
-                r#"{{"verifiers": [{{"verifier": "0x{}", "codeHash": "0x00"}}], "images": [{{"digest": "0x01", "role": "validator"}}]}}"#,
-                "Dd".repeat(20)
+                r#"{{"verifiers": [{{"verifier": "0x{}", "codeHash": "0x00"}}], "images": [{{"digest": "0x{}", "role": "validator"}}]}}"#,
+                "Dd".repeat(20),
+                "0e".repeat(32)
             );
             format!(
                 r#"{{"chainId": 31337, "streams": {{"{stream}": {{"block": 5, "configuration": {configuration}, "contracts": {{{contracts}}}}}}}}}"#
@@ -202,6 +221,10 @@ mod tests {
         let whole = format!(r#"{bridge}, "TeeKeyManager": {keys}, "CheckpointRegistry": {registry}"#);
         let read = read(&with(whole)).unwrap();
         assert_eq!(read.bridge, Address::from_bytes([0xaa; 20]));
+        assert_eq!(
+            (read.image(Role::Sequencer), read.image(Role::Validator).map(|image| image.digest)),
+            (None, Some([0x0e; 32]))
+        );
         assert_eq!((read.block, read.verifiers), (5, vec![Address::from_bytes([0xdd; 20])]));
     }
 }

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use synddb_protocol::id::Address;
 use url::Url;
 
-use crate::account::{Fees, Unsigned};
+use crate::account::Fees;
 
 /// How long an answer is waited for.
 pub const TIMEOUT: Duration = Duration::from_secs(20);
@@ -332,6 +332,16 @@ impl Endpoint {
         }))
     }
 
+    /// Whether there is a contract at an address.
+    ///
+    /// # Errors
+    /// [`EndpointError`].
+    pub async fn has_code(&self, address: Address) -> Result<bool, EndpointError> {
+        const METHOD: &str = "eth_getCode";
+        let code: String = self.ask(METHOD, json!([address, "latest"])).await?;
+        Ok(!self.bytes(METHOD, &code)?.is_empty())
+    }
+
     /// What an account has, in wei; what is more than 2^128 - 1 is told as that.
     ///
     /// # Errors
@@ -350,14 +360,6 @@ impl Endpoint {
         let (block, priority_fee) = (self.latest().await?, self.priority_fee().await?);
         let max_fee = block.base_fee.saturating_mul(2).saturating_add(priority_fee).min(max_fee_max);
         Ok(Fees { max_fee, priority_fee: priority_fee.min(max_fee) })
-    }
-
-    /// What would become of a transaction if it were in the next block.
-    ///
-    /// # Errors
-    /// As [`Self::call`].
-    pub async fn simulate(&self, from: Address, unsigned: &Unsigned) -> Result<Vec<u8>, EndpointError> {
-        self.call(from, unsigned.to, &unsigned.data, Some(unsigned.gas_limit)).await
     }
 
     async fn number(&self, method: &'static str, params: Value) -> Result<u128, EndpointError> {

@@ -21,5 +21,5 @@ mod words;
 
 pub use account::{Account, Fees, NoAccount, SignedTransaction, Unsigned};
 pub use contracts::{Authorized, BridgeState, BroughtTo, Contracts, Reverted, Role, calls, outcome_of};
-pub use deployment::{Deployment, DeploymentError};
+pub use deployment::{Deployment, DeploymentError, Image};
 pub use endpoint::{Block, BlockTag, Endpoint, EndpointError, Log, Receipt, TIMEOUT};

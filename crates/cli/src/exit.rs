@@ -5,6 +5,7 @@ use std::process::{ExitCode, ExitStatus};
 
 use synddb_agent::AgentError;
 use synddb_agent::outbox::OutboxError;
+use synddb_chain::{DeploymentError, EndpointError};
 use synddb_protocol::DecodeError;
 use synddb_protocol::hash::StateHash;
 use synddb_protocol::http::Halt;
@@ -32,7 +33,6 @@ use synddb_validator::restore::Problem as RestoreProblem;
 use synddb_validator::rules::{ResolutionError, RulesFileError};
 
 use crate::bench::BenchError;
-use crate::bridge::{NodeError, RecordError};
 use crate::dev::ChainError;
 use crate::inspect::InspectError;
 use crate::mirror::Divergence;
@@ -170,10 +170,10 @@ pub enum CommandError {
     Chain(#[from] ChainError),
     /// The record of a deployment cannot be used.
     #[error(transparent)]
-    Record(#[from] RecordError),
+    Deployment(#[from] DeploymentError),
     /// A node of a chain gave no answer.
     #[error(transparent)]
-    Node(#[from] NodeError),
+    Node(#[from] EndpointError),
     /// A process that was asked gave no answer.
     #[error(transparent)]
     Peer(#[from] PeerError),
@@ -258,7 +258,8 @@ impl CommandError {
             )
             | Self::StoreUrl(_)
             | Self::Rules(_)
-            | Self::Record(_)
+            | Self::Deployment(_)
+            | Self::Node(EndpointError::OtherChain { .. })
             | Self::Chain(ChainError::NoProgram { .. } | ChainError::NoContracts { .. })
             | Self::Resolution(ResolutionError::Because { .. } | ResolutionError::Waits { .. })
             | Self::Messages(MessagesError::Other { .. })

@@ -135,15 +135,11 @@ pub enum Refusal {
         /// The database.
         database: PathBuf,
     },
-    /// A node of another chain.
-    #[error(
-        "the node is of another chain than the record of the deployment; check --rpc and --deployments. recorded=`{recorded}` found=`{found}`"
-    )]
-    OtherChain {
-        /// The chain of the record.
-        recorded: u64,
-        /// The chain of the node.
-        found: u64,
+    /// No node is there.
+    #[error("this is not the URL of a node of a chain; write it as in http://127.0.0.1:8545. rpc=`{url}`")]
+    NoNode {
+        /// What was named.
+        url: String,
     },
     /// There is no bridge where one is recorded.
     #[error(

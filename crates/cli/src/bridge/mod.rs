@@ -1,28 +1,20 @@
 //! `synddb bridge`: what became of messages on their way to the chain.
 //!
-//! ```text
-//! record.rs   where the contracts of a stream are
-//! node.rs     asking a node of the chain
-//! status.rs   what chain, sequencer, validators and relayer say of the bridge and of each message
-//! ```
+//! `status.rs` puts together what chain, sequencer and validators say of the bridge and of each message; the chain is asked by `synddb_chain`.
 
-mod node;
-mod record;
 mod status;
 
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
+use synddb_chain::{Contracts, Deployment, Endpoint};
 use synddb_protocol::id::StreamId;
 
-pub use self::node::NodeError;
-pub(crate) use self::node::{Call, Node};
-pub(crate) use self::record::Deployment;
-pub use self::record::RecordError;
 pub(crate) use self::status::in_words;
 pub use self::status::{BridgeState, MessageState, Signatures};
 use crate::exit::{CommandError, Exit};
 use crate::output::Output;
+use crate::refusal::Refusal;
 
 /// What is asked of a bridge.
 #[derive(Debug, Subcommand)]
@@ -61,6 +53,15 @@ pub(crate) struct BridgeStatusArguments {
     /// The first message that is told.
     #[arg(long, value_name = "NONCE", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) from: u64,
+}
+
+/// The contracts of a deployment, through a node of their chain.
+pub(crate) fn contracts(rpc: &str, deployed: Deployment) -> Result<Contracts, CommandError> {
+    let url = rpc.parse().map_err(|_| Refusal::NoNode { url: rpc.to_owned() })?;
+    let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build();
+    let client =
+        client.map_err(|error| CommandError::system("make a client")(std::io::Error::other(error)))?;
+    Ok(Contracts::new(Endpoint::new(client, url, deployed.chain_id), deployed))
 }
 
 pub(crate) fn run(command: &BridgeCommand, output: Output) -> Result<Exit, CommandError> {

@@ -1,13 +1,11 @@
 //! `synddb bridge status`: what the chain says of the bridge, and each of those on the way of a message.
 
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use synddb_chain::{Contracts, Deployment, EndpointError, Role};
 use synddb_protocol::http::{OutboundList, OutboundStatus};
 use synddb_protocol::id::{Address, KeyId, StreamId};
 
-use super::BridgeStatusArguments;
-use super::node::{Call, Node, NodeError};
-use super::record::Deployment;
+use super::{BridgeStatusArguments, contracts};
 use crate::exit::{CommandError, Exit};
 use crate::folder::Folder;
 use crate::output::{Event, Output};
@@ -17,12 +15,6 @@ use crate::refusal::Refusal;
 
 /// How long a peer may take for a list of messages.
 const LIST_MAX: std::time::Duration = std::time::Duration::from_secs(10);
-
-/// Where the end of a pause stands in the bridge's switches.
-const PAUSED_UNTIL: usize = 0;
-
-/// The role of validators, as the contract counts.
-const VALIDATOR: u64 = 2;
 
 /// What a bridge is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,9 +28,9 @@ pub struct BridgeState {
     /// The newest block that the node knows.
     pub block: u64,
     /// How many validators are a quorum.
-    pub threshold: u64,
+    pub threshold: u32,
     /// How many validators' keys are live.
-    pub validators: u64,
+    pub validators: u32,
     /// What messages may still move of native currency, in wei: a decimal number.
     pub custody: String,
     /// Until when outbound messages are paused, in seconds since 1970; `None` where they are not.
@@ -60,7 +52,7 @@ pub struct Signatures {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub refused: Vec<String>,
     /// How many are a quorum.
-    pub threshold: u64,
+    pub threshold: u32,
 }
 
 /// How far a message is.
@@ -79,7 +71,6 @@ pub struct MessageState {
 /// Where everything is.
 struct Places {
     deployed: Deployment,
-    stream: StreamId,
     rpc: String,
     sequencer: Option<String>,
     validators: Vec<String>,
@@ -116,7 +107,6 @@ impl Places {
         let known = || running.as_ref().map(|running| running.sequencer.clone());
         Ok(Self {
             deployed: Deployment::read(&deployments, stream)?,
-            stream,
             rpc: rpc.ok_or_else(|| untold("name a node of the chain with --rpc"))?,
             sequencer: arguments.sequencer.clone().or_else(known),
             validators,
@@ -128,8 +118,8 @@ pub(super) fn run(arguments: &BridgeStatusArguments, output: Output) -> Result<E
     let places = Places::find(arguments)?;
     let authority = Authority::read(arguments.ca_file.as_deref())?;
     let (state, messages) = process::ask(async {
-        let node = Node::at(&places.rpc)?;
-        check_chain(&node, &places.deployed).await?;
+        let contracts = contracts(&places.rpc, places.deployed.clone())?;
+        check_chain(&contracts).await?;
         let list = match &places.sequencer {
             Some(url) => {
                 listed(&Peer::at("the sequencer", url, &authority)?, "/messages/outbound", arguments.from)
@@ -137,7 +127,7 @@ pub(super) fn run(arguments: &BridgeStatusArguments, output: Output) -> Result<E
             }
             None => None,
         };
-        let state = state(&node, &places, list.as_ref().map(|list| list.last)).await?;
+        let state = state(&contracts, list.as_ref().map(|list| list.last)).await?;
         let mut validators = Vec::new();
         for url in &places.validators {
             let peer = Peer::at("a validator", url, &authority)?;
@@ -145,7 +135,7 @@ pub(super) fn run(arguments: &BridgeStatusArguments, output: Output) -> Result<E
         }
         let mut messages = Vec::new();
         for sequencer in list.into_iter().flat_map(|list| list.messages) {
-            messages.push(message(&node, &places, sequencer, &validators, state.threshold).await?);
+            messages.push(message(&contracts, sequencer, &validators, state.threshold).await?);
         }
         Ok::<_, CommandError>((state, messages))
     })?;
@@ -159,75 +149,47 @@ async fn listed(peer: &Peer, path: &str, from: u64) -> Option<OutboundList> {
 }
 
 /// Refuses a node of another chain, where something else may be at the same addresses.
-async fn check_chain(node: &Node, deployed: &Deployment) -> Result<(), CommandError> {
-    let chain_id = node.number("eth_chainId", &json!([])).await?;
-    if chain_id != deployed.chain_id {
-        let (recorded, found) = (deployed.chain_id, chain_id);
-        return Err(Refusal::OtherChain { recorded, found }.into());
-    }
-    if !node.has_code(deployed.bridge).await? {
-        return Err(Refusal::NotThere { bridge: deployed.bridge }.into());
+async fn check_chain(contracts: &Contracts) -> Result<(), CommandError> {
+    contracts.endpoint().check_chain().await?;
+    let bridge = contracts.deployment().bridge;
+    if !contracts.endpoint().has_code(bridge).await? {
+        return Err(Refusal::NotThere { bridge }.into());
     }
     Ok(())
 }
 
-async fn state(node: &Node, places: &Places, last: Option<u64>) -> Result<BridgeState, NodeError> {
-    let Deployment { chain_id, bridge, keys, registry, .. } = places.deployed;
-    let wrapped = node.call(bridge, &Call::new("wrappedNative()")).await?.address(0)?;
-    let custody = node.call(bridge, &Call::new("custodyOf(address)").address(wrapped)).await?.amount(0)?;
-    let paused = node.call(bridge, &Call::new("switches()")).await?.number(PAUSED_UNTIL)?;
-    let newest: Block = node.ask("eth_getBlockByNumber", &json!(["latest", false])).await?;
+async fn state(contracts: &Contracts, last: Option<u64>) -> Result<BridgeState, EndpointError> {
+    let Deployment { stream, chain_id, bridge, .. } = *contracts.deployment();
+    let custody = contracts.custody_of(contracts.wrapped_native().await?).await?;
+    let (paused, newest) = (contracts.paused_until().await?, contracts.endpoint().latest().await?);
+    let (threshold, validators) = contracts.validators().await?;
     Ok(BridgeState {
-        stream: places.stream,
+        stream,
         chain_id,
         bridge,
-        block: newest.number()?,
-        threshold: node.call(keys, &Call::new("configuredThreshold()")).await?.number(0)?,
-        validators: node.call(keys, &Call::new("validatorCount()")).await?.number(0)?,
+        block: newest.number,
+        threshold,
+        validators,
         custody: custody.to_string(),
-        paused_until: (paused > newest.timestamp()?).then_some(paused),
-        checkpoint: node.call(registry, &Call::new("newestSequence()")).await?.number(0)?,
+        paused_until: (paused > newest.timestamp).then_some(paused),
+        checkpoint: contracts.newest_checkpoint().await?,
         last,
     })
 }
 
-/// What is read of a block.
-#[derive(Deserialize)]
-struct Block {
-    number: String,
-    timestamp: String,
-}
-
-impl Block {
-    fn number(&self) -> Result<u64, NodeError> {
-        quantity(&self.number)
-    }
-
-    fn timestamp(&self) -> Result<u64, NodeError> {
-        quantity(&self.timestamp)
-    }
-}
-
-fn quantity(text: &str) -> Result<u64, NodeError> {
-    let foreign = || NodeError::Foreign { method: "eth_getBlockByNumber" };
-    u64::from_str_radix(text.strip_prefix("0x").ok_or_else(foreign)?, 16).map_err(|_| foreign())
-}
-
 async fn message(
-    node: &Node,
-    places: &Places,
+    contracts: &Contracts,
     sequencer: OutboundStatus,
     lists: &[OutboundList],
-    threshold: u64,
-) -> Result<MessageState, NodeError> {
+    threshold: u32,
+) -> Result<MessageState, EndpointError> {
     let nonce = sequencer.nonce();
     let mut validators = Signatures { signed: Vec::new(), refused: Vec::new(), threshold };
     let said = lists.iter().filter_map(|list| list.messages.iter().find(|said| said.nonce() == nonce));
     for said in said {
         match said {
             OutboundStatus::Signed(signed) => {
-                let live = Call::new("isLive(address,uint8)").address(signed.signer).number(VALIDATOR);
-                let is_live = node.call(places.deployed.keys, &live).await?.number(0)? == 1;
+                let is_live = contracts.is_live(signed.signer, Role::Validator).await?;
                 if is_live && !validators.signed.contains(&signed.signer) {
                     validators.signed.push(signed.signer);
                 }
@@ -236,24 +198,8 @@ async fn message(
             OutboundStatus::Waiting { .. } => {}
         }
     }
-    let call = Call::new("messageState(uint64)").number(nonce);
-    let chain = node.call(places.deployed.bridge, &call).await?.number(0)?;
-    Ok(MessageState { nonce, sequencer, validators, chain: named(chain).to_owned() })
-}
-
-/// The name of a state, as the contract counts.
-const fn named(state: u64) -> &'static str {
-    match state {
-        0 => "NotStarted",
-        1 => "PreExecution",
-        2 => "Executing",
-        3 => "PostExecution",
-        4 => "Completed",
-        5 => "Failed",
-        6 => "Rejected",
-        7 => "Expired",
-        _ => "unknown",
-    }
+    let chain = contracts.message_state(nonce).await?.to_string();
+    Ok(MessageState { nonce, sequencer, validators, chain })
 }
 
 /// What is said to people.

@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use serde::Deserialize;
 use serde_json::json;
+use synddb_chain::{Account, Contracts, Deployment, Endpoint, Role, Unsigned, calls};
 use synddb_protocol::id::{Address, StreamId};
 use synddb_protocol::signing::VerifyingKey;
 use synddb_service::secret::signing_key;
@@ -18,7 +18,7 @@ use tokio::process::Command;
 
 use super::arguments::ChainArguments;
 use super::children::Spec;
-use crate::bridge::{Call, Deployment, Node, NodeError};
+use crate::bridge::contracts;
 use crate::exit::CommandError;
 use crate::folder::Folder;
 use crate::output::Process;
@@ -38,9 +38,11 @@ const RECORDS: &str = "out/deployments";
 /// What the account of the relayer has at every start, in wei: 1000 of the unit.
 const PURSE_WEI: &str = "0x3635c9adc5dea00000";
 
-/// The roles of keys, as the contract counts.
-const SEQUENCER: u64 = 1;
-const VALIDATOR: u64 = 2;
+/// The most that is paid for a unit of gas, in wei: enough for any block of a chain that nobody else uses.
+const FEE_MAX: u128 = 1_000_000_000_000;
+
+/// Gas of the registration of a key, at most.
+const REGISTER_GAS: u64 = 1_000_000;
 
 /// How much of what forge said is shown.
 const SAID_BYTES_MAX: usize = 8 << 10;
@@ -135,7 +137,6 @@ impl Toolchain {
             // What is executed is final after two blocks, which come by themselves.
             .with("--slots-in-an-epoch", "1".to_owned())
             .with("--block-time", "1".to_owned())
-            .operand("--mixed-mining".to_owned())
     }
 
     /// Deploys the contracts of a stream, unless they are there.
@@ -146,10 +147,11 @@ impl Toolchain {
         stream: StreamId,
     ) -> Result<Deployment, CommandError> {
         let record = record(folder);
-        if let Ok(known) = Deployment::read(&record, stream)
-            && Node::at(rpc)?.has_code(known.bridge).await?
-        {
-            return Ok(known);
+        if let Ok(known) = Deployment::read(&record, stream) {
+            let bridge = known.bridge;
+            if contracts(rpc, known.clone())?.endpoint().has_code(bridge).await? {
+                return Ok(known);
+            }
         }
         let records = Path::new(RECORDS).join(stream.to_string());
         let mut forge = Command::new(&self.forge);
@@ -186,62 +188,57 @@ fn keep(written: &Path, record: &Path) -> io::Result<()> {
 
 /// Admits the keys of sequencer and validator, and gives the relayer what it pays with.
 pub(super) async fn admit(rpc: &str, folder: &Folder, deployed: &Deployment) -> Result<(), CommandError> {
-    let node = Node::at(rpc)?;
+    let contracts = contracts(rpc, deployed.clone())?;
     let sequencer = signing_key(&folder.sequencer_key())?;
     let validator = signing_key(&folder.endorse_key())?;
-    for (role, name, key) in [
-        (SEQUENCER, "sequencer", sequencer.verifying_key()),
-        (VALIDATOR, "validator", validator.verifying_key()),
-    ] {
-        register(&node, folder, deployed, (role, name), key).await?;
+    for (role, key) in
+        [(Role::Sequencer, sequencer.verifying_key()), (Role::Validator, validator.verifying_key())]
+    {
+        register(&contracts, folder, role, key).await?;
     }
     let relayer = signing_key(&folder.relayer_key())?.id();
-    node.ask::<Option<bool>>("anvil_setBalance", &json!([relayer, PURSE_WEI])).await?;
+    let given = contracts.endpoint().ask::<Option<bool>>("anvil_setBalance", json!([relayer, PURSE_WEI]));
+    given.await?;
     Ok(())
 }
 
 /// Registers a key, unless it is.
 async fn register(
-    node: &Node,
+    contracts: &Contracts,
     folder: &Folder,
-    deployed: &Deployment,
-    (role, name): (u64, &'static str),
+    role: Role,
     key: &VerifyingKey,
 ) -> Result<(), CommandError> {
-    let live = Call::new("isLive(address,uint8)").address(key.id()).number(role);
-    if node.call(deployed.keys, &live).await?.number(0)? == 1 {
+    if contracts.is_live(key.id(), role).await? {
         return Ok(());
     }
+    let deployed = contracts.deployment();
     let lacks = |lacks| ChainError::NoRegistrar { lacks, file: record(folder) };
-    let verifier = deployed.verifier.ok_or_else(|| lacks("verifier"))?;
-    let image = deployed.image(name).ok_or_else(|| lacks("image of its keys"))?;
+    let verifier = *deployed.verifiers.first().ok_or_else(|| lacks("verifier"))?;
+    let image = deployed.image(role).ok_or_else(|| lacks("image of its keys"))?;
     // The hash of the newest block is known in the next one.
-    let block = node.number("eth_blockNumber", &json!([])).await?;
-    let call = Call::new("registerKey(uint8,bytes,uint256,address,bytes)")
-        .number(role)
-        .bytes(&key.to_point())
-        .number(block.saturating_sub(1))
-        .address(verifier)
-        .bytes(&image);
-    send(node, deployed.keys, &call, "register a key").await
+    let block = contracts.endpoint().latest().await?.number.saturating_sub(1);
+    let data = calls::register_key(role, &key.to_point(), block, verifier, &image.digest);
+    send(contracts.endpoint(), deployed.key_manager, data, "register a key").await
 }
 
-#[derive(Deserialize)]
-struct Receipt {
-    status: String,
-}
-
-/// Has the node send a transaction from an account of its own, and waits until it is executed.
-async fn send(node: &Node, to: Address, call: &Call, doing: &'static str) -> Result<(), CommandError> {
-    let accounts: Vec<Address> = node.ask("eth_accounts", &json!([])).await?;
-    let from = accounts.first().ok_or(NodeError::Foreign { method: "eth_accounts" })?;
-    let transaction = json!([{ "from": from, "to": to, "data": call.to_string() }]);
-    let hash: String = node.ask("eth_sendTransaction", &transaction).await?;
+/// Sends a transaction of the account that deploys, which nobody else uses now, and waits until it is executed.
+async fn send(
+    endpoint: &Endpoint,
+    to: Address,
+    data: Vec<u8>,
+    doing: &'static str,
+) -> Result<(), CommandError> {
+    let account: Account = DEPLOYER_SECRET.parse().map_err(|_| ChainError::NotExecuted { doing })?;
+    let nonce = endpoint.transaction_count(account.address()).await?;
+    let (chain_id, value, gas_limit) = (endpoint.chain_id(), 0, REGISTER_GAS);
+    let fees = endpoint.fees(FEE_MAX).await?;
+    let signed = account.sign(&Unsigned { chain_id, nonce, to, value, data, gas_limit, fees });
+    endpoint.send(&signed.bytes).await?;
     let deadline = Instant::now() + RECEIPT_MAX;
     while Instant::now() < deadline {
-        let receipt: Option<Receipt> = node.ask("eth_getTransactionReceipt", &json!([hash])).await?;
-        match receipt {
-            Some(Receipt { status }) if status == "0x1" => return Ok(()),
+        match endpoint.receipt(&signed.hash).await? {
+            Some(receipt) if receipt.succeeded => return Ok(()),
             Some(_) => return Err(ChainError::Reverted { doing }.into()),
             None => tokio::time::sleep(LOOK_AGAIN).await,
         }

@@ -21,13 +21,13 @@ mod supervise;
 use std::path::Path;
 use std::time::Duration;
 
+use synddb_chain::Deployment;
 use synddb_protocol::id::StreamId;
 use synddb_service::credentials::{self, NewCredential};
 use synddb_service::secret::{Token, write_new_secret};
 use synddb_service::shutdown::Shutdown;
 use synddb_storage::StoreUrl;
 
-use crate::bridge::Deployment;
 use crate::exit::{CommandError, Exit};
 use crate::folder::{Folder, Running};
 use crate::output::{Bridged, Event, Output, Process};
@@ -221,7 +221,7 @@ fn validator(over: &Over<'_>, sequencer: &str, key: &str, on_chain: Option<&OnCh
     if let Some(OnChain { deployed, .. }) = on_chain {
         validator = validator
             .with("--chain-id", deployed.chain_id.to_string())
-            .with("--registry", deployed.registry.to_string())
+            .with("--registry", deployed.checkpoint_registry.to_string())
             .with("--bridge", deployed.bridge.to_string());
     }
     validator
