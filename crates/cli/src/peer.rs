@@ -14,7 +14,7 @@ use synddb_agent::SocketPath;
 use synddb_agent::{AgentStatus, Audited, Captured, Until};
 use synddb_protocol::contents;
 use synddb_protocol::http::Problem;
-use synddb_service::secret::read_unwritable;
+use synddb_service::authority;
 use synddb_sqlite::capture::WalPosition;
 
 use crate::exit::CommandError;
@@ -24,9 +24,6 @@ use crate::refusal::Refusal;
 
 /// Largest answer that is read, in bytes.
 const ANSWER_BYTES_MAX: usize = 1 << 20;
-
-/// Largest file of an authority, in bytes.
-const AUTHORITY_BYTES_MAX: u64 = 256 << 10;
 
 /// How long a peer may take to accept a connection.
 const CONNECT_MAX: Duration = Duration::from_secs(2);
@@ -88,11 +85,7 @@ impl Authority {
     pub(crate) fn read(file: Option<&Path>) -> Result<Self, Refusal> {
         let Some(file) = file else { return Ok(Self::default()) };
         let refuse = |source| Refusal::Authority { file: file.to_owned(), source };
-        let pem = read_unwritable(file, AUTHORITY_BYTES_MAX).map_err(|error| refuse(error.into()))?;
-        let certificates = Certificate::from_pem_bundle(&pem).map_err(|error| refuse(error.into()))?;
-        if certificates.is_empty() {
-            return Err(refuse("it holds no certificate in PEM".into()));
-        }
+        let certificates = authority::read(file).map_err(|error| refuse(error.into()))?;
         let authority = Self(Some(certificates));
         // Whether they are certificates is seen no sooner.
         authority.client().build().map_err(|error| refuse(error.into()))?;

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use reqwest::redirect::Policy;
-use reqwest::{Certificate, Client, StatusCode, Url};
+use reqwest::{Client, StatusCode, Url};
 use serde::de::DeserializeOwned;
 use synddb_protocol::http::{OutboundContent, OutboundList, OutboundSignature, ServedEndorsement};
 use synddb_protocol::id::{Sequence, StreamId};
-use synddb_service::secret::read_unwritable;
+use synddb_service::authority;
 
 use crate::config::ConfigProblem;
 use crate::error::RelayerError;
@@ -17,9 +17,6 @@ use crate::gather::PAYLOAD_BYTES_MAX;
 
 /// How long a whole answer is waited for.
 const PATIENCE: Duration = if cfg!(test) { Duration::from_secs(1) } else { Duration::from_secs(10) };
-
-/// Largest file of an authority, in bytes.
-const AUTHORITY_BYTES_MAX: u64 = 256 << 10;
 
 /// What everything of a message but its call data takes as JSON at most, in bytes.
 const SIGNED_BYTES_MAX: usize = 4 << 10;
@@ -144,21 +141,13 @@ pub(crate) fn client(ca_file: Option<&Path>) -> Result<Client, RelayerError> {
     // One provider serves the process; a second one to install it is told so, and has what it wanted.
     rustls::crypto::ring::default_provider().install_default().ok();
     let builder = match ca_file {
-        Some(file) => Client::builder().tls_certs_only(authority(file)?),
+        Some(file) => {
+            let refuse = |source| RelayerError::Authority { file: file.to_owned(), source };
+            let certificates = authority::read(file).map_err(|error| refuse(error.into()))?;
+            Client::builder().tls_certs_only(certificates)
+        }
         None => Client::builder(),
     };
     let builder = builder.redirect(Policy::none()).connect_timeout(PATIENCE).timeout(PATIENCE);
     builder.build().map_err(RelayerError::Client)
-}
-
-/// The certificates in a file.
-fn authority(file: &Path) -> Result<Vec<Certificate>, RelayerError> {
-    let refuse = |source| RelayerError::Authority { file: file.to_owned(), source };
-    let pem = read_unwritable(file, AUTHORITY_BYTES_MAX).map_err(|error| refuse(error.into()))?;
-    let certificates = Certificate::from_pem_bundle(&pem).map_err(|error| refuse(error.into()))?;
-    if certificates.is_empty() {
-        Err(refuse("it holds no certificate in PEM".into()))
-    } else {
-        Ok(certificates)
-    }
 }

@@ -11,6 +11,7 @@
 //! | [`shutdown`] | when a process is asked to end, and by what |
 //! | [`http`] | the frame around every role's routes: probes, metrics, bounds, problems |
 //! | [`admission`] | how much memory everything of one kind may take |
+//! | [`authority`] | whom another service is believed to be certified by |
 //! | [`secret`] | bearer tokens and key files |
 //! | [`credentials`] | who may write |
 //! | [`reloaded`] | files that are read again when they change |
@@ -20,6 +21,7 @@
 //! `axum` is re-exported: it is a direct dependency of this crate alone.
 
 pub mod admission;
+pub mod authority;
 pub mod calendar;
 pub mod config;
 pub mod credentials;

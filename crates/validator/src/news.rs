@@ -7,12 +7,11 @@
 use std::path::Path;
 use std::time::Duration;
 
-use reqwest::Certificate;
 use synddb_protocol::id::{Sequence, StreamId};
 use synddb_protocol::limits::CHECKPOINT_BYTES_MAX;
 use synddb_protocol::log::SignedCheckpoint;
+use synddb_service::authority;
 use synddb_service::http::WAIT_MAX;
-use synddb_service::secret::read_unwritable;
 use synddb_service::shutdown::Shutdown;
 use tokio::time::Instant;
 use tracing::debug;
@@ -27,9 +26,6 @@ const INTERVAL_MIN: Duration = Duration::from_millis(50);
 const SILENT_MAX: Duration = Duration::from_secs(300);
 /// How long a connection to the sequencer may take, and an answer beyond the time that it was asked to wait.
 const PATIENCE: Duration = Duration::from_secs(5);
-
-/// Largest file of an authority, in bytes.
-const AUTHORITY_BYTES_MAX: u64 = 256 << 10;
 
 /// What a wait ended with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,7 +70,11 @@ impl Sequencer {
         // One provider serves the process; a second one to install it is told so, and has what it wanted.
         rustls::crypto::ring::default_provider().install_default().ok();
         let builder = match ca_file {
-            Some(file) => reqwest::Client::builder().tls_certs_only(authority(file)?),
+            Some(file) => {
+                let refuse = |source| ValidatorError::Authority { file: file.to_owned(), source };
+                let certificates = authority::read(file).map_err(|error| refuse(error.into()))?;
+                reqwest::Client::builder().tls_certs_only(certificates)
+            }
             None => reqwest::Client::builder(),
         };
         let client = builder
@@ -100,18 +100,6 @@ impl Sequencer {
         }
         let checkpoint = SignedCheckpoint::from_bytes(&bytes).map_err(|_| Silence::NoCheckpoint)?;
         Ok(checkpoint.claim().size)
-    }
-}
-
-/// The certificates in a file.
-fn authority(file: &Path) -> Result<Vec<Certificate>, ValidatorError> {
-    let refuse = |source| ValidatorError::Authority { file: file.to_owned(), source };
-    let pem = read_unwritable(file, AUTHORITY_BYTES_MAX).map_err(|error| refuse(error.into()))?;
-    let certificates = Certificate::from_pem_bundle(&pem).map_err(|error| refuse(error.into()))?;
-    if certificates.is_empty() {
-        Err(refuse("it holds no certificate in PEM".into()))
-    } else {
-        Ok(certificates)
     }
 }
 
