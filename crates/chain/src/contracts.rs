@@ -4,7 +4,7 @@ use alloy_primitives::{Bytes, U256};
 use alloy_sol_types::{SolCall, SolEventInterface as _, SolInterface as _};
 use serde::Deserialize;
 use synddb_protocol::Uint256;
-use synddb_protocol::id::{Address, KeyId, StreamId};
+use synddb_protocol::id::{Address, KeyId};
 use synddb_protocol::log::OutboundMessage;
 use synddb_protocol::signing::RecoverableSignature;
 
@@ -137,8 +137,8 @@ pub enum BroughtTo {
 /// What contracts are sent.
 pub mod calls {
     use super::{
-        Address, Authorized, Bridge, Bytes, CheckpointRegistry, OutboundMessage, RecoverableSignature, Role,
-        SolCall as _, TeeKeyManager, bridge_message, concatenated, word,
+        Address, Authorized, Bridge, Bytes, CheckpointRegistry, RecoverableSignature, Role, SolCall as _,
+        TeeKeyManager, bridge_message, concatenated, word,
     };
     use synddb_protocol::log::Endorsement;
 
@@ -151,17 +151,6 @@ pub mod calls {
             validatorSignatures: concatenated(&authorized.validators),
         }
         .abi_encode()
-    }
-
-    /// Tries a failed message again.
-    pub fn retry(message: &OutboundMessage, payload: &[u8]) -> Vec<u8> {
-        let (message, payload) = (bridge_message(message), Bytes::copy_from_slice(payload));
-        Bridge::retryMessageCall { message, payload }.abi_encode()
-    }
-
-    /// Puts native currency into custody.
-    pub fn deposit_native(data: &[u8]) -> Vec<u8> {
-        Bridge::depositNativeCall { data: Bytes::copy_from_slice(data) }.abi_encode()
     }
 
     /// Records a checkpoint that a quorum endorsed; `None` for one that nobody can endorse.
@@ -374,15 +363,6 @@ impl Contracts {
         Ok(switches.outboundPausedUntil)
     }
 
-    /// The stream that the bridge serves.
-    ///
-    /// # Errors
-    /// [`EndpointError`].
-    pub async fn stream(&self) -> Result<StreamId, EndpointError> {
-        let stream = self.ask(self.deployment.bridge, &Bridge::streamCall {}).await?;
-        Ok(StreamId::from_bytes(stream.0))
-    }
-
     /// The newest checkpoint that is recorded; 0 for none.
     ///
     /// # Errors
@@ -429,6 +409,7 @@ impl Contracts {
 mod tests {
     use alloy_sol_types::{SolError as _, SolEvent as _, SolStruct as _};
     use synddb_protocol::hash::PayloadHash;
+    use synddb_protocol::id::StreamId;
     use synddb_protocol::signing::Domain;
 
     use super::*;

@@ -10,7 +10,7 @@ use synddb_protocol::DecodeError;
 use synddb_protocol::hash::StateHash;
 use synddb_protocol::http::Halt;
 use synddb_protocol::log::ContinuityError;
-use synddb_relayer::RelayerError;
+use synddb_relayer::{RelayerError, ReportError};
 use synddb_sequencer::SequencerError;
 use synddb_service::config::ConfigError;
 use synddb_service::credentials::EditError;
@@ -165,6 +165,9 @@ pub enum CommandError {
     /// The relayer cannot start, or ended.
     #[error(transparent)]
     Relayer(#[from] RelayerError),
+    /// No equivocation is reported.
+    #[error(transparent)]
+    Report(#[from] ReportError),
     /// `dev` has no chain.
     #[error(transparent)]
     Chain(#[from] ChainError),
@@ -259,6 +262,12 @@ impl CommandError {
             | Self::StoreUrl(_)
             | Self::Rules(_)
             | Self::Deployment(_)
+            | Self::Report(
+                ReportError::Unreadable { .. }
+                | ReportError::TwoKinds
+                | ReportError::Nothing(_)
+                | ReportError::Refused(_),
+            )
             | Self::Node(EndpointError::OtherChain { .. })
             | Self::Chain(ChainError::NoProgram { .. } | ChainError::NoContracts { .. })
             | Self::Resolution(ResolutionError::Because { .. } | ResolutionError::Waits { .. })
@@ -317,6 +326,7 @@ impl CommandError {
             | Self::Sequencer(_)
             | Self::Validator(_)
             | Self::Relayer(_)
+            | Self::Report(_)
             | Self::Chain(_)
             | Self::Node(_)
             | Self::Peer(_)

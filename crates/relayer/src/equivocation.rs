@@ -1,12 +1,20 @@
 //! Reports of equivocation: what proves nothing is refused here, before it costs gas.
 
-use synddb_chain::submit::{Job, JobId, QueueError, Submitter};
-use synddb_chain::{Contracts, EndpointError, Reverted, calls};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use synddb_chain::submit::{Config, Depth, Job, JobId, MemoryQueue, Outcome, QueueError, Submitter};
+use synddb_chain::{Contracts, EndpointError, Receipt, Reverted, calls};
 use synddb_protocol::DecodeError;
-use synddb_protocol::id::Address;
-use synddb_protocol::log::{Equivocation, NotEquivocation, Receipt, SignedCheckpoint};
+use synddb_protocol::log::{self, Equivocation, NotEquivocation, SignedCheckpoint};
 
 use crate::config::FeePolicy;
+use crate::error::RelayerError;
+use crate::run::account;
+
+/// Between two looks at the chain: somebody waits for it.
+const POLL: Duration = Duration::from_millis(500);
 
 /// Why nothing is reported.
 #[derive(Debug, thiserror::Error)]
@@ -39,18 +47,24 @@ pub enum ReportError {
     /// The node does not tell.
     #[error(transparent)]
     Endpoint(#[from] EndpointError),
+    /// The key of the account cannot be used.
+    #[error(transparent)]
+    Account(#[from] Box<RelayerError>),
     /// The transaction is not queued.
     #[error(transparent)]
     Queue(#[from] QueueError),
+    /// It was paid for, and did nothing: somebody else has reported the key meanwhile.
+    #[error("the transaction was undone; has somebody else reported the key meanwhile?")]
+    Undone,
 }
 
 enum Claimed {
-    Receipt(Box<Receipt>),
+    Receipt(Box<log::Receipt>),
     Checkpoint(Box<SignedCheckpoint>),
 }
 
 fn read(which: &'static str, bytes: &[u8]) -> Result<Claimed, ReportError> {
-    if let Ok(receipt) = Receipt::from_bytes(bytes) {
+    if let Ok(receipt) = log::Receipt::from_bytes(bytes) {
         return Ok(Claimed::Receipt(Box::new(receipt)));
     }
     let checkpoint = SignedCheckpoint::from_bytes(bytes);
@@ -76,22 +90,35 @@ pub fn equivocation_of(first: &[u8], second: &[u8]) -> Result<Equivocation, Repo
     }
 }
 
-/// Has a proof of equivocation brought to the key manager, which freezes the key. The name of the job says what becomes of it.
+/// A report that was taken: the key counts no more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reported {
+    /// What was proven.
+    pub proven: Equivocation,
+    /// The transaction.
+    pub transaction: [u8; 32],
+    /// Its block.
+    pub block: u64,
+}
+
+/// Brings a proof of equivocation to the key manager, which freezes the key, and waits until that is in a block. Whoever is cut off does it again: a key
+/// is frozen once. The account must not be that of a running relayer, with which it would take the same numbers.
 ///
 /// # Errors
-/// [`ReportError`], before anything is paid.
+/// [`ReportError`]; before anything is paid, but for [`ReportError::Undone`].
 pub async fn report_equivocation(
     contracts: &Contracts,
-    submitter: &Submitter,
-    account: Address,
+    account_file: &Path,
     fees: &FeePolicy,
     first: &[u8],
     second: &[u8],
-) -> Result<(Equivocation, JobId), ReportError> {
+) -> Result<Reported, ReportError> {
     let proven = equivocation_of(first, second)?;
+    let account = account(account_file).map_err(Box::new)?;
+    contracts.endpoint().check_chain().await?;
     let data = calls::report_equivocation(first, second);
     let to = contracts.deployment().key_manager;
-    let estimated = contracts.endpoint().estimate_gas(account, to, &data).await;
+    let estimated = contracts.endpoint().estimate_gas(account.address(), to, &data).await;
     let gas = estimated.map_err(|error| {
         error.reverted().map(Reverted::of).map_or(ReportError::Endpoint(error), ReportError::Refused)
     })?;
@@ -99,9 +126,39 @@ pub async fn report_equivocation(
         return Err(ReportError::TooDear { gas, gas_max: fees.gas_max });
     }
     let id = JobId(format!("equivocation/{}/{}/{}", proven.key, proven.epoch, proven.sequence));
-    let job = Job { id: id.clone(), to, value: 0, data, gas_limit: fees.limited(gas) };
+    let job = Job { id, to, value: 0, data, gas_limit: fees.limited(gas) };
+    let config = Config {
+        depth: Depth::Blocks(0),
+        poll: POLL,
+        max_fee_per_gas_max: fees.fee_per_gas_wei_max.into(),
+        ..Config::default()
+    };
+    let queue = Arc::new(MemoryQueue::default());
+    let (submitter, runner) = Submitter::new(account, contracts.endpoint().clone(), queue, config)?;
+    let receipt = tokio::select! {
+        mined = mined(&submitter, job) => mined?,
+        () = runner.run(std::future::pending()) => return Err(ReportError::Undone),
+    };
+    if !receipt.succeeded {
+        return Err(ReportError::Undone);
+    }
+    Ok(Reported { proven, transaction: receipt.hash, block: receipt.block })
+}
+
+/// Has a job mined, and waits for that.
+async fn mined(submitter: &Submitter, job: Job) -> Result<Receipt, ReportError> {
+    let (id, mut settled) = (job.id.clone(), submitter.settled());
     submitter.enqueue(job).await?;
-    Ok((proven, id))
+    loop {
+        match submitter.outcome(id.clone()).await? {
+            Some(Outcome::Mined(receipt)) => return Ok(receipt),
+            Some(Outcome::Dropped { .. }) => return Err(ReportError::Undone),
+            None => {}
+        }
+        if settled.changed().await.is_err() {
+            return Err(ReportError::Undone);
+        }
+    }
 }
 
 #[cfg(test)]

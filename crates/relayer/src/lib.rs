@@ -35,7 +35,7 @@ mod relay;
 mod run;
 
 pub use config::{Config, ConfigProblem, FeePolicy, Finality, PORT, RetryPolicy, VALIDATORS_ASKED_MAX};
-pub use equivocation::{ReportError, equivocation_of, report_equivocation};
+pub use equivocation::{ReportError, Reported, equivocation_of, report_equivocation};
 pub use error::RelayerError;
 pub use http::{RelayedMessages, RelayerStatus, openapi};
 pub use journal::JournalError;

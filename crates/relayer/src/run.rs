@@ -124,7 +124,7 @@ pub async fn run(
 }
 
 /// The account whose key is in a file, which is made where it is missing.
-fn account(file: &Path) -> Result<Account, RelayerError> {
+pub(crate) fn account(file: &Path) -> Result<Account, RelayerError> {
     signing_key(file)?;
     let malformed = || SecretError::Malformed {
         file: file.to_owned(),

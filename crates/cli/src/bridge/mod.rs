@@ -1,7 +1,8 @@
 //! `synddb bridge`: what became of messages on their way to the chain.
 //!
-//! `status.rs` puts together what chain, sequencer and validators say of the bridge and of each message; the chain is asked by `synddb_chain`.
+//! `status.rs` puts together what chain, sequencer and validators say of the bridge and of each message, `report.rs` brings proofs of equivocation; the chain is asked by `synddb_chain`.
 
+mod report;
 mod status;
 
 use std::path::PathBuf;
@@ -23,15 +24,15 @@ pub(crate) enum BridgeCommand {
     ///
     /// With a database that `dev --chain` follows, nothing else need be named. What the chain's node says is believed; name one of your own.
     Status(BridgeStatusArguments),
+    /// Has the key of a sequencer frozen that signed two contents for one place, and pays the gas. Anyone may.
+    ///
+    /// Both files hold a receipt, or both a checkpoint, as the log has them. What proves nothing is refused before it costs anything.
+    ReportEquivocation(ReportArguments),
 }
 
+/// Which contracts, and where a node of their chain is.
 #[derive(Debug, Args)]
-pub(crate) struct BridgeStatusArguments {
-    /// The application's database, where `dev --chain` runs for it: then all that follows is known.
-    pub(crate) database: Option<PathBuf>,
-    /// The folder of what belongs to it, instead of `<DATABASE>-synddb/`.
-    #[arg(long, requires = "database")]
-    pub(crate) dir: Option<PathBuf>,
+pub(crate) struct ContractsArguments {
     /// The record of what is deployed on the chain: `deployments/<chainid>.json`.
     #[arg(long, value_name = "FILE")]
     pub(crate) deployments: Option<PathBuf>,
@@ -41,6 +42,30 @@ pub(crate) struct BridgeStatusArguments {
     /// The stream.
     #[arg(long)]
     pub(crate) stream: Option<StreamId>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ReportArguments {
+    /// The first object: a COSE_Sign1, as bytes.
+    pub(crate) first: PathBuf,
+    /// The second one, of the same kind, key, stream, epoch and sequence.
+    pub(crate) second: PathBuf,
+    #[command(flatten)]
+    pub(crate) of: ContractsArguments,
+    /// The file with the key of the account that pays: not that of a relayer that runs.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) account: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BridgeStatusArguments {
+    /// The application's database, where `dev --chain` runs for it: then all that follows is known.
+    pub(crate) database: Option<PathBuf>,
+    /// The folder of what belongs to it, instead of `<DATABASE>-synddb/`.
+    #[arg(long, requires = "database")]
+    pub(crate) dir: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) of: ContractsArguments,
     /// The sequencer's URL. Without it no message is told.
     #[arg(long, value_name = "URL")]
     pub(crate) sequencer: Option<String>,
@@ -67,5 +92,6 @@ pub(crate) fn contracts(rpc: &str, deployed: Deployment) -> Result<Contracts, Co
 pub(crate) fn run(command: &BridgeCommand, output: Output) -> Result<Exit, CommandError> {
     match command {
         BridgeCommand::Status(arguments) => status::run(arguments, output),
+        BridgeCommand::ReportEquivocation(arguments) => report::run(arguments, output),
     }
 }

@@ -86,7 +86,7 @@ impl Places {
             return Err(Refusal::NoBridge { database: database.clone() }.into());
         }
         let untold = |fix| CommandError::from(Refusal::Untold { fix });
-        let stream = match (arguments.stream, &folder) {
+        let stream = match (arguments.of.stream, &folder) {
             (Some(stream), _) => stream,
             (None, Some(folder)) => synddb_agent::stream_of(folder.path())?,
             (None, None) => {
@@ -95,11 +95,11 @@ impl Places {
                 ));
             }
         };
-        let deployments = arguments.deployments.clone();
+        let deployments = arguments.of.deployments.clone();
         let deployments = deployments.or_else(|| bridged.map(|bridged| bridged.deployments.clone().into()));
         let deployments =
             deployments.ok_or_else(|| untold("name the record of the deployment with --deployments"))?;
-        let rpc = arguments.rpc.clone().or_else(|| bridged.map(|bridged| bridged.rpc.clone()));
+        let rpc = arguments.of.rpc.clone().or_else(|| bridged.map(|bridged| bridged.rpc.clone()));
         let mut validators = arguments.validators.clone();
         if validators.is_empty() {
             validators.extend(running.as_ref().map(|running| running.validator.clone()));

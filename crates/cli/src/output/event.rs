@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use synddb_agent::{AgentStatus, Audited, Finding as EvidenceOf, Problem};
 use synddb_protocol::hash::{StateHash, TreeHash};
 use synddb_protocol::http::{Halt, Position, ReplicaStatus, StreamStatus};
-use synddb_protocol::id::{Address, KeyId, Sequence, StreamId};
+use synddb_protocol::id::{Address, Epoch, KeyId, Sequence, StreamId};
 use synddb_service::config::Setting;
 use synddb_validator::fsck::{Progress as CheckProgress, Report};
 use synddb_validator::gc::{Progress as SweepProgress, Report as SweepReport};
@@ -414,6 +414,19 @@ pub enum Event {
         bridge: Box<BridgeState>,
         /// The messages that the sequencer knows, from the first that was asked for.
         messages: Vec<MessageState>,
+    },
+    /// A sequencer's key counts no more on the chain: it signed two contents for one place.
+    Reported {
+        /// The key.
+        key_id: String,
+        /// The epoch.
+        epoch: Epoch,
+        /// The place.
+        sequence: Sequence,
+        /// The transaction.
+        transaction: String,
+        /// Its block.
+        block: u64,
     },
     /// A database is as it was before an agent was attached to it.
     Detached {

@@ -155,6 +155,11 @@ pub(super) fn of(event: &Event) -> String {
             status(agent.as_deref(), sequencer.as_deref(), validator.as_deref())
         }
         Event::BridgeStatus { bridge, messages } => in_words(bridge, messages),
+        Event::Reported { key_id, epoch, sequence, transaction, block } => {
+            format!(
+                "key {key_id} signed two contents for place {sequence} of epoch {epoch}, and is frozen by {transaction} in block {block}"
+            )
+        }
         Event::Detached { database, journal_mode, kept } => {
             let kept = kept.as_ref().map_or_else(String::new, |kept| {
                 format!("; what was published stays in {kept}, which may be removed")

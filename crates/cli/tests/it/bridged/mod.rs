@@ -1,9 +1,19 @@
 //! Rows that become transactions on a real chain: an application, sequencer, validators and relayer as processes, the contracts on anvil.
 //!
-//! `out` shows that without a quorum nothing is executed, and with one each row exactly once, whatever is killed meanwhile.
+//! | module | shows |
+//! |---|---|
+//! | `out` | without a quorum nothing is executed, with one each row exactly once, whatever is killed |
+//! | `forged` | what a sequencer signs that is not in the log is executed by nobody |
+//! | `changed` | a row that is changed or deleted is refused and said |
+//! | `escrow` | what fails stays in custody, and is done once it can be |
+//! | `lying` | a node that drops, delays, repeats and lies changes nothing of that |
+//! | `equivocated` | a key that signed two contents for one place is frozen by whoever shows both |
+//!
+//! `cargo xtask e2e out` runs these alone.
 
 mod chain;
 mod changed;
+mod equivocated;
 mod escrow;
 mod forged;
 mod foundry;

@@ -18,7 +18,7 @@ use crate::roles::{Role, sequencer_as, store, write_token};
 pub(crate) const CUSTODY: u128 = 1_000_000_000;
 
 /// What the relayer pays gas of, in wei.
-const PURSE: &str = "0x56bc75e2d63100000";
+pub(crate) const PURSE: &str = "0x56bc75e2d63100000";
 
 /// Between two looks of the relayer, in milliseconds.
 const POLL_MS: &str = "200";
