@@ -20,7 +20,7 @@ const REVERT_CHARS_MAX: usize = 300;
 
 /// Where a message is in its life, by the bridge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum BridgeState {
+pub enum MessageState {
     /// Unknown there.
     NotStarted,
     /// Brought, and not executed yet; or told to wait by a module.
@@ -39,7 +39,7 @@ pub enum BridgeState {
     Expired,
 }
 
-impl BridgeState {
+impl MessageState {
     const fn of(number: u8) -> Option<Self> {
         Some(match number {
             0 => Self::NotStarted,
@@ -66,7 +66,7 @@ impl BridgeState {
 }
 
 /// As the contract names it.
-impl std::fmt::Display for BridgeState {
+impl std::fmt::Display for MessageState {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         std::fmt::Debug::fmt(self, f)
     }
@@ -304,10 +304,10 @@ impl Contracts {
     ///
     /// # Errors
     /// [`EndpointError`].
-    pub async fn message_state(&self, nonce: u64) -> Result<BridgeState, EndpointError> {
+    pub async fn message_state(&self, nonce: u64) -> Result<MessageState, EndpointError> {
         let call = Bridge::messageStateCall { nonce };
         let state = self.ask(self.deployment.bridge, &call).await?;
-        BridgeState::of(state).ok_or_else(|| self.nonsense("the state of a message is none"))
+        MessageState::of(state).ok_or_else(|| self.nonsense("the state of a message is none"))
     }
 
     /// How many validators are a quorum. It reverts with `ThresholdInvalid` while there are fewer.
@@ -380,11 +380,11 @@ impl Contracts {
         &self,
         from: Address,
         data: &[u8],
-    ) -> Result<Result<BridgeState, Reverted>, EndpointError> {
+    ) -> Result<Result<MessageState, Reverted>, EndpointError> {
         match self.endpoint.call(from, self.deployment.bridge, data, None).await {
             Ok(answer) => {
                 let state = U256::try_from_be_slice(&answer).and_then(|state| u8::try_from(state).ok());
-                let state = state.and_then(BridgeState::of);
+                let state = state.and_then(MessageState::of);
                 state.map(Ok).ok_or_else(|| self.nonsense("what a call returns is no state"))
             }
             Err(error) => match error.reverted() {

@@ -15,7 +15,7 @@ use url::Url;
 use crate::account::Fees;
 
 /// How long an answer is waited for.
-pub const TIMEOUT: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 /// Largest answer, in bytes.
 const ANSWER_BYTES_MAX: usize = 8 << 20;
 /// Longest text of a refusal that is kept, in characters.

@@ -20,6 +20,6 @@ pub mod submit;
 mod words;
 
 pub use account::{Account, Fees, NoAccount, SignedTransaction, Unsigned};
-pub use contracts::{Authorized, BridgeState, BroughtTo, Contracts, Reverted, Role, calls, outcome_of};
+pub use contracts::{Authorized, BroughtTo, Contracts, MessageState, Reverted, Role, calls, outcome_of};
 pub use deployment::{Deployment, DeploymentError, Image};
-pub use endpoint::{Block, BlockTag, Endpoint, EndpointError, Log, Receipt, TIMEOUT};
+pub use endpoint::{Block, BlockTag, Endpoint, EndpointError, Log, Receipt};

@@ -67,7 +67,7 @@ pub use bench::{
     Acknowledged, Agent, BenchError, CallsPerMinute, CatchUp, Figures, Giant, Idle, Lag, Lags, Latencies,
     Latency, Load, Machine, Measured, Paced, Pairs, Ratio, Restart, Ruled, Single, Synchronous, Syncs, Walk,
 };
-pub use bridge::{BridgeState, MessageState, Signatures};
+pub use bridge::{BridgeReport, MessageReport, Signatures};
 pub use commands::run;
 pub use dev::{ChainError, ENVIRONMENT_IS_WHOLE};
 pub use diff::{Compared, DifferingRow, History, Stand};

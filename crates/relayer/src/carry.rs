@@ -8,7 +8,8 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use synddb_chain::submit::{Job, JobId, Outcome as JobOutcome, Submitter};
 use synddb_chain::{
-    Authorized, BlockTag, BridgeState, BroughtTo, Contracts, EndpointError, Reverted, Role, calls, outcome_of,
+    Authorized, BlockTag, BroughtTo, Contracts, EndpointError, MessageState, Reverted, Role, calls,
+    outcome_of,
 };
 use synddb_protocol::chain;
 use synddb_protocol::http::{OutboundSignature, OutboundStatus};
@@ -69,7 +70,7 @@ pub(crate) struct Carrier {
 
 /// What was gathered for the message that is looked at.
 struct Work {
-    before: BridgeState,
+    before: MessageState,
     authorized: Option<Authorized>,
 }
 
@@ -179,7 +180,7 @@ impl Carrier {
 
     /// Does for one message whatever can be done now.
     async fn advance(&mut self, mut tracked: Tracked, head: &Head) -> Result<(), JournalError> {
-        let mut work = Work { before: BridgeState::NotStarted, authorized: None };
+        let mut work = Work { before: MessageState::NotStarted, authorized: None };
         let mut event = Event::Due;
         loop {
             let (next, effect) = step(now_ms(), &tracked, event, &self.policy);

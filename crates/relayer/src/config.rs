@@ -19,7 +19,7 @@ use crate::relay::Policy;
 pub const PORT: u16 = 8434;
 
 /// Most validators that are asked.
-pub const VALIDATORS_ASKED_MAX: usize = 256;
+pub(crate) const VALIDATORS_ASKED_MAX: usize = 256;
 
 /// Shortest time between two looks, in milliseconds.
 const POLL_MS_MIN: u64 = 10;
@@ -61,7 +61,7 @@ pub struct Config {
     pub dir: PathBuf,
     /// Time between two looks at sequencer and chain, in milliseconds; at least 10.
     pub poll_ms: u64,
-    /// When what stands on the chain is believed to stay.
+    /// When what stands on the chain is believed to stay: `"finalized"`, or `{ depth = 12 }`, so many blocks later, on a chain that never says so.
     #[schemars(with = "String")]
     pub finality: Finality,
     /// What it may pay.

@@ -37,7 +37,7 @@ pub enum ReportError {
     #[error("the key manager refuses the report: {0}")]
     Refused(Reverted),
     /// It would cost more than is paid for.
-    #[error("it takes more gas than is paid for; raise `fees.gas_max`. gas=`{gas}` limit=`{gas_max}`")]
+    #[error("it takes more gas than is paid for; raise `--gas-max`. gas=`{gas}` limit=`{gas_max}`")]
     TooDear {
         /// What it takes.
         gas: u64,
@@ -76,7 +76,7 @@ fn read(which: &'static str, bytes: &[u8]) -> Result<Claimed, ReportError> {
 ///
 /// # Errors
 /// [`ReportError`] where they prove nothing.
-pub fn equivocation_of(first: &[u8], second: &[u8]) -> Result<Equivocation, ReportError> {
+fn equivocation_of(first: &[u8], second: &[u8]) -> Result<Equivocation, ReportError> {
     match (read("first", first)?, read("second", second)?) {
         (Claimed::Receipt(first), Claimed::Receipt(second)) => {
             Ok(Equivocation::of_receipts(&first, &second)?)

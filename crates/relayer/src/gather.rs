@@ -10,9 +10,7 @@ use synddb_protocol::http::{OutboundContent, OutboundSignature};
 use synddb_protocol::id::{KeyId, StreamId};
 use synddb_protocol::log::OutboundMessage;
 use synddb_protocol::signing::{Digest, Domain, RecoverableSignature};
-
-/// Largest call data that a bridge executes, in bytes (`spec/signing.md`, section 10).
-pub(crate) const PAYLOAD_BYTES_MAX: usize = 65_536;
+use synddb_sqlite::messages::PAYLOAD_BYTES_MAX;
 
 /// Why something that was served counts for nothing.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -264,7 +264,9 @@ impl Reader {
         };
         Ok(Counted {
             open: one("SELECT count(*) FROM messages WHERE is_settled = 0")?,
-            settled: one("SELECT max(nonce) FROM messages WHERE is_settled = 1")?,
+            settled: one(
+                "SELECT coalesce((SELECT min(nonce) - 1 FROM messages WHERE is_settled = 0), (SELECT max(nonce) FROM messages))",
+            )?,
         })
     }
 }

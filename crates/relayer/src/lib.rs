@@ -34,8 +34,8 @@ mod queue;
 mod relay;
 mod run;
 
-pub use config::{Config, ConfigProblem, FeePolicy, Finality, PORT, RetryPolicy, VALIDATORS_ASKED_MAX};
-pub use equivocation::{ReportError, Reported, equivocation_of, report_equivocation};
+pub use config::{Config, ConfigProblem, FeePolicy, Finality, PORT, RetryPolicy};
+pub use equivocation::{ReportError, Reported, report_equivocation};
 pub use error::RelayerError;
 pub use http::{RelayedMessages, RelayerStatus, openapi};
 pub use journal::JournalError;

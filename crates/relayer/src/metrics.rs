@@ -1,4 +1,4 @@
-//! The names of what is counted. Lag is a subtraction: the sequencer's last outbound message less the highest that is settled here.
+//! The names of what is counted. Lag is a subtraction: the sequencer's last outbound message less the one up to which everything is settled here.
 
 use metrics::{counter, describe_counter, describe_gauge, gauge};
 
@@ -19,7 +19,7 @@ const OUTCOMES: [&str; 5] = ["completed", "failed", "rejected", "expired", "held
 /// Says what is counted, and begins to count what may never happen.
 pub(crate) fn describe() {
     describe_counter!(RELAYED, "Messages by what became of them here: settled, failed or held.");
-    describe_gauge!(SETTLED, "The highest message that nothing changes any more.");
+    describe_gauge!(SETTLED, "Nothing changes this message any more, nor any before it.");
     describe_gauge!(KNOWN, "The highest message that the sequencer has told of.");
     describe_gauge!(OPEN, "Messages that may still change.");
     describe_counter!(GAS, "Gas that transactions of this relayer have used.");

@@ -10,10 +10,10 @@ use serde::de::DeserializeOwned;
 use synddb_protocol::http::{OutboundContent, OutboundList, OutboundSignature, ServedEndorsement};
 use synddb_protocol::id::{Sequence, StreamId};
 use synddb_service::authority;
+use synddb_sqlite::messages::PAYLOAD_BYTES_MAX;
 
 use crate::config::ConfigProblem;
 use crate::error::RelayerError;
-use crate::gather::PAYLOAD_BYTES_MAX;
 
 /// How long a whole answer is waited for.
 const PATIENCE: Duration = if cfg!(test) { Duration::from_secs(1) } else { Duration::from_secs(10) };

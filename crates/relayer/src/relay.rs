@@ -13,7 +13,7 @@
 //!
 //! Knows no clock, no node, and nobody who signs.
 
-use synddb_chain::{BridgeState, Reverted};
+use synddb_chain::{MessageState, Reverted};
 
 use crate::config::{FeePolicy, RetryPolicy};
 use crate::message::{Standing, Tracked};
@@ -47,7 +47,7 @@ pub(crate) enum Event {
     /// The bridge's word.
     Bridge {
         /// Where the message is.
-        state: BridgeState,
+        state: MessageState,
         /// The newest block.
         latest: u64,
         /// The newest block that is final.
@@ -72,9 +72,9 @@ pub(crate) enum Event {
     /// What the bridge would do now.
     Simulated {
         /// Where the message is.
-        before: BridgeState,
+        before: MessageState,
         /// Where it would be then, or what the call reverts with.
-        told: Result<BridgeState, Reverted>,
+        told: Result<MessageState, Reverted>,
     },
     /// Gas that it would take.
     Estimated(u64),
@@ -193,23 +193,23 @@ impl Step<'_> {
         }
     }
 
-    fn bridge(mut self, state: BridgeState, latest: u64, settled: Option<u64>) -> (Tracked, Effect) {
+    fn bridge(mut self, state: MessageState, latest: u64, settled: Option<u64>) -> (Tracked, Effect) {
         self.next.error = None;
         if !state.is_final() {
             self.next.seen_block = None;
         }
         match state {
-            BridgeState::Completed => {
+            MessageState::Completed => {
                 self.once_final(Standing::Completed { tx: None, block: None }, latest, settled)
             }
-            BridgeState::Rejected => self.once_final(Standing::Rejected, latest, settled),
-            BridgeState::Expired => self.once_final(Standing::Expired, latest, settled),
-            BridgeState::Executing | BridgeState::PostExecution => {
+            MessageState::Rejected => self.once_final(Standing::Rejected, latest, settled),
+            MessageState::Expired => self.once_final(Standing::Expired, latest, settled),
+            MessageState::Executing | MessageState::PostExecution => {
                 let detail =
                     "the bridge says that it is being executed, which is so within a transaction only";
                 self.hold(detail.to_owned())
             }
-            BridgeState::NotStarted | BridgeState::PreExecution | BridgeState::Failed
+            MessageState::NotStarted | MessageState::PreExecution | MessageState::Failed
                 if self.next.attempts >= self.policy.retry.attempts_max =>
             {
                 if matches!(self.next.standing, Standing::Failed { .. }) {
@@ -218,14 +218,14 @@ impl Step<'_> {
                 let attempts = self.next.attempts;
                 self.hold(format!("it was brought as often as is tried. transactions=`{attempts}`"))
             }
-            BridgeState::Failed => {
+            MessageState::Failed => {
                 if !matches!(self.next.standing, Standing::Failed { .. }) {
                     let reason = "another transaction than this relayer's failed".to_owned();
                     self.next.standing = Standing::Failed { reason, attempts: self.next.attempts };
                 }
                 (self.next, Effect::Gather)
             }
-            BridgeState::NotStarted | BridgeState::PreExecution => (self.next, Effect::Gather),
+            MessageState::NotStarted | MessageState::PreExecution => (self.next, Effect::Gather),
         }
     }
 
@@ -240,24 +240,24 @@ impl Step<'_> {
         self.rest_short()
     }
 
-    fn simulated(self, before: BridgeState, told: Result<BridgeState, Reverted>) -> (Tracked, Effect) {
-        let is_first = before == BridgeState::NotStarted;
+    fn simulated(self, before: MessageState, told: Result<MessageState, Reverted>) -> (Tracked, Effect) {
+        let is_first = before == MessageState::NotStarted;
         match told {
-            Ok(BridgeState::Completed | BridgeState::Rejected | BridgeState::Expired) => {
+            Ok(MessageState::Completed | MessageState::Rejected | MessageState::Expired) => {
                 (self.next, Effect::Estimate)
             }
             // A bridge that keeps the order of nonces waits until each was tried, whatever came of it.
-            Ok(BridgeState::Failed) if before != BridgeState::Failed => (self.next, Effect::Estimate),
+            Ok(MessageState::Failed) if before != MessageState::Failed => (self.next, Effect::Estimate),
             // A module may count its time from here on.
-            Ok(BridgeState::PreExecution) if is_first => (self.next, Effect::Estimate),
-            Ok(BridgeState::Failed) => self.pause(),
-            Ok(BridgeState::PreExecution) => {
+            Ok(MessageState::PreExecution) if is_first => (self.next, Effect::Estimate),
+            Ok(MessageState::Failed) => self.pause(),
+            Ok(MessageState::PreExecution) => {
                 let standing = self.waiting("a module of the bridge has it wait");
                 self.wait(standing)
             }
-            Ok(state @ (BridgeState::NotStarted | BridgeState::Executing | BridgeState::PostExecution)) => {
-                self.hold(format!("the bridge would leave it where no message is left. state=`{state:?}`"))
-            }
+            Ok(
+                state @ (MessageState::NotStarted | MessageState::Executing | MessageState::PostExecution),
+            ) => self.hold(format!("the bridge would leave it where no message is left. state=`{state:?}`")),
             Err(reverted) if PASSING.contains(&reverted.name.as_str()) => {
                 if matches!(self.next.standing, Standing::Failed { .. }) {
                     return self.pause();
@@ -369,17 +369,17 @@ mod tests {
         last
     }
 
-    const fn at(state: BridgeState) -> Event {
+    const fn at(state: MessageState) -> Event {
         Event::Bridge { state, latest: 100, settled: Some(90) }
     }
 
-    fn told(before: BridgeState, would: BridgeState) -> Event {
+    fn told(before: MessageState, would: MessageState) -> Event {
         Event::Simulated { before, told: Ok(would) }
     }
 
     fn reverts(name: &str) -> Event {
         let reverted = Reverted { name: name.to_owned(), text: format!("{name} {{ .. }}") };
-        Event::Simulated { before: BridgeState::NotStarted, told: Err(reverted) }
+        Event::Simulated { before: MessageState::NotStarted, told: Err(reverted) }
     }
 
     const QUORUM: Event = Event::Quorum { signatures: 2, threshold: 2 };
@@ -389,19 +389,19 @@ mod tests {
     }
 
     fn sent() -> Tracked {
-        let not_started = BridgeState::NotStarted;
+        let not_started = MessageState::NotStarted;
         let events =
-            [at(not_started), QUORUM, told(not_started, BridgeState::Completed), Event::Estimated(100_000)];
+            [at(not_started), QUORUM, told(not_started, MessageState::Completed), Event::Estimated(100_000)];
         run(&new(), events).0
     }
 
     #[test]
     fn a_message_with_a_quorum_is_sent_once_and_followed() {
-        let not_started = BridgeState::NotStarted;
+        let not_started = MessageState::NotStarted;
         assert_eq!(run(&new(), [Event::Due]).1, Effect::AskBridge);
         assert_eq!(run(&new(), [at(not_started)]).1, Effect::Gather);
         assert_eq!(run(&new(), [at(not_started), QUORUM]).1, Effect::Simulate);
-        let simulated = [at(not_started), QUORUM, told(not_started, BridgeState::Completed)];
+        let simulated = [at(not_started), QUORUM, told(not_started, MessageState::Completed)];
         assert_eq!(run(&new(), simulated.clone()).1, Effect::Estimate);
         let (sent, effect) = run(&new(), simulated.into_iter().chain([Event::Estimated(100_000)]));
         assert_eq!(effect, Effect::Send { gas_limit: 120_000 });
@@ -426,9 +426,9 @@ mod tests {
     #[test]
     fn what_anybody_ended_is_settled_when_that_is_final() {
         for (state, standing) in [
-            (BridgeState::Completed, Standing::Completed { tx: None, block: None }),
-            (BridgeState::Rejected, Standing::Rejected),
-            (BridgeState::Expired, Standing::Expired),
+            (MessageState::Completed, Standing::Completed { tx: None, block: None }),
+            (MessageState::Rejected, Standing::Rejected),
+            (MessageState::Expired, Standing::Expired),
         ] {
             let (seen, effect) = run(&new(), [at(state)]);
             assert!(!seen.standing.is_settled(), "{state:?}");
@@ -436,7 +436,7 @@ mod tests {
             let later = |settled| Event::Bridge { state, latest: 120, settled: Some(settled) };
             assert!(!run(&seen, [later(99)]).0.standing.is_settled());
             assert_eq!(run(&seen, [later(100)]).0.standing, standing);
-            let (gone, effect) = run(&seen, [at(BridgeState::NotStarted)]);
+            let (gone, effect) = run(&seen, [at(MessageState::NotStarted)]);
             assert_eq!(
                 (gone.seen_block, effect),
                 (None, Effect::Gather),
@@ -484,6 +484,16 @@ mod tests {
     }
 
     #[test]
+    fn what_passes_is_what_contracts_say() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../contracts/snapshots/abi");
+        let interface = |name| std::fs::read_to_string(format!("{folder}/{name}.json")).unwrap();
+        let known = interface("Bridge") + &interface("TeeKeyManager");
+        for name in PASSING {
+            assert!(known.contains(&format!("\"name\": \"{name}\",")), "{name}");
+        }
+    }
+
+    #[test]
     fn gas_is_bounded_by_the_policy() {
         let sends = |gas| run(&new(), [QUORUM, Event::Estimated(gas)]);
         assert_eq!(sends(900_000).1, Effect::Send { gas_limit: 1_000_000 });
@@ -493,7 +503,7 @@ mod tests {
 
     #[test]
     fn a_message_that_would_fail_is_brought_once_and_again_only_when_it_would_not() {
-        let (not_started, failed) = (BridgeState::NotStarted, BridgeState::Failed);
+        let (not_started, failed) = (MessageState::NotStarted, MessageState::Failed);
         assert_eq!(
             run(&new(), [QUORUM, told(not_started, failed)]).1,
             Effect::Estimate,
@@ -508,7 +518,7 @@ mod tests {
         let (tracked, effect) = run(&tracked, [Event::Due, at(failed), QUORUM, told(failed, failed)]);
         assert_eq!((tracked.standing.word(), effect), ("failed", Effect::Rest));
         let would =
-            [Event::Due, at(failed), QUORUM, told(failed, BridgeState::Completed), Event::Estimated(5)];
+            [Event::Due, at(failed), QUORUM, told(failed, MessageState::Completed), Event::Estimated(5)];
         let (tracked, effect) = run(&tracked, would);
         assert_eq!((effect, tracked.attempts), (Effect::Send { gas_limit: 6 }, 2));
     }
@@ -518,17 +528,17 @@ mod tests {
         let failed =
             || Event::Ended { tx: String::new(), block: 5, outcome: Outcome::Failed("no".to_owned()) };
         let exhausted = Tracked { attempts: 3, ..run(&sent(), [failed()]).0 };
-        let (left, effect) = run(&exhausted, [Event::Due, at(BridgeState::Failed)]);
+        let (left, effect) = run(&exhausted, [Event::Due, at(MessageState::Failed)]);
         assert_eq!((left.standing.word(), effect, left.due_ms), ("failed", Effect::Rest, 2_000));
         let nothing = Event::Ended { tx: String::new(), block: 5, outcome: Outcome::Nothing };
         let reverted = Tracked { attempts: 3, ..run(&sent(), [nothing]).0 };
-        let (held, effect) = run(&reverted, [Event::Due, at(BridgeState::NotStarted)]);
+        let (held, effect) = run(&reverted, [Event::Due, at(MessageState::NotStarted)]);
         assert_eq!((held.standing.word(), effect), ("held", Effect::Rest));
         let done = run(
             &held,
             [
-                at(BridgeState::Completed),
-                Event::Bridge { state: BridgeState::Completed, latest: 200, settled: Some(150) },
+                at(MessageState::Completed),
+                Event::Bridge { state: MessageState::Completed, latest: 200, settled: Some(150) },
             ],
         );
         assert_eq!(done.0.standing.word(), "completed", "somebody else brought it");
@@ -536,11 +546,11 @@ mod tests {
 
     #[test]
     fn a_module_that_has_a_message_wait_is_told_of_it_once() {
-        let (not_started, delayed) = (BridgeState::NotStarted, BridgeState::PreExecution);
+        let (not_started, delayed) = (MessageState::NotStarted, MessageState::PreExecution);
         assert_eq!(run(&new(), [QUORUM, told(not_started, delayed)]).1, Effect::Estimate);
         let (waiting, effect) = run(&new(), [QUORUM, told(delayed, delayed)]);
         assert_eq!((waiting.standing.word(), effect), ("waiting", Effect::Rest));
-        assert_eq!(run(&waiting, [QUORUM, told(delayed, BridgeState::Completed)]).1, Effect::Estimate);
+        assert_eq!(run(&waiting, [QUORUM, told(delayed, MessageState::Completed)]).1, Effect::Estimate);
         let ended = Event::Ended { tx: String::new(), block: 5, outcome: Outcome::Delayed };
         assert_eq!(run(&sent(), [ended]).0.standing.word(), "waiting");
     }

@@ -10,9 +10,10 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use synddb_chain::{Contracts, Deployment, Endpoint};
 use synddb_protocol::id::StreamId;
+use synddb_relayer::FeePolicy;
 
 pub(crate) use self::status::in_words;
-pub use self::status::{BridgeState, MessageState, Signatures};
+pub use self::status::{BridgeReport, MessageReport, Signatures};
 use crate::exit::{CommandError, Exit};
 use crate::output::Output;
 use crate::refusal::Refusal;
@@ -55,6 +56,12 @@ pub(crate) struct ReportArguments {
     /// The file with the key of the account that pays: not that of a relayer that runs.
     #[arg(long, value_name = "FILE")]
     pub(crate) account: PathBuf,
+    /// Most gas that is paid for.
+    #[arg(long, value_name = "GAS", default_value_t = FeePolicy::default().gas_max)]
+    pub(crate) gas_max: u64,
+    /// The most that is paid for a unit of it, in wei.
+    #[arg(long, value_name = "WEI", default_value_t = FeePolicy::default().fee_per_gas_wei_max)]
+    pub(crate) fee_per_gas_wei_max: u64,
 }
 
 #[derive(Debug, Args)]

@@ -23,7 +23,8 @@ pub(super) fn run(arguments: &ReportArguments, output: Output) -> Result<Exit, C
     let rpc = of.rpc.as_deref().ok_or_else(|| untold("name a node of the chain with --rpc"))?;
     let deployed = Deployment::read(record, stream)?;
     let (first, second) = (object(&arguments.first)?, object(&arguments.second)?);
-    let fees = FeePolicy::default();
+    let (gas_max, fee_per_gas_wei_max) = (arguments.gas_max, arguments.fee_per_gas_wei_max);
+    let fees = FeePolicy { gas_max, fee_per_gas_wei_max, ..FeePolicy::default() };
     let Reported { proven, transaction, block } = process::ask(async {
         let (contracts, account) = (contracts(rpc, deployed)?, &arguments.account);
         Ok(report_equivocation(&contracts, account, &fees, &first, &second).await?)

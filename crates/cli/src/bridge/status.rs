@@ -18,7 +18,7 @@ const LIST_MAX: std::time::Duration = std::time::Duration::from_secs(10);
 
 /// What a bridge is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct BridgeState {
+pub struct BridgeReport {
     /// The stream that it serves.
     pub stream: StreamId,
     /// The chain, by its EIP-155 id.
@@ -57,7 +57,7 @@ pub struct Signatures {
 
 /// How far a message is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct MessageState {
+pub struct MessageReport {
     /// The row's id.
     pub nonce: u64,
     /// What the sequencer says of it.
@@ -158,12 +158,12 @@ async fn check_chain(contracts: &Contracts) -> Result<(), CommandError> {
     Ok(())
 }
 
-async fn state(contracts: &Contracts, last: Option<u64>) -> Result<BridgeState, EndpointError> {
+async fn state(contracts: &Contracts, last: Option<u64>) -> Result<BridgeReport, EndpointError> {
     let Deployment { stream, chain_id, bridge, .. } = *contracts.deployment();
     let custody = contracts.custody_of(contracts.wrapped_native().await?).await?;
     let (paused, newest) = (contracts.paused_until().await?, contracts.endpoint().latest().await?);
     let (threshold, validators) = contracts.validators().await?;
-    Ok(BridgeState {
+    Ok(BridgeReport {
         stream,
         chain_id,
         bridge,
@@ -182,7 +182,7 @@ async fn message(
     sequencer: OutboundStatus,
     lists: &[OutboundList],
     threshold: u32,
-) -> Result<MessageState, EndpointError> {
+) -> Result<MessageReport, EndpointError> {
     let nonce = sequencer.nonce();
     let mut validators = Signatures { signed: Vec::new(), refused: Vec::new(), threshold };
     let said = lists.iter().filter_map(|list| list.messages.iter().find(|said| said.nonce() == nonce));
@@ -199,11 +199,11 @@ async fn message(
         }
     }
     let chain = contracts.message_state(nonce).await?.to_string();
-    Ok(MessageState { nonce, sequencer, validators, chain })
+    Ok(MessageReport { nonce, sequencer, validators, chain })
 }
 
 /// What is said to people.
-pub(crate) fn in_words(bridge: &BridgeState, messages: &[MessageState]) -> String {
+pub(crate) fn in_words(bridge: &BridgeReport, messages: &[MessageReport]) -> String {
     let paused =
         bridge.paused_until.map_or_else(String::new, |until| format!("\n  paused      until {until}"));
     let mut lines = format!(
@@ -226,7 +226,7 @@ pub(crate) fn in_words(bridge: &BridgeState, messages: &[MessageState]) -> Strin
     if !messages.is_empty() {
         lines.push_str("\n  nonce  sequencer  signatures  chain");
     }
-    for MessageState { nonce, sequencer, validators, chain } in messages {
+    for MessageReport { nonce, sequencer, validators, chain } in messages {
         let sequencer = match sequencer {
             OutboundStatus::Signed(_) => "signed",
             OutboundStatus::Refused(_) => "refused",

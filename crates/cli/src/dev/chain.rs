@@ -154,11 +154,14 @@ impl Toolchain {
             }
         }
         let records = Path::new(RECORDS).join(stream.to_string());
+        // It runs in another folder.
+        let broadcast = std::path::absolute(folder.deployments());
+        let broadcast = broadcast.map_err(CommandError::system("find the folder of the deployment"))?;
         let mut forge = Command::new(&self.forge);
         forge.current_dir(&self.contracts).args(["script", SCRIPT, "--broadcast", "--rpc-url", rpc]);
         forge.args(["--private-key", DEPLOYER_SECRET]);
         forge.env("SYNDDB_STREAM", stream.to_string()).env("SYNDDB_THRESHOLD", "1");
-        forge.env("SYNDDB_DEPLOYMENTS", &records).env("FOUNDRY_BROADCAST", folder.deployments());
+        forge.env("SYNDDB_DEPLOYMENTS", &records).env("FOUNDRY_BROADCAST", broadcast);
         let run = forge.stdin(Stdio::null()).kill_on_drop(true).output().await;
         let run = run.map_err(CommandError::system("start forge"))?;
         if !run.status.success() {

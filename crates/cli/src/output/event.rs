@@ -14,7 +14,7 @@ use synddb_validator::restore::{Progress as RestoreProgress, Restored};
 use synddb_validator::rules::{Offending, ServedRefusal};
 
 use crate::bench::{Machine, Measured};
-use crate::bridge::{BridgeState, MessageState};
+use crate::bridge::{BridgeReport, MessageReport};
 use crate::diff::Compared;
 use crate::doctor::{Count, Finding};
 use crate::inspect::Shown;
@@ -411,9 +411,9 @@ pub enum Event {
     /// What is said of a bridge, and of the messages on their way there.
     BridgeStatus {
         /// The bridge.
-        bridge: Box<BridgeState>,
+        bridge: Box<BridgeReport>,
         /// The messages that the sequencer knows, from the first that was asked for.
-        messages: Vec<MessageState>,
+        messages: Vec<MessageReport>,
     },
     /// A sequencer's key counts no more on the chain: it signed two contents for one place.
     Reported {

@@ -126,7 +126,9 @@ impl Endorser {
             "endorsing"
         );
         if !self.signer.is_attested() {
-            warn!("the key that endorses is not registered: a development signer, which no bridge counts");
+            warn!(
+                "the key that endorses is not attested: only a bridge that admits keys without attestation counts it"
+            );
         }
         self.tell(None);
         let (validator, attested) = (self.signer.id(), self.signer.is_attested());
