@@ -1,7 +1,8 @@
 //! What every [`Queue`] must do. A queue outside this crate is a queue when its report is clean.
 
 use crate::account::Fees;
-use crate::submit::{Added, Attempt, DATA_BYTES_MAX, Job, JobId, Outcome, Queue, QueueError, StoredJob};
+use crate::endpoint::{Log, Receipt};
+use crate::submit::{Added, Attempt, DATA_BYTES_MAX, Job, JobId, Queue, QueueError, StoredJob};
 use synddb_protocol::id::Address;
 
 /// Checks a queue. `open` opens the same one again, as after a restart, and finds it empty the first time.
@@ -60,12 +61,12 @@ pub fn run(open: &mut dyn FnMut() -> Box<dyn Queue>) -> Result<Vec<String>, Queu
     promise(stored.next_nonce == Some(7), "a nonce is not used again");
     queue.record(&first.id, &attempt(7, 5))?;
 
-    let outcome = Outcome::Dropped { why: "for a reason".to_owned() };
-    promise(queue.outcome(&first.id)?.is_none(), "an open job has no outcome");
-    queue.settle(&first.id, &outcome)?;
-    queue.settle(&first.id, &outcome)?;
+    let receipt = receipt();
+    promise(queue.receipt(&first.id)?.is_none(), "an open job has no receipt");
+    queue.settle(&first.id, &receipt)?;
+    queue.settle(&first.id, &receipt)?;
     let queue = open();
-    promise(queue.outcome(&first.id)? == Some(outcome), "an outcome is there after a restart");
+    promise(queue.receipt(&first.id)? == Some(receipt), "a receipt is there after a restart");
     promise(queue.load()?.jobs.len() == 1, "a settled job is not open");
     promise(queue.add(&first)? == Added::Known, "a settled job is not opened again");
     promise(matches!(queue.add(&other), Err(QueueError::Conflict(_))), "a settled job's name is taken");
@@ -81,6 +82,13 @@ fn job(id: &str) -> Job {
         data: vec![2, 3],
         gas_limit: 1,
     }
+}
+
+fn receipt() -> Receipt {
+    let log = Log { address: Address::from_bytes([1; 20]), topics: vec![[2; 32]], data: vec![3] };
+    let (hash, block_hash) = ([5; 32], [6; 32]);
+    let (gas_used, gas_price) = (u64::MAX, u128::MAX);
+    Receipt { hash, block: 9, block_hash, succeeded: true, gas_used, gas_price, logs: vec![log] }
 }
 
 fn attempt(nonce: u64, byte: u8) -> Attempt {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::account::Fees;
 use crate::endpoint::Receipt;
-use crate::submit::{ATTEMPTS_MAX, Attempt, Config, Job, JobId, Outcome, Stored};
+use crate::submit::{ATTEMPTS_MAX, Attempt, Config, Job, JobId, Stored};
 
 /// Least percentage that nodes ask of a replacement.
 const BUMP_PERCENT_MIN: u32 = 10;
@@ -15,13 +15,6 @@ const BUMP_PERCENT_MIN: u32 = 10;
 pub enum Event {
     /// A job is in the queue.
     Added(Job),
-    /// A job that nothing was signed for is not wanted any more.
-    Withdrawn {
-        /// The job.
-        job: JobId,
-        /// Why.
-        why: String,
-    },
     /// The first nonce is in the queue.
     Begun(u64),
     /// What was signed is in the queue.
@@ -76,7 +69,27 @@ pub enum Effect {
     /// Remember that somebody else used the nonce of a job.
     Release(JobId),
     /// Remember what became of a job.
-    Settle(JobId, Outcome),
+    Settle(JobId, Box<Receipt>),
+}
+
+/// Nonces that no transaction has, below those that do: nothing behind them is mined before somebody fills them. It is so when nodes said together,
+/// again and again, that a transaction was mined which never was, or when a chain was taken back deeper than was waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Hole {
+    /// The first of them.
+    pub from: u64,
+    /// The first nonce behind them.
+    pub to: u64,
+}
+
+impl std::fmt::Display for Hole {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { from, to } = self;
+        write!(
+            f,
+            "the node knows no transaction of the account for nonces that were used, and nothing behind them is mined; where that stays, send any with them. from=`{from}` to=`{to}`"
+        )
+    }
 }
 
 #[derive(Debug)]
@@ -93,12 +106,14 @@ struct Open {
     is_in_block: bool,
     /// How many looks in a row said that its nonce was used, and not by us.
     passed: u32,
+    /// Blocks that are said to have one of its transactions, and in how many looks in a row each was.
+    mined: BTreeMap<([u8; 32], [u8; 32]), u32>,
 }
 
 impl Open {
     fn new(job: Job, attempts: Vec<Attempt>, now: Duration) -> Self {
         let (signed_at, sent_at, is_in_block) = (now, None, false);
-        Self { job, attempts, is_signing: false, signed_at, sent_at, is_in_block, passed: 0 }
+        Self { job, attempts, is_signing: false, signed_at, sent_at, is_in_block, passed: 0, mined: BTreeMap::new() }
     }
 
     fn nonce(&self) -> Option<u64> {
@@ -114,6 +129,8 @@ pub struct Core {
     jobs: Vec<Open>,
     /// The count that the last looks agreed on while there was no first nonce, and how many did.
     agreed: Option<(u64, u32)>,
+    /// The hole that the last looks agreed on, and how many did.
+    hole: Option<(Hole, u32)>,
 }
 
 impl Core {
@@ -121,7 +138,12 @@ impl Core {
     pub fn new(config: Config, stored: Stored, now: Duration) -> Self {
         let open = |stored: crate::submit::StoredJob| Open::new(stored.job, stored.attempts, now);
         let jobs = stored.jobs.into_iter().map(open).collect();
-        Self { config, next_nonce: stored.next_nonce, jobs, agreed: None }
+        Self { config, next_nonce: stored.next_nonce, jobs, agreed: None, hole: None }
+    }
+
+    /// Nonces that somebody has to fill.
+    pub fn hole(&self) -> Option<Hole> {
+        self.hole.filter(|(_, times)| *times >= self.config.answers.max(1)).map(|(hole, _)| hole)
     }
 
     /// The transactions that the next look should ask about.
@@ -143,7 +165,6 @@ impl Core {
                 }
                 Vec::new()
             }
-            Event::Withdrawn { job, why } => self.withdraw(&job, why),
             Event::Begun(nonce) => {
                 self.next_nonce.get_or_insert(nonce);
                 Vec::new()
@@ -151,16 +172,6 @@ impl Core {
             Event::Signed { job, attempt } => self.signed(now, &job, attempt),
             Event::Looked(look) => self.looked(now, &look),
         }
-    }
-
-    fn withdraw(&mut self, id: &JobId, why: String) -> Vec<Effect> {
-        let is_it = |open: &Open| open.job.id == *id && open.attempts.is_empty() && !open.is_signing;
-        let before = self.jobs.len();
-        self.jobs.retain(|open| !is_it(open));
-        if self.jobs.len() == before {
-            return Vec::new();
-        }
-        vec![Effect::Settle(id.clone(), Outcome::Dropped { why })]
     }
 
     /// Only here is anything sent for the first time: after it was remembered.
@@ -177,6 +188,7 @@ impl Core {
     fn looked(&mut self, now: Duration, look: &Look) -> Vec<Effect> {
         let mut effects = Vec::new();
         self.settle(look, &mut effects);
+        self.look_for_hole(look);
         self.give_up(look, &mut effects);
         self.send_again(now, look, &mut effects);
         self.bump(now, look, &mut effects);
@@ -185,29 +197,55 @@ impl Core {
         effects
     }
 
+    /// One receipt may be wrong, and a job that is settled wrongly leaves a hole: the count has to agree, and both have to be said in several looks.
     fn settle(&mut self, look: &Look, effects: &mut Vec<Effect>) {
+        let answers = self.config.answers.max(1);
         self.jobs.retain_mut(|open| {
+            let is_passed =
+                open.nonce().zip(look.settled_count).is_some_and(|(nonce, count)| count > nonce);
+            let is_deep = |receipt: &Receipt| {
+                is_passed && look.settled_block.is_some_and(|settled| receipt.block <= settled)
+            };
             let receipts =
                 open.attempts.iter().filter_map(|attempt| match look.receipts.get(&attempt.hash)? {
                     Seen::In(receipt) => Some(receipt),
                     Seen::Nowhere => None,
                 });
             let was_in_block = open.is_in_block;
-            let mut found = false;
+            let (mut found, mut mined, mut settled) = (false, BTreeMap::new(), None);
             for receipt in receipts {
                 found = true;
-                if look.settled_block.is_some_and(|settled| receipt.block <= settled) {
-                    let outcome = Outcome::Mined(receipt.as_ref().clone());
-                    effects.push(Effect::Settle(open.job.id.clone(), outcome));
-                    return false;
+                if is_deep(receipt) {
+                    let place = (receipt.hash, receipt.block_hash);
+                    let times = open.mined.get(&place).map_or(1, |times| times + 1);
+                    mined.insert(place, times);
+                    settled = settled.or_else(|| (times >= answers).then_some(receipt));
                 }
             }
+            open.mined = mined;
             open.is_in_block = found;
             if was_in_block && !found {
                 // The chain took it back, or the node says so.
                 open.sent_at = None;
             }
-            true
+            let Some(settled) = settled else { return true };
+            let mut receipt = settled.clone();
+            // Nobody is told here what other contracts tell, of which there may be any number.
+            receipt.logs.retain(|log| log.address == open.job.to);
+            effects.push(Effect::Settle(open.job.id.clone(), receipt));
+            false
+        });
+    }
+
+    /// Where everything is as it should, the chain has each nonce below the lowest that is open.
+    fn look_for_hole(&mut self, look: &Look) {
+        let Some(count) = look.settled_count else { return };
+        let lowest = self.jobs.iter().filter_map(Open::nonce).min();
+        let hole = lowest.or(self.next_nonce).filter(|lowest| count < *lowest);
+        self.hole = hole.map(|to| {
+            let hole = Hole { from: count, to };
+            let times = self.hole.filter(|(known, _)| *known == hole).map_or(0, |(_, times)| times);
+            (hole, times.saturating_add(1))
         });
     }
 

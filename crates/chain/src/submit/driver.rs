@@ -5,23 +5,35 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures::future::{BoxFuture, Fuse, FusedFuture as _};
+use futures::stream::{self, FuturesUnordered};
+use futures::{FutureExt as _, StreamExt as _};
 use synddb_protocol::chain;
+use synddb_protocol::id::Address;
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::MissedTickBehavior;
 
 use crate::account::{Account, Fees, Unsigned};
-use crate::endpoint::{BlockTag, Endpoint, EndpointError};
+use crate::endpoint::{BlockTag, Endpoint, EndpointError, Receipt};
 use crate::submit::{
-    Added, Attempt, Config, Core, Depth, Effect, Event, Job, JobId, Look, Outcome, Queue, QueueError, Seen,
+    Added, Attempt, Config, Core, Depth, Effect, Event, Hole, Job, JobId, Look, Queue, QueueError, Seen,
 };
 
 /// How many requests wait for the runner.
 const REQUESTS_MAX: usize = 64;
+/// How many transactions are being sent at once. One more is sent again later.
+const SENDS_MAX: usize = 64;
+/// How many transactions are asked about at once.
+const ASKS_MAX: usize = 8;
+/// How long one look asks about transactions. What it did not come to is asked in the next.
+const LOOK_TIME: Duration = Duration::from_secs(60);
 
 /// Asks a [`Runner`]. Clones ask the same one.
 #[derive(Debug, Clone)]
 pub struct Submitter {
     requests: mpsc::Sender<Request>,
     settled: watch::Receiver<u64>,
+    hole: watch::Receiver<Option<Hole>>,
 }
 
 /// Signs and sends, and follows what was sent.
@@ -31,17 +43,20 @@ pub struct Runner {
     queue: Arc<dyn Queue>,
     config: Config,
     core: Core,
+    /// The queue took something that the core does not know of, or the other way round: it is read before anything else is done.
+    is_stale: bool,
     since: Instant,
     jobs: BTreeMap<JobId, Job>,
+    sending: FuturesUnordered<BoxFuture<'static, ()>>,
     requests: mpsc::Receiver<Request>,
     settled: watch::Sender<u64>,
+    hole: watch::Sender<Option<Hole>>,
 }
 
 #[derive(Debug)]
 enum Request {
     Add(Job, oneshot::Sender<Result<Added, QueueError>>),
-    Withdraw(JobId, String, oneshot::Sender<Result<(), QueueError>>),
-    Outcome(JobId, oneshot::Sender<Result<Option<Outcome>, QueueError>>),
+    Receipt(JobId, oneshot::Sender<Result<Option<Receipt>, QueueError>>),
 }
 
 /// The runner has ended.
@@ -62,12 +77,26 @@ impl Submitter {
     ) -> Result<(Self, Runner), QueueError> {
         let stored = queue.load()?;
         let (sender, requests) = mpsc::channel(REQUESTS_MAX);
-        let (settled, told) = watch::channel(0);
+        let ((settled, told), (hole, hole_told)) = (watch::channel(0), watch::channel(None));
         let jobs = stored.jobs.iter().map(|open| (open.job.id.clone(), open.job.clone())).collect();
         let core = Core::new(config.clone(), stored, Duration::ZERO);
         let since = Instant::now();
-        let runner = Runner { account, endpoint, queue, config, core, since, jobs, requests, settled };
-        Ok((Self { requests: sender, settled: told }, runner))
+        let (is_stale, sending) = (false, FuturesUnordered::new());
+        let runner = Runner {
+            account,
+            endpoint,
+            queue,
+            config,
+            core,
+            is_stale,
+            since,
+            jobs,
+            sending,
+            requests,
+            settled,
+            hole,
+        };
+        Ok((Self { requests: sender, settled: told, hole: hole_told }, runner))
     }
 
     /// Has a call mined once. When this returns, the job survives a restart.
@@ -78,25 +107,22 @@ impl Submitter {
         self.ask(|answer| Request::Add(job, answer)).await
     }
 
-    /// Takes a job back. One that something was signed for goes on.
+    /// The receipt that settled a job, with what the contract that it called told; `None` for a job that is open or unknown.
     ///
     /// # Errors
     /// [`QueueError`].
-    pub async fn withdraw(&self, job: JobId, why: String) -> Result<(), QueueError> {
-        self.ask(|answer| Request::Withdraw(job, why, answer)).await
-    }
-
-    /// What became of a job; `None` for one that is open or unknown.
-    ///
-    /// # Errors
-    /// [`QueueError`].
-    pub async fn outcome(&self, job: JobId) -> Result<Option<Outcome>, QueueError> {
-        self.ask(|answer| Request::Outcome(job, answer)).await
+    pub async fn receipt(&self, job: JobId) -> Result<Option<Receipt>, QueueError> {
+        self.ask(|answer| Request::Receipt(job, answer)).await
     }
 
     /// Changes whenever a job is settled: how many were since the start.
     pub fn settled(&self) -> watch::Receiver<u64> {
         self.settled.clone()
+    }
+
+    /// Nonces that somebody has to fill, if there are any.
+    pub fn hole(&self) -> Option<Hole> {
+        *self.hole.borrow()
     }
 
     async fn ask<T>(
@@ -113,47 +139,48 @@ impl Runner {
     /// Works until `stop` is ready. What was signed is sent again by the next run.
     pub async fn run(mut self, stop: impl Future<Output = ()>) {
         let mut pause = tokio::time::interval(self.config.poll);
-        pause.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        pause.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut stop = std::pin::pin!(stop);
+        // A slow node holds up neither whoever asks nor the end.
+        let mut looking: Fuse<BoxFuture<'static, Look>> = Fuse::terminated();
+        let mut is_asked = true;
         loop {
             let done = tokio::select! {
                 () = &mut stop => return,
-                request = self.requests.recv() => match request {
-                    Some(request) => self.answer(request).await,
-                    // Nobody can ask any more, and what is open goes on.
-                    None => { pause.tick().await; self.look().await }
-                },
-                _ = pause.tick() => self.look().await,
+                Some(()) = self.sending.next() => Ok(()),
+                request = self.requests.recv(), if is_asked => {
+                    // Where nobody can ask any more, what is open goes on.
+                    is_asked = request.is_some();
+                    if let Some(request) = request {
+                        self.answer(request).await;
+                    }
+                    Ok(())
+                }
+                look = &mut looking => self.looked(look).await,
+                _ = pause.tick(), if looking.is_terminated() => {
+                    looking = self.look().boxed().fuse();
+                    Ok(())
+                }
             };
             if let Err(error) = done {
                 tracing::warn!(error = chain(&error), "the queue of transactions fails; it is read again");
-                self.read_again().await;
+                self.is_stale = true;
             }
         }
     }
 
-    async fn answer(&mut self, request: Request) -> Result<(), QueueError> {
+    async fn answer(&mut self, request: Request) {
         // Whoever asked may have gone; then nobody wants the answer.
         match request {
             Request::Add(job, answer) => {
                 let added = self.add(job).await;
                 answer.send(added).ok();
             }
-            Request::Outcome(id, answer) => {
-                let outcome = self.remember(move |queue| queue.outcome(&id)).await;
-                answer.send(outcome).ok();
-            }
-            Request::Withdraw(job, why, answer) => {
-                let effects = self.core.step(self.now(), Event::Withdrawn { job, why });
-                let done = self.apply(effects).await;
-                let failed = done.is_err();
-                answer.send(done).ok();
-                if failed {
-                    self.read_again().await;
-                }
+            Request::Receipt(id, answer) => {
+                let receipt = self.remember(move |queue| queue.receipt(&id)).await;
+                answer.send(receipt).ok();
             }
         }
-        Ok(())
     }
 
     async fn add(&mut self, job: Job) -> Result<Added, QueueError> {
@@ -161,28 +188,33 @@ impl Runner {
         let added = self.remember(move |queue| queue.add(&kept)).await?;
         if added == Added::New {
             self.jobs.insert(job.id.clone(), job.clone());
-            let effects = self.core.step(self.now(), Event::Added(job));
-            self.apply(effects).await?;
+            // What follows from it follows from the next look.
+            let _nothing = self.core.step(self.now(), Event::Added(job));
         }
         Ok(added)
     }
 
-    async fn read_again(&mut self) {
-        match self.remember(|queue| queue.load()).await {
-            Ok(stored) => {
-                self.jobs = stored.jobs.iter().map(|open| (open.job.id.clone(), open.job.clone())).collect();
-                self.core = Core::new(self.config.clone(), stored, self.now());
-            }
-            Err(error) => {
-                tracing::error!(error = chain(&error), "the queue of transactions cannot be read");
-            }
-        }
+    async fn read_again(&mut self) -> Result<(), QueueError> {
+        let stored = self.remember(|queue| queue.load()).await?;
+        self.jobs = stored.jobs.iter().map(|open| (open.job.id.clone(), open.job.clone())).collect();
+        self.core = Core::new(self.config.clone(), stored, self.now());
+        self.is_stale = false;
+        Ok(())
     }
 
-    async fn look(&mut self) -> Result<(), QueueError> {
-        let look = self.ask_node().await;
+    async fn looked(&mut self, look: Look) -> Result<(), QueueError> {
+        if self.is_stale {
+            self.read_again().await?;
+        }
         let effects = self.core.step(self.now(), Event::Looked(look));
-        self.apply(effects).await
+        self.apply(effects).await?;
+        let hole = self.core.hole();
+        if self.hole.send_if_modified(|known| std::mem::replace(known, hole) != hole)
+            && let Some(hole) = hole
+        {
+            tracing::error!("{hole}");
+        }
+        Ok(())
     }
 
     /// Does the effects in their order, and what follows from each before the next.
@@ -194,14 +226,14 @@ impl Runner {
                     self.core.step(self.now(), Event::Begun(nonce));
                 }
                 Effect::Sign { job, nonce, fees } => self.sign(job, nonce, fees).await?,
-                Effect::Send(bytes) => self.send(&bytes).await,
+                Effect::Send(bytes) => self.send(bytes),
                 Effect::Release(job) => {
                     tracing::warn!(%job, "somebody else used the nonce of a job, which gets another");
                     self.remember(move |queue| queue.release(&job)).await?;
                 }
-                Effect::Settle(job, outcome) => {
+                Effect::Settle(job, receipt) => {
                     self.jobs.remove(&job);
-                    self.remember(move |queue| queue.settle(&job, &outcome)).await?;
+                    self.remember(move |queue| queue.settle(&job, &receipt)).await?;
                     self.settled.send_modify(|count| *count += 1);
                 }
             }
@@ -225,56 +257,39 @@ impl Runner {
         self.remember(move |queue| queue.record(&of, &kept)).await?;
         for effect in self.core.step(self.now(), Event::Signed { job: id, attempt }) {
             if let Effect::Send(bytes) = effect {
-                self.send(&bytes).await;
+                self.send(bytes);
             }
         }
         Ok(())
     }
 
-    async fn send(&self, bytes: &[u8]) {
-        // The answer decides nothing: a receipt does.
-        if let Err(error) = self.endpoint.send(bytes).await {
-            tracing::debug!(error = chain(&error), "a transaction that was sent is not said to be taken");
+    fn send(&self, bytes: Vec<u8>) {
+        if self.sending.len() >= SENDS_MAX {
+            return;
         }
+        let endpoint = self.endpoint.clone();
+        let send = async move {
+            // The answer decides nothing: a receipt does.
+            if let Err(error) = endpoint.send(&bytes).await {
+                tracing::debug!(error = chain(&error), "a transaction that was sent is not said to be taken");
+            }
+        };
+        self.sending.push(send.boxed());
     }
 
-    /// What cannot be had is left out, and the core does nothing that needs it.
-    async fn ask_node(&self) -> Look {
-        let asked = async {
-            self.endpoint.check_chain().await?;
-            let head = self.endpoint.latest().await?;
-            let settled_block = match self.config.depth {
-                Depth::Finalized => self.endpoint.block(BlockTag::Finalized).await?.map(|block| block.number),
-                Depth::Blocks(depth) => Some(head.number.saturating_sub(depth)),
-            };
-            let priority_fee = self.endpoint.priority_fee().await?;
-            let max_fee = head.base_fee.saturating_mul(2).saturating_add(priority_fee);
-            let fees = Some(Fees { max_fee, priority_fee });
-            let mut look = Look { settled_block, fees, ..Look::default() };
-            if let Some(block) = settled_block {
-                let tag = BlockTag::Number(block);
-                look.settled_count =
-                    self.endpoint.transaction_count_at(self.account.address(), tag).await.ok();
-            }
-            for hash in self.core.hashes() {
-                if let Some(seen) = self.seen(&hash).await? {
-                    look.receipts.insert(hash, seen);
+    /// Asks the node. What cannot be had is left out, and the core does nothing that needs it.
+    fn look(&self) -> impl Future<Output = Look> + Send + use<> {
+        let (endpoint, account, depth) = (self.endpoint.clone(), self.account.address(), self.config.depth);
+        let hashes = self.core.hashes();
+        async move {
+            match look_at(&endpoint, account, depth).await {
+                Ok(look) => Look { receipts: receipts(&endpoint, hashes).await, ..look },
+                Err(error) => {
+                    tracing::warn!(error = chain(&error), "the node does not tell where the chain is");
+                    Look::default()
                 }
             }
-            Ok::<Look, EndpointError>(look)
-        };
-        asked.await.unwrap_or_else(|error| {
-            tracing::warn!(error = chain(&error), "the node does not tell what became of transactions");
-            Look::default()
-        })
-    }
-
-    /// A receipt of a block that the chain does not have is none at all.
-    async fn seen(&self, hash: &[u8; 32]) -> Result<Option<Seen>, EndpointError> {
-        let Some(receipt) = self.endpoint.receipt(hash).await? else { return Ok(Some(Seen::Nowhere)) };
-        let block = self.endpoint.block(BlockTag::Number(receipt.block)).await?;
-        let is_there = block.is_some_and(|block| block.hash == receipt.block_hash);
-        Ok(is_there.then(|| Seen::In(Box::new(receipt))))
+        }
     }
 
     async fn remember<T: Send + 'static>(
@@ -289,6 +304,47 @@ impl Runner {
     fn now(&self) -> Duration {
         self.since.elapsed()
     }
+}
+
+/// Where the chain is, and what a transaction pays.
+async fn look_at(endpoint: &Endpoint, account: Address, depth: Depth) -> Result<Look, EndpointError> {
+    endpoint.check_chain().await?;
+    let head = endpoint.latest().await?;
+    let settled_block = match depth {
+        Depth::Finalized => endpoint.block(BlockTag::Finalized).await?.map(|block| block.number),
+        Depth::Blocks(depth) => Some(head.number.saturating_sub(depth)),
+    };
+    let priority_fee = endpoint.priority_fee().await?;
+    let max_fee = head.base_fee.saturating_mul(2).saturating_add(priority_fee);
+    let settled_count = match settled_block {
+        Some(block) => Some(endpoint.transaction_count_at(account, BlockTag::Number(block)).await?),
+        None => None,
+    };
+    let fees = Some(Fees { max_fee, priority_fee });
+    Ok(Look { settled_block, settled_count, fees, ..Look::default() })
+}
+
+/// What the node says of transactions, as far as it does in the time.
+async fn receipts(endpoint: &Endpoint, hashes: Vec<[u8; 32]>) -> BTreeMap<[u8; 32], Seen> {
+    let ask = |hash: [u8; 32]| async move {
+        let asked = seen(endpoint, &hash).await;
+        let asked = asked.unwrap_or_else(|error| {
+            tracing::warn!(error = chain(&error), "the node does not tell what became of a transaction");
+            None
+        });
+        asked.map(|seen| (hash, seen))
+    };
+    let asked = stream::iter(hashes).map(ask).buffer_unordered(ASKS_MAX);
+    let in_time = asked.take_until(tokio::time::sleep(LOOK_TIME));
+    in_time.filter_map(std::future::ready).collect().await
+}
+
+/// A receipt of a block that the chain does not have is none at all.
+async fn seen(endpoint: &Endpoint, hash: &[u8; 32]) -> Result<Option<Seen>, EndpointError> {
+    let Some(receipt) = endpoint.receipt(hash).await? else { return Ok(Some(Seen::Nowhere)) };
+    let block = endpoint.block(BlockTag::Number(receipt.block)).await?;
+    let is_there = block.is_some_and(|block| block.hash == receipt.block_hash);
+    Ok(is_there.then(|| Seen::In(Box::new(receipt))))
 }
 
 impl std::fmt::Debug for Runner {

@@ -6,7 +6,6 @@ use serde::{Deserialize, Serialize};
 use synddb_protocol::id::Address;
 
 use crate::account::Fees;
-use crate::endpoint::Receipt;
 
 /// Longest name of a job, in bytes.
 pub const JOB_ID_BYTES_MAX: usize = 128;
@@ -75,18 +74,6 @@ pub struct Attempt {
     pub bytes: Vec<u8>,
 }
 
-/// What became of a job.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Outcome {
-    /// It is in a block that is deep enough; whether it was reverted stands in the receipt.
-    Mined(Receipt),
-    /// It was taken back before anything was signed for it.
-    Dropped {
-        /// Why.
-        why: String,
-    },
-}
-
 /// When a block is deep enough.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Depth {
@@ -113,7 +100,7 @@ pub struct Config {
     pub max_fee_per_gas_max: u128,
     /// How many nonces may be open at once.
     pub in_flight_max: usize,
-    /// How many looks in a row must say the same before a count is believed.
+    /// How many looks in a row must say the same before a count, or a receipt, is believed.
     pub answers: u32,
 }
 

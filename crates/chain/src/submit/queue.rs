@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
-use crate::submit::{Attempt, Job, JobId, JobTooLarge, Outcome};
+use crate::endpoint::Receipt;
+use crate::submit::{Attempt, Job, JobId, JobTooLarge};
 
 /// Why something is not remembered.
 #[derive(Debug, thiserror::Error)]
@@ -99,17 +100,17 @@ pub trait Queue: Send + Sync + 'static {
     /// [`QueueError::Unknown`] and [`QueueError::Failed`].
     fn release(&self, job: &JobId) -> Result<(), QueueError>;
 
-    /// Closes an open job. The same outcome again changes nothing.
+    /// Closes an open job with the receipt of one of its transactions. The same receipt again changes nothing.
     ///
     /// # Errors
     /// [`QueueError::Unknown`] and [`QueueError::Failed`].
-    fn settle(&self, job: &JobId, outcome: &Outcome) -> Result<(), QueueError>;
+    fn settle(&self, job: &JobId, receipt: &Receipt) -> Result<(), QueueError>;
 
-    /// What became of a job; `None` for one that is open or unknown.
+    /// The receipt that closed a job; `None` for one that is open or unknown.
     ///
     /// # Errors
     /// [`QueueError::Failed`].
-    fn outcome(&self, job: &JobId) -> Result<Option<Outcome>, QueueError>;
+    fn receipt(&self, job: &JobId) -> Result<Option<Receipt>, QueueError>;
 }
 
 /// A queue that is forgotten with its value, for tests and for callers that live as long as their transaction.
@@ -119,7 +120,7 @@ pub struct MemoryQueue(Mutex<Memory>);
 #[derive(Debug, Default)]
 struct Memory {
     open: Stored,
-    settled: BTreeMap<JobId, (Job, Outcome)>,
+    settled: BTreeMap<JobId, (Job, Receipt)>,
 }
 
 impl Memory {
@@ -181,18 +182,18 @@ impl Queue for MemoryQueue {
         Ok(())
     }
 
-    fn settle(&self, id: &JobId, outcome: &Outcome) -> Result<(), QueueError> {
+    fn settle(&self, id: &JobId, receipt: &Receipt) -> Result<(), QueueError> {
         let mut memory = self.lock();
-        if memory.settled.get(id).is_some_and(|(_, known)| known == outcome) {
+        if memory.settled.get(id).is_some_and(|(_, known)| known == receipt) {
             return Ok(());
         }
         let job = memory.open(id)?.job.clone();
         memory.open.jobs.retain(|open| open.job.id != *id);
-        memory.settled.insert(id.clone(), (job, outcome.clone()));
+        memory.settled.insert(id.clone(), (job, receipt.clone()));
         Ok(())
     }
 
-    fn outcome(&self, id: &JobId) -> Result<Option<Outcome>, QueueError> {
-        Ok(self.lock().settled.get(id).map(|(_, outcome)| outcome.clone()))
+    fn receipt(&self, id: &JobId) -> Result<Option<Receipt>, QueueError> {
+        Ok(self.lock().settled.get(id).map(|(_, receipt)| receipt.clone()))
     }
 }

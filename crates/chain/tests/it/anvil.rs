@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use synddb_chain::submit::{
-    Added, Attempt, Config, Depth, Job, JobId, MemoryQueue, Outcome, Queue, Submitter,
+    Added, Attempt, Config, Depth, Job, JobId, MemoryQueue, Queue, Submitter,
 };
 use synddb_chain::{Account, BlockTag, Endpoint, EndpointError, Fees, Unsigned};
 use synddb_protocol::id::Address;
@@ -77,14 +77,11 @@ async fn eventually<T>(mut look: impl AsyncFnMut() -> Option<T>) -> T {
 }
 
 async fn mined(submitter: &Submitter, anvil: &Anvil, id: &str) -> synddb_chain::Receipt {
-    let outcome = eventually(async || {
+    eventually(async || {
         anvil.mine(1).unwrap();
-        submitter.outcome(JobId(id.to_owned())).await.unwrap()
-    });
-    match outcome.await {
-        Outcome::Mined(receipt) => receipt,
-        Outcome::Dropped { why } => panic!("{why}"),
-    }
+        submitter.receipt(JobId(id.to_owned())).await.unwrap()
+    })
+    .await
 }
 
 async fn received(anvil: &Anvil) -> u128 {

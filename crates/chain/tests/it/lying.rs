@@ -6,7 +6,7 @@ use std::time::Duration;
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use synddb_chain::submit::{
-    Attempt, Config, Core, Depth, Effect, Event, Job, JobId, Look, MemoryQueue, Outcome, Queue as _, Seen,
+    Attempt, Config, Core, Depth, Effect, Event, Hole, Job, JobId, Look, MemoryQueue, Queue as _, Seen,
 };
 use synddb_chain::{Fees, Receipt};
 use synddb_protocol::id::Address;
@@ -63,7 +63,7 @@ struct Chain {
     settled: usize,
     pool: BTreeMap<u64, Transaction>,
     is_lying: bool,
-    /// How many looks in a row had a lie about counts: who says the same lie for ever cannot be told from who says the truth.
+    /// How many looks in a row had a lie about counts or receipts: who says the same lie for ever cannot be told from who says the truth.
     lied: u32,
 }
 
@@ -119,11 +119,11 @@ impl Chain {
             self.settled - if self.lies(0.3) { self.rng.random_range(0..=self.settled.min(4)) } else { 0 };
         look.settled_block = Some(settled as u64);
         look.settled_count = Some(self.count(settled));
-        if self.lied + 1 < ANSWERS && self.lies(0.4) {
-            self.lied += 1;
+        let may_lie = self.lied + 1 < ANSWERS;
+        let mut has_lied = false;
+        if may_lie && self.lies(0.4) {
+            has_lied = true;
             look.settled_count = Some(self.rng.random_range(0..40));
-        } else {
-            self.lied = 0;
         }
         for hash in hashes {
             if self.lies(0.1) {
@@ -132,20 +132,27 @@ impl Chain {
             let at = self.blocks.iter().position(|found| found.is_some_and(|found| found.hash() == *hash));
             // The node may not know of it yet; it must not do so in each of the looks that count.
             let seen = match at {
-                Some(at) if self.lied > 0 || !self.lies(0.1) => {
+                Some(at) if has_lied || self.lied > 0 || !self.lies(0.1) => {
                     Seen::In(Box::new(receipt(*hash, at as u64 + 1)))
                 }
                 Some(_) => continue,
+                None if may_lie && self.lies(0.2) => {
+                    has_lied = true;
+                    Seen::In(Box::new(receipt(*hash, self.rng.random_range(0..=settled as u64))))
+                }
                 None => Seen::Nowhere,
             };
             look.receipts.insert(*hash, seen);
         }
+        self.lied = if has_lied { self.lied + 1 } else { 0 };
         look
     }
 }
 
 fn receipt(hash: [u8; 32], block: u64) -> Receipt {
-    let (block_hash, gas_used, gas_price) = ([0; 32], 1, 1);
+    let mut block_hash = [0; 32];
+    block_hash[..8].copy_from_slice(&block.to_be_bytes());
+    let (gas_used, gas_price) = (1, 1);
     Receipt { hash, block, block_hash, succeeded: true, gas_used, gas_price, logs: Vec::new() }
 }
 
@@ -214,7 +221,7 @@ impl Process {
                     self.sent.insert(bytes);
                 }
                 Effect::Release(job) => self.queue.release(&job).unwrap(),
-                Effect::Settle(job, outcome) => self.queue.settle(&job, &outcome).unwrap(),
+                Effect::Settle(job, receipt) => self.queue.settle(&job, &receipt).unwrap(),
             }
         }
         true
@@ -259,8 +266,8 @@ fn play(seed: u64) {
     let all: Vec<u8> = (0..u8::try_from(JOBS).unwrap()).collect();
     assert_eq!(mined, all, "each job is mined once. seed=`{seed}`");
     for number in all {
-        let outcome = process.queue.outcome(&job(number).id).unwrap();
-        let Some(Outcome::Mined(receipt)) = outcome else { panic!("no outcome. job=`{number}`") };
+        let receipt = process.queue.receipt(&job(number).id).unwrap();
+        let Some(receipt) = receipt else { panic!("no receipt. job=`{number}`") };
         let at = usize::try_from(receipt.block).unwrap() - 1;
         let found = process.chain.blocks[at].unwrap();
         assert_eq!((found.hash(), found.job), (receipt.hash, Some(number)));
@@ -272,4 +279,58 @@ fn each_job_is_mined_once_whatever_nodes_say() {
     for seed in 0..SEEDS {
         play(seed);
     }
+}
+
+/// A core with one transaction under way, of the first nonce.
+fn under_way() -> (Core, [u8; 32]) {
+    let mut core = Core::new(config(), MemoryQueue::default().load().unwrap(), Duration::ZERO);
+    core.step(Duration::ZERO, Event::Begun(FIRST_NONCE));
+    core.step(Duration::ZERO, Event::Added(job(0)));
+    let fees = Fees { max_fee: 100, priority_fee: 10 };
+    let attempt = Attempt { nonce: FIRST_NONCE, fees, hash: [1; 32], bytes: vec![1] };
+    core.step(Duration::ZERO, Event::Looked(Look { fees: Some(fees), ..Look::default() }));
+    core.step(Duration::ZERO, Event::Signed { job: job(0).id, attempt });
+    (core, [1; 32])
+}
+
+fn settles(core: &mut Core, count: u64, seen: Seen) -> bool {
+    let receipts = BTreeMap::from([([1; 32], seen)]);
+    let look = Look { settled_block: Some(9), settled_count: Some(count), receipts, ..Look::default() };
+    let effects = core.step(Duration::ZERO, Event::Looked(look));
+    effects.iter().any(|effect| matches!(effect, Effect::Settle(..)))
+}
+
+#[test]
+fn a_receipt_is_believed_when_the_count_agrees_and_both_are_said_again() {
+    let (mut core, hash) = under_way();
+    let mined = || Seen::In(Box::new(receipt(hash, 9)));
+    for _ in 0..10 {
+        assert!(!settles(&mut core, FIRST_NONCE, mined()), "the count does not agree");
+    }
+    for _ in 1..ANSWERS {
+        assert!(!settles(&mut core, FIRST_NONCE + 1, mined()));
+    }
+    assert!(!settles(&mut core, FIRST_NONCE + 1, Seen::Nowhere), "what was said is taken back");
+    for _ in 1..ANSWERS {
+        assert!(!settles(&mut core, FIRST_NONCE + 1, mined()));
+    }
+    assert!(settles(&mut core, FIRST_NONCE + 1, mined()));
+}
+
+#[test]
+fn nonces_that_no_transaction_has_are_told() {
+    let (mut core, hash) = under_way();
+    for _ in 0..ANSWERS {
+        settles(&mut core, FIRST_NONCE + 1, Seen::In(Box::new(receipt(hash, 9))));
+    }
+    assert_eq!((core.open(), core.hole()), (0, None));
+    // The chain was taken back deeper than was waited for.
+    for times in 1..=ANSWERS {
+        assert_eq!(core.hole(), None, "{times}");
+        settles(&mut core, FIRST_NONCE, Seen::Nowhere);
+    }
+    let hole = Hole { from: FIRST_NONCE, to: FIRST_NONCE + 1 };
+    assert_eq!(core.hole(), Some(hole));
+    settles(&mut core, FIRST_NONCE + 1, Seen::Nowhere);
+    assert_eq!(core.hole(), None, "somebody has filled it");
 }

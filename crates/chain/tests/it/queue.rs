@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use synddb_chain::Receipt;
 use synddb_chain::submit::{
-    Added, Attempt, Job, JobId, MemoryQueue, Outcome, Queue, QueueError, Stored, conformance,
+    Added, Attempt, Job, JobId, MemoryQueue, Queue, QueueError, Stored, conformance,
 };
 
 /// Opened again, it is the same: memory has no restarts.
@@ -25,11 +26,11 @@ impl Queue for Shared {
     fn release(&self, job: &JobId) -> Result<(), QueueError> {
         self.0.release(job)
     }
-    fn settle(&self, job: &JobId, outcome: &Outcome) -> Result<(), QueueError> {
-        self.0.settle(job, outcome)
+    fn settle(&self, job: &JobId, receipt: &Receipt) -> Result<(), QueueError> {
+        self.0.settle(job, receipt)
     }
-    fn outcome(&self, job: &JobId) -> Result<Option<Outcome>, QueueError> {
-        self.0.outcome(job)
+    fn receipt(&self, job: &JobId) -> Result<Option<Receipt>, QueueError> {
+        self.0.receipt(job)
     }
 }
 
