@@ -12,7 +12,7 @@ use crate::bindings::bridge::Bridge;
 use crate::bindings::checkpoints::CheckpointRegistry;
 use crate::bindings::keys::TeeKeyManager;
 use crate::deployment::Deployment;
-use crate::endpoint::{Endpoint, EndpointError, Receipt};
+use crate::endpoint::{BlockTag, Endpoint, EndpointError, Receipt};
 use crate::words::{address, our_uint, ours, uint, word};
 
 /// Longest description of what a contract reverted with, in characters.
@@ -305,8 +305,16 @@ impl Contracts {
     /// # Errors
     /// [`EndpointError`].
     pub async fn message_state(&self, nonce: u64) -> Result<MessageState, EndpointError> {
+        self.message_state_at(nonce, BlockTag::Latest).await
+    }
+
+    /// The same behind another block, of which the node must have the state.
+    ///
+    /// # Errors
+    /// [`EndpointError`].
+    pub async fn message_state_at(&self, nonce: u64, at: BlockTag) -> Result<MessageState, EndpointError> {
         let call = Bridge::messageStateCall { nonce };
-        let state = self.ask(self.deployment.bridge, &call).await?;
+        let state = self.ask_at(self.deployment.bridge, &call, at).await?;
         MessageState::of(state).ok_or_else(|| self.nonsense("the state of a message is none"))
     }
 
@@ -381,7 +389,7 @@ impl Contracts {
         from: Address,
         data: &[u8],
     ) -> Result<Result<MessageState, Reverted>, EndpointError> {
-        match self.endpoint.call(from, self.deployment.bridge, data, None).await {
+        match self.endpoint.call(from, self.deployment.bridge, data, BlockTag::Latest).await {
             Ok(answer) => {
                 let state = U256::try_from_be_slice(&answer).and_then(|state| u8::try_from(state).ok());
                 let state = state.and_then(MessageState::of);
@@ -395,7 +403,17 @@ impl Contracts {
     }
 
     async fn ask<C: SolCall>(&self, to: Address, call: &C) -> Result<C::Return, EndpointError> {
-        let answer = self.endpoint.call(Address::from_bytes([0; 20]), to, &call.abi_encode(), None).await?;
+        self.ask_at(to, call, BlockTag::Latest).await
+    }
+
+    async fn ask_at<C: SolCall>(
+        &self,
+        to: Address,
+        call: &C,
+        at: BlockTag,
+    ) -> Result<C::Return, EndpointError> {
+        let nobody = Address::from_bytes([0; 20]);
+        let answer = self.endpoint.call(nobody, to, &call.abi_encode(), at).await?;
         C::abi_decode_returns(&answer).map_err(|error| self.nonsense(&error.to_string()))
     }
 

@@ -147,12 +147,19 @@ pub struct Log {
 }
 
 /// A node of one chain. Clones are the same.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Endpoint {
     client: reqwest::Client,
     url: Url,
     chain_id: u64,
     ids: std::sync::Arc<AtomicU64>,
+}
+
+/// Its URL is not shown: keys stand in it.
+impl std::fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Endpoint").field("node", &self.node()).field("chain_id", &self.chain_id).finish()
+    }
 }
 
 impl Endpoint {
@@ -237,7 +244,7 @@ impl Endpoint {
         self.narrow("eth_estimateGas", gas)
     }
 
-    /// What a call would return, in the newest block.
+    /// What a call would return behind a block.
     ///
     /// # Errors
     /// [`EndpointError`]; where it would revert, [`EndpointError::reverted`] has the reason.
@@ -246,13 +253,10 @@ impl Endpoint {
         from: Address,
         to: Address,
         data: &[u8],
-        gas: Option<u64>,
+        at: BlockTag,
     ) -> Result<Vec<u8>, EndpointError> {
-        let mut call = json!({"from": from, "to": to, "data": hexed(data)});
-        if let (Some(gas), Some(fields)) = (gas, call.as_object_mut()) {
-            fields.insert("gas".to_owned(), quantity(gas.into()).into());
-        }
-        let text: String = self.ask("eth_call", json!([call, "latest"])).await?;
+        let call = json!({"from": from, "to": to, "data": hexed(data)});
+        let text: String = self.ask("eth_call", json!([call, at.text()])).await?;
         self.bytes("eth_call", &text)
     }
 

@@ -6,26 +6,26 @@
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use synddb_chain::submit::{Job, JobId, Outcome as JobOutcome, Submitter};
+use synddb_chain::submit::{Job, JobId};
 use synddb_chain::{
-    Authorized, BlockTag, BroughtTo, Contracts, EndpointError, MessageState, Reverted, Role, calls,
-    outcome_of,
+    Authorized, BlockTag, BroughtTo, EndpointError, MessageState, Reverted, Role, calls, outcome_of,
 };
 use synddb_protocol::chain;
-use synddb_protocol::http::{OutboundSignature, OutboundStatus};
-use synddb_protocol::id::{Address, StreamId};
+use synddb_protocol::http::OutboundSignature;
+use synddb_protocol::id::StreamId;
 use synddb_protocol::log::OutboundMessage;
 use synddb_protocol::signing::Domain;
 use synddb_service::shutdown::Shutdown;
 use synddb_service::trouble::Trouble;
 
 use crate::checkpoints::Checkpoints;
-use crate::config::Finality;
+use crate::discovery::Discovery;
 use crate::gather::{self, Asked, Content, Words};
 use crate::http::View;
 use crate::journal::{Journal, JournalError};
 use crate::message::{Standing, Tracked};
 use crate::metrics;
+use crate::payer::{Payer, Unaffordable};
 use crate::peers::{Peers, Silence};
 use crate::queue::{Found, SqliteQueue};
 use crate::relay::{Effect, Event, Outcome, Policy, step};
@@ -33,37 +33,19 @@ use crate::relay::{Effect, Event, Outcome, Policy, step};
 /// Messages that are looked at in one round. The others are in the next ones.
 const DUE_MAX: u32 = 64;
 
-/// Lists of messages that are asked for in one round.
-const LISTS_MAX: usize = 16;
-
 /// Validators that are named where signatures are missing.
 const NAMED_MAX: usize = 4;
-
-/// Where the chain is.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Head {
-    pub(crate) latest: u64,
-    /// The newest block that is final.
-    pub(crate) settled: Option<u64>,
-}
-
-/// Whom transactions are made by, and through what.
-pub(crate) struct Chain {
-    pub(crate) contracts: Contracts,
-    pub(crate) submitter: Submitter,
-    pub(crate) account: Address,
-    pub(crate) finality: Finality,
-}
 
 /// A relayer at work.
 pub(crate) struct Carrier {
     pub(crate) stream: StreamId,
     pub(crate) domain: Domain,
-    pub(crate) chain: Chain,
+    pub(crate) payer: Payer,
     pub(crate) peers: Peers,
     pub(crate) journal: Journal,
     pub(crate) queue: Arc<SqliteQueue>,
     pub(crate) policy: Policy,
+    pub(crate) discovery: Discovery,
     pub(crate) checkpoints: Option<Checkpoints>,
     pub(crate) view: View,
 }
@@ -115,71 +97,34 @@ impl Carrier {
 
     /// One look at everything; what is in the way of all of it, if something is.
     async fn round(&mut self) -> Result<Option<String>, JournalError> {
-        let head = match self.chain.head().await {
-            Ok(head) => head,
+        let settled = match self.payer.settled_block().await {
+            Ok(settled) => settled,
             Err(error) => return Ok(Some(chain(&error))),
         };
-        let silent = self.look_for_work().await?;
+        let asked = Asked { stream: self.stream, domain: self.domain, nonce: 0 };
+        let contracts = &self.payer.contracts;
+        let silent =
+            self.discovery.look(now_ms(), &mut self.journal, &self.peers, contracts, &asked, &self.view).await?;
         for tracked in self.journal.due(now_ms(), DUE_MAX)? {
-            self.advance(tracked, &head).await?;
+            self.advance(tracked, settled).await?;
         }
         if let Some(checkpoints) = &mut self.checkpoints {
-            let (peers, chain) = (&self.peers, &self.chain);
-            checkpoints.bring(now_ms(), &mut self.journal, peers, chain, &self.policy, &self.view).await?;
+            let (peers, payer) = (&self.peers, &self.payer);
+            checkpoints.bring(now_ms(), &mut self.journal, peers, payer, &self.policy, &self.view).await?;
         }
-        let balance = self.chain.contracts.endpoint().balance(self.chain.account).await;
+        let balance = self.payer.contracts.endpoint().balance(self.payer.account).await;
         let Ok(balance) = balance else { return Ok(silent) };
         metrics::balance(balance);
         self.view.update(|status| status.balance = Some(balance.to_string()));
         let is_empty = (balance == 0).then(|| {
-            format!("the account has nothing to pay gas with; send it some. account=`{}`", self.chain.account)
+            format!("the account has nothing to pay gas with; send it some. account=`{}`", self.payer.account)
         });
-        Ok(silent.or(is_empty))
-    }
-
-    /// Asks the sequencer for messages that are not known yet.
-    async fn look_for_work(&mut self) -> Result<Option<String>, JournalError> {
-        let mut from = self.journal.asks_from()?;
-        // What is not signed yet is asked for again, with everything behind it.
-        let mut first_unsigned = None;
-        for _ in 0..LISTS_MAX {
-            let list = match self.peers.list(from).await {
-                Ok(list) => list,
-                Err(Silence::Nothing) => return Ok(None),
-                Err(error) => return Ok(Some(format!("the sequencer cannot be asked: {}", chain(&error)))),
-            };
-            self.view.update(|status| status.known = status.known.max(list.last));
-            let mut found = Vec::new();
-            for status in &list.messages {
-                let nonce = status.nonce();
-                // A sequencer that does not go forward would be asked for ever.
-                if nonce < from || i64::try_from(nonce).is_err() {
-                    metrics::nonsense();
-                    return Ok(Some(format!("the sequencer lists what was not asked for. nonce=`{nonce}`")));
-                }
-                from = nonce + 1;
-                let new = Tracked::new(nonce, now_ms());
-                match status {
-                    OutboundStatus::Signed(_) => found.push(new),
-                    OutboundStatus::Refused(refused) => {
-                        let standing = Standing::Refused { detail: brief(&refused.detail) };
-                        found.push(Tracked { standing, ..new });
-                    }
-                    OutboundStatus::Waiting { .. } => {
-                        first_unsigned.get_or_insert(nonce);
-                    }
-                }
-            }
-            self.journal.found(&found, first_unsigned.unwrap_or(from))?;
-            if list.messages.is_empty() || from > list.last {
-                break;
-            }
-        }
-        Ok(None)
+        let hole = self.payer.submitter.hole().map(|hole| hole.to_string());
+        Ok(hole.or(silent).or(is_empty))
     }
 
     /// Does for one message whatever can be done now.
-    async fn advance(&mut self, mut tracked: Tracked, head: &Head) -> Result<(), JournalError> {
+    async fn advance(&mut self, mut tracked: Tracked, settled: Option<u64>) -> Result<(), JournalError> {
         let mut work = Work { before: MessageState::NotStarted, authorized: None };
         let mut event = Event::Due;
         loop {
@@ -191,7 +136,7 @@ impl Carrier {
             tracked = next;
             event = match effect {
                 Effect::Rest => return Ok(()),
-                Effect::AskBridge => self.ask_bridge(tracked.nonce, head, &mut work).await,
+                Effect::AskBridge => self.ask_bridge(tracked.nonce, settled, &mut work).await,
                 Effect::Gather => self.gather(tracked.nonce, &mut work).await,
                 Effect::Simulate => self.simulate(&work).await,
                 Effect::Estimate => self.estimate(&work).await,
@@ -201,13 +146,30 @@ impl Carrier {
         }
     }
 
-    async fn ask_bridge(&self, nonce: u64, head: &Head, work: &mut Work) -> Event {
-        match self.chain.contracts.message_state(nonce).await {
-            Ok(state) => {
+    async fn ask_bridge(&self, nonce: u64, settled: Option<u64>, work: &mut Work) -> Event {
+        match self.states(nonce, settled).await {
+            Ok((state, settled)) => {
                 work.before = state;
-                Event::Bridge { state, latest: head.latest, settled: head.settled }
+                Event::Bridge { state, settled }
             }
-            Err(error) => Event::Trouble(chain(&error)),
+            Err(error) => trouble(&error),
+        }
+    }
+
+    /// Where a message is in the newest block, and in the newest that is final. The second is asked only where the first has ended it: most have not.
+    async fn states(
+        &self,
+        nonce: u64,
+        settled: Option<u64>,
+    ) -> Result<(MessageState, Option<MessageState>), EndpointError> {
+        let contracts = &self.payer.contracts;
+        let state = contracts.message_state(nonce).await?;
+        match settled.filter(|_| state.is_final()) {
+            Some(block) => {
+                let settled = contracts.message_state_at(nonce, BlockTag::Number(block)).await?;
+                Ok((state, Some(settled)))
+            }
+            None => Ok((state, None)),
         }
     }
 
@@ -229,7 +191,7 @@ impl Carrier {
             tracing::warn!(nonce, %nonsense, "what the sequencer serves is dropped");
             short(format!("what the sequencer serves does not fit: {nonsense}"))
         })?;
-        let contracts = &self.chain.contracts;
+        let contracts = &self.payer.contracts;
         let sequencer = content.sequencer.signer;
         if !contracts.is_live(sequencer, Role::Sequencer).await.map_err(|error| trouble(&error))? {
             return Err(short(format!("the sequencer's key does not count on the chain. key=`{sequencer}`")));
@@ -255,7 +217,7 @@ impl Carrier {
         let (mut words, mut missing) = tally(answers, &content.message, asked);
         for signer in words.signers() {
             if !self
-                .chain
+                .payer
                 .contracts
                 .is_live(signer, Role::Validator)
                 .await
@@ -272,7 +234,7 @@ impl Carrier {
     async fn simulate(&self, work: &Work) -> Event {
         let Some(authorized) = &work.authorized else { return nothing_gathered() };
         let data = calls::initialize_and_handle(authorized);
-        match self.chain.contracts.simulate(self.chain.account, &data).await {
+        match self.payer.contracts.simulate(self.payer.account, &data).await {
             Ok(told) => Event::Simulated { before: work.before, told },
             Err(error) => trouble(&error),
         }
@@ -281,7 +243,7 @@ impl Carrier {
     async fn estimate(&self, work: &Work) -> Event {
         let Some(authorized) = &work.authorized else { return nothing_gathered() };
         let data = calls::initialize_and_handle(authorized);
-        match self.chain.affordable(self.domain.contract, &data, &self.policy).await {
+        match self.payer.affordable(self.domain.contract, &data, &self.policy).await {
             Ok(gas) => Event::Estimated(gas),
             Err(Unaffordable::Reverted(reverted)) => {
                 Event::Simulated { before: work.before, told: Err(reverted) }
@@ -295,7 +257,7 @@ impl Carrier {
         let Some(authorized) = &work.authorized else { return nothing_gathered() };
         let data = calls::initialize_and_handle(authorized);
         let job = Job { id: job_of(tracked), to: self.domain.contract, value: 0, data, gas_limit };
-        match self.chain.submitter.enqueue(job).await {
+        match self.payer.submitter.enqueue(job).await {
             Ok(_) => Event::UnderWay { tx: None },
             Err(error) => Event::Trouble(chain(&error)),
         }
@@ -304,12 +266,8 @@ impl Carrier {
     fn follow(&self, tracked: &Tracked) -> Event {
         match self.queue.find(&job_of(tracked)) {
             Ok(Found::Unknown) => Event::NeverSent,
-            // Its name is taken for ever, so the next attempt has another one.
-            Ok(Found::Settled(JobOutcome::Dropped { why })) => {
-                Event::Ended { tx: why, block: 0, outcome: Outcome::Nothing }
-            }
             Ok(Found::Open(hash)) => Event::UnderWay { tx: hash.map(|hash| hexed(&hash)) },
-            Ok(Found::Settled(JobOutcome::Mined(receipt))) => {
+            Ok(Found::Settled(receipt)) => {
                 metrics::spent(receipt.gas_used, receipt.gas_price);
                 let outcome = match outcome_of(&receipt, self.domain.contract, tracked.nonce) {
                     Some(BroughtTo::Completed) => Outcome::Completed,
@@ -347,52 +305,6 @@ fn tally(
     (words, missing)
 }
 
-/// Why a call is not made.
-pub(crate) enum Unaffordable {
-    /// It would revert.
-    Reverted(Reverted),
-    /// The account has too little for it.
-    TooLittle(String),
-    /// The node does not tell.
-    Unknown(EndpointError),
-}
-
-impl Chain {
-    async fn head(&self) -> Result<Head, EndpointError> {
-        let endpoint = self.contracts.endpoint();
-        let latest = endpoint.latest().await?.number;
-        let settled = match self.finality {
-            Finality::Finalized => endpoint.block(BlockTag::Finalized).await?.map(|block| block.number),
-            Finality::Depth(depth) => latest.checked_sub(depth),
-        };
-        Ok(Head { latest, settled })
-    }
-
-    /// Gas that a call takes, where the account has enough for it.
-    pub(crate) async fn affordable(
-        &self,
-        to: Address,
-        data: &[u8],
-        policy: &Policy,
-    ) -> Result<u64, Unaffordable> {
-        let endpoint = self.contracts.endpoint();
-        let gas = endpoint.estimate_gas(self.account, to, data).await.map_err(|error| {
-            error.reverted().map(Reverted::of).map_or(Unaffordable::Unknown(error), Unaffordable::Reverted)
-        })?;
-        let fees =
-            endpoint.fees(policy.fees.fee_per_gas_wei_max.into()).await.map_err(Unaffordable::Unknown)?;
-        let balance = endpoint.balance(self.account).await.map_err(Unaffordable::Unknown)?;
-        let needed = u128::from(policy.fees.limited(gas)).saturating_mul(fees.max_fee);
-        if balance < needed {
-            return Err(Unaffordable::TooLittle(format!(
-                "the account has too little for the gas; send it some. account=`{}` balance=`{balance}` needed=`{needed}`",
-                self.account
-            )));
-        }
-        Ok(gas)
-    }
-}
-
 /// The name of the transaction of this attempt.
 fn job_of(tracked: &Tracked) -> JobId {
     JobId(format!("message/{}/{}", tracked.nonce, tracked.attempts))
@@ -409,13 +321,6 @@ fn nothing_gathered() -> Event {
 
 fn hexed(hash: &[u8; 32]) -> String {
     format!("0x{}", hex::encode(hash))
-}
-
-/// Longest text of somebody else that is kept, in characters.
-const BRIEF_CHARS_MAX: usize = 300;
-
-fn brief(text: &str) -> String {
-    text.chars().take(BRIEF_CHARS_MAX).collect()
 }
 
 /// Milliseconds since 1970.

@@ -10,10 +10,10 @@ use synddb_protocol::id::{KeyId, Sequence, StreamId};
 use synddb_protocol::log::{Endorsed, Endorsement, KeyProof, Quorum, SignedEndorsement};
 use synddb_protocol::signing::Domain;
 
-use crate::carry::{Chain, Unaffordable};
 use crate::http::View;
 use crate::journal::{Journal, JournalError};
 use crate::metrics;
+use crate::payer::{Payer, Unaffordable};
 use crate::peers::Peers;
 use crate::relay::Policy;
 
@@ -50,7 +50,7 @@ impl Checkpoints {
         now_ms: u64,
         journal: &mut Journal,
         peers: &Peers,
-        chain_end: &Chain,
+        payer: &Payer,
         policy: &Policy,
         view: &View,
     ) -> Result<(), JournalError> {
@@ -59,7 +59,7 @@ impl Checkpoints {
             return Ok(());
         }
         self.not_before_ms = now_ms.saturating_add(policy.retry.pause_ms.max(policy.poll_ms));
-        match self.attempt(now_ms, journal, peers, chain_end, policy, view).await {
+        match self.attempt(now_ms, journal, peers, payer, policy, view).await {
             Ok(Some(sequence)) => {
                 metrics::checkpoint();
                 tracing::info!(%sequence, "a checkpoint is brought");
@@ -79,16 +79,16 @@ impl Checkpoints {
         now_ms: u64,
         journal: &mut Journal,
         peers: &Peers,
-        chain_end: &Chain,
+        payer: &Payer,
         policy: &Policy,
         view: &View,
     ) -> Result<Option<Sequence>, NotNow> {
-        let newest = chain_end.contracts.newest_checkpoint().await?;
+        let newest = payer.contracts.newest_checkpoint().await?;
         view.update(|status| status.checkpoint = Some(newest));
-        let threshold = chain_end.contracts.threshold().await?;
+        let threshold = payer.contracts.threshold().await?;
         let threshold = usize::try_from(threshold).unwrap_or(usize::MAX);
         for sequence in self.candidates(peers, newest).await {
-            let Some(endorsed) = self.endorsed(sequence, peers, chain_end, threshold).await? else {
+            let Some(endorsed) = self.endorsed(sequence, peers, payer, threshold).await? else {
                 continue;
             };
             let signatures: Vec<_> = endorsed.signatures.values().take(threshold).copied().collect();
@@ -99,7 +99,7 @@ impl Checkpoints {
             };
             let Some(data) = calls::record_checkpoint(&endorsement, &signatures, "") else { continue };
             let to = self.domain.contract;
-            let gas = chain_end.affordable(to, &data, policy).await.map_err(|error| match error {
+            let gas = payer.affordable(to, &data, policy).await.map_err(|error| match error {
                 Unaffordable::Reverted(reverted) => NotNow::Other(format!("the registry says {reverted}")),
                 Unaffordable::TooLittle(detail) => NotNow::Other(detail),
                 Unaffordable::Unknown(error) => NotNow::Endpoint(error),
@@ -111,7 +111,7 @@ impl Checkpoints {
             let job = Job { id, to, value: 0, data, gas_limit: policy.fees.limited(gas) };
             // Remembered before, so that a restart waits for its time, and pays for none twice.
             journal.checkpoint_brought(now_ms)?;
-            let queued = chain_end.submitter.enqueue(job).await;
+            let queued = payer.submitter.enqueue(job).await;
             queued.map_err(|error| NotNow::Other(chain(&error)))?;
             return Ok(Some(sequence));
         }
@@ -132,7 +132,7 @@ impl Checkpoints {
         &self,
         sequence: Sequence,
         peers: &Peers,
-        chain_end: &Chain,
+        payer: &Payer,
         threshold: usize,
     ) -> Result<Option<Endorsed>, NotNow> {
         let answers = peers.endorsements(sequence).await;
@@ -141,7 +141,7 @@ impl Checkpoints {
         let signers: BTreeSet<KeyId> = read.iter().filter_map(SignedEndorsement::recover).collect();
         let mut live = Vec::new();
         for signer in signers {
-            if chain_end.contracts.is_live(signer, Role::Validator).await? {
+            if payer.contracts.is_live(signer, Role::Validator).await? {
                 live.push(signer);
             }
         }

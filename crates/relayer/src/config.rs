@@ -133,7 +133,7 @@ impl FeePolicy {
 
 impl Default for FeePolicy {
     fn default() -> Self {
-        Self { gas_max: 12_000_000, gas_margin_percent: 20, fee_per_gas_wei_max: 200_000_000_000 }
+        Self { gas_max: 15_000_000, gas_margin_percent: 20, fee_per_gas_wei_max: 200_000_000_000 }
     }
 }
 
@@ -173,12 +173,12 @@ pub enum ConfigProblem {
         given: usize,
     },
     /// A URL is none that can be asked.
-    #[error("this is no http or https URL. key=`{key}` url=`{url}`")]
+    #[error("this is no http or https URL without a query and a fragment. key=`{key}` place=`{place}`")]
     Url {
-        /// Where it stands.
+        /// Where it stands. It is not shown: keys stand in URLs.
         key: &'static str,
-        /// What stands there.
-        url: String,
+        /// Which of several it is, counted from 0.
+        place: usize,
     },
     /// There would be hardly a pause between two looks.
     #[error("time between two looks is too short. poll_ms=`{given}` min=`{POLL_MS_MIN}`")]
@@ -249,6 +249,19 @@ mod tests {
         ] {
             assert!(serde_json::from_str::<Config>(wrong).is_err(), "{wrong}");
         }
+    }
+
+    /// Gas that a bridge uses around the call of a message, signatures and modules among it.
+    const AROUND: u64 = 1_000_000;
+
+    #[test]
+    fn the_largest_message_is_paid_for_unless_it_is_told_otherwise() {
+        // All but a 64th of what is left is given to the call; a byte of call data that is not 0 takes 16 gas.
+        let call = synddb_sqlite::messages::GAS_LIMIT_MAX * 64 / 63;
+        let data = u64::try_from(synddb_sqlite::messages::PAYLOAD_BYTES_MAX).unwrap() * 16;
+        let largest = call + data + AROUND;
+        let fees = FeePolicy::default();
+        assert!(fees.limited(largest) > largest, "{largest}");
     }
 
     #[test]

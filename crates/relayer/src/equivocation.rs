@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use synddb_chain::submit::{Config, Depth, Job, JobId, MemoryQueue, Outcome, QueueError, Submitter};
+use synddb_chain::submit::{Config, Depth, Job, JobId, MemoryQueue, QueueError, Submitter};
 use synddb_chain::{Contracts, EndpointError, Receipt, Reverted, calls};
 use synddb_protocol::DecodeError;
 use synddb_protocol::log::{self, Equivocation, NotEquivocation, SignedCheckpoint};
@@ -150,10 +150,8 @@ async fn mined(submitter: &Submitter, job: Job) -> Result<Receipt, ReportError> 
     let (id, mut settled) = (job.id.clone(), submitter.settled());
     submitter.enqueue(job).await?;
     loop {
-        match submitter.outcome(id.clone()).await? {
-            Some(Outcome::Mined(receipt)) => return Ok(receipt),
-            Some(Outcome::Dropped { .. }) => return Err(ReportError::Undone),
-            None => {}
+        if let Some(receipt) = submitter.receipt(id.clone()).await? {
+            return Ok(receipt);
         }
         if settled.changed().await.is_err() {
             return Err(ReportError::Undone);

@@ -75,6 +75,11 @@ pub(crate) fn content(served: &OutboundContent, asked: &Asked) -> Result<Content
     Ok(Content { sequencer: signer(signed, &message, asked)?, message, payload })
 }
 
+/// Checks a signed message that a sequencer lists.
+pub(crate) fn listed(served: &OutboundSignature, asked: &Asked) -> Result<Signed, Nonsense> {
+    signer(served, &message(served, asked)?, asked)
+}
+
 /// Checks what a validator served about what the sequencer has signed.
 pub(crate) fn word(
     served: &OutboundSignature,

@@ -189,7 +189,7 @@ async fn message(
     };
     let found = view.read(move |reader| reader.message(nonce)).await?;
     let unknown = || {
-        Refusal::new(Reason::NotFound, "the sequencer has told of no such message that is signed or refused")
+        Refusal::new(Reason::NotFound, "the sequencer has told of no such message that is signed")
     };
     found.map(Json).ok_or_else(unknown)
 }

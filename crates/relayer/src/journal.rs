@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! relay     one row: stream and bridge, from which nonce on the sequencer is asked, when a checkpoint was brought last
-//! messages  one row for each message that was ever seen signed or refused
+//! messages  one row for each message that was ever seen signed
 //! ```
 //!
 //! The tables of [`crate::queue`] are in the same file.
@@ -28,7 +28,7 @@ pub(crate) const FILE: &str = "relayer.db";
 const APPLICATION: i64 = 0x5352_656c;
 
 /// `PRAGMA user_version`: the form of the tables.
-const FORM: i64 = 1;
+const FORM: i64 = 2;
 
 /// Messages in one answer, at most.
 pub(crate) const LISTED_MAX: usize = 100;
@@ -49,13 +49,13 @@ const TABLES: &str = "
         attempts INTEGER NOT NULL,
         pauses INTEGER NOT NULL,
         due_ms INTEGER NOT NULL,
-        seen_block INTEGER,
+        ended_looks INTEGER NOT NULL,
         error TEXT
     ) STRICT;
     CREATE INDEX messages_due ON messages (due_ms) WHERE is_settled = 0;
 ";
 
-const COLUMNS: &str = "nonce, standing, attempts, pauses, due_ms, seen_block, error";
+const COLUMNS: &str = "nonce, standing, attempts, pauses, due_ms, ended_looks, error";
 
 /// Why the relayer's memory does not open, or does not take something.
 #[derive(Debug, thiserror::Error)]
@@ -198,9 +198,9 @@ impl Journal {
         put(&self.sqlite, "INSERT OR REPLACE", tracked)
     }
 
-    /// Messages whose time has come, in the order of their nonces.
+    /// Messages whose time has come, those first that wait longest: however many there are, each has its turn.
     pub(crate) fn due(&self, now_ms: u64, limit: u32) -> Result<Vec<Tracked>, JournalError> {
-        let sql = "WHERE is_settled = 0 AND due_ms <= ?1 ORDER BY nonce LIMIT ?2";
+        let sql = "WHERE is_settled = 0 AND due_ms <= ?1 ORDER BY due_ms, nonce LIMIT ?2";
         select(&self.sqlite, sql, params![integer_of(now_ms), limit])
     }
 
@@ -222,7 +222,7 @@ impl Journal {
 pub(crate) struct Counted {
     /// Those that may still change.
     pub(crate) open: u64,
-    /// The highest nonce of those that do not.
+    /// Everything up to this nonce does not.
     pub(crate) settled: u64,
 }
 
@@ -272,10 +272,10 @@ impl Reader {
 }
 
 fn put(sqlite: &rusqlite::Connection, how: &str, tracked: &Tracked) -> Result<(), JournalError> {
-    let Tracked { nonce, standing, attempts, pauses, due_ms, seen_block, error } = tracked;
+    let Tracked { nonce, standing, attempts, pauses, due_ms, ended_looks, error } = tracked;
     let text = serde_json::to_string(standing).map_err(|_| JournalError::Damaged { what: "a standing" })?;
     let sql = format!(
-        "{how} INTO messages (nonce, standing, is_settled, attempts, pauses, due_ms, seen_block, error) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)"
+        "{how} INTO messages (nonce, standing, is_settled, attempts, pauses, due_ms, ended_looks, error) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)"
     );
     sqlite.prepare_cached(&sql)?.execute(params![
         integer_of(*nonce),
@@ -284,7 +284,7 @@ fn put(sqlite: &rusqlite::Connection, how: &str, tracked: &Tracked) -> Result<()
         attempts,
         pauses,
         integer_of(*due_ms),
-        seen_block.map(integer_of),
+        ended_looks,
         error
     ])?;
     Ok(())
@@ -308,14 +308,13 @@ fn tracked(row: &Row<'_>) -> Result<Tracked, JournalError> {
     let standing: String = row.get(1)?;
     let standing: Standing =
         serde_json::from_str(&standing).map_err(|_| JournalError::Damaged { what: "a standing" })?;
-    let seen: Option<i64> = row.get(5)?;
     Ok(Tracked {
         nonce: number(row.get(0)?, "a nonce")?,
         standing,
         attempts: row.get(2)?,
         pauses: row.get(3)?,
         due_ms: number(row.get(4)?, "a time")?,
-        seen_block: seen.map(|seen| number(seen, "a block")).transpose()?,
+        ended_looks: row.get(5)?,
         error: row.get(6)?,
     })
 }
@@ -346,11 +345,11 @@ mod tests {
         assert_eq!((journal.asks_from().unwrap(), journal.checkpoint_ms().unwrap()), (1, 0));
         journal.found(&[Tracked::new(1, 5), Tracked::new(2, 6), Tracked::new(3, 5)], 4).unwrap();
         let sent = Tracked {
-            standing: Standing::Submitted { tx: Some("0x01".to_owned()) },
+            standing: Standing::Submitted { tx: Some("0x01".to_owned()), block: Some(9) },
             attempts: 2,
             pauses: 1,
             due_ms: 4,
-            seen_block: Some(9),
+            ended_looks: 2,
             error: Some("away".to_owned()),
             ..Tracked::new(2, 0)
         };
@@ -362,11 +361,15 @@ mod tests {
         assert_eq!((journal.asks_from().unwrap(), journal.checkpoint_ms().unwrap()), (4, 77));
         assert_eq!(journal.due(4, 10).unwrap(), std::slice::from_ref(&sent));
         assert_eq!(journal.due(5, 10).unwrap().len(), 2);
-        assert_eq!(journal.due(5, 1).unwrap(), [Tracked::new(1, 5)]);
+        assert_eq!(journal.due(9, 1).unwrap(), std::slice::from_ref(&sent), "it waits longest");
         journal.found(&[Tracked::new(2, 100)], 4).unwrap();
         assert_eq!(journal.due(4, 10).unwrap(), [sent], "what is known stays");
         let reader = Reader::open(folder.path()).unwrap();
-        assert_eq!(reader.counted().unwrap(), Counted { open: 2, settled: 3 });
+        assert_eq!(reader.counted().unwrap(), Counted { open: 2, settled: 0 });
+        for nonce in [1, 2] {
+            journal.save(&Tracked { standing: Standing::Rejected, ..Tracked::new(nonce, 0) }).unwrap();
+        }
+        assert_eq!(reader.counted().unwrap(), Counted { open: 0, settled: 3 });
         assert_eq!(reader.list(2).unwrap().len(), 2);
         assert_eq!(reader.message(3).unwrap().unwrap().standing, Standing::Expired);
         assert_eq!(reader.message(4).unwrap(), None);

@@ -13,7 +13,9 @@
 //! | `peers` | whom it asks over HTTP |
 //! | `journal` | what it remembers |
 //! | `queue` | the submitter's queue, in the same file |
+//! | `discovery` | finds what is to be brought |
 //! | `carry` | carries the effects out |
+//! | `payer` | the account that pays, and the node it pays through |
 //! | `checkpoints` | brings endorsed checkpoints |
 //! | `equivocation` | [`report_equivocation`]: brings proofs of equivocation |
 //! | `http` | the paths |
@@ -21,6 +23,7 @@
 mod carry;
 mod checkpoints;
 mod config;
+mod discovery;
 mod equivocation;
 mod error;
 mod folder;
@@ -29,6 +32,7 @@ mod http;
 mod journal;
 mod message;
 mod metrics;
+mod payer;
 mod peers;
 mod queue;
 mod relay;

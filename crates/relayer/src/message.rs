@@ -26,6 +26,9 @@ pub enum Standing {
         /// Its hash, as it was sent last; it is another one whenever more is paid.
         #[serde(skip_serializing_if = "Option::is_none")]
         tx: Option<String>,
+        /// Its block, once that is final; until the bridge itself says the same.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        block: Option<u64>,
     },
     /// The bridge has executed it, and that is final.
     Completed {
@@ -47,11 +50,6 @@ pub enum Standing {
     Rejected,
     /// It was brought after its deadline.
     Expired,
-    /// The sequencer never signs it.
-    Refused {
-        /// Why, in the sequencer's words.
-        detail: String,
-    },
 }
 
 impl Standing {
@@ -65,14 +63,13 @@ impl Standing {
             Self::Failed { .. } => "failed",
             Self::Rejected => "rejected",
             Self::Expired => "expired",
-            Self::Refused { .. } => "refused",
         }
     }
 
     /// Whether nothing changes it any more.
     pub const fn is_settled(&self) -> bool {
         match self {
-            Self::Completed { .. } | Self::Rejected | Self::Expired | Self::Refused { .. } => true,
+            Self::Completed { .. } | Self::Rejected | Self::Expired => true,
             Self::Waiting { .. } | Self::Held { .. } | Self::Submitted { .. } | Self::Failed { .. } => false,
         }
     }
@@ -91,8 +88,8 @@ pub(crate) struct Tracked {
     pub(crate) pauses: u32,
     /// When it is looked at, in milliseconds since 1970.
     pub(crate) due_ms: u64,
-    /// The newest block when the bridge was first seen to have ended it.
-    pub(crate) seen_block: Option<u64>,
+    /// How many looks in a row found that the bridge has ended it in a block that is final.
+    pub(crate) ended_looks: u32,
     /// The last thing that was in the way.
     pub(crate) error: Option<String>,
 }
@@ -102,7 +99,7 @@ impl Tracked {
     pub(crate) fn new(nonce: u64, now_ms: u64) -> Self {
         let standing =
             Standing::Waiting { detail: "it was just found".to_owned(), signatures: 0, threshold: 0 };
-        Self { nonce, standing, attempts: 0, pauses: 0, due_ms: now_ms, seen_block: None, error: None }
+        Self { nonce, standing, attempts: 0, pauses: 0, due_ms: now_ms, ended_looks: 0, error: None }
     }
 }
 

@@ -32,7 +32,7 @@ const ENDORSEMENT_BYTES_MAX: usize = 64 << 10;
 pub(crate) enum Silence {
     /// It does not answer, or refuses.
     #[error("it does not answer")]
-    Http(#[from] reqwest::Error),
+    Http(#[source] reqwest::Error),
     /// It has nothing of this.
     #[error("it has none yet")]
     Nothing,
@@ -44,12 +44,26 @@ pub(crate) enum Silence {
     Malformed(#[from] serde_json::Error),
 }
 
+/// Keys may stand in URLs, and errors in logs and answers.
+impl From<reqwest::Error> for Silence {
+    fn from(error: reqwest::Error) -> Self {
+        Self::Http(error.without_url())
+    }
+}
+
 /// The sequencer and the validators.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(crate) struct Peers {
     client: Client,
     outbound: String,
-    validators: Vec<String>,
+    validators: Vec<Validator>,
+}
+
+#[derive(Clone)]
+struct Validator {
+    base: String,
+    /// What it is called in logs and answers: its URL without what may be secret.
+    name: String,
 }
 
 impl Peers {
@@ -63,9 +77,13 @@ impl Peers {
         ca_file: Option<&Path>,
         stream: StreamId,
     ) -> Result<Self, RelayerError> {
-        let sequencer = base("sequencer", sequencer)?;
+        let sequencer = base("sequencer", 0, sequencer)?;
         let outbound = format!("{sequencer}/streams/{}/messages/outbound", stream.to_key());
-        let validators = validators.iter().map(|url| base("validators", url));
+        let validator = |(place, url): (usize, &String)| {
+            let base = base("validators", place, url)?;
+            Ok(Validator { name: origin(&base), base })
+        };
+        let validators = validators.iter().enumerate().map(validator);
         let validators = validators.collect::<Result<Vec<_>, ConfigProblem>>()?;
         Ok(Self { client: client(ca_file)?, outbound, validators })
     }
@@ -103,9 +121,9 @@ impl Peers {
         path: &str,
         bytes_max: usize,
     ) -> Vec<(&str, Result<T, Silence>)> {
-        let ask = async |validator: &String| self.get(&format!("{validator}/{path}"), bytes_max).await;
+        let ask = async |validator: &Validator| self.get(&format!("{}/{path}", validator.base), bytes_max).await;
         let answers = join_all(self.validators.iter().map(ask)).await;
-        self.validators.iter().map(String::as_str).zip(answers).collect()
+        self.validators.iter().map(|validator| validator.name.as_str()).zip(answers).collect()
     }
 
     async fn get<T: DeserializeOwned>(&self, url: &str, bytes_max: usize) -> Result<T, Silence> {
@@ -126,14 +144,19 @@ impl Peers {
 }
 
 /// A URL that paths are put behind.
-pub(crate) fn base(key: &'static str, text: &str) -> Result<String, ConfigProblem> {
+pub(crate) fn base(key: &'static str, place: usize, text: &str) -> Result<String, ConfigProblem> {
     let is_one = text.parse::<Url>().is_ok_and(|url| {
         matches!(url.scheme(), "http" | "https") && url.query().is_none() && url.fragment().is_none()
     });
     if is_one {
         return Ok(text.trim_end_matches('/').to_owned());
     }
-    Err(ConfigProblem::Url { key, url: text.to_owned() })
+    Err(ConfigProblem::Url { key, place })
+}
+
+/// A URL without user, path and query, of which any may be secret.
+fn origin(base: &str) -> String {
+    base.parse::<Url>().map(|url| url.origin().ascii_serialization()).unwrap_or_default()
 }
 
 /// A client that follows nobody anywhere, and waits for nobody for long.

@@ -9,8 +9,8 @@
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use synddb_chain::Fees;
-use synddb_chain::submit::{Added, Attempt, Job, JobId, Outcome, Queue, QueueError, Stored, StoredJob};
+use synddb_chain::{Fees, Receipt};
+use synddb_chain::submit::{Added, Attempt, Job, JobId, Queue, QueueError, Stored, StoredJob};
 use synddb_protocol::hash::PayloadHash;
 use synddb_protocol::id::Address;
 use synddb_sqlite::rusqlite::{self, OptionalExtension as _, Row, params};
@@ -29,7 +29,7 @@ pub(crate) const TABLES: &str = "
         id TEXT NOT NULL UNIQUE,
         digest BLOB NOT NULL,
         job TEXT,
-        outcome TEXT
+        receipt TEXT
     ) STRICT;
     CREATE TABLE attempts (
         number INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -54,8 +54,8 @@ pub(crate) enum Found {
     Unknown,
     /// It is open; the hash of what was signed last.
     Open(Option<[u8; 32]>),
-    /// This became of it.
-    Settled(Outcome),
+    /// The receipt that settled it.
+    Settled(Receipt),
 }
 
 impl SqliteQueue {
@@ -69,7 +69,7 @@ impl SqliteQueue {
         let known: Option<[u8; 20]> =
             transaction.query_row("SELECT account FROM sender", [], |row| row.get(0))?;
         if known.is_none_or(|known| known != *account.as_bytes()) {
-            let sql = "SELECT count(*) FROM jobs WHERE outcome IS NULL";
+            let sql = "SELECT count(*) FROM jobs WHERE receipt IS NULL";
             if let Some(known) = known
                 && transaction.query_row(sql, [], |row| row.get::<_, i64>(0))? > 0
             {
@@ -84,9 +84,9 @@ impl SqliteQueue {
     /// What is there of a job.
     pub(crate) fn find(&self, id: &JobId) -> Result<Found, QueueError> {
         let sqlite = self.lock();
-        let outcome = sqlite.query_row("SELECT outcome FROM jobs WHERE id = ?1", [&id.0], |row| row.get(0));
-        let outcome: Option<Option<String>> = outcome.optional().map_err(failed)?;
-        match outcome {
+        let receipt = sqlite.query_row("SELECT receipt FROM jobs WHERE id = ?1", [&id.0], |row| row.get(0));
+        let receipt: Option<Option<String>> = receipt.optional().map_err(failed)?;
+        match receipt {
             None => Ok(Found::Unknown),
             Some(Some(text)) => Ok(Found::Settled(read(&text)?)),
             Some(None) => {
@@ -120,7 +120,7 @@ impl Queue for SqliteQueue {
         self.within(|sqlite| {
             let mut jobs = Vec::new();
             let mut statement = sqlite
-                .prepare_cached("SELECT job FROM jobs WHERE outcome IS NULL ORDER BY place")
+                .prepare_cached("SELECT job FROM jobs WHERE receipt IS NULL ORDER BY place")
                 .map_err(failed)?;
             let texts = statement.query_map([], |row| row.get::<_, String>(0)).map_err(failed)?;
             for text in texts {
@@ -187,33 +187,33 @@ impl Queue for SqliteQueue {
         })
     }
 
-    fn settle(&self, id: &JobId, outcome: &Outcome) -> Result<(), QueueError> {
-        let text = written(outcome)?;
+    fn settle(&self, id: &JobId, receipt: &Receipt) -> Result<(), QueueError> {
+        let text = written(receipt)?;
         self.within(|sqlite| {
-            let sql = "SELECT count(*) FROM jobs WHERE id = ?1 AND outcome = ?2";
+            let sql = "SELECT count(*) FROM jobs WHERE id = ?1 AND receipt = ?2";
             let is_known: bool =
                 sqlite.query_row(sql, params![id.0, text], |row| row.get(0)).map_err(failed)?;
             if is_known {
                 return Ok(());
             }
             require_open(sqlite, id)?;
-            let sql = "UPDATE jobs SET job = NULL, outcome = ?2 WHERE id = ?1";
+            let sql = "UPDATE jobs SET job = NULL, receipt = ?2 WHERE id = ?1";
             sqlite.execute(sql, params![id.0, text]).map_err(failed)?;
             sqlite.execute("DELETE FROM attempts WHERE id = ?1", [&id.0]).map_err(failed)?;
             Ok(())
         })
     }
 
-    fn outcome(&self, id: &JobId) -> Result<Option<Outcome>, QueueError> {
+    fn receipt(&self, id: &JobId) -> Result<Option<Receipt>, QueueError> {
         match self.find(id)? {
             Found::Unknown | Found::Open(_) => Ok(None),
-            Found::Settled(outcome) => Ok(Some(outcome)),
+            Found::Settled(receipt) => Ok(Some(receipt)),
         }
     }
 }
 
 fn require_open(sqlite: &rusqlite::Connection, id: &JobId) -> Result<(), QueueError> {
-    let sql = "SELECT count(*) FROM jobs WHERE id = ?1 AND outcome IS NULL";
+    let sql = "SELECT count(*) FROM jobs WHERE id = ?1 AND receipt IS NULL";
     let is_open: bool = sqlite.query_row(sql, [&id.0], |row| row.get(0)).map_err(failed)?;
     if is_open { Ok(()) } else { Err(QueueError::Unknown(id.clone())) }
 }
@@ -298,7 +298,10 @@ mod tests {
         let opened = SqliteQueue::open(folder.path(), other);
         assert!(matches!(opened, Err(JournalError::OtherAccount { account }) if account == ACCOUNT));
         let queue = SqliteQueue::open(folder.path(), ACCOUNT).unwrap();
-        queue.settle(&id, &Outcome::Dropped { why: "enough".to_owned() }).unwrap();
+        let (block_hash, gas_used, gas_price, logs) = ([6; 32], 1, 1, Vec::new());
+        let receipt =
+            Receipt { hash: [3; 32], block: 9, block_hash, succeeded: true, gas_used, gas_price, logs };
+        queue.settle(&id, &receipt).unwrap();
         drop(queue);
         let queue = SqliteQueue::open(folder.path(), other).unwrap();
         assert_eq!(queue.load().unwrap(), Stored::default());

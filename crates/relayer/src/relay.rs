@@ -1,13 +1,15 @@
 //! What is done about one message: `step(now, message, event) -> (message, effect)`. Pure.
 //!
 //! ```text
-//! due -> ask the bridge -> gather signatures -> simulate -> estimate -> send -> follow -> ended
-//!              \-> ended by anybody: wait until that is final          \-> failed: from the start, after a pause
+//! due -> ask the bridge -> gather signatures -> simulate -> estimate -> send -> follow -> mined
+//!             |  ^--------------------------------------------------------------------------|
+//!             \-> ended, by anybody: settled when that is final     failed: after a pause, from the start
 //! ```
 //!
 //! What must stay true:
 //!
 //! - A transaction is sent for a message only while none is under way for it, and not for one that the bridge has ended.
+//! - Nothing settles a message but the bridge's word in a block that is final, said in several looks: neither a receipt nor the newest block.
 //! - A failed message is brought again only when it would end now, and only so often.
 //! - Whatever is in the way, a message is looked at again: pauses have a bound.
 //!
@@ -31,6 +33,12 @@ const PASSING: [&str; 9] = [
     "StateUnfit",
 ];
 
+/// How many looks in a row must find a message ended in a block that is final before it is settled, for ever.
+const ENDED_LOOKS: u32 = 3;
+
+/// How many pauses the bridge may go without saying what the receipt of a transaction has said.
+const DENIED_MAX: u32 = 8;
+
 /// What may be paid, and how often is tried.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Policy {
@@ -48,10 +56,8 @@ pub(crate) enum Event {
     Bridge {
         /// Where the message is.
         state: MessageState,
-        /// The newest block.
-        latest: u64,
-        /// The newest block that is final.
-        settled: Option<u64>,
+        /// Where it is in the newest block that is final, if there is one.
+        settled: Option<MessageState>,
     },
     /// It cannot be brought: too few signatures, or nobody has its content.
     Short {
@@ -148,7 +154,7 @@ impl Step<'_> {
     fn decide(mut self, event: Event) -> (Tracked, Effect) {
         match event {
             Event::Due => {
-                let is_under_way = matches!(self.next.standing, Standing::Submitted { .. });
+                let is_under_way = matches!(self.next.standing, Standing::Submitted { block: None, .. });
                 let effect = if self.next.standing.is_settled() {
                     Effect::Rest
                 } else if is_under_way {
@@ -158,7 +164,7 @@ impl Step<'_> {
                 };
                 (self.next, effect)
             }
-            Event::Bridge { state, latest, settled } => self.bridge(state, latest, settled),
+            Event::Bridge { state, settled } => self.bridge(state, settled),
             Event::Short { detail, signatures, threshold } => {
                 if let Standing::Waiting { signatures: before, .. } = self.next.standing
                     && before < signatures
@@ -177,7 +183,7 @@ impl Step<'_> {
             Event::Simulated { before, told } => self.simulated(before, told),
             Event::Estimated(gas) => self.estimated(gas),
             Event::UnderWay { tx } => {
-                self.next.standing = Standing::Submitted { tx };
+                self.next.standing = Standing::Submitted { tx, block: None };
                 self.rest_short()
             }
             Event::NeverSent => {
@@ -193,17 +199,27 @@ impl Step<'_> {
         }
     }
 
-    fn bridge(mut self, state: MessageState, latest: u64, settled: Option<u64>) -> (Tracked, Effect) {
+    fn bridge(mut self, state: MessageState, settled: Option<MessageState>) -> (Tracked, Effect) {
         self.next.error = None;
-        if !state.is_final() {
-            self.next.seen_block = None;
+        if let Some(ended) = settled.and_then(|settled| self.as_ended(settled)) {
+            self.next.ended_looks = self.next.ended_looks.saturating_add(1);
+            if self.next.ended_looks >= ENDED_LOOKS {
+                self.next.standing = ended;
+                return (self.next, Effect::Rest);
+            }
+            return self.ended_soon();
+        }
+        self.next.ended_looks = 0;
+        if let Standing::Submitted { tx: Some(tx), block: Some(_) } = &self.next.standing {
+            // The node may be behind what it said before, but not for ever.
+            if self.next.pauses >= DENIED_MAX {
+                let detail = format!("the bridge does not say what the transaction's receipt does. tx=`{tx}`");
+                (self.next.standing, self.next.pauses) = (self.waiting(&detail), 0);
+            }
+            return self.pause();
         }
         match state {
-            MessageState::Completed => {
-                self.once_final(Standing::Completed { tx: None, block: None }, latest, settled)
-            }
-            MessageState::Rejected => self.once_final(Standing::Rejected, latest, settled),
-            MessageState::Expired => self.once_final(Standing::Expired, latest, settled),
+            MessageState::Completed | MessageState::Rejected | MessageState::Expired => self.ended_soon(),
             MessageState::Executing | MessageState::PostExecution => {
                 let detail =
                     "the bridge says that it is being executed, which is so within a transaction only";
@@ -229,14 +245,31 @@ impl Step<'_> {
         }
     }
 
-    /// What the newest block says is settled when that block is final, and it still says so.
-    fn once_final(mut self, standing: Standing, latest: u64, settled: Option<u64>) -> (Tracked, Effect) {
-        let seen = *self.next.seen_block.get_or_insert(latest);
-        if settled.is_some_and(|settled| settled >= seen) {
-            self.next.standing = standing;
-            return (self.next, Effect::Rest);
+    /// How it stands once the bridge has ended it, for ever.
+    fn as_ended(&self, state: MessageState) -> Option<Standing> {
+        match state {
+            MessageState::Completed => {
+                let (mut ours, mut in_block) = (None, None);
+                if let Standing::Submitted { tx, block } = &self.next.standing {
+                    (ours, in_block) = (tx.clone(), *block);
+                }
+                Some(Standing::Completed { tx: ours, block: in_block })
+            }
+            MessageState::Rejected => Some(Standing::Rejected),
+            MessageState::Expired => Some(Standing::Expired),
+            MessageState::NotStarted
+            | MessageState::PreExecution
+            | MessageState::Executing
+            | MessageState::PostExecution
+            | MessageState::Failed => None,
         }
-        self.next.standing = self.waiting("the bridge has ended it; that is not final yet");
+    }
+
+    /// Nothing is brought any more; it is settled when the same is said of a block that is final, again and again.
+    fn ended_soon(mut self) -> (Tracked, Effect) {
+        if !matches!(self.next.standing, Standing::Submitted { .. }) {
+            self.next.standing = self.waiting("the bridge has ended it; that is not final yet");
+        }
         self.rest_short()
     }
 
@@ -277,7 +310,7 @@ impl Step<'_> {
             ));
         }
         self.next.attempts = self.next.attempts.saturating_add(1);
-        self.next.standing = Standing::Submitted { tx: None };
+        self.next.standing = Standing::Submitted { tx: None, block: None };
         (self.next.pauses, self.next.due_ms) = (0, self.now_ms);
         (self.next, Effect::Send { gas_limit: self.policy.fees.limited(gas) })
     }
@@ -285,28 +318,28 @@ impl Step<'_> {
     fn ended(mut self, tx: String, block: u64, outcome: Outcome) -> (Tracked, Effect) {
         self.next.error = None;
         match outcome {
-            Outcome::Completed => {
-                self.next.standing = Standing::Completed { tx: Some(tx), block: Some(block) }
+            // The bridge has the last word, as it has where another transaction than ours ended it.
+            Outcome::Completed | Outcome::Rejected | Outcome::Expired => {
+                self.next.standing = Standing::Submitted { tx: Some(tx), block: Some(block) };
+                self.next.pauses = 0;
+                (self.next, Effect::AskBridge)
             }
-            Outcome::Rejected => self.next.standing = Standing::Rejected,
-            Outcome::Expired => self.next.standing = Standing::Expired,
             Outcome::Failed(reason) => {
                 // Each attempt is followed by a longer pause than the one before.
                 (self.next.pauses, self.next.standing) =
                     (self.next.attempts, Standing::Failed { reason, attempts: self.next.attempts });
-                return self.pause();
+                self.pause()
             }
             Outcome::Delayed => {
                 let standing = self.waiting("a module of the bridge has it wait");
-                return self.wait(standing);
+                self.wait(standing)
             }
             Outcome::Nothing => {
                 self.next.pauses = self.next.attempts;
                 let standing = self.waiting(&format!("its transaction was reverted. tx=`{tx}`"));
-                return self.wait(standing);
+                self.wait(standing)
             }
         }
-        (self.next, Effect::Rest)
     }
 
     fn waiting(&self, detail: &str) -> Standing {
@@ -370,7 +403,12 @@ mod tests {
     }
 
     const fn at(state: MessageState) -> Event {
-        Event::Bridge { state, latest: 100, settled: Some(90) }
+        Event::Bridge { state, settled: Some(MessageState::NotStarted) }
+    }
+
+    /// What is said in each look from when it is final.
+    fn is_final(state: MessageState) -> impl Iterator<Item = Event> {
+        std::iter::repeat_n(Event::Bridge { state, settled: Some(state) }, 3)
     }
 
     fn told(before: MessageState, would: MessageState) -> Event {
@@ -405,12 +443,15 @@ mod tests {
         assert_eq!(run(&new(), simulated.clone()).1, Effect::Estimate);
         let (sent, effect) = run(&new(), simulated.into_iter().chain([Event::Estimated(100_000)]));
         assert_eq!(effect, Effect::Send { gas_limit: 120_000 });
-        assert_eq!((&sent.standing, sent.attempts), (&Standing::Submitted { tx: None }, 1));
+        assert_eq!((&sent.standing, sent.attempts), (&Standing::Submitted { tx: None, block: None }, 1));
         assert_eq!(run(&sent, [Event::Due]).1, Effect::Follow, "whatever ends the process now");
         let under_way = Event::UnderWay { tx: Some("0x01".to_owned()) };
         assert_eq!(run(&sent, [under_way.clone()]).1, Effect::Rest);
         let ended = Event::Ended { tx: "0x02".to_owned(), block: 5, outcome: Outcome::Completed };
-        let (done, effect) = run(&sent, [under_way, ended]);
+        let (mined, effect) = run(&sent, [under_way, ended]);
+        assert_eq!((mined.standing.word(), effect), ("submitted", Effect::AskBridge));
+        assert_eq!(run(&mined, [Event::Due]).1, Effect::AskBridge, "a restart does not look for it again");
+        let (done, effect) = run(&mined, is_final(MessageState::Completed));
         assert_eq!(effect, Effect::Rest);
         assert_eq!(done.standing, Standing::Completed { tx: Some("0x02".to_owned()), block: Some(5) });
         assert_eq!(run(&done, [Event::Due]).1, Effect::Rest);
@@ -430,19 +471,27 @@ mod tests {
             (MessageState::Rejected, Standing::Rejected),
             (MessageState::Expired, Standing::Expired),
         ] {
-            let (seen, effect) = run(&new(), [at(state)]);
-            assert!(!seen.standing.is_settled(), "{state:?}");
-            assert_eq!((effect, seen.seen_block), (Effect::Rest, Some(100)));
-            let later = |settled| Event::Bridge { state, latest: 120, settled: Some(settled) };
-            assert!(!run(&seen, [later(99)]).0.standing.is_settled());
-            assert_eq!(run(&seen, [later(100)]).0.standing, standing);
-            let (gone, effect) = run(&seen, [at(MessageState::NotStarted)]);
-            assert_eq!(
-                (gone.seen_block, effect),
-                (None, Effect::Gather),
-                "another chain of blocks is the longer one"
-            );
+            let (seen, effect) = run(&new(), [at(state), at(state), at(state), at(state)]);
+            assert_eq!((seen.standing.word(), effect), ("waiting", Effect::Rest), "{state:?}");
+            assert!(!run(&seen, [Event::Bridge { state, settled: None }]).0.standing.is_settled());
+            assert_eq!(run(&seen, is_final(state)).0.standing, standing);
+            let (twice, effect) = run(&seen, is_final(state).take(2));
+            assert_eq!((twice.standing.word(), effect), ("waiting", Effect::Rest));
+            let (gone, effect) = run(&twice, [at(MessageState::NotStarted)]);
+            assert_eq!(effect, Effect::Gather, "another chain of blocks is the longer one");
+            assert!(!run(&gone, is_final(state).take(2)).0.standing.is_settled());
         }
+    }
+
+    #[test]
+    fn a_receipt_that_the_bridge_never_confirms_is_none() {
+        let ended = Event::Ended { tx: "0x02".to_owned(), block: 5, outcome: Outcome::Completed };
+        let denied = || std::iter::repeat_n(at(MessageState::NotStarted), 8);
+        let (mined, effect) = run(&sent(), std::iter::once(ended).chain(denied()));
+        assert_eq!((mined.standing.word(), effect), ("submitted", Effect::Rest));
+        let (waiting, effect) = run(&mined, [at(MessageState::NotStarted)]);
+        assert_eq!((waiting.standing.word(), effect), ("waiting", Effect::Rest));
+        assert_eq!(run(&waiting, [Event::Due, at(MessageState::NotStarted)]).1, Effect::Gather);
     }
 
     #[test]
@@ -534,13 +583,7 @@ mod tests {
         let reverted = Tracked { attempts: 3, ..run(&sent(), [nothing]).0 };
         let (held, effect) = run(&reverted, [Event::Due, at(MessageState::NotStarted)]);
         assert_eq!((held.standing.word(), effect), ("held", Effect::Rest));
-        let done = run(
-            &held,
-            [
-                at(MessageState::Completed),
-                Event::Bridge { state: MessageState::Completed, latest: 200, settled: Some(150) },
-            ],
-        );
+        let done = run(&held, is_final(MessageState::Completed));
         assert_eq!(done.0.standing.word(), "completed", "somebody else brought it");
     }
 

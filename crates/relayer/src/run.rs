@@ -14,13 +14,15 @@ use synddb_service::secret::{SecretError, read_secret, signing_key};
 use synddb_service::shutdown::Shutdown;
 use synddb_service::telemetry::Metrics;
 
-use crate::carry::{Carrier, Chain};
+use crate::carry::Carrier;
 use crate::checkpoints::Checkpoints;
 use crate::config::{Config, ConfigProblem, Finality};
+use crate::discovery::Discovery;
 use crate::error::RelayerError;
 use crate::folder::OwnedFolder;
 use crate::http::{ABOUT, RelayerStatus, View, router};
 use crate::journal::Journal;
+use crate::payer::Payer;
 use crate::peers::{Peers, base, client};
 use crate::queue::SqliteQueue;
 
@@ -89,15 +91,15 @@ pub async fn run(
         every_ms: config.checkpoint_every_s.saturating_mul(1000),
         not_before_ms: 0,
     });
-    let chain_end = Chain { contracts, submitter, account: payer, finality: config.finality };
     let carrier = Carrier {
         stream: told.stream,
         domain,
-        chain: chain_end,
+        payer: Payer { contracts, submitter, account: payer, finality: config.finality },
         peers,
         journal,
         queue,
         policy: config.policy(),
+        discovery: Discovery::new(),
         checkpoints,
         view: view.clone(),
     };
@@ -137,8 +139,8 @@ pub(crate) fn account(file: &Path) -> Result<Account, RelayerError> {
 async fn endpoint(config: &Config, chain_id: u64) -> Result<Endpoint, RelayerError> {
     let client = client(None)?;
     let mut first = None;
-    for url in &config.rpc {
-        let problem = || ConfigProblem::Url { key: "rpc", url: url.clone() };
+    for (place, url) in config.rpc.iter().enumerate() {
+        let problem = || ConfigProblem::Url { key: "rpc", place };
         let url = url.parse().map_err(|_| problem())?;
         let endpoint = Endpoint::new(client.clone(), url, chain_id);
         match endpoint.check_chain().await {
@@ -173,9 +175,9 @@ fn submitter_config(config: &Config) -> Submitting {
 /// [`RelayerError`], as [`run`] would end with it.
 pub fn check(config: &Config) -> Result<(), RelayerError> {
     let told = config.told()?;
-    base("sequencer", &told.sequencer)?;
-    for validator in &config.validators {
-        base("validators", validator)?;
+    base("sequencer", 0, &told.sequencer)?;
+    for (place, validator) in config.validators.iter().enumerate() {
+        base("validators", place, validator)?;
     }
     Deployment::read(&config.deployments_file, told.stream)?;
     Transport::open(config.tls.as_ref())?;

@@ -1,0 +1,228 @@
+//! Finds messages that are to be brought: asks the sequencer for its list, over and over.
+//!
+//! What must stay true:
+//!
+//! - Nothing is taken up but what a key signed that is a live sequencer's on the chain: whoever stands between may fill no memory.
+//! - Whatever a list left out, or said wrongly, is found once a list is right. Each look goes on where the last one ended, and beside that everything is
+//!   looked at again, from the first nonce on, a list at a time.
+
+use std::collections::BTreeMap;
+
+use synddb_chain::{Contracts, Role};
+use synddb_protocol::chain;
+use synddb_protocol::http::{OutboundList, OutboundStatus};
+use synddb_protocol::id::KeyId;
+
+use crate::gather::{self, Asked};
+use crate::http::View;
+use crate::journal::{Journal, JournalError};
+use crate::message::Tracked;
+use crate::metrics;
+use crate::peers::{Peers, Silence};
+
+/// Lists that are asked for in one look.
+const LISTS_MAX: usize = 16;
+
+/// From the end of looking at everything to its next beginning, in milliseconds.
+const AGAIN_AFTER_MS: u64 = 600_000;
+
+/// How far looking at everything again has come.
+#[derive(Debug)]
+pub(crate) struct Discovery {
+    from: u64,
+    not_before_ms: u64,
+}
+
+/// What a list has.
+#[derive(Debug, PartialEq, Eq)]
+struct Listed {
+    /// Messages that are to be brought.
+    found: Vec<Tracked>,
+    /// From where on it is asked next.
+    next: u64,
+    /// The first message that is to be asked for again.
+    first_unsigned: Option<u64>,
+    /// Whether nothing is known behind it.
+    is_last: bool,
+}
+
+impl Discovery {
+    /// Everything is looked at again from the start on.
+    pub(crate) const fn new() -> Self {
+        Self { from: 1, not_before_ms: 0 }
+    }
+
+    /// One look. Gives what is in the way of it, if something is.
+    ///
+    /// # Errors
+    /// [`JournalError`].
+    pub(crate) async fn look(
+        &mut self,
+        now_ms: u64,
+        journal: &mut Journal,
+        peers: &Peers,
+        contracts: &Contracts,
+        asked: &Asked,
+        view: &View,
+    ) -> Result<Option<String>, JournalError> {
+        let looking = Looking { now_ms, peers, contracts, asked, view, live: BTreeMap::new() };
+        let done = self.forward(looking, journal).await;
+        match done {
+            Ok(()) => Ok(None),
+            Err(NotNow::Journal(error)) => Err(error),
+            Err(NotNow::Other(detail)) => Ok(Some(detail)),
+        }
+    }
+
+    async fn forward(&mut self, mut looking: Looking<'_>, journal: &mut Journal) -> Result<(), NotNow> {
+        let mut from = journal.asks_from()?;
+        // What is not signed yet is asked for again, with everything behind it.
+        let mut first_unsigned = None;
+        for _ in 0..LISTS_MAX {
+            let listed = looking.list(from).await?;
+            first_unsigned = first_unsigned.or(listed.first_unsigned);
+            from = listed.next;
+            journal.found(&listed.found, first_unsigned.unwrap_or(from))?;
+            if listed.is_last {
+                break;
+            }
+        }
+        if looking.now_ms < self.not_before_ms {
+            return Ok(());
+        }
+        let listed = looking.list(self.from).await?;
+        journal.found(&listed.found, journal.asks_from()?)?;
+        self.from = listed.next;
+        if listed.is_last {
+            (self.from, self.not_before_ms) = (1, looking.now_ms.saturating_add(AGAIN_AFTER_MS));
+        }
+        Ok(())
+    }
+}
+
+/// Why the look ends here.
+enum NotNow {
+    Journal(JournalError),
+    Other(String),
+}
+
+impl From<JournalError> for NotNow {
+    fn from(error: JournalError) -> Self {
+        Self::Journal(error)
+    }
+}
+
+struct Looking<'l> {
+    now_ms: u64,
+    peers: &'l Peers,
+    contracts: &'l Contracts,
+    asked: &'l Asked,
+    view: &'l View,
+    /// Which keys count, as the chain said in this look.
+    live: BTreeMap<KeyId, bool>,
+}
+
+impl Looking<'_> {
+    async fn list(&mut self, from: u64) -> Result<Listed, NotNow> {
+        let list = self.peers.list(from).await.map_err(|error| match error {
+            Silence::Nothing => NotNow::Other("the sequencer has no messages of this stream".to_owned()),
+            Silence::Http(_) | Silence::TooLarge(_) | Silence::Malformed(_) => {
+                NotNow::Other(format!("the sequencer cannot be asked: {}", chain(&error)))
+            }
+        })?;
+        for status in &list.messages {
+            let OutboundStatus::Signed(signed) = status else { continue };
+            let asked = Asked { nonce: signed.nonce, ..*self.asked };
+            let Ok(signed) = gather::listed(signed, &asked) else { continue };
+            if !self.live.contains_key(&signed.signer) {
+                let is_live = self.contracts.is_live(signed.signer, Role::Sequencer).await;
+                let is_live = is_live.map_err(|error| NotNow::Other(chain(&error)))?;
+                self.live.insert(signed.signer, is_live);
+            }
+        }
+        let is_live = |signer| self.live.get(&signer).copied().unwrap_or_default();
+        let listed = read(&list, from, self.asked, self.now_ms, is_live).map_err(|detail| {
+            metrics::nonsense();
+            NotNow::Other(detail)
+        })?;
+        self.view.update(|status| status.known = status.known.max(list.last));
+        Ok(listed)
+    }
+}
+
+/// What a list says. Who signed nothing that counts has said nothing.
+fn read(
+    list: &OutboundList,
+    from: u64,
+    asked: &Asked,
+    now_ms: u64,
+    is_live: impl Fn(KeyId) -> bool,
+) -> Result<Listed, String> {
+    let mut listed = Listed { found: Vec::new(), next: from, first_unsigned: None, is_last: false };
+    for status in &list.messages {
+        let nonce = status.nonce();
+        // A sequencer that does not go forward would be asked for ever.
+        if nonce < listed.next || i64::try_from(nonce).is_err() {
+            return Err(format!("the sequencer lists what was not asked for. nonce=`{nonce}`"));
+        }
+        listed.next = nonce + 1;
+        match status {
+            OutboundStatus::Signed(signed) => match gather::listed(signed, &Asked { nonce, ..*asked }) {
+                Ok(signed) if is_live(signed.signer) => listed.found.push(Tracked::new(nonce, now_ms)),
+                Ok(signed) => {
+                    tracing::debug!(nonce, signer = %signed.signer, "a message is signed by a key that does not count");
+                    listed.first_unsigned.get_or_insert(nonce);
+                }
+                Err(nonsense) => {
+                    metrics::nonsense();
+                    tracing::warn!(nonce, %nonsense, "what the sequencer lists is dropped");
+                    listed.first_unsigned.get_or_insert(nonce);
+                }
+            },
+            // Nobody has to believe it for ever: everything is looked at again.
+            OutboundStatus::Refused(_) => {}
+            OutboundStatus::Waiting { .. } => {
+                listed.first_unsigned.get_or_insert(nonce);
+            }
+        }
+    }
+    listed.is_last = list.messages.is_empty() || listed.next > list.last;
+    Ok(listed)
+}
+
+#[cfg(test)]
+mod tests {
+    use synddb_protocol::http::OutboundSignature;
+    use synddb_protocol::log::OutboundMessage;
+    use synddb_protocol::signing::SigningKey;
+
+    use super::*;
+    use crate::gather::tests::{asked, key, outbound, served};
+
+    fn signed(nonce: u64, by: &SigningKey) -> OutboundStatus {
+        OutboundStatus::Signed(served(&OutboundMessage { nonce, ..outbound(b"call") }, by))
+    }
+
+    fn said(list: &OutboundList, from: u64) -> Result<(Vec<u64>, u64, Option<u64>, bool), String> {
+        let listed = read(list, from, &asked(), 5, |signer| signer == key(9).id())?;
+        let found = listed.found.iter().map(|tracked| tracked.nonce).collect();
+        Ok((found, listed.next, listed.first_unsigned, listed.is_last))
+    }
+
+    #[test]
+    fn only_what_a_live_sequencer_signed_is_taken_up() {
+        let forged = || match signed(4, &key(9)) {
+            OutboundStatus::Signed(signed) => OutboundStatus::Signed(OutboundSignature { nonce: 6, ..signed }),
+            OutboundStatus::Refused(_) | OutboundStatus::Waiting { .. } => unreachable!(),
+        };
+        let good = signed(3, &key(9));
+        let list = |messages: Vec<OutboundStatus>, last| OutboundList { messages, last };
+        assert_eq!(said(&list(vec![good.clone()], 3), 1), Ok((vec![3], 4, None, true)));
+        assert_eq!(said(&list(vec![good.clone()], 9), 1), Ok((vec![3], 4, None, false)));
+        assert_eq!(said(&list(Vec::new(), 9), 1), Ok((Vec::new(), 1, None, true)), "it is not asked for ever");
+        let mixed = vec![good.clone(), signed(5, &key(8)), forged(), signed(7, &key(9))];
+        assert_eq!(said(&list(mixed, 7), 1), Ok((vec![3, 7], 8, Some(5), true)));
+        assert!(said(&list(vec![good.clone()], 9), 4).is_err(), "it goes back");
+        assert!(said(&list(vec![good.clone(), good], 9), 1).is_err(), "it stands still");
+    }
+}
