@@ -285,7 +285,7 @@ impl Runner {
             match look_at(&endpoint, account, depth).await {
                 Ok(look) => Look { receipts: receipts(&endpoint, hashes).await, ..look },
                 Err(error) => {
-                    tracing::warn!(error = chain(&error), "the node does not tell where the chain is");
+                    tracing::debug!(error = chain(&error), "the node does not tell where the chain is");
                     Look::default()
                 }
             }
@@ -329,7 +329,7 @@ async fn receipts(endpoint: &Endpoint, hashes: Vec<[u8; 32]>) -> BTreeMap<[u8; 3
     let ask = |hash: [u8; 32]| async move {
         let asked = seen(endpoint, &hash).await;
         let asked = asked.unwrap_or_else(|error| {
-            tracing::warn!(error = chain(&error), "the node does not tell what became of a transaction");
+            tracing::debug!(error = chain(&error), "the node does not tell what became of a transaction");
             None
         });
         asked.map(|seen| (hash, seen))
