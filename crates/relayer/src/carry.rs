@@ -50,6 +50,15 @@ pub(crate) struct Carrier {
     pub(crate) view: View,
 }
 
+/// What one round of work goes by.
+pub(crate) struct Round<'r> {
+    pub(crate) now_ms: u64,
+    pub(crate) peers: &'r Peers,
+    pub(crate) payer: &'r Payer,
+    pub(crate) policy: &'r Policy,
+    pub(crate) view: &'r View,
+}
+
 /// What was gathered for the message that is looked at.
 struct Work {
     before: MessageState,
@@ -102,15 +111,19 @@ impl Carrier {
             Err(error) => return Ok(Some(chain(&error))),
         };
         let asked = Asked { stream: self.stream, domain: self.domain, nonce: 0 };
-        let contracts = &self.payer.contracts;
-        let silent =
-            self.discovery.look(now_ms(), &mut self.journal, &self.peers, contracts, &asked, &self.view).await?;
+        let round = Round {
+            now_ms: now_ms(),
+            peers: &self.peers,
+            payer: &self.payer,
+            policy: &self.policy,
+            view: &self.view,
+        };
+        let silent = self.discovery.look(&round, &asked, &mut self.journal).await?;
+        if let Some(checkpoints) = &mut self.checkpoints {
+            checkpoints.bring(&round, &mut self.journal).await?;
+        }
         for tracked in self.journal.due(now_ms(), DUE_MAX)? {
             self.advance(tracked, settled).await?;
-        }
-        if let Some(checkpoints) = &mut self.checkpoints {
-            let (peers, payer) = (&self.peers, &self.payer);
-            checkpoints.bring(now_ms(), &mut self.journal, peers, payer, &self.policy, &self.view).await?;
         }
         let balance = self.payer.contracts.endpoint().balance(self.payer.account).await;
         let Ok(balance) = balance else { return Ok(silent) };

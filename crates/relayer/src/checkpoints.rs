@@ -10,12 +10,11 @@ use synddb_protocol::id::{KeyId, Sequence, StreamId};
 use synddb_protocol::log::{Endorsed, Endorsement, KeyProof, Quorum, SignedEndorsement};
 use synddb_protocol::signing::Domain;
 
-use crate::http::View;
+use crate::carry::Round;
 use crate::journal::{Journal, JournalError};
 use crate::metrics;
 use crate::payer::{Payer, Unaffordable};
 use crate::peers::Peers;
-use crate::relay::Policy;
 
 /// Sequences that are asked for in one look, newest first.
 const SEQUENCES_MAX: usize = 4;
@@ -47,19 +46,16 @@ impl Checkpoints {
     /// [`JournalError`].
     pub(crate) async fn bring(
         &mut self,
-        now_ms: u64,
+        round: &Round<'_>,
         journal: &mut Journal,
-        peers: &Peers,
-        payer: &Payer,
-        policy: &Policy,
-        view: &View,
     ) -> Result<(), JournalError> {
+        let Round { now_ms, policy, .. } = *round;
         let last = journal.checkpoint_ms()?;
         if now_ms < self.not_before_ms || now_ms < last.saturating_add(self.every_ms) {
             return Ok(());
         }
         self.not_before_ms = now_ms.saturating_add(policy.retry.pause_ms.max(policy.poll_ms));
-        match self.attempt(now_ms, journal, peers, payer, policy, view).await {
+        match self.attempt(round, journal).await {
             Ok(Some(sequence)) => {
                 metrics::checkpoint();
                 tracing::info!(%sequence, "a checkpoint is brought");
@@ -74,15 +70,8 @@ impl Checkpoints {
         }
     }
 
-    async fn attempt(
-        &self,
-        now_ms: u64,
-        journal: &mut Journal,
-        peers: &Peers,
-        payer: &Payer,
-        policy: &Policy,
-        view: &View,
-    ) -> Result<Option<Sequence>, NotNow> {
+    async fn attempt(&self, round: &Round<'_>, journal: &mut Journal) -> Result<Option<Sequence>, NotNow> {
+        let Round { now_ms, peers, payer, policy, view } = *round;
         let newest = payer.contracts.newest_checkpoint().await?;
         view.update(|status| status.checkpoint = Some(newest));
         let threshold = payer.contracts.threshold().await?;

@@ -8,17 +8,17 @@
 
 use std::collections::BTreeMap;
 
-use synddb_chain::{Contracts, Role};
+use synddb_chain::Role;
 use synddb_protocol::chain;
 use synddb_protocol::http::{OutboundList, OutboundStatus};
 use synddb_protocol::id::KeyId;
 
+use crate::carry::Round;
 use crate::gather::{self, Asked};
-use crate::http::View;
 use crate::journal::{Journal, JournalError};
 use crate::message::Tracked;
 use crate::metrics;
-use crate::peers::{Peers, Silence};
+use crate::peers::Silence;
 
 /// Lists that are asked for in one look.
 const LISTS_MAX: usize = 16;
@@ -58,16 +58,12 @@ impl Discovery {
     /// [`JournalError`].
     pub(crate) async fn look(
         &mut self,
-        now_ms: u64,
-        journal: &mut Journal,
-        peers: &Peers,
-        contracts: &Contracts,
+        round: &Round<'_>,
         asked: &Asked,
-        view: &View,
+        journal: &mut Journal,
     ) -> Result<Option<String>, JournalError> {
-        let looking = Looking { now_ms, peers, contracts, asked, view, live: BTreeMap::new() };
-        let done = self.forward(looking, journal).await;
-        match done {
+        let looking = Looking { round, asked, live: BTreeMap::new() };
+        match self.forward(looking, journal).await {
             Ok(()) => Ok(None),
             Err(NotNow::Journal(error)) => Err(error),
             Err(NotNow::Other(detail)) => Ok(Some(detail)),
@@ -87,14 +83,15 @@ impl Discovery {
                 break;
             }
         }
-        if looking.now_ms < self.not_before_ms {
+        let now_ms = looking.round.now_ms;
+        if now_ms < self.not_before_ms {
             return Ok(());
         }
         let listed = looking.list(self.from).await?;
         journal.found(&listed.found, journal.asks_from()?)?;
         self.from = listed.next;
         if listed.is_last {
-            (self.from, self.not_before_ms) = (1, looking.now_ms.saturating_add(AGAIN_AFTER_MS));
+            (self.from, self.not_before_ms) = (1, now_ms.saturating_add(AGAIN_AFTER_MS));
         }
         Ok(())
     }
@@ -113,18 +110,15 @@ impl From<JournalError> for NotNow {
 }
 
 struct Looking<'l> {
-    now_ms: u64,
-    peers: &'l Peers,
-    contracts: &'l Contracts,
+    round: &'l Round<'l>,
     asked: &'l Asked,
-    view: &'l View,
     /// Which keys count, as the chain said in this look.
     live: BTreeMap<KeyId, bool>,
 }
 
 impl Looking<'_> {
     async fn list(&mut self, from: u64) -> Result<Listed, NotNow> {
-        let list = self.peers.list(from).await.map_err(|error| match error {
+        let list = self.round.peers.list(from).await.map_err(|error| match error {
             Silence::Nothing => NotNow::Other("the sequencer has no messages of this stream".to_owned()),
             Silence::Http(_) | Silence::TooLarge(_) | Silence::Malformed(_) => {
                 NotNow::Other(format!("the sequencer cannot be asked: {}", chain(&error)))
@@ -135,17 +129,17 @@ impl Looking<'_> {
             let asked = Asked { nonce: signed.nonce, ..*self.asked };
             let Ok(signed) = gather::listed(signed, &asked) else { continue };
             if !self.live.contains_key(&signed.signer) {
-                let is_live = self.contracts.is_live(signed.signer, Role::Sequencer).await;
+                let is_live = self.round.payer.contracts.is_live(signed.signer, Role::Sequencer).await;
                 let is_live = is_live.map_err(|error| NotNow::Other(chain(&error)))?;
                 self.live.insert(signed.signer, is_live);
             }
         }
         let is_live = |signer| self.live.get(&signer).copied().unwrap_or_default();
-        let listed = read(&list, from, self.asked, self.now_ms, is_live).map_err(|detail| {
+        let listed = read(&list, from, self.asked, self.round.now_ms, is_live).map_err(|detail| {
             metrics::nonsense();
             NotNow::Other(detail)
         })?;
-        self.view.update(|status| status.known = status.known.max(list.last));
+        self.round.view.update(|status| status.known = status.known.max(list.last));
         Ok(listed)
     }
 }
@@ -212,14 +206,20 @@ mod tests {
     #[test]
     fn only_what_a_live_sequencer_signed_is_taken_up() {
         let forged = || match signed(4, &key(9)) {
-            OutboundStatus::Signed(signed) => OutboundStatus::Signed(OutboundSignature { nonce: 6, ..signed }),
+            OutboundStatus::Signed(signed) => {
+                OutboundStatus::Signed(OutboundSignature { nonce: 6, ..signed })
+            }
             OutboundStatus::Refused(_) | OutboundStatus::Waiting { .. } => unreachable!(),
         };
         let good = signed(3, &key(9));
         let list = |messages: Vec<OutboundStatus>, last| OutboundList { messages, last };
         assert_eq!(said(&list(vec![good.clone()], 3), 1), Ok((vec![3], 4, None, true)));
         assert_eq!(said(&list(vec![good.clone()], 9), 1), Ok((vec![3], 4, None, false)));
-        assert_eq!(said(&list(Vec::new(), 9), 1), Ok((Vec::new(), 1, None, true)), "it is not asked for ever");
+        assert_eq!(
+            said(&list(Vec::new(), 9), 1),
+            Ok((Vec::new(), 1, None, true)),
+            "it is not asked for ever"
+        );
         let mixed = vec![good.clone(), signed(5, &key(8)), forged(), signed(7, &key(9))];
         assert_eq!(said(&list(mixed, 7), 1), Ok((vec![3, 7], 8, Some(5), true)));
         assert!(said(&list(vec![good.clone()], 9), 4).is_err(), "it goes back");

@@ -188,8 +188,7 @@ async fn message(
         return Err(Refusal::new(Reason::Malformed, "a nonce is a whole number of 1 or more"));
     };
     let found = view.read(move |reader| reader.message(nonce)).await?;
-    let unknown = || {
-        Refusal::new(Reason::NotFound, "the sequencer has told of no such message that is signed")
-    };
+    let unknown =
+        || Refusal::new(Reason::NotFound, "the sequencer has told of no such message that is signed");
     found.map(Json).ok_or_else(unknown)
 }

@@ -30,9 +30,7 @@ impl Payer {
     pub(crate) async fn settled_block(&self) -> Result<Option<u64>, EndpointError> {
         let endpoint = self.contracts.endpoint();
         match self.finality {
-            Finality::Finalized => {
-                Ok(endpoint.block(BlockTag::Finalized).await?.map(|block| block.number))
-            }
+            Finality::Finalized => Ok(endpoint.block(BlockTag::Finalized).await?.map(|block| block.number)),
             Finality::Depth(depth) => Ok(endpoint.latest().await?.number.checked_sub(depth)),
         }
     }

@@ -121,7 +121,8 @@ impl Peers {
         path: &str,
         bytes_max: usize,
     ) -> Vec<(&str, Result<T, Silence>)> {
-        let ask = async |validator: &Validator| self.get(&format!("{}/{path}", validator.base), bytes_max).await;
+        let ask =
+            async |validator: &Validator| self.get(&format!("{}/{path}", validator.base), bytes_max).await;
         let answers = join_all(self.validators.iter().map(ask)).await;
         self.validators.iter().map(|validator| validator.name.as_str()).zip(answers).collect()
     }

@@ -9,8 +9,8 @@
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use synddb_chain::{Fees, Receipt};
 use synddb_chain::submit::{Added, Attempt, Job, JobId, Queue, QueueError, Stored, StoredJob};
+use synddb_chain::{Fees, Receipt};
 use synddb_protocol::hash::PayloadHash;
 use synddb_protocol::id::Address;
 use synddb_sqlite::rusqlite::{self, OptionalExtension as _, Row, params};

@@ -213,7 +213,8 @@ impl Step<'_> {
         if let Standing::Submitted { tx: Some(tx), block: Some(_) } = &self.next.standing {
             // The node may be behind what it said before, but not for ever.
             if self.next.pauses >= DENIED_MAX {
-                let detail = format!("the bridge does not say what the transaction's receipt does. tx=`{tx}`");
+                let detail =
+                    format!("the bridge does not say what the transaction's receipt does. tx=`{tx}`");
                 (self.next.standing, self.next.pauses) = (self.waiting(&detail), 0);
             }
             return self.pause();

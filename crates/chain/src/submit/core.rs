@@ -113,7 +113,16 @@ struct Open {
 impl Open {
     fn new(job: Job, attempts: Vec<Attempt>, now: Duration) -> Self {
         let (signed_at, sent_at, is_in_block) = (now, None, false);
-        Self { job, attempts, is_signing: false, signed_at, sent_at, is_in_block, passed: 0, mined: BTreeMap::new() }
+        Self {
+            job,
+            attempts,
+            is_signing: false,
+            signed_at,
+            sent_at,
+            is_in_block,
+            passed: 0,
+            mined: BTreeMap::new(),
+        }
     }
 
     fn nonce(&self) -> Option<u64> {
@@ -201,8 +210,7 @@ impl Core {
     fn settle(&mut self, look: &Look, effects: &mut Vec<Effect>) {
         let answers = self.config.answers.max(1);
         self.jobs.retain_mut(|open| {
-            let is_passed =
-                open.nonce().zip(look.settled_count).is_some_and(|(nonce, count)| count > nonce);
+            let is_passed = open.nonce().zip(look.settled_count).is_some_and(|(nonce, count)| count > nonce);
             let is_deep = |receipt: &Receipt| {
                 is_passed && look.settled_block.is_some_and(|settled| receipt.block <= settled)
             };

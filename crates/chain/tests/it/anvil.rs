@@ -5,9 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
-use synddb_chain::submit::{
-    Added, Attempt, Config, Depth, Job, JobId, MemoryQueue, Queue, Submitter,
-};
+use synddb_chain::submit::{Added, Attempt, Config, Depth, Job, JobId, MemoryQueue, Queue, Submitter};
 use synddb_chain::{Account, BlockTag, Endpoint, EndpointError, Fees, Unsigned};
 use synddb_protocol::id::Address;
 use synddb_servers::{Anvil, Program, need};

@@ -3,9 +3,7 @@
 use std::sync::Arc;
 
 use synddb_chain::Receipt;
-use synddb_chain::submit::{
-    Added, Attempt, Job, JobId, MemoryQueue, Queue, QueueError, Stored, conformance,
-};
+use synddb_chain::submit::{Added, Attempt, Job, JobId, MemoryQueue, Queue, QueueError, Stored, conformance};
 
 /// Opened again, it is the same: memory has no restarts.
 struct Shared(Arc<MemoryQueue>);
