@@ -5,6 +5,7 @@
 //! | `out` | without a quorum nothing is executed, with one each row exactly once, whatever is killed |
 //! | `forged` | what a sequencer signs that is not in the log is executed by nobody |
 //! | `changed` | a row that is changed or deleted is refused and said |
+//! | `renewed` | an id that was used says nothing else in a database that is made anew |
 //! | `escrow` | what fails stays in custody, and is done once it can be |
 //! | `lying` | a node that drops, delays, repeats and lies changes nothing of that |
 //! | `equivocated` | a key that signed two contents for one place is frozen by whoever shows both |
@@ -19,4 +20,5 @@ mod forged;
 mod foundry;
 mod lying;
 mod out;
+mod renewed;
 mod world;

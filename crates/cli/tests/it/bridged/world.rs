@@ -106,7 +106,7 @@ impl World {
             key,
         };
         world.chain.fund(CUSTODY);
-        world.make_application();
+        Self::make_application(&world.app);
         world.start_sequencer();
         for number in 0..size.validators {
             let own = world.own(number);
@@ -119,9 +119,11 @@ impl World {
         world
     }
 
-    fn make_application(&self) {
-        self.database().execute_batch("CREATE TABLE account(name TEXT PRIMARY KEY, wei INTEGER)").unwrap();
-        let (exit, _, errors) = run(synddb(["init-messages", self.app.to_str().unwrap()]));
+    /// Makes a database of the application: its own table, and those of messages.
+    pub(crate) fn make_application(app: &Path) {
+        let database = Connection::open(app).unwrap();
+        database.execute_batch("CREATE TABLE account(name TEXT PRIMARY KEY, wei INTEGER)").unwrap();
+        let (exit, _, errors) = run(synddb(["init-messages", app.to_str().unwrap()]));
         assert_eq!(exit, 0, "{errors}");
     }
 
