@@ -318,6 +318,14 @@ impl Contracts {
         MessageState::of(state).ok_or_else(|| self.nonsense("the state of a message is none"))
     }
 
+    /// How many inbound messages the bridge had sent behind a block, of which the node must have the state.
+    ///
+    /// # Errors
+    /// [`EndpointError`].
+    pub async fn inbound_count_at(&self, at: BlockTag) -> Result<u64, EndpointError> {
+        self.ask_at(self.deployment.bridge, &Bridge::inboundCountCall {}, at).await
+    }
+
     /// How many validators are a quorum. It reverts with `ThresholdInvalid` while there are fewer.
     ///
     /// # Errors

@@ -146,6 +146,40 @@ pub struct Log {
     pub data: Vec<u8>,
 }
 
+/// What a contract told, and where.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LoggedEvent {
+    /// What it told.
+    pub log: Log,
+    /// The block.
+    pub block: u64,
+    /// The block's hash.
+    pub block_hash: [u8; 32],
+    /// The transaction.
+    pub transaction: [u8; 32],
+    /// Its place among what contracts told in the block.
+    pub index: u32,
+}
+
+/// A log as nodes write it.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct AnswerLog {
+    address: String,
+    topics: Vec<String>,
+    data: String,
+    #[serde(default)]
+    block_number: String,
+    #[serde(default)]
+    block_hash: String,
+    #[serde(default)]
+    transaction_hash: String,
+    #[serde(default)]
+    log_index: String,
+    #[serde(default)]
+    removed: bool,
+}
+
 /// A node of one chain. Clones are the same.
 #[derive(Clone)]
 pub struct Endpoint {
@@ -303,12 +337,6 @@ impl Endpoint {
             effective_gas_price: Option<String>,
             logs: Vec<AnswerLog>,
         }
-        #[derive(Deserialize)]
-        struct AnswerLog {
-            address: String,
-            topics: Vec<String>,
-            data: String,
-        }
         const METHOD: &str = "eth_getTransactionReceipt";
         let answer: Option<Answer> = self.ask(METHOD, json!([hexed(hash)])).await?;
         let Some(answer) = answer else { return Ok(None) };
@@ -316,15 +344,6 @@ impl Endpoint {
         if found != *hash {
             return Err(self.nonsense(METHOD, "it is the receipt of another transaction"));
         }
-        let log = |log: &AnswerLog| {
-            let address = log.address.to_ascii_lowercase().parse();
-            let topics = log.topics.iter().map(|topic| self.word(METHOD, topic));
-            Ok(Log {
-                address: address.map_err(|_| self.nonsense(METHOD, "a log has no address"))?,
-                topics: topics.collect::<Result<_, EndpointError>>()?,
-                data: self.bytes(METHOD, &log.data)?,
-            })
-        };
         Ok(Some(Receipt {
             hash: found,
             block: self.read_u64(METHOD, &answer.block_number)?,
@@ -332,8 +351,51 @@ impl Endpoint {
             succeeded: self.read(METHOD, &answer.status)? == 1,
             gas_used: self.read_u64(METHOD, &answer.gas_used)?,
             gas_price: answer.effective_gas_price.map_or(Ok(0), |price| self.read(METHOD, &price))?,
-            logs: answer.logs.iter().map(log).collect::<Result<_, EndpointError>>()?,
+            logs: answer.logs.iter().map(|log| self.log(METHOD, log)).collect::<Result<_, EndpointError>>()?,
         }))
+    }
+
+    /// What a contract told in some blocks: events of one kind, in whatever order the node gives them.
+    ///
+    /// # Errors
+    /// [`EndpointError`]: nodes refuse what they call too much, so ask for fewer blocks then.
+    pub async fn events(
+        &self,
+        of: Address,
+        topic: [u8; 32],
+        from: u64,
+        to: u64,
+    ) -> Result<Vec<LoggedEvent>, EndpointError> {
+        const METHOD: &str = "eth_getLogs";
+        let filter = json!({
+            "address": of,
+            "topics": [hexed(&topic)],
+            "fromBlock": quantity(from.into()),
+            "toBlock": quantity(to.into()),
+        });
+        let answer: Vec<AnswerLog> = self.ask(METHOD, json!([filter])).await?;
+        let event = |log: &AnswerLog| {
+            Ok(LoggedEvent {
+                log: self.log(METHOD, log)?,
+                block: self.read_u64(METHOD, &log.block_number)?,
+                block_hash: self.word(METHOD, &log.block_hash)?,
+                transaction: self.word(METHOD, &log.transaction_hash)?,
+                index: u32::try_from(self.read_u64(METHOD, &log.log_index)?)
+                    .map_err(|_| self.nonsense(METHOD, "a number is too large"))?,
+            })
+        };
+        // What was taken back is no event of the chain.
+        answer.iter().filter(|log| !log.removed).map(event).collect()
+    }
+
+    fn log(&self, method: &'static str, log: &AnswerLog) -> Result<Log, EndpointError> {
+        let address = log.address.to_ascii_lowercase().parse();
+        let topics = log.topics.iter().map(|topic| self.word(method, topic));
+        Ok(Log {
+            address: address.map_err(|_| self.nonsense(method, "a log has no address"))?,
+            topics: topics.collect::<Result<_, EndpointError>>()?,
+            data: self.bytes(method, &log.data)?,
+        })
     }
 
     /// Whether there is a contract at an address.

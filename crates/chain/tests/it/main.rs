@@ -10,5 +10,6 @@
 )]
 
 mod anvil;
+mod following;
 mod lying;
 mod queue;
