@@ -8,6 +8,7 @@
 //! | `renewed` | an id that was used says nothing else in a database that is made anew |
 //! | `escrow` | what fails stays in custody, and is done once it can be |
 //! | `lying` | a node that drops, delays, repeats and lies changes nothing of that |
+//! | `followed` | what the bridge tells the application is given once and in order, and nothing that the chain takes back |
 //! | `equivocated` | a key that signed two contents for one place is frozen by whoever shows both |
 //!
 //! `cargo xtask e2e out` runs these alone.
@@ -16,6 +17,7 @@ mod chain;
 mod changed;
 mod equivocated;
 mod escrow;
+mod followed;
 mod forged;
 mod foundry;
 mod lying;
