@@ -335,7 +335,7 @@ pub(crate) struct InitArguments {
     /// The folder in which `validator.key` is written and the replica will lie, where that is not `--dir`: one that the validator may write to.
     #[arg(long)]
     pub(crate) data: Option<PathBuf>,
-    /// Where it will serve HTTP, as in `127.0.0.1:8434`. Without it nothing is served until `listen` is set in the file.
+    /// Where it will serve HTTP, as in `127.0.0.1:8080`. Without it nothing is served until `listen` is set in the file.
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) listen: Option<SocketAddr>,
 }

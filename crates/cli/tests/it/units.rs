@@ -24,7 +24,7 @@ fn units() -> Vec<(PathBuf, String)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/systemd");
     let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
     let units: Vec<_> = files.map(|file| (file.clone(), std::fs::read_to_string(file).unwrap())).collect();
-    assert_eq!(units.len(), 3, "{units:?}");
+    assert_eq!(units.len(), 4, "{units:?}");
     units
 }
 
