@@ -351,7 +351,11 @@ impl Endpoint {
             succeeded: self.read(METHOD, &answer.status)? == 1,
             gas_used: self.read_u64(METHOD, &answer.gas_used)?,
             gas_price: answer.effective_gas_price.map_or(Ok(0), |price| self.read(METHOD, &price))?,
-            logs: answer.logs.iter().map(|log| self.log(METHOD, log)).collect::<Result<_, EndpointError>>()?,
+            logs: answer
+                .logs
+                .iter()
+                .map(|log| self.log(METHOD, log))
+                .collect::<Result<_, EndpointError>>()?,
         }))
     }
 

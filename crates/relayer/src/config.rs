@@ -173,7 +173,7 @@ pub enum ConfigProblem {
         given: usize,
     },
     /// A URL is none that can be asked.
-    #[error("this is no http or https URL without a query and a fragment. key=`{key}` place=`{place}`")]
+    #[error("this is no http or https URL; one of `rpc` alone may have a query. key=`{key}` place=`{place}`")]
     Url {
         /// Where it stands. It is not shown: keys stand in URLs.
         key: &'static str,

@@ -131,7 +131,8 @@ impl Core {
     /// # Errors
     /// [`Fault`]. Nothing of the answer is taken then, and what is asked next begins where the last message was.
     pub fn answered(&mut self, asked: Ask, mut found: Vec<Inbound>) -> Result<Vec<Inbound>, Fault> {
-        if let Some(other) = found.iter().find(|event| !(asked.from..=asked.to).contains(&event.block_number)) {
+        if let Some(other) = found.iter().find(|event| !(asked.from..=asked.to).contains(&event.block_number))
+        {
             return Err(Fault::Elsewhere { block: other.block_number });
         }
         found.sort_by_key(|event| (event.nonce, event.block_number));

@@ -58,8 +58,7 @@ pub(super) fn inbound(chain_id: u64, bridge: Address, logged: &LoggedEvent) -> R
         return Err(EventError::Other);
     }
     let topics = logged.log.topics.iter().map(word);
-    let sent =
-        InboundMessageSent::decode_raw_log(topics, &logged.log.data).map_err(|_| EventError::Other)?;
+    let sent = InboundMessageSent::decode_raw_log(topics, &logged.log.data).map_err(|_| EventError::Other)?;
     let nonce = InboundNonce::new(sent.nonce).map_err(|_| EventError::Nonce(sent.nonce))?;
     let event = BridgeEvent {
         sender: ours(sent.sender),
