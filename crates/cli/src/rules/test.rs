@@ -5,6 +5,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use synddb_sqlite::apply::ApplyError;
+use synddb_sqlite::connection::Connection;
 use synddb_sqlite::query::Cell;
 use synddb_sqlite::rules::{Bounds, CommitView, Finding, Judge, Rules, Why, difference, open};
 use synddb_validator::rules::{Offending, RulesFile, written};
@@ -19,7 +20,7 @@ struct Trying {
 }
 
 impl Judge for Trying {
-    fn commit(&mut self, commit: &CommitView<'_>) -> Result<(), ApplyError> {
+    fn commit(&mut self, commit: &CommitView<'_>, _: &Connection) -> Result<(), ApplyError> {
         self.found = self.rules.check(commit)?;
         Ok(())
     }

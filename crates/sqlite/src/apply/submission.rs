@@ -257,7 +257,7 @@ impl SubmissionApplier {
         let what = What::Commit(commit, kind);
         let shown = self.applier.show(|applier, gathered| {
             let view = CommitView::new(applier.connection(), applier.state(), gathered, what);
-            judge.commit(&view)?;
+            judge.commit(&view, applier.connection())?;
             view.take_failure().map_or(Ok(()), |error| Err(spool_failed(&error).into()))
         });
         shown.map(|_| ()).map_err(|source| SubmissionError::Failed { commit, source })

@@ -40,7 +40,7 @@ pub fn difference(
         return Err(spool(&error).into());
     }
     let view = CommitView::new(after, &state, &gathered, What::Difference);
-    judge.commit(&view)?;
+    judge.commit(&view, after)?;
     match view.take_failure() {
         None => Ok(()),
         Some(error) => Err(spool(&error).into()),
@@ -164,6 +164,10 @@ pub(crate) fn push(
     }
     if let Some(after) = after {
         inner.push(at, Set::Changed, after);
+        if let (None, Some(Value::Integer(first))) = (before, after.first()) {
+            let last = &mut inner.table_mut(at).last_inserted;
+            *last = (*last).max(Some(*first));
+        }
     }
 }
 

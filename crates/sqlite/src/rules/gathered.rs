@@ -84,6 +84,8 @@ pub(crate) struct Table {
     pub(crate) replaced: bool,
     /// Whether the commit changed the table itself and left its rows: all of them count as changed.
     pub(crate) altered: bool,
+    /// The highest integer in the first column of rows that were inserted.
+    pub(crate) last_inserted: Option<i64>,
     changed: Rows,
     removed: Rows,
     before: Rows,
@@ -278,6 +280,7 @@ impl Table {
 
     /// How many bytes of memory are free then.
     fn clear(&mut self) -> usize {
+        self.last_inserted = None;
         self.all_rows_mut().map(Rows::clear).into_iter().sum()
     }
 }

@@ -14,11 +14,12 @@ use crate::state::RunningState;
 
 /// Looks at each commit as soon as it is applied, before the next one.
 pub trait Judge {
-    /// A commit was applied, and what it claims of the state was compared.
+    /// A commit was applied, and what it claims of the state was compared. `replica` is what it was applied to, in the transaction that is open there: what is
+    /// kept of the commit is written there at once, in tables whose names begin with `_synddb`, so that a huge one needs no memory.
     ///
     /// # Errors
     /// [`ApplyError`] when the machine fails. What is found of a commit is no error.
-    fn commit(&mut self, commit: &CommitView<'_>) -> Result<(), ApplyError>;
+    fn commit(&mut self, commit: &CommitView<'_>, replica: &Connection) -> Result<(), ApplyError>;
 }
 
 /// What came: a commit, or everything in which one state differs from another.
@@ -142,6 +143,12 @@ impl TableChanges<'_> {
     /// How many rows were updated or deleted.
     pub fn before_count(&self) -> u64 {
         self.view.gathered.lock().tables()[self.at].count(Set::Before)
+    }
+
+    /// The highest integer that stands in the first column of rows that a commit inserted. Rows that it updated, or that are only shown because the table was
+    /// altered, do not count.
+    pub fn last_inserted(&self) -> Option<i64> {
+        self.view.gathered.lock().tables()[self.at].last_inserted
     }
 
     /// Shows the rows that were inserted or updated, as they are now.

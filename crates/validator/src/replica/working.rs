@@ -179,8 +179,8 @@ impl Working {
 
     /// What rules saw of a state that another one takes the place of; `None` where none looks.
     pub(super) fn carry(&mut self) -> Result<Option<Carried>, Ended> {
-        let connection = self.applier.applier().connection();
-        let carried = self.judging.as_mut().map(|judging| judging.carry(connection)).transpose();
+        let goes = (self.journal == Journal::Rollback).then(|| self.applier.applier().connection());
+        let carried = self.judging.as_mut().map(|judging| judging.carry(goes)).transpose();
         carried.map_err(|source| self.sqlite(source))
     }
 

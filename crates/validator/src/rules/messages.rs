@@ -4,7 +4,8 @@
 //!   A snapshot brings none.
 //! - `inbound_messages`: what was delivered is acknowledged in order, exactly once, and nothing else is.
 //!
-//! How far both have come is kept in the replica's file, so that a table that was emptied does not begin anew.
+//! How far both have come is kept in the replica's file, so that a table that was emptied does not begin anew. What commits acknowledged is counted beside that:
+//! what is signed of a message says how much that was, and there acknowledgements count for nothing that a snapshot brought.
 
 use synddb_protocol::id::Sequence;
 use synddb_protocol::state::Value;
@@ -16,16 +17,19 @@ use synddb_sqlite::rusqlite::{self, Connection, OptionalExtension as _, params};
 /// The tables.
 pub(super) const TABLES: [&str; 2] = [OUTBOUND, INBOUND];
 
-/// Rows of one commit whose ids are looked at, at most: more messages than a bridge ever takes in one.
-pub(super) const ROWS_MAX: usize = 100_000;
+/// Messages of one commit whose order is looked at, at most: more than a bridge ever takes in one. A commit of more is a violation, and none of its rows is ever
+/// signed, by sequencers neither. It is counted in each commit anew, and counts for nothing that came before.
+const ROWS_MAX: usize = 100_000;
 
 /// How far both tables have come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Messages {
     /// The highest id that ever stood in the table of outbound messages.
     outbound: u64,
     /// The same of inbound messages: everything up to it is acknowledged.
     inbound: u64,
+    /// The highest inbound message that a commit acknowledged. `None` where commits were seen by nobody, and this may be any of those that are acknowledged.
+    consumed: Option<u64>,
     /// What the log has delivered.
     delivered: u64,
     /// How far both had come at the message that somebody asked about, or in the state that a replica began with.
@@ -42,6 +46,13 @@ pub(super) enum Came {
     First,
 }
 
+/// Before the log begins.
+impl Default for Messages {
+    fn default() -> Self {
+        Self { outbound: 0, inbound: 0, consumed: Some(0), delivered: 0, marked: None }
+    }
+}
+
 impl Messages {
     /// Makes the table in a file that has none.
     pub(super) fn create(sqlite: &Connection) -> rusqlite::Result<()> {
@@ -50,6 +61,7 @@ impl Messages {
                  one INTEGER PRIMARY KEY CHECK (one = 1),
                  outbound INTEGER NOT NULL,
                  inbound INTEGER NOT NULL,
+                 consumed INTEGER,
                  outbound_marked INTEGER,
                  inbound_marked INTEGER
              )",
@@ -93,14 +105,16 @@ impl Messages {
         if !has_table(sqlite, "_synddb_messages")? {
             return Ok(None);
         }
-        let sql = "SELECT outbound, inbound, outbound_marked, inbound_marked FROM main._synddb_messages WHERE one = 1";
+        let sql = "SELECT outbound, inbound, outbound_marked, inbound_marked, consumed FROM main._synddb_messages WHERE one = 1";
         let read = sqlite.query_row(sql, [], |row| {
             let (outbound, inbound): (i64, i64) = (row.get(0)?, row.get(1)?);
             let (outbound_marked, inbound_marked): (Option<i64>, Option<i64>) = (row.get(2)?, row.get(3)?);
             let marked = outbound_marked.zip(inbound_marked);
+            let consumed: Option<i64> = row.get(4)?;
             Ok(Self {
                 outbound: outbound.cast_unsigned(),
                 inbound: inbound.cast_unsigned(),
+                consumed: consumed.map(i64::cast_unsigned),
                 delivered,
                 marked: marked.map(|(outbound, inbound)| (outbound.cast_unsigned(), inbound.cast_unsigned())),
             })
@@ -111,19 +125,27 @@ impl Messages {
     /// Writes it down, in the transaction that is open.
     pub(super) fn write(&self, sqlite: &Connection) -> rusqlite::Result<()> {
         // Somebody else may have written that they had come further.
-        let sql = "INSERT INTO main._synddb_messages(one, outbound, inbound, outbound_marked, inbound_marked)
-                   VALUES(1, ?1, ?2, ?3, ?4)
+        let sql = "INSERT INTO main._synddb_messages(one, outbound, inbound, outbound_marked, inbound_marked, consumed)
+                   VALUES(1, ?1, ?2, ?3, ?4, ?5)
                    ON CONFLICT(one) DO UPDATE SET outbound = max(outbound, excluded.outbound), inbound = max(inbound, excluded.inbound),
-                     outbound_marked = excluded.outbound_marked, inbound_marked = excluded.inbound_marked";
+                     consumed = excluded.consumed, outbound_marked = excluded.outbound_marked, inbound_marked = excluded.inbound_marked";
         let marked = self.marked.map(|(outbound, inbound)| (outbound.cast_signed(), inbound.cast_signed()));
         let (outbound, inbound) = marked.unzip();
-        let written = params![self.outbound.cast_signed(), self.inbound.cast_signed(), outbound, inbound];
+        let consumed = self.consumed.map(u64::cast_signed);
+        let written =
+            params![self.outbound.cast_signed(), self.inbound.cast_signed(), outbound, inbound, consumed];
         sqlite.prepare_cached(sql)?.execute(written).map(drop)
     }
 
-    /// How many inbound messages are acknowledged.
-    pub(super) const fn acknowledged(&self) -> u64 {
-        self.inbound
+    /// How many inbound messages commits acknowledged; `None` where that is not known.
+    pub(super) const fn consumed(&self) -> Option<u64> {
+        self.consumed
+    }
+
+    /// Nobody saw what commits did up to the state that was just looked at. Where that has no acknowledgement, none was missed; otherwise the next commit that
+    /// acknowledges a message behind all of them says the number again.
+    pub(super) const fn lose_count(&mut self) {
+        self.consumed = if self.inbound == 0 { Some(0) } else { None };
     }
 
     /// So much is delivered.
@@ -138,14 +160,14 @@ impl Messages {
             let looked = Looked::at(&changes, "id");
             let may_come = came != Came::Snapshot;
             let told = match &looked {
-                Looked { ids, .. } if !may_come && !ids.is_empty() => Some(format!(
+                Looked { count: 1.., .. } if !may_come => Some(format!(
                     "a snapshot brings {} outbound messages; none of them is ever endorsed",
-                    ids.len()
+                    looked.count
                 )),
                 looked if came == Came::First => looked.unreadable(),
                 looked => looked.told(self.outbound, None),
             };
-            self.outbound = self.outbound.max(looked.last());
+            self.outbound = self.outbound.max(looked.last);
             found.extend(told.map(|told| (super::OUTBOUND_RULE, told)));
         }
         if let Some(changes) = view.table(INBOUND) {
@@ -154,57 +176,70 @@ impl Messages {
                 Came::First => looked.unreadable(),
                 Came::Commit | Came::Snapshot => looked.told(self.inbound, Some(self.delivered)),
             };
-            self.inbound = self.inbound.max(looked.last());
+            if came == Came::Commit {
+                self.count(changes.last_inserted());
+            }
+            self.inbound = self.inbound.max(looked.last);
             found.extend(told.map(|told| (super::INBOUND_RULE, told)));
         }
         found
     }
+
+    /// A commit acknowledged messages up to this one.
+    fn count(&mut self, last: Option<i64>) {
+        let Some(last) = last.and_then(|last| u64::try_from(last).ok()).filter(|last| *last > 0) else {
+            return;
+        };
+        self.consumed = match self.consumed {
+            Some(consumed) => Some(consumed.max(last)),
+            None => (last > self.inbound).then_some(last),
+        };
+    }
 }
 
 /// What a commit did to one of the tables.
+#[derive(Debug, Default)]
 struct Looked {
-    /// Of rows that came, ascending.
+    /// Of rows that came, ascending, as many as are looked at.
     ids: Vec<u64>,
+    /// How many rows with an id came.
+    count: u64,
+    /// The highest id of them.
+    last: u64,
     /// Rows whose id is none.
     without: bool,
     /// Whether rows were there before that are not, or are others.
     is_rewritten: bool,
     /// Whether the table itself was replaced or altered.
     is_replaced: bool,
-    is_too_much: bool,
 }
 
 impl Looked {
     fn at(changes: &TableChanges<'_>, column: &str) -> Self {
         let mut looked = Self {
-            ids: Vec::new(),
-            without: false,
-            is_rewritten: false,
+            is_rewritten: changes.before_count() > 0,
             is_replaced: changes.is_replaced() || changes.is_altered(),
-            is_too_much: false,
+            ..Self::default()
         };
-        looked.is_rewritten = changes.before_count() > 0;
         let at = changes.columns().iter().position(|name| name.eq_ignore_ascii_case(column));
         changes.changed(|row| match at.and_then(|at| row.get(at)) {
-            Some(Value::Integer(id)) if *id > 0 && looked.ids.len() < ROWS_MAX => {
-                looked.ids.push(id.cast_unsigned());
-            }
-            Some(Value::Integer(id)) if *id > 0 => looked.is_too_much = true,
+            Some(Value::Integer(id)) if *id > 0 => looked.came(id.cast_unsigned()),
             _ => looked.without = true,
         });
         looked.ids.sort_unstable();
         looked
     }
 
-    fn last(&self) -> u64 {
-        self.ids.last().copied().unwrap_or_default()
+    fn came(&mut self, id: u64) {
+        self.count += 1;
+        self.last = self.last.max(id);
+        if self.ids.len() < ROWS_MAX {
+            self.ids.push(id);
+        }
     }
 
     fn unreadable(&self) -> Option<String> {
-        if self.without {
-            return Some("a message has no id that is an integer of 1 or more".to_owned());
-        }
-        self.is_too_much.then(|| format!("more than {ROWS_MAX} messages come at once"))
+        self.without.then(|| "a message has no id that is an integer of 1 or more".to_owned())
     }
 
     /// What must not be, if anything, where the last one before was `last`.
@@ -218,6 +253,9 @@ impl Looked {
         if let Some(told) = self.unreadable() {
             return Some(told);
         }
+        if self.count > self.ids.len() as u64 {
+            return Some(format!("more than {ROWS_MAX} messages come in one commit"));
+        }
         for (expected, found) in (last + 1..).zip(&self.ids) {
             if expected != *found {
                 return Some(format!(
@@ -225,10 +263,10 @@ impl Looked {
                 ));
             }
         }
-        delivered.filter(|delivered| self.last() > *delivered).map(|delivered| {
+        delivered.filter(|delivered| self.last > *delivered).map(|delivered| {
             format!(
                 "a message is acknowledged that was not delivered. delivered=`{delivered}` found=`{}`",
-                self.last()
+                self.last
             )
         })
     }
@@ -241,8 +279,9 @@ mod tests {
     use super::*;
 
     fn looked(ids: &[u64]) -> Looked {
-        let ids = ids.to_vec();
-        Looked { ids, without: false, is_rewritten: false, is_replaced: false, is_too_much: false }
+        let mut looked = Looked::default();
+        ids.iter().for_each(|id| looked.came(*id));
+        looked
     }
 
     #[test]
@@ -260,11 +299,45 @@ mod tests {
     }
 
     #[test]
+    fn a_commit_of_more_than_are_looked_at_is_told_and_what_it_came_to_is_known() {
+        let ids: Vec<u64> = (1..=ROWS_MAX as u64 + 1).collect();
+        assert_eq!(looked(&ids[..ROWS_MAX]).told(0, None), None);
+        let looked = looked(&ids);
+        assert!(looked.told(0, None).unwrap().contains("more than 100000"));
+        assert_eq!(looked.unreadable(), None, "whoever looks at all there is, is told of none");
+        assert_eq!((looked.last, looked.count), (100_001, 100_001));
+    }
+
+    #[test]
+    fn what_commits_acknowledged_is_counted_beside_what_stands_there() {
+        let mut messages = Messages { inbound: 3, ..Messages::default() };
+        messages.count(Some(2));
+        assert_eq!(messages.consumed(), Some(2));
+        messages.count(Some(1));
+        messages.count(None);
+        messages.count(Some(-5));
+        assert_eq!(messages.consumed(), Some(2));
+        messages.lose_count();
+        assert_eq!(messages.consumed(), None);
+        messages.count(Some(3));
+        assert_eq!(messages.consumed(), None, "a higher one may have come while nobody looked");
+        messages.count(Some(4));
+        assert_eq!(messages.consumed(), Some(4));
+        let mut none = Messages::default();
+        none.lose_count();
+        assert_eq!(none.consumed(), Some(0), "there is nothing that anybody could have acknowledged");
+    }
+
+    #[test]
     fn how_far_they_have_come_is_kept() {
         let sqlite = Connection::open_in_memory().unwrap();
         Messages::create(&sqlite).unwrap();
         assert_eq!(Messages::read(&sqlite, 7).unwrap(), None);
-        let mut messages = Messages { outbound: 5, inbound: 3, delivered: 7, marked: None };
+        let mut messages =
+            Messages { outbound: 5, inbound: 3, consumed: Some(2), delivered: 7, marked: None };
+        messages.write(&sqlite).unwrap();
+        assert_eq!(Messages::read(&sqlite, 7).unwrap(), Some(messages));
+        messages.lose_count();
         messages.write(&sqlite).unwrap();
         assert_eq!(Messages::read(&sqlite, 7).unwrap(), Some(messages));
         let asked = Sequence::new(4).ok();

@@ -226,7 +226,7 @@ pub fn try_rule(
 ) -> Result<Result<(), NotKept>, ApplyError> {
     struct Trying<'r>(&'r dyn Rule, Result<(), NotKept>);
     impl Judge for Trying<'_> {
-        fn commit(&mut self, commit: &CommitView<'_>) -> Result<(), ApplyError> {
+        fn commit(&mut self, commit: &CommitView<'_>, _: &Connection) -> Result<(), ApplyError> {
             if self.0.tables().iter().any(|table| commit.table(table).is_some()) {
                 self.1 = self.0.check(commit);
             }

@@ -27,7 +27,7 @@ struct Judging {
 }
 
 impl Judge for Judging {
-    fn commit(&mut self, commit: &CommitView<'_>) -> Result<(), ApplyError> {
+    fn commit(&mut self, commit: &CommitView<'_>, _: &Connection) -> Result<(), ApplyError> {
         self.found.extend(self.rules.check(commit)?);
         Ok(())
     }

@@ -47,7 +47,8 @@ impl Judging {
         self.admit(connection)?;
         let mut known = known::read(file).map_err(sqlite)?;
         self.sql.mean(self.meant_by(&known));
-        if self.find_unjudged(connection).map_err(sqlite)? {
+        let is_unjudged = self.find_unjudged(connection).map_err(sqlite)?;
+        if is_unjudged {
             // What all rows show of it is found at least.
             known.clear();
         }
@@ -75,6 +76,9 @@ impl Judging {
             let looked = self.look_at_all(None, connection, tables);
             (self.sql, self.came, self.rulebook.rules) = (all, Came::Commit, rules);
             looked?;
+        }
+        if is_unjudged || is_beginning {
+            self.messages.lose_count();
         }
         if is_beginning {
             self.messages.note_beginning();

@@ -21,7 +21,7 @@ use tracing::warn;
 pub(crate) use self::replace::{Carried, Replaced, keep};
 use super::known::Known;
 use super::messages::{Came, Messages};
-use super::outbound::Outbound;
+use super::outbound::{self, Looked};
 use super::violations::{self, How, Kept, Offending, Resolved, Violation, Why};
 use super::{INCARNATION_RULE, JUDGED_RULE, NotKept, OUTBOUND_RULE, Rulebook, known, resolution};
 use crate::query::written;
@@ -47,7 +47,6 @@ pub(crate) struct Judging {
     rulebook: Rulebook,
     sql: Rules,
     messages: Messages,
-    outbound: Outbound,
     /// The message that this file began with: what is known of outbound messages from there on is in no other file.
     since: Sequence,
     replica: PathBuf,
@@ -74,7 +73,7 @@ impl Judging {
         let file = connection.sqlite();
         violations::create(file)?;
         Messages::create(file)?;
-        Outbound::create(file)?;
+        outbound::create(file)?;
         known::create(file)?;
         let mut messages = Messages::default();
         messages.delivered(delivered);
@@ -82,7 +81,6 @@ impl Judging {
             rulebook: rulebook.clone(),
             sql: Rules::new(rulebook.texts.to_vec(), rulebook.bounds),
             messages: Messages::read(file, delivered)?.unwrap_or(messages),
-            outbound: Outbound::default(),
             since: place.sequence,
             replica: replica.to_owned(),
             place,
@@ -185,7 +183,6 @@ impl Judging {
             known::write_meant(connection.sqlite(), self.sql.meant())?;
         }
         self.messages.write(connection.sqlite())?;
-        self.outbound.write(connection.sqlite())?;
         Ok(())
     }
 
@@ -201,10 +198,12 @@ impl Judging {
         self.open
     }
 
-    /// What was seen, for what takes the place of this state before it is committed.
-    pub(crate) fn carry(&mut self, connection: &Connection) -> Result<Carried, SqliteError> {
+    /// What was seen, for what takes the place of this state before it is committed. Of outbound messages only where the file `goes`: from one that stays they are
+    /// copied, however many there are.
+    pub(crate) fn carry(&mut self, goes: Option<&Connection>) -> Result<Carried, SqliteError> {
         let (counted, meant) = (std::mem::take(&mut self.counted), self.sql.meant().clone());
-        let outbound = Outbound::since(connection.sqlite(), self.since)?;
+        let outbound = goes.map(|file| outbound::since(file.sqlite(), self.since)).transpose()?;
+        let outbound = outbound.unwrap_or_default();
         Ok(Carried { found: self.take_found(), counted, messages: self.messages, outbound, meant })
     }
 
@@ -268,7 +267,7 @@ impl Judging {
 }
 
 impl Judge for Judging {
-    fn commit(&mut self, view: &CommitView<'_>) -> Result<(), ApplyError> {
+    fn commit(&mut self, view: &CommitView<'_>, replica: &Connection) -> Result<(), ApplyError> {
         let first = self.new.len();
         for Finding { rule, why, columns, rows, more } in self.sql.check(view)? {
             let (why, detail) = match why {
@@ -304,8 +303,13 @@ impl Judge for Judging {
         }
         let found = self.messages.check(view, self.came);
         let told = found.iter().find(|(rule, _)| *rule == OUTBOUND_RULE).map(|(_, told)| told.as_str());
-        let (at, consumed) = (self.place.sequence, self.messages.acknowledged());
-        self.outbound.look(view, self.came, at, told, consumed);
+        let looked = Looked {
+            came: self.came,
+            at: self.place.sequence,
+            told,
+            inbox_consumed: self.messages.consumed(),
+        };
+        outbound::look(replica.sqlite(), view, &looked).map_err(sqlite)?;
         for (rule, detail) in found {
             self.find(rule, Why::Messages, &detail, Offending::default());
         }

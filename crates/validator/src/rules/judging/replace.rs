@@ -13,7 +13,7 @@ use synddb_sqlite::rusqlite;
 
 use super::{Judging, Place, sqlite};
 use crate::rules::messages::{Came, Messages};
-use crate::rules::outbound::{Outbound, SeenMessage};
+use crate::rules::outbound::{self, SeenMessage};
 use crate::rules::violations::{self, Violation};
 use crate::rules::{Rulebook, known};
 
@@ -42,7 +42,7 @@ pub(crate) struct Replaced<'r> {
 }
 
 impl Judging {
-    /// Over a snapshot that is to take the place of a replica, or that is the first one.
+    /// Over a snapshot that is to take the place of a replica, or that is the first one. What is written of it is one transaction.
     pub(crate) fn over_snapshot(
         rulebook: &Rulebook,
         replaced: Replaced<'_>,
@@ -58,17 +58,30 @@ impl Judging {
             timestamp: header.timestamp,
             incarnation,
         };
+        after.execute("BEGIN IMMEDIATE")?;
+        let judged = Self::over_replaced(rulebook, replaced, after, place, replica);
+        after.execute(if judged.is_ok() { "COMMIT" } else { "ROLLBACK" })?;
+        judged
+    }
+
+    fn over_replaced(
+        rulebook: &Rulebook,
+        replaced: Replaced<'_>,
+        after: &Connection,
+        place: Place,
+        replica: &Path,
+    ) -> Result<Self, ApplyError> {
         let Replaced { live, staged, unread, gap, delivered } = replaced;
         let mut judging = Self::over(rulebook, after, place, delivered, replica).map_err(sqlite)?;
         let (before, seen) = live.map_or((None, None), |(before, seen)| (Some(before), seen));
         if let Some(file) = before.or(unread) {
             violations::copy(file.sqlite(), after.sqlite()).map_err(sqlite)?;
-            Outbound::copy(file.sqlite(), after.sqlite()).map_err(sqlite)?;
+            outbound::copy(file.sqlite(), after.sqlite()).map_err(sqlite)?;
         }
         judging.came = if seen.is_some() || staged.is_some() { Came::Snapshot } else { Came::First };
         match (staged, seen) {
             (Some(seen), _) => {
-                Outbound::take_over(after.sqlite(), &seen.outbound).map_err(sqlite)?;
+                outbound::take_over(after.sqlite(), &seen.outbound).map_err(sqlite)?;
                 (judging.messages, judging.new) = (seen.messages, seen.found);
                 judging.new.extend(seen.counted);
                 judging.sql.mean(seen.meant);
@@ -94,6 +107,9 @@ impl Judging {
         }
         judging.look_at_all(before, after, judging.rulebook.tables())?;
         judging.came = Came::Commit;
+        if gap.is_some() {
+            judging.messages.lose_count();
+        }
         known::write(after.sqlite(), rulebook, judging.sql.meant()).map_err(sqlite)?;
         judging.write(after)?;
         judging.note_judged(after, place.sequence)?;
@@ -121,7 +137,7 @@ pub(crate) fn keep(from: &Connection, to: &Connection) -> rusqlite::Result<()> {
     }
     violations::create(to)?;
     violations::copy(from, to)?;
-    Outbound::copy(from, to)?;
+    outbound::copy(from, to)?;
     Messages::create(to)?;
     Messages::read(from, 0)?.map_or(Ok(()), |messages| messages.write(to))?;
     known::copy(from, to)

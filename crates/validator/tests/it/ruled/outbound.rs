@@ -1,9 +1,10 @@
 //! Outbound messages: signed when an endorsed checkpoint covers them, one digest for each id, ever.
 
 use synddb_protocol::Uint256;
-use synddb_protocol::hash::PayloadHash;
+use synddb_protocol::hash::{ChainHash, PayloadHash};
 use synddb_protocol::http::{OutboundSignature, OutboundStatus};
-use synddb_protocol::log::OutboundMessage;
+use synddb_protocol::id::InboundNonce;
+use synddb_protocol::log::{Entry, Inbound, OutboundMessage};
 use synddb_protocol::signing::{Domain, RecoverableSignature};
 use synddb_sqlite::messages::{DEADLINE_NEVER, SCHEMA};
 
@@ -321,4 +322,125 @@ async fn what_a_reconcile_brings_in_order_is_signed() {
     assert_eq!(signer(&signed(&mut running, 2).await, &message(2, 6)), Some(key(&log)));
     running.stop().await.unwrap();
     equal(&log);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_of_too_many_is_refused_alone_and_so_many_are_looked_at_again() {
+    let (mut log, mut running) = begun().await;
+    log.run(&row(5));
+    let first = log.publish().await;
+    until_endorsed(&mut running, first).await;
+    let before = signed(&mut running, 1).await;
+    log.run(&format!(
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 100001)
+         INSERT INTO outbound_messages(target, created_at) SELECT '{TARGET}', 0 FROM n"
+    ));
+    let many = log.publish().await;
+    running.until_applied(many).await;
+    assert_eq!(open(&mut running).await, [("outbound messages".to_owned(), many.get())]);
+    assert!(refused(&mut running, 2).await.contains("more than 100000"));
+    assert!(refused(&mut running, 100_002).await.contains("more than 100000"));
+    assert_eq!(signed(&mut running, 1).await, before);
+    resolve(&log.replica(), 1);
+    log.run(&row(6));
+    let last = log.publish().await;
+    until_endorsed(&mut running, last).await;
+    let found = signed(&mut running, 100_003).await;
+    assert_eq!(signer(&found, &message(100_003, 6)), Some(key(&log)));
+    running.stop().await.unwrap();
+    // A rule that is new looks at all of them.
+    let config = signing(&log);
+    let rule = RULES.replace("balances", "outbound_messages").replace("account, amount", "id");
+    std::fs::write(config.rules.as_ref().unwrap(), rule.replace("amount < 0", "gas_limit < 0")).unwrap();
+    let mut running = caught_up(config).await;
+    assert_eq!(open(&mut running).await, []);
+    assert_eq!(signed(&mut running, 1).await, before);
+    assert_eq!(signed(&mut running, 100_003).await, found);
+    running.stop().await.unwrap();
+}
+
+/// The log delivers a message.
+fn deliver(log: &mut Log, nonce: u64) {
+    log.sign(&Entry::Inbound(Inbound {
+        chain_id: BRIDGE.chain_id,
+        bridge: BRIDGE.contract,
+        nonce: InboundNonce::new(nonce).unwrap(),
+        block_number: 9,
+        block_hash: ChainHash::from_bytes([8; 32]),
+        transaction_hash: ChainHash::from_bytes([9; 32]),
+        log_index: 1,
+        event: vec![1, 2, 3],
+    }));
+}
+
+fn acknowledge(id: u64) -> String {
+    format!("INSERT INTO inbound_messages(message_id, outcome, processed_at) VALUES({id}, 'done', 0)")
+}
+
+/// Waits until a message is signed, and says how many were acknowledged before it.
+async fn consumed(running: &mut Running, nonce: u64) -> u64 {
+    signed(running, nonce).await.fields.inbox_consumed
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_acknowledged_counts_where_a_commit_did_it_and_not_where_a_snapshot_brought_it() {
+    let mut log = Log::begin(&format!("{SCHEMA}; {}; {}", acknowledge(1), acknowledge(2))).await;
+    let mut config = signing(&log);
+    config.endorse.incarnation_max = 0;
+    let mut running = Running::start(config.clone());
+    (1..=6).for_each(|nonce| deliver(&mut log, nonce));
+    log.run(&row(5));
+    let last = log.publish().await;
+    until_endorsed(&mut running, last).await;
+    assert_eq!(consumed(&mut running, 1).await, 0, "the first snapshot brought both");
+    log.run(&format!("BEGIN; {}; {}; COMMIT", row(6), acknowledge(3)));
+    log.run(&row(7));
+    let last = log.publish().await;
+    until_endorsed(&mut running, last).await;
+    assert_eq!((consumed(&mut running, 2).await, consumed(&mut running, 3).await), (3, 3));
+    let acknowledged = (1..=5).map(acknowledge).collect::<Vec<_>>().join(";");
+    let sent = [5, 6, 7].map(row).join(";");
+    log.begin_anew("copy.db", &format!("{SCHEMA}; {acknowledged}; {sent}")).await;
+    log.run(&row(8));
+    let last = log.publish().await;
+    until_endorsed(&mut running, last).await;
+    assert_eq!(consumed(&mut running, 4).await, 3, "no commit acknowledged 4 and 5");
+    running.stop().await.unwrap();
+    // It is known after a restart as well.
+    let mut running = Running::start(config);
+    log.run(&row(9));
+    log.run(&format!("BEGIN; {}; {}; COMMIT", acknowledge(6), row(1)));
+    let last = log.publish().await;
+    until_endorsed(&mut running, last).await;
+    assert_eq!((consumed(&mut running, 5).await, consumed(&mut running, 6).await), (3, 6));
+    assert_eq!(open(&mut running).await, []);
+    running.stop().await.unwrap();
+    equal(&log);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_acknowledged_while_nobody_looked_has_no_message_signed_until_it_is_known_again() {
+    let mut log = Log::begin(SCHEMA).await;
+    (1..=2).for_each(|nonce| deliver(&mut log, nonce));
+    log.run(&acknowledge(1));
+    log.publish().await;
+    apply_unjudged(&log).await;
+    let mut running = caught_up(signing(&log)).await;
+    assert_eq!(open(&mut running).await.len(), 1);
+    resolve(&log.replica(), 1);
+    log.run(&row(5));
+    let last = log.publish().await;
+    until_endorsed(&mut running, last).await;
+    assert!(refused(&mut running, 1).await.contains("is not known"));
+    log.run(&format!("BEGIN; {}; {}; COMMIT", acknowledge(2), row(6)));
+    let last = log.publish().await;
+    until_endorsed(&mut running, last).await;
+    assert_eq!(consumed(&mut running, 2).await, 2);
+    running.stop().await.unwrap();
+    // Whoever judges all of it knows both.
+    std::fs::remove_file(log.replica()).unwrap();
+    let mut running = Running::start(signing(&log));
+    running.until_applied(last).await;
+    assert_eq!((consumed(&mut running, 1).await, consumed(&mut running, 2).await), (1, 2));
+    running.stop().await.unwrap();
 }
