@@ -96,7 +96,10 @@ impl Signed {
         }
         let is_full = note.signed.len() == SIGNED_MAX;
         match note.signed.iter_mut().find(|other| (other.stream, other.key) == (self.stream, self.key)) {
-            Some(before) if *before == self => return Ok(()),
+            // Whoever wrote it may have been killed before its name was on the disk.
+            Some(before) if *before == self => {
+                return sync_folder_of(&file).map_err(|source| NotNoted::Unwritable { file, source });
+            }
             Some(before) => *before = self,
             // None is forgotten for another one.
             None if is_full => return Err(NotNoted::Full { file }),
@@ -117,14 +120,21 @@ impl Note {
     }
 
     fn write(&self, file: &Path) -> io::Result<()> {
-        let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
-        let folder = folder.unwrap_or_else(|| Path::new("."));
-        let mut staged = tempfile::NamedTempFile::new_in(folder)?;
+        let mut staged = tempfile::NamedTempFile::new_in(folder_of(file))?;
         serde_json::to_writer(&mut staged, self)?;
         staged.as_file().sync_all()?;
         staged.persist(file)?;
-        File::open(folder)?.sync_all()
+        sync_folder_of(file)
     }
+}
+
+fn folder_of(file: &Path) -> &Path {
+    file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."))
+}
+
+/// The names in the folder of a file, and that others are gone from it, are on the disk behind this.
+pub(super) fn sync_folder_of(file: &Path) -> io::Result<()> {
+    File::open(folder_of(file))?.sync_all()
 }
 
 #[cfg(test)]

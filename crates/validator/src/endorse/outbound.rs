@@ -7,9 +7,10 @@
 //! What must stay true:
 //!
 //! - Only what a commit brought that was verified, that violates no rule, and that nothing changed since (`tests/it/ruled/outbound.rs`).
-//! - The note comes first, and outlives the replica: a second digest of one nonce is never signed, neither after a restart nor by a replica that was made
+//! - The note comes first, is on the disk before the signature is shown, and outlives the replica: a second digest of one nonce is never signed, neither after a restart nor by a replica that was made
 //!   anew, nor for another bridge. The signature is deterministic, so a validator that is killed in between signs the same bytes again.
 
+use std::io;
 use std::path::{Path, PathBuf};
 
 use synddb_protocol::http::OutboundSignature;
@@ -21,6 +22,7 @@ use synddb_sqlite::query::Reading;
 use synddb_sqlite::rusqlite::{self, OpenFlags, OptionalExtension as _, params};
 use tracing::{debug, error};
 
+use super::noted::sync_folder_of;
 use crate::metrics;
 use crate::rules::{SeenMessage, seen};
 
@@ -46,6 +48,14 @@ pub(super) enum NotSigned {
         file: PathBuf,
         /// Why not.
         source: SqliteError,
+    },
+    /// Nor is it known that the file would be there after a power cut.
+    #[error("the folder of what is about to be signed cannot be written to the disk. file=`{}`", file.display())]
+    Name {
+        /// The file.
+        file: PathBuf,
+        /// Why not.
+        source: io::Error,
     },
 }
 
@@ -96,16 +106,22 @@ impl Notes {
             | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let created = rusqlite::Connection::open_with_flags(&file, flags).map_err(SqliteError::from);
         let opened = created.and_then(Connection::over).and_then(|connection| {
-            connection.execute("PRAGMA synchronous = FULL")?;
+            // A commit is the removal of the journal. FULL does not have the folder on the disk by then, and a power cut that brings the journal back takes the
+            // note back, of what was shown meanwhile. EXTRA does.
             connection.execute(
-                "CREATE TABLE IF NOT EXISTS signed(
+                "PRAGMA journal_mode = DELETE; PRAGMA synchronous = EXTRA;
+                 CREATE TABLE IF NOT EXISTS signed(
                      stream BLOB NOT NULL, nonce INTEGER NOT NULL, signer BLOB NOT NULL, digest TEXT NOT NULL, answer TEXT NOT NULL,
                      PRIMARY KEY (stream, nonce, signer)) WITHOUT ROWID",
             )?;
             Ok(connection)
         });
         match opened {
-            Ok(connection) => Ok(Self { connection, file }),
+            // So is the file's own name, and the end of a commit that a process was killed in.
+            Ok(connection) => match sync_folder_of(&file) {
+                Ok(()) => Ok(Self { connection, file }),
+                Err(source) => Err(NotSigned::Name { file, source }),
+            },
             Err(source) => Err(NotSigned::Note { file, source }),
         }
     }
@@ -189,4 +205,35 @@ pub(super) fn signed(
         .query_row(sql, params![stream, nonce.cast_signed(), signer], |row| row.get::<_, String>(0))
         .optional()?;
     Ok(answer.and_then(|answer| serde_json::from_str(&answer).ok()))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use super::*;
+
+    #[test]
+    fn a_note_is_on_the_disk_before_anything_is_shown() {
+        let folder = tempfile::tempdir().unwrap();
+        let replica = folder.path().join("replica.db");
+        for _ in 0..2 {
+            let notes = Notes::open(&replica).unwrap();
+            let asked = |pragma| {
+                notes.connection.sqlite().pragma_query_value(None, pragma, |row| row.get::<_, String>(0))
+            };
+            assert_eq!(asked("journal_mode").unwrap(), "delete");
+            let synchronous =
+                notes.connection.sqlite().pragma_query_value(None, "synchronous", |row| row.get::<_, i64>(0));
+            assert_eq!(synchronous.unwrap(), 3, "EXTRA: the folder too, behind the removal of the journal");
+        }
+        // Whoever made it something else.
+        let other = rusqlite::Connection::open(file_beside(&replica)).unwrap();
+        other.pragma_update(None, "journal_mode", "WAL").unwrap();
+        drop(other);
+        let notes = Notes::open(&replica).unwrap();
+        let mode =
+            notes.connection.sqlite().pragma_query_value(None, "journal_mode", |row| row.get::<_, String>(0));
+        assert_eq!(mode.unwrap(), "delete");
+    }
 }
