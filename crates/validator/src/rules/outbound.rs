@@ -147,7 +147,7 @@ fn compare(
     if let Some(changes) = changes {
         each(view, changes, |nonce, stands| {
             if written.is_ok() {
-                written = compare_row(sqlite, nonce, stands.ok(), at);
+                written = compare_row(sqlite, nonce, stands.ok().as_ref(), at);
             }
         });
     }
@@ -159,7 +159,7 @@ fn compare(
 fn compare_row(
     sqlite: &Connection,
     nonce: u64,
-    stands: Option<OutboundFields>,
+    stands: Option<&OutboundFields>,
     at: Sequence,
 ) -> rusqlite::Result<()> {
     let sql =
@@ -175,7 +175,7 @@ fn compare_row(
         let sql = "UPDATE main._synddb_outbound SET refused_at = NULL, refused = NULL WHERE nonce = ?1";
         sqlite.prepare_cached(sql)?.execute([nonce.cast_signed()])?;
     }
-    if says == stands { Ok(()) } else { refuse(sqlite, nonce, at, CHANGED_UNSEEN) }
+    if says.as_ref() == stands { Ok(()) } else { refuse(sqlite, nonce, at, CHANGED_UNSEEN) }
 }
 
 /// What was written down from a message of the log on, of a file that goes: never signed, since the state that held it was replaced.
