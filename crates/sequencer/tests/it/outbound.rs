@@ -19,7 +19,7 @@ use crate::killed::{Process, configure};
 use crate::sample::{Client, STREAM, submission_body};
 use crate::sample_key;
 use crate::server::{Server, config, faulty_store, file_store, http};
-use crate::takeover::{begin, submit};
+use crate::takeover::{Said, begin, submit};
 
 const TARGET: &str = "0x00000000000000000000000000000000000000aa";
 pub(crate) const CONTRACT: &str = "0x00000000000000000000000000000000000000b1";
@@ -283,15 +283,15 @@ async fn a_killed_sequencer_signs_the_same_afterwards() {
     let first = read(&process, &http, 1).await;
     check(&first, &expected(1, 1, 0), sample_key(folder.path(), "one").id());
     process.kill();
-    // Whether what it was about to write down is written or not.
-    for (nonce, at) in [(2, "outbound walked@1"), (3, "outbound recorded@2")] {
+    // Whether what it was about to write down is written or not. What is read first is the fence.
+    for (nonce, at) in [(2, "outbound walked@2"), (3, "outbound recorded@2")] {
         let mut process = Process::start_with(&file, "SYNDDB_KILL_AT", at);
         let next = body(&mut client, &rows(&[(nonce, &nonce.to_string())]));
         while process.is_alive() {
             submit(&process, &http, next.clone()).await;
         }
         let process = Process::start(&file);
-        submit(&process, &http, next).await;
+        while matches!(submit(&process, &http, next.clone()).await, Said::Refused(Reason::NotLeading)) {}
         let nonce = u64::try_from(nonce).unwrap();
         let of_row = read(&process, &http, nonce).await;
         check(&of_row, &expected(nonce, nonce, 0), sample_key(folder.path(), "one").id());
