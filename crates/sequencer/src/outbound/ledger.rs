@@ -9,7 +9,7 @@
 //! What must stay true: a nonce has one row, which never changes, so that it has one digest (`spec/signing.md`, section 10); what one batch brings and how far
 //! was read are one transaction. Holds no signature: a key makes the same one each time.
 
-use std::io::{self, BufRead, Read};
+use std::io::{self, BufRead};
 use std::path::{Path, PathBuf};
 
 use synddb_protocol::http::OutboundFields;
@@ -21,6 +21,7 @@ use synddb_sqlite::connection::SqliteError;
 use synddb_sqlite::killable::reached;
 use synddb_sqlite::rusqlite::{self, OptionalExtension as _, params};
 
+use super::parts::Parts;
 use super::walk::{Ruling, Standing, WalkError, remakes, walk};
 use crate::journal::{JournalError, make_folder, make_private};
 
@@ -100,6 +101,14 @@ pub(crate) enum LedgerError {
         /// The ledger.
         file: PathBuf,
     },
+    /// The rows of a commit could not be read to their end: this machine failed, and the bytes say nothing of it.
+    #[error("the rows of a commit cannot be read; see the disk and the memory. file=`{}`", file.display())]
+    Unread {
+        /// The ledger, which holds them where they came in parts.
+        file: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
     /// The batch does not follow what was read.
     #[error("the batch does not follow what the ledger has read. read=`{read:?}` first=`{first}`")]
     Elsewhere {
@@ -167,7 +176,7 @@ impl Ledger {
             Ok((row.get::<_, Vec<u8>>(0)?, row.get::<_, i64>(1)?, row.get::<_, Vec<u8>>(2)?))
         });
         let (found, chain_id, contract) = self.done(of)?;
-        if found != stream.as_bytes() {
+        if found != self.stream.as_bytes() {
             return Err(foreign());
         }
         let chain_id = chain_id.cast_unsigned();
@@ -395,12 +404,14 @@ impl Ledger {
         .collect()
     }
 
-    /// The call data of a message.
-    pub(super) fn payload(&self, nonce: u64) -> Result<Vec<u8>, LedgerError> {
+    /// The call data of a message whose fields name its hash.
+    pub(super) fn payload(&self, nonce: u64, hash: PayloadHash) -> Result<Vec<u8>, LedgerError> {
         let sql = "SELECT payload FROM messages WHERE nonce = ?";
         let payload =
             self.sqlite.query_row(sql, [nonce.cast_signed()], |row| row.get::<_, Option<Vec<u8>>>(0));
-        Ok(self.done(payload.optional())?.flatten().unwrap_or_default())
+        let payload = self.done(payload.optional())?.flatten();
+        let payload = payload.filter(|payload| PayloadHash::of(payload) == hash);
+        payload.ok_or_else(|| self.damaged("the call data of a message"))
     }
 
     fn pragma(&self, name: &str) -> Result<i64, LedgerError> {
@@ -456,42 +467,44 @@ fn open_file(file: &Path, stream: StreamId, bridge: &Domain) -> rusqlite::Result
     Ok(sqlite)
 }
 
-/// The rows of a commit that came in parts, one part in memory at a time.
-struct Parts<'s> {
-    sqlite: &'s rusqlite::Connection,
-    next: i64,
-    part: Vec<u8>,
-    position: usize,
-}
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-impl<'s> Parts<'s> {
-    const fn of(sqlite: &'s rusqlite::Connection) -> Self {
-        Self { sqlite, next: 0, part: Vec::new(), position: 0 }
-    }
-}
+    use std::io::{BufReader, Read as _};
 
-impl BufRead for Parts<'_> {
-    fn fill_buf(&mut self) -> io::Result<&[u8]> {
-        while self.position >= self.part.len() {
-            let sql = "SELECT rows FROM parts WHERE place = ?";
-            let part = self.sqlite.query_row(sql, [self.next], |row| row.get(0)).optional();
-            let Some(part) = part.map_err(io::Error::other)? else { return Ok(&[]) };
-            (self.part, self.position, self.next) = (part, 0, self.next + 1);
+    use synddb_protocol::id::Address;
+    use synddb_sqlite::changeset::{Table, write_table};
+    use synddb_sqlite::messages::OUTBOUND;
+
+    use super::*;
+
+    /// Something that cannot be read.
+    struct Broken;
+
+    impl io::Read for Broken {
+        fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+            Err(io::Error::other("the disk is gone"))
         }
-        Ok(self.part.get(self.position..).unwrap_or_default())
     }
 
-    fn consume(&mut self, amount: usize) {
-        self.position += amount;
-    }
-}
-
-impl Read for Parts<'_> {
-    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        let there = self.fill_buf()?;
-        let amount = there.len().min(out.len());
-        out[..amount].copy_from_slice(&there[..amount]);
-        self.consume(amount);
-        Ok(amount)
+    #[test]
+    fn rows_that_this_machine_cannot_read_are_not_passed_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let bridge = Domain { chain_id: 1, contract: Address::ZERO };
+        let ledger = Ledger::open(folder.path(), StreamId::from_bytes([1; 32]), &bridge).unwrap();
+        let mut begun = Vec::new();
+        write_table(&mut begun, &Table { name: OUTBOUND.to_owned(), key: vec![true] });
+        let walk = |rows: &dyn Fn() -> Box<dyn BufRead>| {
+            let (mut standing, mut brought) = (Standing::START, Brought::default());
+            ledger.walk(&mut standing, Sequence::FIRST, false, rows, &mut brought)
+        };
+        let failed = walk(&|| Box::new(BufReader::new(Broken)));
+        assert!(matches!(failed, Err(LedgerError::Unread { .. })), "{failed:?}");
+        let failed = walk(&|| Box::new(io::Cursor::new(begun.clone()).chain(BufReader::new(Broken))));
+        assert!(matches!(failed, Err(LedgerError::Unread { .. })), "{failed:?}");
+        // What follows from the bytes is the same at every attempt.
+        walk(&|| Box::new(&b"rows"[..])).unwrap();
+        walk(&|| Box::new(&[0x54, 1][..])).unwrap();
     }
 }

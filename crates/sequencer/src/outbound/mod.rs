@@ -8,12 +8,14 @@
 //!
 //! - Nothing is signed before the message that brings the row is stored: what is read here comes from the store, verified as any reader verifies it.
 //! - A nonce has one digest, whatever the application, an incarnation or a copy of its database says later.
+//! - A nonce is refused by what the log holds, never by a trouble of this machine or a damage of its files: those are errors, and are tried again.
 //! - Nobody waits for it: the order, the journal and the owner know nothing of it. A ledger that cannot read or write tries again.
 //!
 //! The application's file is never opened.
 
 mod follow;
 mod ledger;
+mod parts;
 mod walk;
 
 pub(crate) use follow::follow;

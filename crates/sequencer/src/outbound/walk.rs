@@ -6,7 +6,7 @@
 //!
 //! Pure: knows neither the store nor the file that remembers. What it cannot know is what a snapshot holds.
 
-use std::io::BufRead;
+use std::io::{self, BufRead};
 
 use synddb_protocol::state::Value;
 use synddb_protocol::submission::{ObjectKind, SchemaChange, TextEncoding};
@@ -54,12 +54,24 @@ pub(super) enum Ruling {
 /// Why a walk ended early.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum WalkError<E> {
-    /// The rows are no changeset. Nothing was said of any of them.
+    /// The rows are no changeset, which follows from their bytes: whoever reads them finds the same. Nothing was said of any of them.
     #[error(transparent)]
-    Rows(ChangesetError),
+    Malformed(ChangesetError),
+    /// The rows cannot be read here and now, which says nothing of them. Whatever was told of them has to be taken back.
+    #[error(transparent)]
+    Unread(io::Error),
     /// Whoever is told of them failed.
     #[error(transparent)]
     Told(E),
+}
+
+impl<E> From<ChangesetError> for WalkError<E> {
+    fn from(error: ChangesetError) -> Self {
+        match error {
+            ChangesetError::Truncated | ChangesetError::Invalid { .. } => Self::Malformed(error),
+            ChangesetError::Read(error) => Self::Unread(error),
+        }
+    }
 }
 
 /// Whether a commit replaces or alters the table of outbound messages.
@@ -82,7 +94,7 @@ pub(super) fn walk<R: BufRead, E>(
     rows: impl Fn() -> R,
     mut tell: impl FnMut(Ruling, u64) -> Result<(), E>,
 ) -> Result<(), WalkError<E>> {
-    let seen = Seen::at(rows()).map_err(WalkError::Rows)?;
+    let seen = Seen::at(rows())?;
     standing.consumed = standing.consumed.max(seen.consumed);
     if !seen.is_any {
         return Ok(());
@@ -90,7 +102,7 @@ pub(super) fn walk<R: BufRead, E>(
     let fits = seen.fitting(*standing);
     let mut reader = Reader::new(rows());
     let mut at = None;
-    while let Some(step) = reader.step().map_err(WalkError::Rows)? {
+    while let Some(step) = reader.step()? {
         let row = match step {
             Step::Table(table) => {
                 at = table.name.eq_ignore_ascii_case(OUTBOUND).then_some(table.key.len());
@@ -344,7 +356,7 @@ mod tests {
         let (signed, refused) = walked(&mut standing, false, &rows);
         assert!(signed.is_empty() && refused[0].1.contains("init-messages"), "{refused:?}");
         let broken = walk(&mut standing, false, || &b"rows"[..], |_, _| Ok::<(), Infallible>(()));
-        assert!(matches!(broken, Err(WalkError::Rows(_))));
+        assert!(matches!(broken, Err(WalkError::Malformed(_))));
     }
 
     #[test]
