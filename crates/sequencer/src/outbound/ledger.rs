@@ -12,9 +12,10 @@
 use std::io::{self, BufRead};
 use std::path::{Path, PathBuf};
 
+use synddb_protocol::hash::PayloadHash;
 use synddb_protocol::http::OutboundFields;
 use synddb_protocol::id::{Sequence, StreamId};
-use synddb_protocol::log::{Entry, VerifiedBatch};
+use synddb_protocol::log::{Entry, OutboundMessage, VerifiedBatch};
 use synddb_protocol::signing::Domain;
 use synddb_protocol::submission::{Changes, Content, Part, SnapshotPlace, TextEncoding};
 use synddb_sqlite::connection::SqliteError;
@@ -94,7 +95,10 @@ pub(crate) enum LedgerError {
         file: PathBuf,
     },
     /// A value in the file is not one that this program writes.
-    #[error("the ledger of outbound messages is damaged; restore it. what=`{what}` file=`{}`", file.display())]
+    #[error(
+        "the ledger of outbound messages is damaged; move the file away, and it is made anew from the log. what=`{what}` file=`{}`",
+        file.display()
+    )]
     Damaged {
         /// What is wrong.
         what: &'static str,
@@ -125,7 +129,7 @@ pub(super) struct Recorded {
     pub(super) nonce: u64,
     pub(super) sequence: Sequence,
     /// What is signed, or why nothing is.
-    pub(super) of: Result<OutboundFields, String>,
+    pub(super) of: Result<OutboundMessage, String>,
 }
 
 /// What a batch brought.
@@ -146,6 +150,7 @@ type Written = (i64, i64, Option<String>, Option<String>);
 pub(super) struct Ledger {
     sqlite: rusqlite::Connection,
     file: PathBuf,
+    stream: StreamId,
     read: Option<Sequence>,
     standing: Standing,
 }
@@ -159,13 +164,13 @@ impl Ledger {
         let opened = open_file(&file, stream, bridge);
         let sqlite =
             opened.map_err(|error| LedgerError::Sqlite { file: file.clone(), source: error.into() })?;
-        let mut ledger = Self { sqlite, file, read: None, standing: Standing::START };
-        ledger.check(stream, bridge)?;
+        let mut ledger = Self { sqlite, file, stream, read: None, standing: Standing::START };
+        ledger.check(bridge)?;
         ledger.load()?;
         Ok(ledger)
     }
 
-    fn check(&self, stream: StreamId, bridge: &Domain) -> Result<(), LedgerError> {
+    fn check(&self, bridge: &Domain) -> Result<(), LedgerError> {
         let is_known = self.pragma("application_id")? == APPLICATION && self.pragma("user_version")? == FORM;
         let foreign = || LedgerError::Foreign { file: self.file.clone() };
         if !is_known {
@@ -326,7 +331,10 @@ impl Ledger {
         match walked {
             Ok(()) => *standing = behind,
             Err(WalkError::Told(error)) => return Err(error),
-            Err(WalkError::Rows(error)) => {
+            Err(WalkError::Unread(source)) => {
+                return Err(LedgerError::Unread { file: self.file.clone(), source });
+            }
+            Err(WalkError::Malformed(error)) => {
                 tracing::warn!(%sequence, error = synddb_protocol::chain(&error),
                     "the rows of a commit cannot be read; none of them is signed");
             }
@@ -344,8 +352,7 @@ impl Ledger {
     ) -> Result<(), LedgerError> {
         let (nonce, fields, payload, refused) = match ruling {
             Ruling::Message(row) => {
-                // The stream is no part of the fields.
-                let fields = OutboundFields::of(&row.message(StreamId::from_bytes([0; 32]), consumed));
+                let fields = OutboundFields::of(&row.message(self.stream, consumed));
                 let fields = serde_json::to_string(&fields).map_err(|_| self.damaged("fields"))?;
                 (row.nonce, Some(fields), Some(row.payload), None)
             }
@@ -378,6 +385,9 @@ impl Ledger {
     }
 
     /// What is known of nonces from one on, in their order: so many at most.
+    ///
+    /// # Errors
+    /// [`LedgerError::Damaged`] where one of them does not read: from damage nobody may conclude that it is refused.
     pub(super) fn recorded_from(&self, from: u64, limit: usize) -> Result<Vec<Recorded>, LedgerError> {
         let Ok(from) = i64::try_from(from) else { return Ok(Vec::new()) };
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
@@ -390,18 +400,21 @@ impl Ledger {
             })?;
             rows.collect()
         };
-        let rows = self.done(read())?.into_iter();
-        rows.map(|(nonce, sequence, fields, refused)| {
-            let of = match (fields, refused) {
-                (Some(fields), None) => {
-                    Ok(serde_json::from_str(&fields).map_err(|_| self.damaged("fields"))?)
-                }
-                (_, Some(refused)) => Err(refused),
-                (None, None) => return Err(self.damaged("a message")),
-            };
-            Ok(Recorded { nonce: nonce.cast_unsigned(), sequence: self.sequence(sequence)?, of })
-        })
-        .collect()
+        self.done(read())?.into_iter().map(|written| self.recorded_of(written)).collect()
+    }
+
+    fn recorded_of(&self, (nonce, sequence, fields, refused): Written) -> Result<Recorded, LedgerError> {
+        let nonce = nonce.cast_unsigned();
+        let of = match (fields, refused) {
+            (Some(fields), None) => {
+                let fields = serde_json::from_str::<OutboundFields>(&fields).ok();
+                let message = fields.and_then(|fields| fields.message(self.stream, nonce).ok());
+                Ok(message.ok_or_else(|| self.damaged("the fields of a message"))?)
+            }
+            (None, Some(refused)) => Err(refused),
+            (None, None) | (Some(_), Some(_)) => return Err(self.damaged("a message")),
+        };
+        Ok(Recorded { nonce, sequence: self.sequence(sequence)?, of })
     }
 
     /// The call data of a message whose fields name its hash.

@@ -85,7 +85,7 @@ impl Outbound {
     /// # Errors
     /// [`LedgerError`].
     pub(crate) fn content(&self, signed: OutboundSignature) -> Result<OutboundContent, LedgerError> {
-        let payload = self.with(|ledger| ledger.payload(signed.nonce))?;
+        let payload = self.with(|ledger| ledger.payload(signed.nonce, signed.fields.payload_hash))?;
         Ok(OutboundContent { signed, payload: format!("0x{}", hex::encode(payload)) })
     }
 
@@ -118,11 +118,9 @@ impl Outbound {
 
     /// Signed here and now: a key makes one signature for one content, and the ledger has one content for each nonce.
     fn status_of(&self, Recorded { nonce, sequence, of }: Recorded) -> OutboundStatus {
-        let refused = |detail| OutboundStatus::Refused(OutboundRefused { nonce, sequence, detail });
-        let message = match of.map(|fields| fields.message(self.stream, nonce)) {
-            Ok(Ok(message)) => message,
-            Ok(Err(error)) => return refused(format!("the ledger is damaged: {error}")),
-            Err(detail) => return refused(detail),
+        let message = match of {
+            Ok(message) => message,
+            Err(detail) => return OutboundStatus::Refused(OutboundRefused { nonce, sequence, detail }),
         };
         let signature = message.sign(&self.key, &self.bridge);
         let signed = OutboundSignature::of(&message, sequence, &self.bridge, self.key.id(), &signature);
@@ -138,7 +136,7 @@ impl Outbound {
         };
         let ledger = opened.insert(ledger);
         let done = work(ledger);
-        if matches!(done, Err(LedgerError::Sqlite { .. })) {
+        if done.is_err() {
             *opened = None;
         }
         done

@@ -13,12 +13,13 @@ use synddb_protocol::submission::TextEncoding;
 use synddb_sequencer::{Bridge, Config};
 use synddb_sqlite::changeset::{Table, write_delete, write_insert, write_table, write_update};
 use synddb_sqlite::messages::{INBOUND, OUTBOUND};
+use synddb_sqlite::rusqlite;
 use synddb_storage::faulty::{Loss, Verb};
 
 use crate::killed::{Process, configure};
 use crate::sample::{Client, STREAM, submission_body};
 use crate::sample_key;
-use crate::server::{Server, config, faulty_store, file_store, http};
+use crate::server::{Answer, Server, config, faulty_store, file_store, http};
 use crate::takeover::{Said, begin, submit};
 
 const TARGET: &str = "0x00000000000000000000000000000000000000aa";
@@ -385,6 +386,51 @@ async fn the_paths_say_what_is_missing_and_show_messages_as_they_come() {
             reason => assert_eq!(reason, Reason::NotLeading),
         }
     }
+    server.stop().await;
+}
+
+/// What is answered once the stream is led.
+async fn led(server: &Server, path: &str) -> Answer {
+    loop {
+        let answer = server.get(path).await;
+        if answer.status != 503 || answer.reason() != Reason::NotLeading {
+            return answer;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_damaged_is_unavailable_and_never_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = file_store(folder.path()).await;
+    let server = Server::start(&store, bridged(folder.path(), "one")).await;
+    let mut client = Client::new(STREAM);
+    server.begin(&client).await.receipt();
+    let held: Vec<(i64, &str)> = (1..=6).map(|id| (id, "1")).collect();
+    server.submit(STREAM, body(&mut client, &rows(&held))).await.receipt();
+    let intact = signed(known(&server, 6).await);
+    server.stop().await;
+    let file = folder.path().join("one/streams").join(STREAM.to_key()).join("outbound.db");
+    let ledger = rusqlite::Connection::open(file).unwrap();
+    ledger
+        .execute_batch(
+            "UPDATE messages SET fields = replace(fields, '\"value\":\"1\"', '\"value\":\"one\"') WHERE nonce = 1;
+             UPDATE messages SET fields = 'nothing' WHERE nonce = 2;
+             UPDATE messages SET fields = NULL WHERE nonce = 3;
+             UPDATE messages SET refused = 'damage' WHERE nonce = 4;
+             UPDATE messages SET payload = x'00' WHERE nonce = 5;",
+        )
+        .unwrap();
+    drop(ledger);
+    let server = Server::start(&store, bridged(folder.path(), "one")).await;
+    for path in ["1/status", "2/status", "3/status", "4/status", "1", "2", "3", "4", "5"] {
+        let answer = led(&server, &format!("messages/outbound/{path}")).await;
+        assert_eq!((answer.status, answer.reason()), (503, Reason::Unavailable), "{path}");
+    }
+    assert_eq!(server.get("messages/outbound").await.reason(), Reason::Unavailable);
+    // The others are served as before.
+    assert_eq!(server.get("messages/outbound?from=5").await.status, 200);
+    assert_eq!(signed(known(&server, 6).await), intact);
     server.stop().await;
 }
 
