@@ -95,7 +95,8 @@ impl Carrier {
             let counted = self.view.counted().await;
             self.view.update(|status| {
                 (status.failing, status.settled, status.open) = (failing, counted.settled, counted.open);
-                metrics::stand(status.known, counted.settled, counted.open);
+                status.known = counted.known;
+                metrics::stand(counted.known, counted.settled, counted.open);
             });
             tokio::select! {
                 () = shutdown.asked() => return Ok(()),

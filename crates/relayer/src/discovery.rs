@@ -135,12 +135,10 @@ impl Looking<'_> {
             }
         }
         let is_live = |signer| self.live.get(&signer).copied().unwrap_or_default();
-        let listed = read(&list, from, self.asked, self.round.now_ms, is_live).map_err(|detail| {
+        read(&list, from, self.asked, self.round.now_ms, is_live).map_err(|detail| {
             metrics::nonsense();
             NotNow::Other(detail)
-        })?;
-        self.round.view.update(|status| status.known = status.known.max(list.last));
-        Ok(listed)
+        })
     }
 }
 

@@ -39,7 +39,7 @@ pub struct RelayerStatus {
     pub account: Address,
     /// What it has, in wei: a decimal number. `None` while that is not known.
     pub balance: Option<String>,
-    /// The highest message that the sequencer has told of; 0 for none.
+    /// The highest message that a sequencer has signed, as far as it was found; 0 for none.
     pub known: u64,
     /// The highest message that nothing changes any more; 0 for none.
     pub settled: u64,

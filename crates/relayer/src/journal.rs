@@ -220,6 +220,8 @@ impl Journal {
 /// How messages stand, counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Counted {
+    /// The highest nonce of all.
+    pub(crate) known: u64,
     /// Those that may still change.
     pub(crate) open: u64,
     /// Everything up to this nonce does not.
@@ -263,6 +265,7 @@ impl Reader {
             number(found.unwrap_or(0), "a count")
         };
         Ok(Counted {
+            known: one("SELECT max(nonce) FROM messages")?,
             open: one("SELECT count(*) FROM messages WHERE is_settled = 0")?,
             settled: one(
                 "SELECT coalesce((SELECT min(nonce) - 1 FROM messages WHERE is_settled = 0), (SELECT max(nonce) FROM messages))",
@@ -365,11 +368,11 @@ mod tests {
         journal.found(&[Tracked::new(2, 100)], 4).unwrap();
         assert_eq!(journal.due(4, 10).unwrap(), [sent], "what is known stays");
         let reader = Reader::open(folder.path()).unwrap();
-        assert_eq!(reader.counted().unwrap(), Counted { open: 2, settled: 0 });
+        assert_eq!(reader.counted().unwrap(), Counted { known: 3, open: 2, settled: 0 });
         for nonce in [1, 2] {
             journal.save(&Tracked { standing: Standing::Rejected, ..Tracked::new(nonce, 0) }).unwrap();
         }
-        assert_eq!(reader.counted().unwrap(), Counted { open: 0, settled: 3 });
+        assert_eq!(reader.counted().unwrap(), Counted { known: 3, open: 0, settled: 3 });
         assert_eq!(reader.list(2).unwrap().len(), 2);
         assert_eq!(reader.message(3).unwrap().unwrap().standing, Standing::Expired);
         assert_eq!(reader.message(4).unwrap(), None);

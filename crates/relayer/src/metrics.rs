@@ -20,7 +20,7 @@ const OUTCOMES: [&str; 5] = ["completed", "failed", "rejected", "expired", "held
 pub(crate) fn describe() {
     describe_counter!(RELAYED, "Messages by what became of them here: settled, failed or held.");
     describe_gauge!(SETTLED, "Nothing changes this message any more, nor any before it.");
-    describe_gauge!(KNOWN, "The highest message that the sequencer has told of.");
+    describe_gauge!(KNOWN, "The highest message that a sequencer has signed, as far as it was found.");
     describe_gauge!(OPEN, "Messages that may still change.");
     describe_counter!(GAS, "Gas that transactions of this relayer have used.");
     describe_counter!(SPENT, "What was paid for that gas, in wei.");
