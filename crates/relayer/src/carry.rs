@@ -7,9 +7,7 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use synddb_chain::submit::{Job, JobId};
-use synddb_chain::{
-    Authorized, BlockTag, BroughtTo, EndpointError, MessageState, Reverted, Role, calls, outcome_of,
-};
+use synddb_chain::{Authorized, BlockTag, EndpointError, MessageState, Reverted, Role, calls, outcome_of};
 use synddb_protocol::chain;
 use synddb_protocol::http::OutboundSignature;
 use synddb_protocol::id::StreamId;
@@ -28,7 +26,7 @@ use crate::metrics;
 use crate::payer::{Payer, Unaffordable};
 use crate::peers::{Peers, Silence};
 use crate::queue::{Found, SqliteQueue};
-use crate::relay::{Effect, Event, Outcome, Policy, step};
+use crate::relay::{Effect, Event, Policy, step};
 
 /// Messages that are looked at in one round. The others are in the next ones.
 const DUE_MAX: u32 = 64;
@@ -107,7 +105,7 @@ impl Carrier {
 
     /// One look at everything; what is in the way of all of it, if something is.
     async fn round(&mut self) -> Result<Option<String>, JournalError> {
-        let settled = match self.payer.settled_block().await {
+        let settled = match self.payer.finality.newest(self.payer.contracts.endpoint()).await {
             Ok(settled) => settled,
             Err(error) => return Ok(Some(chain(&error))),
         };
@@ -283,14 +281,7 @@ impl Carrier {
             Ok(Found::Open(hash)) => Event::UnderWay { tx: hash.map(|hash| hexed(&hash)) },
             Ok(Found::Settled(receipt)) => {
                 metrics::spent(receipt.gas_used, receipt.gas_price);
-                let outcome = match outcome_of(&receipt, self.domain.contract, tracked.nonce) {
-                    Some(BroughtTo::Completed) => Outcome::Completed,
-                    Some(BroughtTo::Failed(reason)) => Outcome::Failed(reason.to_string()),
-                    Some(BroughtTo::Rejected) => Outcome::Rejected,
-                    Some(BroughtTo::Expired) => Outcome::Expired,
-                    Some(BroughtTo::Delayed) => Outcome::Delayed,
-                    None => Outcome::Nothing,
-                };
+                let outcome = outcome_of(&receipt, self.domain.contract, tracked.nonce);
                 Event::Ended { tx: hexed(&receipt.hash), block: receipt.block, outcome }
             }
             Err(error) => Event::Trouble(chain(&error)),

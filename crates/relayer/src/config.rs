@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use synddb_chain::Finality;
 use synddb_protocol::id::StreamId;
 use synddb_service::http::{ConnectionBounds, TlsConfig};
 use synddb_service::telemetry::Settings as Telemetry;
@@ -99,16 +100,6 @@ impl Default for Config {
             telemetry: Telemetry::default(),
         }
     }
-}
-
-/// When what stands on the chain is believed to stay: `"finalized"`, or `{ depth = 12 }`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Finality {
-    /// When the chain calls it so.
-    Finalized,
-    /// When so many blocks follow it.
-    Depth(u64),
 }
 
 /// What a transaction may cost. One that would cost more is held, and looked at again.

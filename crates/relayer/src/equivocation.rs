@@ -4,8 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use synddb_chain::submit::{Config, Depth, Job, JobId, MemoryQueue, QueueError, Submitter};
-use synddb_chain::{Contracts, EndpointError, Receipt, Reverted, calls};
+use synddb_chain::submit::{Config, Job, JobId, MemoryQueue, QueueError, Submitter};
+use synddb_chain::{Contracts, EndpointError, Finality, Receipt, Reverted, calls};
 use synddb_protocol::DecodeError;
 use synddb_protocol::log::{self, Equivocation, NotEquivocation, SignedCheckpoint};
 
@@ -128,7 +128,7 @@ pub async fn report_equivocation(
     let id = JobId(format!("equivocation/{}/{}/{}", proven.key, proven.epoch, proven.sequence));
     let job = Job { id, to, value: 0, data, gas_limit: fees.limited(gas) };
     let config = Config {
-        depth: Depth::Blocks(0),
+        finality: Finality::Depth(0),
         poll: POLL,
         max_fee_per_gas_max: fees.fee_per_gas_wei_max.into(),
         ..Config::default()

@@ -38,7 +38,7 @@ mod queue;
 mod relay;
 mod run;
 
-pub use config::{Config, ConfigProblem, FeePolicy, Finality, PORT, RetryPolicy};
+pub use config::{Config, ConfigProblem, FeePolicy, PORT, RetryPolicy};
 pub use equivocation::{ReportError, Reported, report_equivocation};
 pub use error::RelayerError;
 pub use http::{RelayedMessages, RelayerStatus, openapi};

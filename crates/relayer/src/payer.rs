@@ -1,10 +1,9 @@
 //! Whom transactions are paid by, and through which node they are sent.
 
 use synddb_chain::submit::Submitter;
-use synddb_chain::{BlockTag, Contracts, EndpointError, Reverted};
+use synddb_chain::{Contracts, EndpointError, Finality, Reverted};
 use synddb_protocol::id::Address;
 
-use crate::config::Finality;
 use crate::relay::Policy;
 
 /// An account on the chain, and what it is used through.
@@ -26,15 +25,6 @@ pub(crate) enum Unaffordable {
 }
 
 impl Payer {
-    /// The newest block that is final, if there is one.
-    pub(crate) async fn settled_block(&self) -> Result<Option<u64>, EndpointError> {
-        let endpoint = self.contracts.endpoint();
-        match self.finality {
-            Finality::Finalized => Ok(endpoint.block(BlockTag::Finalized).await?.map(|block| block.number)),
-            Finality::Depth(depth) => Ok(endpoint.latest().await?.number.checked_sub(depth)),
-        }
-    }
-
     /// Gas that a call takes, where the account has enough for it.
     pub(crate) async fn affordable(
         &self,

@@ -15,7 +15,7 @@
 //!
 //! Knows no clock, no node, and nobody who signs.
 
-use synddb_chain::{MessageState, Reverted};
+use synddb_chain::{BroughtTo, MessageState, Reverted};
 
 use crate::config::{FeePolicy, RetryPolicy};
 use crate::message::{Standing, Tracked};
@@ -97,24 +97,11 @@ pub(crate) enum Event {
         tx: String,
         /// Its block.
         block: u64,
-        /// What it made of the message.
-        outcome: Outcome,
+        /// What it made of the message; `None` where it was reverted.
+        outcome: Option<BroughtTo>,
     },
     /// Somebody who has to be asked does not answer.
     Trouble(String),
-}
-
-/// What a transaction made of a message.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Outcome {
-    Completed,
-    Failed(String),
-    Rejected,
-    Expired,
-    /// A module told it to wait.
-    Delayed,
-    /// Nothing: it was reverted.
-    Nothing,
 }
 
 /// What is to be done; whoever does it comes back with an event.
@@ -316,26 +303,27 @@ impl Step<'_> {
         (self.next, Effect::Send { gas_limit: self.policy.fees.limited(gas) })
     }
 
-    fn ended(mut self, tx: String, block: u64, outcome: Outcome) -> (Tracked, Effect) {
+    fn ended(mut self, tx: String, block: u64, outcome: Option<BroughtTo>) -> (Tracked, Effect) {
         self.next.error = None;
         match outcome {
             // The bridge has the last word, as it has where another transaction than ours ended it.
-            Outcome::Completed | Outcome::Rejected | Outcome::Expired => {
+            Some(BroughtTo::Completed | BroughtTo::Rejected | BroughtTo::Expired) => {
                 self.next.standing = Standing::Submitted { tx: Some(tx), block: Some(block) };
                 self.next.pauses = 0;
                 (self.next, Effect::AskBridge)
             }
-            Outcome::Failed(reason) => {
+            Some(BroughtTo::Failed(reverted)) => {
+                let reason = reverted.to_string();
                 // Each attempt is followed by a longer pause than the one before.
                 (self.next.pauses, self.next.standing) =
                     (self.next.attempts, Standing::Failed { reason, attempts: self.next.attempts });
                 self.pause()
             }
-            Outcome::Delayed => {
+            Some(BroughtTo::Delayed) => {
                 let standing = self.waiting("a module of the bridge has it wait");
                 self.wait(standing)
             }
-            Outcome::Nothing => {
+            None => {
                 self.next.pauses = self.next.attempts;
                 let standing = self.waiting(&format!("its transaction was reverted. tx=`{tx}`"));
                 self.wait(standing)
@@ -421,6 +409,10 @@ mod tests {
         Event::Simulated { before: MessageState::NotStarted, told: Err(reverted) }
     }
 
+    fn refused() -> Option<BroughtTo> {
+        Some(BroughtTo::Failed(Reverted { name: String::new(), text: "no".to_owned() }))
+    }
+
     const QUORUM: Event = Event::Quorum { signatures: 2, threshold: 2 };
 
     fn new() -> Tracked {
@@ -448,7 +440,7 @@ mod tests {
         assert_eq!(run(&sent, [Event::Due]).1, Effect::Follow, "whatever ends the process now");
         let under_way = Event::UnderWay { tx: Some("0x01".to_owned()) };
         assert_eq!(run(&sent, [under_way.clone()]).1, Effect::Rest);
-        let ended = Event::Ended { tx: "0x02".to_owned(), block: 5, outcome: Outcome::Completed };
+        let ended = Event::Ended { tx: "0x02".to_owned(), block: 5, outcome: Some(BroughtTo::Completed) };
         let (mined, effect) = run(&sent, [under_way, ended]);
         assert_eq!((mined.standing.word(), effect), ("submitted", Effect::AskBridge));
         assert_eq!(run(&mined, [Event::Due]).1, Effect::AskBridge, "a restart does not look for it again");
@@ -486,7 +478,7 @@ mod tests {
 
     #[test]
     fn a_receipt_that_the_bridge_never_confirms_is_none() {
-        let ended = Event::Ended { tx: "0x02".to_owned(), block: 5, outcome: Outcome::Completed };
+        let ended = Event::Ended { tx: "0x02".to_owned(), block: 5, outcome: Some(BroughtTo::Completed) };
         let denied = || std::iter::repeat_n(at(MessageState::NotStarted), 8);
         let (mined, effect) = run(&sent(), std::iter::once(ended).chain(denied()));
         assert_eq!((mined.standing.word(), effect), ("submitted", Effect::Rest));
@@ -559,8 +551,7 @@ mod tests {
             Effect::Estimate,
             "so that others may follow"
         );
-        let ended =
-            Event::Ended { tx: "0x01".to_owned(), block: 5, outcome: Outcome::Failed("no".to_owned()) };
+        let ended = Event::Ended { tx: "0x01".to_owned(), block: 5, outcome: refused() };
         let (tracked, effect) = run(&sent(), [ended]);
         assert_eq!(effect, Effect::Rest);
         assert_eq!(tracked.standing, Standing::Failed { reason: "no".to_owned(), attempts: 1 });
@@ -575,12 +566,11 @@ mod tests {
 
     #[test]
     fn attempts_end() {
-        let failed =
-            || Event::Ended { tx: String::new(), block: 5, outcome: Outcome::Failed("no".to_owned()) };
+        let failed = || Event::Ended { tx: String::new(), block: 5, outcome: refused() };
         let exhausted = Tracked { attempts: 3, ..run(&sent(), [failed()]).0 };
         let (left, effect) = run(&exhausted, [Event::Due, at(MessageState::Failed)]);
         assert_eq!((left.standing.word(), effect, left.due_ms), ("failed", Effect::Rest, 2_000));
-        let nothing = Event::Ended { tx: String::new(), block: 5, outcome: Outcome::Nothing };
+        let nothing = Event::Ended { tx: String::new(), block: 5, outcome: None };
         let reverted = Tracked { attempts: 3, ..run(&sent(), [nothing]).0 };
         let (held, effect) = run(&reverted, [Event::Due, at(MessageState::NotStarted)]);
         assert_eq!((held.standing.word(), effect), ("held", Effect::Rest));
@@ -595,7 +585,7 @@ mod tests {
         let (waiting, effect) = run(&new(), [QUORUM, told(delayed, delayed)]);
         assert_eq!((waiting.standing.word(), effect), ("waiting", Effect::Rest));
         assert_eq!(run(&waiting, [QUORUM, told(delayed, MessageState::Completed)]).1, Effect::Estimate);
-        let ended = Event::Ended { tx: String::new(), block: 5, outcome: Outcome::Delayed };
+        let ended = Event::Ended { tx: String::new(), block: 5, outcome: Some(BroughtTo::Delayed) };
         assert_eq!(run(&sent(), [ended]).0.standing.word(), "waiting");
     }
 }

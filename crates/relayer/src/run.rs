@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use reqwest::Url;
-use synddb_chain::submit::{Config as Submitting, Depth, Submitter};
+use synddb_chain::submit::{Config as Submitting, Submitter};
 use synddb_chain::{Account, Contracts, Deployment, Endpoint, EndpointError};
 use synddb_protocol::chain;
 use synddb_protocol::id::Address;
@@ -17,7 +17,7 @@ use synddb_service::telemetry::Metrics;
 
 use crate::carry::Carrier;
 use crate::checkpoints::Checkpoints;
-use crate::config::{Config, ConfigProblem, Finality, Told};
+use crate::config::{Config, ConfigProblem, Told};
 use crate::discovery::Discovery;
 use crate::error::RelayerError;
 use crate::folder::OwnedFolder;
@@ -184,10 +184,7 @@ async fn endpoint(nodes: Vec<Url>, chain_id: u64) -> Result<Endpoint, RelayerErr
 
 fn submitter_config(config: &Config) -> Submitting {
     Submitting {
-        depth: match config.finality {
-            Finality::Finalized => Depth::Finalized,
-            Finality::Depth(depth) => Depth::Blocks(depth),
-        },
+        finality: config.finality,
         poll: config.poll(),
         max_fee_per_gas_max: config.fees.fee_per_gas_wei_max.into(),
         answers: ANSWERS,

@@ -6,10 +6,10 @@ use futures::future::try_join_all;
 use synddb_protocol::log::Inbound;
 
 use crate::contracts::Contracts;
-use crate::endpoint::{BlockTag, Endpoint, EndpointError};
+use crate::endpoint::{BlockTag, EndpointError};
+use crate::finality::Finality;
 use crate::follow::event::{TOPIC, inbound};
 use crate::follow::{Ask, Core, Cursor, EventError, Fault, Head};
-use crate::submit::Depth;
 
 /// How many questions about events one look has, however small a node wants them.
 const ASKS_MAX: usize = 64;
@@ -55,14 +55,14 @@ pub enum FollowError {
 #[derive(Debug)]
 pub struct Follower {
     nodes: Vec<Contracts>,
-    depth: Depth,
+    finality: Finality,
     core: Core,
 }
 
 impl Follower {
     /// Goes on from a cursor, over nodes that must all say the same: of one chain and one deployment. There must be one at least.
-    pub const fn new(nodes: Vec<Contracts>, depth: Depth, cursor: Cursor) -> Self {
-        Self { nodes, depth, core: Core::new(cursor) }
+    pub const fn new(nodes: Vec<Contracts>, finality: Finality, cursor: Cursor) -> Self {
+        Self { nodes, finality, core: Core::new(cursor) }
     }
 
     /// Where to go on: whatever was given before is not given again.
@@ -103,11 +103,11 @@ impl Follower {
 
     /// The newest block that is final for all, and what the bridge had sent by then.
     async fn head(&self) -> Result<Option<Head>, FollowError> {
-        let depth = self.depth;
+        let finality = self.finality;
         let finals = try_join_all(self.nodes.iter().map(async |node| {
             let endpoint = node.endpoint();
             endpoint.check_chain().await?;
-            settled(endpoint, depth).await
+            finality.newest(endpoint).await
         }))
         .await?;
         let Some(block) = finals.into_iter().min().flatten() else { return Ok(None) };
@@ -133,14 +133,6 @@ impl Follower {
                 Err(FollowError::Disagree { what, one, other })
             }
         }
-    }
-}
-
-/// The newest block that is final.
-async fn settled(endpoint: &Endpoint, depth: Depth) -> Result<Option<u64>, EndpointError> {
-    match depth {
-        Depth::Finalized => Ok(endpoint.block(BlockTag::Finalized).await?.map(|block| block.number)),
-        Depth::Blocks(depth) => Ok(endpoint.latest().await?.number.checked_sub(depth)),
     }
 }
 

@@ -6,7 +6,7 @@
 //!
 //! # What may be believed
 //!
-//! - Only blocks that are final are looked at ([`Depth`](crate::submit::Depth)), so nothing that a chain takes back before that is ever given.
+//! - Only blocks that are final are looked at ([`Finality`](crate::Finality)), so nothing that a chain takes back before that is ever given.
 //! - Nonces are dense, so an event that a node leaves out is noticed by the one behind it; and the bridge counts what it sent, so one that is left out at
 //!   the end is noticed by the count. Both have the blocks since the last event looked at again.
 //! - An event is of a block that the chain has: the hash of the block is asked for, too.

@@ -15,8 +15,9 @@ use tokio::time::MissedTickBehavior;
 
 use crate::account::{Account, Fees, Unsigned};
 use crate::endpoint::{BlockTag, Endpoint, EndpointError, Receipt};
+use crate::finality::Finality;
 use crate::submit::{
-    Added, Attempt, Config, Core, Depth, Effect, Event, Hole, Job, JobId, Look, Queue, QueueError, Seen,
+    Added, Attempt, Config, Core, Effect, Event, Hole, Job, JobId, Look, Queue, QueueError, Seen,
 };
 
 /// How many requests wait for the runner.
@@ -279,10 +280,11 @@ impl Runner {
 
     /// Asks the node. What cannot be had is left out, and the core does nothing that needs it.
     fn look(&self) -> impl Future<Output = Look> + Send + use<> {
-        let (endpoint, account, depth) = (self.endpoint.clone(), self.account.address(), self.config.depth);
+        let (endpoint, account) = (self.endpoint.clone(), self.account.address());
+        let finality = self.config.finality;
         let hashes = self.core.hashes();
         async move {
-            match look_at(&endpoint, account, depth).await {
+            match look_at(&endpoint, account, finality).await {
                 Ok(look) => Look { receipts: receipts(&endpoint, hashes).await, ..look },
                 Err(error) => {
                     tracing::debug!(error = chain(&error), "the node does not tell where the chain is");
@@ -307,13 +309,10 @@ impl Runner {
 }
 
 /// Where the chain is, and what a transaction pays.
-async fn look_at(endpoint: &Endpoint, account: Address, depth: Depth) -> Result<Look, EndpointError> {
+async fn look_at(endpoint: &Endpoint, account: Address, finality: Finality) -> Result<Look, EndpointError> {
     endpoint.check_chain().await?;
     let head = endpoint.latest().await?;
-    let settled_block = match depth {
-        Depth::Finalized => endpoint.block(BlockTag::Finalized).await?.map(|block| block.number),
-        Depth::Blocks(depth) => Some(head.number.saturating_sub(depth)),
-    };
+    let settled_block = finality.newest(endpoint).await?;
     let priority_fee = endpoint.priority_fee().await?;
     let max_fee = head.base_fee.saturating_mul(2).saturating_add(priority_fee);
     let settled_count = match settled_block {

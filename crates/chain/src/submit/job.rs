@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use synddb_protocol::id::Address;
 
 use crate::account::Fees;
+use crate::finality::Finality;
 
 /// Longest name of a job, in bytes.
 pub const JOB_ID_BYTES_MAX: usize = 128;
@@ -74,20 +75,11 @@ pub struct Attempt {
     pub bytes: Vec<u8>,
 }
 
-/// When a block is deep enough.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Depth {
-    /// When the chain says that it is final.
-    Finalized,
-    /// When so many blocks follow it.
-    Blocks(u64),
-}
-
 /// How transactions are submitted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
     /// When a block is deep enough.
-    pub depth: Depth,
+    pub finality: Finality,
     /// How long there is between two looks at the chain.
     pub poll: Duration,
     /// How long a transaction without a receipt waits before it is sent again.
@@ -107,7 +99,7 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            depth: Depth::Finalized,
+            finality: Finality::Finalized,
             poll: Duration::from_secs(4),
             resend_after: Duration::from_secs(30),
             stuck_after: Duration::from_secs(60),

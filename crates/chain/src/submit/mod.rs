@@ -7,7 +7,7 @@
 //!
 //! # What may be believed
 //!
-//! - A job is settled by the receipt of one of its own transactions in a block that is deep enough ([`Depth`]), while the count of transactions up to
+//! - A job is settled by the receipt of one of its own transactions in a block that is deep enough ([`Finality`](crate::Finality)), while the count of transactions up to
 //!   that depth is above its nonce, in [`Config::answers`] looks in a row, and by nothing else. Where they were wrong all the same, the nonces that no
 //!   transaction has are a [`Hole`], which is told.
 //! - A nonce is given up only when the count of transactions in settled blocks passed it in [`Config::answers`] looks in a row, with no receipt of
@@ -25,6 +25,6 @@ mod queue;
 pub use self::core::{Core, Effect, Event, Hole, Look, Seen};
 pub use self::driver::{Runner, Submitter};
 pub use self::job::{
-    ATTEMPTS_MAX, Attempt, Config, DATA_BYTES_MAX, Depth, JOB_ID_BYTES_MAX, Job, JobId, JobTooLarge,
+    ATTEMPTS_MAX, Attempt, Config, DATA_BYTES_MAX, JOB_ID_BYTES_MAX, Job, JobId, JobTooLarge,
 };
 pub use self::queue::{Added, MemoryQueue, Queue, QueueError, Stored, StoredJob};

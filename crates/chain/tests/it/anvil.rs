@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
-use synddb_chain::submit::{Added, Attempt, Config, Depth, Job, JobId, MemoryQueue, Queue, Submitter};
-use synddb_chain::{Account, BlockTag, Endpoint, EndpointError, Fees, Unsigned};
+use synddb_chain::submit::{Added, Attempt, Config, Job, JobId, MemoryQueue, Queue, Submitter};
+use synddb_chain::{Account, BlockTag, Endpoint, EndpointError, Fees, Finality, Unsigned};
 use synddb_protocol::id::Address;
 use synddb_servers::{Anvil, Program, need};
 
@@ -31,7 +31,7 @@ fn account() -> Account {
 
 fn config() -> Config {
     Config {
-        depth: Depth::Blocks(2),
+        finality: Finality::Depth(2),
         poll: Duration::from_millis(50),
         resend_after: Duration::from_millis(500),
         stuck_after: Duration::from_millis(500),

@@ -6,9 +6,9 @@ use std::time::Duration;
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use synddb_chain::submit::{
-    Attempt, Config, Core, Depth, Effect, Event, Hole, Job, JobId, Look, MemoryQueue, Queue as _, Seen,
+    Attempt, Config, Core, Effect, Event, Hole, Job, JobId, Look, MemoryQueue, Queue as _, Seen,
 };
-use synddb_chain::{Fees, Receipt};
+use synddb_chain::{Fees, Finality, Receipt};
 use synddb_protocol::id::Address;
 
 const SEEDS: u64 = 400;
@@ -163,7 +163,7 @@ fn job(number: u8) -> Job {
 
 fn config() -> Config {
     Config {
-        depth: Depth::Blocks(DEPTH as u64),
+        finality: Finality::Depth(DEPTH as u64),
         poll: Duration::from_secs(1),
         resend_after: Duration::from_secs(3),
         stuck_after: Duration::from_secs(8),

@@ -3,8 +3,7 @@
 use std::cell::RefCell;
 
 use synddb_chain::follow::{BridgeEvent, Cursor, Follower};
-use synddb_chain::submit::Depth;
-use synddb_chain::{Contracts, Deployment, Endpoint};
+use synddb_chain::{Contracts, Deployment, Endpoint, Finality};
 use synddb_protocol::id::{InboundNonce, StreamId};
 
 use super::chain::{CHAIN_ID, Chain, until};
@@ -21,7 +20,7 @@ fn follower(chain: &Chain, stream: StreamId, cursor: Cursor) -> Follower {
         let endpoint = Endpoint::new(reqwest::Client::new(), chain.url.parse().unwrap(), chain_id);
         Contracts::new(endpoint, deployment.clone())
     };
-    Follower::new(vec![node(), node()], Depth::Blocks(DEPTH), cursor)
+    Follower::new(vec![node(), node()], Finality::Depth(DEPTH), cursor)
 }
 
 #[test]
