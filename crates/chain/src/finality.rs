@@ -22,7 +22,8 @@ impl Finality {
     pub async fn newest(self, endpoint: &Endpoint) -> Result<Option<u64>, EndpointError> {
         match self {
             Self::Finalized => Ok(endpoint.block(BlockTag::Finalized).await?.map(|block| block.number)),
-            Self::Depth(depth) => Ok(endpoint.latest().await?.number.checked_sub(depth)),
+            // The first block of a chain stays.
+            Self::Depth(depth) => Ok(Some(endpoint.latest().await?.number.saturating_sub(depth))),
         }
     }
 }

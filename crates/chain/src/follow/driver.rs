@@ -110,7 +110,9 @@ impl Follower {
             finality.newest(endpoint).await
         }))
         .await?;
-        let Some(block) = finals.into_iter().min().flatten() else { return Ok(None) };
+        // Nothing before where it goes on has what comes next, and there may be no bridge yet.
+        let newest = finals.into_iter().min().flatten().filter(|block| *block >= self.cursor().block);
+        let Some(block) = newest else { return Ok(None) };
         let at = BlockTag::Number(block);
         let sent = try_join_all(self.nodes.iter().map(async |node| node.inbound_count_at(at).await)).await?;
         let sent = self.agreed("how many messages were sent", sent)?;
