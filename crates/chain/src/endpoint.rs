@@ -359,21 +359,21 @@ impl Endpoint {
         }))
     }
 
-    /// What a contract told in some blocks: events of one kind, in whatever order the node gives them.
+    /// What a contract told in some blocks, in whatever order the node gives it: events that begin with these topics.
     ///
     /// # Errors
     /// [`EndpointError`]: nodes refuse what they call too much, so ask for fewer blocks then.
     pub async fn events(
         &self,
         of: Address,
-        topic: [u8; 32],
+        topics: &[[u8; 32]],
         from: u64,
         to: u64,
     ) -> Result<Vec<LoggedEvent>, EndpointError> {
         const METHOD: &str = "eth_getLogs";
         let filter = json!({
             "address": of,
-            "topics": [hexed(&topic)],
+            "topics": topics.iter().map(|topic| hexed(topic)).collect::<Vec<_>>(),
             "fromBlock": quantity(from.into()),
             "toBlock": quantity(to.into()),
         });

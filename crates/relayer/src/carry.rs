@@ -105,7 +105,13 @@ impl Carrier {
 
     /// One look at everything; what is in the way of all of it, if something is.
     async fn round(&mut self) -> Result<Option<String>, JournalError> {
-        let settled = match self.payer.finality.newest(self.payer.contracts.endpoint()).await {
+        let endpoint = self.payer.contracts.endpoint();
+        // A node may become one of another chain, where a contract of the same address says other things.
+        let settled = match endpoint.check_chain().await {
+            Ok(()) => self.payer.finality.newest(endpoint).await,
+            Err(error) => Err(error),
+        };
+        let settled = match settled {
             Ok(settled) => settled,
             Err(error) => return Ok(Some(chain(&error))),
         };
@@ -131,8 +137,7 @@ impl Carrier {
         let is_empty = (balance == 0).then(|| {
             format!("the account has nothing to pay gas with; send it some. account=`{}`", self.payer.account)
         });
-        let hole = self.payer.submitter.hole().map(|hole| hole.to_string());
-        Ok(hole.or(silent).or(is_empty))
+        Ok(self.payer.submitter.hindered().or(silent).or(is_empty))
     }
 
     /// Does for one message whatever can be done now.
@@ -160,9 +165,9 @@ impl Carrier {
 
     async fn ask_bridge(&self, nonce: u64, settled: Option<u64>, work: &mut Work) -> Event {
         match self.states(nonce, settled).await {
-            Ok((state, settled)) => {
+            Ok((state, in_settled)) => {
                 work.before = state;
-                Event::Bridge { state, settled }
+                Event::Bridge { state, settled_block: settled, settled: in_settled }
             }
             Err(error) => trouble(&error),
         }

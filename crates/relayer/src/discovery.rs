@@ -30,6 +30,8 @@ const AGAIN_AFTER_MS: u64 = 600_000;
 #[derive(Debug)]
 pub(crate) struct Discovery {
     from: u64,
+    /// The first message that it came by and that is not to be had yet.
+    first_unsigned: Option<u64>,
     not_before_ms: u64,
 }
 
@@ -49,7 +51,7 @@ struct Listed {
 impl Discovery {
     /// Everything is looked at again from the start on.
     pub(crate) const fn new() -> Self {
-        Self { from: 1, not_before_ms: 0 }
+        Self { from: 1, first_unsigned: None, not_before_ms: 0 }
     }
 
     /// One look. Gives what is in the way of it, if something is.
@@ -88,12 +90,15 @@ impl Discovery {
             return Ok(());
         }
         let listed = looking.list(self.from).await?;
-        journal.found(&listed.found, journal.asks_from()?)?;
+        self.first_unsigned = self.first_unsigned.or(listed.first_unsigned);
         self.from = listed.next;
+        let mut asks_from = journal.asks_from()?;
         if listed.is_last {
-            (self.from, self.not_before_ms) = (1, now_ms.saturating_add(AGAIN_AFTER_MS));
+            // Whatever a wrong list has passed over is asked for again.
+            asks_from = asks_from.min(self.first_unsigned.unwrap_or(self.from));
+            *self = Self { not_before_ms: now_ms.saturating_add(AGAIN_AFTER_MS), ..Self::new() };
         }
-        Ok(())
+        Ok(journal.found(&listed.found, asks_from)?)
     }
 }
 

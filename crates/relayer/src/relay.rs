@@ -56,7 +56,9 @@ pub(crate) enum Event {
     Bridge {
         /// Where the message is.
         state: MessageState,
-        /// Where it is in the newest block that is final, if there is one.
+        /// The newest block that is final, if there is one.
+        settled_block: Option<u64>,
+        /// Where it is in that block, where it matters.
         settled: Option<MessageState>,
     },
     /// It cannot be brought: too few signatures, or nobody has its content.
@@ -151,7 +153,7 @@ impl Step<'_> {
                 };
                 (self.next, effect)
             }
-            Event::Bridge { state, settled } => self.bridge(state, settled),
+            Event::Bridge { state, settled_block, settled } => self.bridge(state, settled_block, settled),
             Event::Short { detail, signatures, threshold } => {
                 if let Standing::Waiting { signatures: before, .. } = self.next.standing
                     && before < signatures
@@ -181,12 +183,27 @@ impl Step<'_> {
             Event::Ended { tx, block, outcome } => self.ended(tx, block, outcome),
             Event::Trouble(detail) => {
                 self.next.error = Some(detail);
-                self.pause()
+                match self.next.standing {
+                    // Pauses count how often the bridge has denied it.
+                    Standing::Submitted { block: Some(_), .. } => self.rest_short(),
+                    Standing::Submitted { block: None, .. }
+                    | Standing::Waiting { .. }
+                    | Standing::Held { .. }
+                    | Standing::Completed { .. }
+                    | Standing::Failed { .. }
+                    | Standing::Rejected
+                    | Standing::Expired => self.pause(),
+                }
             }
         }
     }
 
-    fn bridge(mut self, state: MessageState, settled: Option<MessageState>) -> (Tracked, Effect) {
+    fn bridge(
+        mut self,
+        state: MessageState,
+        settled_block: Option<u64>,
+        settled: Option<MessageState>,
+    ) -> (Tracked, Effect) {
         self.next.error = None;
         if let Some(ended) = settled.and_then(|settled| self.as_ended(settled)) {
             self.next.ended_looks = self.next.ended_looks.saturating_add(1);
@@ -197,8 +214,11 @@ impl Step<'_> {
             return self.ended_soon();
         }
         self.next.ended_looks = 0;
-        if let Standing::Submitted { tx: Some(tx), block: Some(_) } = &self.next.standing {
-            // The node may be behind what it said before, but not for ever.
+        if let Standing::Submitted { tx: Some(tx), block: Some(block) } = &self.next.standing {
+            if settled_block.is_none_or(|settled| settled < *block) {
+                // The node is behind what was said before, and says nothing of it.
+                return self.rest_short();
+            }
             if self.next.pauses >= DENIED_MAX {
                 let detail =
                     format!("the bridge does not say what the transaction's receipt does. tx=`{tx}`");
@@ -392,12 +412,12 @@ mod tests {
     }
 
     const fn at(state: MessageState) -> Event {
-        Event::Bridge { state, settled: Some(MessageState::NotStarted) }
+        Event::Bridge { state, settled_block: Some(90), settled: Some(MessageState::NotStarted) }
     }
 
     /// What is said in each look from when it is final.
     fn is_final(state: MessageState) -> impl Iterator<Item = Event> {
-        std::iter::repeat_n(Event::Bridge { state, settled: Some(state) }, 3)
+        std::iter::repeat_n(Event::Bridge { state, settled_block: Some(90), settled: Some(state) }, 3)
     }
 
     fn told(before: MessageState, would: MessageState) -> Event {
@@ -466,7 +486,12 @@ mod tests {
         ] {
             let (seen, effect) = run(&new(), [at(state), at(state), at(state), at(state)]);
             assert_eq!((seen.standing.word(), effect), ("waiting", Effect::Rest), "{state:?}");
-            assert!(!run(&seen, [Event::Bridge { state, settled: None }]).0.standing.is_settled());
+            assert!(
+                !run(&seen, [Event::Bridge { state, settled_block: None, settled: None }])
+                    .0
+                    .standing
+                    .is_settled()
+            );
             assert_eq!(run(&seen, is_final(state)).0.standing, standing);
             let (twice, effect) = run(&seen, is_final(state).take(2));
             assert_eq!((twice.standing.word(), effect), ("waiting", Effect::Rest));
@@ -482,6 +507,13 @@ mod tests {
         let denied = || std::iter::repeat_n(at(MessageState::NotStarted), 8);
         let (mined, effect) = run(&sent(), std::iter::once(ended).chain(denied()));
         assert_eq!((mined.standing.word(), effect), ("submitted", Effect::Rest));
+        let behind = Event::Bridge { state: MessageState::NotStarted, settled_block: Some(4), settled: None };
+        let says_nothing = [behind.clone(), Event::Trouble("away".to_owned()), behind];
+        assert_eq!(
+            run(&mined, says_nothing).0.standing,
+            mined.standing,
+            "a node that is behind denies nothing"
+        );
         let (waiting, effect) = run(&mined, [at(MessageState::NotStarted)]);
         assert_eq!((waiting.standing.word(), effect), ("waiting", Effect::Rest));
         assert_eq!(run(&waiting, [Event::Due, at(MessageState::NotStarted)]).1, Effect::Gather);

@@ -8,7 +8,7 @@ pub const RANGE_MAX: u64 = 10_000;
 /// Blocks of the first question.
 const RANGE_FIRST: u64 = 1_000;
 
-/// Where a follower goes on. Everything before [`Self::block`] was looked at.
+/// Where a follower goes on. Nothing before [`Self::block`] has the next message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cursor {
     /// The next message.
@@ -33,6 +33,8 @@ pub struct Ask {
     pub from: u64,
     /// The last block.
     pub to: u64,
+    /// The one message that is asked for, where a node calls all those of one block too much.
+    pub only: Option<InboundNonce>,
 }
 
 /// What is wrong with what nodes say. Nothing of it is given, and it is asked again.
@@ -74,6 +76,8 @@ pub struct Core {
     /// The block of the last message, or the first of all: nothing before it has the next one.
     since: u64,
     range: u64,
+    /// All messages of one block are too much.
+    is_single: bool,
     head: Option<Head>,
 }
 
@@ -81,12 +85,13 @@ impl Core {
     /// Goes on from a cursor.
     pub const fn new(cursor: Cursor) -> Self {
         let Cursor { next, block } = cursor;
-        Self { next, block, since: block, range: RANGE_FIRST, head: None }
+        Self { next, block, since: block, range: RANGE_FIRST, is_single: false, head: None }
     }
 
     /// Where to go on.
     pub const fn cursor(&self) -> Cursor {
-        Cursor { next: self.next, block: self.block }
+        // What was looked at since the last message may have been answered wrongly.
+        Cursor { next: self.next, block: self.since }
     }
 
     /// What is to be asked, once the chain is known to be somewhere; `None` where there is nothing new.
@@ -108,6 +113,7 @@ impl Core {
         if head.sent < self.next.get() {
             // Whatever is in the blocks up to there is known.
             self.block = self.block.max(head.block.saturating_add(1));
+            self.since = self.block;
             self.head = None;
             return None;
         }
@@ -116,14 +122,15 @@ impl Core {
             self.block = self.since;
         }
         let to = self.block.saturating_add(self.range - 1).min(head.block);
-        Some(Ask { from: self.block, to })
+        Some(Ask { from: self.block, to, only: self.is_single.then_some(self.next) })
     }
 
     /// It was refused, or too much. Says whether a smaller question is left to ask.
     pub const fn refused(&mut self) -> bool {
-        let is_smallest = self.range == 1;
-        self.range = if is_smallest { 1 } else { self.range / 2 };
-        !is_smallest
+        let (was_one, was_single) = (self.range == 1, self.is_single);
+        self.is_single = was_one;
+        self.range = if was_one { 1 } else { self.range / 2 };
+        !was_single
     }
 
     /// What of an answer comes next, in order. What is behind something that is left out is not given.
@@ -148,6 +155,11 @@ impl Core {
             next = InboundNonce::new(next.get() + 1).map_err(|_| Fault::Exhausted)?;
             since = event.block_number;
         }
+        if asked.only.is_some() && !found.is_empty() {
+            // The block may have more of them.
+            (self.next, self.since, self.block) = (next, since, asked.from);
+            return Ok(found);
+        }
         let is_last = self.head.is_some_and(|head| asked.to >= head.block);
         let missing = self.head.is_some_and(|head| is_last && head.sent >= next.get());
         if missing && found.is_empty() {
@@ -155,6 +167,7 @@ impl Core {
             return Err(Fault::LeftOut { missing: next });
         }
         (self.next, self.since, self.block) = (next, since, asked.to.saturating_add(1));
+        self.is_single = false;
         self.range = self.range.saturating_mul(2).min(RANGE_MAX);
         Ok(found)
     }

@@ -1,18 +1,23 @@
 //! Asks the nodes what the core wants to know.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use futures::future::try_join_all;
+use futures::stream::{self, StreamExt as _, TryStreamExt as _};
+use synddb_protocol::hash::ChainHash;
 use synddb_protocol::log::Inbound;
 
 use crate::contracts::Contracts;
 use crate::endpoint::{BlockTag, EndpointError};
 use crate::finality::Finality;
-use crate::follow::event::{TOPIC, inbound};
+use crate::follow::event::{TOPIC, inbound, nonce_topic};
 use crate::follow::{Ask, Core, Cursor, EventError, Fault, Head};
 
 /// How many questions about events one look has, however small a node wants them.
 const ASKS_MAX: usize = 64;
+
+/// Blocks that are asked about at once.
+const BLOCKS_AT_ONCE: usize = 8;
 
 /// Why nothing is given now. The next look asks again.
 #[derive(Debug, thiserror::Error)]
@@ -141,21 +146,25 @@ impl Follower {
 /// What one node gives, in one order, of blocks that it has.
 async fn told(node: &Contracts, asked: Ask) -> Result<Vec<Inbound>, FollowError> {
     let (endpoint, bridge) = (node.endpoint(), node.deployment().bridge);
-    let logged = endpoint.events(bridge, TOPIC, asked.from, asked.to).await?;
+    // The nonce is the first of what the event has indexed.
+    let topics: Vec<_> = std::iter::once(TOPIC).chain(asked.only.map(nonce_topic)).collect();
+    let logged = endpoint.events(bridge, &topics, asked.from, asked.to).await?;
     let mut found = Vec::with_capacity(logged.len());
-    let mut blocks = BTreeMap::new();
+    let mut blocks = BTreeSet::new();
     for logged in &logged {
         let event = inbound(endpoint.chain_id(), bridge, logged);
         let event = event.map_err(|source| FollowError::Event { node: endpoint.node(), source })?;
-        blocks.insert((event.block_number, event.block_hash), ());
+        blocks.insert((event.block_number, event.block_hash));
         found.push(event);
     }
-    for ((number, hash), ()) in blocks {
+    let check = async |(number, hash): (u64, ChainHash)| {
         let block = endpoint.block(BlockTag::Number(number)).await?;
         if block.is_none_or(|block| block.hash != *hash.as_bytes()) {
             return Err(FollowError::NoSuchBlock { node: endpoint.node(), block: number });
         }
-    }
+        Ok(())
+    };
+    stream::iter(blocks).map(check).buffer_unordered(BLOCKS_AT_ONCE).try_collect::<()>().await?;
     found.sort_by_key(|event| (event.block_number, event.log_index));
     found.dedup();
     Ok(found)

@@ -78,6 +78,11 @@ pub(super) fn inbound(chain_id: u64, bridge: Address, logged: &LoggedEvent) -> R
     })
 }
 
+/// What names one of them by its nonce.
+pub(super) fn nonce_topic(nonce: InboundNonce) -> [u8; 32] {
+    U256::from(nonce.get()).to_be_bytes()
+}
+
 /// What names the event among those of the bridge.
 pub(super) const TOPIC: [u8; 32] = InboundMessageSent::SIGNATURE_HASH.0;
 

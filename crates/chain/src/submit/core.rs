@@ -104,9 +104,9 @@ struct Open {
     sent_at: Option<Duration>,
     /// Whether the last look found it in a block.
     is_in_block: bool,
-    /// How many looks in a row said that its nonce was used, and not by us.
+    /// How many looks said that its nonce was used, and not by us, since any said otherwise.
     passed: u32,
-    /// Blocks that are said to have one of its transactions, and in how many looks in a row each was.
+    /// Blocks that are said to have one of its transactions, and in how many looks each was since any said otherwise.
     mined: BTreeMap<([u8; 32], [u8; 32]), u32>,
 }
 
@@ -210,24 +210,34 @@ impl Core {
     fn settle(&mut self, look: &Look, effects: &mut Vec<Effect>) {
         let answers = self.config.answers.max(1);
         self.jobs.retain_mut(|open| {
-            let is_passed = open.nonce().zip(look.settled_count).is_some_and(|(nonce, count)| count > nonce);
-            let is_deep = |receipt: &Receipt| {
-                is_passed && look.settled_block.is_some_and(|settled| receipt.block <= settled)
-            };
-            let receipts =
-                open.attempts.iter().filter_map(|attempt| match look.receipts.get(&attempt.hash)? {
-                    Seen::In(receipt) => Some(receipt),
-                    Seen::Nowhere => None,
-                });
+            let nonce = open.nonce();
+            let is_passed = nonce.zip(look.settled_count).map(|(nonce, count)| count > nonce);
             let was_in_block = open.is_in_block;
             let (mut found, mut mined, mut settled) = (false, BTreeMap::new(), None);
-            for receipt in receipts {
+            for attempt in &open.attempts {
+                let receipt = match look.receipts.get(&attempt.hash) {
+                    Some(Seen::In(receipt)) => receipt,
+                    Some(Seen::Nowhere) => continue,
+                    // Silence says neither that it is there nor that it is not.
+                    None => {
+                        found |= was_in_block;
+                        let known = open.mined.iter().filter(|((hash, _), _)| *hash == attempt.hash);
+                        mined.extend(known.map(|(place, times)| (*place, *times)));
+                        continue;
+                    }
+                };
                 found = true;
-                if is_deep(receipt) {
-                    let place = (receipt.hash, receipt.block_hash);
-                    let times = open.mined.get(&place).map_or(1, |times| times + 1);
-                    mined.insert(place, times);
-                    settled = settled.or_else(|| (times >= answers).then_some(receipt));
+                let is_deep = look.settled_block.map(|block| receipt.block <= block);
+                let place = (receipt.hash, receipt.block_hash);
+                let times = open.mined.get(&place).copied().unwrap_or_default();
+                let times = match (is_passed, is_deep) {
+                    (Some(true), Some(true)) => times + 1,
+                    (Some(false), _) | (_, Some(false)) => continue,
+                    (None, _) | (_, None) => times,
+                };
+                mined.insert(place, times);
+                if times >= answers {
+                    settled = Some(receipt);
                 }
             }
             open.mined = mined;

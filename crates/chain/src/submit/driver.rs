@@ -1,6 +1,6 @@
 //! Does what the core says, over one node and one queue.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -16,17 +16,15 @@ use tokio::time::MissedTickBehavior;
 use crate::account::{Account, Fees, Unsigned};
 use crate::endpoint::{BlockTag, Endpoint, EndpointError, Receipt};
 use crate::finality::Finality;
-use crate::submit::{
-    Added, Attempt, Config, Core, Effect, Event, Hole, Job, JobId, Look, Queue, QueueError, Seen,
-};
+use crate::submit::{Added, Attempt, Config, Core, Effect, Event, Job, JobId, Look, Queue, QueueError, Seen};
 
 /// How many requests wait for the runner.
 const REQUESTS_MAX: usize = 64;
 /// How many transactions are being sent at once. One more is sent again later.
-const SENDS_MAX: usize = 64;
+const SENDS_MAX: usize = 256;
 /// How many transactions are asked about at once.
 const ASKS_MAX: usize = 8;
-/// How long one look asks about transactions. What it did not come to is asked in the next.
+/// How long one look asks about transactions. The next begins with others.
 const LOOK_TIME: Duration = Duration::from_secs(60);
 
 /// Asks a [`Runner`]. Clones ask the same one.
@@ -34,7 +32,7 @@ const LOOK_TIME: Duration = Duration::from_secs(60);
 pub struct Submitter {
     requests: mpsc::Sender<Request>,
     settled: watch::Receiver<u64>,
-    hole: watch::Receiver<Option<Hole>>,
+    hindered: watch::Receiver<Option<String>>,
 }
 
 /// Signs and sends, and follows what was sent.
@@ -51,7 +49,9 @@ pub struct Runner {
     sending: FuturesUnordered<BoxFuture<'static, ()>>,
     requests: mpsc::Receiver<Request>,
     settled: watch::Sender<u64>,
-    hole: watch::Sender<Option<Hole>>,
+    hindered: watch::Sender<Option<String>>,
+    /// How many looks there were.
+    looks: usize,
 }
 
 #[derive(Debug)]
@@ -78,7 +78,7 @@ impl Submitter {
     ) -> Result<(Self, Runner), QueueError> {
         let stored = queue.load()?;
         let (sender, requests) = mpsc::channel(REQUESTS_MAX);
-        let ((settled, told), (hole, hole_told)) = (watch::channel(0), watch::channel(None));
+        let ((settled, told), (hindered, said)) = (watch::channel(0), watch::channel(None));
         let jobs = stored.jobs.iter().map(|open| (open.job.id.clone(), open.job.clone())).collect();
         let core = Core::new(config.clone(), stored, Duration::ZERO);
         let since = Instant::now();
@@ -95,9 +95,10 @@ impl Submitter {
             sending,
             requests,
             settled,
-            hole,
+            hindered,
+            looks: 0,
         };
-        Ok((Self { requests: sender, settled: told, hole: hole_told }, runner))
+        Ok((Self { requests: sender, settled: told, hindered: said }, runner))
     }
 
     /// Has a call mined once. When this returns, the job survives a restart.
@@ -121,9 +122,11 @@ impl Submitter {
         self.settled.clone()
     }
 
-    /// Nonces that somebody has to fill, if there are any.
-    pub fn hole(&self) -> Option<Hole> {
-        *self.hole.borrow()
+    /// What is in the way of transactions now: a node that does not tell what has to be known, or nonces that somebody has to fill ([`Hole`]).
+    ///
+    /// [`Hole`]: crate::submit::Hole
+    pub fn hindered(&self) -> Option<String> {
+        self.hindered.borrow().clone()
     }
 
     async fn ask<T>(
@@ -143,7 +146,7 @@ impl Runner {
         pause.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut stop = std::pin::pin!(stop);
         // A slow node holds up neither whoever asks nor the end.
-        let mut looking: Fuse<BoxFuture<'static, Look>> = Fuse::terminated();
+        let mut looking: Fuse<BoxFuture<'static, Looked>> = Fuse::terminated();
         let mut is_asked = true;
         loop {
             let done = tokio::select! {
@@ -157,9 +160,10 @@ impl Runner {
                     }
                     Ok(())
                 }
-                look = &mut looking => self.looked(look).await,
+                looked = &mut looking => self.looked(looked).await,
                 _ = pause.tick(), if looking.is_terminated() => {
                     looking = self.look().boxed().fuse();
+                    self.looks = self.looks.wrapping_add(1);
                     Ok(())
                 }
             };
@@ -186,7 +190,10 @@ impl Runner {
 
     async fn add(&mut self, job: Job) -> Result<Added, QueueError> {
         let kept = job.clone();
-        let added = self.remember(move |queue| queue.add(&kept)).await?;
+        let added = self.remember(move |queue| queue.add(&kept)).await;
+        // Nobody knows whether it is there.
+        self.is_stale |= matches!(added, Err(QueueError::Failed(_)));
+        let added = added?;
         if added == Added::New {
             self.jobs.insert(job.id.clone(), job.clone());
             // What follows from it follows from the next look.
@@ -203,18 +210,21 @@ impl Runner {
         Ok(())
     }
 
-    async fn looked(&mut self, look: Look) -> Result<(), QueueError> {
+    async fn looked(&mut self, Looked { look, untold }: Looked) -> Result<(), QueueError> {
         if self.is_stale {
             self.read_again().await?;
         }
         let effects = self.core.step(self.now(), Event::Looked(look));
         self.apply(effects).await?;
-        let hole = self.core.hole();
-        if self.hole.send_if_modified(|known| std::mem::replace(known, hole) != hole)
-            && let Some(hole) = hole
-        {
-            tracing::error!("{hole}");
-        }
+        let hindered = self.core.hole().map(|hole| hole.to_string()).or(untold);
+        self.hindered.send_if_modified(|known| {
+            let is_new = *known != hindered;
+            if let Some(detail) = hindered.as_deref().filter(|_| is_new) {
+                tracing::warn!(detail, "transactions are hindered");
+            }
+            *known = hindered;
+            is_new
+        });
         Ok(())
     }
 
@@ -279,18 +289,18 @@ impl Runner {
     }
 
     /// Asks the node. What cannot be had is left out, and the core does nothing that needs it.
-    fn look(&self) -> impl Future<Output = Look> + Send + use<> {
+    fn look(&self) -> impl Future<Output = Looked> + Send + use<> {
         let (endpoint, account) = (self.endpoint.clone(), self.account.address());
         let finality = self.config.finality;
-        let hashes = self.core.hashes();
+        let mut hashes = self.core.hashes();
+        let first = (self.looks * ASKS_MAX).checked_rem(hashes.len()).unwrap_or_default();
+        hashes.rotate_left(first);
         async move {
-            match look_at(&endpoint, account, finality).await {
-                Ok(look) => Look { receipts: receipts(&endpoint, hashes).await, ..look },
-                Err(error) => {
-                    tracing::debug!(error = chain(&error), "the node does not tell where the chain is");
-                    Look::default()
-                }
+            let mut looked = look_at(&endpoint, account, finality).await;
+            if looked.look.settled_block.is_some() {
+                looked.look.receipts = receipts(&endpoint, hashes, &mut looked.untold).await;
             }
+            looked
         }
     }
 
@@ -308,42 +318,64 @@ impl Runner {
     }
 }
 
-/// Where the chain is, and what a transaction pays.
-async fn look_at(endpoint: &Endpoint, account: Address, finality: Finality) -> Result<Look, EndpointError> {
-    endpoint.check_chain().await?;
-    let head = endpoint.latest().await?;
-    let settled_block = finality.newest(endpoint).await?;
-    let priority_fee = endpoint.priority_fee().await?;
-    let max_fee = head.base_fee.saturating_mul(2).saturating_add(priority_fee);
-    let settled_count = match settled_block {
-        Some(block) => Some(endpoint.transaction_count_at(account, BlockTag::Number(block)).await?),
+/// What was to be had in one look.
+#[derive(Debug, Default)]
+struct Looked {
+    look: Look,
+    /// Why the rest was not.
+    untold: Option<String>,
+}
+
+/// Where the chain is, and what a transaction pays, as far as the node tells.
+async fn look_at(endpoint: &Endpoint, account: Address, finality: Finality) -> Looked {
+    let mut untold = None;
+    if told(endpoint.check_chain().await, &mut untold).is_none() {
+        return Looked { look: Look::default(), untold };
+    }
+    let settled_block = told(finality.newest(endpoint).await, &mut untold).flatten();
+    let settled_count = match settled_block.map(BlockTag::Number) {
+        Some(block) => told(endpoint.transaction_count_at(account, block).await, &mut untold),
         None => None,
     };
-    let fees = Some(Fees { max_fee, priority_fee });
-    Ok(Look { settled_block, settled_count, fees, ..Look::default() })
+    // What is paid is bounded by whoever decides.
+    let fees = told(endpoint.fees(u128::MAX).await, &mut untold);
+    Looked { look: Look { settled_block, settled_count, fees, ..Look::default() }, untold }
 }
 
-/// What the node says of transactions, as far as it does in the time.
-async fn receipts(endpoint: &Endpoint, hashes: Vec<[u8; 32]>) -> BTreeMap<[u8; 32], Seen> {
-    let ask = |hash: [u8; 32]| async move {
-        let asked = seen(endpoint, &hash).await;
-        let asked = asked.unwrap_or_else(|error| {
-            tracing::debug!(error = chain(&error), "the node does not tell what became of a transaction");
-            None
-        });
-        asked.map(|seen| (hash, seen))
-    };
+fn told<T>(answer: Result<T, EndpointError>, untold: &mut Option<String>) -> Option<T> {
+    answer.map_err(|error| *untold = Some(chain(&error).to_string())).ok()
+}
+
+/// What the node says of transactions, as far as it does in the time. A receipt of a block that the chain does not have is none at all.
+async fn receipts(
+    endpoint: &Endpoint,
+    hashes: Vec<[u8; 32]>,
+    untold: &mut Option<String>,
+) -> BTreeMap<[u8; 32], Seen> {
+    let end = tokio::time::Instant::now() + LOOK_TIME;
+    let ask = |hash: [u8; 32]| async move { (hash, endpoint.receipt(&hash).await) };
     let asked = stream::iter(hashes).map(ask).buffer_unordered(ASKS_MAX);
-    let in_time = asked.take_until(tokio::time::sleep(LOOK_TIME));
-    in_time.filter_map(std::future::ready).collect().await
-}
-
-/// A receipt of a block that the chain does not have is none at all.
-async fn seen(endpoint: &Endpoint, hash: &[u8; 32]) -> Result<Option<Seen>, EndpointError> {
-    let Some(receipt) = endpoint.receipt(hash).await? else { return Ok(Some(Seen::Nowhere)) };
-    let block = endpoint.block(BlockTag::Number(receipt.block)).await?;
-    let is_there = block.is_some_and(|block| block.hash == receipt.block_hash);
-    Ok(is_there.then(|| Seen::In(Box::new(receipt))))
+    let asked: Vec<_> = asked.take_until(tokio::time::sleep_until(end)).collect().await;
+    let mut found = Vec::new();
+    for (hash, receipt) in asked {
+        found.extend(told(receipt, untold).map(|receipt| (hash, receipt)));
+    }
+    // Many are in one block.
+    let blocks: BTreeSet<u64> = found.iter().filter_map(|(_, found)| Some(found.as_ref()?.block)).collect();
+    let ask = |number: u64| async move { (number, endpoint.block(BlockTag::Number(number)).await) };
+    let asked = stream::iter(blocks).map(ask).buffer_unordered(ASKS_MAX);
+    let asked: Vec<_> = asked.take_until(tokio::time::sleep_until(end)).collect().await;
+    let mut hashes = BTreeMap::new();
+    for (number, block) in asked {
+        hashes.extend(told(block, untold).flatten().map(|block| (number, block.hash)));
+    }
+    let seen = |receipt: Option<Receipt>| match receipt {
+        None => Some(Seen::Nowhere),
+        Some(receipt) => {
+            (hashes.get(&receipt.block) == Some(&receipt.block_hash)).then(|| Seen::In(Box::new(receipt)))
+        }
+    };
+    found.into_iter().filter_map(|(hash, receipt)| Some((hash, seen(receipt)?))).collect()
 }
 
 impl std::fmt::Debug for Runner {

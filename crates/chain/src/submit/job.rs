@@ -92,7 +92,7 @@ pub struct Config {
     pub max_fee_per_gas_max: u128,
     /// How many nonces may be open at once.
     pub in_flight_max: usize,
-    /// How many looks in a row must say the same before a count, or a receipt, is believed.
+    /// How many looks must say the same before a count, or a receipt, is believed, with none between them that says otherwise.
     pub answers: u32,
 }
 

@@ -2,11 +2,14 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use serde_json::json;
-use synddb_chain::submit::{Added, Attempt, Config, Job, JobId, MemoryQueue, Queue, Submitter};
-use synddb_chain::{Account, BlockTag, Endpoint, EndpointError, Fees, Finality, Unsigned};
+use synddb_chain::submit::{
+    Added, Attempt, Config, Job, JobId, MemoryQueue, Queue, QueueError, Stored, Submitter,
+};
+use synddb_chain::{Account, BlockTag, Endpoint, EndpointError, Fees, Finality, Receipt, Unsigned};
 use synddb_protocol::id::Address;
 use synddb_servers::{Anvil, Program, need};
 
@@ -74,7 +77,7 @@ async fn eventually<T>(mut look: impl AsyncFnMut() -> Option<T>) -> T {
     }
 }
 
-async fn mined(submitter: &Submitter, anvil: &Anvil, id: &str) -> synddb_chain::Receipt {
+async fn mined(submitter: &Submitter, anvil: &Anvil, id: &str) -> Receipt {
     eventually(async || {
         anvil.mine(1).unwrap();
         submitter.receipt(JobId(id.to_owned())).await.unwrap()
@@ -186,4 +189,70 @@ async fn a_node_of_another_chain_is_not_believed() {
     right.check_chain().await.unwrap();
     assert_eq!(right.block(BlockTag::Latest).await.unwrap().unwrap().number, 0);
     assert_eq!(right.block(BlockTag::Number(99)).await.unwrap(), None);
+}
+
+/// A queue that fails now and then, before it did something or behind it.
+struct Failing {
+    queue: MemoryQueue,
+    calls: AtomicU32,
+}
+
+impl Failing {
+    fn call<T>(&self, work: impl FnOnce() -> Result<T, QueueError>) -> Result<T, QueueError> {
+        let failed = || Err(QueueError::Failed("the disk is away".into()));
+        match self.calls.fetch_add(1, Ordering::Relaxed) % 7 {
+            2 => failed(),
+            4 => work().and_then(|_| failed()),
+            _ => work(),
+        }
+    }
+}
+
+impl Queue for Failing {
+    fn load(&self) -> Result<Stored, QueueError> {
+        self.call(|| self.queue.load())
+    }
+    fn add(&self, job: &Job) -> Result<Added, QueueError> {
+        self.call(|| self.queue.add(job))
+    }
+    fn begin(&self, nonce: u64) -> Result<(), QueueError> {
+        self.call(|| self.queue.begin(nonce))
+    }
+    fn record(&self, job: &JobId, attempt: &Attempt) -> Result<(), QueueError> {
+        self.call(|| self.queue.record(job, attempt))
+    }
+    fn release(&self, job: &JobId) -> Result<(), QueueError> {
+        self.call(|| self.queue.release(job))
+    }
+    fn settle(&self, job: &JobId, receipt: &Receipt) -> Result<(), QueueError> {
+        self.call(|| self.queue.settle(job, receipt))
+    }
+    fn receipt(&self, job: &JobId) -> Result<Option<Receipt>, QueueError> {
+        self.call(|| self.queue.receipt(job))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_queue_that_fails_now_and_then_has_each_job_mined_once() {
+    if !need(Program::Anvil) {
+        return;
+    }
+    let anvil = Anvil::start(&["--no-mining"]).unwrap();
+    let queue = Failing { queue: MemoryQueue::default(), calls: AtomicU32::new(0) };
+    with(&anvil, Arc::new(queue), async |submitter| {
+        let names: Vec<String> = (0..12).map(|number| format!("job {number}")).collect();
+        for name in &names {
+            eventually(async || submitter.enqueue(job(name)).await.ok()).await;
+        }
+        for name in &names {
+            eventually(async || {
+                anvil.mine(1).unwrap();
+                submitter.receipt(JobId(name.clone())).await.ok().flatten()
+            })
+            .await;
+        }
+        assert_eq!(received(&anvil).await, 5 * 12);
+        assert_eq!(endpoint(&anvil).transaction_count(account().address()).await.unwrap(), 12);
+    })
+    .await;
 }

@@ -33,7 +33,7 @@ struct Node {
     /// How many messages each block has, from block 5 on.
     blocks: Vec<u64>,
     is_lying: bool,
-    /// It takes no question over more blocks.
+    /// It takes no question over more blocks; with 0, none whose answer has more than one message either.
     cap: u64,
 }
 
@@ -65,11 +65,16 @@ impl Node {
     }
 
     fn messages(&mut self, asked: Ask) -> Option<Vec<Inbound>> {
-        if self.lies(0.1) || asked.to - asked.from >= self.cap {
+        if self.lies(0.1) || asked.to - asked.from >= self.cap.max(1) {
             return None;
         }
         let mut found = self.all();
         found.retain(|message| (asked.from..=asked.to).contains(&message.block_number));
+        if let Some(only) = asked.only {
+            found.retain(|message| message.nonce == only);
+        } else if self.cap == 0 && found.len() > 1 {
+            return None;
+        }
         if self.lies(0.2) {
             let left = self.rng.random_range(0.0..1.0);
             found.retain(|_| !self.rng.random_bool(left));
@@ -86,7 +91,7 @@ impl Node {
 
 fn play(seed: u64) {
     let mut rng = StdRng::seed_from_u64(seed);
-    let cap = [1, 3, 50, RANGE_MAX][rng.random_range(0..4)];
+    let cap = [0, 1, 3, 50, RANGE_MAX][rng.random_range(0..5)];
     let mut node = Node { rng, blocks: vec![0], is_lying: true, cap };
     let mut core = Core::new(BEGINNING);
     let mut given = Vec::new();
@@ -99,10 +104,6 @@ fn play(seed: u64) {
             node.blocks.extend((0..more).map(|_| 0));
             let count = u64::from(node.rng.random_bool(0.3)) * node.rng.random_range(0..5);
             node.blocks.push(count);
-        }
-        if node.lies(0.05) {
-            // What was given is remembered with where to go on; a node that is behind is asked from there.
-            core = Core::new(core.cursor());
         }
         look += 1;
         let Some(head) = node.head() else { continue };
@@ -118,7 +119,14 @@ fn play(seed: u64) {
                     core.refused();
                 }
                 Some(found) => match core.answered(asked, found) {
-                    Ok(next) => given.extend(next),
+                    Ok(next) => {
+                        given.extend(next);
+                        // Whoever is given something remembers it with where to go on, and may be killed then.
+                        if node.lies(0.3) {
+                            core = Core::new(core.cursor());
+                            break;
+                        }
+                    }
                     Err(Fault::LeftOut { .. }) => break,
                     Err(fault) => panic!("{fault}"),
                 },
@@ -140,14 +148,14 @@ fn each_message_is_given_once_and_in_order_whatever_a_node_leaves_out() {
 fn what_does_not_fit_is_told_and_nothing_of_it_is_given() {
     let mut core = Core::new(BEGINNING);
     let asked = core.at(Head { block: 20, sent: 3 }).unwrap().unwrap();
-    assert_eq!(asked, Ask { from: 5, to: 20 });
+    assert_eq!(asked, Ask { from: 5, to: 20, only: None });
     let missing = InboundNonce::FIRST;
     assert_eq!(core.answered(asked, vec![message(2, 9)]), Err(Fault::LeftOut { missing }));
     assert_eq!(core.answered(asked, Vec::new()), Err(Fault::LeftOut { missing }));
     assert_eq!(core.answered(asked, vec![message(1, 21)]), Err(Fault::Elsewhere { block: 21 }));
     assert_eq!(core.answered(asked, vec![message(1, 9)]), Ok(vec![message(1, 9)]));
     // The count says that there are two more, in a block that was asked for or behind the first.
-    assert_eq!(core.ask(), Some(Ask { from: 9, to: 20 }));
+    assert_eq!(core.ask(), Some(Ask { from: 9, to: 20, only: None }));
     let found = vec![message(3, 12), message(1, 9), message(2, 12)];
     assert_eq!(core.answered(asked, found), Ok(vec![message(2, 12), message(3, 12)]));
     assert_eq!((core.ask(), core.cursor().block, core.cursor().next.get()), (None, 21, 4));
@@ -161,11 +169,13 @@ fn what_is_refused_is_asked_in_smaller_pieces() {
     let mut sizes = Vec::new();
     core.at(head).unwrap();
     while core.refused() {
-        let Ask { from, to } = core.ask().unwrap();
-        sizes.push(to - from + 1);
+        let Ask { from, to, only } = core.ask().unwrap();
+        sizes.push((to - from + 1, only.is_some()));
     }
-    assert_eq!(sizes, [500, 250, 125, 62, 31, 15, 7, 3, 1]);
+    let sizes: Vec<_> = sizes.into_iter().map(|(size, is_single)| if is_single { 0 } else { size }).collect();
+    assert_eq!(sizes, [500, 250, 125, 62, 31, 15, 7, 3, 1, 0], "at last one message is asked for");
     let asked = core.ask().unwrap();
+    assert_eq!(asked, Ask { from: 5, to: 5, only: Some(InboundNonce::FIRST) });
     assert_eq!(core.answered(asked, Vec::new()), Ok(Vec::new()));
-    assert_eq!(core.ask(), Some(Ask { from: 6, to: 7 }));
+    assert_eq!(core.ask(), Some(Ask { from: 6, to: 7, only: None }));
 }

@@ -23,7 +23,16 @@ impl BufRead for Parts<'_> {
         while self.position >= self.part.len() {
             let sql = "SELECT rows FROM parts WHERE place = ?";
             let part = self.sqlite.query_row(sql, [self.next], |row| row.get(0)).optional();
-            let Some(part) = part.map_err(io::Error::other)? else { return Ok(&[]) };
+            let Some(part) = part.map_err(io::Error::other)? else {
+                // The end, unless this machine lost what is before others: that is no word of the log.
+                let sql = "SELECT count(*) FROM parts WHERE place > ?";
+                let behind: i64 =
+                    self.sqlite.query_row(sql, [self.next], |row| row.get(0)).map_err(io::Error::other)?;
+                if behind > 0 {
+                    return Err(io::Error::other("the ledger lacks a part of a commit"));
+                }
+                return Ok(&[]);
+            };
             (self.part, self.position, self.next) = (part, 0, self.next + 1);
         }
         Ok(self.part.get(self.position..).unwrap_or_default())

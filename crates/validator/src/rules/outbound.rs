@@ -20,6 +20,10 @@ const BY_SNAPSHOT: &str = "a snapshot brought it, and no commit that was judged"
 const UNCOUNTED: &str = "how many inbound messages commits had acknowledged before it is not known, since nobody judged each of them; `synddb validator resync` does, and the next commit that acknowledges one says it again";
 /// Why what is known and does not stand any more as it was is never signed.
 const CHANGED_UNSEEN: &str = "the row was changed or deleted while nobody looked";
+/// Why what is known and comes again is never signed.
+const ANOTHER: &str = "another row came under its id";
+/// The same, where nobody says which rows are as they were.
+const ALTERED: &str = "the table was altered, which writes all of its rows anew";
 /// Stands in place of a reason while all rows are compared.
 const NOT_FOUND: &str = "not found yet";
 
@@ -74,7 +78,7 @@ pub(super) fn create(sqlite: &Connection) -> rusqlite::Result<()> {
 /// is refused, and blocks nothing else.
 ///
 /// Row by row: nothing is kept in memory, and so no number of rows is too high. However many rows a commit touches, each of them is refused that was there
-/// before, and none that it did not touch.
+/// before, and none that it did not touch. One that alters the table touches all of them.
 pub(super) fn look(sqlite: &Connection, view: &CommitView<'_>, looked: &Looked<'_>) -> rusqlite::Result<()> {
     let Looked { came, at, told, inbox_consumed } = *looked;
     let changes = view.table(OUTBOUND);
@@ -83,6 +87,7 @@ pub(super) fn look(sqlite: &Connection, view: &CommitView<'_>, looked: &Looked<'
     }
     let Some(changes) = changes else { return Ok(()) };
     let columns = changes.columns();
+    let again = if changes.is_altered() { ALTERED } else { ANOTHER };
     let mut written = Ok(());
     changes.before(|row| {
         if let (Ok(()), Some(nonce)) = (&written, id_of(row, &columns)) {
@@ -103,7 +108,7 @@ pub(super) fn look(sqlite: &Connection, view: &CommitView<'_>, looked: &Looked<'
                 Ok(fields) => (Some(fields), None),
                 Err(detail) => (None, Some((at, detail))),
             };
-            written = insert(sqlite, &SeenMessage { nonce, sequence: at, fields, refused });
+            written = insert(sqlite, &SeenMessage { nonce, sequence: at, fields, refused }, again);
         }
     });
     written?;
@@ -167,7 +172,7 @@ fn compare_row(
     let known = sqlite.prepare_cached(sql)?.query_row([nonce.cast_signed()], read).optional()?;
     let Some(known) = known else {
         let refused = Some((at, BY_SNAPSHOT.to_owned()));
-        return insert(sqlite, &SeenMessage { nonce, sequence: at, fields: None, refused });
+        return insert(sqlite, &SeenMessage { nonce, sequence: at, fields: None, refused }, ANOTHER);
     };
     let says = known.fields.map(|fields| OutboundFields { inbox_consumed: 0, ..fields });
     // Not again, for a second row of one id, which a table without a key may have: each of them has to be as it was.
@@ -190,7 +195,7 @@ pub(super) fn since(sqlite: &Connection, sequence: Sequence) -> rusqlite::Result
 /// Takes over what [`since`] told of an earlier file.
 pub(super) fn take_over(sqlite: &Connection, since: &[SeenMessage]) -> rusqlite::Result<()> {
     for seen in since {
-        insert(sqlite, seen)?;
+        insert(sqlite, seen, ANOTHER)?;
         let (at, why) = match &seen.refused {
             Some((at, why)) => (*at, why.as_str()),
             None => (seen.sequence, "a snapshot took the place of the state that held it"),
@@ -219,14 +224,14 @@ pub(super) fn copy(from: &Connection, to: &Connection) -> rusqlite::Result<()> {
     Ok(())
 }
 
-/// A row that came. One that comes under an id that is known refuses what is known.
-fn insert(sqlite: &Connection, seen: &SeenMessage) -> rusqlite::Result<()> {
+/// A row that came. One that comes under an id that is known refuses what is known, for the reason `again`.
+fn insert(sqlite: &Connection, seen: &SeenMessage, again: &str) -> rusqlite::Result<()> {
     let sql = "INSERT INTO main._synddb_outbound(nonce, sequence, fields, refused_at, refused) VALUES(?1, ?2, ?3, ?4, ?5)
-               ON CONFLICT(nonce) DO UPDATE SET refused_at = coalesce(refused_at, ?2), refused = coalesce(refused, 'another row came under its id')";
+               ON CONFLICT(nonce) DO UPDATE SET refused_at = coalesce(refused_at, ?2), refused = coalesce(refused, ?6)";
     let fields = seen.fields.as_ref().map(serde_json::to_string).transpose();
     let fields = fields.map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))?;
     let (at, refused) = seen.refused.as_ref().map(|(at, refused)| (stored(*at), refused)).unzip();
-    let values = params![seen.nonce.cast_signed(), stored(seen.sequence), fields, at, refused];
+    let values = params![seen.nonce.cast_signed(), stored(seen.sequence), fields, at, refused, again];
     sqlite.prepare_cached(sql)?.execute(values).map(drop)
 }
 
