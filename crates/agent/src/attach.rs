@@ -23,14 +23,13 @@ use synddb_protocol::submission::{Predecessor, Snapshot, SnapshotPlace};
 use synddb_sqlite::capture::{self, Follower, Lost, Pin, Waker, WalPosition};
 use synddb_sqlite::connection::Connection;
 use synddb_sqlite::killable::reached;
-use synddb_sqlite::name::FileId;
 use synddb_sqlite::snapshot::{StoredChunk, Writer};
 use synddb_sqlite::state::RunningState;
 
 use crate::config::Config;
 use crate::error::{AgentError, not_attached};
 use crate::event::{Because, Event, Events, How};
-use crate::home::{Home, IncarnationFolder, drawn, failed};
+use crate::home::{DatabaseFile, Home, IncarnationFolder, drawn, failed};
 use crate::outbox::{Beginning, Outbox};
 use crate::pin::{self, PinPeer};
 use crate::reconcile::{self, Live, Outcome};
@@ -96,7 +95,7 @@ impl Attacher<'_> {
             Ok(Err(lost)) => {
                 let was = found.folder.database();
                 let is_another = was.is_some_and(|was| {
-                    FileId::at(&self.config.database).ok().map(|file| file.inode) != Some(was)
+                    DatabaseFile::at(&self.config.database).ok().is_none_or(|file| file.is_another(was))
                 });
                 if is_another { Because::Replaced } else { lost.into() }
             }
@@ -261,8 +260,8 @@ impl Beginner<'_> {
             position,
         };
         if let Some(database) = self.database {
-            let file = FileId::at(database).map_err(failed("look at the database", database))?;
-            unfinished.write_database(file.inode)?;
+            let file = DatabaseFile::at(database).map_err(failed("look at the database", database))?;
+            unfinished.write_database(file)?;
         }
         reached("spooled");
         let chunks = snapshot.chunks.len() as u64;

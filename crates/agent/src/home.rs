@@ -7,7 +7,7 @@
 //!   agent.lock                  locked while an agent runs
 //!   incarnations/000000000002/
 //!     manifest                  the body of the snapshot message, exact bytes
-//!     database                  which file the database was: the number of its inode
+//!     database                  which file the database was: the number of its inode, and when that was made
 //!     chunks/<sha256>           the snapshot's chunks; gone once the snapshot was seen stored
 //!     outbox.db
 //!   incarnations/000000000003.new/    one that did not begin yet
@@ -28,6 +28,7 @@ use std::fs::{self, DirBuilder, File, TryLockError};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
 
 use synddb_protocol::hash::ChunkHash;
 use synddb_protocol::id::{IncarnationCounter, StreamId};
@@ -35,6 +36,7 @@ use synddb_protocol::limits::{BODY_BYTES_MAX, BODY_COMPRESSED_MAX, CHUNK_STORED_
 use synddb_protocol::log::{Body, Entry, MessageType};
 use synddb_protocol::signing::VerifyingKey;
 use synddb_protocol::submission::Snapshot;
+use synddb_sqlite::name::FileId;
 
 use crate::error::AgentError;
 use crate::leave;
@@ -243,11 +245,11 @@ impl Unfinished {
     }
 
     /// Writes down which file the database is.
-    pub(crate) fn write_database(&self, inode: u64) -> Result<(), AgentError> {
+    pub(crate) fn write_database(&self, database: DatabaseFile) -> Result<(), AgentError> {
         let file = self.path.join(DATABASE);
         let write = || -> io::Result<()> {
             let mut named = create_new(&file)?;
-            named.write_all(format!("{inode}\n").as_bytes())?;
+            named.write_all(format!("{database}\n").as_bytes())?;
             named.sync_all()
         };
         write().map_err(failed("write down which file the database is", &file))
@@ -268,6 +270,43 @@ impl Unfinished {
         };
         begin().map_err(failed("begin the incarnation", &self.named))?;
         Ok(IncarnationFolder { counter: self.counter, path: self.named })
+    }
+}
+
+/// Which file a database is. A file that is made anew may get the inode of the one that was removed, and is made later.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct DatabaseFile {
+    inode: u64,
+    /// When it was made, in nanoseconds since 1970, where the file system says so.
+    born: Option<u128>,
+}
+
+impl DatabaseFile {
+    /// The file that a name leads to.
+    pub(crate) fn at(database: &Path) -> io::Result<Self> {
+        let found = fs::metadata(database)?;
+        let born = found.created().ok().and_then(|born| born.duration_since(UNIX_EPOCH).ok());
+        Ok(Self { inode: FileId::of(&found).inode, born: born.map(|born| born.as_nanos()) })
+    }
+
+    /// Whether it is certainly not the same file.
+    pub(crate) fn is_another(self, than: Self) -> bool {
+        let born = self.born.zip(than.born);
+        self.inode != than.inode || born.is_some_and(|(one, other)| one != other)
+    }
+
+    fn read(text: &str) -> Option<Self> {
+        let mut words = text.split_whitespace();
+        let inode = words.next()?.parse().ok()?;
+        let born = words.next().map(str::parse).transpose().ok()?;
+        words.next().is_none().then_some(Self { inode, born })
+    }
+}
+
+impl std::fmt::Display for DatabaseFile {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.inode)?;
+        self.born.map_or(Ok(()), |born| write!(f, " {born}"))
     }
 }
 
@@ -307,8 +346,8 @@ impl IncarnationFolder {
     }
 
     /// Which file the database was when the incarnation began; `None` where that was not written down.
-    pub(crate) fn database(&self) -> Option<u64> {
-        fs::read_to_string(self.path.join(DATABASE)).ok()?.trim().parse().ok()
+    pub(crate) fn database(&self) -> Option<DatabaseFile> {
+        DatabaseFile::read(&fs::read_to_string(self.path.join(DATABASE)).ok()?)
     }
 
     /// A chunk of the snapshot.
@@ -415,4 +454,33 @@ pub(crate) fn drawn<const LENGTH: usize>() -> Result<[u8; LENGTH], AgentError> {
         source: io::Error::other(error),
     })?;
     Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use super::*;
+
+    #[test]
+    fn a_file_that_is_made_anew_is_another_also_with_the_same_inode() {
+        let one = DatabaseFile { inode: 7, born: Some(1_000_000_007) };
+        for (other, is_another) in [
+            (one, false),
+            (DatabaseFile { inode: 8, ..one }, true),
+            (DatabaseFile { born: Some(1_000_000_008), ..one }, true),
+            // Written down before it was known when, or where no file system says so.
+            (DatabaseFile { born: None, ..one }, false),
+        ] {
+            assert_eq!((one.is_another(other), other.is_another(one)), (is_another, is_another), "{other}");
+            assert_eq!(DatabaseFile::read(&format!("{other}\n")), Some(other));
+        }
+        assert_eq!(DatabaseFile::read("7 8 9"), None);
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("app.db");
+        fs::write(&file, "one").unwrap();
+        let (known, again) = (DatabaseFile::at(&file).unwrap(), DatabaseFile::at(&file).unwrap());
+        fs::write(&file, "two").unwrap();
+        assert!(!known.is_another(again) && !known.is_another(DatabaseFile::at(&file).unwrap()));
+    }
 }
