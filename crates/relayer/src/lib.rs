@@ -45,3 +45,4 @@ pub use http::{RelayedMessages, RelayerStatus, openapi};
 pub use journal::JournalError;
 pub use message::{RelayedMessage, Standing};
 pub use run::{Started, check, run};
+pub use synddb_chain::Finality;

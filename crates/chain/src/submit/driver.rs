@@ -304,13 +304,18 @@ impl Runner {
         }
     }
 
-    async fn remember<T: Send + 'static>(
+    fn remember<T: Send + 'static, F>(
         &self,
-        how: impl FnOnce(&dyn Queue) -> Result<T, QueueError> + Send + 'static,
-    ) -> Result<T, QueueError> {
+        how: F,
+    ) -> impl Future<Output = Result<T, QueueError>> + Send + use<T, F>
+    where
+        F: FnOnce(&dyn Queue) -> Result<T, QueueError> + Send + 'static,
+    {
         let queue = Arc::clone(&self.queue);
-        let done = tokio::task::spawn_blocking(move || how(queue.as_ref())).await;
-        done.unwrap_or_else(|error| Err(QueueError::Failed(Box::new(error))))
+        async move {
+            let done = tokio::task::spawn_blocking(move || how(queue.as_ref())).await;
+            done.unwrap_or_else(|error| Err(QueueError::Failed(Box::new(error))))
+        }
     }
 
     fn now(&self) -> Duration {
