@@ -277,7 +277,7 @@ impl Core {
             } else if !open.is_signing && open.attempts.iter().all(nowhere) {
                 open.passed += 1;
             }
-            if open.passed >= self.config.answers.max(1) {
+            if open.passed >= self.config.answers_of_nonce.max(1) {
                 open.attempts.clear();
                 open.passed = 0;
                 effects.push(Effect::Release(open.job.id.clone()));
@@ -320,7 +320,7 @@ impl Core {
             Some(_) | None => 1,
         };
         self.agreed = Some((count, times));
-        if times >= self.config.answers.max(1) {
+        if times >= self.config.answers_of_nonce.max(1) {
             effects.push(Effect::Begin(count));
         }
     }

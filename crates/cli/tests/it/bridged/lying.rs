@@ -34,6 +34,8 @@ struct Faults {
 /// Between the relayer and its node.
 struct Node {
     upstream: String,
+    /// One after the other: now and then anvil stands still for ever under many that ask at once.
+    one_by_one: Mutex<()>,
     faults: Arc<Faults>,
     /// What it answered last.
     last: Mutex<Vec<u8>>,
@@ -48,7 +50,8 @@ impl Node {
         let faults = Arc::new(Faults::default());
         let upstream = upstream.trim_start_matches("http://").to_owned();
         let chance = AtomicU64::new(15);
-        let node = Arc::new(Self { upstream, faults: Arc::clone(&faults), last: Mutex::default(), chance });
+        let (one_by_one, last, counted) = (Mutex::default(), Mutex::default(), Arc::clone(&faults));
+        let node = Arc::new(Self { upstream, one_by_one, faults: counted, last, chance });
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 let node = Arc::clone(&node);
@@ -120,6 +123,7 @@ impl Node {
     }
 
     fn pass_on(&self, body: &[u8]) -> std::io::Result<Vec<u8>> {
+        let _one = self.one_by_one.lock().unwrap_or_else(PoisonError::into_inner);
         let mut node = TcpStream::connect(&self.upstream)?;
         let head = "POST / HTTP/1.1\r\nhost: node\r\ncontent-type: application/json\r\nconnection: close";
         node.write_all(format!("{head}\r\ncontent-length: {}\r\n\r\n", body.len()).as_bytes())?;
