@@ -22,8 +22,8 @@ use crate::submit::{Added, Attempt, Config, Core, Effect, Event, Job, JobId, Loo
 const REQUESTS_MAX: usize = 64;
 /// How many transactions are being sent at once. One more is sent again later.
 const SENDS_MAX: usize = 256;
-/// How many transactions are asked about at once.
-const ASKS_MAX: usize = 8;
+/// How many transactions are asked about at once: nodes are shared, and small ones stand still under many questions.
+const ASKS_MAX: usize = 2;
 /// How long one look asks about transactions. The next begins with others.
 const LOOK_TIME: Duration = Duration::from_secs(60);
 
