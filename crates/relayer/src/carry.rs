@@ -115,7 +115,6 @@ impl Carrier {
             Ok(settled) => settled,
             Err(error) => return Ok(Some(chain(&error))),
         };
-        let asked = Asked { stream: self.stream, domain: self.domain, nonce: 0 };
         let round = Round {
             now_ms: now_ms(),
             peers: &self.peers,
@@ -123,7 +122,7 @@ impl Carrier {
             policy: &self.policy,
             view: &self.view,
         };
-        let silent = self.discovery.look(&round, &asked, &mut self.journal).await?;
+        let silent = self.discovery.look(&round, &mut self.journal).await?;
         if let Some(checkpoints) = &mut self.checkpoints {
             checkpoints.bring(&round, &mut self.journal).await?;
         }

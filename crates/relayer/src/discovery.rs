@@ -10,8 +10,9 @@ use std::collections::BTreeMap;
 
 use synddb_chain::Role;
 use synddb_protocol::chain;
-use synddb_protocol::http::{OutboundList, OutboundStatus};
-use synddb_protocol::id::KeyId;
+use synddb_protocol::http::OutboundStatus;
+use synddb_protocol::id::{KeyId, StreamId};
+use synddb_protocol::signing::Domain;
 
 use crate::carry::Round;
 use crate::gather::{self, Asked};
@@ -29,10 +30,23 @@ const AGAIN_AFTER_MS: u64 = 600_000;
 /// How far looking at everything again has come.
 #[derive(Debug)]
 pub(crate) struct Discovery {
+    stream: StreamId,
+    domain: Domain,
     from: u64,
     /// The first message that it came by and that is not to be had yet.
     first_unsigned: Option<u64>,
     not_before_ms: u64,
+}
+
+/// What a list says of one message, as far as it proves it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Said {
+    /// This key has signed it.
+    Signed(KeyId),
+    /// It is to be asked for again.
+    Unsigned,
+    /// Nobody has to believe it for ever: everything is looked at again.
+    Refused,
 }
 
 /// What a list has.
@@ -50,8 +64,8 @@ struct Listed {
 
 impl Discovery {
     /// Everything is looked at again from the start on.
-    pub(crate) const fn new() -> Self {
-        Self { from: 1, first_unsigned: None, not_before_ms: 0 }
+    pub(crate) const fn new(stream: StreamId, domain: Domain) -> Self {
+        Self { stream, domain, from: 1, first_unsigned: None, not_before_ms: 0 }
     }
 
     /// One look. Gives what is in the way of it, if something is.
@@ -61,9 +75,9 @@ impl Discovery {
     pub(crate) async fn look(
         &mut self,
         round: &Round<'_>,
-        asked: &Asked,
         journal: &mut Journal,
     ) -> Result<Option<String>, JournalError> {
+        let asked = Asked { stream: self.stream, domain: self.domain, nonce: self.from };
         let looking = Looking { round, asked, live: BTreeMap::new() };
         match self.forward(looking, journal).await {
             Ok(()) => Ok(None),
@@ -96,7 +110,8 @@ impl Discovery {
         if listed.is_last {
             // Whatever a wrong list has passed over is asked for again.
             asks_from = asks_from.min(self.first_unsigned.unwrap_or(self.from));
-            *self = Self { not_before_ms: now_ms.saturating_add(AGAIN_AFTER_MS), ..Self::new() };
+            let not_before_ms = now_ms.saturating_add(AGAIN_AFTER_MS);
+            *self = Self { not_before_ms, ..Self::new(self.stream, self.domain) };
         }
         Ok(journal.found(&listed.found, asks_from)?)
     }
@@ -116,7 +131,8 @@ impl From<JournalError> for NotNow {
 
 struct Looking<'l> {
     round: &'l Round<'l>,
-    asked: &'l Asked,
+    /// Of which stream and bridge; the nonce is each message's own.
+    asked: Asked,
     /// Which keys count, as the chain said in this look.
     live: BTreeMap<KeyId, bool>,
 }
@@ -129,67 +145,73 @@ impl Looking<'_> {
                 NotNow::Other(format!("the sequencer cannot be asked: {}", chain(&error)))
             }
         })?;
+        let mut said = Vec::with_capacity(list.messages.len());
         for status in &list.messages {
-            let OutboundStatus::Signed(signed) = status else { continue };
-            let asked = Asked { nonce: signed.nonce, ..*self.asked };
-            let Ok(signed) = gather::listed(signed, &asked) else { continue };
-            if !self.live.contains_key(&signed.signer) {
-                let is_live = self.round.payer.contracts.is_live(signed.signer, Role::Sequencer).await;
-                let is_live = is_live.map_err(|error| NotNow::Other(chain(&error)))?;
-                self.live.insert(signed.signer, is_live);
+            let proven = proven(status, &self.asked);
+            if let Said::Signed(signer) = proven
+                && !self.live.contains_key(&signer)
+            {
+                let is_live = self.round.payer.contracts.is_live(signer, Role::Sequencer).await;
+                self.live.insert(signer, is_live.map_err(|error| NotNow::Other(chain(&error)))?);
             }
+            said.push((status.nonce(), proven));
         }
         let is_live = |signer| self.live.get(&signer).copied().unwrap_or_default();
-        read(&list, from, self.asked, self.round.now_ms, is_live).map_err(|detail| {
+        read(&said, list.last, from, self.round.now_ms, is_live).map_err(|detail| {
             metrics::nonsense();
             NotNow::Other(detail)
         })
     }
 }
 
-/// What a list says. Who signed nothing that counts has said nothing.
+/// What the list proves of a message.
+fn proven(status: &OutboundStatus, asked: &Asked) -> Said {
+    match status {
+        OutboundStatus::Signed(signed) => {
+            match gather::listed(signed, &Asked { nonce: signed.nonce, ..*asked }) {
+                Ok(signed) => Said::Signed(signed.signer),
+                Err(nonsense) => {
+                    metrics::nonsense();
+                    tracing::warn!(nonce = signed.nonce, %nonsense, "what the sequencer lists is dropped");
+                    Said::Unsigned
+                }
+            }
+        }
+        OutboundStatus::Refused(_) => Said::Refused,
+        OutboundStatus::Waiting { .. } => Said::Unsigned,
+    }
+}
+
+/// What a list says, in the order of nonces. Whose key does not count has said nothing.
 fn read(
-    list: &OutboundList,
+    said: &[(u64, Said)],
+    last: u64,
     from: u64,
-    asked: &Asked,
     now_ms: u64,
     is_live: impl Fn(KeyId) -> bool,
 ) -> Result<Listed, String> {
     let mut listed = Listed { found: Vec::new(), next: from, first_unsigned: None, is_last: false };
-    for status in &list.messages {
-        let nonce = status.nonce();
+    for &(nonce, said) in said {
         // A sequencer that does not go forward would be asked for ever.
         if nonce < listed.next || i64::try_from(nonce).is_err() {
             return Err(format!("the sequencer lists what was not asked for. nonce=`{nonce}`"));
         }
         listed.next = nonce + 1;
-        match status {
-            OutboundStatus::Signed(signed) => match gather::listed(signed, &Asked { nonce, ..*asked }) {
-                Ok(signed) if is_live(signed.signer) => listed.found.push(Tracked::new(nonce, now_ms)),
-                Ok(signed) => {
-                    tracing::debug!(nonce, signer = %signed.signer, "a message is signed by a key that does not count");
-                    listed.first_unsigned.get_or_insert(nonce);
-                }
-                Err(nonsense) => {
-                    metrics::nonsense();
-                    tracing::warn!(nonce, %nonsense, "what the sequencer lists is dropped");
-                    listed.first_unsigned.get_or_insert(nonce);
-                }
-            },
-            // Nobody has to believe it for ever: everything is looked at again.
-            OutboundStatus::Refused(_) => {}
-            OutboundStatus::Waiting { .. } => {
+        match said {
+            Said::Signed(signer) if is_live(signer) => listed.found.push(Tracked::new(nonce, now_ms)),
+            Said::Signed(_) | Said::Unsigned => {
                 listed.first_unsigned.get_or_insert(nonce);
             }
+            Said::Refused => {}
         }
     }
-    listed.is_last = list.messages.is_empty() || listed.next > list.last;
+    listed.is_last = said.is_empty() || listed.next > last;
     Ok(listed)
 }
 
 #[cfg(test)]
 mod tests {
-    use synddb_protocol::http::OutboundSignature;
+    use synddb_protocol::http::{OutboundList, OutboundSignature};
     use synddb_protocol::log::OutboundMessage;
     use synddb_protocol::signing::SigningKey;
 
@@ -201,7 +223,9 @@ mod tests {
     }
 
     fn said(list: &OutboundList, from: u64) -> Result<(Vec<u64>, u64, Option<u64>, bool), String> {
-        let listed = read(list, from, &asked(), 5, |signer| signer == key(9).id())?;
+        let said: Vec<_> =
+            list.messages.iter().map(|status| (status.nonce(), proven(status, &asked()))).collect();
+        let listed = read(&said, list.last, from, 5, |signer| signer == key(9).id())?;
         let found = listed.found.iter().map(|tracked| tracked.nonce).collect();
         Ok((found, listed.next, listed.first_unsigned, listed.is_last))
     }

@@ -97,7 +97,7 @@ pub async fn run(
         journal,
         queue,
         policy: config.policy(),
-        discovery: Discovery::new(),
+        discovery: Discovery::new(told.stream, domain),
         checkpoints,
         view: view.clone(),
     };

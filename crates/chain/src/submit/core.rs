@@ -1,6 +1,6 @@
 //! Decides what is signed, sent, given up and settled. It has no clock, asks nobody and remembers nothing beyond its value.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use crate::account::Fees;
@@ -9,6 +9,10 @@ use crate::submit::{ATTEMPTS_MAX, Attempt, Config, Job, JobId, Stored};
 
 /// Least percentage that nodes ask of a replacement.
 const BUMP_PERCENT_MIN: u32 = 10;
+
+/// How many times more looks it takes before a nonce is given up. It costs a second transaction where they were wrong, and only time where they were right,
+/// which is rare: the account is nobody else's.
+const GIVE_UP_FACTOR: u32 = 4;
 
 /// What happened. Times are since any one moment.
 #[derive(Debug, Clone)]
@@ -128,6 +132,68 @@ impl Open {
     fn nonce(&self) -> Option<u64> {
         self.attempts.first().map(|attempt| attempt.nonce)
     }
+
+    /// Takes in what a look says of its transactions, and gives the receipt that enough looks have said. Silence says neither that a transaction is there
+    /// nor that it is not.
+    fn heard<'l>(&mut self, look: &'l Look, answers: u32) -> Option<&'l Receipt> {
+        let (mut found, mut mined, mut enough) = (false, BTreeMap::new(), None);
+        for attempt in &self.attempts {
+            let Some(seen) = look.receipts.get(&attempt.hash) else {
+                found |= self.is_in_block;
+                let known = self.mined.iter().filter(|((hash, _), _)| *hash == attempt.hash);
+                mined.extend(known.map(|(place, times)| (*place, *times)));
+                continue;
+            };
+            let Seen::In(receipt) = seen else { continue };
+            found = true;
+            if look.settled_block.is_none_or(|settled| receipt.block > settled) {
+                continue;
+            }
+            let place = (receipt.hash, receipt.block_hash);
+            let times = self.mined.get(&place).map_or(1, |times| times.saturating_add(1));
+            mined.insert(place, times);
+            if times >= answers {
+                enough = Some(receipt.as_ref());
+            }
+        }
+        if self.is_in_block && !found {
+            // The chain took it back, or the node says so.
+            self.sent_at = None;
+        }
+        (self.mined, self.is_in_block) = (mined, found);
+        enough
+    }
+}
+
+/// What the last looks said of the count of transactions in settled blocks. It only grows, so one look that tells the truth is enough of a bound.
+#[derive(Debug)]
+struct Counts {
+    last: VecDeque<u64>,
+    /// How many of them say something.
+    answers: usize,
+}
+
+impl Counts {
+    fn new(answers: u32) -> Self {
+        Self { last: VecDeque::new(), answers: usize::try_from(answers).unwrap_or(usize::MAX) }
+    }
+
+    fn add(&mut self, count: u64) {
+        self.last.push_back(count);
+        if self.last.len() > self.answers {
+            self.last.pop_front();
+        }
+    }
+
+    /// All of them say that there are so many, at least.
+    fn at_least(&self) -> Option<u64> {
+        self.last.iter().min().copied().filter(|_| self.last.len() >= self.answers)
+    }
+
+    /// None of them says that there are more.
+    fn at_most(&self) -> Option<u64> {
+        self.last.iter().max().copied().filter(|_| self.last.len() >= self.answers)
+    }
 }
 
 /// The state of one account's transactions.
@@ -136,10 +202,9 @@ pub struct Core {
     config: Config,
     next_nonce: Option<u64>,
     jobs: Vec<Open>,
-    /// The count that the last looks agreed on while there was no first nonce, and how many did.
-    agreed: Option<(u64, u32)>,
-    /// The hole that the last looks agreed on, and how many did.
-    hole: Option<(Hole, u32)>,
+    counts: Counts,
+    /// In how many looks in a row all of these were one.
+    agreed: u32,
 }
 
 impl Core {
@@ -147,12 +212,16 @@ impl Core {
     pub fn new(config: Config, stored: Stored, now: Duration) -> Self {
         let open = |stored: crate::submit::StoredJob| Open::new(stored.job, stored.attempts, now);
         let jobs = stored.jobs.into_iter().map(open).collect();
-        Self { config, next_nonce: stored.next_nonce, jobs, agreed: None, hole: None }
+        let config = Config { answers: config.answers.max(1), ..config };
+        let counts = Counts::new(config.answers);
+        Self { config, next_nonce: stored.next_nonce, jobs, counts, agreed: 0 }
     }
 
-    /// Nonces that somebody has to fill.
+    /// Nonces that somebody has to fill: where everything is as it should, the chain has each below the lowest that is open.
     pub fn hole(&self) -> Option<Hole> {
-        self.hole.filter(|(_, times)| *times >= self.config.answers.max(1)).map(|(hole, _)| hole)
+        let lowest = self.jobs.iter().filter_map(Open::nonce).min();
+        let (to, from) = lowest.or(self.next_nonce).zip(self.counts.at_most())?;
+        (from < to).then_some(Hole { from, to })
     }
 
     /// The transactions that the next look should ask about.
@@ -196,8 +265,10 @@ impl Core {
 
     fn looked(&mut self, now: Duration, look: &Look) -> Vec<Effect> {
         let mut effects = Vec::new();
+        if let Some(count) = look.settled_count {
+            self.counts.add(count);
+        }
         self.settle(look, &mut effects);
-        self.look_for_hole(look);
         self.give_up(look, &mut effects);
         self.send_again(now, look, &mut effects);
         self.bump(now, look, &mut effects);
@@ -208,76 +279,31 @@ impl Core {
 
     /// One receipt may be wrong, and a job that is settled wrongly leaves a hole: the count has to agree, and both have to be said in several looks.
     fn settle(&mut self, look: &Look, effects: &mut Vec<Effect>) {
-        let answers = self.config.answers.max(1);
+        let (answers, count) = (self.config.answers, self.counts.at_least());
         self.jobs.retain_mut(|open| {
-            let nonce = open.nonce();
-            let is_passed = nonce.zip(look.settled_count).map(|(nonce, count)| count > nonce);
-            let was_in_block = open.is_in_block;
-            let (mut found, mut mined, mut settled) = (false, BTreeMap::new(), None);
-            for attempt in &open.attempts {
-                let receipt = match look.receipts.get(&attempt.hash) {
-                    Some(Seen::In(receipt)) => receipt,
-                    Some(Seen::Nowhere) => continue,
-                    // Silence says neither that it is there nor that it is not.
-                    None => {
-                        found |= was_in_block;
-                        let known = open.mined.iter().filter(|((hash, _), _)| *hash == attempt.hash);
-                        mined.extend(known.map(|(place, times)| (*place, *times)));
-                        continue;
-                    }
-                };
-                found = true;
-                let is_deep = look.settled_block.map(|block| receipt.block <= block);
-                let place = (receipt.hash, receipt.block_hash);
-                let times = open.mined.get(&place).copied().unwrap_or_default();
-                let times = match (is_passed, is_deep) {
-                    (Some(true), Some(true)) => times + 1,
-                    (Some(false), _) | (_, Some(false)) => continue,
-                    (None, _) | (_, None) => times,
-                };
-                mined.insert(place, times);
-                if times >= answers {
-                    settled = Some(receipt);
-                }
+            let Some(receipt) = open.heard(look, answers) else { return true };
+            if open.nonce().zip(count).is_none_or(|(nonce, count)| count <= nonce) {
+                return true;
             }
-            open.mined = mined;
-            open.is_in_block = found;
-            if was_in_block && !found {
-                // The chain took it back, or the node says so.
-                open.sent_at = None;
-            }
-            let Some(settled) = settled else { return true };
-            let mut receipt = settled.clone();
+            let mut receipt = receipt.clone();
             // Nobody is told here what other contracts tell, of which there may be any number.
             receipt.logs.retain(|log| log.address == open.job.to);
-            effects.push(Effect::Settle(open.job.id.clone(), receipt));
+            effects.push(Effect::Settle(open.job.id.clone(), Box::new(receipt)));
             false
-        });
-    }
-
-    /// Where everything is as it should, the chain has each nonce below the lowest that is open.
-    fn look_for_hole(&mut self, look: &Look) {
-        let Some(count) = look.settled_count else { return };
-        let lowest = self.jobs.iter().filter_map(Open::nonce).min();
-        let hole = lowest.or(self.next_nonce).filter(|lowest| count < *lowest);
-        self.hole = hole.map(|to| {
-            let hole = Hole { from: count, to };
-            let times = self.hole.filter(|(known, _)| *known == hole).map_or(0, |(_, times)| times);
-            (hole, times.saturating_add(1))
         });
     }
 
     /// A nonce that was used by somebody else.
     fn give_up(&mut self, look: &Look, effects: &mut Vec<Effect>) {
         for open in &mut self.jobs {
-            let (Some(nonce), Some(count)) = (open.nonce(), look.settled_count) else { continue };
+            let (Some(nonce), Some(count)) = (open.nonce(), self.counts.at_least()) else { continue };
             let nowhere = |attempt: &Attempt| look.receipts.get(&attempt.hash) == Some(&Seen::Nowhere);
             if open.is_in_block || count <= nonce {
                 open.passed = 0;
             } else if !open.is_signing && open.attempts.iter().all(nowhere) {
                 open.passed += 1;
             }
-            if open.passed >= self.config.answers_of_nonce.max(1) {
+            if open.passed >= self.config.answers.saturating_mul(GIVE_UP_FACTOR) {
                 open.attempts.clear();
                 open.passed = 0;
                 effects.push(Effect::Release(open.job.id.clone()));
@@ -313,16 +339,13 @@ impl Core {
     }
 
     fn choose_first_nonce(&mut self, look: &Look, effects: &mut Vec<Effect>) {
-        // Of settled blocks: one that is too low is given up, one that is too high would wait for ever.
-        let (None, Some(count)) = (self.next_nonce, look.settled_count) else { return };
-        let times = match self.agreed {
-            Some((agreed, times)) if agreed == count => times + 1,
-            Some(_) | None => 1,
-        };
-        self.agreed = Some((count, times));
-        if times >= self.config.answers_of_nonce.max(1) {
-            effects.push(Effect::Begin(count));
+        if self.next_nonce.is_some() || look.settled_count.is_none() {
+            return;
         }
+        // Of settled blocks: one that is too low is given up, one that is too high would wait for ever.
+        let count = self.counts.at_least().filter(|count| self.counts.at_most() == Some(*count));
+        self.agreed = count.map_or(0, |_| self.agreed + 1);
+        effects.extend(count.filter(|_| self.agreed >= self.config.answers).map(Effect::Begin));
     }
 
     fn begin_jobs(&mut self, look: &Look, effects: &mut Vec<Effect>) {

@@ -94,9 +94,6 @@ pub struct Config {
     pub in_flight_max: usize,
     /// How many looks must say the same before a count, or a receipt, is believed, with none between them that says otherwise.
     pub answers: u32,
-    /// The same before a nonce is chosen as the first, or given up because somebody else used it. Being wrong there costs more: a second transaction, or one
-    /// that waits for ever.
-    pub answers_of_nonce: u32,
 }
 
 impl Default for Config {
@@ -110,7 +107,6 @@ impl Default for Config {
             max_fee_per_gas_max: 500_000_000_000,
             in_flight_max: 8,
             answers: 4,
-            answers_of_nonce: 8,
         }
     }
 }

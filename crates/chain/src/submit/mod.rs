@@ -7,11 +7,12 @@
 //!
 //! # What may be believed
 //!
-//! - A job is settled by the receipt of one of its own transactions in a block that is deep enough ([`Finality`](crate::Finality)), while the count of transactions up to
-//!   that depth is above its nonce, in [`Config::answers`] looks in a row, and by nothing else. Where they were wrong all the same, the nonces that no
-//!   transaction has are a [`Hole`], which is told.
-//! - A nonce is given up only when the count of transactions in settled blocks passed it in [`Config::answers_of_nonce`] looks, with no receipt of
-//!   ours in any of them. Then somebody else used it, and the job gets the next one.
+//! - A count is believed as a lower bound once [`Config::answers`] looks in a row said so much, at least: it only grows, so one of them that told the
+//!   truth is enough.
+//! - A job is settled by that bound and the receipt of one of its own transactions in a block that stays ([`Finality`](crate::Finality)), said in as many
+//!   looks, and by nothing else. Where they were wrong all the same, the nonces that no transaction has are a [`Hole`], which is told.
+//! - A nonce is given up only when that bound has passed it, and four times as many looks in a row find none of our transactions anywhere. Then somebody
+//!   else used it, and the job gets the next one.
 //! - Nonces are dense: each is one above the last. No count makes them jump.
 //! - What a node says to a transaction that it is sent ("already known", "nonce too low", "underpriced") decides nothing. The same
 //!   bytes are sent again until there is a receipt.

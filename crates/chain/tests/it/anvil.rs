@@ -39,7 +39,6 @@ fn config() -> Config {
         resend_after: Duration::from_millis(500),
         stuck_after: Duration::from_millis(500),
         answers: 2,
-        answers_of_nonce: 2,
         ..Config::default()
     }
 }

@@ -171,7 +171,6 @@ fn config() -> Config {
         max_fee_per_gas_max: 1_000,
         in_flight_max: 3,
         answers: ANSWERS,
-        answers_of_nonce: ANSWERS,
     }
 }
 

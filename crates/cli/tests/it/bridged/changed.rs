@@ -2,19 +2,14 @@
 
 use super::chain::State;
 use super::foundry::Foundry;
-use super::world::{Size, World};
+use super::world::{RECIPIENT, World};
 use crate::keys::get;
-
-const RECIPIENT: &str = "0x00000000000000000000000000000000000a11ce";
 
 #[test]
 fn a_row_that_is_changed_or_deleted_is_refused_said_and_never_executed() {
     let Some(foundry) = Foundry::find() else { return };
     let folder = tempfile::tempdir().unwrap();
-    let mut world = World::begin(folder.path(), foundry, Size { validators: 2, threshold: 2 });
-    world.start_relayer();
-    assert_eq!(world.pay(RECIPIENT, 1_000), 1);
-    world.chain.until(1, State::Completed);
+    let mut world = World::begin_with_one_paid(folder.path(), foundry);
 
     // Nobody looks between the row and its change.
     world.validators[0].kill();

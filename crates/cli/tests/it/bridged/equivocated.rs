@@ -8,7 +8,7 @@ use synddb_service::secret::signing_key;
 
 use super::chain::State;
 use super::foundry::Foundry;
-use super::world::{PURSE, Size, World};
+use super::world::{PURSE, RECIPIENT, Size, World};
 use crate::processes::{run, synddb};
 
 #[test]
@@ -61,7 +61,7 @@ fn a_key_that_equivocated_is_frozen_by_anyone_and_brings_no_message_any_more() {
 
     // What such a key signs is brought by nobody.
     world.start_relayer();
-    assert_eq!(world.pay("0x00000000000000000000000000000000000a11ce", 1_000), 1);
+    assert_eq!(world.pay(RECIPIENT, 1_000), 1);
     world.until_said(0, 1, "signed");
     world.chain.mine(20);
     assert_eq!(world.chain.state(1), State::NotStarted);

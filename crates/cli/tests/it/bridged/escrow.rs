@@ -2,7 +2,7 @@
 
 use super::chain::{OWNER, State};
 use super::foundry::Foundry;
-use super::world::{CUSTODY, Size, World};
+use super::world::{CUSTODY, RECIPIENT, Size, World};
 
 #[test]
 fn what_fails_stays_in_custody_and_is_done_once_it_can_be() {
@@ -26,9 +26,8 @@ fn what_fails_stays_in_custody_and_is_done_once_it_can_be() {
     let count = format!("x'{}'", world.chain.data("count()", &[]).trim_start_matches("0x"));
     let failing = world.ask(&counter, &[("value", "'700'"), ("payload", &count)]);
     let burning = world.ask(&burner, &[("payload", "x'00'"), ("gas_limit", "300000")]);
-    let recipient = "0x00000000000000000000000000000000000a11ce";
     let token_text = format!("'{token}'");
-    let fee = world.ask(recipient, &[("token", &token_text), ("amount", "'1000'")]);
+    let fee = world.ask(RECIPIENT, &[("token", &token_text), ("amount", "'1000'")]);
     world.chain.until(failing, State::Failed);
     world.chain.until(burning, State::Failed);
     world.chain.until(fee, State::Completed);
@@ -36,7 +35,7 @@ fn what_fails_stays_in_custody_and_is_done_once_it_can_be() {
     assert_eq!(world.chain.custody(&wrapped), CUSTODY, "what failed is there");
     assert_eq!(world.chain.custody(&token), held - 1_000);
     let arrived: u128 =
-        world.chain.call(&token, "balanceOf(address)(uint256)", &[recipient]).parse().unwrap();
+        world.chain.call(&token, "balanceOf(address)(uint256)", &[RECIPIENT]).parse().unwrap();
     assert!(arrived > 0 && arrived < 1_000, "{arrived}");
 
     world.chain.send(&counter, "setFailing(bool)", &["false"]);

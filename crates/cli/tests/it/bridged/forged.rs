@@ -14,7 +14,7 @@ use synddb_service::secret::signing_key;
 
 use super::chain::State;
 use super::foundry::Foundry;
-use super::world::{Size, World};
+use super::world::{RECIPIENT, Size, World};
 use crate::keys::get;
 
 const THIEF: &str = "0x00000000000000000000000000000000000071ef";
@@ -44,7 +44,7 @@ fn what_a_sequencer_signs_that_is_not_in_the_log_is_signed_by_no_validator() {
     let Some(foundry) = Foundry::find() else { return };
     let folder = tempfile::tempdir().unwrap();
     let mut world = World::begin(folder.path(), foundry, Size { validators: 2, threshold: 1 });
-    assert_eq!(world.pay("0x00000000000000000000000000000000000a11ce", 1_000), 1);
+    assert_eq!(world.pay(RECIPIENT, 1_000), 1);
     world.until_said(0, 1, "signed");
 
     // With the key that is registered, for the bridge that there is.

@@ -10,9 +10,7 @@ use serde_json::{Value, json};
 
 use super::chain::State;
 use super::foundry::Foundry;
-use super::world::{CUSTODY, Size, World};
-
-const RECIPIENT: &str = "0x00000000000000000000000000000000000a11ce";
+use super::world::{CUSTODY, RECIPIENT, Size, World};
 
 /// Rows that are paid through that node.
 const ROWS: u64 = 12;

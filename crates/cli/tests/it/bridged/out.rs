@@ -4,15 +4,12 @@ use std::collections::BTreeMap;
 
 use super::chain::{State, until};
 use super::foundry::Foundry;
-use super::world::{CUSTODY, Size, World};
+use super::world::{CUSTODY, RECIPIENT, Size, World};
 use crate::telemetry::the_reference_names_what_is_shown;
 
 /// Who is paid. Nobody has their keys, and nothing is at these addresses.
-const RECIPIENTS: [&str; 3] = [
-    "0x00000000000000000000000000000000000a11ce",
-    "0x0000000000000000000000000000000000000b0b",
-    "0x00000000000000000000000000000000000ca201",
-];
+const RECIPIENTS: [&str; 3] =
+    [RECIPIENT, "0x0000000000000000000000000000000000000b0b", "0x00000000000000000000000000000000000ca201"];
 
 /// Blocks in which nothing happens.
 const QUIET_BLOCKS: u64 = 20;

@@ -3,11 +3,8 @@
 use std::fs;
 use std::path::Path;
 
-use super::chain::State;
 use super::foundry::Foundry;
-use super::world::{Size, World};
-
-const RECIPIENT: &str = "0x00000000000000000000000000000000000a11ce";
+use super::world::{RECIPIENT, World};
 
 /// Who is named under the same ids by the database that took the place of the first one.
 const OTHER: &str = "0x0000000000000000000000000000000000000b0b";
@@ -16,10 +13,7 @@ const OTHER: &str = "0x0000000000000000000000000000000000000b0b";
 fn an_id_says_one_thing_for_ever_also_in_a_database_that_is_made_anew() {
     let Some(foundry) = Foundry::find() else { return };
     let folder = tempfile::tempdir().unwrap();
-    let mut world = World::begin(folder.path(), foundry, Size { validators: 2, threshold: 2 });
-    world.start_relayer();
-    assert_eq!(world.pay(RECIPIENT, 1_000), 1);
-    world.chain.until(1, State::Completed);
+    let mut world = World::begin_with_one_paid(folder.path(), foundry);
     // Signed by everybody, and not brought yet.
     world.relayer.kill();
     assert_eq!(world.pay(RECIPIENT, 2_000), 2);

@@ -8,7 +8,7 @@ use synddb_protocol::id::StreamId;
 use synddb_service::secret::signing_key;
 use synddb_sqlite::rusqlite::Connection;
 
-use super::chain::{CHAIN_ID, Chain, Holder, until};
+use super::chain::{CHAIN_ID, Chain, Holder, State, until};
 use super::foundry::Foundry;
 use crate::keys::get;
 use crate::processes::{run, synddb};
@@ -16,6 +16,9 @@ use crate::roles::{Role, sequencer_as, store, write_token};
 
 /// What is in custody at the beginning, in wei.
 pub(crate) const CUSTODY: u128 = 1_000_000_000;
+
+/// Who is paid.
+pub(crate) const RECIPIENT: &str = "0x00000000000000000000000000000000000a11ce";
 
 /// What the relayer pays gas of, in wei.
 pub(crate) const PURSE: &str = "0x56bc75e2d63100000";
@@ -116,6 +119,15 @@ impl World {
             world.start_validator(number);
         }
         world.follow();
+        world
+    }
+
+    /// The same with two validators that must agree and a relayer, after one payment of 1000 wei to [`RECIPIENT`].
+    pub(crate) fn begin_with_one_paid(folder: &Path, foundry: Foundry) -> Self {
+        let mut world = Self::begin(folder, foundry, Size { validators: 2, threshold: 2 });
+        world.start_relayer();
+        assert_eq!(world.pay(RECIPIENT, 1_000), 1);
+        world.chain.until(1, State::Completed);
         world
     }
 
