@@ -318,14 +318,6 @@ impl Contracts {
         MessageState::of(state).ok_or_else(|| self.nonsense("the state of a message is none"))
     }
 
-    /// How many inbound messages the bridge had sent behind a block, of which the node must have the state.
-    ///
-    /// # Errors
-    /// [`EndpointError`].
-    pub async fn inbound_count_at(&self, at: BlockTag) -> Result<u64, EndpointError> {
-        self.ask_at(self.deployment.bridge, &Bridge::inboundCountCall {}, at).await
-    }
-
     /// How many validators are a quorum. It reverts with `ThresholdInvalid` while there are fewer.
     ///
     /// # Errors
@@ -420,15 +412,37 @@ impl Contracts {
         call: &C,
         at: BlockTag,
     ) -> Result<C::Return, EndpointError> {
-        let nobody = Address::from_bytes([0; 20]);
-        let answer = self.endpoint.call(nobody, to, &call.abi_encode(), at).await?;
-        C::abi_decode_returns(&answer).map_err(|error| self.nonsense(&error.to_string()))
+        ask_at(&self.endpoint, to, call, at).await
     }
 
     fn nonsense(&self, why: &str) -> EndpointError {
-        let why = format!("{why}; are the contracts those of the record?");
-        EndpointError::Nonsense { node: self.endpoint.node(), method: "eth_call", why }
+        nonsense(&self.endpoint, why)
     }
+}
+
+/// How many inbound messages a bridge had sent behind a block, of which the node must have the state.
+pub(crate) async fn inbound_count(
+    endpoint: &Endpoint,
+    bridge: Address,
+    at: BlockTag,
+) -> Result<u64, EndpointError> {
+    ask_at(endpoint, bridge, &Bridge::inboundCountCall {}, at).await
+}
+
+async fn ask_at<C: SolCall>(
+    endpoint: &Endpoint,
+    to: Address,
+    call: &C,
+    at: BlockTag,
+) -> Result<C::Return, EndpointError> {
+    let nobody = Address::from_bytes([0; 20]);
+    let answer = endpoint.call(nobody, to, &call.abi_encode(), at).await?;
+    C::abi_decode_returns(&answer).map_err(|error| nonsense(endpoint, &error.to_string()))
+}
+
+fn nonsense(endpoint: &Endpoint, why: &str) -> EndpointError {
+    let why = format!("{why}; are the contracts those of the record?");
+    EndpointError::Nonsense { node: endpoint.node(), method: "eth_call", why }
 }
 
 #[cfg(test)]

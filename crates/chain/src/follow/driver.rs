@@ -6,9 +6,10 @@ use futures::future::try_join_all;
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use synddb_protocol::hash::ChainHash;
 use synddb_protocol::log::Inbound;
+use synddb_protocol::signing::Domain;
 
-use crate::contracts::Contracts;
-use crate::endpoint::{BlockTag, EndpointError};
+use crate::contracts::inbound_count;
+use crate::endpoint::{BlockTag, Endpoint, EndpointError};
 use crate::finality::Finality;
 use crate::follow::event::{TOPIC, inbound, nonce_topic};
 use crate::follow::{Ask, Core, Cursor, EventError, Fault, Head};
@@ -59,15 +60,16 @@ pub enum FollowError {
 /// Gives the messages that a bridge has sent, each once and in order.
 #[derive(Debug)]
 pub struct Follower {
-    nodes: Vec<Contracts>,
+    nodes: Vec<Endpoint>,
+    bridge: Domain,
     finality: Finality,
     core: Core,
 }
 
 impl Follower {
-    /// Goes on from a cursor, over nodes that must all say the same: of one chain and one deployment. There must be one at least.
-    pub const fn new(nodes: Vec<Contracts>, finality: Finality, cursor: Cursor) -> Self {
-        Self { nodes, finality, core: Core::new(cursor) }
+    /// Goes on from a cursor, over nodes of the bridge's chain that must all say the same. There must be one at least.
+    pub const fn new(nodes: Vec<Endpoint>, bridge: Domain, finality: Finality, cursor: Cursor) -> Self {
+        Self { nodes, bridge, finality, core: Core::new(cursor) }
     }
 
     /// Where to go on: whatever was given before is not given again.
@@ -110,22 +112,24 @@ impl Follower {
     async fn head(&self) -> Result<Option<Head>, FollowError> {
         let finality = self.finality;
         let finals = try_join_all(self.nodes.iter().map(async |node| {
-            let endpoint = node.endpoint();
-            endpoint.check_chain().await?;
-            finality.newest(endpoint).await
+            node.check_chain().await?;
+            finality.newest(node).await
         }))
         .await?;
         // Nothing before where it goes on has what comes next, and there may be no bridge yet.
         let newest = finals.into_iter().min().flatten().filter(|block| *block >= self.cursor().block);
         let Some(block) = newest else { return Ok(None) };
         let at = BlockTag::Number(block);
-        let sent = try_join_all(self.nodes.iter().map(async |node| node.inbound_count_at(at).await)).await?;
+        let bridge = self.bridge.contract;
+        let sent = self.nodes.iter().map(async |node| inbound_count(node, bridge, at).await);
+        let sent = try_join_all(sent).await?;
         let sent = self.agreed("how many messages were sent", sent)?;
         Ok(sent.map(|sent| Head { block, sent }))
     }
 
     async fn messages(&self, asked: Ask) -> Result<Vec<Inbound>, FollowError> {
-        let told = try_join_all(self.nodes.iter().map(async |node| told(node, asked).await)).await?;
+        let told =
+            try_join_all(self.nodes.iter().map(async |node| told(node, self.bridge, asked).await)).await?;
         Ok(self.agreed("the messages that were sent", told)?.unwrap_or_default())
     }
 
@@ -135,7 +139,7 @@ impl Follower {
         match said.position(|other| Some(&other) != first.as_ref()) {
             None => Ok(first),
             Some(place) => {
-                let name = |place: usize| self.nodes.get(place).map(|node| node.endpoint().node());
+                let name = |place: usize| self.nodes.get(place).map(Endpoint::node);
                 let (one, other) = (name(0).unwrap_or_default(), name(place + 1).unwrap_or_default());
                 Err(FollowError::Disagree { what, one, other })
             }
@@ -144,15 +148,14 @@ impl Follower {
 }
 
 /// What one node gives, in one order, of blocks that it has.
-async fn told(node: &Contracts, asked: Ask) -> Result<Vec<Inbound>, FollowError> {
-    let (endpoint, bridge) = (node.endpoint(), node.deployment().bridge);
+async fn told(endpoint: &Endpoint, bridge: Domain, asked: Ask) -> Result<Vec<Inbound>, FollowError> {
     // The nonce is the first of what the event has indexed.
     let topics: Vec<_> = std::iter::once(TOPIC).chain(asked.only.map(nonce_topic)).collect();
-    let logged = endpoint.events(bridge, &topics, asked.from, asked.to).await?;
+    let logged = endpoint.events(bridge.contract, &topics, asked.from, asked.to).await?;
     let mut found = Vec::with_capacity(logged.len());
     let mut blocks = BTreeSet::new();
     for logged in &logged {
-        let event = inbound(endpoint.chain_id(), bridge, logged);
+        let event = inbound(bridge, logged);
         let event = event.map_err(|source| FollowError::Event { node: endpoint.node(), source })?;
         blocks.insert((event.block_number, event.block_hash));
         found.push(event);

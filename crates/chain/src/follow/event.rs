@@ -6,6 +6,7 @@ use synddb_protocol::Uint256;
 use synddb_protocol::hash::ChainHash;
 use synddb_protocol::id::{Address, InboundNonce};
 use synddb_protocol::log::Inbound;
+use synddb_protocol::signing::Domain;
 
 use crate::bindings::bridge::Bridge::InboundMessageSent;
 use crate::endpoint::LoggedEvent;
@@ -53,7 +54,8 @@ impl BridgeEvent {
 }
 
 /// What a node gives, as a message of the log.
-pub(super) fn inbound(chain_id: u64, bridge: Address, logged: &LoggedEvent) -> Result<Inbound, EventError> {
+pub(super) fn inbound(bridge: Domain, logged: &LoggedEvent) -> Result<Inbound, EventError> {
+    let Domain { chain_id, contract: bridge } = bridge;
     if logged.log.address != bridge {
         return Err(EventError::Other);
     }

@@ -12,12 +12,18 @@
 //! - An event is of a block that the chain has: the hash of the block is asked for, too.
 //! - Where several nodes are named, all have to say the same, or nothing is given.
 //!
+//! [`Nodes`] and [`Deadlines`] are what a configuration says of it.
+//!
 //! Where to go on is the caller's to remember ([`Cursor`]); whoever forgets it looks at everything again, and is given nothing twice.
 
 mod core;
 mod driver;
 mod event;
+mod late;
+mod nodes;
 
 pub use self::core::{Ask, Core, Cursor, Fault, Head, RANGE_MAX};
 pub use self::driver::{FollowError, Follower};
 pub use self::event::{BridgeEvent, EventError};
+pub use self::late::Deadlines;
+pub use self::nodes::{Nodes, NodesError};

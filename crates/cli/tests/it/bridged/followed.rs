@@ -3,8 +3,9 @@
 use std::cell::RefCell;
 
 use synddb_chain::follow::{BridgeEvent, Cursor, Follower};
-use synddb_chain::{Contracts, Deployment, Endpoint, Finality};
+use synddb_chain::{Deployment, Endpoint, Finality};
 use synddb_protocol::id::{InboundNonce, StreamId};
+use synddb_protocol::signing::Domain;
 
 use super::chain::{CHAIN_ID, Chain, until};
 use super::foundry::Foundry;
@@ -16,11 +17,9 @@ fn follower(chain: &Chain, stream: StreamId, cursor: Cursor) -> Follower {
     rustls::crypto::ring::default_provider().install_default().ok();
     let deployment = Deployment::read(&chain.record, stream).unwrap();
     let chain_id = CHAIN_ID.parse().unwrap();
-    let node = || {
-        let endpoint = Endpoint::new(reqwest::Client::new(), chain.url.parse().unwrap(), chain_id);
-        Contracts::new(endpoint, deployment.clone())
-    };
-    Follower::new(vec![node(), node()], Finality::Depth(DEPTH), cursor)
+    let node = || Endpoint::new(reqwest::Client::new(), chain.url.parse().unwrap(), chain_id);
+    let bridge = Domain { chain_id, contract: deployment.bridge };
+    Follower::new(vec![node(), node()], bridge, Finality::Depth(DEPTH), cursor)
 }
 
 #[test]
