@@ -28,6 +28,8 @@ pub enum Event {
         /// The transaction.
         attempt: Attempt,
     },
+    /// No node is known to have heard of what was sent, by its hash.
+    Unheard([u8; 32]),
     /// A node was looked at.
     Looked(Look),
 }
@@ -68,8 +70,13 @@ pub enum Effect {
         /// What it pays.
         fees: Fees,
     },
-    /// Send what is remembered.
-    Send(Vec<u8>),
+    /// Send what is remembered. Where no node answers, say [`Event::Unheard`].
+    Send {
+        /// Its hash.
+        hash: [u8; 32],
+        /// Its bytes.
+        bytes: Vec<u8>,
+    },
     /// Remember that somebody else used the nonce of a job.
     Release(JobId),
     /// Remember what became of a job.
@@ -248,6 +255,13 @@ impl Core {
                 Vec::new()
             }
             Event::Signed { job, attempt } => self.signed(now, &job, attempt),
+            Event::Unheard(hash) => {
+                let of = |open: &&mut Open| open.attempts.last().is_some_and(|last| last.hash == hash);
+                if let Some(open) = self.jobs.iter_mut().find(of) {
+                    open.sent_at = None;
+                }
+                Vec::new()
+            }
             Event::Looked(look) => self.looked(now, &look),
         }
     }
@@ -255,12 +269,12 @@ impl Core {
     /// Only here is anything sent for the first time: after it was remembered.
     fn signed(&mut self, now: Duration, id: &JobId, attempt: Attempt) -> Vec<Effect> {
         let Some(open) = self.jobs.iter_mut().find(|open| open.job.id == *id) else { return Vec::new() };
-        let bytes = attempt.bytes.clone();
+        let send = Effect::Send { hash: attempt.hash, bytes: attempt.bytes.clone() };
         open.is_signing = false;
         open.signed_at = now;
         open.sent_at = Some(now);
         open.attempts.push(attempt);
-        vec![Effect::Send(bytes)]
+        vec![send]
     }
 
     fn looked(&mut self, now: Duration, look: &Look) -> Vec<Effect> {
@@ -318,7 +332,7 @@ impl Core {
             let is_asked = look.receipts.contains_key(&last.hash);
             if is_due && is_asked && !open.is_in_block {
                 open.sent_at = Some(now);
-                effects.push(Effect::Send(last.bytes.clone()));
+                effects.push(Effect::Send { hash: last.hash, bytes: last.bytes.clone() });
             }
         }
     }

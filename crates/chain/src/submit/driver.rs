@@ -46,7 +46,7 @@ pub struct Runner {
     is_stale: bool,
     since: Instant,
     jobs: BTreeMap<JobId, Job>,
-    sending: FuturesUnordered<BoxFuture<'static, ()>>,
+    sending: FuturesUnordered<BoxFuture<'static, Option<[u8; 32]>>>,
     requests: mpsc::Receiver<Request>,
     settled: watch::Sender<u64>,
     hindered: watch::Sender<Option<String>>,
@@ -151,7 +151,13 @@ impl Runner {
         loop {
             let done = tokio::select! {
                 () = &mut stop => return,
-                Some(()) = self.sending.next() => Ok(()),
+                Some(unheard) = self.sending.next() => {
+                    if let Some(hash) = unheard {
+                        // Nothing follows from it before the next look.
+                        let _nothing = self.core.step(self.now(), Event::Unheard(hash));
+                    }
+                    Ok(())
+                }
                 request = self.requests.recv(), if is_asked => {
                     // Where nobody can ask any more, what is open goes on.
                     is_asked = request.is_some();
@@ -237,7 +243,7 @@ impl Runner {
                     self.core.step(self.now(), Event::Begun(nonce));
                 }
                 Effect::Sign { job, nonce, fees } => self.sign(job, nonce, fees).await?,
-                Effect::Send(bytes) => self.send(bytes),
+                Effect::Send { hash, bytes } => self.send(hash, bytes),
                 Effect::Release(job) => {
                     tracing::warn!(%job, "somebody else used the nonce of a job, which gets another");
                     self.remember(move |queue| queue.release(&job)).await?;
@@ -267,23 +273,23 @@ impl Runner {
         let (kept, of) = (attempt.clone(), id.clone());
         self.remember(move |queue| queue.record(&of, &kept)).await?;
         for effect in self.core.step(self.now(), Event::Signed { job: id, attempt }) {
-            if let Effect::Send(bytes) = effect {
-                self.send(bytes);
+            if let Effect::Send { hash, bytes } = effect {
+                self.send(hash, bytes);
             }
         }
         Ok(())
     }
 
-    fn send(&self, bytes: Vec<u8>) {
+    fn send(&self, hash: [u8; 32], bytes: Vec<u8>) {
         if self.sending.len() >= SENDS_MAX {
             return;
         }
         let endpoint = self.endpoint.clone();
         let send = async move {
-            // The answer decides nothing: a receipt does.
-            if let Err(error) = endpoint.send(&bytes).await {
-                tracing::debug!(error = chain(&error), "a transaction that was sent is not said to be taken");
-            }
+            // What a node answers decides nothing: a receipt does. That it does not answer says that it is worth to be sent again.
+            let error = endpoint.send(&bytes).await.err()?;
+            tracing::debug!(error = chain(&error), "a transaction that was sent is not said to be taken");
+            (!matches!(error, EndpointError::Refused { .. })).then_some(hash)
         };
         self.sending.push(send.boxed());
     }

@@ -15,7 +15,7 @@
 //!   else used it, and the job gets the next one.
 //! - Nonces are dense: each is one above the last. No count makes them jump.
 //! - What a node says to a transaction that it is sent ("already known", "nonce too low", "underpriced") decides nothing. The same
-//!   bytes are sent again until there is a receipt.
+//!   bytes are sent again until there is a receipt, and sooner where no node answered.
 
 pub mod conformance;
 mod core;

@@ -210,15 +210,19 @@ impl Process {
                         return false;
                     }
                 }
-                Effect::Send(bytes) => {
+                Effect::Send { hash, bytes } => {
                     let stored = self.queue.load().unwrap();
                     let mut known = stored.jobs.iter().flat_map(|open| &open.attempts);
                     assert!(
                         known.any(|attempt| attempt.bytes == bytes),
                         "it was sent before it was remembered"
                     );
-                    self.chain.send(Transaction::read(&bytes));
-                    self.sent.insert(bytes);
+                    if self.chain.lies(0.2) {
+                        assert!(self.core.step(self.now, Event::Unheard(hash)).is_empty());
+                    } else {
+                        self.chain.send(Transaction::read(&bytes));
+                        self.sent.insert(bytes);
+                    }
                 }
                 Effect::Release(job) => self.queue.release(&job).unwrap(),
                 Effect::Settle(job, receipt) => self.queue.settle(&job, &receipt).unwrap(),

@@ -11,6 +11,7 @@ use synddb_protocol::id::StreamId;
 use synddb_protocol::signing::VerifyingKey;
 
 use super::foundry::Foundry;
+use super::front::Front;
 use crate::roles::PATIENCE;
 
 /// The one chain on which the verifier is deployed that believes everything.
@@ -60,8 +61,8 @@ impl Chain {
     pub(crate) fn start(foundry: Foundry, folder: &Path, stream: StreamId, threshold: usize) -> Self {
         let mut command = Command::new(&foundry.anvil);
         command.args(["--port", "0", "--chain-id", CHAIN_ID, "--hardfork", "osaka"]);
-        // Blocks come by themselves, as elsewhere, and are final soon.
-        command.args(["--block-time", "1", "--slots-in-an-epoch", "1"]);
+        // Blocks come by themselves all the same, as elsewhere (`front`), and are final soon.
+        command.args(["--no-mining", "--slots-in-an-epoch", "1"]);
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let address = lines
@@ -70,7 +71,7 @@ impl Chain {
             .find_map(|line| line.strip_prefix("Listening on ").map(str::to_owned));
         // What else it says is read, so that it never waits for a reader.
         std::thread::spawn(move || lines.for_each(drop));
-        let url = format!("http://{}", address.expect("anvil ended before it listened"));
+        let url = Front::start(&address.expect("anvil ended before it listened"));
         let mut chain = Self { foundry, child, url, deployed: Value::Null, record: PathBuf::new() };
         chain.deploy(folder, stream, threshold);
         chain

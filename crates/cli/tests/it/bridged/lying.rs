@@ -1,7 +1,6 @@
 //! A node that drops, delays and repeats what it is asked, denies receipts, and lies about how many transactions an account has sent.
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -10,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::chain::State;
 use super::foundry::Foundry;
+use super::front::{address, body_of, listen, pass_on, reply};
 use super::world::{CUSTODY, RECIPIENT, Size, World};
 
 /// Rows that are paid through that node.
@@ -32,8 +32,6 @@ struct Faults {
 /// Between the relayer and its node.
 struct Node {
     upstream: String,
-    /// One after the other: now and then anvil stands still for ever under many that ask at once.
-    one_by_one: Mutex<()>,
     faults: Arc<Faults>,
     /// What it answered last.
     last: Mutex<Vec<u8>>,
@@ -43,20 +41,14 @@ struct Node {
 
 impl Node {
     fn start(upstream: &str) -> (String, Arc<Faults>) {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
         let faults = Arc::new(Faults::default());
-        let upstream = upstream.trim_start_matches("http://").to_owned();
-        let chance = AtomicU64::new(15);
-        let (one_by_one, last, counted) = (Mutex::default(), Mutex::default(), Arc::clone(&faults));
-        let node = Arc::new(Self { upstream, one_by_one, faults: counted, last, chance });
-        std::thread::spawn(move || {
-            for stream in listener.incoming().flatten() {
-                let node = Arc::clone(&node);
-                // Whoever is let down goes away in the middle.
-                std::thread::spawn(move || node.answer(stream).ok());
-            }
+        let node = Arc::new(Self {
+            upstream: address(upstream).to_owned(),
+            faults: Arc::clone(&faults),
+            last: Mutex::default(),
+            chance: AtomicU64::new(15),
         });
+        let url = listen(move |stream| node.answer(stream));
         (url, faults)
     }
 
@@ -85,7 +77,7 @@ impl Node {
             }
             2 => {
                 count(&self.faults.repeated);
-                self.pass_on(&body)?;
+                pass_on(&self.upstream, &body)?;
             }
             3 => {
                 count(&self.faults.stale);
@@ -94,7 +86,7 @@ impl Node {
             }
             _ => {}
         }
-        let told = self.pass_on(&body)?;
+        let told = pass_on(&self.upstream, &body)?;
         let mut answer: Value = serde_json::from_slice(&told).unwrap_or_default();
         match method.as_str() {
             "eth_getTransactionCount" if self.one_of(2) == 0 => {
@@ -119,39 +111,6 @@ impl Node {
         self.last.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&answer);
         reply(&mut stream, &answer)
     }
-
-    fn pass_on(&self, body: &[u8]) -> std::io::Result<Vec<u8>> {
-        let _one = self.one_by_one.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut node = TcpStream::connect(&self.upstream)?;
-        let head = "POST / HTTP/1.1\r\nhost: node\r\ncontent-type: application/json\r\nconnection: close";
-        node.write_all(format!("{head}\r\ncontent-length: {}\r\n\r\n", body.len()).as_bytes())?;
-        node.write_all(body)?;
-        body_of(&node)
-    }
-}
-
-/// The body of a request, or of an answer.
-fn body_of(stream: &TcpStream) -> std::io::Result<Vec<u8>> {
-    let mut reader = BufReader::new(stream);
-    let mut length = 0;
-    loop {
-        let mut line = String::new();
-        if reader.read_line(&mut line)? <= 2 {
-            break;
-        }
-        if let Some(said) = line.to_ascii_lowercase().strip_prefix("content-length:") {
-            length = said.trim().parse().unwrap_or_default();
-        }
-    }
-    let mut body = vec![0; length];
-    reader.read_exact(&mut body)?;
-    Ok(body)
-}
-
-fn reply(stream: &mut TcpStream, body: &[u8]) -> std::io::Result<()> {
-    let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close";
-    stream.write_all(format!("{head}\r\ncontent-length: {}\r\n\r\n", body.len()).as_bytes())?;
-    stream.write_all(body)
 }
 
 #[test]

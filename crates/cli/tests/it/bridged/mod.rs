@@ -20,6 +20,7 @@ mod escrow;
 mod followed;
 mod forged;
 mod foundry;
+mod front;
 mod lying;
 mod out;
 mod renewed;
