@@ -8,7 +8,7 @@
 //! | [`test`] | `test` | does it work |
 //! | [`servers`] | `servers` | which servers do tests of remote stores start |
 //! | [`contracts`] | `contracts` | do the contracts build, hold, cost and look as they did |
-//! | [`e2e`] | `e2e` | does a row become a transaction, whatever is killed |
+//! | [`e2e`] | `e2e` | does a row become a transaction, and a transaction a row, whatever is killed |
 //! | [`demo`] | `demo` | what does it look like |
 //! | [`layers`] | `layers` | do the crates depend on each other as `crates/layers.toml` says |
 //! | [`tidy`] | `tidy` | is the tree in order: invariants, names, sizes, links, lock file |

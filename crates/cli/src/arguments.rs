@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use clap::{ArgGroup, Args, CommandFactory, FromArgMatches as _, Parser, Subcommand};
 use clap_complete::Shell;
 use endorse::{EndorseOptions, EndorseOverrides};
-use sequencer::{BatchOverrides, BridgeOverrides, RoleOverride};
+use sequencer::{BatchOverrides, BridgeOverrides, NodesOverrides, RoleOverride};
 use serde::Serialize;
 use synddb_protocol::id::{Sequence, StreamId};
 use synddb_protocol::signing::VerifyingKey;
@@ -268,6 +268,9 @@ pub(crate) struct SequencerOverrides {
     #[command(flatten)]
     #[serde(skip_serializing_if = "BridgeOverrides::is_empty")]
     bridge: BridgeOverrides,
+    #[command(flatten)]
+    #[serde(skip_serializing_if = "NodesOverrides::is_empty")]
+    nodes: NodesOverrides,
     #[command(flatten)]
     #[serde(skip_serializing_if = "BatchOverrides::is_empty")]
     batch: BatchOverrides,

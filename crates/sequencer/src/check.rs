@@ -3,6 +3,7 @@
 use std::io;
 use std::path::Path;
 
+use synddb_chain::Endpoint;
 use synddb_service::credentials::CredentialsFile;
 use synddb_service::http::{Gate, Transport};
 use synddb_service::secret::{SecretError, read_secret};
@@ -31,6 +32,7 @@ pub fn check(config: &Config) -> Result<(), SequencerError> {
 
 /// Whether others can see what a sequencer in this role must share with them.
 pub(crate) fn check_shared(config: &Config) -> Result<(), SequencerError> {
+    nodes(config)?;
     if config.role == Role::Alone {
         return Ok(());
     }
@@ -38,6 +40,15 @@ pub(crate) fn check_shared(config: &Config) -> Result<(), SequencerError> {
     match shared.into_iter().flatten().find(|store| store.is_memory()) {
         Some(unshared) => Err(SequencerError::Unshared { store: unshared.clone() }),
         None => Ok(()),
+    }
+}
+
+/// The nodes of the bridge's chain, where there are any.
+pub(crate) fn nodes(config: &Config) -> Result<Vec<Endpoint>, SequencerError> {
+    match config.bridge {
+        Some(bridge) => Ok(config.nodes.endpoints(bridge.domain().chain_id)?),
+        None if config.nodes.are_named() => Err(SequencerError::NoBridge),
+        None => Ok(Vec::new()),
     }
 }
 

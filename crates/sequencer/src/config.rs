@@ -13,6 +13,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::de::{SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
+use synddb_chain::follow::{Deadlines, Nodes};
 use synddb_protocol::id::{Address, StreamId};
 use synddb_protocol::limits::{BATCH_BYTES_MAX, BATCH_MESSAGES_MAX};
 use synddb_protocol::signing::{Domain, SigningKey, TrustedKeys, VerifyingKey};
@@ -68,6 +69,10 @@ pub struct Config {
     /// none are read. Every key that ever led a stream must be in `trusted_keys`.
     #[schemars(with = "Option<BridgeForm>")]
     pub bridge: Option<Bridge>,
+    /// Which nodes of its chain tell what the bridge has for the application. Without one, nobody brings that into the log.
+    pub nodes: Nodes,
+    /// How late the application may be with what the bridge told it.
+    pub deadlines: Deadlines,
     /// When a batch is cut.
     pub batch: Batching,
     /// Most requests that wait for one stream's owner; further ones are refused as busy.
@@ -104,6 +109,8 @@ impl Default for Config {
             url: None,
             trusted_keys: Vec::new(),
             bridge: None,
+            nodes: Nodes::default(),
+            deadlines: Deadlines::default(),
             batch: Batching::default(),
             queue_max: 256,
             journal_bytes_max: 1 << 30,

@@ -14,7 +14,7 @@
 //! | `stream` | one stream and its owner, which carries the effects out |
 //! | `live` | what a stream shows of its log before it is stored |
 //! | `registry` | the streams of a process |
-//! | `outbound` | what became of the rows that ask the bridge to act, as the stored log has them, and the signatures over them |
+//! | `mailbox` | what a stream and its bridge tell each other: rows that ask the bridge to act, and what it tells the application, as the stored log has both |
 //! | `standby` | leases: who leads where several could, and when another one begins |
 //! | `stored` | what is read from the store for those who ask |
 //! | `proof` | proofs over what is stored, and leaves |
@@ -31,9 +31,9 @@ mod http;
 mod journal;
 mod leading;
 mod live;
+mod mailbox;
 mod metrics;
 pub mod ordering;
-mod outbound;
 mod proof;
 mod registry;
 mod run;

@@ -8,6 +8,9 @@ use metrics::{
 };
 use synddb_protocol::http::{Position, Reason, StreamStatus};
 use synddb_protocol::id::{Sequence, StreamId};
+use synddb_protocol::log::StatusLevel;
+
+use crate::mailbox::Known;
 
 /// Says what is counted, and begins to count what may never happen.
 pub(crate) fn describe() {
@@ -64,6 +67,22 @@ pub(crate) fn describe() {
     describe_gauge!(
         "synddb_sequencer_outbound_nonce",
         "The highest nonce of an outbound message that is known; 0 for none."
+    );
+    describe_gauge!(
+        "synddb_sequencer_inbound_nonce",
+        "The highest nonce of an inbound message that is stored; 0 for none."
+    );
+    describe_gauge!(
+        "synddb_sequencer_inbound_acknowledged_nonce",
+        "All inbound messages up to this nonce are acknowledged by the application."
+    );
+    describe_gauge!(
+        "synddb_sequencer_inbound_failing",
+        "1 while the nodes of the chain, or the log, keep inbound messages from being brought."
+    );
+    describe_gauge!(
+        "synddb_sequencer_status_level",
+        "How late the application is with its inbound messages: 0 healthy, 1 warned, 2 degraded, 3 halted."
     );
     describe_gauge!("synddb_sequencer_live_readers", "Readers of logs as they grow.");
     describe_counter!(
@@ -168,14 +187,18 @@ impl StreamMetrics {
     }
 }
 
-/// What is counted of the outbound messages of one stream, where there is a bridge.
-pub(crate) struct OutboundMetrics {
+/// What is counted of the messages of one stream and its bridge.
+pub(crate) struct MailboxMetrics {
     signed: Counter,
     refused: Counter,
-    nonce: Gauge,
+    outbound: Gauge,
+    delivered: Gauge,
+    acknowledged: Gauge,
+    level: Gauge,
+    failing: Gauge,
 }
 
-impl OutboundMetrics {
+impl MailboxMetrics {
     pub(crate) fn new(stream: StreamId) -> Self {
         let stream = stream.to_key();
         let label = || [("stream", stream.clone())];
@@ -183,7 +206,15 @@ impl OutboundMetrics {
         let refused = counter!("synddb_sequencer_outbound_refused_total", &label());
         signed.increment(0);
         refused.increment(0);
-        Self { signed, refused, nonce: gauge!("synddb_sequencer_outbound_nonce", &label()) }
+        Self {
+            signed,
+            refused,
+            outbound: gauge!("synddb_sequencer_outbound_nonce", &label()),
+            delivered: gauge!("synddb_sequencer_inbound_nonce", &label()),
+            acknowledged: gauge!("synddb_sequencer_inbound_acknowledged_nonce", &label()),
+            level: gauge!("synddb_sequencer_status_level", &label()),
+            failing: gauge!("synddb_sequencer_inbound_failing", &label()),
+        }
     }
 
     /// A stored batch brought so many.
@@ -192,10 +223,23 @@ impl OutboundMetrics {
         self.refused.increment(refused);
     }
 
-    /// So many are known.
+    /// So much is known.
     #[expect(clippy::cast_precision_loss, reason = "nonces are dense: nobody counts to 2^53")]
-    pub(crate) fn stands(&self, last: u64) {
-        self.nonce.set(last as f64);
+    pub(crate) fn stands(&self, known: &Known) {
+        self.outbound.set(known.outbound as f64);
+        self.delivered.set(known.delivered as f64);
+        self.acknowledged.set(known.consumed.min(known.delivered) as f64);
+        self.level.set(match known.level {
+            StatusLevel::Healthy => 0.0,
+            StatusLevel::Warned => 1.0,
+            StatusLevel::Degraded => 2.0,
+            StatusLevel::Halted => 3.0,
+        });
+    }
+
+    /// The chain was looked at, or could not be.
+    pub(crate) fn follows(&self, does: bool) {
+        self.failing.set(f64::from(u8::from(!does)));
     }
 }
 

@@ -7,9 +7,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use futures::future::OptionFuture;
+use synddb_chain::Endpoint;
 use synddb_protocol::chain;
 use synddb_protocol::id::StreamId;
-use synddb_protocol::signing::SigningKey;
+use synddb_protocol::signing::{SigningKey, TrustedKeys};
 use synddb_service::shutdown::Shutdown;
 use synddb_storage::{BatchStore, LeaseVersion};
 use tokio::runtime::Handle as Runtime;
@@ -21,9 +23,9 @@ use crate::error::LeadError;
 use crate::journal::{FILE, Journal, JournalError};
 use crate::leading::Leader;
 use crate::live::Live;
-use crate::outbound::{Outbound, follow};
+use crate::mailbox::{Mailbox, Orders, bring, follow, keep_status};
 use crate::standby::{Keeper, Leases, Start, UNTRUSTED};
-use crate::stream::{Handle, Owner, Parts, Phase, View};
+use crate::stream::{Command, Handle, Owner, Parts, Phase, View};
 
 /// Most streams that one process leads.
 pub(crate) const STREAMS_MAX: usize = 64;
@@ -68,9 +70,11 @@ pub(crate) struct Registry {
     key: Arc<SigningKey>,
     store: Arc<dyn BatchStore>,
     leases: Option<Leases>,
+    /// Nodes of the bridge's chain.
+    nodes: Vec<Endpoint>,
     streams: Mutex<Streams>,
     /// Kept from one owner to the next: a ledger is open once.
-    outbound: Mutex<BTreeMap<StreamId, Arc<Outbound>>>,
+    mailboxes: Mutex<BTreeMap<StreamId, Arc<Mailbox>>>,
     /// Told when a stream is watched that was not.
     watched_more: Notify,
     ended: mpsc::Sender<Ended>,
@@ -116,10 +120,11 @@ impl Registry {
         key: Arc<SigningKey>,
         store: Arc<dyn BatchStore>,
         leases: Option<Leases>,
+        nodes: Vec<Endpoint>,
     ) -> (Self, mpsc::Receiver<Ended>) {
         let (ended, receiver) = mpsc::channel(STREAMS_MAX);
-        let (streams, outbound, watched_more) = (Mutex::default(), Mutex::default(), Notify::new());
-        (Self { config, key, store, leases, streams, outbound, watched_more, ended }, receiver)
+        let (streams, mailboxes, watched_more) = (Mutex::default(), Mutex::default(), Notify::new());
+        (Self { config, key, store, leases, nodes, streams, mailboxes, watched_more, ended }, receiver)
     }
 
     /// The streams that have a journal here and are admitted.
@@ -332,10 +337,10 @@ impl Registry {
         let (live, feed) = Live::new();
         let finish = Shutdown::new();
         let leader = Leader::of(&self.config, stream, Arc::clone(&self.key));
-        let outbound = self.outbound(stream);
-        let following = outbound.as_ref().map(|outbound| {
-            let (outbound, store) = (Arc::clone(outbound), Arc::clone(&self.store));
-            follow(outbound, store, leader.trusted.clone(), view.clone())
+        let mailbox = self.mailbox(stream);
+        let beside = mailbox.as_ref().map(|mailbox| {
+            let trusted = leader.trusted.clone();
+            self.keep_mailbox(mailbox, trusted, commands.clone(), &view)
         });
         let owner = Owner::new(Parts {
             leader,
@@ -352,21 +357,41 @@ impl Registry {
         std::thread::Builder::new().name(name).spawn(move || {
             // Beside this thread: a disk that syncs for long must not look like a death.
             let keeping = keeper.map(|(keeper, start)| runtime.spawn(keeper.keep(start, seen, asked_to_end)));
-            let following = following.map(|following| runtime.spawn(following));
+            let beside = beside.map(|beside| runtime.spawn(beside));
             // The journal is used on this thread only; what waits for the network waits on the runtime.
             let error = runtime.block_on(owner.run()).err();
             if let Some(keeping) = keeping {
                 // It ends because the owner has: nobody is told before the lease is released.
                 runtime.block_on(keeping).ok();
             }
-            if let Some(following) = following {
+            if let Some(beside) = beside {
                 // Two never read for one ledger.
-                runtime.block_on(following).ok();
+                runtime.block_on(beside).ok();
             }
             // Nobody listens any more when the process ends without waiting.
             ended.blocking_send(Ended { stream, error }).ok();
         })?;
-        Ok(Handle { commands, view, feed, outbound, finish })
+        Ok(Handle { commands, view, feed, mailbox, finish })
+    }
+
+    /// Reads for the mailbox of a stream, and brings what comes from the bridge, until the owner of the stream ends.
+    fn keep_mailbox(
+        &self,
+        mailbox: &Arc<Mailbox>,
+        trusted: TrustedKeys,
+        commands: mpsc::Sender<Command>,
+        view: &watch::Receiver<View>,
+    ) -> impl Future<Output = ()> + Send + use<> {
+        let orders = Orders::new(commands);
+        let reading = follow(Arc::clone(mailbox), Arc::clone(&self.store), trusted, view.clone());
+        let status = keep_status(Arc::clone(mailbox), self.config.deadlines, orders.clone(), view.clone());
+        let (nodes, endpoints) = (self.config.nodes.clone(), self.nodes.clone());
+        let bringing = (!endpoints.is_empty())
+            .then(|| bring(Arc::clone(mailbox), nodes, endpoints, orders, view.clone()));
+        async move {
+            let bringing = OptionFuture::from(bringing);
+            tokio::join!(reading, status, bringing);
+        }
     }
 
     /// Takes note of an owner that ended. Gives the error that it ended with.
@@ -403,13 +428,13 @@ impl Registry {
     }
 
     /// What became of the outbound messages of a stream, where there is a bridge.
-    fn outbound(&self, stream: StreamId) -> Option<Arc<Outbound>> {
+    fn mailbox(&self, stream: StreamId) -> Option<Arc<Mailbox>> {
         let bridge = self.config.bridge?.domain();
         // A map that a panic left behind is still a map.
-        let mut known = self.outbound.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.mailboxes.lock().unwrap_or_else(PoisonError::into_inner);
         let new = || {
             let folder = self.folder().join(stream.to_key());
-            Arc::new(Outbound::new(stream, bridge, Arc::clone(&self.key), folder))
+            Arc::new(Mailbox::new(stream, bridge, Arc::clone(&self.key), folder))
         };
         Some(Arc::clone(known.entry(stream).or_insert_with(new)))
     }

@@ -14,7 +14,7 @@ use synddb_service::telemetry::Metrics;
 use synddb_storage::{BatchStore, Lease, ObjectBatchStore};
 use tokio::sync::mpsc;
 
-use crate::check::check_shared;
+use crate::check::{check_shared, nodes};
 use crate::config::{Config, Role};
 use crate::error::{LeadError, SequencerError};
 use crate::folder::OwnedFolder;
@@ -116,7 +116,9 @@ async fn run_whole(
         trusted: config.trusted(&key),
         url: config.url.clone(),
     });
-    let (registry, mut ended) = Registry::new(config, Arc::clone(&key), Arc::clone(&store), leases.clone());
+    let nodes = nodes(&config)?;
+    let (registry, mut ended) =
+        Registry::new(config, Arc::clone(&key), Arc::clone(&store), leases.clone(), nodes);
     let registry = Arc::new(registry);
     let from_start = open_known(&registry)?;
     let refused = |source| SequencerError::Listen { address, source };

@@ -41,7 +41,7 @@ pub async fn accept_unstored(
     while bodies.peek().is_some() {
         let commands = bodies.by_ref().take(GROUP_MAX).filter_map(|body| {
             let room = admission.take(0)?;
-            Some(Command { body, is_looked_up: false, answer: oneshot::channel().0, room })
+            Some(Command { body, is_looked_up: false, acknowledged: 0, answer: oneshot::channel().0, room })
         });
         for effect in core.step(Now::by_the_clock(), Event::Commands(commands.collect())) {
             match effect {

@@ -139,8 +139,9 @@ async fn supervised(over: &Over<'_>, output: Output, shutdown: &Shutdown) -> Res
         .with("--key-file", text(&folder.sequencer_key()))
         .with("--stream", stream.to_string())
         .with("--batch-age-ms", BATCH_AGE_MS.to_string());
-    if let Some(OnChain { deployed, .. }) = &on_chain {
+    if let Some(OnChain { rpc, deployed }) = &on_chain {
         sequencer = sequencer
+            .with("--rpc", rpc.clone())
             .with("--bridge-chain-id", deployed.chain_id.to_string())
             .with("--bridge", deployed.bridge.to_string());
     }

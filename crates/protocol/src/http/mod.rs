@@ -4,6 +4,7 @@
 //! Knows nothing of paths, headers or a server.
 
 mod endorsing;
+mod inbound;
 mod outbound;
 
 use serde::{Deserialize, Serialize};
@@ -19,6 +20,7 @@ use crate::limits::{GROUP_BYTES_MAX, RECEIPT_BYTES_MAX, RECEIPTS_MAX};
 use crate::log::{ClientState, ContinuityError, Receipt, StatusLevel};
 
 pub use endorsing::{Endorsing, ServedEndorsement};
+pub use inbound::{Acknowledged, INBOUND_LISTED_MAX, InboundList, InboundMessage, Sent};
 pub use outbound::{
     OUTBOUND_LISTED_MAX, OutboundContent, OutboundFields, OutboundList, OutboundRefused, OutboundSignature,
     OutboundStatus,

@@ -199,6 +199,11 @@ impl Tip {
         self.inbound.as_ref()
     }
 
+    /// The system's status, by the last message that said one.
+    pub const fn status(&self) -> StatusLevel {
+        self.status
+    }
+
     /// Signs `body` into the next place, if it may stand there, and gives the tip after it.
     ///
     /// This is how a leader signs: what a reader would refuse is refused before it is signed, so that no

@@ -8,6 +8,7 @@ pub(crate) use lead::in_brief_of;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use synddb_chain::follow::NodesError;
 use synddb_protocol::id::StreamId;
 use synddb_service::credentials::CredentialsFileError;
 use synddb_service::http::TlsError;
@@ -65,6 +66,14 @@ pub enum SequencerError {
         /// The folder.
         folder: PathBuf,
     },
+    /// Nodes of a chain are named, and no bridge there.
+    #[error(
+        "`nodes.rpc` names nodes of a chain, and no bridge there; set `bridge.chain_id` and `bridge.contract`"
+    )]
+    NoBridge,
+    /// The nodes of the chain cannot be asked.
+    #[error("the nodes of the bridge's chain cannot be asked; see `nodes`")]
+    Nodes(#[from] NodesError),
     /// The folder cannot be made.
     #[error(transparent)]
     Unmade(JournalError),
@@ -111,6 +120,8 @@ impl SequencerError {
             | Self::Tls(_)
             | Self::Store(_)
             | Self::Unshared { .. }
+            | Self::NoBridge
+            | Self::Nodes(_)
             | Self::Owned { .. }
             | Self::Listen { .. }
             | Self::TooManyStreams { .. } => true,

@@ -163,7 +163,7 @@ fn begins_stream(entry: &Entry) -> bool {
 
 async fn send(handle: &Handle, body: Body, room: Room, is_looked_up: bool) -> Result<Answer, Refusal> {
     let (answer, answered) = oneshot::channel();
-    let command = Command { body, is_looked_up, answer, room };
+    let command = Command { body, is_looked_up, acknowledged: 0, answer, room };
     match handle.commands.try_send(command) {
         Ok(()) => {}
         Err(TrySendError::Full(_)) => return Err(busy()),

@@ -4,7 +4,9 @@
 
 mod deliver;
 mod extract;
+mod inbound;
 mod live;
+mod mailbox;
 mod outbound;
 mod proof;
 mod read;
@@ -145,6 +147,9 @@ fn routes() -> OpenApiRouter<Front> {
         .routes(routes!(write::chunk))
         .routes(routes!(read::batches))
         .routes(routes!(live::stream))
+        .routes(routes!(inbound::list))
+        .routes(routes!(inbound::stream))
+        .routes(routes!(inbound::message))
         .routes(routes!(outbound::list))
         .routes(routes!(outbound::stream))
         .routes(routes!(outbound::content))

@@ -68,7 +68,10 @@ pub(super) fn take(
     let (placed, signed) = (Vec::new(), Vec::new());
     let mut group =
         Group { draft: ordering.draft(), placed, signed, journal, journal_max, now: now.log_time };
-    for Command { body, is_looked_up, answer: to, room } in commands {
+    // What is acknowledged is stored, whatever becomes of what says so.
+    let acknowledged = commands.iter().map(|command| command.acknowledged).max().unwrap_or_default();
+    ordering.acknowledge(acknowledged);
+    for Command { body, is_looked_up, answer: to, room, .. } in commands {
         let decided = done.is_ok().then(|| group.consider(body, is_looked_up));
         let answer = match decided {
             Some(Ok(answer)) => answer,
@@ -210,7 +213,7 @@ mod tests {
                 .map(|body| {
                     let (answer, answered) = oneshot::channel();
                     let room = admission.take(1).unwrap();
-                    (Command { body, is_looked_up: false, answer, room }, answered)
+                    (Command { body, is_looked_up: false, acknowledged: 0, answer, room }, answered)
                 })
                 .unzip();
             let now = Now { instant: Instant::now(), log_time: Timestamp::ZERO };

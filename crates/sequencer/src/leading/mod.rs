@@ -172,6 +172,8 @@ pub(crate) enum Effect {
 pub(crate) struct Shown {
     pub(crate) phase: Phase,
     pub(crate) status: Option<StreamStatus>,
+    /// How many inbound messages the log has.
+    pub(crate) delivered: u64,
     /// The last message that is stored, and the signed checkpoint after it.
     pub(crate) stored: Option<(Sequence, Bytes)>,
 }
@@ -356,7 +358,8 @@ impl Core {
         self.conflicts += 1;
         let rest = self.conflicts.is_multiple_of(CONFLICTS_IN_A_ROW).then_some(why);
         self.state = State::Looking;
-        effects.push(Effect::Show(Box::new(Shown { phase: Phase::Opening, status: None, stored: None })));
+        let shown = Shown { phase: Phase::Opening, status: None, delivered: 0, stored: None };
+        effects.push(Effect::Show(Box::new(shown)));
         effects.push(Effect::Look { rest });
     }
 

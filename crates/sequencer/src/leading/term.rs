@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use synddb_protocol::http::{Position, StreamStatus};
 use synddb_protocol::id::Sequence;
-use synddb_protocol::log::{Batch, StatusLevel};
+use synddb_protocol::log::{Batch, InboundState};
 use synddb_sqlite::killable::reached;
 use synddb_storage::{Put, PutError};
 
@@ -269,14 +269,15 @@ impl Term {
             stored_next: self.stored_next,
             state: tip.client().map(|client| client.state),
             timestamp: tip.timestamp(),
-            status: StatusLevel::Healthy,
+            status: tip.status(),
         };
         let phase = match self.standing {
             Standing::Fencing(_) => Phase::Opening,
             Standing::Leading => Phase::Leading,
             Standing::Deposed => Phase::Deposed,
         };
-        Shown { phase, status: Some(status), stored: self.stored.clone() }
+        let delivered = tip.inbound().map_or(0, InboundState::delivered);
+        Shown { phase, status: Some(status), delivered, stored: self.stored.clone() }
     }
 }
 

@@ -31,8 +31,8 @@ use synddb_protocol::DecodeError;
 use synddb_protocol::http::Reason;
 use synddb_protocol::id::{Epoch, Sequence, Timestamp};
 use synddb_protocol::log::{
-    Batch, Body, Entry, EpochStart, LogError, Message, SignedCheckpoint, SignedEpochRecord, Tip,
-    VerifiedMessage, Versions,
+    Batch, Body, Entry, EpochStart, InboundState, LogError, Message, SignedCheckpoint, SignedEpochRecord,
+    Tip, VerifiedMessage, Versions,
 };
 use synddb_protocol::signing::SigningKey;
 
@@ -45,7 +45,7 @@ pub struct Ordering {
     key: Arc<SigningKey>,
     epoch: Epoch,
     bounds: Bounds,
-    /// Counted from rows, which nobody here reads yet: the last checkpoint's.
+    /// Inbound messages that are known to be acknowledged: counted from rows, which nobody here reads.
     inbox_consumed: u64,
     /// After everything accepted.
     tip: Tip,
@@ -128,6 +128,11 @@ impl Ordering {
         }
     }
 
+    /// So many inbound messages are acknowledged in what is stored.
+    pub fn acknowledge(&mut self, inbox_consumed: u64) {
+        self.inbox_consumed = self.inbox_consumed.max(inbox_consumed);
+    }
+
     /// When the next batch is to be cut.
     pub fn due(&self, now: Instant) -> Due {
         match self.making.front() {
@@ -158,7 +163,9 @@ impl Ordering {
         if let Some(rest) = rest {
             self.making.push_front(rest);
         }
-        let claim = tip.checkpoint(self.epoch, self.inbox_consumed).expect("there are messages");
+        // An application may say that it is done with what nobody has told it.
+        let inbox_consumed = self.inbox_consumed.min(tip.inbound().map_or(0, InboundState::delivered));
+        let claim = tip.checkpoint(self.epoch, inbox_consumed).expect("there are messages");
         let checkpoint = claim.sign(&self.key).expect("a tip does not contradict itself");
         Cut { first, last, checkpoint }
     }

@@ -20,8 +20,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::admission::Room;
 use crate::live::Feed;
+use crate::mailbox::Mailbox;
 use crate::ordering::Held;
-use crate::outbound::Outbound;
 
 /// Whether a stream takes anything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +42,8 @@ pub(crate) struct View {
     pub(crate) phase: Phase,
     /// `None` before an epoch was claimed.
     pub(crate) status: Option<StreamStatus>,
+    /// How many inbound messages the log has.
+    pub(crate) delivered: u64,
     /// The signed checkpoint of the newest stored batch, with its size.
     pub(crate) stored: Option<(Sequence, Bytes)>,
     /// Why nothing can be stored now, if that is so. Strangers read it: the cause stands in the log of the service.
@@ -50,15 +52,17 @@ pub(crate) struct View {
 
 impl View {
     pub(crate) const fn opening() -> Self {
-        Self { phase: Phase::Opening, status: None, stored: None, trouble: None }
+        Self { phase: Phase::Opening, status: None, delivered: 0, stored: None, trouble: None }
     }
 }
 
-/// Something that a client sent, opened, and on its way to the owner.
+/// Something that a client or the mailbox sent, opened, and on its way to the owner.
 pub(crate) struct Command {
     pub(crate) body: Body,
     /// The store was asked, and has it not: it is new.
     pub(crate) is_looked_up: bool,
+    /// So many inbound messages are acknowledged in what is stored, as whoever sends it knows; 0 for who knows of none.
+    pub(crate) acknowledged: u64,
     pub(crate) answer: oneshot::Sender<Answer>,
     /// The memory it takes, until it is answered.
     pub(crate) room: Room,
@@ -84,8 +88,8 @@ pub(crate) struct Handle {
     pub(crate) view: watch::Receiver<View>,
     /// The log as it grows.
     pub(crate) feed: Feed,
-    /// What became of its outbound messages; `None` where no bridge is configured.
-    pub(crate) outbound: Option<Arc<Outbound>>,
+    /// What it and its bridge tell each other; `None` where no bridge is configured.
+    pub(crate) mailbox: Option<Arc<Mailbox>>,
     /// Asks the owner to store what it has, and to end.
     pub(crate) finish: Shutdown,
 }

@@ -240,7 +240,7 @@ impl Owner {
         self.put = Some(task);
     }
 
-    fn show(&mut self, Shown { phase, status, stored }: Shown) {
+    fn show(&mut self, Shown { phase, status, delivered, stored }: Shown) {
         if let Some(status) = &status {
             self.metrics.stands(phase == Phase::Leading, status);
         }
@@ -250,7 +250,7 @@ impl Owner {
         self.view.send_modify(|view| {
             view.phase = phase;
             if status.is_some() {
-                (view.status, view.stored) = (status, stored);
+                (view.status, view.delivered, view.stored) = (status, delivered, stored);
             }
         });
     }

@@ -285,7 +285,7 @@ async fn a_killed_sequencer_signs_the_same_afterwards() {
     check(&first, &expected(1, 1, 0), sample_key(folder.path(), "one").id());
     process.kill();
     // Whether what it was about to write down is written or not. What is read first is the fence.
-    for (nonce, at) in [(2, "outbound walked@2"), (3, "outbound recorded@2")] {
+    for (nonce, at) in [(2, "mailbox walked@2"), (3, "mailbox recorded@2")] {
         let mut process = Process::start_with(&file, "SYNDDB_KILL_AT", at);
         let next = body(&mut client, &rows(&[(nonce, &nonce.to_string())]));
         while process.is_alive() {
@@ -371,7 +371,7 @@ async fn the_paths_say_what_is_missing_and_show_messages_as_they_come() {
         .collect();
     assert_eq!(statuses.iter().map(OutboundStatus::nonce).collect::<Vec<_>>(), [1, 2, 3]);
     assert!(matches!(statuses[1], OutboundStatus::Refused(_)));
-    let ledger = folder.path().join("one/streams").join(STREAM.to_key()).join("outbound.db");
+    let ledger = folder.path().join("one/streams").join(STREAM.to_key()).join("mailbox.db");
     assert!(ledger.is_file());
     drop(shown);
     server.stop().await;
@@ -410,15 +410,15 @@ async fn what_is_damaged_is_unavailable_and_never_refused() {
     server.submit(STREAM, body(&mut client, &rows(&held))).await.receipt();
     let intact = signed(known(&server, 6).await);
     server.stop().await;
-    let file = folder.path().join("one/streams").join(STREAM.to_key()).join("outbound.db");
+    let file = folder.path().join("one/streams").join(STREAM.to_key()).join("mailbox.db");
     let ledger = rusqlite::Connection::open(file).unwrap();
     ledger
         .execute_batch(
-            "UPDATE messages SET fields = replace(fields, '\"value\":\"1\"', '\"value\":\"one\"') WHERE nonce = 1;
-             UPDATE messages SET fields = 'nothing' WHERE nonce = 2;
-             UPDATE messages SET fields = NULL WHERE nonce = 3;
-             UPDATE messages SET refused = 'damage' WHERE nonce = 4;
-             UPDATE messages SET payload = x'00' WHERE nonce = 5;",
+            "UPDATE outbound SET fields = replace(fields, '\"value\":\"1\"', '\"value\":\"one\"') WHERE nonce = 1;
+             UPDATE outbound SET fields = 'nothing' WHERE nonce = 2;
+             UPDATE outbound SET fields = NULL WHERE nonce = 3;
+             UPDATE outbound SET refused = 'damage' WHERE nonce = 4;
+             UPDATE outbound SET payload = x'00' WHERE nonce = 5;",
         )
         .unwrap();
     drop(ledger);

@@ -6,12 +6,12 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use synddb_protocol::id::StreamId;
 use synddb_protocol::signing::VerifyingKey;
 
 use super::foundry::Foundry;
-use super::front::Front;
+use super::front::{Front, address, pass_on};
 use crate::roles::PATIENCE;
 
 /// The one chain on which the verifier is deployed that believes everything.
@@ -138,6 +138,22 @@ impl Chain {
     pub(crate) fn fund(&self, wei: u128) {
         let value = format!("{wei}wei");
         self.send_with(&self.bridge(), "depositNative(bytes)", &["0x"], &["--value", &value]);
+    }
+
+    /// The same, without waiting for the block: many come into one.
+    pub(crate) fn fund_soon(&self, wei: u128) {
+        let data = self.data("depositNative(bytes)", &["0x"]);
+        let transaction = json!({"from": OWNER, "to": self.bridge(), "value": format!("0x{wei:x}"), "data": data, "gas": "0x30d40"});
+        let ask =
+            json!({"jsonrpc": "2.0", "id": 1, "method": "eth_sendTransaction", "params": [transaction]});
+        let told = pass_on(address(&self.url), ask.to_string().as_bytes()).unwrap();
+        let told: Value = serde_json::from_slice(&told).unwrap();
+        assert!(told["result"].is_string(), "{told}");
+    }
+
+    /// How many messages the bridge has for the application.
+    pub(crate) fn inbound_count(&self) -> u64 {
+        self.call(&self.bridge(), "inboundCount()(uint64)", &[]).parse().unwrap()
     }
 
     /// Sends a transaction from the first account, which must succeed.

@@ -9,18 +9,25 @@
 //! | `escrow` | what fails stays in custody, and is done once it can be |
 //! | `lying` | a node that drops, delays, repeats and lies changes nothing of that |
 //! | `followed` | what the bridge tells the application is given once and in order, and nothing that the chain takes back |
+//! | `deposited` | what the bridge tells the application becomes rows, each once and in order, whoever is killed and whatever a node says |
+//! | `late` | an application that does not acknowledge is warned, then delayed, then halted, and goes on when it has caught up |
+//! | `circle` | deposit, credit, trades, withdrawal: what is in custody is what the application owes |
 //! | `equivocated` | a key that signed two contents for one place is frozen by whoever shows both |
 //!
-//! `cargo xtask e2e out` runs these alone.
+//! `cargo xtask e2e out` runs what goes out, `in` what comes in, `bridge` the circle.
 
+mod application;
 mod chain;
 mod changed;
+mod circle;
+mod deposited;
 mod equivocated;
 mod escrow;
 mod followed;
 mod forged;
 mod foundry;
 mod front;
+mod late;
 mod lying;
 mod out;
 mod renewed;

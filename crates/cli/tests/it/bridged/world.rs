@@ -77,12 +77,23 @@ pub(crate) struct World {
     pub(crate) agent: Option<Role>,
     /// Whether the relayer brings checkpoints as well.
     pub(crate) checkpoints: bool,
+    /// The nodes that tell the sequencer and validators what the bridge has for the application.
+    pub(crate) nodes: Vec<String>,
+    /// What the sequencer is told beside that, as variables of its environment.
+    pub(crate) sequencing: Vec<(&'static str, String)>,
     key: String,
 }
 
 impl World {
     /// Starts all but the relayer over an application that has the message tables.
     pub(crate) fn begin(folder: &Path, foundry: Foundry, size: Size) -> Self {
+        let mut world = Self::prepare(folder, foundry, size);
+        world.start();
+        world
+    }
+
+    /// A chain with the contracts and [`CUSTODY`], and an application that has the message tables. Nothing else runs.
+    pub(crate) fn prepare(folder: &Path, foundry: Foundry, size: Size) -> Self {
         let (app, home) = (folder.join("app.db"), folder.join("app.db-synddb"));
         std::fs::create_dir(folder.join("store")).unwrap();
         write_token(folder);
@@ -95,7 +106,7 @@ impl World {
         let validators = (0..size.validators).map(|_| anywhere()).collect();
         let folder = folder.to_owned();
         let (sequencer, relayer) = (anywhere(), anywhere());
-        let mut world = Self {
+        let world = Self {
             folder,
             app,
             home,
@@ -106,20 +117,28 @@ impl World {
             relayer,
             agent: None,
             checkpoints: false,
+            nodes: Vec::new(),
+            sequencing: Vec::new(),
             key,
         };
         world.chain.fund(CUSTODY);
         Self::make_application(&world.app);
-        world.start_sequencer();
         for number in 0..size.validators {
             let own = world.own(number);
             std::fs::create_dir(&own).unwrap();
             let signer = signing_key(&own.join("endorse.key")).unwrap();
             world.chain.register(Holder::Validator, signer.verifying_key());
-            world.start_validator(number);
         }
-        world.follow();
         world
+    }
+
+    /// Starts all but the relayer.
+    pub(crate) fn start(&mut self) {
+        self.start_sequencer();
+        for number in 0..self.validators.len() {
+            self.start_validator(number);
+        }
+        self.follow();
     }
 
     /// The same with two validators that must agree and a relayer, after one payment of 1000 wei to [`RECIPIENT`].
@@ -154,6 +173,10 @@ impl World {
     pub(crate) fn start_sequencer(&mut self) {
         let mut command = sequencer_as(&self.folder, "sequencer", &self.sequencer.address);
         command.args(["--bridge-chain-id", CHAIN_ID, "--bridge", &self.chain.bridge()]);
+        for node in &self.nodes {
+            command.args(["--rpc", node]);
+        }
+        command.envs(self.sequencing.iter().cloned());
         self.sequencer.start(command);
     }
 
@@ -241,6 +264,17 @@ impl World {
             format!("INSERT INTO outbound_messages({}) VALUES({})", names.join(", "), values.join(", "));
         database.execute(&sql, [target]).unwrap();
         u64::try_from(database.last_insert_rowid()).unwrap()
+    }
+
+    /// What the sequencer answers.
+    pub(crate) fn asked(&self, path: &str) -> Value {
+        serde_json::from_str(&get(&format!("{}/{path}", self.sequencer.url()))).unwrap_or_default()
+    }
+
+    /// The newest checkpoint that a validator has endorsed, as it says itself; null while there is none.
+    pub(crate) fn newest_endorsed(&self, validator: usize) -> Value {
+        let answer = get(&format!("{}/endorsements", self.validators[validator].url()));
+        serde_json::from_str(&answer).unwrap_or_default()
     }
 
     /// What a validator says of a row; `None` where it knows nothing of it.

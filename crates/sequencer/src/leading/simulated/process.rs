@@ -210,7 +210,7 @@ impl Process {
         for body in bodies {
             let (answer, answered) = oneshot::channel();
             let room = self.admission.take(1).expect("there is room");
-            commands.push(Command { body, is_looked_up: false, answer, room });
+            commands.push(Command { body, is_looked_up: false, acknowledged: 0, answer, room });
             self.asked.push(answered);
         }
         self.step(now, Event::Commands(commands), chance, oracle)

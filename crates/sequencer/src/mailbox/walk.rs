@@ -8,6 +8,8 @@
 
 use std::io::{self, BufRead};
 
+use synddb_protocol::id::Sequence;
+use synddb_protocol::log::StatusLevel;
 use synddb_protocol::state::Value;
 use synddb_protocol::submission::{ObjectKind, SchemaChange, TextEncoding};
 use synddb_sqlite::changeset::{ChangesetError, Reader, RowChange, Step};
@@ -24,6 +26,12 @@ pub(super) struct Standing {
     pub(super) last: u64,
     /// The highest inbound message that a commit acknowledged.
     pub(super) consumed: u64,
+    /// The highest inbound message that the log has.
+    pub(super) delivered: u64,
+    /// How far the application is behind, as the log says.
+    pub(super) level: StatusLevel,
+    /// The message since which outbound messages wait: those that come behind it do, until the application has caught up.
+    pub(super) held_from: Option<Sequence>,
     /// A snapshot came since, which may hold rows behind `last`.
     pub(super) is_open: bool,
     /// How text is written.
@@ -32,7 +40,30 @@ pub(super) struct Standing {
 
 impl Standing {
     /// Before the log begins.
-    pub(super) const START: Self = Self { last: 0, consumed: 0, is_open: true, encoding: TextEncoding::Utf8 };
+    pub(super) const START: Self = Self {
+        last: 0,
+        consumed: 0,
+        delivered: 0,
+        level: StatusLevel::Healthy,
+        held_from: None,
+        is_open: true,
+        encoding: TextEncoding::Utf8,
+    };
+
+    /// The log says how far the application is behind.
+    pub(super) fn says(&mut self, level: StatusLevel, at: Sequence) {
+        self.level = level;
+        self.held_from = (level >= StatusLevel::Degraded).then(|| self.held_from.unwrap_or(at));
+    }
+}
+
+/// What a commit says.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Told {
+    /// A row of `outbound_messages` is worth so much; these inbound messages were acknowledged up to the end of the commit.
+    Outbound { ruling: Ruling, consumed: u64 },
+    /// A row of `inbound_messages` came.
+    Acknowledged { nonce: u64, outcome: Option<String> },
 }
 
 /// What a row is worth.
@@ -86,16 +117,19 @@ pub(super) fn remakes(changes: &[SchemaChange], encoding: TextEncoding) -> bool 
     })
 }
 
-/// Walks the rows of one whole commit, which `rows` reads from their beginning each time, and tells what each row of a message is worth,
-/// with the inbound messages that were acknowledged up to the end of the commit. `standing` is afterwards as it is behind the commit.
+/// Walks the rows of one whole commit, which `rows` reads from their beginning each time, and tells what it acknowledges and what each row of a message is
+/// worth. `standing` is afterwards as it is behind the commit.
 pub(super) fn walk<R: BufRead, E>(
     standing: &mut Standing,
     is_remade: bool,
     rows: impl Fn() -> R,
-    mut tell: impl FnMut(Ruling, u64) -> Result<(), E>,
+    mut tell: impl FnMut(Told) -> Result<(), E>,
 ) -> Result<(), WalkError<E>> {
-    let seen = Seen::at(rows())?;
+    let mut seen = Seen::at(rows(), standing.encoding)?;
     standing.consumed = standing.consumed.max(seen.consumed);
+    for (nonce, outcome) in std::mem::take(&mut seen.acknowledged) {
+        tell(Told::Acknowledged { nonce, outcome }).map_err(WalkError::Told)?;
+    }
     if !seen.is_any {
         return Ok(());
     }
@@ -112,7 +146,7 @@ pub(super) fn walk<R: BufRead, E>(
         };
         let Some(columns) = at else { continue };
         let ruling = rule(&row, columns, fits, is_remade, standing.encoding, standing.last);
-        tell(ruling, standing.consumed).map_err(WalkError::Told)?;
+        tell(Told::Outbound { ruling, consumed: standing.consumed }).map_err(WalkError::Told)?;
     }
     if seen.last > 0 {
         (standing.last, standing.is_open) = (standing.last.max(seen.last), false);
@@ -176,10 +210,12 @@ struct Seen {
     is_too_much: bool,
     last: u64,
     consumed: u64,
+    /// What was acknowledged, with what the rows say of it: as many as are looked at.
+    acknowledged: Vec<(u64, Option<String>)>,
 }
 
 impl Seen {
-    fn at(rows: impl BufRead) -> Result<Self, ChangesetError> {
+    fn at(rows: impl BufRead, encoding: TextEncoding) -> Result<Self, ChangesetError> {
         let mut seen = Self::default();
         let mut reader = Reader::new(rows);
         let (mut is_outbound, mut is_inbound) = (false, false);
@@ -190,7 +226,7 @@ impl Seen {
                     is_inbound = table.name.eq_ignore_ascii_case(INBOUND);
                 }
                 Step::Row(RowChange::Insert { new }) if is_inbound => {
-                    seen.consumed = seen.consumed.max(id(new.first().copied()).unwrap_or_default());
+                    seen.acknowledges(&new, encoding);
                 }
                 Step::Row(row) if is_outbound => {
                     seen.is_any = true;
@@ -205,6 +241,14 @@ impl Seen {
         }
         seen.ids.sort_unstable();
         Ok(seen)
+    }
+
+    fn acknowledges(&mut self, row: &[Value<'_>], encoding: TextEncoding) {
+        let Some(nonce) = id(row.first().copied()) else { return };
+        self.consumed = self.consumed.max(nonce);
+        if self.acknowledged.len() < MESSAGES_MAX {
+            self.acknowledged.push((nonce, row.get(1).and_then(|outcome| self::outcome(*outcome, encoding))));
+        }
     }
 
     fn came(&mut self, id: u64) {
@@ -227,6 +271,12 @@ impl Seen {
         let fitting = (first..).zip(ids).take_while(|(expected, found)| expected == found);
         (first, fitting.last().map_or(first, |(last, _)| last.saturating_add(1)))
     }
+}
+
+/// What a row says of the message, where it is one of the words that the table takes.
+fn outcome(value: Value<'_>, encoding: TextEncoding) -> Option<String> {
+    let Value::Text(text) = value else { return None };
+    to_text(text, encoding).ok().filter(|word| matches!(word.as_str(), "done" | "rejected"))
 }
 
 /// An id: an integer of 1 or more, which is the first column of both tables.
@@ -280,7 +330,8 @@ mod tests {
     /// The nonces that are signed, and those that are not with why.
     fn walked(standing: &mut Standing, is_remade: bool, rows: &[u8]) -> (Vec<u64>, Vec<(u64, String)>) {
         let (mut signed, mut refused) = (Vec::new(), Vec::new());
-        let tell = |ruling, _| {
+        let tell = |told| {
+            let Told::Outbound { ruling, .. } = told else { return Ok(()) };
             match ruling {
                 Ruling::Message(row) => signed.push(row.nonce),
                 Ruling::Refused { nonce, detail } => refused.push((nonce, detail)),
@@ -355,7 +406,7 @@ mod tests {
         });
         let (signed, refused) = walked(&mut standing, false, &rows);
         assert!(signed.is_empty() && refused[0].1.contains("init-messages"), "{refused:?}");
-        let broken = walk(&mut standing, false, || &b"rows"[..], |_, _| Ok::<(), Infallible>(()));
+        let broken = walk(&mut standing, false, || &b"rows"[..], |_| Ok::<(), Infallible>(()));
         assert!(matches!(broken, Err(WalkError::Malformed(_))));
     }
 
@@ -371,6 +422,53 @@ mod tests {
         assert_eq!(standing.consumed, 2);
         walked(&mut standing, false, &inserts(&[2]));
         assert_eq!(standing.consumed, 2);
+    }
+
+    #[test]
+    fn what_is_acknowledged_is_told_with_what_the_row_says() {
+        let mut rows = Vec::new();
+        write_table(&mut rows, &table(INBOUND, 4));
+        for (id, outcome) in [(1, &b"done"[..]), (2, b"rejected"), (3, b"perhaps"), (0, b"done")] {
+            let row = [Value::Integer(id), Value::Text(outcome), Value::Null, Value::Integer(1)];
+            write_insert(&mut rows, &row);
+        }
+        let mut told = Vec::new();
+        let mut standing = Standing::START;
+        walk(
+            &mut standing,
+            false,
+            || &rows[..],
+            |tells| {
+                told.push(tells);
+                Ok::<(), Infallible>(())
+            },
+        )
+        .unwrap();
+        let acknowledged =
+            |nonce, outcome: Option<&str>| Told::Acknowledged { nonce, outcome: outcome.map(str::to_owned) };
+        assert_eq!(
+            told,
+            [acknowledged(1, Some("done")), acknowledged(2, Some("rejected")), acknowledged(3, None)]
+        );
+        assert_eq!(standing.consumed, 3);
+    }
+
+    #[test]
+    fn outbound_messages_wait_from_the_first_bad_status_to_the_first_good_one() {
+        let at = |sequence| Sequence::new(sequence).unwrap();
+        let mut standing = Standing::START;
+        for (level, sequence, held_from) in [
+            (StatusLevel::Warned, 2, None),
+            (StatusLevel::Degraded, 3, Some(3)),
+            (StatusLevel::Halted, 5, Some(3)),
+            (StatusLevel::Degraded, 6, Some(3)),
+            (StatusLevel::Warned, 7, None),
+            (StatusLevel::Halted, 9, Some(9)),
+            (StatusLevel::Healthy, 10, None),
+        ] {
+            standing.says(level, at(sequence));
+            assert_eq!((standing.level, standing.held_from), (level, held_from.map(at)), "{sequence}");
+        }
     }
 
     #[test]

@@ -1,12 +1,13 @@
-//! The ledger of a stream's outbound messages: what became of each row, for ever, and how far the log was read for it.
+//! The ledger of a stream and its bridge: what became of each message in both directions, for ever, and how far the log was read for it.
 //!
 //! ```text
 //! lead      one row: stream, bridge, what was read with its checkpoint, how far the tables have come
-//! messages  one row for each nonce: where it stands, its fields and call data, or why it is never signed
+//! outbound  one row for each nonce: where it stands, its fields and call data, or why it is never signed
+//! inbound   one row for each nonce: where and when it came, what it says, and what the application said of it (inbound.rs)
 //! parts     the rows of a commit that comes in parts, until its last one
 //! ```
 //!
-//! What must stay true: a nonce has one row, which never changes, so that it has one digest (`spec/signing.md`, section 10); what one batch brings and how far
+//! What must stay true: a nonce of an outbound message has one row, which never changes, so that it has one digest (`spec/signing.md`, section 10); what one batch brings and how far
 //! was read are one transaction. Holds no signature: a key makes the same one each time.
 
 use std::io::{self, BufRead};
@@ -15,7 +16,7 @@ use std::path::{Path, PathBuf};
 use synddb_protocol::hash::PayloadHash;
 use synddb_protocol::http::OutboundFields;
 use synddb_protocol::id::{Sequence, StreamId};
-use synddb_protocol::log::{Entry, OutboundMessage, VerifiedBatch};
+use synddb_protocol::log::{Entry, OutboundMessage, StatusLevel, VerifiedBatch};
 use synddb_protocol::signing::Domain;
 use synddb_protocol::submission::{Changes, Content, Part, SnapshotPlace, TextEncoding};
 use synddb_sqlite::connection::SqliteError;
@@ -23,17 +24,17 @@ use synddb_sqlite::killable::reached;
 use synddb_sqlite::rusqlite::{self, OptionalExtension as _, params};
 
 use super::parts::Parts;
-use super::walk::{Ruling, Standing, WalkError, remakes, walk};
+use super::walk::{Ruling, Standing, Told, WalkError, remakes, walk};
 use crate::journal::{JournalError, make_folder, make_private};
 
-/// `PRAGMA application_id` of a ledger: "SOut".
-const APPLICATION: i64 = 0x534f_7574;
+/// `PRAGMA application_id` of a ledger: "SMai".
+const APPLICATION: i64 = 0x534d_6169;
 
 /// `PRAGMA user_version`: the form of the tables.
-const FORM: i64 = 1;
+const FORM: i64 = 2;
 
 /// The name of the file in its stream's folder.
-const FILE: &str = "outbound.db";
+const FILE: &str = "mailbox.db";
 
 const TABLES: &str = "
     CREATE TABLE lead (
@@ -45,15 +46,25 @@ const TABLES: &str = "
         checkpoint BLOB,
         last INTEGER NOT NULL,
         consumed INTEGER NOT NULL,
+        delivered INTEGER NOT NULL,
+        level TEXT NOT NULL,
+        held_from INTEGER,
         is_open INTEGER NOT NULL,
         encoding INTEGER NOT NULL
     ) STRICT;
-    CREATE TABLE messages (
+    CREATE TABLE outbound (
         nonce INTEGER PRIMARY KEY,
         sequence INTEGER NOT NULL,
         fields TEXT,
         payload BLOB,
         refused TEXT
+    ) STRICT;
+    CREATE TABLE inbound (
+        nonce INTEGER PRIMARY KEY,
+        timestamp_ms INTEGER NOT NULL,
+        message TEXT NOT NULL,
+        acknowledged INTEGER,
+        outcome TEXT
     ) STRICT;
     CREATE TABLE parts (place INTEGER PRIMARY KEY, is_remade INTEGER NOT NULL, rows BLOB NOT NULL) STRICT;
 ";
@@ -62,10 +73,10 @@ const TABLES: &str = "
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum LedgerError {
     /// Its folder or file cannot be made.
-    #[error("the ledger of outbound messages cannot be made")]
+    #[error("the ledger of the bridge's messages cannot be made")]
     Unmade(#[from] JournalError),
     /// SQLite cannot do it.
-    #[error("the ledger of outbound messages fails; see the disk. file=`{}`", file.display())]
+    #[error("the ledger of the bridge's messages fails; see the disk. file=`{}`", file.display())]
     Sqlite {
         /// The ledger.
         file: PathBuf,
@@ -74,7 +85,7 @@ pub(crate) enum LedgerError {
     },
     /// The file is something else, of another stream, or newer.
     #[error(
-        "the file is no ledger of this stream's outbound messages that this program knows; upgrade, or move it away, and it is made anew from the log. file=`{}`",
+        "the file is no ledger of this stream's messages that this program knows; upgrade, or move it away, and it is made anew from the log. file=`{}`",
         file.display()
     )]
     Foreign {
@@ -96,7 +107,7 @@ pub(crate) enum LedgerError {
     },
     /// A value in the file is not one that this program writes.
     #[error(
-        "the ledger of outbound messages is damaged; move the file away, and it is made anew from the log. what=`{what}` file=`{}`",
+        "the ledger of the bridge's messages is damaged; move the file away, and it is made anew from the log. what=`{what}` file=`{}`",
         file.display()
     )]
     Damaged {
@@ -148,7 +159,7 @@ type Written = (i64, i64, Option<String>, Option<String>);
 
 /// The ledger of one stream.
 pub(super) struct Ledger {
-    sqlite: rusqlite::Connection,
+    pub(super) sqlite: rusqlite::Connection,
     file: PathBuf,
     stream: StreamId,
     read: Option<Sequence>,
@@ -193,20 +204,28 @@ impl Ledger {
     }
 
     fn load(&mut self) -> Result<(), LedgerError> {
-        let sql = "SELECT read, last, consumed, is_open, encoding FROM lead";
+        let sql = "SELECT read, last, consumed, is_open, encoding, delivered, level, held_from FROM lead";
         let row = self.sqlite.query_row(sql, [], |row| {
-            let read: Option<i64> = row.get(0)?;
-            let (last, consumed): (i64, i64) = (row.get(1)?, row.get(2)?);
+            let (read, held_from): (Option<i64>, Option<i64>) = (row.get(0)?, row.get(7)?);
+            let (last, consumed, delivered): (i64, i64, i64) = (row.get(1)?, row.get(2)?, row.get(5)?);
             let (is_open, encoding): (bool, u8) = (row.get(3)?, row.get(4)?);
-            Ok((read, last.cast_unsigned(), consumed.cast_unsigned(), is_open, encoding))
+            Ok((read, [last, consumed, delivered], is_open, encoding, row.get::<_, String>(6)?, held_from))
         });
-        let (read, last, consumed, is_open, encoding) = self.done(row)?;
+        let (read, numbers, is_open, encoding, level, held_from) = self.done(row)?;
+        let [last, consumed, delivered] = numbers.map(i64::cast_unsigned);
         let encodings = [TextEncoding::Utf8, TextEncoding::Utf16Le, TextEncoding::Utf16Be];
         let encoding = encodings.into_iter().find(|known| known.code() == encoding);
         let encoding = encoding.ok_or_else(|| self.damaged("the text encoding"))?;
+        let level = serde_json::from_str(&level).map_err(|_| self.damaged("the status"))?;
+        let held_from = held_from.map(|held| self.sequence(held)).transpose()?;
         self.read = read.map(|read| self.sequence(read)).transpose()?;
-        self.standing = Standing { last, consumed, is_open, encoding };
+        self.standing = Standing { last, consumed, delivered, level, held_from, is_open, encoding };
         Ok(())
+    }
+
+    /// How far everything has come.
+    pub(super) const fn standing(&self) -> (Option<Sequence>, Standing) {
+        (self.read, self.standing)
     }
 
     /// The last message that was read, and the signed checkpoint behind it.
@@ -216,10 +235,10 @@ impl Ledger {
         Ok(Some((read, self.done(checkpoint)?)))
     }
 
-    /// The highest nonce that is recorded; 0 for none.
+    /// The highest nonce of an outbound message that is recorded; 0 for none.
     pub(super) fn last(&self) -> Result<u64, LedgerError> {
         let last =
-            self.sqlite.query_row("SELECT max(nonce) FROM messages", [], |row| row.get::<_, Option<i64>>(0));
+            self.sqlite.query_row("SELECT max(nonce) FROM outbound", [], |row| row.get::<_, Option<i64>>(0));
         Ok(self.done(last)?.unwrap_or_default().cast_unsigned())
     }
 
@@ -239,16 +258,10 @@ impl Ledger {
         self.run("BEGIN IMMEDIATE")?;
         let mut standing = self.standing;
         let taken = self.take_all(batch, &mut standing).and_then(|brought| {
-            let sql =
-                "UPDATE lead SET read = ?, checkpoint = ?, last = ?, consumed = ?, is_open = ?, encoding = ?";
-            let Standing { last: id, consumed, is_open, encoding } = standing;
-            let (id, consumed) = (id.cast_signed(), consumed.cast_signed());
-            let values =
-                params![last.get().cast_signed(), checkpoint, id, consumed, is_open, encoding.code()];
-            self.done(self.sqlite.execute(sql, values))?;
-            reached("outbound walked");
+            self.write(last, checkpoint, &standing)?;
+            reached("mailbox walked");
             self.run("COMMIT")?;
-            reached("outbound recorded");
+            reached("mailbox recorded");
             Ok(brought)
         });
         match taken {
@@ -262,6 +275,23 @@ impl Ledger {
                 Err(error)
             }
         }
+    }
+
+    fn write(&self, read: Sequence, checkpoint: &[u8], standing: &Standing) -> Result<(), LedgerError> {
+        let sql = "UPDATE lead SET read = ?, checkpoint = ?, last = ?, consumed = ?, delivered = ?, level = ?, held_from = ?, is_open = ?, encoding = ?";
+        let Standing { last, consumed, delivered, level, held_from, is_open, encoding } = *standing;
+        let values = params![
+            read.get().cast_signed(),
+            checkpoint,
+            last.cast_signed(),
+            consumed.cast_signed(),
+            delivered.cast_signed(),
+            word_of(level),
+            held_from.map(|held| held.get().cast_signed()),
+            is_open,
+            encoding.code()
+        ];
+        self.done(self.sqlite.execute(sql, values)).map(drop)
     }
 
     fn take_all(&self, batch: &VerifiedBatch, standing: &mut Standing) -> Result<Brought, LedgerError> {
@@ -286,7 +316,12 @@ impl Ledger {
                     }
                     Content::Part(part) => self.take_part(standing, sequence, part, &mut brought)?,
                 },
-                Entry::Inbound(_) | Entry::Status(_) | Entry::Epoch(_) => {}
+                Entry::Inbound(inbound) => {
+                    self.deliver(message.header(), inbound)?;
+                    standing.delivered = inbound.nonce.get();
+                }
+                Entry::Status(status) => standing.says(status.level, sequence),
+                Entry::Epoch(_) => {}
             }
         }
         Ok(brought)
@@ -325,8 +360,9 @@ impl Ledger {
         brought: &mut Brought,
     ) -> Result<(), LedgerError> {
         let mut behind = *standing;
-        let walked = walk(&mut behind, is_remade, rows, |ruling, consumed| {
-            self.record(sequence, ruling, consumed, brought)
+        let walked = walk(&mut behind, is_remade, rows, |told| match told {
+            Told::Outbound { ruling, consumed } => self.record(sequence, ruling, consumed, brought),
+            Told::Acknowledged { nonce, outcome } => self.acknowledge(sequence, nonce, outcome.as_deref()),
         });
         match walked {
             Ok(()) => *standing = behind,
@@ -362,7 +398,7 @@ impl Ledger {
                 return Ok(());
             }
         };
-        let sql = "INSERT INTO messages VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING";
+        let sql = "INSERT INTO outbound VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING";
         let values = params![nonce.cast_signed(), sequence.get().cast_signed(), fields, payload, &refused];
         let inserted = self.sqlite.prepare_cached(sql).and_then(|mut insert| insert.execute(values));
         let is_new = self.done(inserted)? > 0;
@@ -392,7 +428,7 @@ impl Ledger {
         let Ok(from) = i64::try_from(from) else { return Ok(Vec::new()) };
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         let sql =
-            "SELECT nonce, sequence, fields, refused FROM messages WHERE nonce >= ? ORDER BY nonce LIMIT ?";
+            "SELECT nonce, sequence, fields, refused FROM outbound WHERE nonce >= ? ORDER BY nonce LIMIT ?";
         let read = || -> rusqlite::Result<Vec<Written>> {
             let mut select = self.sqlite.prepare_cached(sql)?;
             let rows = select.query_map(params![from, limit], |row| {
@@ -419,7 +455,7 @@ impl Ledger {
 
     /// The call data of a message whose fields name its hash.
     pub(super) fn payload(&self, nonce: u64, hash: PayloadHash) -> Result<Vec<u8>, LedgerError> {
-        let sql = "SELECT payload FROM messages WHERE nonce = ?";
+        let sql = "SELECT payload FROM outbound WHERE nonce = ?";
         let payload =
             self.sqlite.query_row(sql, [nonce.cast_signed()], |row| row.get::<_, Option<Vec<u8>>>(0));
         let payload = self.done(payload.optional())?.flatten();
@@ -431,7 +467,7 @@ impl Ledger {
         self.done(self.sqlite.query_row(&format!("PRAGMA {name}"), [], |row| row.get(0)))
     }
 
-    fn sequence(&self, number: i64) -> Result<Sequence, LedgerError> {
+    pub(super) fn sequence(&self, number: i64) -> Result<Sequence, LedgerError> {
         Sequence::new(number.cast_unsigned()).map_err(|_| self.damaged("a sequence"))
     }
 
@@ -439,13 +475,18 @@ impl Ledger {
         self.done(self.sqlite.execute_batch(sql))
     }
 
-    fn done<T>(&self, done: rusqlite::Result<T>) -> Result<T, LedgerError> {
+    pub(super) fn done<T>(&self, done: rusqlite::Result<T>) -> Result<T, LedgerError> {
         done.map_err(|error| LedgerError::Sqlite { file: self.file.clone(), source: error.into() })
     }
 
-    fn damaged(&self, what: &'static str) -> LedgerError {
+    pub(super) fn damaged(&self, what: &'static str) -> LedgerError {
         LedgerError::Damaged { what, file: self.file.clone() }
     }
+}
+
+/// A level as the file has it.
+fn word_of(level: StatusLevel) -> String {
+    serde_json::to_string(&level).unwrap_or_default()
 }
 
 /// Opens the file, which is this process's alone from here on, and makes its tables where it is empty.
@@ -460,17 +501,16 @@ fn open_file(file: &Path, stream: StreamId, bridge: &Domain) -> rusqlite::Result
     if is_empty {
         let transaction = sqlite.unchecked_transaction()?;
         transaction.execute_batch(TABLES)?;
-        let Standing { last, consumed, is_open, encoding } = Standing::START;
+        // Everything else is what `Standing::START` says.
         transaction.execute(
-            "INSERT INTO lead VALUES (1, ?, ?, ?, NULL, NULL, ?, ?, ?, ?)",
+            "INSERT INTO lead VALUES (1, ?, ?, ?, NULL, NULL, 0, 0, 0, ?, NULL, ?, ?)",
             params![
                 stream.as_bytes(),
                 bridge.chain_id.cast_signed(),
                 bridge.contract.as_bytes(),
-                last.cast_signed(),
-                consumed.cast_signed(),
-                is_open,
-                encoding.code()
+                word_of(Standing::START.level),
+                Standing::START.is_open,
+                Standing::START.encoding.code()
             ],
         )?;
         transaction.pragma_update(None, "application_id", APPLICATION)?;

@@ -17,7 +17,7 @@ use synddb_service::trouble::Trouble;
 use synddb_storage::{BatchStore, GetError, Key};
 use tokio::sync::watch;
 
-use super::{LedgerError, Outbound};
+use super::{LedgerError, Mailbox};
 use crate::backoff::Backoff;
 use crate::stream::{Phase, View};
 
@@ -78,7 +78,7 @@ enum FollowError {
 
 /// Has the ledger read what is stored of the stream, until its owner ends or is deposed.
 pub(crate) async fn follow(
-    outbound: Arc<Outbound>,
+    mailbox: Arc<Mailbox>,
     store: Arc<dyn BatchStore>,
     trusted: TrustedKeys,
     mut view: watch::Receiver<View>,
@@ -91,11 +91,11 @@ pub(crate) async fn follow(
         loop {
             let begun = match reading.take() {
                 Some(reading) => Ok(reading),
-                None => Reading::begin(&outbound, &*store, &trusted).await,
+                None => Reading::begin(&mailbox, &*store, &trusted).await,
             };
             let step = match begun {
                 Ok(mut begun) => {
-                    begun.next(&outbound, &*store, &mut view).await.map(|is_on| is_on.then_some(begun))
+                    begun.next(&mailbox, &*store, &mut view).await.map(|is_on| is_on.then_some(begun))
                 }
                 Err(error) => Err(error),
             };
@@ -106,12 +106,12 @@ pub(crate) async fn follow(
                     backoff = Backoff::new();
                     if let Some(lasting) = trouble.over(Instant::now()) {
                         let attempts = lasting.times;
-                        tracing::info!(stream = %outbound.stream, attempts, "outbound messages are read again");
+                        tracing::info!(stream = %mailbox.stream, attempts, "outbound messages are read again");
                     }
                 }
                 Err(error) => {
                     if let Some(lasting) = trouble.met(Instant::now(), NOT_READ) {
-                        tracing::warn!(stream = %outbound.stream, error = chain(&error), attempts = lasting.times,
+                        tracing::warn!(stream = %mailbox.stream, error = chain(&error), attempts = lasting.times,
                             "{NOT_READ}; trying again");
                     }
                     backoff.wait().await;
@@ -135,19 +135,19 @@ struct Reading {
 impl Reading {
     /// Where the ledger stands.
     async fn begin(
-        outbound: &Arc<Outbound>,
+        mailbox: &Arc<Mailbox>,
         store: &dyn BatchStore,
         trusted: &TrustedKeys,
     ) -> Result<Self, FollowError> {
-        let ledger = Arc::clone(outbound);
+        let ledger = Arc::clone(mailbox);
         let Some((read, checkpoint)) = blocking(move || ledger.read()).await? else {
-            let leaders = Leaders::new(outbound.stream, trusted.clone());
-            return Ok(Self { leaders, tip: Tip::start(outbound.stream) });
+            let leaders = Leaders::new(mailbox.stream, trusted.clone());
+            return Ok(Self { leaders, tip: Tip::start(mailbox.stream) });
         };
         let checkpoint = SignedCheckpoint::from_bytes(&checkpoint);
         let checkpoint = checkpoint.map_err(|source| FollowError::Unreadable { first: read, source })?;
         let (first, last) = (checkpoint.claim().last_leader.epoch, checkpoint.claim().epoch);
-        let mut leaders = Leaders::joining(outbound.stream, trusted.clone(), first);
+        let mut leaders = Leaders::joining(mailbox.stream, trusted.clone(), first);
         admit(&mut leaders, store, last).await?;
         let trusted = checkpoint.verify(&leaders)?;
         Ok(Self { leaders, tip: Tip::trusting(&trusted)? })
@@ -156,7 +156,7 @@ impl Reading {
     /// Waits until more is stored, and takes in one batch of it. `false` when the owner is gone.
     async fn next(
         &mut self,
-        outbound: &Arc<Outbound>,
+        mailbox: &Arc<Mailbox>,
         store: &dyn BatchStore,
         view: &mut watch::Receiver<View>,
     ) -> Result<bool, FollowError> {
@@ -165,12 +165,12 @@ impl Reading {
         if view.wait_for(is_stored).await.is_err() {
             return Ok(false);
         }
-        let object = store.get(&Key::Batch { stream: outbound.stream, first }).await?;
+        let object = store.get(&Key::Batch { stream: mailbox.stream, first }).await?;
         let object = object.ok_or(FollowError::Missing { first })?;
         let batch = blocking(move || Batch::from_stored(&object)).await;
         let batch = batch.map_err(|source| FollowError::Unreadable { first, source })?;
         admit(&mut self.leaders, store, batch.checkpoint().claim().epoch).await?;
-        let (ledger, leaders, tip) = (Arc::clone(outbound), self.leaders.clone(), self.tip.clone());
+        let (ledger, leaders, tip) = (Arc::clone(mailbox), self.leaders.clone(), self.tip.clone());
         self.tip = blocking(move || {
             let checkpoint = batch.checkpoint().to_bytes();
             let verified = batch.verify(&leaders, &tip);
