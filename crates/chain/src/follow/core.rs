@@ -94,6 +94,11 @@ impl Core {
         Cursor { next: self.next, block: self.since }
     }
 
+    /// Whether blocks are left to be looked at, up to where the chain was when it was known last.
+    pub const fn is_behind(&self) -> bool {
+        self.head.is_some()
+    }
+
     /// What is to be asked, once the chain is known to be somewhere; `None` where there is nothing new.
     ///
     /// # Errors

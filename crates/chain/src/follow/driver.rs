@@ -77,6 +77,11 @@ impl Follower {
         self.core.cursor()
     }
 
+    /// Whether a look ended before it had asked about every block, because a node wants small questions or there are many blocks. The next one goes on.
+    pub const fn is_behind(&self) -> bool {
+        self.core.is_behind()
+    }
+
     /// What comes next, as far as it is final: nothing where nothing is new.
     ///
     /// # Errors

@@ -216,10 +216,10 @@ pub struct Core {
 
 impl Core {
     /// Goes on from what is remembered.
-    pub fn new(config: Config, stored: Stored, now: Duration) -> Self {
+    pub fn new(mut config: Config, stored: Stored, now: Duration) -> Self {
         let open = |stored: crate::submit::StoredJob| Open::new(stored.job, stored.attempts, now);
         let jobs = stored.jobs.into_iter().map(open).collect();
-        let config = Config { answers: config.answers.max(1), ..config };
+        config.answers = config.answers.max(1);
         let counts = Counts::new(config.answers);
         Self { config, next_nonce: stored.next_nonce, jobs, counts, agreed: 0 }
     }

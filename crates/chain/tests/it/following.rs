@@ -159,6 +159,7 @@ fn what_does_not_fit_is_told_and_nothing_of_it_is_given() {
     let found = vec![message(3, 12), message(1, 9), message(2, 12)];
     assert_eq!(core.answered(asked, found), Ok(vec![message(2, 12), message(3, 12)]));
     assert_eq!((core.ask(), core.cursor().block, core.cursor().next.get()), (None, 21, 4));
+    assert!(!core.is_behind(), "nothing is left to be looked at");
     assert_eq!(core.at(Head { block: 30, sent: 2 }), Err(Fault::TakenBack { sent: 2, taken: 3 }));
 }
 
@@ -167,7 +168,9 @@ fn what_is_refused_is_asked_in_smaller_pieces() {
     let mut core = Core::new(BEGINNING);
     let head = Head { block: 1 << 40, sent: 1 };
     let mut sizes = Vec::new();
+    assert!(!core.is_behind());
     core.at(head).unwrap();
+    assert!(core.is_behind());
     while core.refused() {
         let Ask { from, to, only } = core.ask().unwrap();
         sizes.push((to - from + 1, only.is_some()));
