@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use synddb_chain::Endpoint;
+use synddb_chain::follow::{Deadlines, Nodes, NodesError};
 use synddb_protocol::id::{Address, KeyId, StreamId};
 use synddb_protocol::log::{Quorum, QuorumError, Versions};
 use synddb_protocol::signing::{Domain, TrustedKeys, VerifyingKey};
@@ -172,6 +174,14 @@ pub struct EndorseConfig {
     /// signed.
     #[schemars(with = "String")]
     pub bridge: Address,
+    /// The nodes of that chain that tell what the bridge has sent. Each inbound message of the log is compared with what they say, and nothing is endorsed that
+    /// covers another one. Without them the sequencer is believed.
+    pub nodes: Nodes,
+    /// How long, in milliseconds after its block's time, a message of the bridge that is final may be missing in the log. While one is missing for longer, no
+    /// outbound message is signed.
+    pub inclusion_ms: u64,
+    /// How late the application may be with inbound messages. From `degraded_ms` on no outbound message is signed until it has caught up; then all are that waited.
+    pub deadlines: Deadlines,
     /// The last incarnation of the application's that is admitted. When it begins a later one, nothing is endorsed until somebody looked: 0 for all.
     pub incarnation_max: u64,
     /// Whether a replica that lacks messages, because somebody went on after a divergence, endorses all the same.
@@ -198,6 +208,16 @@ impl EndorseConfig {
         (self.on && self.bridge != Address::ZERO).then_some(bridge)
     }
 
+    /// The nodes that are asked what the bridge sent: none where none are named, or nothing is endorsed.
+    pub(crate) fn endpoints(&self) -> Result<Vec<Endpoint>, NodesError> {
+        if !self.nodes.are_named() {
+            return Ok(Vec::new());
+        }
+        // One provider serves the process; a second one to install it is told so, and has what it wanted.
+        rustls::crypto::ring::default_provider().install_default().ok();
+        self.nodes.endpoints(self.chain_id)
+    }
+
     /// The contract for which endorsements are good.
     pub(crate) const fn domain(&self) -> Domain {
         Domain { chain_id: self.chain_id, contract: self.registry }
@@ -213,6 +233,9 @@ impl Default for EndorseConfig {
             chain_id: 0,
             registry: Address::ZERO,
             bridge: Address::ZERO,
+            nodes: Nodes::default(),
+            inclusion_ms: 3_600_000,
+            deadlines: Deadlines::default(),
             incarnation_max: 1,
             behind_gaps: false,
             validators: Vec::new(),
@@ -436,6 +459,9 @@ pub enum ConfigProblem {
     /// A bridge on no chain.
     #[error("`endorse.bridge` is on a chain: set `endorse.chain_id` and `endorse.registry` as well")]
     BridgeWithoutChain,
+    /// Nodes without a bridge that they could be asked about.
+    #[error("`endorse.nodes.rpc` tells what a bridge sent: set `endorse.bridge` as well, or name no node")]
+    NodesWithoutBridge,
     /// The validators that are named are no quorum.
     #[error("`endorse.validators` and `endorse.threshold` are no quorum")]
     Quorum(#[source] QuorumError),

@@ -8,6 +8,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use synddb_chain::follow::NodesError;
 use synddb_protocol::DecodeError;
 use synddb_protocol::chain;
 use synddb_protocol::hash::{ChunkHash, StateHash};
@@ -88,6 +89,9 @@ pub enum ValidatorError {
     /// The key that endorses cannot be used.
     #[error("the key that endorses cannot be used")]
     EndorseKey(#[source] SecretError),
+    /// The nodes of the chain cannot be asked.
+    #[error("the nodes that `endorse.nodes` names cannot be asked")]
+    Nodes(#[from] NodesError),
     /// The file of rules cannot be used.
     #[error(transparent)]
     Rules(#[from] RulesFileError),
@@ -119,7 +123,7 @@ impl ValidatorError {
         match self {
             Self::Config(_) | Self::Keys(_) | Self::Start(_) | Self::Open(_) | Self::Listen { .. } => true,
             Self::Credentials(_) | Self::Tls(_) | Self::Authority { .. } | Self::SnapshotKey(_) => true,
-            Self::EndorseKey(_) | Self::Rules(_) => true,
+            Self::EndorseKey(_) | Self::Nodes(_) | Self::Rules(_) => true,
             Self::Replica(error) => match **error {
                 ReplicaError::InUse { .. }
                 | ReplicaError::NotOurs { .. }

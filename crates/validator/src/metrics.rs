@@ -30,6 +30,10 @@ const VIOLATIONS: &str = "synddb_validator_violations_total";
 const VIOLATIONS_OPEN: &str = "synddb_validator_violations_open";
 const ENDORSED: &str = "synddb_validator_endorsed_sequence";
 const ENDORSE_FAILURES: &str = "synddb_validator_endorse_failures_total";
+const INBOUND_COMPARED: &str = "synddb_validator_inbound_compared_nonce";
+const INBOUND_FORGED: &str = "synddb_validator_inbound_forged";
+const INBOUND_LOOKS_FAILED: &str = "synddb_validator_inbound_looks_failed_total";
+const OUTBOUND_HELD: &str = "synddb_validator_outbound_held";
 const OUTBOUND_SIGNED: &str = "synddb_validator_outbound_signed_nonce";
 const OUTBOUND_REFUSED: &str = "synddb_validator_outbound_refused_total";
 const FEED_READERS: &str = "synddb_validator_changes_readers";
@@ -79,6 +83,22 @@ pub(crate) fn describe(stream: StreamId) {
     );
     describe_counter!(ENDORSE_FAILURES, "Tries to endorse a checkpoint that failed.");
     describe_gauge!(
+        INBOUND_COMPARED,
+        "Every inbound message up to this one is in the log what it is on the chain, as far as this process has compared."
+    );
+    describe_gauge!(
+        INBOUND_FORGED,
+        "1 when the log has an inbound message that the chain has not so: nothing from there on is endorsed."
+    );
+    describe_counter!(
+        INBOUND_LOOKS_FAILED,
+        "Looks at what the bridge sent that failed: a node does not tell, or nodes do not agree."
+    );
+    describe_gauge!(
+        OUTBOUND_HELD,
+        "1 while no outbound message is signed, though a checkpoint is endorsed that covers some: the application or the log is too late with inbound messages."
+    );
+    describe_gauge!(
         OUTBOUND_SIGNED,
         "The highest id of an outbound message that this validator has signed, as far as this process knows."
     );
@@ -90,6 +110,10 @@ pub(crate) fn describe(stream: StreamId) {
     let label = label(stream);
     for counted in [SNAPSHOTS, SNAPSHOT_BYTES, SNAPSHOT_FAILURES, ENDORSE_FAILURES, OUTBOUND_REFUSED] {
         counter!(counted, &label).increment(0);
+    }
+    counter!(INBOUND_LOOKS_FAILED, &label).increment(0);
+    for measured in [INBOUND_COMPARED, INBOUND_FORGED, OUTBOUND_HELD] {
+        gauge!(measured, &label).set(0.0);
     }
     for measured in [STARTED_FROM, SNAPSHOT_SEQUENCE, VIOLATIONS_OPEN, ENDORSED] {
         gauge!(measured, &label).set(0.0);
@@ -169,6 +193,26 @@ pub(crate) fn endorsed(stream: StreamId, sequence: Sequence) {
 /// A checkpoint is not endorsed.
 pub(crate) fn endorse_failed(stream: StreamId) {
     counter!(ENDORSE_FAILURES, &label(stream)).increment(1);
+}
+
+/// So many inbound messages are in the log what they are on the chain.
+pub(crate) fn inbound_compared(stream: StreamId, through: u64) {
+    gauge!(INBOUND_COMPARED, &label(stream)).set(number(through));
+}
+
+/// The log has an inbound message that the chain has not so.
+pub(crate) fn inbound_forged(stream: StreamId) {
+    gauge!(INBOUND_FORGED, &label(stream)).set(1.0);
+}
+
+/// The nodes do not tell what the bridge sent.
+pub(crate) fn inbound_look_failed(stream: StreamId) {
+    counter!(INBOUND_LOOKS_FAILED, &label(stream)).increment(1);
+}
+
+/// Whether outbound messages wait.
+pub(crate) fn outbound_held(stream: StreamId, is_held: bool) {
+    gauge!(OUTBOUND_HELD, &label(stream)).set(f64::from(u8::from(is_held)));
 }
 
 /// An outbound message is signed.

@@ -320,6 +320,7 @@ impl Checked {
             ("wal_bytes_max", config.wal_bytes_max),
             ("rule_steps_max", config.rule_steps_max),
             ("rule_ms_max", config.rule_ms_max),
+            ("endorse.inclusion_ms", config.endorse.inclusion_ms),
         ];
         if config.snapshots.is_on() && !config.store.is_writable() {
             return Err(ConfigProblem::NotWritable { store: config.store.clone() }.into());
@@ -337,6 +338,10 @@ impl Checked {
         if config.endorse.chain_id == 0 && config.endorse.bridge != Domain::NONE.contract {
             return Err(ConfigProblem::BridgeWithoutChain.into());
         }
+        if config.endorse.nodes.are_named() && config.endorse.bridge == Domain::NONE.contract {
+            return Err(ConfigProblem::NodesWithoutBridge.into());
+        }
+        config.endorse.endpoints()?;
         config.endorse.quorum().map_err(ConfigProblem::Quorum)?;
         if let Some((key, _)) = bounds.into_iter().find(|(_, bound)| *bound == 0) {
             return Err(ConfigProblem::Zero { key }.into());
@@ -500,6 +505,7 @@ impl Following<'_> {
             let endorser = Endorser {
                 config: config.endorse.clone(),
                 quorum: config.endorse.quorum().map_err(ConfigProblem::Quorum)?,
+                nodes: config.endorse.endpoints()?,
                 signer,
                 stream,
                 store: endorsing,

@@ -71,6 +71,7 @@ impl RestoreError {
             | ValidatorError::Tls(_)
             | ValidatorError::SnapshotKey(_)
             | ValidatorError::EndorseKey(_)
+            | ValidatorError::Nodes(_)
             | ValidatorError::Rules(_)
             | ValidatorError::Authority { .. }
             | ValidatorError::Serve(_)

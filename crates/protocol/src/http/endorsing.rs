@@ -20,7 +20,7 @@ pub struct Endorsing {
     pub registry: Address,
     /// The last message whose checkpoint it has endorsed, as far as this process knows.
     pub sequence: Option<Sequence>,
-    /// Why the next one is not endorsed, where something is in the way.
+    /// Why the next one is not endorsed, or outbound messages that an endorsed one covers are not signed, where something is in the way.
     pub failing: Option<String>,
 }
 

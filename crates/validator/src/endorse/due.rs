@@ -8,8 +8,18 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use synddb_protocol::log::TrustedCheckpoint;
 use tokio::sync::Notify;
 
+use crate::rules::Acknowledged;
+
 /// Checkpoints that wait, at most.
 const DUE_MAX: usize = 64;
+
+/// A checkpoint up to which everything is committed, is what it claims, and violates no rule.
+#[derive(Debug, Clone)]
+pub(crate) struct Clean {
+    pub(crate) checkpoint: TrustedCheckpoint,
+    /// What the application had acknowledged by then.
+    pub(crate) acknowledged: Acknowledged,
+}
 
 /// Checkpoints that may be endorsed, in order. Clones are the same.
 #[derive(Debug, Clone, Default)]
@@ -20,7 +30,7 @@ pub(crate) struct Due {
 
 #[derive(Debug, Default)]
 struct Waiting {
-    checkpoints: VecDeque<TrustedCheckpoint>,
+    checkpoints: VecDeque<Clean>,
     /// How often all were withdrawn.
     withdrawn: u64,
 }
@@ -28,22 +38,22 @@ struct Waiting {
 /// A checkpoint that may be endorsed, as long as it is not withdrawn.
 #[derive(Debug)]
 pub(super) struct Offered {
-    pub(super) checkpoint: TrustedCheckpoint,
+    pub(super) clean: Clean,
     withdrawn: u64,
 }
 
 impl Due {
     /// Everything up to here is committed in the replica, is what the checkpoint claims, and violates no rule.
-    pub(crate) fn offer(&self, checkpoint: TrustedCheckpoint) {
+    pub(crate) fn offer(&self, clean: Clean) {
         let mut waiting = self.lock();
-        let size = checkpoint.claim().size;
-        if waiting.checkpoints.back().is_some_and(|last| last.claim().size >= size) {
+        let size = clean.checkpoint.claim().size;
+        if waiting.checkpoints.back().is_some_and(|last| last.checkpoint.claim().size >= size) {
             return;
         }
         if waiting.checkpoints.len() == DUE_MAX {
             waiting.checkpoints.pop_front();
         }
-        waiting.checkpoints.push_back(checkpoint);
+        waiting.checkpoints.push_back(clean);
         drop(waiting);
         self.came.notify_one();
     }
@@ -61,7 +71,7 @@ impl Due {
             let next = {
                 let mut waiting = self.lock();
                 let withdrawn = waiting.withdrawn;
-                waiting.checkpoints.pop_front().map(|checkpoint| Offered { checkpoint, withdrawn })
+                waiting.checkpoints.pop_front().map(|clean| Offered { clean, withdrawn })
             };
             if let Some(next) = next {
                 return next;

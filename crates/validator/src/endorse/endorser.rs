@@ -1,7 +1,7 @@
 //! Signs what may be endorsed, once for each place, and stores it create-only.
 //!
 //! ```text
-//! due --> may it be signed at all? --> the highest of this key: store, disk --> noted on the disk --> signed --> stored --> shown
+//! due --> may it be signed at all? are inbound messages what the chain has? --> the highest of this key: store, disk --> noted on the disk --> signed --> stored --> shown
 //! ```
 //!
 //! What must stay true:
@@ -10,16 +10,19 @@
 //!   validator that is killed in between signs the same bytes again; where it would sign others, it finds what it noted or stored before.
 //! - Never below what the store or the disk shows of the key, or of the one that it followed.
 //! - What is not stored is shown to nobody.
+//! - Outbound messages that wait block no checkpoint, and none of them is passed: they are signed with the first one at which they may be.
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
+use synddb_chain::Endpoint;
 use synddb_protocol::DecodeError;
 use synddb_protocol::chain;
 use synddb_protocol::http::{Endorsing, StartedFrom};
 use synddb_protocol::id::{KeyId, Sequence, StreamId};
-use synddb_protocol::log::{Endorsement, Quorum, SignedEndorsement, TrustedCheckpoint};
+use synddb_protocol::log::{Endorsement, Quorum, SignedEndorsement};
 use synddb_protocol::signing::RegisteredSigner;
 use synddb_service::shutdown::Shutdown;
 use synddb_storage::{BatchStore, Key, Put, PutError};
@@ -28,9 +31,10 @@ use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
-use super::due::{Due, Offered};
+use super::due::{Clean, Due, Offered};
 use super::gathered::{GatherError, Trusting, gathered_at};
 use super::highest::{self, Unknown};
+use super::inbox::{Following, Held, Inbox, NotCompared, Unlike};
 use super::noted::{NotNoted, Signed};
 use super::outbound::{NotSigned, Signing};
 use super::shown::Shown;
@@ -45,6 +49,8 @@ pub(crate) struct Endorser {
     pub(crate) config: EndorseConfig,
     /// Who is believed of a state that nobody has checked here, if anybody.
     pub(crate) quorum: Option<Quorum>,
+    /// Who tells what the bridge sent, if anybody.
+    pub(crate) nodes: Vec<Endpoint>,
     pub(crate) signer: Arc<RegisteredSigner>,
     pub(crate) stream: StreamId,
     pub(crate) store: Arc<dyn BatchStore>,
@@ -72,6 +78,17 @@ enum NotEndorsed {
     Note(#[from] NotNoted),
     #[error(transparent)]
     Outbound(#[from] NotSigned),
+    #[error(transparent)]
+    Compared(#[from] NotCompared),
+    #[error(transparent)]
+    Unlike(#[from] Unlike),
+    #[error(transparent)]
+    Held(#[from] Held),
+    /// It says of acknowledgements what is not so.
+    #[error(
+        "the checkpoint claims that more inbound messages are acknowledged than are. claimed=`{claimed}` acknowledged=`{acknowledged}`"
+    )]
+    Claimed { claimed: u64, acknowledged: u64 },
     #[error("the part that notes what is signed has ended; the log says why, start the process again")]
     Fault,
     /// Somebody else laid something there.
@@ -109,9 +126,45 @@ impl NotEndorsed {
             Self::Unknown(Unknown::Crowded { .. }) => false,
             Self::Unknown(_) | Self::Gather(_) | Self::Put(_) | Self::Started { .. } => true,
             Self::Note(NotNoted::Unwritable { .. }) | Self::Outbound(_) => true,
+            Self::Compared(_) | Self::Held(_) => true,
+            Self::Unlike(unlike) => unlike.may_come(),
+            Self::Claimed { .. } => false,
             Self::Note(_) | Self::Fault | Self::Squatted | Self::Withdrawn => false,
             Self::Gaps | Self::Below { .. } | Self::Conflict | Self::Content(_) => false,
         }
+    }
+
+    /// Whether it goes by itself, in a moment.
+    const fn is_of_course(&self) -> bool {
+        matches!(self, Self::Unlike(Unlike::NotYet { .. }))
+    }
+
+    /// Whether somebody has to look.
+    const fn is_grave(&self) -> bool {
+        let is_for_ever = matches!(self, Self::Unlike(unlike) if !unlike.may_come());
+        is_for_ever || matches!(self, Self::Conflict | Self::Squatted | Self::Note(_) | Self::Claimed { .. })
+    }
+}
+
+/// What is under way.
+struct Turn {
+    /// Is to be endorsed.
+    next: Option<Offered>,
+    /// Is endorsed, and what it covers of outbound messages is not all signed.
+    endorsed: Option<Offered>,
+    /// The first outbound message that nobody looked at.
+    outbound_from: u64,
+    /// How long until what failed is tried again.
+    wait: Duration,
+    /// Why the last checkpoint that was tried is not endorsed.
+    refused: Option<String>,
+    /// Why outbound messages are not signed.
+    held: Option<String>,
+}
+
+impl Default for Turn {
+    fn default() -> Self {
+        Self { next: None, endorsed: None, outbound_from: 1, wait: RETRY_MIN, refused: None, held: None }
     }
 }
 
@@ -130,42 +183,127 @@ impl Endorser {
                 "the key that endorses is not attested: only a bridge that admits keys without attestation counts it"
             );
         }
+        let inbox = self.inbox();
         self.tell(None);
         let (validator, attested) = (self.signer.id(), self.signer.is_attested());
         self.events.send(Event::Endorses { validator, attested }).await.ok();
-        let mut outbound_from = 1;
-        while let Some(offered) = self.wait(self.due.next()).await {
-            let mut wait = RETRY_MIN;
-            loop {
-                let endorsed = match self.endorse(&offered).await {
-                    Ok(()) => self.sign_outbound(&offered.checkpoint, &mut outbound_from).await,
-                    failed => failed,
-                };
-                match endorsed {
-                    Ok(()) | Err(NotEndorsed::Withdrawn) => break,
-                    Err(error) => {
-                        self.failed(&offered.checkpoint, &error);
-                        if !error.may_come() {
-                            break;
-                        }
-                    }
-                }
-                if self.wait(tokio::time::sleep(spread(wait))).await.is_none() {
-                    return;
-                }
-                wait = (wait * 2).min(RETRY_MAX);
+        let following = inbox
+            .as_ref()
+            .map(|inbox| Following::new(inbox.clone(), self.nodes.clone(), self.config.nodes.clone()).run());
+        let follow = async {
+            match following {
+                Some(following) => self.wait(following).await,
+                None => None,
             }
-        }
+        };
+        tokio::join!(follow, async {
+            let mut turn = Turn::default();
+            while self.turn(&mut turn, inbox.as_ref()).await.is_some() {}
+        });
     }
 
-    async fn endorse(&self, offered: &Offered) -> Result<(), NotEndorsed> {
-        let checkpoint = &offered.checkpoint;
+    /// Where inbound messages are compared with the chain, if they are.
+    fn inbox(&self) -> Option<Inbox> {
+        let bridge = self.config.bridge()?;
+        if self.nodes.is_empty() {
+            warn!(
+                "`endorse.nodes` names no node: what the log says of inbound messages is believed, and endorsed as it is"
+            );
+            return None;
+        }
+        let (replica, view) = (self.replica.clone(), self.view.clone());
+        Some(Inbox::new(self.stream, bridge, replica, view, self.config.inclusion_ms))
+    }
+
+    /// Endorses the next checkpoint, and signs outbound messages that an endorsed one covers. What is in the way of one of the two is not in the way of the other.
+    async fn turn(&self, turn: &mut Turn, inbox: Option<&Inbox>) -> Option<()> {
+        turn.next = self.next(turn.next.take(), turn, inbox).await?;
+        let mut is_endorsed = false;
+        if let Some(offered) = turn.next.take() {
+            let sequence = offered.clean.checkpoint.claim().size;
+            match self.endorse(&offered, inbox).await {
+                Ok(()) => (turn.endorsed, turn.refused, is_endorsed) = (Some(offered), None, true),
+                Err(NotEndorsed::Withdrawn) => {}
+                Err(error) => {
+                    // A node that is a moment behind is no failure.
+                    if !error.is_of_course() || turn.wait == RETRY_MAX {
+                        metrics::endorse_failed(self.stream);
+                    }
+                    turn.refused = Some(said(sequence, &error, turn.refused.as_ref()));
+                    turn.next = error.may_come().then_some(offered);
+                }
+            }
+        }
+        let endorsed = turn.endorsed.take().filter(|endorsed| !self.due.is_withdrawn(endorsed));
+        let mut held = None;
+        if let Some(endorsed) = endorsed {
+            let signed = self.sign_outbound(&endorsed.clean, inbox, &mut turn.outbound_from).await;
+            metrics::outbound_held(self.stream, matches!(signed, Err(NotEndorsed::Held(_))));
+            if let Err(error) = signed {
+                let sequence = endorsed.clean.checkpoint.claim().size;
+                held = Some(said(sequence, &error, turn.held.as_ref()));
+                turn.endorsed = Some(endorsed);
+            }
+        }
+        turn.held = held;
+        let failing = turn.refused.as_ref().or(turn.held.as_ref());
+        turn.wait = if failing.is_none() || is_endorsed { RETRY_MIN } else { (turn.wait * 2).min(RETRY_MAX) };
+        self.tell(failing.cloned());
+        Some(())
+    }
+
+    /// What is to be endorsed next: the same again after a while, or what comes; nothing where outbound messages are tried again first.
+    async fn next(
+        &self,
+        again: Option<Offered>,
+        turn: &Turn,
+        inbox: Option<&Inbox>,
+    ) -> Option<Option<Offered>> {
+        let pause = async {
+            let moved = async {
+                match inbox {
+                    Some(inbox) => inbox.moved().await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = tokio::time::sleep(spread(turn.wait)) => {}
+                () = moved => {}
+            }
+        };
+        let next = async {
+            match (again, &turn.endorsed) {
+                (Some(again), _) => {
+                    pause.await;
+                    Some(again)
+                }
+                (None, None) => Some(self.due.next().await),
+                (None, Some(_)) => tokio::select! {
+                    offered = self.due.next() => Some(offered),
+                    () = pause => None,
+                },
+            }
+        };
+        self.wait(next).await
+    }
+
+    async fn endorse(&self, offered: &Offered, inbox: Option<&Inbox>) -> Result<(), NotEndorsed> {
+        let Clean { checkpoint, acknowledged } = &offered.clean;
         self.check_replica().await?;
         // Behind that: whoever says that the log before was checked withdraws first.
         if self.due.is_withdrawn(offered) {
             return Err(NotEndorsed::Withdrawn);
         }
         let claim = checkpoint.claim();
+        // What commits acknowledged is never more than what stands there, and a claim is never more than either.
+        let acknowledged = acknowledged.counted.unwrap_or(acknowledged.through);
+        if claim.inbox_consumed > acknowledged {
+            return Err(NotEndorsed::Claimed { claimed: claim.inbox_consumed, acknowledged });
+        }
+        if let Some(inbox) = inbox.cloned() {
+            let inbound = claim.inbound;
+            spawn_blocking(move || inbox.alike(inbound)).await.map_err(|_| NotEndorsed::Fault)???;
+        }
         let sequence = claim.size;
         let domain = self.config.domain();
         let proof = self.signer.proof().clone();
@@ -205,13 +343,25 @@ impl Endorser {
         }
     }
 
-    /// Signs what an endorsed checkpoint covers of outbound messages, where there is a bridge.
-    async fn sign_outbound(&self, checkpoint: &TrustedCheckpoint, from: &mut u64) -> Result<(), NotEndorsed> {
+    /// Signs what an endorsed checkpoint covers of outbound messages, where there is a bridge. None is passed where they wait.
+    async fn sign_outbound(
+        &self,
+        clean: &Clean,
+        inbox: Option<&Inbox>,
+        from: &mut u64,
+    ) -> Result<(), NotEndorsed> {
         let Some(domain) = self.config.bridge() else { return Ok(()) };
-        let (signer, stream) = (Arc::clone(&self.signer), self.stream);
-        let (replica, first, through) = (self.replica.clone(), *from, checkpoint.claim().size);
+        let (signer, stream, deadlines) = (Arc::clone(&self.signer), self.stream, self.config.deadlines);
+        let (replica, first, clean, inbox) = (self.replica.clone(), *from, clean.clone(), inbox.cloned());
         let signed = spawn_blocking(move || {
-            Signing { stream, signer: &signer, domain }.sign_through(&replica, first, through)
+            let through = clean.checkpoint.claim().size;
+            if !Signing::has_any(&replica, first, through)? {
+                return Ok(first);
+            }
+            inbox.map_or(Ok(Ok(())), |inbox| inbox.included())??;
+            Signing::in_time(&clean, deadlines, &replica)??;
+            let signing = Signing { stream, signer: &signer, domain };
+            Ok::<u64, NotEndorsed>(signing.sign_through(&replica, first, through)?)
         });
         *from = signed.await.map_err(|_| NotEndorsed::Fault)??;
         Ok(())
@@ -256,17 +406,6 @@ impl Endorser {
         }
     }
 
-    fn failed(&self, checkpoint: &TrustedCheckpoint, error: &NotEndorsed) {
-        metrics::endorse_failed(self.stream);
-        let (sequence, detail) = (checkpoint.claim().size.get(), chain(error));
-        if matches!(error, NotEndorsed::Conflict | NotEndorsed::Squatted | NotEndorsed::Note(_)) {
-            error!(sequence, error = detail, "not endorsed");
-        } else {
-            warn!(sequence, error = detail, "not endorsed");
-        }
-        self.tell(Some(detail));
-    }
-
     fn tell(&self, failing: Option<String>) {
         self.view.endorses(Endorsing {
             validator: self.signer.id(),
@@ -286,4 +425,21 @@ impl Endorser {
             done = what => Some(done),
         }
     }
+}
+
+/// Says why something is not signed. What is the case for long is said once: `before` was said last.
+fn said(sequence: Sequence, error: &NotEndorsed, before: Option<&String>) -> String {
+    let detail = chain(error);
+    let lasts = matches!(error, NotEndorsed::Compared(_) | NotEndorsed::Unlike(_) | NotEndorsed::Held(_));
+    if lasts && before == Some(&detail) {
+        return detail;
+    }
+    let sequence = sequence.get();
+    match (error.is_grave(), error) {
+        (true, _) => error!(sequence, error = detail, "not endorsed"),
+        (false, error) if error.is_of_course() => info!(sequence, why = detail, "not endorsed yet"),
+        (false, NotEndorsed::Held(_)) => warn!(sequence, why = detail, "outbound messages wait"),
+        (false, _) => warn!(sequence, error = detail, "not endorsed"),
+    }
+    detail
 }

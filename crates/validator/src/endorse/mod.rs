@@ -5,6 +5,7 @@
 //!                                                                                    ^
 //!                                      highest.rs, noted.rs: how far this key has gone, by the store and by the disk
 //! outbound.rs, messages.rs: what is signed for a bridge of what an endorsed checkpoint covers, and what is answered of it
+//! inbox/: whether what the checkpoint covers of inbound messages is what the chain has, and whether the application is in time with them
 //! gathered.rs: who else has endorsed the same, for whoever waits for a quorum
 //! ```
 //!
@@ -13,6 +14,7 @@
 //! - One digest for one place, ever, whenever the process is killed (`crates/cli/tests/it/ruled/kills.rs`).
 //! - Nothing at or behind an open violation (`tests/it/ruled/refused.rs`), and nothing below what this key has endorsed before (`tests/it/ruled/endorsed.rs`).
 //! - One digest for one outbound message, ever, and none of a row that was changed since (`tests/it/ruled/outbound.rs`).
+//! - No inbound message that the chain has not so (`tests/it/ruled/inbox.rs`).
 //! - What did not compute its history vouches for nothing alone (`tests/it/ruled/started.rs`).
 
 mod due;
@@ -20,6 +22,7 @@ mod endorser;
 pub mod gathered;
 mod highest;
 mod http;
+mod inbox;
 mod messages;
 mod noted;
 mod outbound;
@@ -30,7 +33,7 @@ use std::sync::Arc;
 use synddb_protocol::signing::RegisteredSigner;
 use synddb_service::secret::{SecretError, signing_key};
 
-pub(crate) use self::due::Due;
+pub(crate) use self::due::{Clean, Due};
 pub(crate) use self::endorser::Endorser;
 pub(crate) use self::http::routes;
 pub(crate) use self::messages::routes as outbound_routes;

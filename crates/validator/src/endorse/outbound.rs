@@ -13,6 +13,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use synddb_chain::follow::Deadlines;
 use synddb_protocol::http::OutboundSignature;
 use synddb_protocol::id::{KeyId, Sequence, StreamId};
 use synddb_protocol::signing::{Domain, RegisteredSigner};
@@ -22,9 +23,11 @@ use synddb_sqlite::query::Reading;
 use synddb_sqlite::rusqlite::{self, OpenFlags, OptionalExtension as _, params};
 use tracing::{debug, error};
 
+use super::due::Clean;
+use super::inbox::{Held, delivered, in_time};
 use super::noted::sync_folder_of;
 use crate::metrics;
-use crate::rules::{SeenMessage, seen};
+use crate::rules::{SeenMessage, oldest_inbound, seen};
 
 /// Messages that are signed in one transaction.
 const SIGNED_AT_ONCE: usize = 256;
@@ -68,6 +71,31 @@ pub(super) struct Signing<'s> {
 }
 
 impl Signing<'_> {
+    /// Whether something was seen from `from` on, up to a message of the log.
+    pub(super) fn has_any(replica: &Path, from: u64, through: Sequence) -> Result<bool, NotSigned> {
+        let reading = Reading::open(replica)?;
+        let seen = seen(reading.trusted(), from, Some(through), 1);
+        Ok(!seen.map_err(|error| NotSigned::Seen(error.into()))?.is_empty())
+    }
+
+    /// Whether the application is in time at a checkpoint.
+    pub(super) fn in_time(
+        clean: &Clean,
+        deadlines: Deadlines,
+        replica: &Path,
+    ) -> Result<Result<(), Held>, NotSigned> {
+        let claim = clean.checkpoint.claim();
+        let (through, delivered) = (clean.acknowledged.through, delivered(claim));
+        let oldest = if through < delivered {
+            let reading = Reading::open(replica)?;
+            let oldest = oldest_inbound(reading.trusted(), through, delivered);
+            oldest.map_err(|error| NotSigned::Seen(error.into()))?
+        } else {
+            None
+        };
+        Ok(in_time(claim, deadlines, through, oldest))
+    }
+
     /// Signs what was seen from `from` on, up to a message of the log. Gives the first id that is not looked at yet.
     pub(super) fn sign_through(
         &self,

@@ -28,7 +28,7 @@ use super::wal::WalBound;
 use super::working::{Journal, Working};
 use super::{Ended, Leaving, Place, Started, snapshot};
 use crate::door::Door;
-use crate::endorse::Due;
+use crate::endorse::{Clean, Due};
 use crate::error::{HaltCause, ValidatorError};
 use crate::event::{End, Event};
 use crate::feed::history::At;
@@ -37,9 +37,10 @@ use crate::fetch::PatientStore;
 use crate::metrics;
 use crate::pipeline::{Ahead, Item, cut_off};
 use crate::report::Report;
-use crate::rules::Rulebook;
+use crate::rules::{CameInbound, Rulebook};
 use crate::start::StartError;
 use crate::view::{Standing, View};
+use judged::through;
 
 /// Batches share a transaction up to this much, in bytes of bodies.
 const TRANSACTION_BYTES: usize = 16 << 20;
@@ -109,11 +110,12 @@ pub(crate) struct Owner {
     /// The checkpoint that the replica stands at.
     checkpoint: Option<TrustedCheckpoint>,
     /// Ends of batches in the open transaction at which no violation is open.
-    clean: Vec<TrustedCheckpoint>,
+    clean: Vec<Clean>,
     /// When it was looked last whether somebody resolved a violation.
     asked_at: Option<Instant>,
-    /// The last inbound message that came by.
+    /// The last inbound message that came by, and those that no file has.
     delivered: u64,
+    inbound: Vec<CameInbound>,
 }
 
 impl Owner {
@@ -151,6 +153,7 @@ impl Owner {
             clean: Vec::new(),
             asked_at: None,
             delivered: 0,
+            inbound: Vec::new(),
         };
         let opened = match checkpoint {
             Some(checkpoint) => owner.open(&checkpoint),
@@ -487,7 +490,9 @@ impl Owner {
         self.bytes = 0;
         let since = self.signers_since.take();
         let Some(working) = self.staged.as_mut().or(self.live.as_mut()) else { return Ok(()) };
+        working.keep_inbound(through(&self.inbound, &checkpoint))?;
         working.commit(&checkpoint, (&self.signers, since), || stop.is_cancelled())?;
+        self.inbound.drain(..through(&self.inbound, &checkpoint).len());
         let restored = self.staged.is_some();
         if restored {
             self.publish(&checkpoint)?;
@@ -502,7 +507,7 @@ impl Owner {
         self.tell_violations();
         let clean = std::mem::take(&mut self.clean);
         if let Some(due) = &self.context.due {
-            clean.into_iter().for_each(|checkpoint| due.offer(checkpoint));
+            clean.into_iter().for_each(|clean| due.offer(clean));
         }
         self.resolve()?;
         if let Some(live) = &self.live {

@@ -20,7 +20,7 @@ use super::names::Names;
 use super::{Ended, Place, Started, position, signers};
 use crate::error::{Divergence, HaltCause, ReplicaError};
 use crate::feed::history::At;
-use crate::rules::{self, Carried, Judging, Kept, Replaced, Rulebook, Violation};
+use crate::rules::{self, Acknowledged, CameInbound, Carried, Judging, Kept, Replaced, Rulebook, Violation};
 
 /// Most tables that are named as different.
 pub(crate) const TABLES_MAX: usize = 64;
@@ -160,6 +160,24 @@ impl Working {
         debug_assert_eq!(self.journal, Journal::Rollback, "only a staged file is told");
         let kept = rules::keep(from, self.applier.applier().connection());
         kept.map_err(|error| self.sqlite(error.into()))
+    }
+
+    /// Keeps in a staged file what the one that it takes the place of knows of inbound messages.
+    pub(super) fn copy_inbound(&self, from: &Connection) -> Result<(), Ended> {
+        debug_assert_eq!(self.journal, Journal::Rollback, "only a staged file is told");
+        let copied = rules::copy_inbound(from.sqlite(), self.connection().sqlite());
+        copied.map_err(|error| self.sqlite(error.into()))
+    }
+
+    /// Writes down which inbound messages came, in the transaction that is open.
+    pub(super) fn keep_inbound(&self, came: &[CameInbound]) -> Result<(), Ended> {
+        let kept = rules::keep_inbound(self.connection().sqlite(), came);
+        kept.map_err(|error| self.sqlite(error.into()))
+    }
+
+    /// What the application has acknowledged of inbound messages; `None` where no rule looks.
+    pub(super) fn acknowledged(&self) -> Option<Acknowledged> {
+        self.judging.as_ref().map(Judging::acknowledged)
     }
 
     /// The connection, to read what it sees.

@@ -36,6 +36,15 @@ pub(super) struct Messages {
     marked: Option<(u64, u64)>,
 }
 
+/// What an application has acknowledged of inbound messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Acknowledged {
+    /// Everything up to here stands in its table, whatever brought it.
+    pub(crate) through: u64,
+    /// What commits acknowledged, which is never more; `None` where nobody knows.
+    pub(crate) counted: Option<u64>,
+}
+
 /// What came with a commit, or with a snapshot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Came {
@@ -140,6 +149,11 @@ impl Messages {
     /// How many inbound messages commits acknowledged; `None` where that is not known.
     pub(super) const fn consumed(&self) -> Option<u64> {
         self.consumed
+    }
+
+    /// What is acknowledged.
+    pub(super) const fn acknowledged(&self) -> Acknowledged {
+        Acknowledged { through: self.inbound, counted: self.consumed }
     }
 
     /// Nobody saw what commits did up to the state that was just looked at. Where that has no acknowledgement, none was missed; otherwise the next commit that

@@ -7,6 +7,7 @@
 //!                    found   --> violations.rs (in the replica's file, in the transaction that applies the message)
 //!                    and     --> known.rs      (there too: which rules looked, what they read, and up to where)
 //! a row of outbound messages  --> outbound.rs   (there too: what it said, for whoever signs it)
+//! an inbound message          --> inbound.rs    (there too, whether or not a rule looks: what it said, for whoever compares it with the chain)
 //! somebody decides            --> resolution.rs (a file beside the replica) --> resolved
 //! a log before a snapshot     --> found.rs      (what rules found there, for the replica that began with it)
 //! ```
@@ -22,6 +23,7 @@
 mod file;
 mod found;
 mod http;
+mod inbound;
 mod judging;
 mod known;
 mod messages;
@@ -54,8 +56,12 @@ pub use synddb_sqlite::rules::{CommitView, TableChanges};
 pub(crate) use self::found::Found;
 pub use self::http::ServedRefusal;
 pub(crate) use self::http::routes;
+pub(crate) use self::inbound::{
+    CameInbound, copy_inbound, digest, inbound_between, keep_inbound, oldest_inbound,
+};
 pub(crate) use self::judging::{Carried, Judging, Replaced, keep};
 pub(crate) use self::known::{is_judged, lacking, steps_of};
+pub(crate) use self::messages::Acknowledged;
 pub(crate) use self::outbound::{SeenMessage, last_seen, seen};
 pub(crate) use self::violations::open_in;
 pub use crate::query::written;

@@ -116,6 +116,10 @@ pub(crate) struct Log {
     follower: Follower,
     packer: Packer,
     pending: Vec<Message>,
+    /// How much log time passed beside a millisecond for each message.
+    passed_ms: u64,
+    /// How many acknowledged messages checkpoints claim.
+    consumed: u64,
 }
 
 impl Log {
@@ -149,6 +153,8 @@ impl Log {
             follower,
             packer,
             pending: Vec::new(),
+            passed_ms: 0,
+            consumed: 0,
         };
         log.lead(1, 1).await;
         log.snapshot(incarnation(1), SnapshotPlace::Begins { predecessor: None }).await;
@@ -212,9 +218,20 @@ impl Log {
         self.store.put(key, Bytes::from(bytes)).await.unwrap();
     }
 
+    /// So much log time passes.
+    pub(crate) const fn pass_ms(&mut self, ms: u64) {
+        self.passed_ms += ms;
+    }
+
+    /// Checkpoints claim from here on that so many inbound messages are acknowledged.
+    pub(crate) const fn claim_consumed(&mut self, consumed: u64) {
+        self.consumed = consumed;
+    }
+
     /// Signs an entry into the next place.
     pub(crate) fn sign(&mut self, entry: &Entry) {
-        let timestamp = Timestamp::from_ms(1_767_225_600_000 + self.tip.next().unwrap().get()).unwrap();
+        let timestamp = 1_767_225_600_000 + self.passed_ms + self.tip.next().unwrap().get();
+        let timestamp = Timestamp::from_ms(timestamp).unwrap();
         let body = Body::of(entry).unwrap();
         let (message, tip) = self.tip.sign(self.epoch, timestamp, body, &self.key).unwrap();
         self.tip = tip;
@@ -326,7 +343,7 @@ impl Log {
     }
 
     fn cut_of(&mut self, messages: Vec<Message>) -> Batch {
-        let checkpoint = self.tip.checkpoint(self.epoch, 0).unwrap().sign(&self.key).unwrap();
+        let checkpoint = self.tip.checkpoint(self.epoch, self.consumed).unwrap().sign(&self.key).unwrap();
         self.tip = self.tip.after_checkpoint(&checkpoint.clone().verify(&self.leaders).unwrap()).unwrap();
         Batch::new(messages, checkpoint).unwrap()
     }

@@ -3,18 +3,18 @@
 use std::time::{Duration, Instant};
 
 use synddb_protocol::id::CommitNumber;
-use synddb_protocol::log::{Entry, TrustedCheckpoint, VerifiedMessage};
+use synddb_protocol::log::{TrustedCheckpoint, VerifiedMessage};
 use synddb_protocol::submission::Snapshot;
 use synddb_sqlite::connection::Connection;
 use tracing::{info, warn};
 
 use super::Owner;
-use crate::endorse::Due;
+use crate::endorse::{Clean, Due};
 use crate::event::Event;
 use crate::metrics;
 use crate::replica::Ended;
 use crate::replica::working::Working;
-use crate::rules::{Carried, Replaced, Violation};
+use crate::rules::{CameInbound, Carried, Replaced, Violation};
 
 /// The least time between two looks whether somebody resolved a violation.
 const RESOLVE_AGAIN: Duration = Duration::from_secs(1);
@@ -77,8 +77,10 @@ impl Owner {
     /// Inbound messages came by, whether or not anything is there to apply them to.
     pub(super) fn note_delivered(&mut self, messages: &[VerifiedMessage]) {
         for message in messages {
-            if let Entry::Inbound(inbound) = message.entry() {
-                self.delivered = self.delivered.max(inbound.nonce.get());
+            // Those before a snapshot may come by twice.
+            if let Some(came) = CameInbound::of(message).filter(|came| came.nonce > self.delivered) {
+                self.delivered = came.nonce;
+                self.inbound.push(came);
             }
         }
     }
@@ -99,8 +101,9 @@ impl Owner {
         } else {
             None
         };
+        let from = self.live.as_ref().map(Working::connection).or(unread.as_ref());
+        from.map_or(Ok(()), |from| staged.copy_inbound(from))?;
         let Some(rules) = &self.context.rules else {
-            let from = self.live.as_ref().map(Working::connection).or(unread.as_ref());
             return from.map_or(Ok(()), |from| staged.keep_judged(from));
         };
         let carried = self.live.as_mut().map(Working::carry).transpose()?.flatten();
@@ -132,19 +135,28 @@ impl Owner {
 
     /// The checkpoint that the replica stands at may be endorsed, where nothing speaks against it.
     pub(super) fn offer_standing(&self) {
-        let is_clean = self.live.as_ref().is_some_and(|live| live.violations_open() == Some(0));
-        if let (Some(due), Some(checkpoint), true, None) =
-            (&self.context.due, &self.checkpoint, is_clean, self.context.gaps.open())
-        {
-            due.offer(checkpoint.clone());
+        let clean = self.live.as_ref().zip(self.checkpoint.as_ref());
+        let clean = clean.and_then(|(live, checkpoint)| clean_at(live, checkpoint));
+        if let (Some(due), Some(clean), None) = (&self.context.due, clean, self.context.gaps.open()) {
+            due.offer(clean);
         }
     }
 
     /// A batch ends here, and everything before it is applied and compared.
     pub(super) fn note_clean(&mut self, checkpoint: &TrustedCheckpoint) {
-        let is_clean = self.working().is_some_and(|working| working.violations_open() == Some(0));
-        if self.context.due.is_some() && is_clean {
-            self.clean.push(checkpoint.clone());
-        }
+        let clean = self.working().and_then(|working| clean_at(working, checkpoint));
+        self.clean.extend(clean.filter(|_| self.context.due.is_some()));
     }
+}
+
+/// What may be endorsed of a file that stands at a checkpoint: nothing while a violation is open, or no rule looks.
+fn clean_at(working: &Working, checkpoint: &TrustedCheckpoint) -> Option<Clean> {
+    let acknowledged = working.acknowledged().filter(|_| working.violations_open() == Some(0))?;
+    Some(Clean { checkpoint: checkpoint.clone(), acknowledged })
+}
+
+/// Those that the log has up to a checkpoint.
+pub(super) fn through<'c>(came: &'c [CameInbound], checkpoint: &TrustedCheckpoint) -> &'c [CameInbound] {
+    let size = checkpoint.claim().size;
+    &came[..came.partition_point(|came| came.sequence <= size)]
 }

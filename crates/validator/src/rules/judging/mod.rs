@@ -20,7 +20,7 @@ use tracing::warn;
 
 pub(crate) use self::replace::{Carried, Replaced, keep};
 use super::known::Known;
-use super::messages::{Came, Messages};
+use super::messages::{Acknowledged, Came, Messages};
 use super::outbound::{self, Looked};
 use super::violations::{self, How, Kept, Offending, Resolved, Violation, Why};
 use super::{INCARNATION_RULE, JUDGED_RULE, NotKept, OUTBOUND_RULE, Rulebook, known, resolution};
@@ -191,6 +191,11 @@ impl Judging {
         self.open = violations::open(connection.sqlite())?;
         self.messages.raise(connection.sqlite())?;
         Ok(())
+    }
+
+    /// What the application has acknowledged of inbound messages.
+    pub(crate) const fn acknowledged(&self) -> Acknowledged {
+        self.messages.acknowledged()
     }
 
     /// How many violations are open.

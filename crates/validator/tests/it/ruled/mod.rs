@@ -5,7 +5,9 @@
 #[allow(dead_code, reason = "nobody runs the program here")]
 mod conserved_supply;
 mod endorsed;
+mod inbox;
 mod messages;
+mod node;
 mod outbound;
 mod refused;
 mod replaced;
