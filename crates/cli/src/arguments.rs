@@ -1,6 +1,7 @@
 //! The command line: which commands exist and what they accept.
 
 mod endorse;
+mod nodes;
 mod sequencer;
 mod tls;
 
@@ -10,7 +11,8 @@ use std::path::PathBuf;
 use clap::{ArgGroup, Args, CommandFactory, FromArgMatches as _, Parser, Subcommand};
 use clap_complete::Shell;
 use endorse::{EndorseOptions, EndorseOverrides};
-use sequencer::{BatchOverrides, BridgeOverrides, NodesOverrides, RoleOverride};
+use nodes::NodesOverrides;
+use sequencer::{BatchOverrides, BridgeOverrides, RoleOverride};
 use serde::Serialize;
 use synddb_protocol::id::{Sequence, StreamId};
 use synddb_protocol::signing::VerifyingKey;

@@ -6,6 +6,7 @@ use clap::Args;
 use serde::Serialize;
 use synddb_protocol::id::Address;
 
+use super::nodes::NodesOverrides;
 use crate::named;
 
 /// The key that endorses, and for which contracts.
@@ -23,6 +24,8 @@ pub(crate) struct EndorseOptions {
     /// The bridge on that chain: outbound messages are signed for it.
     #[arg(long, value_name = "ADDRESS", value_parser = named::contract, requires = "chain_id")]
     bridge: Option<Address>,
+    #[command(flatten)]
+    nodes: NodesOverrides,
 }
 
 /// What the command line sets of endorsements.
@@ -38,16 +41,18 @@ pub(crate) struct EndorseOverrides<'a> {
     registry: Option<Address>,
     #[serde(skip_serializing_if = "Option::is_none")]
     bridge: Option<Address>,
+    #[serde(skip_serializing_if = "NodesOverrides::is_empty")]
+    nodes: &'a NodesOverrides,
 }
 
 impl EndorseOptions {
     pub(crate) fn overrides(&self) -> Option<EndorseOverrides<'_>> {
-        let Self { endorse_key, chain_id, registry, bridge } = self;
-        if endorse_key.is_none() && chain_id.is_none() {
+        let Self { endorse_key, chain_id, registry, bridge, nodes } = self;
+        if endorse_key.is_none() && chain_id.is_none() && nodes.is_empty() {
             return None;
         }
         let on = endorse_key.as_ref().map(|_| true);
         let (chain_id, registry, bridge) = (*chain_id, *registry, *bridge);
-        Some(EndorseOverrides { on, key_file: endorse_key.as_ref(), chain_id, registry, bridge })
+        Some(EndorseOverrides { on, key_file: endorse_key.as_ref(), chain_id, registry, bridge, nodes })
     }
 }

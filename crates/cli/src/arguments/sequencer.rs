@@ -51,22 +51,6 @@ impl BridgeOverrides {
     }
 }
 
-/// The nodes of the bridge's chain, as flags.
-#[derive(Debug, Args, Serialize)]
-pub(super) struct NodesOverrides {
-    /// A node of the bridge's chain, which tells what the bridge has for the application; several may be named, and all must say the same. Without one nobody
-    /// brings that into the log. Goes before `nodes.rpc` of the file.
-    #[arg(long, value_name = "URL")]
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    rpc: Vec<String>,
-}
-
-impl NodesOverrides {
-    pub(super) const fn is_empty(&self) -> bool {
-        self.rpc.is_empty()
-    }
-}
-
 /// When a batch is cut, as flags.
 #[derive(Debug, Args, Serialize)]
 pub(super) struct BatchOverrides {

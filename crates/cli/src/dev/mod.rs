@@ -219,8 +219,9 @@ fn validator(over: &Over<'_>, sequencer: &str, key: &str, on_chain: Option<&OnCh
     if let Some(rules) = &arguments.rules {
         validator = validator.with("--rules", text(rules));
     }
-    if let Some(OnChain { deployed, .. }) = on_chain {
+    if let Some(OnChain { rpc, deployed }) = on_chain {
         validator = validator
+            .with("--rpc", rpc.clone())
             .with("--chain-id", deployed.chain_id.to_string())
             .with("--registry", deployed.checkpoint_registry.to_string())
             .with("--bridge", deployed.bridge.to_string());

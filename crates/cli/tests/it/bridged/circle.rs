@@ -25,11 +25,8 @@ fn what_comes_in_is_credited_traded_and_paid_out_and_custody_is_what_is_owed() {
     let Some(foundry) = Foundry::find() else { return };
     let folder = tempfile::tempdir().unwrap();
     let mut world = World::prepare(folder.path(), foundry, Size { validators: 2, threshold: 2 });
-    world.nodes = vec![world.chain.url.clone()];
-    world.sequencing = vec![
-        ("SYNDDB_SEQUENCER_NODES__FINALITY", "{depth=1}".to_owned()),
-        ("SYNDDB_SEQUENCER_NODES__POLL_MS", "100".to_owned()),
-    ];
+    let node = world.chain.url.clone();
+    world.name_nodes(&[&node], &[("NODES__FINALITY", "{depth=1}"), ("NODES__POLL_MS", "100")]);
     make(&world.database());
     world.start();
     world.start_relayer();

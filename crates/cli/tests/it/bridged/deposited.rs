@@ -92,11 +92,12 @@ fn each_deposit_is_credited_once_and_in_order_and_none_that_was_taken_back() {
     let folder = tempfile::tempdir().unwrap();
     let mut world = World::prepare(folder.path(), foundry, Size { validators: 1, threshold: 1 });
     let faults = Arc::new(Faults::default());
-    world.nodes = vec![unreliable(&world.chain.url, &faults), world.chain.url.clone()];
-    world.sequencing = vec![
-        ("SYNDDB_SEQUENCER_NODES__FINALITY", format!("{{depth={DEPTH}}}")),
-        ("SYNDDB_SEQUENCER_NODES__POLL_MS", "100".to_owned()),
-    ];
+    let nodes = [unreliable(&world.chain.url, &faults), world.chain.url.clone()];
+    let finality = format!("{{depth={DEPTH}}}");
+    world.name_nodes(
+        &nodes.each_ref().map(String::as_str),
+        &[("NODES__FINALITY", &finality), ("NODES__POLL_MS", "100")],
+    );
     make(&world.database());
     world.start();
     let stop = Arc::new(AtomicBool::new(false));

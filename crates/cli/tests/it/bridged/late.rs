@@ -23,14 +23,18 @@ fn an_application_that_is_late_is_warned_delayed_and_halted_in_time_and_goes_on_
     let Some(foundry) = Foundry::find() else { return };
     let folder = tempfile::tempdir().unwrap();
     let mut world = World::prepare(folder.path(), foundry, Size { validators: 2, threshold: 2 });
-    world.nodes = vec![world.chain.url.clone()];
-    world.sequencing = vec![
-        ("SYNDDB_SEQUENCER_NODES__FINALITY", "{depth=1}".to_owned()),
-        ("SYNDDB_SEQUENCER_NODES__POLL_MS", "100".to_owned()),
-        ("SYNDDB_SEQUENCER_DEADLINES__WARNED_MS", DEADLINES[0].1.to_string()),
-        ("SYNDDB_SEQUENCER_DEADLINES__DEGRADED_MS", DEADLINES[1].1.to_string()),
-        ("SYNDDB_SEQUENCER_DEADLINES__HALTED_MS", DEADLINES[2].1.to_string()),
-    ];
+    let node = world.chain.url.clone();
+    let deadlines = DEADLINES.map(|(_, deadline)| deadline.to_string());
+    world.name_nodes(
+        &[&node],
+        &[
+            ("NODES__FINALITY", "{depth=1}"),
+            ("NODES__POLL_MS", "100"),
+            ("DEADLINES__WARNED_MS", &deadlines[0]),
+            ("DEADLINES__DEGRADED_MS", &deadlines[1]),
+            ("DEADLINES__HALTED_MS", &deadlines[2]),
+        ],
+    );
     make(&world.database());
     world.start();
     world.start_relayer();

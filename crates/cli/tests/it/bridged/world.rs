@@ -79,8 +79,10 @@ pub(crate) struct World {
     pub(crate) checkpoints: bool,
     /// The nodes that tell the sequencer and validators what the bridge has for the application.
     pub(crate) nodes: Vec<String>,
-    /// What the sequencer is told beside that, as variables of its environment.
-    pub(crate) sequencing: Vec<(&'static str, String)>,
+    /// Whether the sequencer asks them.
+    pub(crate) is_brought: bool,
+    /// What sequencer and validators are told beside that, as variables of their environment.
+    pub(crate) variables: Vec<(String, String)>,
     key: String,
 }
 
@@ -118,7 +120,8 @@ impl World {
             agent: None,
             checkpoints: false,
             nodes: Vec::new(),
-            sequencing: Vec::new(),
+            is_brought: true,
+            variables: Vec::new(),
             key,
         };
         world.chain.fund(CUSTODY);
@@ -173,10 +176,9 @@ impl World {
     pub(crate) fn start_sequencer(&mut self) {
         let mut command = sequencer_as(&self.folder, "sequencer", &self.sequencer.address);
         command.args(["--bridge-chain-id", CHAIN_ID, "--bridge", &self.chain.bridge()]);
-        for node in &self.nodes {
-            command.args(["--rpc", node]);
+        if self.is_brought {
+            self.ask_nodes(&mut command);
         }
-        command.envs(self.sequencing.iter().cloned());
         self.sequencer.start(command);
     }
 
@@ -189,7 +191,25 @@ impl World {
         command.arg("--endorse-key").arg(self.own(number).join("endorse.key"));
         command.args(["--chain-id", CHAIN_ID, "--bridge", &self.chain.bridge()]);
         command.args(["--registry", &self.chain.at("CheckpointRegistry")]);
+        self.ask_nodes(&mut command);
         self.validators[number].start(command);
+    }
+
+    fn ask_nodes(&self, command: &mut Command) {
+        for node in &self.nodes {
+            command.args(["--rpc", node]);
+        }
+        command.envs(self.variables.iter().map(|(name, value)| (name, value)));
+    }
+
+    /// Has sequencer and validators ask these nodes, and tells them something of `[nodes]` and `[deadlines]`, by the names of the keys.
+    pub(crate) fn name_nodes(&mut self, nodes: &[&str], keys: &[(&str, &str)]) {
+        self.nodes = nodes.iter().map(|node| (*node).to_owned()).collect();
+        for (key, value) in keys {
+            for of in ["SYNDDB_SEQUENCER", "SYNDDB_VALIDATOR_ENDORSE_"] {
+                self.variables.push((format!("{of}_{key}"), (*value).to_owned()));
+            }
+        }
     }
 
     pub(crate) fn replica(&self, validator: usize) -> PathBuf {
@@ -271,10 +291,15 @@ impl World {
         serde_json::from_str(&get(&format!("{}/{path}", self.sequencer.url()))).unwrap_or_default()
     }
 
+    /// What a validator answers.
+    pub(crate) fn said(&self, path: &str, validator: usize) -> Value {
+        serde_json::from_str(&get(&format!("{}/{path}", self.validators[validator].url())))
+            .unwrap_or_default()
+    }
+
     /// The newest checkpoint that a validator has endorsed, as it says itself; null while there is none.
     pub(crate) fn newest_endorsed(&self, validator: usize) -> Value {
-        let answer = get(&format!("{}/endorsements", self.validators[validator].url()));
-        serde_json::from_str(&answer).unwrap_or_default()
+        self.said("endorsements", validator)
     }
 
     /// What a validator says of a row; `None` where it knows nothing of it.
