@@ -178,15 +178,32 @@ impl Chain {
 
     /// Compiles a contract of the contracts' own tests and puts it on the chain; its address.
     pub(crate) fn put(&self, file: &str, contract: &str, folder: &Path) -> String {
+        self.put_with(&format!("test/support/{file}"), contract, "", folder)
+    }
+
+    /// Has every message wait for a checkpoint on the chain that has counted what the application knew.
+    pub(crate) fn ask_for_checkpoints(&self, folder: &Path) {
+        const AGE_MS_MAX: &str = "86400000";
+        let modules = self.call(&self.bridge(), "MODULES()(address)", &[]);
+        let arguments = [&modules, &self.at("CheckpointRegistry"), AGE_MS_MAX];
+        let arguments = self.cast(&[&["abi-encode", "f(address,address,uint256)"], &arguments[..]].concat());
+        let file = "src/modules/CheckpointFreshness.sol";
+        let module = self.put_with(file, "CheckpointFreshness", arguments.trim_start_matches("0x"), folder);
+        let entries = format!("[({module},true,false)]");
+        self.decide(&modules, "setModules((address,bool,bool)[])", &[&entries]);
+    }
+
+    fn put_with(&self, source: &str, contract: &str, arguments: &str, folder: &Path) -> String {
+        let file = source.rsplit('/').next().unwrap();
         let (out, cache) = (folder.join("out"), folder.join("cache"));
         let mut forge = Command::new(&self.foundry.forge);
-        forge.current_dir(&self.foundry.contracts).args(["build", &format!("test/support/{file}")]);
+        forge.current_dir(&self.foundry.contracts).args(["build", source]);
         let done = forge.arg("--out").arg(&out).arg("--cache-path").arg(&cache).output().unwrap();
         let said = [done.stdout, done.stderr].concat();
         assert!(done.status.success(), "{}", String::from_utf8_lossy(&said));
         let artifact = std::fs::read_to_string(out.join(file).join(format!("{contract}.json"))).unwrap();
         let artifact: Value = serde_json::from_str(&artifact).unwrap();
-        let code = text(&artifact["bytecode"]["object"]);
+        let code = text(&artifact["bytecode"]["object"]) + arguments;
         let sent = self.cast(&["send", "--json", "--unlocked", "--from", OWNER, "--create", &code]);
         let receipt: Value = serde_json::from_str(&sent).unwrap();
         text(&receipt["contractAddress"]).to_ascii_lowercase()

@@ -1,4 +1,5 @@
 //! The whole way round: what comes into custody is credited, traded, and paid out again; what is in custody is what the application owes, at every moment.
+//! The bridge lets nothing out before a checkpoint there has counted what the application knew.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -28,7 +29,9 @@ fn what_comes_in_is_credited_traded_and_paid_out_and_custody_is_what_is_owed() {
     let node = world.chain.url.clone();
     world.name_nodes(&[&node], &[("NODES__FINALITY", "{depth=1}"), ("NODES__POLL_MS", "100")]);
     make(&world.database());
+    world.chain.ask_for_checkpoints(folder.path());
     world.start();
+    // It brings no checkpoints yet.
     world.start_relayer();
     let stop = Arc::new(AtomicBool::new(false));
     let application = {
@@ -51,6 +54,17 @@ fn what_comes_in_is_credited_traded_and_paid_out_and_custody_is_what_is_owed() {
         for (number, trader) in TRADERS.into_iter().enumerate() {
             let wei = 100 * u128::from(round) + number as u128;
             let nonce = withdraw(&world.database(), trader, wei);
+            if nonce == 1 {
+                until("it waits for a checkpoint", || match world.chain.state(1) {
+                    State::PreExecution => Ok(()),
+                    other => Err(format!("{other:?}")),
+                });
+                world.chain.mine(20);
+                assert_eq!(world.chain.state(1), State::PreExecution);
+                world.relayer.kill();
+                world.checkpoints = true;
+                world.start_relayer();
+            }
             world.chain.until(nonce, State::Completed);
             paid += wei;
             conserved(&world, &sent, paid);

@@ -122,7 +122,9 @@ fn each_deposit_is_credited_once_and_in_order_and_none_that_was_taken_back() {
         world.chain.mine(1);
         world.chain.rpc("anvil_reorg", &[&DEPTH.to_string(), "[]"]);
         world.sequencer.kill();
+        world.validators[0].kill();
         world.start_sequencer();
+        world.start_validator(0);
     }
     world.chain.mine(DEPTH + 1);
     let expected: Vec<(u64, u128)> = (1..).zip(amounts).collect();
