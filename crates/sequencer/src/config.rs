@@ -71,7 +71,7 @@ pub struct Config {
     pub bridge: Option<Bridge>,
     /// Which nodes of its chain tell what the bridge has for the application. Without one, nobody brings that into the log.
     pub nodes: Nodes,
-    /// How late the application may be with what the bridge told it.
+    /// How late the application may be with what the bridge told it. Sequencer and validators of a stream should have the same.
     pub deadlines: Deadlines,
     /// When a batch is cut.
     pub batch: Batching,

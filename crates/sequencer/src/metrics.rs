@@ -237,6 +237,12 @@ impl MailboxMetrics {
         });
     }
 
+    /// Whoever leads now says how things stand.
+    pub(crate) fn ended(&self) {
+        self.level.set(0.0);
+        self.failing.set(0.0);
+    }
+
     /// The chain was looked at, or could not be.
     pub(crate) fn follows(&self, does: bool) {
         self.failing.set(f64::from(u8::from(!does)));

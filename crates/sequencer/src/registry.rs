@@ -388,9 +388,11 @@ impl Registry {
         let (nodes, endpoints) = (self.config.nodes.clone(), self.nodes.clone());
         let bringing = (!endpoints.is_empty())
             .then(|| bring(Arc::clone(mailbox), nodes, endpoints, orders, view.clone()));
+        let mailbox = Arc::clone(mailbox);
         async move {
             let bringing = OptionFuture::from(bringing);
             tokio::join!(reading, status, bringing);
+            mailbox.ended();
         }
     }
 
@@ -427,7 +429,7 @@ impl Registry {
         self.config.dir.join("streams")
     }
 
-    /// What became of the outbound messages of a stream, where there is a bridge.
+    /// The mailbox of a stream, where there is a bridge.
     fn mailbox(&self, stream: StreamId) -> Option<Arc<Mailbox>> {
         let bridge = self.config.bridge?.domain();
         // A map that a panic left behind is still a map.

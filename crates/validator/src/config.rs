@@ -180,7 +180,8 @@ pub struct EndorseConfig {
     /// How long, in milliseconds after its block's time, a message of the bridge that is final may be missing in the log. While one is missing for longer, no
     /// outbound message is signed.
     pub inclusion_ms: u64,
-    /// How late the application may be with inbound messages. From `degraded_ms` on no outbound message is signed until it has caught up; then all are that waited.
+    /// How late the application may be with inbound messages. From `degraded_ms` on no outbound message is signed until it has caught up; then all are that waited. Sequencer and
+    /// validators of a stream should have the same.
     pub deadlines: Deadlines,
     /// The last incarnation of the application's that is admitted. When it begins a later one, nothing is endorsed until somebody looked: 0 for all.
     pub incarnation_max: u64,

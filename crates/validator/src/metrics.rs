@@ -88,7 +88,7 @@ pub(crate) fn describe(stream: StreamId) {
     );
     describe_gauge!(
         INBOUND_FORGED,
-        "1 when the log has an inbound message that the chain has not so: nothing from there on is endorsed."
+        "1 when the log has another inbound message than the chain under the same nonce: nothing from there on is endorsed. One that the chain has not yet is no such."
     );
     describe_counter!(
         INBOUND_LOOKS_FAILED,

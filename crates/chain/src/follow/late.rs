@@ -14,7 +14,7 @@ pub struct Deadlines {
     pub warned_ms: u64,
     /// From then on outbound messages wait.
     pub degraded_ms: u64,
-    /// From then on outbound messages are refused, until the application has caught up.
+    /// From then on the stream says that it is halted; outbound messages wait, as before.
     pub halted_ms: u64,
 }
 

@@ -12,6 +12,8 @@
 //! - An event is of a block that the chain has: the hash of the block is asked for, too.
 //! - Where several nodes are named, all have to say the same, or nothing is given.
 //!
+//! Looks are made at times; [`hear_blocks`] says when one is worth it before that.
+//!
 //! [`Nodes`] and [`Deadlines`] are what a configuration says of it.
 //!
 //! Where to go on is the caller's to remember ([`Cursor`]); whoever forgets it looks at everything again, and is given nothing twice.
@@ -21,9 +23,11 @@ mod driver;
 mod event;
 mod late;
 mod nodes;
+mod wake;
 
 pub use self::core::{Ask, Core, Cursor, Fault, Head, RANGE_MAX};
 pub use self::driver::{FollowError, Follower};
 pub use self::event::{BridgeEvent, EventError};
 pub use self::late::Deadlines;
 pub use self::nodes::{Nodes, NodesError};
+pub use self::wake::hear_blocks;

@@ -25,15 +25,18 @@ pub struct Nodes {
     /// When what stands on the chain is believed to stay: `"finalized"`, or `{ depth = 12 }`, so many blocks later, on a chain that never says so.
     #[schemars(with = "String")]
     pub finality: Finality,
-    /// The block in which the bridge was made, or any before it.
+    /// The block in which the bridge was made, or any before it. With 0 the whole chain is looked at.
     pub from_block: u64,
     /// Time between two looks at the chain, in milliseconds; at least 10.
     pub poll_ms: u64,
+    /// The URL of a node that tells of new blocks over WebSocket, so that nobody has to wait for the next look. Nothing that it says is believed.
+    #[schemars(example = "wss://rpc.example")]
+    pub ws: Option<String>,
 }
 
 impl Default for Nodes {
     fn default() -> Self {
-        Self { rpc: Vec::new(), finality: Finality::Finalized, from_block: 0, poll_ms: 4000 }
+        Self { rpc: Vec::new(), finality: Finality::Finalized, from_block: 0, poll_ms: 4000, ws: None }
     }
 }
 
@@ -46,6 +49,9 @@ pub enum NodesError {
         /// Which of several it is, counted from 0.
         place: usize,
     },
+    /// The one that should tell of blocks cannot. It is not shown: keys stand in URLs.
+    #[error("this is no ws or wss URL. key=`ws`")]
+    WebSocket,
     /// There are more than are asked.
     #[error("more nodes than are asked; name fewer. rpc=`{given}` limit=`{NODES_MAX}`")]
     TooMany {
@@ -81,6 +87,10 @@ impl Nodes {
     pub fn endpoints(&self, chain_id: u64) -> Result<Vec<Endpoint>, NodesError> {
         if self.rpc.len() > NODES_MAX {
             return Err(NodesError::TooMany { given: self.rpc.len() });
+        }
+        let is_ws = |text: &String| text.parse::<Url>().is_ok_and(|url| matches!(url.scheme(), "ws" | "wss"));
+        if !self.ws.iter().all(is_ws) {
+            return Err(NodesError::WebSocket);
         }
         if self.poll_ms < POLL_MS_MIN {
             return Err(NodesError::Poll { given: self.poll_ms });
@@ -120,6 +130,8 @@ mod tests {
         assert!(!refused.to_string().contains("secret"));
         let refused = named(&["http://one"; NODES_MAX + 1]).endpoints(1).unwrap_err();
         assert!(matches!(refused, NodesError::TooMany { .. }));
+        let refused = Nodes { ws: Some("https://secret".to_owned()), ..named(&[]) }.endpoints(1).unwrap_err();
+        assert!(matches!(refused, NodesError::WebSocket) && !refused.to_string().contains("secret"));
         let hurried = Nodes { poll_ms: POLL_MS_MIN - 1, ..named(&["http://one"]) };
         assert!(matches!(hurried.endpoints(1).unwrap_err(), NodesError::Poll { .. }));
     }

@@ -10,7 +10,8 @@ use synddb_service::refusals;
 
 use super::Front;
 use super::extract::{Named, Nonce};
-use super::mailbox::{Events, From};
+use super::mailbox::{Direction, Events, From};
+use crate::mailbox::Mailbox;
 
 refusals! {
     /// Of many messages.
@@ -75,8 +76,9 @@ pub(super) async fn stream(
     headers: HeaderMap,
     Query(From { from }): Query<From>,
 ) -> Result<Response, Refusal> {
-    front.show_mailbox(stream, &headers, from, |mailbox, from| {
+    let read = |mailbox: &Mailbox, from| {
         let list = mailbox.inbound(from)?;
         Ok(Events::of("inbound", &list.messages, |message| message.nonce))
-    })
+    };
+    front.show_mailbox(stream, &headers, from, Direction { read, last: |known| known.delivered })
 }

@@ -56,8 +56,14 @@ impl Events {
     }
 }
 
-/// The messages of one direction from a nonce on.
-type Read = fn(&Mailbox, u64) -> Result<Events, LedgerError>;
+/// One of both directions.
+#[derive(Clone, Copy)]
+pub(super) struct Direction {
+    /// Its messages from a nonce on, as far as they are to be shown now.
+    pub(super) read: fn(&Mailbox, u64) -> Result<Events, LedgerError>,
+    /// The highest nonce that is known.
+    pub(super) last: fn(&Known) -> u64,
+}
 
 /// Where a browser goes on that was shown something before.
 fn resumed(headers: &HeaderMap) -> Result<Option<u64>, Refusal> {
@@ -70,7 +76,7 @@ fn resumed(headers: &HeaderMap) -> Result<Option<u64>, Refusal> {
 /// Who is shown messages: a place among the nonces, and nothing else.
 struct Reader {
     mailbox: Arc<Mailbox>,
-    read: Read,
+    direction: Direction,
     known: watch::Receiver<Known>,
     view: watch::Receiver<View>,
     shutdown: Shutdown,
@@ -81,12 +87,17 @@ struct Reader {
 impl Reader {
     /// What comes next, once there is something. `None` at the end.
     async fn piece(&mut self) -> Option<Bytes> {
+        let idle = tokio::time::sleep(IDLE);
+        tokio::pin!(idle);
         loop {
             if self.shutdown.is_asked() {
                 return None;
             }
-            self.known.borrow_and_update();
-            let (mailbox, read, from) = (Arc::clone(&self.mailbox), self.read, self.next);
+            let Direction { read, last } = self.direction;
+            // Whatever else is stored is none of this reader's.
+            let of = |known: &Known| (last(known), known.level);
+            let seen = of(&self.known.borrow_and_update());
+            let (mailbox, from) = (Arc::clone(&self.mailbox), self.next);
             let events = match blocking(move || read(&mailbox, from)).await {
                 Ok(events) => events,
                 Err(error) => {
@@ -99,8 +110,8 @@ impl Reader {
                 return Some(events.text.into());
             }
             tokio::select! {
-                changed = self.known.changed() => changed.ok()?,
-                () = tokio::time::sleep(IDLE) => return Some(Bytes::from_static(b":\n\n")),
+                changed = self.known.wait_for(|known| of(known) != seen) => drop(changed.ok()?),
+                () = &mut idle => return Some(Bytes::from_static(b":\n\n")),
                 _ = self.view.wait_for(|view| matches!(view.phase, Phase::Deposed | Phase::Ended)) => return None,
                 () = self.shutdown.asked() => return None,
             }
@@ -135,7 +146,7 @@ impl Front {
         stream: StreamId,
         headers: &HeaderMap,
         from: u64,
-        read: Read,
+        direction: Direction,
     ) -> Result<Response, Refusal> {
         let next = resumed(headers)?.unwrap_or(from);
         let mailbox = self.mailbox(stream)?;
@@ -143,7 +154,7 @@ impl Front {
         let permit = Arc::clone(&self.0.live).try_acquire_owned().map_err(|_| busy())?;
         let known = mailbox.watch();
         let shutdown = self.0.shutdown.clone();
-        let reader = Reader { mailbox, read, known, view, shutdown, next, _permit: permit };
+        let reader = Reader { mailbox, direction, known, view, shutdown, next, _permit: permit };
         let body = Body::from_stream(futures::stream::unfold(reader, |mut reader| async move {
             let piece = reader.piece().await?;
             Some((Ok::<Bytes, Infallible>(piece), reader))

@@ -80,7 +80,7 @@ struct Shared {
     proofs: Semaphore,
     look_ups: Semaphore,
     opens: Semaphore,
-    /// Leave to read a ledger of outbound messages, and to have them signed.
+    /// Leave to read the ledger of a mailbox, and to have outbound messages signed.
     ledgers: Semaphore,
     /// Leave to be shown a log as it grows.
     live: Arc<Semaphore>,

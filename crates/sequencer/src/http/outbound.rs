@@ -10,7 +10,8 @@ use synddb_service::refusals;
 
 use super::Front;
 use super::extract::{Named, Nonce};
-use super::mailbox::{Events, From};
+use super::mailbox::{Direction, Events, From};
+use crate::mailbox::Mailbox;
 
 refusals! {
     /// Of many messages.
@@ -39,7 +40,7 @@ pub(super) async fn list(
 
 /// What became of one outbound message
 ///
-/// Signed with the key of the sequencer that is asked; refused for ever; or 404 while no stored message has brought the row.
+/// Signed with the key of the sequencer that is asked; refused for ever; waiting for the application to catch up with its inbound messages; or 404 while no stored message has brought the row.
 #[utoipa::path(
     get, path = "/messages/outbound/{id}/status", tag = "read", operation_id = "outbound_status",
     params(("id" = String, Path, description = "The row's id, which is the nonce.", pattern = "^[1-9][0-9]{0,19}$", example = "1")),
@@ -56,7 +57,7 @@ pub(super) async fn status(
 
 /// A signed outbound message with its call data
 ///
-/// What whoever executes it brings to the bridge, beside the signatures of validators. 404 also where the row is refused: its status says why.
+/// What whoever executes it brings to the bridge, beside the signatures of validators. 404 also where the row is refused or waits: its status says why.
 #[utoipa::path(
     get, path = "/messages/outbound/{id}", tag = "read", operation_id = "outbound_content",
     params(("id" = String, Path, description = "The row's id, which is the nonce.", pattern = "^[1-9][0-9]{0,19}$", example = "1")),
@@ -84,7 +85,7 @@ pub(super) async fn content(
 
 /// Outbound messages as they become known
 ///
-/// Server-sent events `outbound`, each with a status as JSON in `data` and its nonce as `id`, in the order of nonces, until the reader or the process goes.
+/// Server-sent events `outbound`, each with a status as JSON in `data` and its nonce as `id`, in the order of nonces; one that waits when it is signed, and those behind it then; until the reader or the process goes.
 #[utoipa::path(
     get, path = "/messages/outbound/stream", tag = "read", operation_id = "outbound_stream",
     params(
@@ -102,10 +103,14 @@ pub(super) async fn stream(
     headers: HeaderMap,
     Query(From { from }): Query<From>,
 ) -> Result<Response, Refusal> {
-    front.show_mailbox(stream, &headers, from, |mailbox, from| {
-        let list = mailbox.outbound(from)?;
-        Ok(Events::of("outbound", &list.messages, OutboundStatus::nonce))
-    })
+    let read = |mailbox: &Mailbox, from| {
+        let mut messages = mailbox.outbound(from)?.messages;
+        // What waits is shown when it is signed, and what is behind it then.
+        let waits = messages.iter().position(|status| matches!(status, OutboundStatus::Waiting { .. }));
+        messages.truncate(waits.unwrap_or(messages.len()));
+        Ok(Events::of("outbound", &messages, OutboundStatus::nonce))
+    };
+    front.show_mailbox(stream, &headers, from, Direction { read, last: |known| known.outbound })
 }
 
 fn unknown() -> Refusal {

@@ -7,16 +7,16 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use synddb_chain::Endpoint;
-use synddb_chain::follow::{Cursor, FollowError, Follower, Nodes};
+use synddb_chain::follow::{Cursor, FollowError, Follower, Nodes, hear_blocks};
 use synddb_protocol::chain;
 use synddb_protocol::id::{Epoch, InboundNonce, OutOfRange};
 use synddb_protocol::log::Entry;
 use synddb_service::trouble::Trouble;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::time::MissedTickBehavior;
 
-use super::Mailbox;
 use super::orders::{NotOrdered, Orders};
+use super::{LedgerError, Mailbox};
 use crate::stream::{Phase, View};
 
 /// What is said of a chain that cannot be followed.
@@ -31,6 +31,12 @@ enum NotBrought {
     /// The log does not take it.
     #[error("an inbound message is not put into the log")]
     Order(#[from] NotOrdered),
+    /// The ledger does not tell where the last one was.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// A panic.
+    #[error("the ledger was not read to its end")]
+    Fault,
     /// There are no more nonces.
     #[error(transparent)]
     Exhausted(#[from] OutOfRange),
@@ -52,19 +58,23 @@ pub(crate) async fn bring(
 ) {
     let mut ends = view.clone();
     let ended = ends.wait_for(|view| matches!(view.phase, Phase::Deposed | Phase::Ended));
+    let block = Notify::new();
+    let hearing = hear_blocks(&nodes, || block.notify_one());
     let bringing = async {
         let mut pause = tokio::time::interval(nodes.poll());
         pause.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let (mut following, mut trouble) = (None, Trouble::new());
+        let (mut following, mut seen, mut trouble) = (None, None, Trouble::new());
         loop {
             let Some((epoch, delivered)) = led(&mut view).await else { return };
             let begun = match following.take().filter(|following: &Following| following.epoch == epoch) {
                 Some(following) => Ok(following),
-                None => begin(&mailbox, &nodes, &endpoints, epoch, delivered),
+                None => begin(&mailbox, &nodes, &endpoints, epoch, delivered, seen).await,
             };
             let brought = match begun {
                 Ok(mut begun) => {
-                    let looked = look(&mut begun, &mailbox, &orders).await;
+                    let (cursor, looked) =
+                        (begun.follower.cursor(), look(&mut begun, &mailbox, &orders).await);
+                    seen = Some(cursor);
                     // Where the log did not take all of it, it says where to go on.
                     following = (!matches!(looked, Err(NotBrought::Order(_)))).then_some(begun);
                     looked
@@ -73,13 +83,12 @@ pub(crate) async fn bring(
             };
             mailbox.metrics.follows(brought.is_ok());
             match brought {
-                Ok(count) => {
+                Ok(is_more) => {
                     if let Some(lasting) = trouble.over(Instant::now()) {
                         let attempts = lasting.times;
                         tracing::info!(stream = %mailbox.stream, attempts, "inbound messages are brought again");
                     }
-                    if count > 0 {
-                        // There may be more of them.
+                    if is_more {
                         continue;
                     }
                 }
@@ -90,13 +99,17 @@ pub(crate) async fn bring(
                     }
                 }
             }
-            pause.tick().await;
+            tokio::select! {
+                _ = pause.tick() => {}
+                () = block.notified() => {}
+            }
         }
     };
     tokio::select! {
         biased;
         _ = ended => {}
         () = bringing => {}
+        () = hearing => {}
     }
 }
 
@@ -106,25 +119,33 @@ async fn led(view: &mut watch::Receiver<View>) -> Option<(Epoch, u64)> {
     led.status.as_ref().map(|status| (status.epoch, led.delivered))
 }
 
-fn begin(
-    mailbox: &Mailbox,
+/// Goes on behind the log's last message. Where that is on the chain is known by the ledger, as far as it has read, and by what was `seen` before.
+async fn begin(
+    mailbox: &Arc<Mailbox>,
     nodes: &Nodes,
     endpoints: &[Endpoint],
     epoch: Epoch,
     delivered: u64,
+    seen: Option<Cursor>,
 ) -> Result<Following, NotBrought> {
-    let cursor = Cursor { next: InboundNonce::new(delivered + 1)?, block: nodes.from_block };
-    let follower = Follower::new(endpoints.to_vec(), mailbox.bridge(), nodes.finality, cursor);
+    let next = InboundNonce::new(delivered + 1)?;
+    let ledger = Arc::clone(mailbox);
+    let read = tokio::task::spawn_blocking(move || ledger.block_before(next.get())).await;
+    let known = read.map_err(|_| NotBrought::Fault)??;
+    let seen = seen.filter(|seen| seen.next <= next).map(|seen| seen.block);
+    let block = [known, seen].into_iter().flatten().fold(nodes.from_block, u64::max);
+    let follower =
+        Follower::new(endpoints.to_vec(), mailbox.bridge(), nodes.finality, Cursor { next, block });
     Ok(Following { epoch, follower })
 }
 
-/// Looks once, and has what came put into the log. Gives how many that were.
-async fn look(following: &mut Following, mailbox: &Mailbox, orders: &Orders) -> Result<usize, NotBrought> {
+/// Looks once, and has what came put into the log. Says whether there may be more at once.
+async fn look(following: &mut Following, mailbox: &Mailbox, orders: &Orders) -> Result<bool, NotBrought> {
     let found = following.follower.look().await?;
     let entries: Vec<Entry> = found.into_iter().map(Entry::Inbound).collect();
     let consumed = mailbox.known.borrow().consumed;
     if orders.order(&entries, consumed).await?.is_some() {
         tracing::info!(stream = %mailbox.stream, messages = entries.len(), "the bridge told the application something");
     }
-    Ok(entries.len())
+    Ok(!entries.is_empty() || following.follower.is_behind())
 }

@@ -81,6 +81,17 @@ impl Ledger {
         Ok(self.inbound_from(nonce, 1)?.pop().filter(|message| message.nonce == nonce))
     }
 
+    /// The block of the last one before a nonce.
+    pub(super) fn block_before(&self, nonce: u64) -> Result<Option<u64>, LedgerError> {
+        let sql =
+            "SELECT message, acknowledged, outcome FROM inbound WHERE nonce < ? ORDER BY nonce DESC LIMIT 1";
+        let read = self
+            .sqlite
+            .query_row(sql, [nonce.cast_signed()], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)));
+        let last = self.done(read.optional())?.map(|written| self.inbound_of(written)).transpose()?;
+        Ok(last.map(|last| last.block_number))
+    }
+
     fn inbound_of(&self, (message, at, outcome): Written) -> Result<InboundMessage, LedgerError> {
         let message = serde_json::from_str::<InboundMessage>(&message);
         let mut message = message.map_err(|_| self.damaged("an inbound message"))?;
@@ -92,12 +103,13 @@ impl Ledger {
         Ok(message)
     }
 
-    /// The first inbound message that is not acknowledged.
+    /// The first inbound message that is not acknowledged. What was there when an incarnation began is passed: the state that it began with says what became of
+    /// it, which validators look at, and nobody here does.
     pub(super) fn oldest(&self) -> Result<Option<Oldest>, LedgerError> {
         let (_, standing) = self.standing();
         let sql = "SELECT nonce, timestamp_ms FROM inbound WHERE nonce > ? ORDER BY nonce LIMIT 1";
-        let consumed = standing.consumed.cast_signed();
-        let oldest = self.sqlite.query_row(sql, [consumed], |row| {
+        let known = standing.consumed.max(standing.passed).cast_signed();
+        let oldest = self.sqlite.query_row(sql, [known], |row| {
             Ok((row.get::<_, i64>(0)?.cast_unsigned(), row.get::<_, i64>(1)?.cast_unsigned()))
         });
         let Some((nonce, since)) = self.done(oldest.optional())? else { return Ok(None) };

@@ -44,6 +44,8 @@ struct Said {
     epoch: Option<Epoch>,
     /// The last message that is stored.
     stored: Option<Sequence>,
+    /// Log time.
+    now: Timestamp,
     /// The status, by the last message that says one.
     level: StatusLevel,
     /// What the newest stored checkpoint claims to be acknowledged.
@@ -65,7 +67,10 @@ pub(crate) async fn keep_status(
         loop {
             let led = view.wait_for(|view| view.phase == Phase::Leading && view.status.is_some());
             let Ok(said) = led.await.map(|view| said(&view)) else { return };
-            known.borrow_and_update();
+            // Readers go by what is stored. On a busy stream more is stored by the time that this much is read: this much is enough.
+            if known.wait_for(|known| known.read >= said.stored).await.is_err() {
+                return;
+            }
             let rest = match look(&mailbox, deadlines, &orders, said, &mut ours).await {
                 Ok(rest) => {
                     trouble.over(Instant::now());
@@ -98,6 +103,8 @@ fn said(view: &View) -> Said {
     Said {
         epoch: view.status.as_ref().map(|status| status.epoch),
         stored: view.stored.as_ref().map(|(last, _)| *last),
+        // Whoever led before may have had a clock that is ahead of this one.
+        now: log_time(view),
         level: view.status.as_ref().map(|status| status.status).unwrap_or_default(),
         acknowledged: checkpoint.map_or(0, |checkpoint| checkpoint.claim().inbox_consumed),
     }
@@ -105,6 +112,11 @@ fn said(view: &View) -> Said {
 
 /// Looks once, and has put into the log what is due. Says when to look again; `None` where nothing can become due before more is known. `ours` is where the last one stands, by its
 /// epoch: until that is stored, checkpoints say what they said before.
+fn log_time(view: &View) -> Timestamp {
+    let clock = Now::by_the_clock().log_time;
+    view.status.as_ref().map_or(clock, |status| clock.max(status.timestamp))
+}
+
 async fn look(
     mailbox: &Arc<Mailbox>,
     deadlines: Deadlines,
@@ -115,11 +127,11 @@ async fn look(
     let ledger = Arc::clone(mailbox);
     let read = tokio::task::spawn_blocking(move || ledger.oldest()).await.map_err(|_| NotSaid::Fault)?;
     let (known, oldest) = read?;
-    let is_under_way = ours.is_some_and(|(epoch, ours)| epoch == said.epoch && said.stored < Some(ours));
-    if known.read != said.stored || is_under_way {
+    let is_under_way = ours.is_some_and(|(epoch, ours)| epoch == said.epoch && known.read < Some(ours));
+    if known.read < said.stored || is_under_way {
         return Ok(Some(PAUSE));
     }
-    let now = Now::by_the_clock().log_time;
+    let now = said.now;
     let level = deadlines.level(oldest.map(|oldest| oldest.since), now);
     let Some(status) = due(&known, oldest, level, said) else {
         let next = |oldest: Oldest| deadlines.next(oldest.since, now).map_or(PAUSE, |next| until(now, next));
@@ -163,7 +175,13 @@ mod tests {
         let at = |sequence| Some(Sequence::new(sequence).unwrap());
         let known = Known { read: at(9), delivered: 3, consumed: 2, ..Known::default() };
         let oldest = Some(Oldest { nonce: 3, since: Timestamp::from_ms(7).unwrap() });
-        let said = Said { epoch: None, stored: at(9), level: StatusLevel::Healthy, acknowledged: 2 };
+        let said = Said {
+            epoch: None,
+            stored: at(9),
+            now: Timestamp::ZERO,
+            level: StatusLevel::Healthy,
+            acknowledged: 2,
+        };
         assert_eq!(due(&known, oldest, StatusLevel::Healthy, said), None);
         let status = due(&known, oldest, StatusLevel::Warned, said).unwrap();
         assert_eq!(status.level, StatusLevel::Warned);

@@ -47,6 +47,7 @@ const TABLES: &str = "
         last INTEGER NOT NULL,
         consumed INTEGER NOT NULL,
         delivered INTEGER NOT NULL,
+        passed INTEGER NOT NULL,
         level TEXT NOT NULL,
         held_from INTEGER,
         is_open INTEGER NOT NULL,
@@ -204,22 +205,23 @@ impl Ledger {
     }
 
     fn load(&mut self) -> Result<(), LedgerError> {
-        let sql = "SELECT read, last, consumed, is_open, encoding, delivered, level, held_from FROM lead";
+        let sql =
+            "SELECT read, last, consumed, is_open, encoding, delivered, level, held_from, passed FROM lead";
         let row = self.sqlite.query_row(sql, [], |row| {
             let (read, held_from): (Option<i64>, Option<i64>) = (row.get(0)?, row.get(7)?);
-            let (last, consumed, delivered): (i64, i64, i64) = (row.get(1)?, row.get(2)?, row.get(5)?);
+            let numbers: [i64; 4] = [row.get(1)?, row.get(2)?, row.get(5)?, row.get(8)?];
             let (is_open, encoding): (bool, u8) = (row.get(3)?, row.get(4)?);
-            Ok((read, [last, consumed, delivered], is_open, encoding, row.get::<_, String>(6)?, held_from))
+            Ok((read, numbers, is_open, encoding, row.get::<_, String>(6)?, held_from))
         });
         let (read, numbers, is_open, encoding, level, held_from) = self.done(row)?;
-        let [last, consumed, delivered] = numbers.map(i64::cast_unsigned);
+        let [last, consumed, delivered, passed] = numbers.map(i64::cast_unsigned);
         let encodings = [TextEncoding::Utf8, TextEncoding::Utf16Le, TextEncoding::Utf16Be];
         let encoding = encodings.into_iter().find(|known| known.code() == encoding);
         let encoding = encoding.ok_or_else(|| self.damaged("the text encoding"))?;
         let level = serde_json::from_str(&level).map_err(|_| self.damaged("the status"))?;
         let held_from = held_from.map(|held| self.sequence(held)).transpose()?;
         self.read = read.map(|read| self.sequence(read)).transpose()?;
-        self.standing = Standing { last, consumed, delivered, level, held_from, is_open, encoding };
+        self.standing = Standing { last, consumed, delivered, passed, level, held_from, is_open, encoding };
         Ok(())
     }
 
@@ -278,14 +280,15 @@ impl Ledger {
     }
 
     fn write(&self, read: Sequence, checkpoint: &[u8], standing: &Standing) -> Result<(), LedgerError> {
-        let sql = "UPDATE lead SET read = ?, checkpoint = ?, last = ?, consumed = ?, delivered = ?, level = ?, held_from = ?, is_open = ?, encoding = ?";
-        let Standing { last, consumed, delivered, level, held_from, is_open, encoding } = *standing;
+        let sql = "UPDATE lead SET read = ?, checkpoint = ?, last = ?, consumed = ?, delivered = ?, passed = ?, level = ?, held_from = ?, is_open = ?, encoding = ?";
+        let Standing { last, consumed, delivered, passed, level, held_from, is_open, encoding } = *standing;
         let values = params![
             read.get().cast_signed(),
             checkpoint,
             last.cast_signed(),
             consumed.cast_signed(),
             delivered.cast_signed(),
+            passed.cast_signed(),
             word_of(level),
             held_from.map(|held| held.get().cast_signed()),
             is_open,
@@ -303,6 +306,7 @@ impl Ledger {
                     standing.encoding = snapshot.encoding;
                     if matches!(snapshot.place, SnapshotPlace::Begins { .. }) {
                         standing.is_open = true;
+                        standing.passed = standing.delivered;
                         self.run("DELETE FROM parts")?;
                     }
                 }
@@ -503,7 +507,7 @@ fn open_file(file: &Path, stream: StreamId, bridge: &Domain) -> rusqlite::Result
         transaction.execute_batch(TABLES)?;
         // Everything else is what `Standing::START` says.
         transaction.execute(
-            "INSERT INTO lead VALUES (1, ?, ?, ?, NULL, NULL, 0, 0, 0, ?, NULL, ?, ?)",
+            "INSERT INTO lead VALUES (1, ?, ?, ?, NULL, NULL, 0, 0, 0, 0, ?, NULL, ?, ?)",
             params![
                 stream.as_bytes(),
                 bridge.chain_id.cast_signed(),

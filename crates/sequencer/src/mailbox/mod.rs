@@ -85,6 +85,11 @@ impl Mailbox {
         Self { stream, bridge, key, folder, ledger, known, metrics }
     }
 
+    /// The stream is not led here any more.
+    pub(crate) fn ended(&self) {
+        self.metrics.ended();
+    }
+
     /// The bridge.
     pub(crate) const fn bridge(&self) -> Domain {
         self.bridge
@@ -137,6 +142,14 @@ impl Mailbox {
     /// [`LedgerError`].
     pub(crate) fn inbound_of(&self, nonce: u64) -> Result<Option<InboundMessage>, LedgerError> {
         self.with(|ledger| ledger.inbound(nonce))
+    }
+
+    /// The block of the last inbound message before one, as far as the log was read. Blocks.
+    ///
+    /// # Errors
+    /// [`LedgerError`].
+    fn block_before(&self, nonce: u64) -> Result<Option<u64>, LedgerError> {
+        self.with(|ledger| ledger.block_before(nonce))
     }
 
     /// The first inbound message that the application has not acknowledged, with how far everything has come. Blocks.

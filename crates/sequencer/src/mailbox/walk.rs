@@ -1,4 +1,4 @@
-//! One commit, walked: which rows of `outbound_messages` it brings, and what they are worth.
+//! One commit, walked: which rows of `outbound_messages` it brings, and what they are worth; which inbound messages it acknowledges.
 //!
 //! Judges as validators do (`outbound_messages`, `inbound_messages` in their default rules): ids are dense, each comes once, no row is changed or deleted, and
 //! what a table that was replaced or altered brings counts for nothing. A row is judged alone where they judge the commit: what they refuse for one row,
@@ -28,6 +28,8 @@ pub(super) struct Standing {
     pub(super) consumed: u64,
     /// The highest inbound message that the log has.
     pub(super) delivered: u64,
+    /// Nobody here knows which inbound messages up to this one are acknowledged: the state that an incarnation began with says so.
+    pub(super) passed: u64,
     /// How far the application is behind, as the log says.
     pub(super) level: StatusLevel,
     /// The message since which outbound messages wait: those that come behind it do, until the application has caught up.
@@ -44,6 +46,7 @@ impl Standing {
         last: 0,
         consumed: 0,
         delivered: 0,
+        passed: 0,
         level: StatusLevel::Healthy,
         held_from: None,
         is_open: true,

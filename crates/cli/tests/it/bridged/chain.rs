@@ -51,6 +51,8 @@ pub(crate) struct Chain {
     foundry: Foundry,
     child: Child,
     pub(crate) url: String,
+    /// Where it tells of new blocks.
+    pub(crate) ws: String,
     deployed: Value,
     /// Where the record of what is deployed lies.
     pub(crate) record: PathBuf,
@@ -71,8 +73,9 @@ impl Chain {
             .find_map(|line| line.strip_prefix("Listening on ").map(str::to_owned));
         // What else it says is read, so that it never waits for a reader.
         std::thread::spawn(move || lines.for_each(drop));
-        let url = Front::start(&address.expect("anvil ended before it listened"));
-        let mut chain = Self { foundry, child, url, deployed: Value::Null, record: PathBuf::new() };
+        let address = address.expect("anvil ended before it listened");
+        let (url, ws) = (Front::start(&address), format!("ws://{address}"));
+        let mut chain = Self { foundry, child, url, ws, deployed: Value::Null, record: PathBuf::new() };
         chain.deploy(folder, stream, threshold);
         chain
     }

@@ -106,7 +106,7 @@ fn each_deposit_is_credited_once_and_in_order_and_none_that_was_taken_back() {
         std::thread::spawn(move || run(&database, &url, &stop))
     };
     let mut amounts = vec![CUSTODY];
-    let mut lost = 0;
+    let (mut lost, mut taken_back) = (0, 0);
     for round in 0..DEPOSITS / BETWEEN_KILLS {
         for number in 0..BETWEEN_KILLS {
             let wei = 1_000 + round * BETWEEN_KILLS + number;
@@ -115,12 +115,18 @@ fn each_deposit_is_credited_once_and_in_order_and_none_that_was_taken_back() {
         }
         // None of these is in a block that is taken back.
         world.chain.mine(DEPTH + 1);
+        let before = world.chain.inbound_count();
         for number in 0..TAKEN_BACK {
             world.chain.fund_soon(u128::from(500_000 + lost + number));
         }
-        lost += TAKEN_BACK;
         world.chain.mine(1);
         world.chain.rpc("anvil_reorg", &[&DEPTH.to_string(), "[]"]);
+        // On a busy machine they may be deeper by now, and stay.
+        let stayed = world.chain.inbound_count() - before;
+        assert!(stayed == 0 || stayed == TAKEN_BACK, "{stayed}");
+        amounts.extend((0..stayed).map(|number| u128::from(500_000 + lost + number)));
+        lost += TAKEN_BACK;
+        taken_back += TAKEN_BACK - stayed;
         world.sequencer.kill();
         world.validators[0].kill();
         world.start_sequencer();
@@ -128,7 +134,9 @@ fn each_deposit_is_credited_once_and_in_order_and_none_that_was_taken_back() {
     }
     world.chain.mine(DEPTH + 1);
     let expected: Vec<(u64, u128)> = (1..).zip(amounts).collect();
-    assert_eq!(world.chain.inbound_count(), DEPOSITS + 1, "the chain took back what it was asked to");
+    let all = expected.len();
+    assert!(taken_back > 0, "the chain took back what it was asked to");
+    assert_eq!(world.chain.inbound_count(), all as u64);
     until("every deposit is credited", || {
         let credited = credits(&world.database());
         if credited.len() >= expected.len() { Ok(()) } else { Err(format!("{} of them", credited.len())) }
@@ -139,7 +147,7 @@ fn each_deposit_is_credited_once_and_in_order_and_none_that_was_taken_back() {
     world.assert_replica_equals(0);
     until("a checkpoint says that all are acknowledged", || {
         let claimed = world.newest_endorsed(0)["inbox_consumed"].clone();
-        if claimed == json!(DEPOSITS + 1) { Ok(()) } else { Err(claimed.to_string()) }
+        if claimed == json!(all) { Ok(()) } else { Err(claimed.to_string()) }
     });
     let Faults { dropped, left_out, repeated, mixed_up, refused } = &*faults;
     for (fault, what) in [dropped, left_out, repeated, mixed_up, refused]
@@ -148,5 +156,5 @@ fn each_deposit_is_credited_once_and_in_order_and_none_that_was_taken_back() {
     {
         assert!(fault.load(Ordering::Relaxed) > 0, "nothing was {what}");
     }
-    println!("{DEPOSITS} deposits of {OWNER}, {lost} more that were taken back, over {faults:?}");
+    println!("{DEPOSITS} deposits of {OWNER}, {taken_back} more that were taken back, over {faults:?}");
 }

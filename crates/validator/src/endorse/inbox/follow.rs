@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Instant;
 
-use synddb_chain::follow::{Cursor, Fault, FollowError, Follower, Nodes};
+use synddb_chain::follow::{Cursor, Fault, FollowError, Follower, Nodes, hear_blocks};
 use synddb_chain::{BlockTag, Endpoint, EndpointError};
 use synddb_protocol::chain;
 use synddb_protocol::id::Timestamp;
@@ -69,7 +69,12 @@ impl Following {
     }
 
     /// Looks again and again.
-    pub(in crate::endorse) async fn run(mut self) {
+    pub(in crate::endorse) async fn run(self) {
+        let (nodes, inbox) = (self.config.clone(), self.inbox.clone());
+        tokio::join!(self.look_on(), hear_blocks(&nodes, || inbox.wanted.notify_one()));
+    }
+
+    async fn look_on(mut self) {
         let mut trouble = Trouble::new();
         loop {
             match self.look().await {
