@@ -25,7 +25,7 @@ const TAKEN_BACK: u64 = 3;
 const DEPTH: u64 = 3;
 
 /// Blocks that one question may be about.
-const BLOCKS_MAX: u64 = 40;
+const BLOCKS_MAX: u64 = 3;
 
 /// What a node did wrong, and how often.
 #[derive(Debug, Default)]
