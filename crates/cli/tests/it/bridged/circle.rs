@@ -19,7 +19,7 @@ const TRADERS: [&str; 3] = [
 ];
 
 /// Rounds of deposit, trades and withdrawals.
-const ROUNDS: u64 = 5;
+const ROUNDS: u64 = 3;
 
 #[test]
 fn what_comes_in_is_credited_traded_and_paid_out_and_custody_is_what_is_owed() {

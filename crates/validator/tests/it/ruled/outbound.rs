@@ -278,6 +278,7 @@ async fn what_was_changed_while_nobody_looked_is_refused() {
     }
     let first = log.publish().await;
     until_endorsed(&mut running, first).await;
+    signed(&mut running, 3).await;
     running.stop().await.unwrap();
     std::fs::remove_file(log.folder.path().join("replica.db.outbound.db")).unwrap();
     log.run("UPDATE outbound_messages SET value = '9' WHERE id = 1");
