@@ -60,9 +60,9 @@ fn what_comes_in_is_credited_traded_and_paid_out_and_custody_is_what_is_owed() {
             let wei = 100 * u128::from(round) + number as u128;
             let nonce = withdraw(&world.database(), trader, wei);
             if nonce == 1 {
-                until("it waits for a checkpoint", || match world.chain.state(1) {
-                    State::PreExecution => Ok(()),
-                    other => Err(format!("{other:?}")),
+                until("it waits for a checkpoint", || {
+                    let found = world.chain.state(1);
+                    if found == State::PreExecution { Ok(()) } else { Err(format!("{found:?}")) }
                 });
                 world.chain.mine(20);
                 assert_eq!(world.chain.state(1), State::PreExecution);
