@@ -7,6 +7,7 @@
 //! | `run` | [`run`]: a whole sequencer, from its configuration to its end |
 //! | `config` | [`Config`]: what it is told |
 //! | `folder` | that one process owns a folder |
+//! | `aside` | work that takes long, away from the tasks that must not wait for it |
 //! | [`ordering`] | the pure core: order, signatures, what stands in which batch |
 //! | `journal` | what was acknowledged and is not stored, durably; the index of what was |
 //! | `tail` | where a log ends in the store, and whether a journal is of it |
@@ -22,6 +23,7 @@
 //! | `unstored` | [`accept_unstored`]: a journal as one that much waits in, for benchmarks |
 
 mod admission;
+mod aside;
 mod backoff;
 mod check;
 mod config;

@@ -21,6 +21,7 @@ use utoipa::IntoParams;
 
 use super::extract::{BUSY_RETRY, busy};
 use super::{Front, leave};
+use crate::aside::aside;
 use crate::mailbox::{Known, LedgerError, Mailbox};
 use crate::stream::{Phase, View};
 
@@ -98,7 +99,7 @@ impl Reader {
             let of = |known: &Known| (last(known), known.level);
             let seen = of(&self.known.borrow_and_update());
             let (mailbox, from) = (Arc::clone(&self.mailbox), self.next);
-            let events = match blocking(move || read(&mailbox, from)).await {
+            let events = match aside(move || read(&mailbox, from)).await {
                 Ok(events) => events,
                 Err(error) => {
                     tracing::warn!(error = chain(&error), "a reader of messages is let go");
@@ -133,7 +134,7 @@ impl Front {
     ) -> Result<T, Refusal> {
         let mailbox = self.mailbox(stream)?;
         let _leave = leave(&self.0.ledgers).await?;
-        blocking(move || ask(&mailbox)).await.map_err(|error| {
+        aside(move || ask(&mailbox)).await.map_err(|error| {
             super::deliver::say(&error, "the ledger of messages does not answer a request");
             let detail = "the ledger of messages cannot be read; see the log of the service";
             Refusal::new(Reason::Unavailable, detail).retry_after(BUSY_RETRY)
@@ -161,12 +162,5 @@ impl Front {
         }));
         let headers = [(header::CONTENT_TYPE, "text/event-stream"), (header::CACHE_CONTROL, "no-store")];
         Ok((headers, body).into_response())
-    }
-}
-
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(done) => done,
-        Err(error) => std::panic::resume_unwind(error.into_panic()),
     }
 }

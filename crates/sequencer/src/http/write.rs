@@ -19,6 +19,7 @@ use super::deliver::{say, unavailable};
 use super::extract::{Admitted, Last, Writing, busy};
 use super::{Front, leave};
 use crate::admission::Room;
+use crate::aside::aside;
 use crate::metrics;
 
 binary! {
@@ -131,7 +132,7 @@ pub(super) async fn chunk(
         let hash =
             ChunkHash::from_key(&name).map_err(|error| Refusal::new(Reason::NotFound, error.to_string()))?;
         let hashed = bytes.clone();
-        let (found, is_chunk) = blocking(move || (ChunkHash::of(&hashed), may_be_chunk(&hashed))).await;
+        let (found, is_chunk) = aside(move || (ChunkHash::of(&hashed), may_be_chunk(&hashed))).await;
         if found != hash {
             return Err(Refusal::new(Reason::Unprocessable, "the bytes hash to another name"));
         }
@@ -185,7 +186,7 @@ async fn open(
         Body::stated_bytes(&bytes)
     } else {
         let stated = bytes.clone();
-        blocking(move || Body::stated_bytes(&stated)).await
+        aside(move || Body::stated_bytes(&stated)).await
     };
     let stated = stated.map_err(|error| unreadable(&error))?;
     // Room first: what is opened takes what it states, and states no more than it may.
@@ -194,7 +195,7 @@ async fn open(
         Body::read(of, bytes.into(), BODY_BYTES_MAX)
     } else {
         let _opening = leave(&front.0.opens).await?;
-        blocking(move || Body::read(of, bytes.into(), BODY_BYTES_MAX)).await
+        aside(move || Body::read(of, bytes.into(), BODY_BYTES_MAX)).await
     };
     let body = body.map_err(|error| unreadable(&error))?;
     let named = match body.entry() {
@@ -236,13 +237,6 @@ fn not_stored(error: &PutError) -> Refusal {
     say(error, "the store does not take a chunk");
     let detail = "the store does not take the chunk; try again";
     Refusal::new(Reason::Unavailable, detail).retry_after(super::extract::BUSY_RETRY)
-}
-
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(done) => done,
-        Err(error) => std::panic::resume_unwind(error.into_panic()),
-    }
 }
 
 /// Counts what is refused.

@@ -18,6 +18,7 @@ use synddb_storage::{BatchStore, GetError, Key};
 use tokio::sync::watch;
 
 use super::{LedgerError, Mailbox};
+use crate::aside::aside;
 use crate::backoff::Backoff;
 use crate::stream::{Phase, View};
 
@@ -140,7 +141,7 @@ impl Reading {
         trusted: &TrustedKeys,
     ) -> Result<Self, FollowError> {
         let ledger = Arc::clone(mailbox);
-        let Some((read, checkpoint)) = blocking(move || ledger.read()).await? else {
+        let Some((read, checkpoint)) = aside(move || ledger.read()).await? else {
             let leaders = Leaders::new(mailbox.stream, trusted.clone());
             return Ok(Self { leaders, tip: Tip::start(mailbox.stream) });
         };
@@ -167,11 +168,11 @@ impl Reading {
         }
         let object = store.get(&Key::Batch { stream: mailbox.stream, first }).await?;
         let object = object.ok_or(FollowError::Missing { first })?;
-        let batch = blocking(move || Batch::from_stored(&object)).await;
+        let batch = aside(move || Batch::from_stored(&object)).await;
         let batch = batch.map_err(|source| FollowError::Unreadable { first, source })?;
         admit(&mut self.leaders, store, batch.checkpoint().claim().epoch).await?;
         let (ledger, leaders, tip) = (Arc::clone(mailbox), self.leaders.clone(), self.tip.clone());
-        self.tip = blocking(move || {
+        self.tip = aside(move || {
             let checkpoint = batch.checkpoint().to_bytes();
             let verified = batch.verify(&leaders, &tip);
             let verified =
@@ -203,12 +204,4 @@ async fn admit(leaders: &mut Leaders, store: &dyn BatchStore, through: Epoch) ->
         }
     }
     Ok(())
-}
-
-/// Does what takes long away from the tasks that must not wait for it.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(done) => done,
-        Err(error) => std::panic::resume_unwind(error.into_panic()),
-    }
 }

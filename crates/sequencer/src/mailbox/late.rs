@@ -1,6 +1,6 @@
 //! Says in the log how far the application is behind with its inbound messages, and has a checkpoint say what it has acknowledged.
 //!
-//! Both go by what is stored, as every reader goes: nothing is said while the ledger is behind the log.
+//! Both go by what is stored, as every reader goes: nothing is said before the ledger has read what was stored when this was looked at.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -103,20 +103,20 @@ fn said(view: &View) -> Said {
     Said {
         epoch: view.status.as_ref().map(|status| status.epoch),
         stored: view.stored.as_ref().map(|(last, _)| *last),
-        // Whoever led before may have had a clock that is ahead of this one.
         now: log_time(view),
         level: view.status.as_ref().map(|status| status.status).unwrap_or_default(),
         acknowledged: checkpoint.map_or(0, |checkpoint| checkpoint.claim().inbox_consumed),
     }
 }
 
-/// Looks once, and has put into the log what is due. Says when to look again; `None` where nothing can become due before more is known. `ours` is where the last one stands, by its
-/// epoch: until that is stored, checkpoints say what they said before.
+/// Whoever led before may have had a clock that is ahead of this one.
 fn log_time(view: &View) -> Timestamp {
     let clock = Now::by_the_clock().log_time;
     view.status.as_ref().map_or(clock, |status| clock.max(status.timestamp))
 }
 
+/// Looks once, and has put into the log what is due. Says when to look again; `None` where nothing can become due before more is known. `ours` is where the last
+/// one stands, by its epoch: until that is stored, checkpoints say what they said before.
 async fn look(
     mailbox: &Arc<Mailbox>,
     deadlines: Deadlines,
@@ -127,7 +127,7 @@ async fn look(
     let ledger = Arc::clone(mailbox);
     let read = tokio::task::spawn_blocking(move || ledger.oldest()).await.map_err(|_| NotSaid::Fault)?;
     let (known, oldest) = read?;
-    let is_under_way = ours.is_some_and(|(epoch, ours)| epoch == said.epoch && known.read < Some(ours));
+    let is_under_way = ours.is_some_and(|(epoch, ours)| epoch == said.epoch && said.stored < Some(ours));
     if known.read < said.stored || is_under_way {
         return Ok(Some(PAUSE));
     }
