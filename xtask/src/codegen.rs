@@ -84,7 +84,7 @@ pub fn differences(generated: &Files, present: &Files) -> Vec<String> {
 }
 
 fn generate(tree: &Tree) -> Result<Files> {
-    let mut files = written(tree, VECTORS, process::example(tree, "synddb-protocol", "vectors"))?;
+    let mut files = written(tree, VECTORS, process::example(tree, "vectors"))?;
     for (place, subcommand) in [(OPENAPI, "openapi"), (REFERENCE, "reference")] {
         files.extend(written(tree, place, process::command_of(tree, "synddb-cli", "synddb", subcommand))?);
     }

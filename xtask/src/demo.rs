@@ -3,7 +3,7 @@
 //! Knows nothing about what is shown: that is an example of a crate, so it is compiled and linted like the
 //! rest. It uses the `synddb` command as anybody would, as a process.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
@@ -23,10 +23,8 @@ pub fn run(tree: &Tree, keep: Option<&Path>, store: Option<&str>) -> Result<Verd
     if let Outcome::Skipped(why) = machine::need_programs(tree.root())? {
         bail!("the demo writes with programs that are not here: {why}");
     }
-    println!("building the command");
-    process::run(process::cargo(tree).args(["build", "--quiet", "--locked", "--package", "synddb-cli"]))?;
-    let mut example = process::example(tree, "synddb-cli", "demo");
-    example.arg("--synddb").arg(tree.target().join("debug").join("synddb"));
+    let mut example = process::example(tree, "demo");
+    example.arg("--synddb").arg(build(tree)?);
     if let Some(folder) = keep {
         // The example starts in the root, so a folder named from elsewhere has to be made whole.
         let folder = std::path::absolute(folder)
@@ -38,4 +36,17 @@ pub fn run(tree: &Tree, keep: Option<&Path>, store: Option<&str>) -> Result<Verd
     }
     process::run(&mut example)?;
     Ok(Verdict::Passed)
+}
+
+/// Builds the command and the demo, and says where the command is.
+///
+/// In one call, with the features that the tests use: everything is compiled once for the demo and the tests.
+///
+/// # Errors
+/// When it cannot be built.
+pub fn build(tree: &Tree) -> Result<PathBuf> {
+    println!("building the command");
+    let wanted = ["build", "--quiet", "--locked", "--workspace", "--bin", "synddb", "--example", "demo"];
+    process::run(process::cargo(tree).args(wanted))?;
+    Ok(tree.target().join("debug").join("synddb"))
 }

@@ -39,9 +39,12 @@ pub fn cargo(tree: &Tree) -> Command {
 }
 
 /// An example of one of our crates; the caller adds its arguments.
-pub fn example(tree: &Tree, package: &str, name: &str) -> Command {
+///
+/// No package is named: cargo then takes the features of the whole workspace, as the tests do, and what one of
+/// both built the other need not build again.
+pub fn example(tree: &Tree, name: &str) -> Command {
     let mut example = cargo(tree);
-    example.args(["run", "--quiet", "--locked", "--package", package, "--example", name, "--"]);
+    example.args(["run", "--quiet", "--locked", "--example", name, "--"]);
     example
 }
 

@@ -24,7 +24,7 @@ pub(super) fn compare(tree: &Tree, forge: &Forge, counts: &mut Counts) -> Result
     let seed = seed()?;
     println!("{SEED}={seed} repeats this");
     let folder = tree.root().join(CONTRACTS).join(FOLDER);
-    let mut write = process::example(tree, "synddb-protocol", "digests");
+    let mut write = process::example(tree, "digests");
     process::run(write.args([seed.to_string().as_str(), COUNT]).arg(folder))?;
     let mut viem = process::command("node", &forge.folder);
     process::run(viem.args(["tools/digests.mjs", FOLDER]).env("PATH", &forge.path))?;
