@@ -113,7 +113,8 @@ pub(crate) struct Owner {
     clean: Vec<Clean>,
     /// When it was looked last whether somebody resolved a violation.
     asked_at: Option<Instant>,
-    /// The last inbound message that came by, and those that no file has.
+    /// The last inbound message that came by, and those that no file has. While no snapshot has come yet, or a gap is open, that is all of them: 64 bytes of each, for
+    /// which somebody paid on the chain. None may be dropped: what has no row passes for compared.
     delivered: u64,
     inbound: Vec<CameInbound>,
 }
@@ -522,7 +523,8 @@ impl Owner {
 
     /// Puts the staged file in the replica's place.
     fn publish(&mut self, checkpoint: &TrustedCheckpoint) -> Result<(), Ended> {
-        let Some(staged) = self.staged.take() else { return Ok(()) };
+        let Some(mut staged) = self.staged.take() else { return Ok(()) };
+        let found = staged.take_found();
         self.wal.let_go();
         // What SQLite does when it closes a file, it does by name: not beside the next one.
         self.live = None;
@@ -545,6 +547,7 @@ impl Owner {
         live.stands_at(checkpoint)?;
         if let Some(rules) = &self.context.rules {
             live.judge(rules, checkpoint)?;
+            live.has_found(found);
         }
         self.context.gaps = live.gaps().clone();
         self.context.view.lacks(&self.context.gaps);

@@ -207,6 +207,13 @@ impl Working {
         self.judging.as_mut().map(Judging::take_found).unwrap_or_default()
     }
 
+    /// The same was found in the file that this one was made of.
+    pub(super) fn has_found(&mut self, found: Vec<Violation>) {
+        if let Some(judging) = &mut self.judging {
+            judging.has_found(found);
+        }
+    }
+
     /// Has rules read again what somebody else wrote down for them.
     pub(super) fn read_again(&mut self) -> Result<(), Ended> {
         let Some(judging) = &mut self.judging else { return Ok(()) };

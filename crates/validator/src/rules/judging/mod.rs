@@ -218,6 +218,11 @@ impl Judging {
         std::mem::take(&mut self.found)
     }
 
+    /// This was found as well, and nobody was told.
+    pub(crate) fn has_found(&mut self, found: Vec<Violation>) {
+        self.found.extend(found);
+    }
+
     /// Takes in what somebody decided, in a transaction of its own.
     pub(crate) fn resolve(&mut self, connection: &Connection) -> Result<Vec<Kept>, SqliteError> {
         let left = resolution::left(&self.replica);

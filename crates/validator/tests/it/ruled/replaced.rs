@@ -30,7 +30,10 @@ async fn a_snapshot_that_smuggles_a_balance_is_refused_and_so_is_its_incarnation
     let smuggled = "CREATE TABLE balances(account INTEGER PRIMARY KEY, amount INT); INSERT INTO balances VALUES(1, 1), (2, -100)";
     log.begin_anew("copy.db", smuggled).await;
     let last = log.publish().await;
-    running.until_applied(last).await;
+    // Whoever watches the process is told of each.
+    let events = running.until_applied(last).await;
+    let told = |event: &&Event| matches!(event, Event::Violated { sequence, .. } if *sequence == last);
+    assert_eq!(events.iter().filter(told).count(), 2, "{events:?}");
     let mut found = open(&mut running).await;
     found.sort();
     assert_eq!(
