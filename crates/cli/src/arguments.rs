@@ -247,7 +247,7 @@ pub(crate) struct SequencerOverrides {
     #[arg(long)]
     #[serde(skip_serializing_if = "Option::is_none")]
     key_file: Option<PathBuf>,
-    /// A stream to admit; several may be named. Without any, all are.
+    /// A stream to admit, and to lead from the start where it has a log; several may be named. Without any, all are admitted.
     #[arg(long = "stream")]
     #[serde(skip_serializing_if = "Vec::is_empty")]
     streams: Vec<StreamId>,

@@ -46,7 +46,8 @@ pub struct Config {
     pub tls: Option<TlsConfig>,
     /// The file that holds the signing key: 32 bytes in hex. It is made when it is missing.
     pub key_file: PathBuf,
-    /// The streams that it may lead: `"any"`, or a list of their identifiers.
+    /// The streams that it may lead: `"any"`, or a list of their identifiers. Those of a list that have a log are led from the start, also on a machine that has never led them;
+    /// of any others, those of which the machine has a journal, and each when a client asks.
     #[schemars(with = "String")]
     pub streams: Streams,
     /// Whether it leads at once, and whether another sequencer may take over.
@@ -363,6 +364,14 @@ impl Streams {
         match self {
             Self::Any => true,
             Self::Only(streams) => streams.contains(&stream),
+        }
+    }
+
+    /// Those that are named, if any are.
+    pub(crate) const fn named(&self) -> Option<&BTreeSet<StreamId>> {
+        match self {
+            Self::Any => None,
+            Self::Only(streams) => Some(streams),
         }
     }
 }

@@ -2,11 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use futures::FutureExt as _;
 use futures::future::OptionFuture;
 use synddb_chain::Endpoint;
 use synddb_protocol::chain;
@@ -150,6 +152,11 @@ impl Registry {
             }
         }
         Ok(known)
+    }
+
+    /// The streams that the configuration names.
+    pub(crate) fn named(&self) -> BTreeSet<StreamId> {
+        self.config.streams.named().cloned().unwrap_or_default()
     }
 
     /// Whether the configuration lets this process lead a stream.
@@ -352,21 +359,22 @@ impl Registry {
             finish: finish.clone(),
         });
         let (runtime, ended) = (Runtime::current(), self.ended.clone());
-        let (seen, asked_to_end) = (view.clone(), finish.clone());
+        let (seen, asked_to_end, finish_of_owner) = (view.clone(), finish.clone(), finish.clone());
         let name = format!("stream {}", &stream.to_key()[..6]);
         std::thread::Builder::new().name(name).spawn(move || {
             // Beside this thread: a disk that syncs for long must not look like a death.
             let keeping = keeper.map(|(keeper, start)| runtime.spawn(keeper.keep(start, seen, asked_to_end)));
-            let beside = beside.map(|beside| runtime.spawn(beside));
+            let beside = beside.map(|beside| runtime.spawn(or_end(finish_of_owner, beside)));
             // The journal is used on this thread only; what waits for the network waits on the runtime.
-            let error = runtime.block_on(owner.run()).err();
+            let mut error = runtime.block_on(owner.run()).err();
             if let Some(keeping) = keeping {
                 // It ends because the owner has: nobody is told before the lease is released.
                 runtime.block_on(keeping).ok();
             }
             if let Some(beside) = beside {
                 // Two never read for one ledger.
-                runtime.block_on(beside).ok();
+                let is_whole = runtime.block_on(beside).unwrap_or(false);
+                error = error.or_else(|| (!is_whole).then_some(LeadError::Mailbox));
             }
             // Nobody listens any more when the process ends without waiting.
             ended.blocking_send(Ended { stream, error }).ok();
@@ -486,5 +494,28 @@ impl Streams {
         let wait = backoff.delay();
         self.troubled.insert(stream, Troubled { why, rests_until: Instant::now() + wait, backoff });
         wait
+    }
+}
+
+/// Does what runs beside an owner. Where it panics the owner is asked to end, so that the stream is led anew with all of its parts. Says whether it ended as it should.
+async fn or_end(finish: Shutdown, beside: impl Future<Output = ()>) -> bool {
+    let is_whole = AssertUnwindSafe(beside).catch_unwind().await.is_ok();
+    if !is_whole {
+        finish.ask();
+    }
+    is_whole
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_mailbox_that_panics_ends_the_owner_and_one_that_ends_does_not() {
+        let finish = Shutdown::new();
+        assert!(or_end(finish.clone(), async {}).await);
+        assert!(finish.asked().now_or_never().is_none());
+        assert!(!or_end(finish.clone(), async { panic!("a fault") }).await);
+        assert!(finish.asked().now_or_never().is_some());
     }
 }

@@ -4,16 +4,18 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use synddb_protocol::id::StreamId;
+use synddb_protocol::chain;
+use synddb_protocol::id::{Epoch, StreamId};
 use synddb_protocol::signing::VerifyingKey;
 use synddb_service::credentials::CredentialsFile;
 use synddb_service::http::{Gate, Readiness, Transport, frame, listen, serve};
 use synddb_service::secret::signing_key;
 use synddb_service::shutdown::Shutdown;
 use synddb_service::telemetry::Metrics;
-use synddb_storage::{BatchStore, Lease, ObjectBatchStore};
+use synddb_storage::{BatchStore, Key, Lease, ObjectBatchStore};
 use tokio::sync::mpsc;
 
+use crate::backoff::Backoff;
 use crate::check::{check_shared, nodes};
 use crate::config::{Config, Role};
 use crate::error::{LeadError, SequencerError};
@@ -126,6 +128,7 @@ async fn run_whole(
     let address = listener.local_addr().map_err(refused)?;
     let readiness = Arc::clone(&registry);
     let probe = move || readiness.trouble().map_or(Readiness::Ready, Readiness::NotReady);
+    let naming = tokio::spawn(lead_named(Arc::clone(&registry), Arc::clone(&store), shutdown.clone()));
     let routes = router(Front::new(gate, Arc::clone(&registry), store, shutdown.clone()));
     started(Started { address, scheme: transport.scheme(), key: *key.verifying_key() });
     tracing::info!(%address, key = %key.id(), streams = from_start, ?role, "serving");
@@ -148,6 +151,7 @@ async fn run_whole(
     };
     // Nothing is taken over from here on: the owners that are asked to finish are all there will be.
     shutdown.ask();
+    naming.await.map_err(|error| std::panic::resume_unwind(error.into_panic())).ok();
     if let Some(standing_by) = standing_by {
         standing_by.await.map_err(|error| std::panic::resume_unwind(error.into_panic())).ok();
     }
@@ -177,6 +181,40 @@ fn open_known(registry: &Registry) -> Result<usize, SequencerError> {
         }
     }
     Ok(known.len())
+}
+
+/// Begins to lead each stream that the configuration names and that has a log, where this machine has no journal of it: nobody need ask first for what the bridge sent.
+/// Asks the store until it answers.
+async fn lead_named(registry: Arc<Registry>, store: Arc<dyn BatchStore>, shutdown: Shutdown) {
+    for stream in registry.named() {
+        let begun = async {
+            let (mut backoff, key) = (Backoff::new(), Key::Epoch { stream, epoch: Epoch::FIRST });
+            loop {
+                match store.get(&key).await {
+                    Ok(claimed) => return claimed.is_some(),
+                    Err(error) => {
+                        let error = chain(&error);
+                        tracing::warn!(%stream, error, "the store does not say whether a stream has begun; asking again");
+                        backoff.wait().await;
+                    }
+                }
+            }
+        };
+        let is_begun = tokio::select! {
+            () = shutdown.asked() => return,
+            is_begun = begun => is_begun,
+        };
+        if is_begun && !registry.is_known(stream) {
+            tracing::info!(%stream, "the stream is named here, and has a log");
+            match registry.lead(stream) {
+                Ok(_) | Err(OpenStreamError::StandingBy) => {}
+                // Whoever asks for it is told as well.
+                Err(error) => {
+                    tracing::warn!(%stream, error = chain(&error), "a stream is not led from the start")
+                }
+            }
+        }
+    }
 }
 
 /// The error to end with. Whatever is wrong with one stream ends that stream alone, unless the disk fails, which is everybody's. One that is full may get

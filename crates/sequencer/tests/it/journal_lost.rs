@@ -1,7 +1,9 @@
 //! Without its journal a sequencer knows what the store knows, and that is enough for every client.
 
 use synddb_protocol::http::Reason;
+use synddb_protocol::id::StreamId;
 use synddb_protocol::log::Receipt;
+use synddb_sequencer::{Config, Streams};
 use synddb_storage::faulty::{Loss, Verb};
 
 use crate::sample::{Client, Reader, STREAM, snapshot_body, submission_body};
@@ -66,6 +68,34 @@ async fn resends_are_answered_from_the_store() {
     server.stored(STREAM, taken.sequence()).await;
     let log = Reader::read(&store, STREAM, &[key]).await;
     assert_eq!(log.messages.len() as u64, taken.sequence());
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_that_is_named_and_has_a_log_is_led_before_somebody_asks() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, faults) = faulty_store(folder.path()).await;
+    let one = config(folder.path(), "one");
+    let key_file = one.key_file.clone();
+    let server = Server::start(&store, one).await;
+    let mut client = Client::new(STREAM);
+    server.begin(&client).await.receipt();
+    let last = server.submit(STREAM, client.next_body(1)).await.sequence();
+    server.stored(STREAM, last).await;
+    server.stop().await;
+
+    let never_begun = StreamId::from_bytes([9; 32]);
+    let named = Streams::Only([STREAM, never_begun].into());
+    // A store that does not answer at first is asked again.
+    faults.lose_requests(Verb::Get, Loss::Next(1));
+    let two = Config { streams: named, key_file, ..config(folder.path(), "two") };
+    let server = Server::start(&store, two).await;
+    while server.get("streams").await.body == b"[]" {
+        tokio::task::yield_now().await;
+    }
+    // Its epoch message.
+    server.stored(STREAM, last + 1).await;
+    assert_eq!(server.get("streams").await.body, serde_json::to_vec(&[STREAM]).unwrap());
     server.stop().await;
 }
 
