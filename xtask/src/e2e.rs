@@ -35,7 +35,13 @@ impl Way {
                 "bridged::out",
                 "bridged::renewed",
             ],
-            Self::In => &["bridged::deposited", "bridged::followed", "bridged::ignored", "bridged::late"],
+            Self::In => &[
+                "bridged::deposited",
+                "bridged::followed",
+                "bridged::ignored",
+                "bridged::late",
+                "bridged::unseen",
+            ],
             Self::Bridge => &["bridged::circle"],
         }
     }

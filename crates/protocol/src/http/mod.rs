@@ -616,6 +616,8 @@ pub struct StartedFrom {
     pub root: TreeHash,
     /// The state hash there, by that checkpoint; the snapshot was scanned and has it.
     pub state: StateHash,
+    /// How many inbound messages were acknowledged by then, by that checkpoint.
+    pub inbox_consumed: u64,
 }
 
 /// What a validator stores of snapshots.

@@ -295,8 +295,7 @@ impl Endorser {
             return Err(NotEndorsed::Withdrawn);
         }
         let claim = checkpoint.claim();
-        // What commits acknowledged is never more than what stands there, and a claim is never more than either.
-        let acknowledged = acknowledged.counted.unwrap_or(acknowledged.through);
+        let acknowledged = acknowledged.at_most();
         if claim.inbox_consumed > acknowledged {
             return Err(NotEndorsed::Claimed { claimed: claim.inbox_consumed, acknowledged });
         }
@@ -390,6 +389,7 @@ impl Endorser {
             let claim = endorsed.checkpoint.claim();
             endorsed.has_quorum
                 && claim.root() == started.root
+                && claim.inbox_consumed == started.inbox_consumed
                 && claim.client.as_ref().is_some_and(|client| client.state == started.state)
         }))
     }

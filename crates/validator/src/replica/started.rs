@@ -103,6 +103,7 @@ impl Started {
         let claim = self.checkpoint.claim();
         let state = claim.client.as_ref()?.state;
         let (sequence, signer) = (claim.size, self.signer);
-        Some(StartedFrom { sequence, signer, epoch: claim.epoch, root: claim.root(), state })
+        let (epoch, root, inbox_consumed) = (claim.epoch, claim.root(), claim.inbox_consumed);
+        Some(StartedFrom { sequence, signer, epoch, root, state, inbox_consumed })
     }
 }

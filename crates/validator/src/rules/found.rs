@@ -6,7 +6,7 @@ use synddb_sqlite::rusqlite::{self, Connection};
 
 use super::OUTBOUND_RULE;
 use super::known::is_judged;
-use super::messages::Messages;
+use super::messages::{Extent, Messages};
 use super::violations::{self, Offending, Violation, Why};
 
 /// What was found.
@@ -14,7 +14,7 @@ use super::violations::{self, Offending, Violation, Why};
 pub(crate) struct Found {
     violations: Vec<Violation>,
     /// How far outbound and inbound messages had come.
-    messages: (u64, u64),
+    messages: Extent,
 }
 
 impl Found {
@@ -31,8 +31,8 @@ impl Found {
             return Ok(());
         }
         self.violations.iter().try_for_each(|violation| violations::add(replica, violation).map(drop))?;
-        let (began, _) = Messages::read(replica, 0)?.unwrap_or_default().at_mark();
-        let (had_come, _) = self.messages;
+        let began = Messages::read(replica, 0)?.unwrap_or_default().at_mark().outbound;
+        let had_come = self.messages.outbound;
         if had_come > began {
             // Since then they were compared with what the snapshot holds alone.
             let incarnation = at.client.as_ref().map(|client| client.incarnation.counter);

@@ -30,10 +30,23 @@ pub(super) struct Messages {
     inbound: u64,
     /// The highest inbound message that a commit acknowledged. `None` where commits were seen by nobody, and this may be any of those that are acknowledged.
     consumed: Option<u64>,
+    /// The same where nobody here saw the commits before, as whoever vouched for the state of then did: acknowledged once, whatever stands there by now.
+    believed: u64,
     /// What the log has delivered.
     delivered: u64,
-    /// How far both had come at the message that somebody asked about, or in the state that a replica began with.
-    marked: Option<(u64, u64)>,
+    /// How far they had come at the message that somebody asked about, or in the state that a replica began with.
+    marked: Option<Extent>,
+}
+
+/// How far messages had come at one place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Extent {
+    /// The highest id that stood in the table of outbound messages by then.
+    pub(super) outbound: u64,
+    /// The same of inbound messages.
+    inbound: u64,
+    /// The highest inbound message that a commit acknowledged by then.
+    consumed: u64,
 }
 
 /// What an application has acknowledged of inbound messages.
@@ -43,6 +56,15 @@ pub(crate) struct Acknowledged {
     pub(crate) through: u64,
     /// What commits acknowledged, which is never more; `None` where nobody knows.
     pub(crate) counted: Option<u64>,
+    /// What others say that commits had acknowledged before anybody looked here.
+    pub(crate) believed: u64,
+}
+
+impl Acknowledged {
+    /// What a checkpoint may claim at most. Rows that an application went back behind stay claimed.
+    pub(crate) fn at_most(self) -> u64 {
+        self.counted.unwrap_or(self.through).max(self.believed)
+    }
 }
 
 /// What came with a commit, or with a snapshot.
@@ -58,7 +80,7 @@ pub(super) enum Came {
 /// Before the log begins.
 impl Default for Messages {
     fn default() -> Self {
-        Self { outbound: 0, inbound: 0, consumed: Some(0), delivered: 0, marked: None }
+        Self { outbound: 0, inbound: 0, consumed: Some(0), believed: 0, delivered: 0, marked: None }
     }
 }
 
@@ -71,8 +93,11 @@ impl Messages {
                  outbound INTEGER NOT NULL,
                  inbound INTEGER NOT NULL,
                  consumed INTEGER,
+                 believed INTEGER NOT NULL,
+                 checked INTEGER,
                  outbound_marked INTEGER,
-                 inbound_marked INTEGER
+                 inbound_marked INTEGER,
+                 consumed_marked INTEGER
              )",
         )
     }
@@ -80,24 +105,32 @@ impl Messages {
     /// What comes with this message is behind the one that is asked about, if any is.
     pub(super) fn mark(&mut self, asked: Option<Sequence>, message: Sequence) {
         if asked.is_some_and(|asked| message > asked) {
-            self.marked = self.marked.or(Some((self.outbound, self.inbound)));
+            self.marked = self.marked.or(Some(self.extent()));
         }
     }
 
     /// It begins with what there is.
     pub(super) fn note_beginning(&mut self) {
-        self.marked = Some((self.outbound, self.inbound));
+        self.marked = Some(self.extent());
     }
 
-    /// How far both had come at the message that was asked about.
-    pub(super) fn at_mark(&self) -> (u64, u64) {
-        self.marked.unwrap_or((self.outbound, self.inbound))
+    /// How far they had come at the message that was asked about.
+    pub(super) fn at_mark(&self) -> Extent {
+        self.marked.unwrap_or(self.extent())
     }
 
-    /// Writes into a file that both had come so far before it began.
-    pub(super) fn had_come(sqlite: &Connection, (outbound, inbound): (u64, u64)) -> rusqlite::Result<()> {
-        let sql = "UPDATE main._synddb_messages SET outbound = max(outbound, ?1), inbound = max(inbound, ?2)";
-        sqlite.execute(sql, params![outbound.cast_signed(), inbound.cast_signed()]).map(drop)
+    fn extent(&self) -> Extent {
+        let Self { outbound, inbound, .. } = *self;
+        Extent { outbound, inbound, consumed: self.consumed.unwrap_or(inbound) }
+    }
+
+    /// Writes into a file that they had come so far before it began. What was believed of that is known by now.
+    pub(super) fn had_come(sqlite: &Connection, extent: Extent) -> rusqlite::Result<()> {
+        let [outbound, inbound, consumed] =
+            [extent.outbound, extent.inbound, extent.consumed].map(u64::cast_signed);
+        let sql = "UPDATE main._synddb_messages
+                   SET outbound = max(outbound, ?1), inbound = max(inbound, ?2), checked = ?3";
+        sqlite.execute(sql, params![outbound, inbound, consumed]).map(drop)
     }
 
     /// Takes in what somebody wrote so.
@@ -105,6 +138,7 @@ impl Messages {
         if let Some(read) = Self::read(sqlite, self.delivered)? {
             (self.outbound, self.inbound) =
                 (self.outbound.max(read.outbound), self.inbound.max(read.inbound));
+            self.believed = read.believed;
         }
         Ok(())
     }
@@ -114,35 +148,42 @@ impl Messages {
         if !has_table(sqlite, "_synddb_messages")? {
             return Ok(None);
         }
-        let sql = "SELECT outbound, inbound, outbound_marked, inbound_marked, consumed FROM main._synddb_messages WHERE one = 1";
+        let sql = "SELECT outbound, inbound, coalesce(checked, believed), consumed, outbound_marked, inbound_marked, consumed_marked
+                   FROM main._synddb_messages WHERE one = 1";
         let read = sqlite.query_row(sql, [], |row| {
-            let (outbound, inbound): (i64, i64) = (row.get(0)?, row.get(1)?);
-            let (outbound_marked, inbound_marked): (Option<i64>, Option<i64>) = (row.get(2)?, row.get(3)?);
-            let marked = outbound_marked.zip(inbound_marked);
-            let consumed: Option<i64> = row.get(4)?;
-            Ok(Self {
-                outbound: outbound.cast_unsigned(),
-                inbound: inbound.cast_unsigned(),
-                consumed: consumed.map(i64::cast_unsigned),
-                delivered,
-                marked: marked.map(|(outbound, inbound)| (outbound.cast_unsigned(), inbound.cast_unsigned())),
-            })
+            let number = |at| row.get::<_, i64>(at).map(i64::cast_unsigned);
+            let perhaps = |at| row.get::<_, Option<i64>>(at).map(|read| read.map(i64::cast_unsigned));
+            let marked = match (perhaps(4)?, perhaps(5)?, perhaps(6)?) {
+                (Some(outbound), Some(inbound), Some(consumed)) => {
+                    Some(Extent { outbound, inbound, consumed })
+                }
+                _ => None,
+            };
+            let (outbound, inbound, believed) = (number(0)?, number(1)?, number(2)?);
+            Ok(Self { outbound, inbound, consumed: perhaps(3)?, believed, delivered, marked })
         });
         read.optional()
     }
 
     /// Writes it down, in the transaction that is open.
     pub(super) fn write(&self, sqlite: &Connection) -> rusqlite::Result<()> {
-        // Somebody else may have written that they had come further.
-        let sql = "INSERT INTO main._synddb_messages(one, outbound, inbound, outbound_marked, inbound_marked, consumed)
-                   VALUES(1, ?1, ?2, ?3, ?4, ?5)
+        // Somebody else may have written that they had come further, and what was checked: that stays.
+        let sql = "INSERT INTO main._synddb_messages(one, outbound, inbound, consumed, believed, outbound_marked, inbound_marked, consumed_marked)
+                   VALUES(1, ?1, ?2, ?3, ?4, ?5, ?6, ?7)
                    ON CONFLICT(one) DO UPDATE SET outbound = max(outbound, excluded.outbound), inbound = max(inbound, excluded.inbound),
-                     consumed = excluded.consumed, outbound_marked = excluded.outbound_marked, inbound_marked = excluded.inbound_marked";
-        let marked = self.marked.map(|(outbound, inbound)| (outbound.cast_signed(), inbound.cast_signed()));
-        let (outbound, inbound) = marked.unzip();
-        let consumed = self.consumed.map(u64::cast_signed);
-        let written =
-            params![self.outbound.cast_signed(), self.inbound.cast_signed(), outbound, inbound, consumed];
+                     consumed = excluded.consumed, believed = excluded.believed, outbound_marked = excluded.outbound_marked,
+                     inbound_marked = excluded.inbound_marked, consumed_marked = excluded.consumed_marked";
+        let Self { outbound, inbound, consumed, believed, marked, .. } = *self;
+        let marked_at = |of: fn(Extent) -> u64| marked.map(|marked| of(marked).cast_signed());
+        let written = params![
+            outbound.cast_signed(),
+            inbound.cast_signed(),
+            consumed.map(u64::cast_signed),
+            believed.cast_signed(),
+            marked_at(|marked| marked.outbound),
+            marked_at(|marked| marked.inbound),
+            marked_at(|marked| marked.consumed),
+        ];
         sqlite.prepare_cached(sql)?.execute(written).map(drop)
     }
 
@@ -153,13 +194,21 @@ impl Messages {
 
     /// What is acknowledged.
     pub(super) const fn acknowledged(&self) -> Acknowledged {
-        Acknowledged { through: self.inbound, counted: self.consumed }
+        Acknowledged { through: self.inbound, counted: self.consumed, believed: self.believed }
     }
 
     /// Nobody saw what commits did up to the state that was just looked at. Where that has no acknowledgement, none was missed; otherwise the next commit that
     /// acknowledges a message behind all of them says the number again.
-    pub(super) const fn lose_count(&mut self) {
+    pub(super) fn lose_count(&mut self) {
+        // What was seen before is still so.
+        self.believed = self.believed.max(self.consumed.unwrap_or_default());
         self.consumed = if self.inbound == 0 { Some(0) } else { None };
+    }
+
+    /// Commits acknowledged so much before the state that a replica begins with, says the checkpoint there. It is as good as that state: nobody endorses behind it
+    /// whom no quorum assures of both, and who checks the log before says what was so.
+    pub(super) fn believe(&mut self, claimed: u64) {
+        self.believed = self.believed.max(claimed);
     }
 
     /// So much is delivered.
@@ -343,12 +392,26 @@ mod tests {
     }
 
     #[test]
+    fn what_was_acknowledged_once_may_be_claimed_though_fewer_rows_stand_there() {
+        let mut messages = Messages { inbound: 3, ..Messages::default() };
+        messages.lose_count();
+        assert_eq!(messages.acknowledged().at_most(), 3, "what stands there may all be acknowledged");
+        messages.believe(9);
+        assert_eq!(messages.acknowledged().at_most(), 9, "an application went back behind what it was");
+        messages.count(Some(10));
+        assert_eq!(messages.acknowledged().at_most(), 10);
+        let mut counted = Messages { consumed: Some(7), ..Messages::default() };
+        counted.lose_count();
+        assert_eq!(counted.acknowledged().at_most(), 7, "it was seen");
+    }
+
+    #[test]
     fn how_far_they_have_come_is_kept() {
         let sqlite = Connection::open_in_memory().unwrap();
         Messages::create(&sqlite).unwrap();
         assert_eq!(Messages::read(&sqlite, 7).unwrap(), None);
         let mut messages =
-            Messages { outbound: 5, inbound: 3, consumed: Some(2), delivered: 7, marked: None };
+            Messages { outbound: 5, inbound: 3, consumed: Some(2), believed: 1, delivered: 7, marked: None };
         messages.write(&sqlite).unwrap();
         assert_eq!(Messages::read(&sqlite, 7).unwrap(), Some(messages));
         messages.lose_count();
@@ -357,15 +420,19 @@ mod tests {
         let asked = Sequence::new(4).ok();
         messages.mark(asked, Sequence::new(4).unwrap());
         messages.outbound = 6;
-        assert_eq!(messages.at_mark(), (6, 3));
+        let marked = Extent { outbound: 6, inbound: 3, consumed: 3 };
+        assert_eq!(messages.at_mark(), marked);
         messages.mark(asked, Sequence::new(5).unwrap());
         messages.outbound = 9;
         messages.mark(asked, Sequence::new(6).unwrap());
         messages.write(&sqlite).unwrap();
         let mut read = Messages::read(&sqlite, 7).unwrap().unwrap();
-        assert_eq!((read, read.at_mark()), (messages, (6, 3)));
-        Messages::had_come(&sqlite, (7, 8)).unwrap();
+        assert_eq!((read, read.at_mark()), (messages, marked));
+        read.believe(50);
+        Messages::had_come(&sqlite, Extent { outbound: 7, inbound: 8, consumed: 6 }).unwrap();
+        read.write(&sqlite).unwrap();
         read.raise(&sqlite).unwrap();
         assert_eq!((read.outbound, read.inbound), (9, 8));
+        assert_eq!(read.believed, 6, "what was checked counts, and no more what was believed before");
     }
 }

@@ -18,6 +18,9 @@ const DEPOSITS: u64 = 1_000;
 /// Of them, between two kills.
 const BETWEEN_KILLS: u64 = 100;
 
+/// After so many kills the sequencer comes back on another machine.
+const ELSEWHERE_EVERY: u64 = 3;
+
 /// Deposits that the chain takes back each time.
 const TAKEN_BACK: u64 = 3;
 
@@ -129,7 +132,11 @@ fn each_deposit_is_credited_once_and_in_order_and_none_that_was_taken_back() {
         taken_back += TAKEN_BACK - stayed;
         world.sequencer.kill();
         world.validators[0].kill();
-        world.start_sequencer();
+        if round % ELSEWHERE_EVERY == 0 {
+            world.start_sequencer_elsewhere();
+        } else {
+            world.start_sequencer();
+        }
         world.start_validator(0);
     }
     world.chain.mine(DEPTH + 1);

@@ -11,6 +11,7 @@
 //! | `followed` | what the bridge tells the application is given once and in order, and nothing that the chain takes back |
 //! | `deposited` | what the bridge tells the application becomes rows, each once and in order, whoever is killed and whatever a node says |
 //! | `late` | an application that does not acknowledge is warned, then delayed, then halted, and goes on when it has caught up |
+//! | `unseen` | what was acknowledged while no agent ran, and came with a snapshot, makes nobody late |
 //! | `ignored` | a deposit that a sequencer leaves out past its time halts what goes out, until it is in the log |
 //! | `circle` | deposit, credit, trades, withdrawal: what is in custody is what the application owes |
 //! | `equivocated` | a key that signed two contents for one place is frozen by whoever shows both |
@@ -33,4 +34,5 @@ mod late;
 mod lying;
 mod out;
 mod renewed;
+mod unseen;
 mod world;

@@ -1,8 +1,5 @@
 //! A database that is made anew and says other things under ids that were used.
 
-use std::fs;
-use std::path::Path;
-
 use super::foundry::Foundry;
 use super::world::{RECIPIENT, World};
 
@@ -22,7 +19,10 @@ fn an_id_says_one_thing_for_ever_also_in_a_database_that_is_made_anew() {
         world.until_said(validator, 2, "signed");
     }
 
-    put_another_in_place(&world.app);
+    // With the same tables and no row.
+    let anew = folder.path().join("anew.db");
+    World::make_application(&anew);
+    world.replace_application(&anew);
     let agent = world.agent.as_ref().unwrap();
     agent.event("attached", |event| event["incarnation"] == 2);
     assert_eq!((world.pay(OTHER, 5_000), world.pay(OTHER, 6_000)), (1, 2));
@@ -40,14 +40,4 @@ fn an_id_says_one_thing_for_ever_also_in_a_database_that_is_made_anew() {
     assert_eq!(world.chain.balance(OTHER), 0, "an id that was used moves nothing else");
     let paid = world.chain.balance(RECIPIENT);
     assert!([1_000, 3_000].contains(&paid), "{paid}");
-}
-
-/// Another file takes the place of the application's database, with the same tables and no row.
-fn put_another_in_place(app: &Path) {
-    let anew = app.with_file_name("anew.db");
-    World::make_application(&anew);
-    for suffix in ["-wal", "-shm"] {
-        fs::remove_file(app.with_file_name(format!("app.db{suffix}"))).ok();
-    }
-    fs::rename(&anew, app).unwrap();
 }

@@ -72,6 +72,8 @@ pub(crate) struct World {
     pub(crate) chain: Chain,
     pub(crate) stream: StreamId,
     pub(crate) sequencer: Service,
+    /// The folder of the machine that the sequencer runs on, and of its key.
+    machine: String,
     pub(crate) validators: Vec<Service>,
     pub(crate) relayer: Service,
     pub(crate) agent: Option<Role>,
@@ -115,6 +117,7 @@ impl World {
             chain,
             stream,
             sequencer,
+            machine: "sequencer".to_owned(),
             validators,
             relayer,
             agent: None,
@@ -161,6 +164,14 @@ impl World {
         assert_eq!(exit, 0, "{errors}");
     }
 
+    /// Another file takes the place of the application's database.
+    pub(crate) fn replace_application(&self, other: &Path) {
+        for suffix in ["-wal", "-shm"] {
+            std::fs::remove_file(self.app.with_file_name(format!("app.db{suffix}"))).ok();
+        }
+        std::fs::rename(other, &self.app).unwrap();
+    }
+
     /// A connection of the application.
     pub(crate) fn database(&self) -> Connection {
         let database = Connection::open(&self.app).unwrap();
@@ -174,12 +185,23 @@ impl World {
     }
 
     pub(crate) fn start_sequencer(&mut self) {
-        let mut command = sequencer_as(&self.folder, "sequencer", &self.sequencer.address);
+        let mut command = sequencer_as(&self.folder, &self.machine, &self.sequencer.address);
         command.args(["--bridge-chain-id", CHAIN_ID, "--bridge", &self.chain.bridge()]);
+        // On another machine nobody but the chain may have anything to say.
+        command.args(["--stream", &self.stream.to_string()]);
         if self.is_brought {
             self.ask_nodes(&mut command);
         }
         self.sequencer.start(command);
+    }
+
+    /// Starts the sequencer on a machine that knows nothing but its key and the store.
+    pub(crate) fn start_sequencer_elsewhere(&mut self) {
+        let key = |machine: &str| self.folder.join(format!("{machine}.key"));
+        let another = format!("{}-elsewhere", self.machine);
+        std::fs::copy(key(&self.machine), key(&another)).unwrap();
+        self.machine = another;
+        self.start_sequencer();
     }
 
     pub(crate) fn start_validator(&mut self, number: usize) {
@@ -313,7 +335,10 @@ impl World {
     pub(crate) fn until_said(&self, validator: usize, nonce: u64, state: &str) -> Value {
         until(&format!("validator {validator} says `{state}` of {nonce}"), || {
             let said = self.said_by(validator, nonce);
-            said.clone().filter(|said| said["state"] == state).ok_or_else(|| format!("{said:?}"))
+            said.clone().filter(|said| said["state"] == state).ok_or_else(|| {
+                let status = self.said("status", validator);
+                format!("{said:?}; {}, refused {}", status["endorsing"], status["refused"])
+            })
         })
     }
 

@@ -361,7 +361,7 @@ async fn a_commit_of_too_many_is_refused_alone_and_so_many_are_looked_at_again()
 }
 
 /// The log delivers a message.
-fn deliver(log: &mut Log, nonce: u64) {
+pub(super) fn deliver(log: &mut Log, nonce: u64) {
     log.sign(&Entry::Inbound(Inbound {
         chain_id: BRIDGE.chain_id,
         bridge: BRIDGE.contract,

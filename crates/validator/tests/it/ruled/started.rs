@@ -1,8 +1,10 @@
 //! A replica that began with a snapshot vouches for nothing alone.
 
+use synddb_sqlite::messages::SCHEMA;
 use synddb_validator::fsck::{Problem, ReplicaBegan};
 use synddb_validator::{FromSnapshot, SnapshotsConfig};
 
+use super::outbound::deliver;
 use super::*;
 use crate::snapshots::checked::verify;
 use crate::snapshots::take;
@@ -134,6 +136,46 @@ async fn a_number_that_went_out_before_the_snapshot_never_comes_again() {
     // What was given again before anybody knew is told as well.
     assert!(found.contains(&("outbound messages".to_owned(), began.get())), "{found:?}");
     running.stop().await.unwrap();
+}
+
+/// What commits acknowledged before, a new state may have no row of. It is believed as the state is, until somebody looks.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_acknowledged_before_the_snapshot_is_claimed_on_once_it_was_checked() {
+    for (claimed, is_endorsed) in [(2, true), (3, false)] {
+        let mut log = Log::begin(SCHEMA).await;
+        (1..=3).for_each(|nonce| deliver(&mut log, nonce));
+        let acknowledge = "INSERT INTO inbound_messages(message_id, outcome, processed_at) VALUES(1, 'done', 0), (2, 'done', 0)";
+        log.run(acknowledge);
+        log.claim_consumed(claimed);
+        log.publish().await;
+        log.begin_anew("restored.db", SCHEMA).await;
+        log.publish().await;
+        take(&log).await;
+
+        let mut late = late(&log, "");
+        late.endorse.incarnation_max = 0;
+        let replica = late.replica.clone();
+        let mut running = caught_up(late).await;
+        let told = checked(&log, &replica, None).await.unwrap();
+        assert!(matches!(told, Some(ReplicaBegan::Checked { violations: 1, .. })), "{told:?}");
+        while open(&mut running).await.is_empty() {}
+        resolve(&replica, 1);
+        log.run("CREATE TABLE more(a)");
+        let last = log.publish().await;
+        if is_endorsed {
+            until_endorsed(&mut running, last).await;
+        } else {
+            let failing = loop {
+                let (_, status) = running.get_json("/status").await;
+                match status["endorsing"]["failing"].as_str() {
+                    Some(failing) if failing.contains("acknowledged") => break failing.to_owned(),
+                    _ => tokio::task::yield_now().await,
+                }
+            };
+            assert!(failing.contains("claimed=`3` acknowledged=`2`"), "{failing}");
+        }
+        running.stop().await.unwrap();
+    }
 }
 
 fn key_of(file: &Path) -> [u8; 32] {
