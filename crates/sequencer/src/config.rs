@@ -46,8 +46,8 @@ pub struct Config {
     pub tls: Option<TlsConfig>,
     /// The file that holds the signing key: 32 bytes in hex. It is made when it is missing.
     pub key_file: PathBuf,
-    /// The streams that it may lead: `"any"`, or a list of their identifiers. Those of a list that have a log are led from the start, also on a machine that has never led them;
-    /// of any others, those of which the machine has a journal, and each when a client asks.
+    /// The streams that it may lead: `"any"`, or a list of their identifiers. Unless it stands by, those of a list that have a log are led from the start, also on a machine that
+    /// has never led them; otherwise those of which the machine has a journal, and each when a client asks. 64 at most.
     #[schemars(with = "String")]
     pub streams: Streams,
     /// Whether it leads at once, and whether another sequencer may take over.

@@ -347,7 +347,7 @@ impl Registry {
         let mailbox = self.mailbox(stream);
         let beside = mailbox.as_ref().map(|mailbox| {
             let trusted = leader.trusted.clone();
-            self.keep_mailbox(mailbox, trusted, commands.clone(), &view)
+            self.keep_mailbox(stream, mailbox, trusted, commands.clone(), &view)
         });
         let owner = Owner::new(Parts {
             leader,
@@ -359,22 +359,21 @@ impl Registry {
             finish: finish.clone(),
         });
         let (runtime, ended) = (Runtime::current(), self.ended.clone());
-        let (seen, asked_to_end, finish_of_owner) = (view.clone(), finish.clone(), finish.clone());
+        let (seen, asked_to_end) = (view.clone(), finish.clone());
         let name = format!("stream {}", &stream.to_key()[..6]);
         std::thread::Builder::new().name(name).spawn(move || {
             // Beside this thread: a disk that syncs for long must not look like a death.
             let keeping = keeper.map(|(keeper, start)| runtime.spawn(keeper.keep(start, seen, asked_to_end)));
-            let beside = beside.map(|beside| runtime.spawn(or_end(finish_of_owner, beside)));
+            let beside = beside.map(|beside| runtime.spawn(beside));
             // The journal is used on this thread only; what waits for the network waits on the runtime.
-            let mut error = runtime.block_on(owner.run()).err();
+            let error = runtime.block_on(owner.run()).err();
             if let Some(keeping) = keeping {
                 // It ends because the owner has: nobody is told before the lease is released.
                 runtime.block_on(keeping).ok();
             }
             if let Some(beside) = beside {
                 // Two never read for one ledger.
-                let is_whole = runtime.block_on(beside).unwrap_or(false);
-                error = error.or_else(|| (!is_whole).then_some(LeadError::Mailbox));
+                runtime.block_on(beside).ok();
             }
             // Nobody listens any more when the process ends without waiting.
             ended.blocking_send(Ended { stream, error }).ok();
@@ -385,21 +384,28 @@ impl Registry {
     /// Reads for the mailbox of a stream, and brings what comes from the bridge, until the owner of the stream ends.
     fn keep_mailbox(
         &self,
+        stream: StreamId,
         mailbox: &Arc<Mailbox>,
         trusted: TrustedKeys,
         commands: mpsc::Sender<Command>,
         view: &watch::Receiver<View>,
     ) -> impl Future<Output = ()> + Send + use<> {
-        let orders = Orders::new(commands);
-        let reading = follow(Arc::clone(mailbox), Arc::clone(&self.store), trusted, view.clone());
-        let status = keep_status(Arc::clone(mailbox), self.config.deadlines, orders.clone(), view.clone());
-        let (nodes, endpoints) = (self.config.nodes.clone(), self.nodes.clone());
-        let bringing = (!endpoints.is_empty())
-            .then(|| bring(Arc::clone(mailbox), nodes, endpoints, orders, view.clone()));
+        let (orders, view, store) = (Orders::new(commands), view.clone(), Arc::clone(&self.store));
+        let (nodes, endpoints, deadlines) =
+            (self.config.nodes.clone(), self.nodes.clone(), self.config.deadlines);
         let mailbox = Arc::clone(mailbox);
         async move {
-            let bringing = OptionFuture::from(bringing);
-            tokio::join!(reading, status, bringing);
+            let parts = || {
+                let (seen, orders) = (|| view.clone(), || orders.clone());
+                let reading = follow(Arc::clone(&mailbox), Arc::clone(&store), trusted.clone(), seen());
+                let status = keep_status(Arc::clone(&mailbox), deadlines, orders(), seen());
+                let bringing = (!endpoints.is_empty())
+                    .then(|| bring(Arc::clone(&mailbox), nodes.clone(), endpoints.clone(), orders(), seen()));
+                async {
+                    tokio::join!(reading, status, OptionFuture::from(bringing));
+                }
+            };
+            until_whole(stream, view.clone(), parts).await;
             mailbox.ended();
         }
     }
@@ -497,25 +503,43 @@ impl Streams {
     }
 }
 
-/// Does what runs beside an owner. Where it panics the owner is asked to end, so that the stream is led anew with all of its parts. Says whether it ended as it should.
-async fn or_end(finish: Shutdown, beside: impl Future<Output = ()>) -> bool {
-    let is_whole = AssertUnwindSafe(beside).catch_unwind().await.is_ok();
-    if !is_whole {
-        finish.ask();
+/// Does it again after a while where it panics, until it ends as it should or the owner of the stream has ended.
+async fn until_whole<F: Future<Output = ()>>(
+    stream: StreamId,
+    mut view: watch::Receiver<View>,
+    mut parts: impl FnMut() -> F,
+) {
+    let mut backoff = Backoff::of_the_costly();
+    while AssertUnwindSafe(parts()).catch_unwind().await.is_err() {
+        tracing::error!(%stream, "the mailbox has panicked, as the log says before this, and begins again; report it");
+        let ended = view.wait_for(|view| matches!(view.phase, Phase::Deposed | Phase::Ended));
+        tokio::select! {
+            _ = ended => return,
+            () = backoff.wait() => {}
+        }
     }
-    is_whole
 }
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
     use super::*;
 
-    #[tokio::test]
-    async fn a_mailbox_that_panics_ends_the_owner_and_one_that_ends_does_not() {
-        let finish = Shutdown::new();
-        assert!(or_end(finish.clone(), async {}).await);
-        assert!(finish.asked().now_or_never().is_none());
-        assert!(!or_end(finish.clone(), async { panic!("a fault") }).await);
-        assert!(finish.asked().now_or_never().is_some());
+    const STREAM: StreamId = StreamId::from_bytes([7; 32]);
+
+    #[tokio::test(start_paused = true)]
+    async fn a_mailbox_that_panics_begins_again_until_it_ends_or_the_owner_does() {
+        let (shown, view) = watch::channel(View::opening());
+        let mut begun = 0;
+        let parts = || {
+            begun += 1;
+            let is_whole = begun == 3;
+            async move { assert!(is_whole, "a fault") }
+        };
+        until_whole(STREAM, view.clone(), parts).await;
+        assert_eq!(begun, 3);
+        shown.send_modify(|view| view.phase = Phase::Ended);
+        until_whole(STREAM, view, || async { panic!("a fault") }).await;
     }
 }

@@ -12,7 +12,7 @@ use synddb_service::http::{Gate, Readiness, Transport, frame, listen, serve};
 use synddb_service::secret::signing_key;
 use synddb_service::shutdown::Shutdown;
 use synddb_service::telemetry::Metrics;
-use synddb_storage::{BatchStore, Key, Lease, ObjectBatchStore};
+use synddb_storage::{BatchStore, GetError, Key, Lease, ObjectBatchStore};
 use tokio::sync::mpsc;
 
 use crate::backoff::Backoff;
@@ -128,7 +128,9 @@ async fn run_whole(
     let address = listener.local_addr().map_err(refused)?;
     let readiness = Arc::clone(&registry);
     let probe = move || readiness.trouble().map_or(Readiness::Ready, Readiness::NotReady);
-    let naming = tokio::spawn(lead_named(Arc::clone(&registry), Arc::clone(&store), shutdown.clone()));
+    // Whoever stands by waits for a lease, or for somebody to ask.
+    let naming = (role != Role::Standby)
+        .then(|| tokio::spawn(lead_named(Arc::clone(&registry), Arc::clone(&store), shutdown.clone())));
     let routes = router(Front::new(gate, Arc::clone(&registry), store, shutdown.clone()));
     started(Started { address, scheme: transport.scheme(), key: *key.verifying_key() });
     tracing::info!(%address, key = %key.id(), streams = from_start, ?role, "serving");
@@ -151,9 +153,8 @@ async fn run_whole(
     };
     // Nothing is taken over from here on: the owners that are asked to finish are all there will be.
     shutdown.ask();
-    naming.await.map_err(|error| std::panic::resume_unwind(error.into_panic())).ok();
-    if let Some(standing_by) = standing_by {
-        standing_by.await.map_err(|error| std::panic::resume_unwind(error.into_panic())).ok();
+    for opening in [naming, standing_by].into_iter().flatten() {
+        opening.await.map_err(|error| std::panic::resume_unwind(error.into_panic())).ok();
     }
     registry.finish();
     drain_owners(&registry, &mut ended, drain).await;
@@ -184,36 +185,31 @@ fn open_known(registry: &Registry) -> Result<usize, SequencerError> {
 }
 
 /// Begins to lead each stream that the configuration names and that has a log, where this machine has no journal of it: nobody need ask first for what the bridge sent.
-/// Asks the store until it answers.
+/// Each waits for itself alone.
 async fn lead_named(registry: Arc<Registry>, store: Arc<dyn BatchStore>, shutdown: Shutdown) {
-    for stream in registry.named() {
-        let begun = async {
-            let (mut backoff, key) = (Backoff::new(), Key::Epoch { stream, epoch: Epoch::FIRST });
-            loop {
-                match store.get(&key).await {
-                    Ok(claimed) => return claimed.is_some(),
-                    Err(error) => {
-                        let error = chain(&error);
-                        tracing::warn!(%stream, error, "the store does not say whether a stream has begun; asking again");
-                        backoff.wait().await;
-                    }
-                }
-            }
+    let all = registry.named().into_iter().map(|stream| lead_begun(&registry, &*store, stream));
+    tokio::select! {
+        () = shutdown.asked() => {}
+        _ = futures::future::join_all(all) => {}
+    }
+}
+
+/// Begins to lead a stream that has a log. Tries again until the store has answered, and the stream can be led.
+async fn lead_begun(registry: &Registry, store: &dyn BatchStore, stream: StreamId) {
+    let (mut backoff, key) = (Backoff::of_the_costly(), Key::Epoch { stream, epoch: Epoch::FIRST });
+    loop {
+        let error = match store.get(&key).await {
+            Ok(None) => return,
+            // Whatever lies there: who leads says what is wrong with it.
+            Ok(Some(_)) | Err(GetError::TooLarge { .. }) if registry.is_known(stream) => return,
+            Ok(Some(_)) | Err(GetError::TooLarge { .. }) => match registry.lead(stream) {
+                Ok(_) | Err(OpenStreamError::StandingBy) => return,
+                Err(error) => chain(&error),
+            },
+            Err(error) => chain(&error),
         };
-        let is_begun = tokio::select! {
-            () = shutdown.asked() => return,
-            is_begun = begun => is_begun,
-        };
-        if is_begun && !registry.is_known(stream) {
-            tracing::info!(%stream, "the stream is named here, and has a log");
-            match registry.lead(stream) {
-                Ok(_) | Err(OpenStreamError::StandingBy) => {}
-                // Whoever asks for it is told as well.
-                Err(error) => {
-                    tracing::warn!(%stream, error = chain(&error), "a stream is not led from the start")
-                }
-            }
-        }
+        tracing::warn!(%stream, error, "a stream that is named is not led yet; trying again");
+        backoff.wait().await;
     }
 }
 

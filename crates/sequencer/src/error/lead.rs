@@ -87,9 +87,6 @@ pub enum LeadError {
     /// The epochs are used up.
     #[error("the stream has no epoch left")]
     NoEpochLeft,
-    /// What reads outbound messages and brings inbound ones has panicked.
-    #[error("the mailbox has panicked, as the log says before this; report it")]
-    Mailbox,
 }
 
 impl LeadError {
@@ -100,8 +97,7 @@ impl LeadError {
             Self::Put(PutError::Failed { .. })
             | Self::Get(GetError::Failed { .. })
             | Self::List(ListError::Failed { .. })
-            | Self::MissingTail { .. }
-            | Self::Mailbox => true,
+            | Self::MissingTail { .. } => true,
             Self::Put(
                 PutError::TooLarge { .. } | PutError::Conflict { .. } | PutError::ConflictTooLarge { .. },
             )
@@ -146,7 +142,6 @@ impl LeadError {
             Self::ClaimLost { .. } => "the store lacks the claim of an epoch that was led in it",
             Self::Contradiction { .. } => "the journal does not follow its own log",
             Self::NoEpochLeft => "the stream has no epoch left",
-            Self::Mailbox => "its mailbox failed",
         }
     }
 }

@@ -113,8 +113,8 @@ pub(crate) struct Owner {
     clean: Vec<Clean>,
     /// When it was looked last whether somebody resolved a violation.
     asked_at: Option<Instant>,
-    /// The last inbound message that came by, and those that no file has. While no snapshot has come yet, or a gap is open, that is all of them: 64 bytes of each, for
-    /// which somebody paid on the chain. None may be dropped: what has no row passes for compared.
+    /// The last inbound message that came by, and those that no file has. While no snapshot has come yet, or a gap is open, that is all of them: 64 bytes of each, as
+    /// many as the log has. None may be dropped: what has no row passes for compared.
     delivered: u64,
     inbound: Vec<CameInbound>,
 }

@@ -4,10 +4,10 @@ use synddb_protocol::id::{IncarnationCounter, Sequence};
 use synddb_protocol::log::Checkpoint;
 use synddb_sqlite::rusqlite::{self, Connection};
 
-use super::OUTBOUND_RULE;
 use super::known::is_judged;
 use super::messages::{Extent, Messages};
 use super::violations::{self, Offending, Violation, Why};
+use super::{INBOUND_RULE, OUTBOUND_RULE};
 
 /// What was found.
 #[derive(Debug, Default)]
@@ -31,17 +31,21 @@ impl Found {
             return Ok(());
         }
         self.violations.iter().try_for_each(|violation| violations::add(replica, violation).map(drop))?;
-        let began = Messages::read(replica, 0)?.unwrap_or_default().at_mark().outbound;
-        let had_come = self.messages.outbound;
-        if had_come > began {
-            // Since then they were compared with what the snapshot holds alone.
+        let began = Messages::read(replica, 0)?.unwrap_or_default();
+        let outbound = (OUTBOUND_RULE, self.messages.outbound, began.at_mark().outbound);
+        let inbound = (INBOUND_RULE, self.messages.inbound, began.at_mark().inbound.max(began.believed()));
+        for (rule, had_come, began) in [outbound, inbound] {
+            if had_come <= began {
+                continue;
+            }
+            // Since then they were compared with what the snapshot holds alone, and with what its checkpoint claims.
             let incarnation = at.client.as_ref().map(|client| client.incarnation.counter);
             let detail = format!(
-                "outbound messages had come to {had_come} before the snapshot of message {}, which holds none behind {began}: those between may have been given again since",
+                "{rule} had come to {had_come} before the snapshot of message {}, of which none behind {began} was known: those between may have been given again since",
                 at.size
             );
             let violation = Violation {
-                rule: OUTBOUND_RULE.to_owned(),
+                rule: rule.to_owned(),
                 sequence: at.size,
                 epoch: at.epoch,
                 timestamp: at.timestamp,

@@ -44,7 +44,7 @@ pub(super) struct Extent {
     /// The highest id that stood in the table of outbound messages by then.
     pub(super) outbound: u64,
     /// The same of inbound messages.
-    inbound: u64,
+    pub(super) inbound: u64,
     /// The highest inbound message that a commit acknowledged by then.
     consumed: u64,
 }
@@ -52,7 +52,7 @@ pub(super) struct Extent {
 /// What an application has acknowledged of inbound messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Acknowledged {
-    /// Everything up to here stands in its table, whatever brought it.
+    /// Everything up to here stood in its table, whatever brought it.
     pub(crate) through: u64,
     /// What commits acknowledged, which is never more; `None` where nobody knows.
     pub(crate) counted: Option<u64>,
@@ -93,8 +93,9 @@ impl Messages {
                  outbound INTEGER NOT NULL,
                  inbound INTEGER NOT NULL,
                  consumed INTEGER,
+                 -- The claim at the state that this file began with, and what whoever checked the log before says that was.
                  believed INTEGER NOT NULL,
-                 checked INTEGER,
+                 consumed_checked INTEGER,
                  outbound_marked INTEGER,
                  inbound_marked INTEGER,
                  consumed_marked INTEGER
@@ -129,16 +130,17 @@ impl Messages {
         let [outbound, inbound, consumed] =
             [extent.outbound, extent.inbound, extent.consumed].map(u64::cast_signed);
         let sql = "UPDATE main._synddb_messages
-                   SET outbound = max(outbound, ?1), inbound = max(inbound, ?2), checked = ?3";
+                   SET outbound = max(outbound, ?1), inbound = max(inbound, ?2), consumed_checked = ?3";
         sqlite.execute(sql, params![outbound, inbound, consumed]).map(drop)
     }
 
-    /// Takes in what somebody wrote so.
+    /// Takes in what somebody wrote so, who has checked the log before: from then on all is counted.
     pub(super) fn raise(&mut self, sqlite: &Connection) -> rusqlite::Result<()> {
         if let Some(read) = Self::read(sqlite, self.delivered)? {
             (self.outbound, self.inbound) =
                 (self.outbound.max(read.outbound), self.inbound.max(read.inbound));
             self.believed = read.believed;
+            self.consumed = self.consumed.or(Some(read.believed));
         }
         Ok(())
     }
@@ -148,7 +150,7 @@ impl Messages {
         if !has_table(sqlite, "_synddb_messages")? {
             return Ok(None);
         }
-        let sql = "SELECT outbound, inbound, coalesce(checked, believed), consumed, outbound_marked, inbound_marked, consumed_marked
+        let sql = "SELECT outbound, inbound, coalesce(consumed_checked, believed), consumed, outbound_marked, inbound_marked, consumed_marked
                    FROM main._synddb_messages WHERE one = 1";
         let read = sqlite.query_row(sql, [], |row| {
             let number = |at| row.get::<_, i64>(at).map(i64::cast_unsigned);
@@ -197,18 +199,23 @@ impl Messages {
         Acknowledged { through: self.inbound, counted: self.consumed, believed: self.believed }
     }
 
-    /// Nobody saw what commits did up to the state that was just looked at. Where that has no acknowledgement, none was missed; otherwise the next commit that
-    /// acknowledges a message behind all of them says the number again.
+    /// Nobody saw what commits did up to the state that was just looked at. Where nothing was delivered, no acknowledgement was missed; otherwise the next commit that
+    /// acknowledges a message behind all that are known says the number again. That no row stands there says nothing: another state may have taken the place.
     pub(super) fn lose_count(&mut self) {
         // What was seen before is still so.
         self.believed = self.believed.max(self.consumed.unwrap_or_default());
-        self.consumed = if self.inbound == 0 { Some(0) } else { None };
+        self.consumed = (self.delivered == 0).then_some(0);
     }
 
     /// Commits acknowledged so much before the state that a replica begins with, says the checkpoint there. It is as good as that state: nobody endorses behind it
     /// whom no quorum assures of both, and who checks the log before says what was so.
     pub(super) fn believe(&mut self, claimed: u64) {
         self.believed = self.believed.max(claimed);
+    }
+
+    /// What others say that commits had acknowledged before anybody looked here.
+    pub(super) const fn believed(&self) -> u64 {
+        self.believed
     }
 
     /// So much is delivered.
@@ -237,7 +244,7 @@ impl Messages {
             let looked = Looked::at(&changes, "message_id");
             let told = match came {
                 Came::First => looked.unreadable(),
-                Came::Commit | Came::Snapshot => looked.told(self.inbound, Some(self.delivered)),
+                Came::Commit | Came::Snapshot => looked.told(self.known(), Some(self.delivered)),
             };
             if came == Came::Commit {
                 self.count(changes.last_inserted());
@@ -255,8 +262,13 @@ impl Messages {
         };
         self.consumed = match self.consumed {
             Some(consumed) => Some(consumed.max(last)),
-            None => (last > self.inbound).then_some(last),
+            None => (last > self.known()).then_some(last),
         };
+    }
+
+    /// The highest inbound message that is known to have been acknowledged, whoever saw it.
+    pub(super) fn known(&self) -> u64 {
+        self.inbound.max(self.believed)
     }
 }
 
@@ -373,7 +385,7 @@ mod tests {
 
     #[test]
     fn what_commits_acknowledged_is_counted_beside_what_stands_there() {
-        let mut messages = Messages { inbound: 3, ..Messages::default() };
+        let mut messages = Messages { inbound: 3, delivered: 4, ..Messages::default() };
         messages.count(Some(2));
         assert_eq!(messages.consumed(), Some(2));
         messages.count(Some(1));
@@ -393,14 +405,16 @@ mod tests {
 
     #[test]
     fn what_was_acknowledged_once_may_be_claimed_though_fewer_rows_stand_there() {
-        let mut messages = Messages { inbound: 3, ..Messages::default() };
+        let mut messages = Messages { inbound: 3, delivered: 10, ..Messages::default() };
         messages.lose_count();
         assert_eq!(messages.acknowledged().at_most(), 3, "what stands there may all be acknowledged");
         messages.believe(9);
         assert_eq!(messages.acknowledged().at_most(), 9, "an application went back behind what it was");
+        messages.count(Some(4));
+        assert_eq!(messages.consumed(), None, "it was acknowledged before");
         messages.count(Some(10));
-        assert_eq!(messages.acknowledged().at_most(), 10);
-        let mut counted = Messages { consumed: Some(7), ..Messages::default() };
+        assert_eq!((messages.consumed(), messages.acknowledged().at_most()), (Some(10), 10));
+        let mut counted = Messages { consumed: Some(7), delivered: 9, ..Messages::default() };
         counted.lose_count();
         assert_eq!(counted.acknowledged().at_most(), 7, "it was seen");
     }
@@ -434,5 +448,6 @@ mod tests {
         read.raise(&sqlite).unwrap();
         assert_eq!((read.outbound, read.inbound), (9, 8));
         assert_eq!(read.believed, 6, "what was checked counts, and no more what was believed before");
+        assert_eq!(read.consumed(), Some(6), "from then on all is counted");
     }
 }

@@ -49,12 +49,11 @@ impl Owner {
         let (Some(live), true) = (&mut self.live, self.context.started.is_some()) else { return Ok(()) };
         self.context.started = live.started()?;
         if self.context.started.is_none() {
-            // What rules found of the log before is written down by now. Nothing is offered that was clean without that.
+            // What rules found of the log before is written down by now, and how many messages were acknowledged there. Nothing is offered that was clean without that.
             live.read_again()?;
-            if live.violations_open().is_some_and(|open| open > 0) {
-                self.clean.clear();
-                self.context.due.iter().for_each(Due::withdraw);
-            }
+            self.clean.clear();
+            self.context.due.iter().for_each(Due::withdraw);
+            self.offer_standing();
             info!("the log before the snapshot that the replica began with was checked in full");
             self.context.view.started(None);
         }

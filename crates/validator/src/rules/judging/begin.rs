@@ -33,14 +33,14 @@ impl Judging {
         let delivered = claim.inbound.map_or(0, |inbound| inbound.delivered());
         let mut judging = Self::over(rulebook, connection, place, delivered, replica).map_err(sqlite)?;
         connection.execute("BEGIN IMMEDIATE")?;
-        let looked = judging.catch_up(connection, claim.inbox_consumed);
+        let looked = judging.catch_up(connection);
         connection.execute(if looked.is_ok() { "COMMIT" } else { "ROLLBACK" })?;
         looked?;
         Ok(judging)
     }
 
-    /// What changed with the rules since the replica was kept last. The checkpoint claims that commits acknowledged so many inbound messages.
-    fn catch_up(&mut self, connection: &Connection, claimed: u64) -> Result<(), ApplyError> {
+    /// What changed with the rules since the replica was kept last.
+    fn catch_up(&mut self, connection: &Connection) -> Result<(), ApplyError> {
         let file = connection.sqlite();
         // So many are read at a time.
         while self.resolve_gone(file).map_err(sqlite)? > 0 {}
@@ -81,8 +81,8 @@ impl Judging {
             self.messages.lose_count();
         }
         if is_beginning {
-            if !is_unjudged {
-                self.messages.believe(claimed);
+            if let Some(started) = Started::read(file).map_err(sqlite)? {
+                self.messages.believe(started.checkpoint.claim().inbox_consumed);
             }
             self.messages.note_beginning();
         }
