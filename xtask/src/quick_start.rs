@@ -6,9 +6,9 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail, ensure};
 
+use crate::process;
 use crate::stage::Outcome;
 use crate::tree::Tree;
-use crate::{demo, process};
 
 /// The line of README.md after which the quick start's fenced `sh` block follows.
 pub const MARKER: &str = "<!-- quick-start -->";
@@ -50,8 +50,6 @@ pub fn extract(readme: &str) -> Result<String> {
 /// When there is no quick start, or its scratch folder cannot be made.
 pub fn run(tree: &Tree) -> Result<Outcome> {
     let script = extract(&tree.read("README.md")?)?;
-    // Who reads on so far has run the demo, which leaves the command behind.
-    demo::build(tree)?;
     let scratch: PathBuf = tree.scratch("quick-start")?;
     let mut bash = process::command("bash", tree.root());
     bash.args(["-euo", "pipefail", "-c", &script]).env(SCRATCH_VARIABLE, &scratch);

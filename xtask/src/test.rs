@@ -14,7 +14,7 @@ use crate::stage::Outcome;
 use crate::summary::{self, Counts};
 use crate::tree::Tree;
 use crate::verdict::Verdict;
-use crate::{contracts, machine, process, python, quick_start};
+use crate::{contracts, demo, machine, process, python, quick_start};
 
 /// The folder of the tests that read the vectors in Python.
 const CONFORMANCE: &str = "spec/conformance";
@@ -84,7 +84,11 @@ pub fn run(tree: &Tree, fast: bool) -> Result<Verdict> {
         let what = format!("python -m pytest {CONFORMANCE} -q");
         run.stage("spec vectors in Python", &what, |counts| conformance(tree, counts));
         contracts::stages(tree, false, &mut run);
-        run.stage("quick start", "the commands of README.md", |_| quick_start::run(tree));
+        run.stage("quick start", "the commands of README.md", |_| {
+            // Who has read so far has run the demo, which leaves the command behind.
+            demo::build(tree)?;
+            quick_start::run(tree)
+        });
     }
     Ok(run.finish(Some(TOTAL_ASKED)))
 }
