@@ -2,18 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use futures::FutureExt as _;
-use futures::future::OptionFuture;
 use synddb_chain::Endpoint;
 use synddb_protocol::chain;
 use synddb_protocol::id::StreamId;
-use synddb_protocol::signing::{SigningKey, TrustedKeys};
+use synddb_protocol::signing::SigningKey;
 use synddb_service::shutdown::Shutdown;
 use synddb_storage::{BatchStore, LeaseVersion};
 use tokio::runtime::Handle as Runtime;
@@ -25,9 +22,9 @@ use crate::error::LeadError;
 use crate::journal::{FILE, Journal, JournalError};
 use crate::leading::Leader;
 use crate::live::Live;
-use crate::mailbox::{Mailbox, Orders, bring, follow, keep_status};
+use crate::mailbox::{Mailbox, Means, keep};
 use crate::standby::{Keeper, Leases, Start, UNTRUSTED};
-use crate::stream::{Command, Handle, Owner, Parts, Phase, View};
+use crate::stream::{Handle, Owner, Parts, Phase, View};
 
 /// Most streams that one process leads.
 pub(crate) const STREAMS_MAX: usize = 64;
@@ -345,10 +342,14 @@ impl Registry {
         let finish = Shutdown::new();
         let leader = Leader::of(&self.config, stream, Arc::clone(&self.key));
         let mailbox = self.mailbox(stream);
-        let beside = mailbox.as_ref().map(|mailbox| {
-            let trusted = leader.trusted.clone();
-            self.keep_mailbox(stream, mailbox, trusted, commands.clone(), &view)
-        });
+        let means = Means {
+            store: Arc::clone(&self.store),
+            trusted: leader.trusted.clone(),
+            nodes: self.config.nodes.clone(),
+            endpoints: self.nodes.clone(),
+            deadlines: self.config.deadlines,
+        };
+        let beside = mailbox.clone().map(|mailbox| keep(mailbox, means, commands.clone(), view.clone()));
         let owner = Owner::new(Parts {
             leader,
             store: Arc::clone(&self.store),
@@ -379,35 +380,6 @@ impl Registry {
             ended.blocking_send(Ended { stream, error }).ok();
         })?;
         Ok(Handle { commands, view, feed, mailbox, finish })
-    }
-
-    /// Reads for the mailbox of a stream, and brings what comes from the bridge, until the owner of the stream ends.
-    fn keep_mailbox(
-        &self,
-        stream: StreamId,
-        mailbox: &Arc<Mailbox>,
-        trusted: TrustedKeys,
-        commands: mpsc::Sender<Command>,
-        view: &watch::Receiver<View>,
-    ) -> impl Future<Output = ()> + Send + use<> {
-        let (orders, view, store) = (Orders::new(commands), view.clone(), Arc::clone(&self.store));
-        let (nodes, endpoints, deadlines) =
-            (self.config.nodes.clone(), self.nodes.clone(), self.config.deadlines);
-        let mailbox = Arc::clone(mailbox);
-        async move {
-            let parts = || {
-                let (seen, orders) = (|| view.clone(), || orders.clone());
-                let reading = follow(Arc::clone(&mailbox), Arc::clone(&store), trusted.clone(), seen());
-                let status = keep_status(Arc::clone(&mailbox), deadlines, orders(), seen());
-                let bringing = (!endpoints.is_empty())
-                    .then(|| bring(Arc::clone(&mailbox), nodes.clone(), endpoints.clone(), orders(), seen()));
-                async {
-                    tokio::join!(reading, status, OptionFuture::from(bringing));
-                }
-            };
-            until_whole(stream, view.clone(), parts).await;
-            mailbox.ended();
-        }
     }
 
     /// Takes note of an owner that ended. Gives the error that it ended with.
@@ -500,46 +472,5 @@ impl Streams {
         let wait = backoff.delay();
         self.troubled.insert(stream, Troubled { why, rests_until: Instant::now() + wait, backoff });
         wait
-    }
-}
-
-/// Does it again after a while where it panics, until it ends as it should or the owner of the stream has ended.
-async fn until_whole<F: Future<Output = ()>>(
-    stream: StreamId,
-    mut view: watch::Receiver<View>,
-    mut parts: impl FnMut() -> F,
-) {
-    let mut backoff = Backoff::of_the_costly();
-    while AssertUnwindSafe(parts()).catch_unwind().await.is_err() {
-        tracing::error!(%stream, "the mailbox has panicked, as the log says before this, and begins again; report it");
-        let ended = view.wait_for(|view| matches!(view.phase, Phase::Deposed | Phase::Ended));
-        tokio::select! {
-            _ = ended => return,
-            () = backoff.wait() => {}
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
-
-    use super::*;
-
-    const STREAM: StreamId = StreamId::from_bytes([7; 32]);
-
-    #[tokio::test(start_paused = true)]
-    async fn a_mailbox_that_panics_begins_again_until_it_ends_or_the_owner_does() {
-        let (shown, view) = watch::channel(View::opening());
-        let mut begun = 0;
-        let parts = || {
-            begun += 1;
-            let is_whole = begun == 3;
-            async move { assert!(is_whole, "a fault") }
-        };
-        until_whole(STREAM, view.clone(), parts).await;
-        assert_eq!(begun, 3);
-        shown.send_modify(|view| view.phase = Phase::Ended);
-        until_whole(STREAM, view, || async { panic!("a fault") }).await;
     }
 }

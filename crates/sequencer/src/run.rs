@@ -200,10 +200,10 @@ async fn lead_begun(registry: &Registry, store: &dyn BatchStore, stream: StreamI
     loop {
         let error = match store.get(&key).await {
             Ok(None) => return,
+            _ if registry.is_known(stream) => return,
             // Whatever lies there: who leads says what is wrong with it.
-            Ok(Some(_)) | Err(GetError::TooLarge { .. }) if registry.is_known(stream) => return,
             Ok(Some(_)) | Err(GetError::TooLarge { .. }) => match registry.lead(stream) {
-                Ok(_) | Err(OpenStreamError::StandingBy) => return,
+                Ok(_) => return,
                 Err(error) => chain(&error),
             },
             Err(error) => chain(&error),

@@ -17,6 +17,7 @@ use tokio::time::MissedTickBehavior;
 
 use super::orders::{NotOrdered, Orders};
 use super::{LedgerError, Mailbox};
+use crate::aside::aside;
 use crate::stream::{Phase, View};
 
 /// What is said of a chain that cannot be followed.
@@ -34,9 +35,6 @@ enum NotBrought {
     /// The ledger does not tell where the last one was.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
-    /// A panic.
-    #[error("the ledger was not read to its end")]
-    Fault,
     /// There are no more nonces.
     #[error(transparent)]
     Exhausted(#[from] OutOfRange),
@@ -49,7 +47,7 @@ struct Following {
 }
 
 /// Brings what comes, until the owner of the stream ends or is deposed. There must be a node.
-pub(crate) async fn bring(
+pub(super) async fn bring(
     mailbox: Arc<Mailbox>,
     nodes: Nodes,
     endpoints: Vec<Endpoint>,
@@ -130,8 +128,7 @@ async fn begin(
 ) -> Result<Following, NotBrought> {
     let next = InboundNonce::new(delivered + 1)?;
     let ledger = Arc::clone(mailbox);
-    let read = tokio::task::spawn_blocking(move || ledger.block_before(next.get())).await;
-    let known = read.map_err(|_| NotBrought::Fault)??;
+    let known = aside(move || ledger.block_before(next.get())).await?;
     let seen = seen.filter(|seen| seen.next <= next).map(|seen| seen.block);
     let block = [known, seen].into_iter().flatten().fold(nodes.from_block, u64::max);
     let follower =

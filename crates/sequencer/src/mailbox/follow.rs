@@ -78,7 +78,7 @@ enum FollowError {
 }
 
 /// Has the ledger read what is stored of the stream, until its owner ends or is deposed.
-pub(crate) async fn follow(
+pub(super) async fn follow(
     mailbox: Arc<Mailbox>,
     store: Arc<dyn BatchStore>,
     trusted: TrustedKeys,

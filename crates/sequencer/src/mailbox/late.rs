@@ -15,6 +15,7 @@ use tokio::sync::watch;
 use super::inbound::Oldest;
 use super::orders::{NotOrdered, Orders};
 use super::{Known, LedgerError, Mailbox};
+use crate::aside::aside;
 use crate::leading::Now;
 use crate::stream::{Phase, View};
 
@@ -33,9 +34,6 @@ enum NotSaid {
     /// The log does not take it.
     #[error("a status is not put into the log")]
     Order(#[from] NotOrdered),
-    /// A panic.
-    #[error("the ledger was not read to its end")]
-    Fault,
 }
 
 /// What the log says by now.
@@ -53,7 +51,7 @@ struct Said {
 }
 
 /// Keeps the status in the log, until the owner of the stream ends or is deposed.
-pub(crate) async fn keep_status(
+pub(super) async fn keep_status(
     mailbox: Arc<Mailbox>,
     deadlines: Deadlines,
     orders: Orders,
@@ -125,8 +123,7 @@ async fn look(
     ours: &mut Option<(Option<Epoch>, Sequence)>,
 ) -> Result<Option<Duration>, NotSaid> {
     let ledger = Arc::clone(mailbox);
-    let read = tokio::task::spawn_blocking(move || ledger.oldest()).await.map_err(|_| NotSaid::Fault)?;
-    let (known, oldest) = read?;
+    let (known, oldest) = aside(move || ledger.oldest()).await?;
     let is_under_way = ours.is_some_and(|(epoch, ours)| epoch == said.epoch && said.stored < Some(ours));
     if known.read < said.stored || is_under_way {
         return Ok(Some(PAUSE));

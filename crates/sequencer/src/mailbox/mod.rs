@@ -15,24 +15,23 @@
 //! - Nothing is signed before the message that brings the row is stored: what is read here comes from the store, verified as any reader verifies it.
 //! - A nonce has one digest, whatever the application, an incarnation or a copy of its database says later.
 //! - A nonce is refused by what the log holds, never by a trouble of this machine or a damage of its files: those are errors, and are tried again.
-//! - Nobody waits for it: to the order, the journal and the owner it is one more who sends them something. A ledger that cannot read or write tries again.
+//! - Nobody waits for it: to the order, the journal and the owner it is one more who sends them something. A ledger that cannot read or write tries again, and
+//!   what panics begins again (keep.rs).
 //!
 //! The application's file is never opened.
 
 mod bring;
 mod follow;
 mod inbound;
+mod keep;
 mod late;
 mod ledger;
 mod orders;
 mod parts;
 mod walk;
 
-pub(crate) use bring::bring;
-pub(crate) use follow::follow;
-pub(crate) use late::keep_status;
+pub(crate) use keep::{Means, keep};
 pub(crate) use ledger::LedgerError;
-pub(crate) use orders::Orders;
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -83,11 +82,6 @@ impl Mailbox {
         let (ledger, known) = (Mutex::default(), watch::Sender::default());
         let metrics = MailboxMetrics::new(stream);
         Self { stream, bridge, key, folder, ledger, known, metrics }
-    }
-
-    /// The stream is not led here any more.
-    pub(crate) fn ended(&self) {
-        self.metrics.ended();
     }
 
     /// The bridge.

@@ -17,7 +17,7 @@ const BYTES_MAX: usize = 8 << 20;
 
 /// Whoever has the owner put something into the log.
 #[derive(Clone)]
-pub(crate) struct Orders {
+pub(super) struct Orders {
     commands: mpsc::Sender<Command>,
     admission: Admission,
 }
@@ -40,7 +40,7 @@ pub(super) enum NotOrdered {
 }
 
 impl Orders {
-    pub(crate) fn new(commands: mpsc::Sender<Command>) -> Self {
+    pub(super) fn new(commands: mpsc::Sender<Command>) -> Self {
         Self { commands, admission: Admission::new(BYTES_MAX) }
     }
 

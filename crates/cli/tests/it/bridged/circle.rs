@@ -26,13 +26,9 @@ fn what_comes_in_is_credited_traded_and_paid_out_and_custody_is_what_is_owed() {
     let Some(foundry) = Foundry::find() else { return };
     let folder = tempfile::tempdir().unwrap();
     let mut world = World::prepare(folder.path(), foundry, Size { validators: 2, threshold: 2 });
-    let node = world.chain.url.clone();
     let ws = world.chain.ws.clone();
     // Nobody looks again by himself in the time that this takes: a node tells of blocks.
-    world.name_nodes(
-        &[&node],
-        &[("NODES__FINALITY", "{depth=1}"), ("NODES__POLL_MS", "3600000"), ("NODES__WS", &ws)],
-    );
+    world.name_its_node(&[("NODES__POLL_MS", "3600000"), ("NODES__WS", &ws)]);
     make(&world.database());
     world.chain.ask_for_checkpoints(folder.path());
     world.start();

@@ -12,8 +12,7 @@ fn a_deposit_that_the_sequencer_ignores_halts_what_goes_out_until_it_is_in_the_l
     let Some(foundry) = Foundry::find() else { return };
     let folder = tempfile::tempdir().unwrap();
     let mut world = World::prepare(folder.path(), foundry, Size { validators: 2, threshold: 2 });
-    let node = world.chain.url.clone();
-    world.name_nodes(&[&node], &[("NODES__FINALITY", "{depth=1}"), ("NODES__POLL_MS", "100")]);
+    world.name_its_node(&[]);
     world.variables.push(("SYNDDB_VALIDATOR_ENDORSE__INCLUSION_MS".to_owned(), INCLUSION_MS.to_owned()));
     // It signs whatever the application asks for, and tells it of no deposit.
     world.is_brought = false;

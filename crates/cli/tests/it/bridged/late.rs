@@ -23,18 +23,12 @@ fn an_application_that_is_late_is_warned_delayed_and_halted_in_time_and_goes_on_
     let Some(foundry) = Foundry::find() else { return };
     let folder = tempfile::tempdir().unwrap();
     let mut world = World::prepare(folder.path(), foundry, Size { validators: 2, threshold: 2 });
-    let node = world.chain.url.clone();
     let deadlines = DEADLINES.map(|(_, deadline)| deadline.to_string());
-    world.name_nodes(
-        &[&node],
-        &[
-            ("NODES__FINALITY", "{depth=1}"),
-            ("NODES__POLL_MS", "100"),
-            ("DEADLINES__WARNED_MS", &deadlines[0]),
-            ("DEADLINES__DEGRADED_MS", &deadlines[1]),
-            ("DEADLINES__HALTED_MS", &deadlines[2]),
-        ],
-    );
+    world.name_its_node(&[
+        ("DEADLINES__WARNED_MS", &deadlines[0]),
+        ("DEADLINES__DEGRADED_MS", &deadlines[1]),
+        ("DEADLINES__HALTED_MS", &deadlines[2]),
+    ]);
     make(&world.database());
     world.start();
     world.start_relayer();

@@ -17,17 +17,12 @@ fn what_was_acknowledged_while_no_agent_ran_makes_nobody_late_and_is_claimed_by_
     let Some(foundry) = Foundry::find() else { return };
     let folder = tempfile::tempdir().unwrap();
     let mut world = World::prepare(folder.path(), foundry, Size { validators: 1, threshold: 1 });
-    let (node, deadline) = (world.chain.url.clone(), DEGRADED_MS.to_string());
-    world.name_nodes(
-        &[&node],
-        &[
-            ("NODES__FINALITY", "{depth=1}"),
-            ("NODES__POLL_MS", "100"),
-            ("DEADLINES__WARNED_MS", "1000"),
-            ("DEADLINES__DEGRADED_MS", &deadline),
-            ("DEADLINES__HALTED_MS", "60000"),
-        ],
-    );
+    let deadline = DEGRADED_MS.to_string();
+    world.name_its_node(&[
+        ("DEADLINES__WARNED_MS", "1000"),
+        ("DEADLINES__DEGRADED_MS", &deadline),
+        ("DEADLINES__HALTED_MS", "60000"),
+    ]);
     world.variables.push(("SYNDDB_VALIDATOR_ENDORSE__INCARNATION_MAX".to_owned(), "2".to_owned()));
     make(&world.database());
     world.start();

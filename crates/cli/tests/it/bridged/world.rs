@@ -234,6 +234,15 @@ impl World {
         }
     }
 
+    /// The same with the chain's own node, of which one block more makes a message final.
+    pub(crate) fn name_its_node(&mut self, keys: &[(&str, &str)]) {
+        let node = self.chain.url.clone();
+        self.name_nodes(
+            &[&node],
+            &[&[("NODES__FINALITY", "{depth=1}"), ("NODES__POLL_MS", "100")], keys].concat(),
+        );
+    }
+
     pub(crate) fn replica(&self, validator: usize) -> PathBuf {
         self.own(validator).join("replica.db")
     }
