@@ -267,6 +267,11 @@ impl Chain {
         self.rpc("anvil_mine", &[&format!("0x{blocks:x}")]);
     }
 
+    /// The time of the newest block, in seconds. Blocks that are made quickly may be ahead of the clock.
+    pub(crate) fn now(&self) -> u64 {
+        self.cast(&["block", "latest", "--field", "timestamp"]).parse().unwrap()
+    }
+
     /// Has the node do something, as it is named over JSON-RPC.
     pub(crate) fn rpc(&self, method: &str, parameters: &[&str]) -> String {
         self.cast(&[&["rpc", method], parameters].concat())

@@ -1,11 +1,13 @@
 //! A sequencer that leaves a deposit out: past its time nothing goes out any more, and everything does once it is in the log.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use super::chain::{State, until};
 use super::foundry::Foundry;
 use super::world::{RECIPIENT, Size, World};
 
 /// How long a deposit may be missing, in milliseconds since its block.
-const INCLUSION_MS: &str = "3000";
+const INCLUSION_MS: u64 = 3_000;
 
 #[test]
 fn a_deposit_that_the_sequencer_ignores_halts_what_goes_out_until_it_is_in_the_log() {
@@ -13,7 +15,8 @@ fn a_deposit_that_the_sequencer_ignores_halts_what_goes_out_until_it_is_in_the_l
     let folder = tempfile::tempdir().unwrap();
     let mut world = World::prepare(folder.path(), foundry, Size { validators: 2, threshold: 2 });
     world.name_its_node(&[]);
-    world.variables.push(("SYNDDB_VALIDATOR_ENDORSE__INCLUSION_MS".to_owned(), INCLUSION_MS.to_owned()));
+    let deposited = world.chain.now();
+    world.variables.push(("SYNDDB_VALIDATOR_ENDORSE__INCLUSION_MS".to_owned(), INCLUSION_MS.to_string()));
     // It signs whatever the application asks for, and tells it of no deposit.
     world.is_brought = false;
     world.start();
@@ -26,6 +29,11 @@ fn a_deposit_that_the_sequencer_ignores_halts_what_goes_out_until_it_is_in_the_l
             if failing.contains("nonce=`1`") { Ok(()) } else { Err(status["endorsing"].to_string()) }
         });
     };
+    // Until then it may still come, and so what goes out is signed.
+    until("the deposit's time is over", || {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis();
+        if now > u128::from(deposited * 1_000 + INCLUSION_MS) { Ok(()) } else { Err(now.to_string()) }
+    });
     assert_eq!(world.pay(RECIPIENT, 1_000), 1);
     let sequenced = world.until_sequenced(1)["sequence"].as_u64().unwrap();
     held(0);
