@@ -63,10 +63,10 @@ pub(crate) fn run(tree: &Tree, way: Way) -> Result<Verdict> {
     tests.args(["test", "--locked", "--package", "synddb-cli", "--test", "it", "--", "--nocapture"]);
     tests.args(way.tests());
     let what = process::typed(&tests);
-    run.stage("end to end", &what, |counts| {
+    run.stage("end to end", &what, |tally| {
         // The tests that are filtered out here are none of this way.
         let closing_line = |line: &str| Some(Counts { skipped: 0, ..summary::libtest(line)? });
-        runner(&mut tests, closing_line, counts)
+        runner(&mut tests, closing_line, tally)
     });
     Ok(run.finish(None))
 }

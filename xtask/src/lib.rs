@@ -18,7 +18,7 @@
 //! Below them: [`cli`] (arguments), [`dispatch`] (from arguments to a command), [`verdict`] (how it ended), [`stage`] (one line and the seconds of each step), [`process`]
 //! (children), [`machine`] (what may be installed here), [`tools`] (pinned third-party programs), [`tree`]
 //! (files of the repository), [`python`] (environments with pinned packages), [`runtimes`] (Go and Node.js), [`rust_source`] (code apart from comments), [`summary`] (closing lines of test
-//! runners), [`quick_start`] (the README's commands).
+//! runners), [`failed`] (what tests that failed said), [`quick_start`] (the README's commands).
 //!
 //! Imports none of the crates it checks. Of SyndDB it knows the names that are constants here: of pages, of tests, and of the files that
 //! coverage is told of; tests hold them to the tree.
@@ -31,6 +31,7 @@ pub mod counted;
 pub mod demo;
 pub mod dispatch;
 pub mod e2e;
+pub mod failed;
 pub mod fuzz;
 pub mod layers;
 pub mod machine;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use crate::counted::{Counted, runner};
+use crate::counted::{Counted, Tally, runner};
 use crate::servers::Servers;
 use crate::stage::Outcome;
 use crate::summary::{self, Counts};
@@ -67,7 +67,7 @@ pub fn run(tree: &Tree, fast: bool) -> Result<Verdict> {
         rust.args(["--lib", "--bins", "--tests"]).env("PROPTEST_CASES", FAST_PROPTEST_CASES);
     }
     let what = process::typed(&rust);
-    run.stage("rust tests", &what, |counts| runner(&mut rust, summary::libtest, counts));
+    run.stage("rust tests", &what, |tally| runner(&mut rust, summary::libtest, tally));
     if !fast {
         let mut probes = process::cargo(tree);
         if let Some(pythons) = &pythons {
@@ -76,13 +76,13 @@ pub fn run(tree: &Tree, fast: bool) -> Result<Verdict> {
         probes.args(["test", "--locked", "--package", "synddb-sqlite", "--features", "probes"]);
         probes.args(["--test", "it", "--"]).args(PROBES);
         let what = process::typed(&probes);
-        run.stage("probes", &what, |counts| {
+        run.stage("probes", &what, |tally| {
             // The tests that are filtered out here ran in the stage before.
             let closing_line = |line: &str| Some(Counts { skipped: 0, ..summary::libtest(line)? });
-            runner(&mut probes, closing_line, counts)
+            runner(&mut probes, closing_line, tally)
         });
         let what = format!("python -m pytest {CONFORMANCE} -q");
-        run.stage("spec vectors in Python", &what, |counts| conformance(tree, counts));
+        run.stage("spec vectors in Python", &what, |tally| conformance(tree, tally));
         contracts::stages(tree, false, &mut run);
         run.stage("quick start", "the commands of README.md", |_| {
             // Who has read so far has run the demo, which leaves the command behind.
@@ -95,7 +95,7 @@ pub fn run(tree: &Tree, fast: bool) -> Result<Verdict> {
 
 /// Reads the vectors with an independent implementation, in an environment of its own under the target
 /// folder.
-fn conformance(tree: &Tree, counts: &mut Counts) -> Result<Outcome> {
+fn conformance(tree: &Tree, tally: &mut Tally) -> Result<Outcome> {
     let requirements = Path::new(CONFORMANCE).join("requirements.txt");
     let python = match python::environment(tree, "venv", &requirements) {
         Ok(python) => python,
@@ -106,7 +106,7 @@ fn conformance(tree: &Tree, counts: &mut Counts) -> Result<Outcome> {
     pytest
         .args(["-m", "pytest", CONFORMANCE, "-q", "-p", "no:cacheprovider"])
         .env("PYTHONDONTWRITEBYTECODE", "1");
-    runner(&mut pytest, summary::pytest, counts)
+    runner(&mut pytest, summary::pytest, tally)
 }
 
 #[cfg(test)]

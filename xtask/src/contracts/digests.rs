@@ -5,9 +5,9 @@ use std::hash::{BuildHasher as _, RandomState};
 use anyhow::{Context, Result};
 
 use super::{CONTRACTS, Forge};
+use crate::counted::Tally;
 use crate::process;
 use crate::stage::Outcome;
-use crate::summary::Counts;
 use crate::tree::Tree;
 
 /// Where they lie, from the folder of the contracts; forge may read there.
@@ -20,7 +20,7 @@ const COUNT: &str = "1000";
 const SEED: &str = "SYNDDB_DIGESTS_SEED";
 
 /// Writes them, and has both compare.
-pub(super) fn compare(tree: &Tree, forge: &Forge, counts: &mut Counts) -> Result<Outcome> {
+pub(super) fn compare(tree: &Tree, forge: &Forge, tally: &mut Tally) -> Result<Outcome> {
     let seed = seed()?;
     println!("{SEED}={seed} repeats this");
     let folder = tree.root().join(CONTRACTS).join(FOLDER);
@@ -28,7 +28,7 @@ pub(super) fn compare(tree: &Tree, forge: &Forge, counts: &mut Counts) -> Result
     process::run(write.args([seed.to_string().as_str(), COUNT]).arg(folder))?;
     let mut viem = process::command("node", &forge.folder);
     process::run(viem.args(["tools/digests.mjs", FOLDER]).env("PATH", &forge.path))?;
-    forge.test(&["--match-path", "test/digests/*"], counts)
+    forge.test(&["--match-path", "test/digests/*"], tally)
 }
 
 fn seed() -> Result<u64> {

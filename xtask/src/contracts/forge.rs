@@ -8,9 +8,10 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 
 use super::CONTRACTS;
+use crate::counted::Tally;
 use crate::runtimes::{self, Node};
 use crate::stage::Outcome;
-use crate::summary::{self, Counts};
+use crate::summary;
 use crate::tree::Tree;
 use crate::{counted, process};
 
@@ -86,8 +87,8 @@ impl Forge {
     }
 
     /// Runs tests of its, and counts them.
-    pub(super) fn test(&self, which: &[&str], counts: &mut Counts) -> Result<Outcome> {
-        counted::runner(&mut self.command(&[&["test"], which].concat()), summary::forge, counts)
+    pub(super) fn test(&self, which: &[&str], tally: &mut Tally) -> Result<Outcome> {
+        counted::runner(&mut self.command(&[&["test"], which].concat()), summary::forge, tally)
     }
 }
 

@@ -100,21 +100,21 @@ pub fn stages(tree: &Tree, write: bool, run: &mut Counted) {
         }
         Ok(Outcome::of_problems(&generated.problems(tree)?))
     });
-    run.stage("contracts tests", "unit, fuzz and attacks", |counts| {
-        forge.test(&["--no-match-path", "test/{invariants,gas,digests}/*"], counts)
+    run.stage("contracts tests", "unit, fuzz and attacks", |tally| {
+        forge.test(&["--no-match-path", "test/{invariants,gas,digests}/*"], tally)
     });
-    run.stage("contracts invariants", "one sentence per file, under any order of calls", |counts| {
-        forge.test(&["--match-path", "test/invariants/*"], counts)
+    run.stage("contracts invariants", "one sentence per file, under any order of calls", |tally| {
+        forge.test(&["--match-path", "test/invariants/*"], tally)
     });
-    run.stage("contracts digests", "random messages: Rust, the contracts and viem agree", |counts| {
-        digests::compare(tree, &forge, counts)
+    run.stage("contracts digests", "random messages: Rust, the contracts and viem agree", |tally| {
+        digests::compare(tree, &forge, tally)
     });
     let what = format!("whole transactions, each slot cold; where a figure differs, {FIX}");
-    run.stage("contracts gas", &what, |counts| {
+    run.stage("contracts gas", &what, |tally| {
         let mut measured = forge.command(&["test", "--isolate", "--match-path", "test/gas/*"]);
         measured.env("FORGE_SNAPSHOT_EMIT", "true");
         measured.env("FORGE_SNAPSHOT_CHECK", if write { "false" } else { "true" });
-        counted::runner(&mut measured, summary::forge, counts)
+        counted::runner(&mut measured, summary::forge, tally)
     });
     let what = "both scripts on chains of this machine, and what was changed is found";
     run.stage("contracts deployment", what, |_| deployment::try_both(tree, &forge));

@@ -5,6 +5,8 @@
 #[cfg(test)]
 mod codegen;
 #[cfg(test)]
+mod failed;
+#[cfg(test)]
 mod fuzz;
 #[cfg(test)]
 mod layers;
