@@ -110,16 +110,17 @@ impl Server<'_> {
     fn serve(&mut self) -> io::Result<()> {
         loop {
             let woken = self.wait()?;
-            if woken.listener {
-                self.welcome();
-            }
             if self.should_end() {
                 return Ok(());
             }
+            // Where they stand is true until somebody comes.
             for at in woken.agents.into_iter().rev() {
                 if self.answer(at) == Goes::Ends {
                     return Ok(());
                 }
+            }
+            if woken.listener {
+                self.welcome();
             }
         }
     }

@@ -6,13 +6,7 @@ use synddb_agent::{AgentError, Config, Event, ProblemKind, SEQUENCERS_MAX, Until
 use synddb_protocol::http::Reason;
 
 use super::agent::{Place, Running};
-use super::sequencer::{Asked, Sequencer, Trick};
-
-/// An address at which nobody listens.
-fn nobody() -> String {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    format!("http://{}", listener.local_addr().unwrap())
-}
+use super::sequencer::{Asked, NOBODY, Sequencer, Trick};
 
 /// Waits until what was sent was taken by another sequencer.
 fn failed_over(agent: &Running) -> String {
@@ -31,7 +25,7 @@ fn the_next_is_asked_when_one_does_not_answer_or_does_not_lead() {
     for path in [Asked::Submit, Asked::Snapshot, Asked::Checkpoint] {
         standby.play(path, not_leading());
     }
-    let sequencers = vec![nobody(), standby.url(), place.sequencer.url()];
+    let sequencers = vec![NOBODY.to_owned(), standby.url(), place.sequencer.url()];
     let agent = Running::start(Config { sequencers, ..place.config() });
     assert_eq!(failed_over(&agent), place.sequencer.url());
     writer.execute_batch("INSERT INTO t VALUES(1, 1)").unwrap();

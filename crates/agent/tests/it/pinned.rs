@@ -1,6 +1,6 @@
 //! Another process holds the agent's place, and outlives it.
 
-use std::io::{BufRead as _, BufReader, Lines, Write as _};
+use std::io::{BufRead as _, BufReader, Lines, Read as _, Write as _};
 use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -90,6 +90,18 @@ fn ends(pid: u32) {
     while runs(pid) {
         assert!(Instant::now() < deadline, "process {pid} does not end");
         std::thread::yield_now();
+    }
+}
+
+/// What the WAL had when the pin noticed that its agent is gone does not count, and when that is nobody knows.
+fn write_until_ended(writer: &Connection, pid: u32) {
+    let deadline = Instant::now() + PATIENCE;
+    for row in 0.. {
+        write(writer, row..row + 1);
+        if !runs(pid) {
+            return;
+        }
+        assert!(Instant::now() < deadline, "process {pid} does not end");
     }
 }
 
@@ -203,8 +215,7 @@ fn a_pin_lets_go_rather_than_fill_the_disk() {
     let agent = Killable::start(&place, Role::FollowPinnedBriefly);
     let pid = agent.pin;
     agent.kill();
-    write(&writer, 0..400);
-    ends(pid);
+    write_until_ended(&writer, pid);
     truncate(&writer);
     let agent = start(&place, pin(Role::Pin, place.folder.path()));
     assert_eq!(agent.attached(), How::New { because: Because::WalBeganAnew });
@@ -260,11 +271,36 @@ fn whoever_only_looks_at_a_pin_keeps_it_from_nothing() {
     assert_eq!(synddb_agent::pin::running(&place.home()), Some(pin));
     agent.kill();
     let looks: Vec<_> = (0..6).map(|_| UnixStream::connect(place.home().join("pin.sock")).unwrap()).collect();
-    write(&writer, 0..400);
-    ends(pin);
+    write_until_ended(&writer, pin);
     drop(looks);
     assert_eq!(synddb_agent::pin::running(&place.home()), None);
     assert!(!place.home().join("pin.sock").exists());
+}
+
+#[test]
+fn an_agent_is_answered_before_those_who_only_look_are_greeted() {
+    const LOOKS: usize = 100;
+    let place = Place::new();
+    let agent = Killable::start(&place, Role::FollowPinned);
+    let pin = agent.pin;
+    agent.kill();
+    let connect = || UnixStream::connect(place.home().join("pin.sock")).unwrap();
+    let (mut asking, mut greeting, mut answer) = (connect(), [0; 40], [0; 25]);
+    // Each that looks would cost it two seconds.
+    asking.set_read_timeout(Some(PATIENCE)).unwrap();
+    asking.read_exact(&mut greeting).unwrap();
+    asking.write_all(b"h").unwrap();
+    asking.read_exact(&mut answer).unwrap();
+    signal(pin, "-STOP");
+    let looks: Vec<_> = (0..LOOKS).map(|_| connect()).collect();
+    asking.write_all(b"h").unwrap();
+    signal(pin, "-CONT");
+    let mut again = [0; 25];
+    asking.read_exact(&mut again).unwrap();
+    assert_eq!(again, answer);
+    drop(looks);
+    asking.write_all(b"e").unwrap();
+    ends(pin);
 }
 
 #[test]

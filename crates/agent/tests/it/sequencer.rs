@@ -28,6 +28,9 @@ use synddb_sqlite::snapshot::{Image, restore};
 /// Longer than anything takes that works.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
+/// An address at which nobody listens: a port that is given to nobody who asks for any.
+pub(crate) const NOBODY: &str = "http://127.0.0.1:1";
+
 pub(crate) const TOKEN: &str = "a token of more than thirty-two characters";
 
 /// What a request is for.

@@ -16,7 +16,7 @@ use synddb_protocol::log::Receipt;
 use synddb_protocol::signing::SigningKey;
 
 use super::agent::{Place, Running};
-use super::sequencer::{Asked, Recorded, TOKEN, Trick};
+use super::sequencer::{Asked, NOBODY, Recorded, TOKEN, Trick};
 
 /// A stream that has begun, everything stored.
 pub(crate) fn begun() -> (Place, Running, synddb_sqlite::rusqlite::Connection) {
@@ -530,13 +530,14 @@ fn only_the_pinned_key_makes_anything_forgotten() {
 fn an_unreachable_sequencer_costs_nothing_but_time() {
     let place = Place::new();
     let writer = place.open();
-    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = format!("http://{}", nobody.local_addr().unwrap());
-    drop(nobody);
-    let agent = Running::start(Config { sequencers: vec![url], drain_max: Duration::ZERO, ..place.config() });
+    let sequencers = vec![NOBODY.to_owned()];
+    let agent = Running::start(Config { sequencers, drain_max: Duration::ZERO, ..place.config() });
     agent.attached();
     writer.execute_batch("INSERT INTO t VALUES(1, 1)").unwrap();
-    agent.warned(ProblemKind::Unreachable);
+    // It may have been warned of before it was said that it is attached.
+    agent.until("unreachable", |status| {
+        status.problem.as_ref().is_some_and(|problem| problem.kind == ProblemKind::Unreachable)
+    });
     agent.end();
     let agent = place.start();
     agent.push(Until::Stored);

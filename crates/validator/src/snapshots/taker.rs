@@ -190,7 +190,6 @@ impl Taker {
             match self.store_one(&spool, due.last).await {
                 Ok(sequence) => {
                     due.taken(sequence, Instant::now());
-                    self.tell(due.last, None);
                     wait = RETRY_MIN;
                 }
                 Err(error) if error.is_end() => return,
@@ -256,6 +255,8 @@ impl Taker {
         let (taken_ms, stored_ms) = (took.as_millis(), began.elapsed().as_millis());
         let chunks = taken.new.len();
         info!(sequence = sequence.get(), chunks, bytes, taken_ms, stored_ms, "a snapshot is stored");
+        // Who hears of it may ask at once.
+        self.tell(Some(sequence), None);
         self.events.send(Event::Snapshot { sequence, chunks: chunks as u64, bytes }).await.ok();
         Ok(sequence)
     }

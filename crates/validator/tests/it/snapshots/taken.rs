@@ -128,7 +128,7 @@ async fn a_row_that_is_forged_while_nobody_looks_is_found_before_it_is_signed() 
     let log = Log::begin(SETUP).await;
     let mut config = taking(&log, 0);
     // The owner looks at its file every ten seconds where nothing comes, and a snapshot is due before that.
-    (config.snapshots.every_ms, config.poll_ms_max, config.audit_interval_ms) = (3000, 600_000, 0);
+    (config.snapshots.every_ms, config.poll_ms_max, config.audit_interval_ms) = (8000, 600_000, 0);
     let mut running = Running::start(config);
     running.until(|event| matches!(event, Event::CaughtUp { .. })).await;
     shell(&log.replica(), "UPDATE t SET v = 'forged' WHERE id = 1");
