@@ -171,6 +171,22 @@ pub(crate) fn signal(pid: u32, name: &str) {
     Command::new("sh").args(["-c", &format!("kill -{name} {pid} 2>/dev/null")]).status().unwrap();
 }
 
+/// Waits until a process that was killed has nothing open any more.
+pub(crate) fn until_gone(pid: u32) {
+    let of = |what: &str| format!("/proc/{pid}/{what}");
+    let is_gone = || {
+        let Ok(stat) = std::fs::read_to_string(of("stat")) else { return true };
+        // One that nobody has waited for stays as a zombie; its threads may end after it.
+        let is_zombie = stat.rsplit(')').next().is_some_and(|rest| rest.starts_with(" Z"));
+        is_zombie && std::fs::read_dir(of("task")).map_or(0, Iterator::count) <= 1
+    };
+    let deadline = Instant::now() + PATIENCE;
+    while !is_gone() {
+        assert!(Instant::now() < deadline, "process {pid} is not gone");
+        std::thread::yield_now();
+    }
+}
+
 /// A sequencer, its store, and a validator of the stream of `app.db` in one folder.
 pub(crate) struct System {
     pub(crate) app: PathBuf,

@@ -124,9 +124,9 @@ fn each_deposit_is_credited_once_and_in_order_and_none_that_was_taken_back() {
         }
         world.chain.mine(1);
         world.chain.rpc("anvil_reorg", &[&DEPTH.to_string(), "[]"]);
-        // On a busy machine they may be deeper by now, and stay.
+        // On a busy machine the first of them may be deeper by now, and stay.
         let stayed = world.chain.inbound_count() - before;
-        assert!(stayed == 0 || stayed == TAKEN_BACK, "{stayed}");
+        assert!(stayed <= TAKEN_BACK, "{stayed}");
         amounts.extend((0..stayed).map(|number| u128::from(500_000 + lost + number)));
         lost += TAKEN_BACK;
         taken_back += TAKEN_BACK - stayed;

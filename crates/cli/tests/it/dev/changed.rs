@@ -8,7 +8,7 @@ use serde_json::Value;
 use synddb_sqlite::rusqlite::Connection;
 use tokio::task::JoinSet;
 
-use super::harness::Dev;
+use super::harness::{Dev, positions};
 use super::{PATIENCE, curl};
 use crate::programs::sql;
 
@@ -67,7 +67,9 @@ fn measure(dev: &Dev, readers: usize, commits: u64, mut between: impl FnMut(&Dev
     app.execute_batch("DELETE FROM t").unwrap();
     dev.assert_replica_equals();
     let ready = Arc::new(AtomicUsize::new(0));
-    let url = format!("{}/changes?tables=t", dev.running("validator"));
+    // By its number: who comes back without having seen any is told the same.
+    let next = positions(&dev.status())["applied"].as_u64().unwrap() + 1;
+    let url = format!("{}/changes?tables=t&from={next}", dev.running("validator"));
     let mut following = JoinSet::new();
     for _ in 0..readers {
         following.spawn_on(follow(url.clone(), commits, Arc::clone(&ready)), runtime.handle());

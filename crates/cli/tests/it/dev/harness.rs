@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::processes::{diff, run, synddb};
 use crate::programs::{assert_same, shown};
-use crate::roles::{PATIENCE_TEXT, Role, shown_replica, signal};
+use crate::roles::{PATIENCE_TEXT, Role, shown_replica, signal, until_gone};
 
 /// A `dev` that runs, over `app.db` of a folder.
 pub(crate) struct Dev {
@@ -119,9 +119,11 @@ impl Dev {
         let mut pids = vec![self.role.pid()];
         pids.extend(["agent", "sequencer", "validator"].map(|process| self.pid(process)));
         pids.extend(self.role.pin());
-        let pids: Vec<String> = pids.iter().map(u32::to_string).collect();
-        Command::new("sh").args(["-c", &format!("kill -KILL {}", pids.join(" "))]).status().unwrap();
+        let numbers: Vec<String> = pids.iter().map(u32::to_string).collect();
+        Command::new("sh").args(["-c", &format!("kill -KILL {}", numbers.join(" "))]).status().unwrap();
         self.role.ended();
+        // Until then they have their locks.
+        pids.into_iter().for_each(until_gone);
     }
 
     /// Ends it as a person would, and makes sure that it ended well and everything is in the replica.
