@@ -21,6 +21,7 @@ pub use ask::Answer;
 pub use authority::{Authority, Pair};
 pub use deaf::DeafProxy;
 pub use host::StaticHost;
+pub use port::Port;
 pub use programs::{Program, need};
 pub use proxy::{Blackout, Counts, Fault, Outcome, Proxy};
 pub use schemathesis::{Answers, Questions, Statuses, document, operations};

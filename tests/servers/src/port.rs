@@ -12,14 +12,17 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, getsockname, soc
 
 /// A port of the loopback interface, ours as long as this value lives.
 #[derive(Debug)]
-pub(crate) struct Port {
+pub struct Port {
     address: SocketAddr,
     _kept: OwnedFd,
 }
 
 impl Port {
     /// Takes a port that nobody has.
-    pub(crate) fn take() -> Result<Self> {
+    ///
+    /// # Errors
+    /// When the system has none.
+    pub fn take() -> Result<Self> {
         let taken = || -> Result<Self> {
             let kept = socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
             sockopt::set_socket_reuseaddr(&kept, true)?;
@@ -31,7 +34,8 @@ impl Port {
     }
 
     /// Where it is.
-    pub(crate) const fn address(&self) -> SocketAddr {
+    #[must_use]
+    pub const fn address(&self) -> SocketAddr {
         self.address
     }
 }

@@ -9,6 +9,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use synddb_servers::Port;
 use synddb_service::credentials::{self, NewCredential};
 use synddb_service::secret::Token;
 
@@ -195,7 +196,8 @@ pub(crate) struct System {
     environment: Vec<(&'static str, PathBuf)>,
     pub(crate) sequencer: Role,
     pub(crate) validator: Role,
-    address: String,
+    /// Where the sequencer listens; nobody else does while it does not run.
+    port: Port,
     pub(crate) key: String,
     validator_url: String,
 }
@@ -210,7 +212,8 @@ impl System {
         let (app, home) = (folder.join("app.db"), folder.join("app.db-synddb"));
         make_store(folder);
         let stream = synddb_agent::stream_of(&home).unwrap();
-        let sequencer = start_sequencer(folder, "127.0.0.1:0", environment);
+        let port = Port::take().unwrap();
+        let sequencer = start_sequencer(folder, &port.address().to_string(), environment);
         let listening = sequencer.event("listening", |_| true);
         let text = |value: &Value| value.as_str().unwrap().to_owned();
         let (url, key) = (text(&listening["url"]), text(&listening["key"]));
@@ -220,9 +223,8 @@ impl System {
         validator.envs(environment.iter().map(|(name, value)| (name, value)));
         let validator = Role::start(validator);
         let validator_url = text(&validator.event("listening", |_| true)["url"]);
-        let address = url.trim_start_matches("http://").to_owned();
         let (folder, environment) = (folder.to_owned(), environment.to_vec());
-        Self { app, home, folder, environment, sequencer, validator, address, key, validator_url }
+        Self { app, home, folder, environment, sequencer, validator, port, key, validator_url }
     }
 
     /// The command that follows the database.
@@ -233,7 +235,7 @@ impl System {
     /// The command that follows another database, for the same sequencer.
     pub(crate) fn agent_of(&self, app: &Path, home: &Path) -> Command {
         let mut command = synddb(["follow", "--json", "--stop-on-eof", "--sequencer-key", &self.key]);
-        command.args(["--sequencer", &format!("http://{}", self.address)]);
+        command.args(["--sequencer", &format!("http://{}", self.port.address())]);
         command.arg(app).arg("--dir").arg(home).arg("--token-file").arg(self.folder.join("token"));
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command
@@ -252,7 +254,7 @@ impl System {
         let stream = synddb_agent::stream_of(&self.home).unwrap().to_string();
         validator.arg("--replica").arg(replica).args(["--store", &self.store()]);
         validator.args(["--stream", &stream, "--sequencer-key", &self.key]);
-        validator.args(["--sequencer", &format!("http://{}", self.address)]);
+        validator.args(["--sequencer", &format!("http://{}", self.port.address())]);
         let validator = Role::start(validator);
         let url = validator.event("listening", |_| true)["url"].as_str().unwrap().to_owned();
         (validator, url)
@@ -271,7 +273,7 @@ impl System {
     /// Kills the sequencer, and starts it again at the same address.
     pub(crate) fn restart_sequencer(&mut self) {
         self.sequencer.kill();
-        self.sequencer = start_sequencer(&self.folder, &self.address, &self.environment);
+        self.sequencer = start_sequencer(&self.folder, &self.port.address().to_string(), &self.environment);
         self.sequencer.event("listening", |_| true);
     }
 

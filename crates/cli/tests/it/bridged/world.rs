@@ -5,6 +5,7 @@ use std::process::Command;
 
 use serde_json::Value;
 use synddb_protocol::id::StreamId;
+use synddb_servers::Port;
 use synddb_service::secret::signing_key;
 use synddb_sqlite::rusqlite::Connection;
 
@@ -36,23 +37,26 @@ pub(crate) struct Size {
 /// A process that is started again where it was.
 pub(crate) struct Service {
     role: Option<Role>,
-    /// Where it listens: any port before the first start.
-    address: String,
+    /// Where it listens; nobody else does while it does not run.
+    port: Port,
 }
 
 impl Service {
-    const fn idle(address: String) -> Self {
-        Self { role: None, address }
+    fn idle() -> Self {
+        Self { role: None, port: Port::take().unwrap() }
+    }
+
+    fn address(&self) -> String {
+        self.port.address().to_string()
     }
 
     pub(crate) fn url(&self) -> String {
-        format!("http://{}", self.address)
+        format!("http://{}", self.address())
     }
 
     fn start(&mut self, command: Command) {
         let role = Role::start(command);
-        let url = role.event("listening", |_| true)["url"].as_str().unwrap().to_owned();
-        url.trim_start_matches("http://").clone_into(&mut self.address);
+        role.event("listening", |_| true);
         self.role = Some(role);
     }
 
@@ -106,10 +110,9 @@ impl World {
         let signer = signing_key(&folder.join("sequencer.key")).unwrap();
         chain.register(Holder::Sequencer, signer.verifying_key());
         let key = signer.verifying_key().to_string();
-        let anywhere = || Service::idle("127.0.0.1:0".to_owned());
-        let validators = (0..size.validators).map(|_| anywhere()).collect();
+        let validators = (0..size.validators).map(|_| Service::idle()).collect();
         let folder = folder.to_owned();
-        let (sequencer, relayer) = (anywhere(), anywhere());
+        let (sequencer, relayer) = (Service::idle(), Service::idle());
         let world = Self {
             folder,
             app,
@@ -185,7 +188,7 @@ impl World {
     }
 
     pub(crate) fn start_sequencer(&mut self) {
-        let mut command = sequencer_as(&self.folder, &self.machine, &self.sequencer.address);
+        let mut command = sequencer_as(&self.folder, &self.machine, &self.sequencer.address());
         command.args(["--bridge-chain-id", CHAIN_ID, "--bridge", &self.chain.bridge()]);
         // On another machine nobody but the chain may have anything to say.
         command.args(["--stream", &self.stream.to_string()]);
@@ -206,7 +209,7 @@ impl World {
 
     pub(crate) fn start_validator(&mut self, number: usize) {
         let mut command = synddb(["validator", "--stop-on-eof", "--json"]);
-        command.args(["--listen", &self.validators[number].address, "--store", &store(&self.folder)]);
+        command.args(["--listen", &self.validators[number].address(), "--store", &store(&self.folder)]);
         command.args(["--stream", &self.stream.to_string(), "--sequencer-key", &self.key]);
         command.args(["--sequencer", &self.sequencer.url()]);
         command.arg("--replica").arg(self.replica(number));
@@ -265,7 +268,7 @@ impl World {
         let key = dir.join("account.key");
         let account = self.account();
         self.chain.rpc("anvil_setBalance", &[&account, PURSE]);
-        let mut command = synddb(["relayer", "--stop-on-eof", "--json", "--listen", &self.relayer.address]);
+        let mut command = synddb(["relayer", "--stop-on-eof", "--json", "--listen", &self.relayer.address()]);
         command.args(["--rpc", chain, "--stream", &self.stream.to_string(), "--sequencer", sequencer]);
         command.arg("--deployments").arg(&self.chain.record).args(["--poll-ms", POLL_MS]);
         command.arg("--account").arg(key).arg("--dir").arg(dir);
