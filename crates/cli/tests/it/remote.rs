@@ -24,7 +24,7 @@ const REQUESTS_MAX: u64 = 10;
 struct Two {
     system: System,
     _agent: Role,
-    _second: Role,
+    second: Role,
     urls: [String; 2],
     forged: std::path::PathBuf,
 }
@@ -39,7 +39,7 @@ impl Two {
         let (second, url) = system.another_validator(&forged);
         system.assert_equal();
         let urls = [system.validator_url().to_owned(), url];
-        Self { system, _agent: agent, _second: second, urls, forged }
+        Self { system, _agent: agent, second, urls, forged }
     }
 
     fn diff(&self) -> (i32, Value) {
@@ -91,6 +91,8 @@ fn the_row_that_a_replica_was_forged_in_is_found_in_few_requests() {
         ),
     ] {
         sql(&two.forged, &format!("{forgery};"));
+        // It finds out by itself, and for a moment then it answers nothing.
+        two.second.event("halted", |_| true);
         let (exit, found) = two.diff();
         assert_eq!((exit, &found["event"]), (1, &json!("different")), "{forgery}: {found}");
         let remote = &found["remote"];

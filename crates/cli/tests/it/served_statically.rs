@@ -1,13 +1,13 @@
 //! Replicas that follow from a plain file server: nginx over the folder to which a sequencer writes, with the file of `deploy/static/`.
 
 use std::fs;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::Instant;
 
 use synddb_protocol::id::Sequence;
-use synddb_servers::{Program, need};
+use synddb_servers::{Port, Program, need};
 use synddb_storage::Key;
 
 use super::processes::{diff, run, synddb};
@@ -24,7 +24,7 @@ const SHELL: &str = r#""$@" <&- & cat >/dev/null; kill -KILL $!"#;
 struct Nginx {
     shell: Child,
     input: Option<ChildStdin>,
-    address: SocketAddr,
+    port: Port,
     requests: PathBuf,
 }
 
@@ -54,14 +54,14 @@ impl Nginx {
 
     fn start(own: &Path, configuration: impl FnOnce(&str, &str) -> String) -> Self {
         fs::create_dir(own).unwrap();
-        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let port = Port::take().unwrap();
         let requests = own.join("requests");
         let mut of_nginx = format!("access_log {};", requests.display());
         for kind in ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"] {
             of_nginx += &format!("{kind}_temp_path {};", own.join(kind).display());
         }
         let file = own.join("nginx.conf");
-        fs::write(&file, configuration(&address.to_string(), &of_nginx)).unwrap();
+        fs::write(&file, configuration(&port.address().to_string(), &of_nginx)).unwrap();
         let mut command = Command::new("sh");
         command.args(["-c", SHELL, "sh"]).arg(Program::Nginx.find().unwrap()).arg("-p").arg(own);
         // One process in the foreground, that runs as whoever runs the test and may read its folder.
@@ -71,16 +71,16 @@ impl Nginx {
         let mut shell = command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(log).spawn().unwrap();
         let input = shell.stdin.take();
         let until = Instant::now() + PATIENCE;
-        while TcpStream::connect(address).is_err() {
+        while TcpStream::connect(port.address()).is_err() {
             let said = || fs::read_to_string(own.join("said")).unwrap();
             assert!(Instant::now() < until && !said().contains("[emerg]"), "{}", said());
             std::thread::yield_now();
         }
-        Self { shell, input, address, requests }
+        Self { shell, input, port, requests }
     }
 
     fn url(&self) -> String {
-        format!("http://{}", self.address)
+        format!("http://{}", self.port.address())
     }
 
     /// Every request so far: its method and its path.

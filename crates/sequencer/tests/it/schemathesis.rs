@@ -15,6 +15,9 @@ use crate::server::{TOKEN, http};
 /// How long an outbound message is waited for.
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);
 
+/// For how long nothing changes where nothing is done any more.
+const SETTLED: std::time::Duration = std::time::Duration::from_millis(500);
+
 /// Commits that are in the log before anything is asked.
 const COMMITS: u64 = 12;
 
@@ -123,7 +126,14 @@ async fn without_a_token_nothing_changes() {
         (status, files(&folder.path().join("store")), files(&folder.path().join("one")))
     };
     let document = synddb_servers::document(&process.base).unwrap();
-    let before = seen().await;
+    // What is stored is read for messages a moment later, and noted how far.
+    let before = loop {
+        let before = seen().await;
+        std::thread::park_timeout(SETTLED);
+        if seen().await == before {
+            break before;
+        }
+    };
     let questions = Questions {
         url: &process.base,
         document: &document,

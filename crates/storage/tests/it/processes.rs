@@ -259,7 +259,9 @@ fn denied_access_is_told_as_denied_and_every_put_syncs() {
     let base = tempfile::tempdir().unwrap();
     set_mode(base.path(), 0o755);
     let binary = base.path().join("it");
-    fs::copy(std::env::current_exe().unwrap(), &binary).unwrap();
+    // Not by this process: a child that another test starts meanwhile would have it open for writing, and then it cannot be run.
+    let copied = Command::new("cp").arg(std::env::current_exe().unwrap()).arg(&binary).status();
+    assert!(copied.unwrap().success());
     set_mode(&binary, 0o755);
     let folder = base.path().join("store");
     fs::create_dir(&folder).unwrap();

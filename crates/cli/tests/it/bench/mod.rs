@@ -110,6 +110,7 @@ fn pairs_take_turns_at_being_first_and_begin_warm() {
     let folder = folder();
     let mut command =
         synddb(["bench", "capture", "--only", "row-full", "--seconds", "0.1", "--pairs", "2", "--json"]);
+    command.args(["--warm-up", "600"]);
     command.arg("--dir").arg(folder.path());
     let [event] = &told(folder.path(), command)[..] else { panic!() };
     let captured: Vec<_> = event["runs"].as_array().unwrap().iter().map(|run| &run["is_captured"]).collect();

@@ -141,12 +141,12 @@ impl Drop for Dev {
         // After a failed test. A process that stands still would not notice that `dev` is gone.
         if self.role.has_ended().is_none() {
             self.role.kill();
-            for process in ["agent", "sequencer", "validator"] {
-                if self.starts(process) > 0 {
-                    signal(self.pid(process), "KILL");
-                }
-            }
-            self.role.pin().into_iter().for_each(|pin| signal(pin, "KILL"));
+            let started =
+                ["agent", "sequencer", "validator"].into_iter().filter(|process| self.starts(process) > 0);
+            let pids: Vec<u32> = started.map(|process| self.pid(process)).chain(self.role.pin()).collect();
+            pids.iter().for_each(|pid| signal(*pid, "KILL"));
+            // Until then they have their locks.
+            pids.into_iter().for_each(until_gone);
         }
     }
 }

@@ -1,8 +1,11 @@
 //! From a file of rules to a refusal, its resolution, and endorsements that are counted.
 
+use std::time::Instant;
+
 use super::*;
 use crate::dev::{Dev, curl};
 use crate::programs::sql;
+use crate::roles::PATIENCE;
 
 #[test]
 fn a_violation_is_refused_listed_and_resolved_and_the_replica_goes_on() {
@@ -96,7 +99,16 @@ fn a_violation_is_refused_listed_and_resolved_and_the_replica_goes_on() {
     assert_eq!((&listed[0]["id"], &listed[1]), (&2.into(), &left[0]), "{errors}");
     // A run without rules judges nothing, and says what is open.
     let dev = Dev::start_with(folder.path(), |_| ());
-    let (_, status) = curl(&[&format!("{}/status", dev.running("validator"))]);
+    let url = format!("{}/status", dev.running("validator"));
+    // Until it has opened its replica it does not say.
+    let until = Instant::now() + PATIENCE;
+    let status = loop {
+        let (_, status) = curl(&[&url]);
+        if !status["refused"].is_null() {
+            break status;
+        }
+        assert!(Instant::now() < until, "{status}");
+    };
     assert_eq!((&status["refused"], status.get("endorsing")), (&1.into(), None), "{status}");
     drop(dev);
     let dev = Dev::start_with(folder.path(), with_rules);

@@ -18,7 +18,6 @@ mod log;
 pub(crate) mod source;
 pub(crate) mod wire;
 
-use std::net::SocketAddr;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -28,6 +27,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use synddb_protocol::signing::VerifyingKey;
+use synddb_servers::Port;
 use synddb_service::shutdown::Shutdown;
 use synddb_service::telemetry::Metrics;
 use synddb_sqlite::compare::first_difference;
@@ -108,7 +108,8 @@ struct Storm {
     chance: Chance,
     clients: Vec<JoinHandle<Sent>>,
     sequencer: Role,
-    address: SocketAddr,
+    /// Where it listens; nobody else does while it does not run.
+    port: Port,
     key: VerifyingKey,
     /// Requests that had no answer when the running process began.
     unanswered: u64,
@@ -124,10 +125,11 @@ impl Storm {
     fn begin(folder: &Path, seed: u64, streams: u64) -> Self {
         std::fs::create_dir(folder.join("store")).unwrap();
         write_token(folder);
-        let sequencer = Role::start(command(folder, "127.0.0.1:0", None));
+        let port = Port::take().unwrap();
+        let address = port.address();
+        let sequencer = Role::start(command(folder, &address.to_string(), None));
         let listening = sequencer.event("listening", |_| true);
         let text = |name: &str| listening[name].as_str().unwrap().to_owned();
-        let address: SocketAddr = text("url").trim_start_matches("http://").parse().unwrap();
         let key = text("key").parse().unwrap();
         let shared = Arc::new(Shared::default());
         let clients = (0..streams).map(|number| {
@@ -140,7 +142,7 @@ impl Storm {
             shared,
             chance: Chance::new(seed),
             sequencer,
-            address,
+            port,
             key,
             unanswered: 0,
             timed: Kills::default(),
@@ -225,7 +227,7 @@ impl Storm {
 
     /// Starts the next process in place of the one that was killed.
     fn restart(&mut self, at: Option<At>) {
-        self.sequencer = Role::start(command(&self.folder, &self.address.to_string(), at));
+        self.sequencer = Role::start(command(&self.folder, &self.port.address().to_string(), at));
         self.count_kill();
     }
 

