@@ -40,10 +40,8 @@ fn a_log_that_nobody_leads_is_told_while_something_is_not_stored() {
     writer.execute_batch("INSERT INTO t VALUES(1, 1)").unwrap();
     agent.push(Until::Sequenced);
     agent.handle.push(Until::Stored, Instant::now() + Duration::from_secs(2)).unwrap_err();
-    agent.until("refused, and sent again", |status| {
-        let is_refused = status.problem.as_ref().is_some_and(|problem| problem.kind == ProblemKind::Refused);
-        is_refused && place.sequencer.bodies(Asked::Submit).len() >= sent + 2
-    });
+    agent.troubled(ProblemKind::Refused);
+    agent.until("sent again", |_| place.sequencer.bodies(Asked::Submit).len() >= sent + 2);
     assert_same_since(&place, sent, 2);
     place.sequencer.forget_tricks();
     place.sequencer.store_all();

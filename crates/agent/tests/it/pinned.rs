@@ -93,6 +93,10 @@ fn ends(pid: u32) {
     }
 }
 
+fn connect(place: &Place) -> UnixStream {
+    UnixStream::connect(place.home().join("pin.sock")).unwrap()
+}
+
 /// What the WAL had when the pin noticed that its agent is gone does not count, and when that is nobody knows.
 fn write_until_ended(writer: &Connection, pid: u32) {
     let deadline = Instant::now() + PATIENCE;
@@ -270,7 +274,7 @@ fn whoever_only_looks_at_a_pin_keeps_it_from_nothing() {
     let pin = agent.pin;
     assert_eq!(synddb_agent::pin::running(&place.home()), Some(pin));
     agent.kill();
-    let looks: Vec<_> = (0..6).map(|_| UnixStream::connect(place.home().join("pin.sock")).unwrap()).collect();
+    let looks: Vec<_> = (0..6).map(|_| connect(&place)).collect();
     write_until_ended(&writer, pin);
     drop(looks);
     assert_eq!(synddb_agent::pin::running(&place.home()), None);
@@ -284,15 +288,15 @@ fn an_agent_is_answered_before_those_who_only_look_are_greeted() {
     let agent = Killable::start(&place, Role::FollowPinned);
     let pin = agent.pin;
     agent.kill();
-    let connect = || UnixStream::connect(place.home().join("pin.sock")).unwrap();
-    let (mut asking, mut greeting, mut answer) = (connect(), [0; 40], [0; 25]);
+    // What `pin/mod.rs` says of its bytes.
+    let (mut asking, mut greeting, mut answer) = (connect(&place), [0; 40], [0; 25]);
     // Each that looks would cost it two seconds.
     asking.set_read_timeout(Some(PATIENCE)).unwrap();
     asking.read_exact(&mut greeting).unwrap();
     asking.write_all(b"h").unwrap();
     asking.read_exact(&mut answer).unwrap();
     signal(pin, "-STOP");
-    let looks: Vec<_> = (0..LOOKS).map(|_| connect()).collect();
+    let looks: Vec<_> = (0..LOOKS).map(|_| connect(&place)).collect();
     asking.write_all(b"h").unwrap();
     signal(pin, "-CONT");
     let mut again = [0; 25];

@@ -534,10 +534,7 @@ fn an_unreachable_sequencer_costs_nothing_but_time() {
     let agent = Running::start(Config { sequencers, drain_max: Duration::ZERO, ..place.config() });
     agent.attached();
     writer.execute_batch("INSERT INTO t VALUES(1, 1)").unwrap();
-    // It may have been warned of before it was said that it is attached.
-    agent.until("unreachable", |status| {
-        status.problem.as_ref().is_some_and(|problem| problem.kind == ProblemKind::Unreachable)
-    });
+    agent.troubled(ProblemKind::Unreachable);
     agent.end();
     let agent = place.start();
     agent.push(Until::Stored);

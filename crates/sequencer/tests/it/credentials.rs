@@ -19,7 +19,7 @@ use crate::sample::{Client, PAGES, STREAM, snapshot_body};
 use crate::server::{Server, config, file_store, http};
 
 /// How long a revoked credential may be accepted.
-const REVOKED_WITHIN: Duration = Duration::from_secs(10);
+const REVOKED_WITHIN: Duration = Duration::from_secs(2);
 
 /// How long anything else may take before a test fails.
 const PATIENCE: Duration = Duration::from_secs(30);

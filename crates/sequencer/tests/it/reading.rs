@@ -101,14 +101,11 @@ async fn a_waiting_reader_is_answered_when_it_is_stored_and_no_sooner() {
     assert_eq!((status.sequence.unwrap().get(), status.stored.unwrap().get()), (taken, begun));
     assert_eq!(status.sequenced_next.map(|next| next.commit.get()), Some(2));
     assert_eq!(status.stored_next.map(|next| next.commit.get()), Some(1));
-    // The batch is closed and put a moment later.
-    let readyz = loop {
-        let readyz = server.get("readyz").await;
-        if readyz.status != 200 {
-            break readyz;
-        }
-        tokio::task::yield_now().await;
-    };
+    // The batch is put a moment later.
+    while server.get("readyz").await.status == 200 {
+        server.pass_time(STREAM).await;
+    }
+    let readyz = server.get("readyz").await;
     assert_eq!(readyz.reason(), Reason::Unavailable);
     let told = String::from_utf8(readyz.body).unwrap();
     assert!(told.contains("the store does not take a batch") && !told.contains("injected"), "{told}");

@@ -18,6 +18,7 @@ pub(super) fn make(database: &Connection) {
 }
 
 /// Asks a sequencer for what came behind what is acknowledged, and takes it: credited, or rejected where `takes` says so. Gives how many messages that were.
+/// Each is a transaction, unless the caller has begun one.
 pub(super) fn take(database: &mut Connection, sequencer: &str, takes: impl Fn(u64) -> bool) -> usize {
     let sql = "SELECT coalesce(max(message_id), 0) + 1 FROM inbound_messages";
     let next: u64 = database.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap().try_into().unwrap();
@@ -28,15 +29,15 @@ pub(super) fn take(database: &mut Connection, sequencer: &str, takes: impl Fn(u6
     for message in messages {
         let (nonce, sent) = (message["nonce"].as_u64().unwrap(), &message["sent"]);
         let wei: i64 = sent["amount"].as_str().unwrap().parse().unwrap();
-        let transaction = database.transaction().unwrap();
+        let savepoint = database.savepoint().unwrap();
         let outcome = if takes(nonce) { "done" } else { "rejected" };
         if outcome == "done" {
             let row = params![nonce.cast_signed(), sent["sender"].as_str().unwrap(), wei];
-            transaction.execute("INSERT INTO credit VALUES(?1, ?2, ?3)", row).unwrap();
+            savepoint.execute("INSERT INTO credit VALUES(?1, ?2, ?3)", row).unwrap();
         }
         let row = params![nonce.cast_signed(), outcome];
-        transaction.execute("INSERT INTO inbound_messages(message_id, outcome) VALUES(?1, ?2)", row).unwrap();
-        transaction.commit().unwrap();
+        savepoint.execute("INSERT INTO inbound_messages(message_id, outcome) VALUES(?1, ?2)", row).unwrap();
+        savepoint.commit().unwrap();
     }
     messages.len()
 }

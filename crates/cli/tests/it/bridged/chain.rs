@@ -4,7 +4,7 @@ use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 use synddb_protocol::id::StreamId;
@@ -304,6 +304,14 @@ pub(crate) fn until<T>(what: &str, look: impl Fn() -> Result<T, String>) -> T {
         assert!(Instant::now() < deadline, "it did not come in time: {what}; found {last}");
         std::thread::park_timeout(LOOK_AGAIN);
     }
+}
+
+/// Waits until a time is over, in milliseconds since 1970.
+pub(crate) fn until_past(ms: u64) {
+    until(&format!("{ms} ms are over"), || {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis();
+        if now > u128::from(ms) { Ok(()) } else { Err(now.to_string()) }
+    });
 }
 
 fn text(value: &Value) -> String {

@@ -124,7 +124,7 @@ fn each_deposit_is_credited_once_and_in_order_and_none_that_was_taken_back() {
         }
         world.chain.mine(1);
         world.chain.rpc("anvil_reorg", &[&DEPTH.to_string(), "[]"]);
-        // On a busy machine the first of them may be deeper by now, and stay.
+        // On a busy machine the first of them may be deeper by now, and stay: which ones the credits at the end show.
         let stayed = world.chain.inbound_count() - before;
         assert!(stayed <= TAKEN_BACK, "{stayed}");
         amounts.extend((0..stayed).map(|number| u128::from(500_000 + lost + number)));

@@ -1,8 +1,6 @@
 //! A sequencer that leaves a deposit out: past its time nothing goes out any more, and everything does once it is in the log.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
-use super::chain::{State, until};
+use super::chain::{State, until, until_past};
 use super::foundry::Foundry;
 use super::world::{RECIPIENT, Size, World};
 
@@ -30,10 +28,7 @@ fn a_deposit_that_the_sequencer_ignores_halts_what_goes_out_until_it_is_in_the_l
         });
     };
     // Until then it may still come, and so what goes out is signed.
-    until("the deposit's time is over", || {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis();
-        if now > u128::from(deposited * 1_000 + INCLUSION_MS) { Ok(()) } else { Err(now.to_string()) }
-    });
+    until_past(deposited * 1_000 + INCLUSION_MS);
     assert_eq!(world.pay(RECIPIENT, 1_000), 1);
     let sequenced = world.until_sequenced(1)["sequence"].as_u64().unwrap();
     held(0);

@@ -1,11 +1,9 @@
 //! What an application acknowledges while no agent runs: it comes with the state of the next incarnation, in no commit.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use serde_json::json;
 
 use super::application::{credits, make, take};
-use super::chain::until;
+use super::chain::{until, until_past};
 use super::foundry::Foundry;
 use super::world::{CUSTODY, RECIPIENT, Size, World};
 
@@ -42,10 +40,8 @@ fn what_was_acknowledged_while_no_agent_ran_makes_nobody_late_and_is_claimed_by_
     assert_eq!(world.said("status", 0)["refused"], 0, "{}", world.said("refusals", 0));
 
     let last = world.asked("messages/inbound")["messages"][2]["timestamp"].as_u64().unwrap();
-    until("it would be too late by now", || {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis();
-        if now > u128::from(last + DEGRADED_MS * 2) { Ok(()) } else { Err(now.to_string()) }
-    });
+    // It would be too late by then.
+    until_past(last + DEGRADED_MS * 2);
     until("the stream is healthy", || {
         let status = world.asked("status")["status"].clone();
         if status == "healthy" { Ok(()) } else { Err(status.to_string()) }

@@ -17,6 +17,9 @@ use crate::programs::{python, sql, start};
 /// Commits, unless the environment says.
 const COMMITS: usize = 2500;
 
+/// How many times as many where an agent is killed: the writer goes on while the next one attaches.
+const WHILE_ATTACHING: usize = 4;
+
 /// Kills before the writer may end, however quick it is.
 const KILLS_MIN: usize = 4;
 
@@ -100,7 +103,8 @@ impl Writer {
             seen.len()
         );
         assert_eq!((lost, doubled), (0, 0));
-        assert!(acknowledged.lines().count() >= self.commits);
+        assert_eq!(acknowledged.lines().count(), seen.len());
+        assert!(seen.len() >= self.commits, "{}", seen.len());
     }
 }
 
@@ -137,6 +141,7 @@ fn killed_in_turn(folder: &Path, processes: &[&str], commits: usize) -> (Dev, us
     dev.assert_replica_equals();
     writer.assert_all_there(&dev.replica());
     println!("{kills} kills, {at_work} with work in flight");
+    assert!(kills >= KILLS_MIN, "only {kills} kills");
     (dev, at_work)
 }
 
@@ -154,7 +159,7 @@ fn sequencer_and_validator_lose_nothing() {
 #[test]
 fn an_agent_goes_on_exactly_or_begins_an_incarnation() {
     let folder = tempfile::tempdir().unwrap();
-    let (dev, _) = killed_in_turn(folder.path(), &["agent"], commits());
+    let (dev, _) = killed_in_turn(folder.path(), &["agent"], commits() * WHILE_ATTACHING);
     let attached: Vec<_> = dev.events().into_iter().filter(|event| event["event"] == "attached").collect();
     assert!(attached.len() > 3, "{attached:?}");
     for pair in attached.windows(2) {

@@ -231,7 +231,7 @@ fn soak(sqlite: Sqlite, begin: fn(&Path, u64) -> Through) {
     // machine may keep it from looking for a moment.
     let limit = wal_mib << 20;
     let transaction = (bytes / 4096 + 4) * FRAME_BYTES;
-    let moment = rate * (bytes / 4096 + 1) * FRAME_BYTES;
+    let moment = rate / 4 * (bytes / 4096 + 1) * FRAME_BYTES;
     let peak_max = limit + STEP_BYTES.min(limit) + transaction + moment;
     assert!(rate == 0 || peak <= peak_max, "the WAL grew to {peak} bytes, which are more than {peak_max}");
 }

@@ -76,8 +76,8 @@ use harness::Subject;
 use report::Report;
 
 /// Features of the grammar that the default seeds together take at least three times, with or without another SQLite: they take 116 of 119.
-/// Four less, since what comes after a race varies. A new feature raises it.
-const FEATURES_MIN: usize = 112;
+/// One less, since what comes after a race varies a little. A new feature raises it.
+const FEATURES_MIN: usize = 115;
 /// Transactions of a seed, in tests and in the hunt.
 const TRANSACTIONS: u64 = 50;
 
